@@ -1,0 +1,56 @@
+# make repro: train every rung and print the table.  make test: run the tests.
+.DEFAULT_GOAL := repro
+.PHONY: repro test test-slow lint smoke bench readme clean
+
+PYTHON ?= python3
+BIN := .venv/bin
+# dvc and the stages it starts find this environment first.
+RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.venv.ready: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(INSTALL) -e .
+	touch $@
+
+.venv.ready-test: .venv.ready
+	$(INSTALL) -e '.[test,sweep]'
+	touch $@
+
+repro: .venv.ready
+	$(RUN) dvc repro
+	@cat outputs/evaluate/perplexity.md
+
+test: .venv.ready-test
+	$(RUN) pytest -q -n auto
+
+test-slow: .venv.ready-test
+	$(RUN) pytest -q -m slow
+
+lint: .venv.ready-test
+	$(RUN) ruff check .
+	$(RUN) ruff format --check .
+	$(RUN) mypy
+
+# The whole pipeline with tiny settings, in a copy, so that committed results stay as they are.
+smoke: .venv.ready
+	rm -rf build/smoke
+	git clone --quiet . build/smoke
+	cd build/smoke && $(RUN) PYTHONPATH=src python stages/compose.py experiment=smoke
+	cd build/smoke && $(RUN) dvc repro
+	cat build/smoke/outputs/evaluate/perplexity.md
+	rm -rf build/smoke
+
+bench: .venv.ready
+	$(RUN) python benchmarks/counts.py
+	$(RUN) python benchmarks/train_step.py
+
+# The generated parts of README.md, from the results in outputs/.
+readme: .venv.ready
+	$(RUN) python -m lmladder.reports.readme README.md
+
+# What the commands above made, but neither results nor downloaded texts.
+clean:
+	rm -rf .venv .venv.ready .venv.ready-test build .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,192 @@
+"""One file that holds all a run needs to go on, or to be sampled from.
+
+The format is safetensors: named arrays behind a JSON header, nothing that could be executed.
+Weights are named "model.*" and the optimizer's running means "optimizer.*"; all else is one JSON
+text in the header's metadata. The same contents always give the same bytes.
+"""
+
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from lmladder.arrays import Array
+from lmladder.atomic import atomic_write
+from lmladder.config import BigramConfig, from_mapping
+from lmladder.errors import InputError
+from lmladder.models import ARCHITECTURES, LanguageModel, build_neural
+from lmladder.models.counts import CountTables
+from lmladder.models.ngram import count_ladder
+from lmladder.rng import stream
+from lmladder.text import Tokenizer, tokenizer_from_json
+
+SCHEMA = 1  # of the metadata; raised when an older reader would misread a newer file
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model, and where its training stands.
+
+    Attributes
+    ----------
+    kind : "bigram" for the count models, which share their counts, "mlp" or "transformer"
+    config : the resolved configuration of this rung
+    seed : of the run
+    vocabulary_size : of the tokenizer
+    tokenizer : its JSON
+    data_digest, code_digest : sha256 of the prepared data and of the modules that trained
+    step : how many steps have been taken; 0 for count models
+    history : one mapping for each line of history.csv
+    model, optimizer : arrays by name
+    """
+
+    kind: str
+    config: dict[str, Any]
+    seed: int
+    vocabulary_size: int
+    tokenizer: dict[str, Any]
+    data_digest: str
+    code_digest: str
+    step: int = 0
+    history: tuple[dict[str, Any], ...] = ()
+    model: Mapping[str, Array] = field(default_factory=dict)
+    optimizer: Mapping[str, Array] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 of all that decides what training gives; two runs that share it are one run."""
+        origin = [
+            self.kind,
+            self.config,
+            self.seed,
+            self.tokenizer,
+            self.data_digest,
+            self.code_digest,
+        ]
+        return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Write the file, or leave what was there: it appears under its name only when whole."""
+        header = {
+            "schema": SCHEMA,
+            "kind": self.kind,
+            "config": self.config,
+            "seed": self.seed,
+            "vocabulary_size": self.vocabulary_size,
+            "tokenizer": self.tokenizer,
+            "data_digest": self.data_digest,
+            "code_digest": self.code_digest,
+            "step": self.step,
+            "history": list(self.history),
+        }
+        arrays = {
+            **{f"model.{name}": array for name, array in self.model.items()},
+            **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
+        }
+        # One metadata key only: safetensors writes several in an order that changes.
+        text = json.dumps(header, sort_keys=True)
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        atomic_write(path, to_safetensors(contiguous, metadata={"lmladder": text}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Checkpoint":
+        """Read a file that `save` wrote.
+
+        Raises
+        ------
+        InputError
+            If there is none, or it is truncated, of another kind or of a newer schema.
+        """
+        if not path.is_file():
+            raise InputError(f"there is no checkpoint {path}")
+        try:
+            with safe_open(path, framework="np") as file:
+                metadata = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+        if "lmladder" not in metadata:
+            raise InputError(f"{path} is a safetensors file, but not a checkpoint of lmladder")
+        try:
+            header = json.loads(metadata["lmladder"])
+            schema = header.pop("schema")
+            if schema != SCHEMA:
+                raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}")
+            header["history"] = tuple(header["history"])
+            return cls(
+                **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} has a damaged header: {error}") from None
+
+    def restore_tokenizer(self) -> Tokenizer:
+        """The tokenizer that the model was trained with."""
+        tokenizer = tokenizer_from_json(self.tokenizer)
+        if tokenizer.vocabulary_size != self.vocabulary_size:
+            raise InputError(
+                f"the checkpoint's model has {self.vocabulary_size} tokens, "
+                f"its tokenizer {tokenizer.vocabulary_size}"
+            )
+        return tokenizer
+
+    def restore_models(self) -> dict[str, LanguageModel]:
+        """The models that this file holds, by name, weakest first.
+
+        Raises
+        ------
+        InputError
+            If the arrays do not fit the configuration beside them.
+        """
+        if self.kind not in (COUNTS, *ARCHITECTURES):
+            raise InputError(f"a checkpoint of unknown kind {self.kind!r}")
+        try:
+            if self.kind == COUNTS:
+                config = from_mapping(BigramConfig, self.config)
+                tables = CountTables.from_arrays(self.model, self.vocabulary_size)
+                ladder = count_ladder(
+                    tables, add_k=config.add_k, kneser_ney_orders=config.kneser_ney_orders
+                )
+                return dict(ladder)
+            schema, _ = ARCHITECTURES[self.kind]
+            names = {each.name for each in fields(schema)}
+            settings = {name: value for name, value in self.config.items() if name in names}
+            architecture = from_mapping(schema, settings)
+            model = build_neural(architecture, self.vocabulary_size, rng=stream(0, "placeholder"))
+            model.load(self.model)
+            return {self.kind: model}
+        except ValueError as error:
+            raise InputError(
+                f"the checkpoint does not fit its own configuration: {error}"
+            ) from None
+
+
+COUNTS = "bigram"  # the kind of a checkpoint of count models, as their stage is called
+
+
+def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """The arrays whose names begin with prefix, without it."""
+    return {
+        name.removeprefix(prefix): array
+        for name, array in arrays.items()
+        if name.startswith(prefix)
+    }
+
+
+def code_digest() -> str:
+    """sha256 of the source of every module of this package that the process has loaded."""
+    sources = {
+        name: Path(module.__file__).read_bytes()
+        for name, module in sys.modules.items()
+        if name.partition(".")[0] == "lmladder" and module.__file__
+    }
+    digest = hashlib.sha256()
+    for name in sorted(sources):
+        digest.update(f"{name} {len(sources[name])}\n".encode() + sources[name])
+    return digest.hexdigest()

@@ -1,0 +1,22 @@
+"""The two ways in which a command of this project may fail, and the exit status of each.
+
+A library function raises `InputError` when what the user gave cannot be used, and `RunError` when
+the input was fine but the run could not be finished. The doors (`stage.py`, `cli.py`) print the
+message as one line, without a traceback. Mistakes of a programmer stay ValueError or TypeError.
+"""
+
+
+class LadderError(Exception):
+    """A failure that one line explains to the user; `exit_status` is the process's."""
+
+    exit_status = 1
+
+
+class InputError(LadderError):
+    """The user's input is at fault: a file, a config value, a prompt. Exit status 2."""
+
+    exit_status = 2
+
+
+class RunError(LadderError):
+    """The input was fine, but the run failed: no space, no network, a loss that is not finite."""

@@ -1,0 +1,130 @@
+"""The reference kernels for arrays of any leading shape, by all threads, a block of rows each."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from lmladder.arrays import Array, FloatArray, IntArray
+from lmladder.kernels import reference
+from lmladder.kernels.blocks import over_rows, share
+
+
+def _rows(array: Array) -> Array:
+    """(..., n) -> (rows, n); a number becomes a row of one."""
+    return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+
+
+def _elementwise(kernel: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
+    """kernel(*arrays) for arrays of one shape."""
+    (out,) = over_rows(lambda *parts: (kernel(*parts),), [_rows(array) for array in arrays])
+    return out.reshape(arrays[0].shape)
+
+
+def softmax(x: FloatArray) -> FloatArray:
+    """Softmax along the last axis: (..., n) -> (..., n)."""
+    return _elementwise(reference.softmax, x)
+
+
+def gelu(x: FloatArray) -> FloatArray:
+    """Exact GELU, elementwise."""
+    return _elementwise(reference.gelu, x)
+
+
+def gelu_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
+    """Gradient of `gelu` at x."""
+    return _elementwise(reference.gelu_backward, grad, x)
+
+
+def gelu_tanh(x: FloatArray) -> FloatArray:
+    """GELU in its tanh form, elementwise."""
+    return _elementwise(reference.gelu_tanh, x)
+
+
+def gelu_tanh_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
+    """Gradient of `gelu_tanh` at x."""
+    return _elementwise(reference.gelu_tanh_backward, grad, x)
+
+
+def layer_norm(
+    x: FloatArray, weight: FloatArray, bias: FloatArray, epsilon: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`reference.layer_norm` of (..., n); the statistics are (rows, 1)."""
+    out, mean, inverse = over_rows(reference.layer_norm, [_rows(x)], weight, bias, epsilon)
+    return out.reshape(x.shape), mean, inverse
+
+
+def layer_norm_backward(
+    grad: FloatArray, x: FloatArray, mean: FloatArray, inverse: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """`reference.layer_norm_backward` of (..., n)."""
+    out, grad_weight, grad_bias = over_rows(
+        reference.layer_norm_backward, [_rows(grad), _rows(x), mean, inverse], weight, sums=2
+    )
+    return out.reshape(x.shape), grad_weight, grad_bias
+
+
+def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
+    """`reference.rms_norm` of (..., n); the statistic is (rows, 1)."""
+    out, inverse = over_rows(reference.rms_norm, [_rows(x)], weight, epsilon)
+    return out.reshape(x.shape), inverse
+
+
+def rms_norm_backward(
+    grad: FloatArray, x: FloatArray, inverse: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """`reference.rms_norm_backward` of (..., n)."""
+    out, grad_weight = over_rows(
+        reference.rms_norm_backward, [_rows(grad), _rows(x), inverse], weight, sums=1
+    )
+    return out.reshape(x.shape), grad_weight
+
+
+def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
+    """`reference.cross_entropy` of (..., vocabulary) and (...); nats are shaped like targets."""
+    nats, log_total = over_rows(reference.cross_entropy, [_rows(logits), targets.reshape(-1)])
+    return nats.reshape(targets.shape), log_total
+
+
+def cross_entropy_backward(
+    grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
+) -> FloatArray:
+    """`reference.cross_entropy_backward` of (...), (..., vocabulary) and (...)."""
+    rows = [grad.reshape(-1), _rows(logits), targets.reshape(-1), log_total]
+    (out,) = over_rows(lambda *parts: (reference.cross_entropy_backward(*parts),), rows)
+    return out.reshape(logits.shape)
+
+
+def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Causal attention of (batch, heads, queries, size) on (batch, heads, keys, size).
+
+    Returns the result, laid out in memory as q is, and the log totals that its backward needs.
+    """
+    out = np.empty_like(q)
+    log_total = np.empty((*q.shape[:-1], 1), q.dtype)
+
+    def head(index: int) -> None:
+        at = np.unravel_index(index, q.shape[:2])
+        reference.attention(q[at], k[at], v[at], out[at], log_total[at])
+
+    share(head, q.shape[0] * q.shape[1])
+    return out, log_total
+
+
+def attention_backward(
+    grad: FloatArray,
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+    log_total: FloatArray,
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Gradients of `attention` with respect to q, k and v."""
+    grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+
+    def head(index: int) -> None:
+        at = np.unravel_index(index, q.shape[:2])
+        parts = (grads[0][at], grads[1][at], grads[2][at])
+        reference.attention_backward(grad[at], q[at], k[at], v[at], out[at], log_total[at], parts)
+
+    share(head, q.shape[0] * q.shape[1])
+    return grads

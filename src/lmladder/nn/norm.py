@@ -1,0 +1,27 @@
+"""Normalisation along the last axis."""
+
+import numpy as np
+
+from lmladder.autograd import Tensor, ops
+from lmladder.nn.module import Module, parameter
+
+
+class LayerNorm(Module):
+    """Mean 0 and variance 1, then a learnt scale and shift: (..., size) -> (..., size)."""
+
+    def __init__(self, size: int):
+        self.weight = parameter(np.ones(size))
+        self.bias = parameter(np.zeros(size))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return ops.layer_norm(x, self.weight, self.bias)
+
+
+class RmsNorm(Module):
+    """Root mean square 1, then a learnt scale: (..., size) -> (..., size)."""
+
+    def __init__(self, size: int):
+        self.weight = parameter(np.ones(size))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return ops.rms_norm(x, self.weight)

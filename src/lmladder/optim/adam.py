@@ -1,0 +1,107 @@
+"""Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lmladder.arrays import Array, FloatArray
+from lmladder.autograd import Tensor
+
+
+class Adam:
+    """Adam with bias correction.
+
+    Parameters
+    ----------
+    parameters : the Tensors to be learnt, by name; their values are changed in place
+    learning_rate : of a step whose schedule factor is 1
+    betas : decay of the running mean of gradients, and of their squares
+    epsilon : added to the root of the second
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        *,
+        learning_rate: float,
+        betas: tuple[float, float],
+        epsilon: float,
+    ):
+        self.parameters = parameters
+        self.learning_rate = learning_rate
+        self.betas = betas
+        self.epsilon = epsilon
+        self.means = {name: np.zeros_like(each.value) for name, each in parameters.items()}
+        self.squares = {name: np.zeros_like(each.value) for name, each in parameters.items()}
+
+    def step(self, number: int, *, factor: float = 1.0, gradient_scale: float = 1.0) -> None:
+        """Change every parameter that has a gradient.
+
+        Parameters
+        ----------
+        number : of this step, counted from 0; the correction of the running means needs it
+        factor : of the learning rate, from the schedule
+        gradient_scale : multiplies each gradient, from clipping
+        """
+        rate = self.learning_rate * factor
+        beta_mean, beta_square = self.betas
+        mean_correction = 1 - beta_mean ** (number + 1)
+        square_correction = 1 - beta_square ** (number + 1)
+        for name, tensor in self.parameters.items():
+            if tensor.grad is None:
+                continue
+            grad = tensor.grad * tensor.dtype.type(gradient_scale)
+            mean, square = self.means[name], self.squares[name]
+            mean *= beta_mean
+            mean += grad * (1 - beta_mean)
+            square *= beta_square
+            square += np.square(grad, out=grad) * (1 - beta_square)
+            root = np.sqrt(square / square_correction)
+            root += self.epsilon
+            self.decay(tensor, rate)
+            tensor.value -= mean / root * (rate / mean_correction)
+
+    def decay(self, tensor: Tensor, rate: float) -> None:
+        """Weight decay before the step: none in plain Adam."""
+
+    def state(self) -> dict[str, FloatArray]:
+        """The running means, by name: all that a checkpoint needs of this optimizer."""
+        return {
+            **{f"mean.{name}": array for name, array in self.means.items()},
+            **{f"square.{name}": array for name, array in self.squares.items()},
+        }
+
+    def load_state(self, arrays: Mapping[str, Array]) -> None:
+        """Take over what `state` returned. ValueError if names or shapes differ."""
+        copy_state(self.state(), arrays)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay of the matrices: those with two axes or more."""
+
+    def __init__(
+        self,
+        parameters: Mapping[str, Tensor],
+        *,
+        learning_rate: float,
+        betas: tuple[float, float],
+        epsilon: float,
+        weight_decay: float,
+    ):
+        super().__init__(parameters, learning_rate=learning_rate, betas=betas, epsilon=epsilon)
+        self.weight_decay = weight_decay
+
+    def decay(self, tensor: Tensor, rate: float) -> None:
+        if tensor.ndim >= 2 and self.weight_decay:
+            tensor.value *= tensor.dtype.type(1 - rate * self.weight_decay)
+
+
+def copy_state(state: Mapping[str, FloatArray], arrays: Mapping[str, Array]) -> None:
+    """Write `arrays` into an optimizer's own state arrays of the same names and shapes."""
+    if odd := sorted(state.keys() ^ arrays.keys()):
+        raise ValueError(f"optimizer state does not match: {', '.join(odd[:3])}")
+    for name, array in state.items():
+        if array.shape != arrays[name].shape:
+            raise ValueError(f"optimizer state {name} has shape {arrays[name].shape}")
+    for name, array in state.items():
+        array[...] = arrays[name]

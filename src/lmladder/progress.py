@@ -1,0 +1,78 @@
+"""How training shows where it stands: a bar on a terminal, a line now and then elsewhere."""
+
+import sys
+import time
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+class TrainingProgress:
+    """Step, loss, validation loss, tokens a second and time left, of one run.
+
+    Parameters
+    ----------
+    name : of the model
+    first, last : the step that training starts from, and the one it ends with
+    tokens_per_step : predicted in one step
+    """
+
+    def __init__(self, name: str, first: int, last: int, tokens_per_step: int):
+        self.name, self.first, self.last = name, first, last
+        self.tokens_per_step = tokens_per_step
+        self.started = time.perf_counter()
+        self.val_nats: float | None = None
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[facts]}"),
+                TimeRemainingColumn(),
+            )
+            self.task = self.bar.add_task(name, total=last, completed=first, facts="")
+
+    def __enter__(self) -> "TrainingProgress":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Since the start, over the steps of `last`."""
+        return (self.last - self.first) * self.tokens_per_step / self.seconds
+
+    @property
+    def seconds(self) -> float:
+        return max(time.perf_counter() - self.started, 1e-9)
+
+    def step(self, done: int, train_nats: float) -> None:
+        """`done` steps are taken; the last one's loss was train_nats."""
+        if self.bar:
+            self.bar.update(self.task, completed=done, facts=self._facts(done, train_nats))
+
+    def evaluated(self, done: int, train_nats: float, val_nats: float) -> None:
+        """After `done` steps the validation rows cost val_nats a token."""
+        self.val_nats = val_nats
+        if self.bar:
+            self.bar.update(self.task, completed=done, facts=self._facts(done, train_nats))
+        else:
+            taken = done - self.first
+            left = self.seconds / taken * (self.last - done)
+            facts = self._facts(done, train_nats)
+            print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)
+
+    def _facts(self, done: int, train_nats: float) -> str:
+        rate = (done - self.first) * self.tokens_per_step / self.seconds
+        val = "" if self.val_nats is None else f", val {self.val_nats:.4f}"
+        return f"train {train_nats:.4f}{val} nats, {rate:,.0f} tokens/s"

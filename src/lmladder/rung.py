@@ -1,0 +1,111 @@
+"""What the stages of the rungs share: the text they read, training, checkpoints and samples."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lmladder.atomic import atomic_write
+from lmladder.checkpoint import Checkpoint, code_digest
+from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
+from lmladder.errors import InputError
+from lmladder.models import LanguageModel, build_neural
+from lmladder.rng import stream
+from lmladder.sampling import Strategy, generate
+from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
+from lmladder.text import Prepared
+from lmladder.training import TrainingRun, discard_unfinished, train
+
+PROMPT_TOKENS = 16  # of the validation text, where the configuration names no prompt
+
+
+def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, out: Path) -> float:
+    """Train a neural rung; write its checkpoints, history, metrics and samples to `out`.
+
+    Returns tokens predicted per second.
+    """
+    prepared = open_prepared(config)
+    prompt = sample_prompt(config.sample, prepared)
+    begun = first_checkpoint(kind, rung, config.seed, prepared)
+    model = build_neural(rung, begun.vocabulary_size, rng=stream(config.seed, f"{kind} weights"))
+    finished, speed = train(TrainingRun(model, begun, rung, prepared.train, prepared.val, out))
+    validated = finished.history[1:]
+    write_json(
+        out / "metrics.json",
+        {
+            "parameters": model.n_parameters,
+            "steps": finished.step,
+            "train_nats": round(validated[-1]["train_nats"], 6),
+            "val_nats": round(validated[-1]["val_nats"], 6),
+            "best_val_nats": round(min(row["val_nats"] for row in validated), 6),
+        },
+    )
+    write_samples(
+        out / "samples.txt",
+        {kind: model},
+        prompt,
+        config=config.sample,
+        prepared=prepared,
+        seed=config.seed,
+    )
+    discard_unfinished(out)
+    print(f"{kind}: {validated[-1]['val_nats']:.4f} nats/token on validation rows -> {out}")
+    return speed
+
+
+def open_prepared(config: Config) -> Prepared:
+    """The prepared text, whole and as this configuration wants it; InputError with the remedy."""
+    prepared = Prepared.open(PREPARED)
+    prepared.require_settings(data_settings(config))
+    prepared.verify()
+    return prepared
+
+
+def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> Checkpoint:
+    """The checkpoint of a run that has not begun: all that decides it, no arrays."""
+    return Checkpoint(
+        kind=kind,
+        config=asdict(config),
+        seed=seed,
+        vocabulary_size=prepared.tokenizer.vocabulary_size,
+        tokenizer=prepared.tokenizer.to_json(),
+        data_digest=prepared.digest,
+        code_digest=code_digest(),
+    )
+
+
+def load_rung(kind: str, prepared: Prepared, name: str = "checkpoint") -> Checkpoint:
+    """A rung's checkpoint from the pipeline's outputs, if it was trained on this prepared text."""
+    path = OUTPUTS / kind / f"{name}.safetensors"
+    if not path.exists():
+        raise InputError(f"there is no {path}; run: dvc repro {kind}")
+    checkpoint = Checkpoint.load(path)
+    if checkpoint.data_digest != prepared.digest:
+        raise InputError(f"{path} was not trained on {PREPARED}; run: dvc repro {kind}")
+    return checkpoint
+
+
+def sample_prompt(config: SampleConfig, prepared: Prepared) -> list[int]:
+    """Tokens that samples begin with; InputError, before training, if they cannot be encoded."""
+    if config.prompt is None:
+        return [int(token) for token in prepared.val[:PROMPT_TOKENS]]
+    return [int(token) for token in prepared.tokenizer.encode(config.prompt)]
+
+
+def write_samples(
+    path: Path,
+    models: Mapping[str, LanguageModel],
+    prompt: list[int],
+    *,
+    config: SampleConfig,
+    prepared: Prepared,
+    seed: int,
+) -> None:
+    """One continued prompt a model; under a heading each, where there are several."""
+    strategy = Strategy(config.temperature, config.top_k)
+    parts = []
+    for name, model in models.items():
+        made = generate(model, prompt, tokens=config.tokens, strategy=strategy, seed=seed)
+        heading = f"== {name} ==\n" if len(models) > 1 else ""
+        parts.append(heading + prepared.tokenizer.decode([*prompt, *made]) + "\n")
+    atomic_write(path, "\n".join(parts).encode("utf-8", "surrogateescape"))

@@ -1,0 +1,3 @@
+"""How well a model predicts a text, exactly and comparably. The protocol stands in exact.py."""
+
+from lmladder.scoring.exact import Score, score, token_nats

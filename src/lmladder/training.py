@@ -1,0 +1,242 @@
+"""The one training loop, for every model that learns by gradients.
+
+A run is a pure function of its configuration, seed, data and code. Its state after a step is in one
+checkpoint, so it may be killed at any time: started again, it goes on from the last checkpoint and
+ends with the same bytes. While it is unfinished its files have names of their own, and they take
+the final names when all is done.
+"""
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from lmladder.arrays import Array, IntArray
+from lmladder.atomic import atomic_write
+from lmladder.autograd import Tensor
+from lmladder.checkpoint import Checkpoint
+from lmladder.config import RungConfig, ScheduleConfig
+from lmladder.errors import InputError, RunError
+from lmladder.models.neural import NeuralLanguageModel
+from lmladder.optim import (
+    SCHEDULES,
+    Optimizer,
+    build_optimizer,
+    clip_scale,
+    factor,
+    global_norm,
+)
+from lmladder.progress import TrainingProgress
+from lmladder.rng import stream
+from lmladder.text import sample_rows
+
+LATEST, BEST = "checkpoint.safetensors", "best.safetensors"
+UNFINISHED, UNFINISHED_BEST = "unfinished.safetensors", "unfinished-best.safetensors"
+HISTORY = "history.csv"
+COLUMNS = ("step", "tokens", "train_nats", "val_nats", "learning_rate_factor", "gradient_norm")
+
+Row: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """All that decides a run, and where it writes.
+
+    Attributes
+    ----------
+    model : freshly made; trained in place
+    origin : its checkpoint before the first step, without arrays
+    config : optimizer, schedule and training settings
+    train, val : token arrays, 1-d
+    directory : exists; takes the checkpoints and history.csv
+    """
+
+    model: NeuralLanguageModel
+    origin: Checkpoint
+    config: RungConfig
+    train: IntArray
+    val: IntArray
+    directory: Path
+
+
+def train(run: TrainingRun) -> tuple[Checkpoint, float]:
+    """Train to the configured step; write checkpoint, best checkpoint and history.
+
+    Returns
+    -------
+    finished : the last checkpoint
+    tokens_per_second : predicted, over the steps that this call took; nan if none were left
+
+    Raises
+    ------
+    InputError
+        If the settings do not fit the data, such as a text shorter than a row.
+    RunError
+        If the loss is no longer finite; the last checkpoint stays.
+    """
+    training = run.config.training
+    if run.config.schedule.name not in SCHEDULES:
+        raise InputError(
+            f"unknown schedule {run.config.schedule.name!r}; choose from {sorted(SCHEDULES)}"
+        )
+    parameters = run.model.parameters()
+    optimizer = build_optimizer(run.config.optimizer, parameters, run.model.hidden_matrices())
+    validation = validation_rows(run.val, training.row_length, training.evaluate_tokens)
+    state = resume(run.directory, run.origin)
+    if state is None:
+        val_nats = float(run.model.nats(validation).mean())
+        history: tuple[Row, ...] = (_row(0, 0, None, val_nats, None, None),)
+        state = replace(run.origin, history=history)
+    else:
+        print(f"{run.origin.kind}: going on from step {state.step}", flush=True)
+        run.model.load(state.model)
+        optimizer.load_state(state.optimizer)
+    tokens_per_step = training.batch_size * training.row_length
+    progress = TrainingProgress(run.origin.kind, state.step, training.steps, tokens_per_step)
+    losses: list[float] = []
+    norms: list[float] = []
+    with progress:
+        for step in range(state.step, training.steps):
+            loss, norm = _take_step(run, parameters.values(), optimizer, step)
+            losses.append(loss)
+            norms.append(norm)
+            done = step + 1
+            progress.step(done, loss)
+            if done % training.evaluate_every and done != training.steps:
+                continue
+            val_nats = float(run.model.nats(validation).mean())
+            row = _row(
+                done,
+                done * tokens_per_step,
+                math.fsum(losses) / len(losses),
+                val_nats,
+                _factor(run.config.schedule, training.steps, step),
+                max(norms),
+            )
+            state = replace(
+                state,
+                step=done,
+                history=(*state.history, row),
+                model=_values(run.model),
+                optimizer=optimizer.state(),
+            )
+            _keep(run.directory, state)
+            progress.evaluated(done, losses[-1], val_nats)
+            losses.clear()
+            norms.clear()
+        speed = progress.tokens_per_second if progress.first < progress.last else math.nan
+    _finish(run.directory, state)
+    return state, speed
+
+
+def _take_step(
+    run: TrainingRun, parameters: Collection[Tensor], optimizer: Optimizer, step: int
+) -> tuple[float, float]:
+    """One batch forward and back and one step of the optimizer: (loss, gradient norm)."""
+    training, seed = run.config.training, run.origin.seed
+    rows = sample_rows(
+        run.train,
+        rows=training.batch_size,
+        length=training.row_length + 1,
+        rng=stream(seed, "batches", step),
+    )
+    loss = run.model.loss(rows, stream(seed, "dropout", step))
+    loss.backward()
+    norm = global_norm(parameters)
+    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
+        raise RunError(
+            f"{run.origin.kind}: loss {loss.item()} and gradient norm {norm} at step {step + 1}; "
+            f"try a lower learning rate; the last checkpoint is kept in {run.directory}"
+        )
+    optimizer.step(
+        step,
+        factor=_factor(run.config.schedule, training.steps, step),
+        gradient_scale=clip_scale(norm, training.clip_norm),
+    )
+    for tensor in parameters:
+        tensor.grad = None
+    return loss.item(), norm
+
+
+def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
+    """Rows spread evenly over the validation text, about `tokens` in all: (rows, row_length + 1).
+
+    Each is scored as a row of a training batch is, so their mean compares with the training loss.
+    """
+    if len(val) < row_length + 1:
+        raise InputError(
+            f"the validation text of {len(val)} tokens is shorter than a row of {row_length + 1}"
+        )
+    count = max(1, min(tokens, len(val) - 1) // row_length)
+    starts = np.linspace(0, len(val) - row_length - 1, count).astype(np.int64)
+    return val[starts[:, None] + np.arange(row_length + 1)].astype(np.int64)
+
+
+def resume(directory: Path, origin: Checkpoint) -> Checkpoint | None:
+    """The furthest checkpoint in `directory` of the very run that `origin` begins, if any."""
+    for name in (LATEST, UNFINISHED):
+        path = directory / name
+        if path.exists():
+            try:
+                found = Checkpoint.load(path)
+            except InputError as error:
+                print(f"{error}; starting anew", flush=True)
+                continue
+            if found.fingerprint == origin.fingerprint:
+                return found
+            print(f"{path} is of another configuration, data or code; starting anew", flush=True)
+    return None
+
+
+def _keep(directory: Path, state: Checkpoint) -> None:
+    """Save the state, and first, where it is the best so far, as the best.
+
+    In this order a kill between the two costs nothing: the step is taken again, to the same bytes.
+    """
+    scores = [row["val_nats"] for row in state.history[1:]]
+    if scores[-1] == min(scores):
+        state.save(directory / UNFINISHED_BEST)
+    state.save(directory / UNFINISHED)
+
+
+def _finish(directory: Path, state: Checkpoint) -> None:
+    """Write the final files; repeatable, if killed half way, as the unfinished ones stay."""
+    for source, name in ((UNFINISHED_BEST, BEST), (UNFINISHED, LATEST)):
+        if (directory / source).exists():
+            atomic_write(directory / name, (directory / source).read_bytes())
+    atomic_write(directory / HISTORY, _csv(state.history).encode())
+
+
+def discard_unfinished(directory: Path) -> None:
+    """Remove what only an interrupted run would need; to be called when nothing is left to do."""
+    for name in (UNFINISHED, UNFINISHED_BEST):
+        (directory / name).unlink(missing_ok=True)
+
+
+def _csv(history: tuple[Row, ...]) -> str:
+    lines = [",".join(COLUMNS)]
+    for row in history:
+        cells = ("" if row[name] is None else f"{row[name]:.6g}" for name in COLUMNS)
+        lines.append(",".join(cells))
+    return "\n".join(lines) + "\n"
+
+
+def _row(*values: Any) -> Row:
+    return dict(zip(COLUMNS, values, strict=True))
+
+
+def _factor(schedule: ScheduleConfig, steps: int, step: int) -> float:
+    return factor(
+        step,
+        name=schedule.name,
+        steps=steps,
+        warmup_steps=schedule.warmup_steps,
+        final_fraction=schedule.final_fraction,
+    )
+
+
+def _values(model: NeuralLanguageModel) -> Mapping[str, Array]:
+    return {name: tensor.value for name, tensor in model.parameters().items()}

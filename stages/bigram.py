@@ -1,0 +1,55 @@
+"""Stage 2: the count models, from uniform to Kneser-Ney, which share one set of counts."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from lmladder.config import Config
+from lmladder.models.counts import CountTables
+from lmladder.rung import first_checkpoint, open_prepared, sample_prompt, write_samples
+from lmladder.scoring import score
+from lmladder.stage import stage, write_json
+
+
+@stage
+def main(config: Config, out: Path) -> None:
+    prepared = open_prepared(config)
+    prompt = sample_prompt(config.sample, prepared)
+    order = max(3, *config.bigram.kneser_ney_orders)  # the ladder has a trigram in any case
+    tables = CountTables.count(prepared.train, prepared.tokenizer.vocabulary_size, order)
+    begun = first_checkpoint("bigram", config.bigram, config.seed, prepared)
+    checkpoint = replace(begun, model=tables.arrays())
+    models = checkpoint.restore_models()
+    checkpoint.save(out / "checkpoint.safetensors")
+    scores = {
+        name: score(
+            model,
+            prepared.val,
+            prepared.past("val"),
+            n_bytes=prepared.corpus.splits["val"].bytes,
+            least_context=config.evaluate.least_context,
+            batch_tokens=config.evaluate.batch_tokens,
+        )
+        for name, model in models.items()
+    }
+    write_json(
+        out / "metrics.json",
+        {
+            "parameters": {name: model.n_parameters for name, model in models.items()},
+            "val_nats": {name: round(each.nats_per_token, 6) for name, each in scores.items()},
+        },
+    )
+    del models["uniform"]
+    write_samples(
+        out / "samples.txt",
+        models,
+        prompt,
+        config=config.sample,
+        prepared=prepared,
+        seed=config.seed,
+    )
+    best = min(scores, key=lambda name: scores[name].nats)
+    print(f"bigram: best is {best} with {scores[best].nats_per_token:.4f} nats/token -> {out}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""conf/ plus overrides becomes params.yaml, which the pipeline reads.
+
+    python stages/compose.py [override ...]
+
+Not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp run -S ...` does the same by
+itself, to the same bytes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lmladder.atomic import atomic_write
+from lmladder.config import one_line, typed
+from lmladder.errors import InputError, LadderError
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+
+
+def composition(overrides: list[str]) -> str:
+    """The resolved configuration as YAML.
+
+    Raises
+    ------
+    InputError
+        If an override names an unknown key, or a value is of the wrong type, missing or absurd.
+    """
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            node = compose("config", overrides)
+        OmegaConf.resolve(node)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise InputError(f"configuration: {one_line(error)}") from None
+    typed(node)
+    return OmegaConf.to_yaml(node)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("overrides", nargs="*", help="such as transformer.n_layer=3 data=names")
+    arguments = parser.parse_args()
+    try:
+        atomic_write(Path("params.yaml"), composition(arguments.overrides).encode())
+    except LadderError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    print("params.yaml is composed; next: dvc repro")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

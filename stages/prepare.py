@@ -1,0 +1,38 @@
+"""Stage 1: a text becomes token arrays and a tokenizer."""
+
+from pathlib import Path
+
+from lmladder.config import Config
+from lmladder.stage import data_settings, stage
+from lmladder.text import cache_directory, load_corpus, write_prepared
+
+
+@stage
+def main(config: Config, out: Path) -> None:
+    data = config.data
+    corpus = load_corpus(
+        corpus=data.corpus,
+        path=Path(data.path) if data.path else None,
+        url=data.url,
+        sha256=data.sha256,
+        documents=data.documents,
+        seed=data.seed,
+        characters=data.characters,
+        cache=cache_directory(),
+    )
+    facts = write_prepared(
+        out,
+        corpus,
+        tokenizer=config.tokenizer.name,
+        train=data.split.train,
+        val=data.split.val,
+        test=data.split.test,
+        seed=data.seed,
+        settings=data_settings(config),
+    )
+    sizes = ", ".join(f"{name} {split.tokens:,}" for name, split in facts.splits.items())
+    print(f"prepare: {facts.name}, {facts.vocabulary_size} tokens in all; {sizes} -> {out}")
+
+
+if __name__ == "__main__":
+    main()
