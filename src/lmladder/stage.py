@@ -45,7 +45,7 @@ def stage(function: Stage) -> Callable[[], None]:
 
     @functools.wraps(function)
     def task(node: DictConfig) -> None:
-        out = Path(HydraConfig.get().runtime.output_dir)
+        out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         started = time.perf_counter()
         try:
             config = typed(node)

@@ -80,7 +80,7 @@ def power(a, *, exponent: float):
 
 @op
 def matmul(a, b):
-    """Matrix product of the last two axes, broadcasting the others like NumPy: at least 2-d each."""
+    """Matrix product over the last two axes, broadcasting the others; both have at least two."""
     if a.ndim < 2 or b.ndim < 2:
         raise ValueError("matmul wants at least two axes each; reshape a vector first")
 
@@ -96,7 +96,7 @@ def matmul(a, b):
 
 @op
 def linear(x, weight, bias):
-    """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused: one pass less over the result."""
+    """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused to save a pass over memory."""
 
     def linear_pullback(grad):
         rows = grad.reshape(-1, grad.shape[-1])

@@ -1,0 +1,385 @@
+"""The folder between the prepare stage and all others: token arrays, tokenizer, and their facts.
+
+    train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
+    tokenizer.json               see `tokenizers.py`
+    corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with
+
+`write_prepared` writes it, `Prepared.open` reads it back without loading the tokens.
+"""
+
+import hashlib
+import io
+import json
+import math
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmladder.arrays import Array, IntArray
+from lmladder.atomic import atomic_write
+from lmladder.errors import InputError, RunError
+from lmladder.text.corpora import Corpus
+from lmladder.text.splits import SPLITS, split_contiguous, split_documents
+from lmladder.text.tokenizers import (
+    Tokenizer,
+    build_tokenizer,
+    bytes_from_text,
+    token_dtype,
+    tokenizer_from_json,
+)
+
+REMEDY = "run `dvc repro prepare` or `python stages/prepare.py`"
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """How surprising a split is to the distribution it was drawn from.
+
+    Attributes
+    ----------
+    nats : -log probability of the whole split; the newline that closes a document is certain
+    standard_error_nats : by how much `nats` would vary among splits of as many documents, estimated
+        from the documents as independent draws; None where there are fewer than two
+    """
+
+    nats: float
+    standard_error_nats: float | None
+
+
+@dataclass(frozen=True)
+class SplitFacts:
+    """What is known of one split; `sha256` is that of its file."""
+
+    documents: int
+    tokens: int
+    bytes: int
+    sha256: str
+    oracle: Oracle | None
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """The content of corpus.json.
+
+    Attributes
+    ----------
+    settings : what the text was made with, for `Prepared.require_settings`
+    characters, bytes : of the whole text as the models read it
+    tokenizer : its name
+    digest : sha256 of train.npy, val.npy, test.npy and tokenizer.json, one after another
+    """
+
+    name: str
+    settings: dict[str, Any]
+    documents: int
+    characters: int
+    bytes: int
+    vocabulary_size: int
+    tokenizer: str
+    digest: str
+    splits: dict[str, SplitFacts]
+
+
+def write_prepared(
+    directory: Path,
+    corpus: Corpus,
+    *,
+    tokenizer: str,
+    train: float,
+    val: float,
+    test: float,
+    seed: int,
+    settings: Mapping[str, Any],
+) -> CorpusFacts:
+    """Split a corpus, turn it into tokens, and write both to `directory`.
+
+    A corpus of one document is cut in order; several are shuffled first, and each ends its line.
+
+    Parameters
+    ----------
+    tokenizer : a name in `TOKENIZERS`; it is fitted to the whole corpus, so no split lacks a token
+    train, val, test : fractions that sum to 1
+    seed : of the shuffle
+    settings : the configuration that led to this text, in the types of JSON
+
+    Raises
+    ------
+    InputError
+        If the tokenizer or the fractions do not suit the corpus.
+    RunError
+        If a file cannot be written.
+    """
+    directory = Path(directory)
+    documents = corpus.written()
+    coder = build_tokenizer(tokenizer, documents, source=corpus.name)
+    splits = _split(corpus, {"train": train, "val": val, "test": test}, seed)
+
+    files = {}
+    facts = {}
+    for name, (texts, nats) in splits.items():
+        text = "".join(texts)
+        tokens = coder.encode(text)
+        files[f"{name}.npy"] = data = _npy(tokens)
+        facts[name] = SplitFacts(
+            documents=len(texts),
+            tokens=len(tokens),
+            bytes=len(bytes_from_text(text)),
+            sha256=hashlib.sha256(data).hexdigest(),
+            oracle=_oracle(nats) if nats else None,
+        )
+    files["tokenizer.json"] = _json(coder.to_json())
+    corpus_facts = CorpusFacts(
+        name=corpus.name,
+        settings=dict(settings),
+        documents=len(documents),
+        characters=sum(map(len, documents)),
+        bytes=sum(split.bytes for split in facts.values()),
+        vocabulary_size=coder.vocabulary_size,
+        tokenizer=tokenizer,
+        digest=hashlib.sha256(b"".join(files.values())).hexdigest(),
+        splits=facts,
+    )
+    files["corpus.json"] = _json(asdict(corpus_facts))
+
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # First away with the facts, last back with them: a folder half renewed shows as such.
+        (directory / "corpus.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
+    for file_name, data in files.items():
+        atomic_write(directory / file_name, data)
+    return corpus_facts
+
+
+class Prepared:
+    """A folder that `write_prepared` filled, opened for reading.
+
+    Attributes
+    ----------
+    train, val, test : memory-mapped tokens, shape (tokens,), of a split without text (0,)
+    corpus : what corpus.json tells
+    digest : identifies tokens and tokenizer; the same for the same bytes
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        arrays: Mapping[str, IntArray],
+        tokenizer: Tokenizer,
+        corpus: CorpusFacts,
+    ) -> None:
+        self.directory = directory
+        self.train, self.val, self.test = (arrays[name] for name in SPLITS)
+        self.tokenizer = tokenizer
+        self.corpus = corpus
+        self.digest = corpus.digest
+
+    @classmethod
+    def open(cls, directory: Path) -> "Prepared":
+        """Map the arrays into memory and check that they fit the tokenizer and corpus.json.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, damaged, or does not belong to the others.
+        """
+        directory = Path(directory)
+        corpus = _read_facts(directory / "corpus.json")
+        path = directory / "tokenizer.json"
+        try:
+            tokenizer = tokenizer_from_json(_read_json(path))
+        except InputError as error:
+            raise InputError(f"{path}: {error}; {REMEDY}") from error
+        described = (corpus.tokenizer, corpus.vocabulary_size)
+        if (tokenizer.name, tokenizer.vocabulary_size) != described:
+            raise InputError(f"{path} is not the tokenizer that corpus.json tells of; {REMEDY}")
+        arrays = {
+            name: _map(directory / f"{name}.npy", corpus.splits[name].tokens, tokenizer)
+            for name in SPLITS
+        }
+        return cls(directory, arrays, tokenizer, corpus)
+
+    def split(self, name: str) -> IntArray:
+        """The tokens of the split of that name."""
+        if name not in SPLITS:
+            raise InputError(f"unknown split {name!r}; choose from {SPLITS}")
+        tokens: IntArray = getattr(self, name)
+        return tokens
+
+    def past(self, name: str) -> IntArray:
+        """The tokens that come before a split's first: those of the split before it, if any."""
+        tokens = self.split(name)
+        for earlier in reversed(SPLITS[: SPLITS.index(name)]):
+            if len(self.split(earlier)):
+                return self.split(earlier)
+        return tokens[:0]
+
+    def verify(self) -> None:
+        """Read all files and compare their sha256 with corpus.json; InputError if one differs."""
+        whole = hashlib.sha256()
+        for name in SPLITS:
+            path = self.directory / f"{name}.npy"
+            data = _read(path)
+            whole.update(data)
+            found, expected = hashlib.sha256(data).hexdigest(), self.corpus.splits[name].sha256
+            if found != expected:
+                raise InputError(
+                    f"{path} has sha256 {found[:12]}, expected {expected[:12]}; {REMEDY}"
+                )
+        path = self.directory / "tokenizer.json"
+        whole.update(_read(path))
+        if whole.hexdigest() != self.digest:
+            raise InputError(f"{path} has changed since it was written; {REMEDY}")
+
+    def require_settings(self, settings: Mapping[str, Any]) -> None:
+        """InputError if this text was made with other settings than the ones asked for."""
+        held, asked = _flat(self.corpus.settings), _flat(settings)
+        for key in sorted(held.keys() | asked.keys()):
+            if held.get(key, "nothing") != asked.get(key, "nothing"):
+                raise InputError(
+                    f"{self.directory} was prepared with {key}={held.get(key, 'nothing')}, but "
+                    f"this run asks for {key}={asked.get(key, 'nothing')}; {REMEDY} "
+                    "with the settings of this run"
+                )
+
+
+def _split(
+    corpus: Corpus, fractions: Mapping[str, float], seed: int
+) -> dict[str, tuple[list[str], list[float]]]:
+    """For each split its documents as written, and where they are known the nats of each."""
+    documents, nats = corpus.written(), corpus.nats or ()
+    if len(documents) == 1:
+        parts = split_contiguous(documents[0], **fractions)
+        return {name: ([text] if text else [], []) for name, text in parts.items()}
+    dealt = split_documents(range(len(documents)), **fractions, seed=seed)
+    return {
+        name: ([documents[i] for i in numbers], [nats[i] for i in numbers if nats])
+        for name, numbers in dealt.items()
+    }
+
+
+def _oracle(nats: Sequence[float]) -> Oracle:
+    """Exact sums (math.fsum), so that the last digit does not depend on the machine."""
+    count, total = len(nats), math.fsum(nats)
+    if count < 2:
+        return Oracle(total, None)
+    variance = math.fsum((x - total / count) ** 2 for x in nats) / (count - 1)
+    return Oracle(total, math.sqrt(count * variance))
+
+
+def _npy(tokens: IntArray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, tokens, version=(1, 0), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _json(value: object) -> bytes:
+    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"there is no prepared text: {path} is missing; {REMEDY}") from error
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def _read_json(path: Path) -> object:
+    try:
+        value: object = json.loads(_read(path), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no JSON: {error}; {REMEDY}") from error
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number")
+
+
+def _read_facts(path: Path) -> CorpusFacts:
+    fields = _read_json(path)
+    try:
+        corpus = _object(fields, CorpusFacts, "corpus.json")
+        splits = {}
+        if corpus["splits"].keys() != set(SPLITS):
+            raise ValueError(f"its splits are {reprlib.repr(sorted(corpus['splits']))}")
+        for name in SPLITS:
+            split = _object(corpus["splits"][name], SplitFacts, name)
+            if split["oracle"] is not None:
+                split["oracle"] = Oracle(**_object(split["oracle"], Oracle, "oracle"))
+            splits[name] = SplitFacts(**split)
+    except ValueError as error:
+        raise InputError(f"{path} does not describe a prepared text: {error}; {REMEDY}") from error
+    return CorpusFacts(**{**corpus, "splits": splits})
+
+
+_KINDS: dict[Any, tuple[type, ...]] = {
+    int: (int,),
+    float: (float, int),
+    float | None: (float, int, type(None)),
+    str: (str,),
+    dict[str, Any]: (dict,),
+    dict[str, SplitFacts]: (dict,),
+    Oracle | None: (dict, type(None)),
+}
+
+
+def _object(fields: object, kind: type, where: str) -> dict[str, Any]:
+    """A copy of `fields`, if its keys and values are those of the dataclass `kind`."""
+    expected = kind.__annotations__
+    if not isinstance(fields, dict):
+        raise ValueError(f"{where} is no object")
+    if fields.keys() != expected.keys():
+        wrong = reprlib.repr(sorted(fields.keys() ^ expected.keys()))
+        raise ValueError(f"{where} lacks or should not have {wrong}")
+    for key, value in fields.items():
+        negative = isinstance(value, int | float) and value < 0
+        if isinstance(value, bool) or negative or not isinstance(value, _KINDS[expected[key]]):
+            raise ValueError(f"{key} of {where} is {reprlib.repr(value)}")
+    return dict(fields)
+
+
+def _map(path: Path, length: int, tokenizer: Tokenizer) -> IntArray:
+    """The array at `path`, memory-mapped, if it holds `length` tokens of `tokenizer`."""
+    if not path.exists():
+        raise InputError(f"there is no prepared text: {path} is missing; {REMEDY}")
+    try:
+        array: Array = np.lib.format.open_memmap(path, mode="r")  # reads no pickle and no zip
+    except Exception as error:  # of many kinds: NumPy parses the header as Python source
+        reason = str(error).partition("\n")[0]
+        raise InputError(f"{path} is damaged or no array: {reason}; {REMEDY}") from error
+    dtype = token_dtype(tokenizer.vocabulary_size)
+    if array.ndim != 1 or array.dtype != dtype:
+        raise InputError(
+            f"{path} holds {array.ndim}-dimensional {array.dtype}, "
+            f"expected 1-dimensional {dtype}; {REMEDY}"
+        )
+    if len(array) != length:
+        raise InputError(
+            f"{path} holds {len(array):,} tokens, but corpus.json tells of {length:,}; {REMEDY}"
+        )
+    largest = int(array.max(initial=0))
+    if largest >= tokenizer.vocabulary_size:
+        raise InputError(
+            f"{path} holds token {largest}, but the vocabulary has only "
+            f"{tokenizer.vocabulary_size}; {REMEDY}"
+        )
+    return array
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+    """Nested settings as {"data.seed": "0"}, each value in JSON."""
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(_flat(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = json.dumps(value, sort_keys=True)
+    return flat

@@ -1,0 +1,360 @@
+import hashlib
+import json
+import math
+import os
+import shutil
+import statistics
+
+import numpy as np
+import pytest
+
+from lmladder.errors import InputError, RunError
+from lmladder.text import SPLITS, Corpus, Prepared, cache_directory, load_corpus, write_prepared
+
+WHOLE = Corpus("letters", ("abcdefghij" * 10,))
+SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}
+
+
+def words(count=20):
+    return Corpus(
+        "words",
+        tuple(f"w\u00f6rd {i}" for i in range(count)),
+        tuple(1 + i / 7 for i in range(count)),
+    )
+
+
+def write(directory, corpus, **changes):
+    arguments = {"tokenizer": "char", "train": 0.8, "val": 0.1, "test": 0.1, "seed": 0}
+    return write_prepared(directory, corpus, **arguments | changes, settings=SETTINGS)
+
+
+@pytest.fixture
+def directory(tmp_path):
+    write(tmp_path / "prepare", words())
+    return tmp_path / "prepare"
+
+
+def refusal(directory, action=Prepared.open):
+    """The one-line message with which the folder is refused."""
+    with pytest.raises(InputError) as error:
+        action(directory)
+    assert "\n" not in str(error.value)
+    assert "dvc repro prepare" in str(error.value)
+    return str(error.value)
+
+
+def rewrite(path, change):
+    """Apply `change` to the object in a JSON file."""
+    fields = json.loads(path.read_text())
+    change(fields)
+    path.write_text(json.dumps(fields))
+
+
+def test_one_document_is_cut_in_order(tmp_path):
+    write(tmp_path, WHOLE)
+    prepared = Prepared.open(tmp_path)
+    text = "".join(prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS)
+    assert text == WHOLE.documents[0]
+    assert [len(prepared.split(name)) for name in SPLITS] == [80, 10, 10]
+
+
+def test_several_documents_are_shuffled_and_end_with_a_newline_each(directory):
+    prepared = Prepared.open(directory)
+    texts = [prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS]
+    assert all(text.endswith("\n") for text in texts)
+    assert sorted("".join(texts).splitlines()) == sorted(words().documents)
+    assert texts[0].splitlines() != list(words().documents[:16])
+
+
+def test_tokens_are_mapped_and_not_read(directory):
+    prepared = Prepared.open(directory)
+    assert all(isinstance(prepared.split(name), np.memmap) for name in SPLITS)
+    assert prepared.train.dtype == np.uint8
+    assert not prepared.train.flags.writeable
+
+
+def test_a_split_of_fraction_zero_is_an_empty_array(tmp_path):
+    write(tmp_path, WHOLE, train=0.9, test=0)
+    prepared = Prepared.open(tmp_path)
+    assert prepared.test.shape == (0,)
+    assert prepared.corpus.splits["test"].documents == 0
+    assert prepared.corpus.splits["test"].oracle is None
+
+
+def test_the_facts_count_what_was_written(directory):
+    facts = Prepared.open(directory).corpus
+    text = "".join(document + "\n" for document in words().documents)
+    assert (facts.name, facts.tokenizer, facts.settings) == ("words", "char", SETTINGS)
+    assert (facts.documents, facts.characters) == (20, len(text))
+    assert facts.bytes == len(text.encode()) > facts.characters
+    assert facts.vocabulary_size == len(set(text))
+    assert [facts.splits[name].documents for name in SPLITS] == [16, 2, 2]
+    assert sum(facts.splits[name].tokens for name in SPLITS) == facts.characters
+    assert sum(facts.splits[name].bytes for name in SPLITS) == facts.bytes
+
+
+def test_the_oracle_sums_the_nats_of_the_documents_in_the_split(directory):
+    prepared = Prepared.open(directory)
+    known = dict(zip(words().documents, words().nats, strict=True))
+    for name in SPLITS:
+        text = prepared.tokenizer.decode(prepared.split(name))
+        nats = [known[document] for document in text.splitlines()]
+        oracle = prepared.corpus.splits[name].oracle
+        assert oracle.nats == pytest.approx(sum(nats), rel=1e-14)
+        assert oracle.standard_error_nats == pytest.approx(
+            math.sqrt(len(nats)) * statistics.stdev(nats), rel=1e-12
+        )
+
+
+def test_the_error_of_a_single_document_is_unknown(tmp_path):
+    facts = write(tmp_path, words(3), train=2 / 3, val=1 / 3, test=0)
+    assert facts.splits["val"].documents == 1
+    assert facts.splits["val"].oracle.standard_error_nats is None
+    assert Prepared.open(tmp_path).corpus == facts
+
+
+def test_text_of_unknown_probability_has_no_oracle(tmp_path):
+    write(tmp_path, Corpus("words", words().documents))
+    assert all(split.oracle is None for split in Prepared.open(tmp_path).corpus.splits.values())
+
+
+def test_the_same_corpus_gives_the_same_bytes(tmp_path):
+    write(tmp_path / "a", words())
+    write(tmp_path / "b", words())
+    names = sorted(os.listdir(tmp_path / "a"))
+    assert names == ["corpus.json", "test.npy", "tokenizer.json", "train.npy", "val.npy"]
+    for name in names:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_corpus_json_is_sorted_and_ends_its_last_line(directory):
+    text = (directory / "corpus.json").read_text()
+    assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+
+
+def test_the_digest_is_of_the_three_arrays_and_the_tokenizer(directory):
+    names = ("train.npy", "val.npy", "test.npy", "tokenizer.json")
+    data = b"".join((directory / name).read_bytes() for name in names)
+    assert Prepared.open(directory).digest == hashlib.sha256(data).hexdigest()
+
+
+def test_the_past_of_a_split_is_the_split_before_it(tmp_path):
+    write(tmp_path, WHOLE)
+    prepared = Prepared.open(tmp_path)
+    assert len(prepared.past("train")) == 0
+    np.testing.assert_array_equal(prepared.past("val"), prepared.train)
+    np.testing.assert_array_equal(prepared.past("test"), prepared.val)
+
+
+def test_the_past_skips_an_empty_split(tmp_path):
+    write(tmp_path, WHOLE, val=0, test=0.2)
+    prepared = Prepared.open(tmp_path)
+    np.testing.assert_array_equal(prepared.past("test"), prepared.train)
+
+
+def test_an_unknown_split_is_refused_with_the_choices(directory):
+    prepared = Prepared.open(directory)
+    for action in (prepared.split, prepared.past):
+        with pytest.raises(InputError, match="unknown split 'dev'; choose from"):
+            action("dev")
+
+
+def test_any_bytes_pass_through_the_byte_tokenizer(tmp_path):
+    data = bytes(range(256)) * 4
+    path = tmp_path / "any.bin"
+    path.write_bytes(data)
+    write(tmp_path / "prepare", load_corpus(corpus="file", path=path), tokenizer="byte")
+    prepared = Prepared.open(tmp_path / "prepare")
+    assert b"".join(prepared.split(name).tobytes() for name in SPLITS) == data
+    assert prepared.corpus.bytes == len(data)
+
+
+def test_bytes_that_are_not_utf8_stop_the_char_tokenizer_before_anything_is_written(tmp_path):
+    path = tmp_path / "any.bin"
+    path.write_bytes(b"caf\xc3\xa9 \xff")
+    with pytest.raises(InputError, match=r"^any.bin: byte 0xff \(not UTF-8\) at byte offset 6;"):
+        write(tmp_path / "prepare", load_corpus(corpus="file", path=path))
+    assert not (tmp_path / "prepare").exists()
+
+
+def test_settings_that_agree_are_passed_over(directory):
+    Prepared.open(directory).require_settings(SETTINGS)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        (
+            SETTINGS | {"data": {"corpus": "words", "seed": 1, "train": 0.8}},
+            "data.seed=0, but this run asks for data.seed=1;",
+        ),
+        (SETTINGS | {"tokenizer": "byte"}, 'tokenizer="char", but .* tokenizer="byte";'),
+        (SETTINGS | {"more": None}, "more=nothing, but this run asks for more=null;"),
+        ({"data": SETTINGS["data"]}, 'tokenizer="char", but .* tokenizer=nothing;'),
+    ],
+)
+def test_settings_that_differ_are_named_with_the_remedy(directory, settings, told):
+    prepared = Prepared.open(directory)
+    message = refusal(settings, prepared.require_settings)
+    assert str(directory) in message
+    with pytest.raises(InputError, match=told):
+        prepared.require_settings(settings)
+
+
+@pytest.mark.parametrize(
+    "name", ["corpus.json", "tokenizer.json", "train.npy", "val.npy", "test.npy"]
+)
+def test_a_missing_file_is_named_with_the_remedy(directory, name):
+    (directory / name).unlink()
+    assert f"{directory / name} is missing" in refusal(directory)
+
+
+def test_a_missing_folder_is_refused_with_the_remedy(tmp_path):
+    assert "is missing" in refusal(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 60, 128, -1])
+def test_a_truncated_array_is_refused_in_one_line(directory, keep):
+    path = directory / "train.npy"
+    path.write_bytes(path.read_bytes()[:keep])
+    assert str(path) in refusal(directory)
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros(3, np.int64),
+        np.zeros((1, 3), np.uint8),
+        np.zeros((), np.uint8),
+        np.zeros(3, np.float32),
+        np.array([None, {}, "abc"], dtype=object),
+    ],
+    ids=lambda array: f"{array.dtype}{list(array.shape)}",
+)
+def test_an_array_of_another_kind_is_refused_in_one_line(directory, array):
+    np.save(directory / "val.npy", array, allow_pickle=True)
+    assert str(directory / "val.npy") in refusal(directory)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999,), }",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (-3,), }",
+        "{'descr': '|u9', 'fortran_order': False, 'shape': (3,), }",
+        "(" * 9000,
+        "[" * 90 + "]" * 90,
+        "__import__('os')",
+    ],
+    ids=lambda header: header[:40],
+)
+def test_a_hostile_header_is_refused_in_one_line(directory, header):
+    head = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode()
+    (directory / "val.npy").write_bytes(head + b"abc")
+    assert str(directory / "val.npy") in refusal(directory)
+
+
+def test_an_archive_in_place_of_an_array_is_refused(directory):
+    with open(directory / "val.npy", "wb") as file:
+        np.savez(file, np.zeros(3, np.uint8))
+    assert str(directory / "val.npy") in refusal(directory)
+
+
+def test_tokens_beyond_the_vocabulary_are_refused(directory):
+    tokens = np.load(directory / "train.npy")
+    tokens[5] = 200
+    np.save(directory / "train.npy", tokens)
+    assert "holds token 200, but the vocabulary has only" in refusal(directory)
+
+
+def test_another_number_of_tokens_than_told_is_refused(directory):
+    np.save(directory / "test.npy", np.load(directory / "test.npy")[:-1])
+    assert "tokens, but corpus.json tells of" in refusal(directory)
+
+
+def test_a_tokenizer_of_another_corpus_is_refused(directory, tmp_path):
+    write(tmp_path / "other", WHOLE)
+    shutil.copy(tmp_path / "other" / "tokenizer.json", directory)
+    assert "not the tokenizer that corpus.json tells of" in refusal(directory)
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "tokenizer.json"])
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"{", b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": NaN}'],
+    ids=lambda data: repr(data[:20]),
+)
+def test_a_damaged_json_file_is_refused_in_one_line(directory, name, data):
+    (directory / name).write_bytes(data)
+    assert str(directory / name) in refusal(directory)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda facts: facts.pop("digest"),
+        lambda facts: facts.update(extra=1),
+        lambda facts: facts.update(vocabulary_size="14"),
+        lambda facts: facts.update(documents=True),
+        lambda facts: facts.update(characters=-1),
+        lambda facts: facts.update(splits=[]),
+        lambda facts: facts["splits"].pop("val"),
+        lambda facts: facts["splits"].update(val=None),
+        lambda facts: facts["splits"]["val"].update(tokens=1.5),
+        lambda facts: facts["splits"]["val"].update(oracle={"nats": 1.0}),
+        lambda facts: facts["splits"]["val"]["oracle"].update(nats=None),
+    ],
+)
+def test_facts_of_another_shape_are_refused_in_one_line(directory, change):
+    rewrite(directory / "corpus.json", change)
+    assert "does not describe a prepared text" in refusal(directory)
+
+
+def test_files_as_written_verify(directory):
+    Prepared.open(directory).verify()
+
+
+@pytest.mark.parametrize("name", ["train.npy", "tokenizer.json"])
+def test_a_changed_file_does_not_verify(directory, name):
+    path = directory / name
+    prepared = Prepared.open(directory)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.unlink()  # not in place, under the memory map
+    path.write_bytes(data)
+    message = refusal(directory, lambda _: prepared.verify())
+    assert str(path) in message
+
+
+def test_a_changed_digest_does_not_verify(directory):
+    rewrite(directory / "corpus.json", lambda facts: facts.update(digest="0" * 64))
+    with pytest.raises(InputError):
+        Prepared.open(directory).verify()
+
+
+def test_a_folder_that_cannot_be_written_is_told_in_one_line(tmp_path):
+    (tmp_path / "prepare").write_bytes(b"a file where the folder should be")
+    with pytest.raises(RunError, match="cannot write to") as error:
+        write(tmp_path / "prepare", words())
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_renewed_by_half_is_refused(directory, monkeypatch):
+    def fail(path, data):
+        raise RunError(f"cannot write {path}")
+
+    monkeypatch.setattr("lmladder.text.prepared.atomic_write", fail)
+    with pytest.raises(RunError):
+        write(directory, WHOLE)
+    assert "corpus.json is missing" in refusal(directory)
+
+
+def test_tiny_shakespeare_is_split_as_others_split_it(tmp_path):
+    path = cache_directory() / "tinyshakespeare.txt"
+    if not path.exists():
+        pytest.skip(f"tinyshakespeare.txt is not in {cache_directory()} (see LMLADDER_DATA)")
+    write(tmp_path, load_corpus(corpus="file", path=path), train=0.9, test=0)
+    prepared = Prepared.open(tmp_path)
+    assert (len(prepared.train), len(prepared.val)) == (1_003_854, 111_540)
+    assert prepared.tokenizer.vocabulary_size == 65
+    assert prepared.tokenizer.decode(prepared.train[:14]) == "First Citizen:"
