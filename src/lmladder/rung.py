@@ -14,7 +14,7 @@ from lmladder.rng import stream
 from lmladder.sampling import Strategy, generate
 from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
 from lmladder.text import Prepared
-from lmladder.training import TrainingRun, discard_unfinished, train
+from lmladder.training import BEST, LATEST, TrainingRun, discard_unfinished, train
 
 PROMPT_TOKENS = 16  # of the validation text, where the configuration names no prompt
 
@@ -74,9 +74,9 @@ def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> C
     )
 
 
-def load_rung(kind: str, prepared: Prepared, name: str = "checkpoint") -> Checkpoint:
-    """A rung's checkpoint from the pipeline's outputs, if it was trained on this prepared text."""
-    path = OUTPUTS / kind / f"{name}.safetensors"
+def load_rung(kind: str, prepared: Prepared, which: str = "latest") -> Checkpoint:
+    """A rung's latest or best checkpoint from the pipeline, if it was trained on this text."""
+    path = OUTPUTS / kind / {"latest": LATEST, "best": BEST}[which]
     if not path.exists():
         raise InputError(f"there is no {path}; run: dvc repro {kind}")
     checkpoint = Checkpoint.load(path)

@@ -1,0 +1,21 @@
+"""What people look at: the perplexity table, the loss curves, one HTML page, the README's numbers.
+
+Only numbers and text come in, only text goes out: nothing here loads a model or computes a score.
+The same input gives the same bytes, as these texts are outputs of the pipeline. `readme.py` is a
+command of its own: python -m lmladder.reports.readme README.md
+"""
+
+from lmladder.reports.figures import loss_curves
+from lmladder.reports.findings import findings
+from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
+from lmladder.reports.samples import read_samples
+from lmladder.reports.table import (
+    COLUMNS,
+    Row,
+    ladder_table,
+    metrics,
+    read_csv,
+    to_csv,
+    to_markdown,
+)
+from lmladder.reports.terminal import print_table

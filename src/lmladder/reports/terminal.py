@@ -1,0 +1,41 @@
+"""The ladder on a terminal, with what it took on this machine."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lmladder.reports.table import TITLES, by_split, is_count_model, shown, whole
+
+COUNT_STAGE = "bigram"  # the one stage that fits all count models
+
+
+def print_table(
+    table: pd.DataFrame,
+    performance: Mapping[str, Mapping[str, float | None]] | None = None,
+    console: Console | None = None,
+) -> None:
+    """The ladder on a terminal, a table a split.
+
+    Parameters
+    ----------
+    performance : by stage, what its performance.json holds; adds what each stage took. It is a fact
+        of one machine and one run, so it is shown here and stands in no output.
+    """
+    console = console or Console()
+    for heading, rows in by_split(table):
+        console.print(f"\n[bold]{heading}[/bold]", highlight=False)
+        grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+        for title in TITLES + (("Seconds", "Tokens/s") if performance else ()):
+            grid.add_column(title, justify="left" if title == TITLES[0] else "right")
+        for row in rows:
+            stage = COUNT_STAGE if is_count_model(row["model"]) else row["model"]
+            facts = (performance or {}).get(stage, {})
+            cells = [cell.partition(" ±")[0] for cell in shown(row)]  # 80 columns have no room
+            cells += [whole(facts.get(key)) for key in ("seconds", "tokens_per_second")]
+            grid.add_row(*map(Text, cells[: len(grid.columns)]))
+        console.print(grid)
+    if performance:
+        console.print(f"Seconds are those of a stage; one, {COUNT_STAGE}, fits all count models.")

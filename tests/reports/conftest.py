@@ -1,0 +1,73 @@
+"""A ladder with numbers like those of a real run, and one with names that want to break out."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from lmladder.reports import Row, ladder_table
+from lmladder.scoring import Score
+from lmladder.text import CorpusFacts, SplitFacts
+
+NATS = {
+    "transformer": 0.7,
+    "oracle": 0.6123456789,
+    "unigram": 2.9,
+    "mlp": 0.9,
+    "kneser_ney_5": 0.83,
+    "kneser_ney_3": 1.3,
+    "bigram": 2.2,
+    "uniform": math.log(256),
+}
+
+
+def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]:
+    return [
+        Row(
+            model=model,
+            split=split,
+            score=Score(tokens=tokens, bytes=tokens + 7, nats=nats * tokens),
+            parameters=None if model == "oracle" else 1_234_567,
+            steps=3000 if model in ("mlp", "transformer") else None,
+            standard_error=0.0042 if model == "oracle" else None,
+        )
+        for model, nats in nats_per_token.items()
+    ]
+
+
+@pytest.fixture
+def table() -> pd.DataFrame:
+    return ladder_table([*rows("test", 98_765, NATS), *rows("val", 99_999, NATS)])
+
+
+@pytest.fixture
+def hostile() -> str:
+    return "</pre><script>alert(1)</script>&\"'"
+
+
+@pytest.fixture
+def hostile_table(hostile: str) -> pd.DataFrame:
+    return ladder_table(rows("test", 10, {hostile: 1.0, "a|b\n| c": 0.5}))
+
+
+@pytest.fixture
+def history() -> pd.DataFrame:
+    steps = np.arange(0, 1001, 50)
+    val_nats = 0.7 + 3.5 / (1 + steps / 60)
+    return pd.DataFrame(
+        {
+            "step": steps,
+            "tokens": steps * 4096,
+            "train_nats": np.where(steps > 0, val_nats - 0.02, np.nan),
+            "val_nats": val_nats,
+            "learning_rate_factor": 1.0,
+            "gradient_norm": 0.5,
+        }
+    )
+
+
+@pytest.fixture
+def corpus() -> CorpusFacts:
+    splits = {name: SplitFacts(10, 1000, 1100, "0" * 64, None) for name in ("train", "val", "test")}
+    return CorpusFacts("tales", {}, 30, 3210, 3300, 64, "char", "0" * 64, splits)

@@ -1,0 +1,68 @@
+import re
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import numpy as np
+import pytest
+
+from lmladder.reports import loss_curves
+from lmladder.reports.margin import _apart
+
+BASELINES = {
+    "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "trigram": 1.6,
+    "kneser_ney_3": 1.3, "kneser_ney_5": 0.83,
+}  # fmt: skip
+
+
+def texts(svg: str) -> list[str]:
+    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return [" ".join("".join(element.itertext()).split()) for element in elements]
+
+
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(history):
+    first = loss_curves({"mlp": history}, BASELINES, oracle=0.6)
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path"}):
+        assert loss_curves({"mlp": history}, BASELINES, oracle=0.6) == first
+
+
+def test_the_picture_names_no_time_no_program_and_no_other_place(history):
+    svg = loss_curves({"mlp": history}, BASELINES, oracle=0.6)
+    assert "<metadata" not in svg
+    assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+def test_each_line_is_named_with_what_it_ends_at(history):
+    svg = loss_curves({"mlp": history, "transformer": history - 0.1}, BASELINES, oracle=0.6)
+    end = history["val_nats"].iloc[-1]
+    expected = {f"MLP {end:.3f}", f"Transformer {end - 0.1:.3f}", "Oracle 0.600", "Unigram 2.900"}
+    assert expected <= set(texts(svg))
+
+
+def test_of_several_kneser_ney_orders_only_the_best_is_drawn(history):
+    names = " ".join(texts(loss_curves({"mlp": history}, BASELINES, oracle=None)))
+    assert "Kneser-Ney 5 0.830" in names
+    assert "Kneser-Ney 3" not in names
+    assert "Uniform" not in names
+    assert "Oracle" not in names
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_run_that_has_hardly_begun_can_be_drawn(history, rows):
+    assert loss_curves({"mlp": history.iloc[:rows]}, {}, oracle=None).startswith("<svg")
+
+
+def test_names_are_text_and_not_markup(history):
+    svg = loss_curves({"<b>$x": history}, {}, oracle=0.0)
+    assert any(text.startswith("<b>$x") for text in texts(svg))
+
+
+def test_labels_of_close_lines_keep_their_distance_and_their_order():
+    wanted = [-0.02, 0.0, 0.01, 0.3, 0.31, 0.9]
+    places = _apart(wanted, 0.05)
+    assert (np.diff(places) >= 0.05 - 1e-12).all()
+    assert places[0] >= 0
+    assert places[-1] == pytest.approx(0.9)
+    assert places[3:5] == pytest.approx([0.28, 0.33])

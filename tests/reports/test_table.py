@@ -1,0 +1,206 @@
+import io
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from lmladder.errors import InputError
+from lmladder.reports import (
+    COLUMNS,
+    Row,
+    findings,
+    ladder_table,
+    metrics,
+    print_table,
+    read_csv,
+    to_csv,
+    to_markdown,
+)
+from lmladder.scoring import Score
+
+
+def numbers(markdown: str) -> list[list[str]]:
+    """Model, perplexity, bits per byte, nats per token of each line of the Markdown tables."""
+    lines = [line for line in markdown.splitlines() if re.match(r"\| [A-Z]", line)]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [line[:4] for line in cells if line[0] != "Model"]
+
+
+def test_the_ladder_goes_down_in_each_split_and_ends_with_the_oracle(table):
+    assert tuple(table.columns) == COLUMNS
+    assert list(dict.fromkeys(table["split"])) == ["val", "test"]
+    for _, rung in table.groupby("split"):
+        assert list(rung["model"])[-1] == "oracle"
+        assert rung["nats_per_token"].iloc[:-1].is_monotonic_decreasing
+
+
+def test_the_oracle_is_last_even_when_a_model_seems_to_beat_it():
+    score = {"oracle": 1.0, "mlp": 0.5}
+    table = ladder_table(Row(m, "val", Score(1, 1, nats), None, None) for m, nats in score.items())
+    assert list(table["model"]) == ["mlp", "oracle"]
+
+
+def test_the_order_of_the_rows_does_not_matter(table):
+    rows = [
+        Row(model, split, Score(100, 100, 50.0), None, None)
+        for split in ("val", "test")
+        for model in ("b", "a", "oracle")
+    ]
+    assert to_csv(ladder_table(rows)) == to_csv(ladder_table(reversed(rows)))
+
+
+def test_the_csv_is_read_back_as_it_was_to_the_last_bit(table, tmp_path):
+    path = tmp_path / "perplexity.csv"
+    path.write_text(to_csv(table))
+    pd.testing.assert_frame_equal(read_csv(path), table, check_exact=True)
+    assert to_csv(read_csv(path)) == to_csv(table)
+
+
+def test_the_csv_is_these_bytes():
+    row = Row("oracle", "val", Score(3, 4, 1.0), None, None, 0.25)
+    assert to_csv(ladder_table([row])) == (
+        "model,split,tokens,bytes,nats_per_token,perplexity,bits_per_byte,"
+        "parameters,steps,standard_error\n"
+        "oracle,val,3,4,0.333333,1.395612,0.360674,,,0.250000\n"
+    )
+
+
+def test_markdown_says_what_the_csv_says(table, tmp_path):
+    path = tmp_path / "perplexity.csv"
+    path.write_text(to_csv(table))
+    assert to_markdown(read_csv(path)) == to_markdown(table)
+    shown = numbers(to_markdown(table))
+    assert len(shown) == len(table)
+    for (_, perplexity, bits, nats), row in zip(shown, table.to_dict("records"), strict=True):
+        assert float(perplexity) == pytest.approx(row["perplexity"], rel=5e-4)
+        assert bits == f"{row['bits_per_byte']:.4f}"
+        assert nats.split()[0] == f"{row['nats_per_token']:.4f}"
+
+
+def test_markdown_is_aligned_and_for_people(table):
+    text = to_markdown(table)
+    assert "**Validation text: 99,999 tokens, 100,006 bytes**\n\n| Model " in text
+    assert "| Kneser-Ney 5 |      2.293 |" in text
+    assert "|  1,234,567 | 3,000 |" in text
+    assert "0.6123 ± 0.0042" in text
+    widths = {len(line) for line in text.splitlines() if line.startswith("|")}
+    assert len(widths) == 1
+
+
+def test_a_models_name_cannot_break_out_of_its_cell(hostile_table):
+    text = to_markdown(hostile_table)
+    assert "<script" not in text
+    assert "A\\|b \\| c" in text
+
+
+@pytest.mark.parametrize(
+    ("nats", "shown"), [(0.0, "1.000"), (6.906, "998.2"), (6.90775, "1,000"), (11.0, "59,874")]
+)
+def test_perplexity_has_four_significant_digits_or_all_before_the_point(nats, shown):
+    table = ladder_table([Row("uniform", "val", Score(1, 1, nats), 0, None)])
+    assert numbers(to_markdown(table))[0][1] == shown
+
+
+def test_metrics_are_nested_by_split_and_equal_the_table(table):
+    nested = metrics(table)
+    assert list(nested) == ["val", "test"]
+    for split, kinds in nested.items():
+        assert set(kinds) == {"perplexity", "bits_per_byte"}
+        for kind, values in kinds.items():
+            for model, value in values.items():
+                row = table[(table["split"] == split) & (table["model"] == model)]
+                assert value == row[kind].item()
+
+
+def test_no_rows_make_an_empty_table(tmp_path):
+    table = ladder_table([])
+    assert tuple(table.columns) == COLUMNS
+    assert (to_markdown(table), metrics(table), findings(table)) == ("", {}, "")
+
+
+@pytest.mark.parametrize(
+    ("second", "complaint"),
+    [
+        (Row("mlp", "dev", Score(1, 1, 1.0), 0, 0), "unknown split"),
+        (Row("mlp", "val", Score(1, 1, 2.0), 0, 0), "stands twice"),
+        (Row("transformer", "val", Score(2, 1, 1.0), 0, 0), "the same text"),
+    ],
+)
+def test_rows_that_cannot_be_compared_are_refused(second, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        ladder_table([Row("mlp", "val", Score(1, 1, 1.0), 0, 0), second])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"model,split\nmlp,val\n",
+        b"\xff\xfe\x00",
+        b'"',
+        ",".join(COLUMNS).encode() + b"\nmlp,dev,1,1,1,1,1,,,\n",
+        ",".join(COLUMNS).encode() + b"\nmlp,val,1,1,x,1,1,,,\n",
+        ",".join(COLUMNS).encode() + b"\nmlp,val,,1,1,1,1,,,\n",
+        ",".join(COLUMNS).encode() + b"\nmlp,val,1.5,1,1,1,1,,,\n",
+    ],
+)
+def test_another_file_is_no_table(content, tmp_path):
+    path = tmp_path / "perplexity.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is no perplexity table") as caught:
+        read_csv(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named():
+    with pytest.raises(InputError, match=r"cannot read nowhere\.csv"):
+        read_csv(Path("nowhere.csv"))
+
+
+def test_the_terminal_shows_what_each_stage_took_in_80_columns(table):
+    console = Console(file=io.StringIO(), width=80)
+    performance = {
+        "bigram": {"seconds": 3.2, "tokens_per_second": None, "peak_memory_mb": 100.0},
+        "transformer": {"seconds": 1203.4, "tokens_per_second": 20123.0, "peak_memory_mb": 100.0},
+    }
+    print_table(table, performance, console)
+    text = console.file.getvalue()
+    assert re.search(r"Transformer .* 1,203 +20,123", text)
+    assert re.search(r"Kneser-Ney 5 .* 3 *\n", text)
+    assert "…" not in text
+
+
+def test_the_terminal_shows_names_as_they_are():
+    console = Console(file=io.StringIO(), width=80)
+    print_table(ladder_table([Row("x[/b]", "val", Score(1, 1, 1.0), 0, None)]), console=console)
+    text = console.file.getvalue()
+    assert "X[/b]" in text
+    assert "Seconds" not in text
+
+
+def test_findings_compare_the_best_neural_model_with_counts_and_truth(table):
+    bits = table[table["split"] == "test"].set_index("model")["bits_per_byte"]
+    below = 1 - bits["transformer"] / bits["kneser_ney_5"]
+    above = bits["transformer"] / bits["oracle"] - 1
+    text = findings(table)
+    assert text.startswith(f"On the test text the Transformer needs {bits['transformer']:.4f} bits")
+    assert f"{below:.1%} less than the best count model (Kneser-Ney 5, " in text
+    assert f"{above:.1%} more than the oracle" in text
+
+
+@pytest.mark.parametrize(
+    ("models", "absent"),
+    [(["mlp"], ["count", "oracle"]), (["unigram", "oracle"], ["count"]), (["uniform"], ["oracle"])],
+)
+def test_findings_leave_out_what_the_table_lacks(table, models, absent):
+    text = findings(table[table["model"].isin(models)])
+    assert text.endswith(".")
+    assert not any(word in text for word in absent)
+
+
+def test_findings_own_up_when_counting_wins(table):
+    assert "more than the best count model" in findings(
+        table[table["model"].isin(["mlp", "kneser_ney_5"])]
+    )
