@@ -17,9 +17,11 @@ from lmladder import runtime
 from lmladder.arrays import Array
 
 BLOCK_BYTES = 1 << 17  # of one operand; a kernel's temporaries then stay in a core's L2 cache
-PRODUCT_ROWS = 64  # least rows of a block of a matrix product: packing the other factor must pay
-PRODUCT_BLOCKS = 8  # most blocks of a product
-SMALL_PRODUCT = 1 << 21  # multiply-adds below which threads cost more than they give
+# Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
+# that handing it to a thread does; and how many blocks there are at most.
+PRODUCT_ROWS = 64
+PRODUCT_WORK = 1 << 22
+PRODUCT_BLOCKS = 8
 
 
 class _Job:
@@ -112,9 +114,8 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         return product if bias is None else product + bias
     rows = a.reshape(-1, a.shape[-1])
     out = np.empty((len(rows), b.shape[1]), np.result_type(a, b))
-    step = len(rows)
-    if rows.size * b.shape[1] > SMALL_PRODUCT:
-        step = max(PRODUCT_ROWS, -(-len(rows) // PRODUCT_BLOCKS))
+    wanted = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
+    step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
 
     def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)

@@ -167,30 +167,30 @@ def cross_entropy_backward(
     return out
 
 
-ATTENTION_TILE = 128  # queries at a time: their scores stay in cache, keys after them are skipped
+SCORE_BYTES = 1 << 18  # of the scores held at a time, so that they stay in a core's L2 cache
 
 
 def attention(
     q: FloatArray, k: FloatArray, v: FloatArray, out: FloatArray, log_total: FloatArray
 ) -> None:
-    """One head of causal attention (Vaswani et al. 2017), a tile of queries at a time.
+    """Causal attention of some heads (Vaswani et al. 2017), a tile of queries at a time.
 
     The last query sees all keys, the one before it all but the last key, and so on.
 
     Parameters
     ----------
-    q : (queries, size), with queries <= keys
-    k, v : (keys, size)
-    out : (queries, size), written: softmax(q k^T / sqrt(size), keys not after the query) v
-    log_total : (queries, 1), written: the log of each query's sum of exp(score)
+    q : (heads, queries, size), with queries <= keys
+    k, v : (heads, keys, size)
+    out : (heads, queries, size), written: softmax(q k^T / sqrt(size), keys not after the query) v
+    log_total : (heads, queries, 1), written: the log of each query's sum of exp(score)
     """
     for rows, seen, scores in _score_tiles(q, k):
         largest = scores.max(axis=-1, keepdims=True)
         scores -= largest
         np.exp(scores, out=scores)
         total = scores.sum(axis=-1, keepdims=True)
-        np.divide(scores @ v[seen], total, out=out[rows])
-        log_total[rows] = np.log(total) + largest
+        np.divide(scores @ v[:, seen], total, out=out[:, rows])
+        log_total[:, rows] = np.log(total) + largest
 
 
 def attention_backward(
@@ -202,7 +202,7 @@ def attention_backward(
     log_total: FloatArray,
     grads: tuple[FloatArray, FloatArray, FloatArray],
 ) -> None:
-    """Gradients of one head of `attention`, written into `grads`, as q, k, v are shaped.
+    """Gradients of `attention`, written into `grads`, which are shaped as q, k and v.
 
     The scores are computed again rather than kept: memory grows with the context, not its square
     (Dao et al. 2022, FlashAttention, section 3).
@@ -211,37 +211,38 @@ def attention_backward(
     grad_k[...] = 0
     grad_v[...] = 0
     scale = 1 / np.sqrt(q.shape[-1], dtype=q.dtype)
-    along = np.einsum("qi,qi->q", grad, out)[:, None]  # sum over keys of weight x its gradient
+    along = np.einsum("hqi,hqi->hq", grad, out)[..., None]  # over keys: weight x its gradient
     for rows, seen, weights in _score_tiles(q, k):
-        weights -= log_total[rows]
+        weights -= log_total[:, rows]
         np.exp(weights, out=weights)
-        grad_v[seen] += weights.T @ grad[rows]
-        grad_scores = grad[rows] @ v[seen].T
-        grad_scores -= along[rows]
+        grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, rows]
+        grad_scores = grad[:, rows] @ v[:, seen].swapaxes(1, 2)
+        grad_scores -= along[:, rows]
         grad_scores *= weights
         grad_scores *= scale
-        np.matmul(grad_scores, k[seen], out=grad_q[rows])
-        grad_k[seen] += grad_scores.T @ q[rows]
+        np.matmul(grad_scores, k[:, seen], out=grad_q[:, rows])
+        grad_k[:, seen] += grad_scores.swapaxes(1, 2) @ q[:, rows]
 
 
 def _score_tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice, FloatArray]]:
     """(rows of q, keys they may see, their masked scores) for one tile of queries after another."""
-    n_queries, n_keys = len(q), len(k)
-    scale = 1 / np.sqrt(q.shape[-1], dtype=q.dtype)
-    for start in range(0, n_queries, ATTENTION_TILE):
-        rows = slice(start, min(start + ATTENTION_TILE, n_queries))
+    heads, n_queries, size = q.shape
+    n_keys = k.shape[1]
+    scale = 1 / np.sqrt(size, dtype=q.dtype)
+    tile = max(16, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
+    for start in range(0, n_queries, tile):
+        rows = slice(start, min(start + tile, n_queries))
         last = n_keys - n_queries + rows.stop
-        scores = (q[rows] * scale) @ k[:last].T
+        scores = (q[:, rows] * scale) @ k[:, :last].swapaxes(1, 2)
         width = rows.stop - rows.start
-        scores[:, last - width :] += _future(width, scores.dtype)
+        scores[..., last - width :] += _future(width, scores.dtype)
         yield rows, slice(last), scores
 
 
 @lru_cache
 def _future(width: int, dtype: "np.dtype[np.floating]") -> FloatArray:
     """(width, width): -inf above the diagonal, where a key comes after the query, else 0."""
-    mask: FloatArray = np.triu(np.full((width, width), -np.inf, dtype), 1)
-    return mask
+    return np.triu(np.full((width, width), -np.inf, dtype), 1)
 
 
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:

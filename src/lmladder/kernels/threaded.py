@@ -102,11 +102,10 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, 
     out = np.empty_like(q)
     log_total = np.empty((*q.shape[:-1], 1), q.dtype)
 
-    def head(index: int) -> None:
-        at = np.unravel_index(index, q.shape[:2])
-        reference.attention(q[at], k[at], v[at], out[at], log_total[at])
+    def example(i: int) -> None:
+        reference.attention(q[i], k[i], v[i], out[i], log_total[i])
 
-    share(head, q.shape[0] * q.shape[1])
+    share(example, len(q))
     return out, log_total
 
 
@@ -119,12 +118,11 @@ def attention_backward(
     log_total: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Gradients of `attention` with respect to q, k and v."""
-    grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    by_q, by_k, by_v = np.empty_like(q), np.empty_like(k), np.empty_like(v)
 
-    def head(index: int) -> None:
-        at = np.unravel_index(index, q.shape[:2])
-        parts = (grads[0][at], grads[1][at], grads[2][at])
-        reference.attention_backward(grad[at], q[at], k[at], v[at], out[at], log_total[at], parts)
+    def example(i: int) -> None:
+        grads = by_q[i], by_k[i], by_v[i]
+        reference.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], grads)
 
-    share(head, q.shape[0] * q.shape[1])
-    return grads
+    share(example, len(q))
+    return by_q, by_k, by_v

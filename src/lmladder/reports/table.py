@@ -69,12 +69,14 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     if len(table[["split", "tokens", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
     table = table.round(DECIMALS)
-    order = pd.DataFrame({
-        "split": table["split"].map(SPLITS.index),
-        "oracle": table["model"] == ORACLE,
-        "gain": -table["nats_per_token"],
-        "model": table["model"],
-    })
+    order = pd.DataFrame(
+        {
+            "split": table["split"].map(SPLITS.index),
+            "oracle": table["model"] == ORACLE,
+            "gain": -table["nats_per_token"],
+            "model": table["model"],
+        }
+    )
     return table.loc[order.sort_values(list(order.columns)).index].reset_index(drop=True)
 
 
