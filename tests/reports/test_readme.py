@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
+from lmladder.errors import InputError
 from lmladder.reports import findings, to_csv, to_markdown
-from lmladder.reports.readme import main
+from lmladder.reports.readme import main, regenerated
 
 README = """# lmladder
 
@@ -132,3 +133,18 @@ def test_it_is_a_command(readme):
     assert result.stderr.endswith(
         f"{readme} is stale; run: python -m lmladder.reports.readme {readme}\n"
     )
+
+
+def test_a_marker_may_ask_for_some_of_the_splits_and_models(readme):
+    outputs = readme.parent / "outputs"
+    text = "<!-- generated: table test -->\n<!-- end generated -->\n"
+    assert "Validation" not in regenerated(text, outputs)
+    text = "<!-- generated: samples transformer -->\n<!-- end generated -->\n"
+    assert regenerated(text, outputs).count("**") == 2
+
+
+@pytest.mark.parametrize("part", ["table tests", "samples gpt"])
+def test_a_marker_that_asks_for_what_there_is_not_is_refused(readme, part):
+    text = f"<!-- generated: {part} -->\n<!-- end generated -->\n"
+    with pytest.raises(InputError, match=f"asks for '{part.split()[1]}'; choose from"):
+        regenerated(text, readme.parent / "outputs")

@@ -16,7 +16,7 @@ import numpy as np
 from lmladder import runtime
 from lmladder.arrays import Array
 
-BLOCK_BYTES = 1 << 17  # of one operand; a kernel's temporaries then stay in a core's L2 cache
+BLOCK_BYTES = 1 << 18  # of one operand: small enough for L2, large enough to pay for the lock
 # Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
 # that handing it to a thread does; and how many blocks there are at most.
 PRODUCT_ROWS = 64

@@ -1,7 +1,8 @@
 """Bring the README's numbers up to date: python -m lmladder.reports.readme [--check] README.md
 
 Each part between `<!-- generated: NAME -->` and `<!-- end generated -->`, both on lines of their
-own, is made anew from the `outputs` beside the README. NAME is table, samples or findings.
+own, is made anew from the `outputs` beside the README. NAME is table, samples or findings; names
+of splits after table, and of models after samples, choose what is shown.
 """
 
 import argparse
@@ -20,7 +21,8 @@ from lmladder.reports.samples import by_ladder, read_samples
 from lmladder.reports.table import escaped, label, read_csv, to_markdown
 
 PART = re.compile(
-    r"^(<!-- generated: (\w+) -->\n)(.*?)^(<!-- end generated -->)$", re.MULTILINE | re.DOTALL
+    r"^(<!-- generated: (\w+)((?: \w+)*) -->\n)(.*?)^(<!-- end generated -->)$",
+    re.MULTILINE | re.DOTALL,
 )
 MARKER = re.compile(r"^<!-- generated\b.*$", re.MULTILINE)
 SAMPLE_CHARACTERS = 500
@@ -42,23 +44,26 @@ def regenerated(text: str, outputs: Path) -> str:
             "and a line <!-- end generated --> after it"
         )
     table = read_csv(outputs / "evaluate" / "perplexity.csv")
-    made = {}
-    for name in {part[2] for part in parts}:
-        if name not in PARTS:
-            raise InputError(f"unknown generated part {name!r}; choose from {sorted(PARTS)}")
-        made[name] = PARTS[name](table, outputs)
-    return PART.sub(lambda part: f"{part[1]}\n{made[part[2]].rstrip()}\n\n{part[4]}", text)
+
+    def made(part: re.Match[str]) -> str:
+        if part[2] not in PARTS:
+            raise InputError(f"unknown generated part {part[2]!r}; choose from {sorted(PARTS)}")
+        fresh = PARTS[part[2]](table, outputs, part[3].split())
+        return f"{part[1]}\n{fresh.rstrip()}\n\n{part[5]}"
+
+    return PART.sub(made, text)
 
 
-def _table(table: pd.DataFrame, outputs: Path) -> str:
-    return to_markdown(table)
+def _table(table: pd.DataFrame, outputs: Path, splits: Sequence[str]) -> str:
+    chosen = _chosen(splits, list(dict.fromkeys(table["split"])))
+    return to_markdown(table[table["split"].isin(chosen)])
 
 
-def _findings(table: pd.DataFrame, outputs: Path) -> str:
+def _findings(table: pd.DataFrame, outputs: Path, names: Sequence[str]) -> str:
     return escaped(findings(table))
 
 
-def _samples(table: pd.DataFrame, outputs: Path) -> str:
+def _samples(table: pd.DataFrame, outputs: Path, models: Sequence[str]) -> str:
     """Each as an indented block: no line of it can end the block, or look like a marker."""
     paths = sorted(outputs.glob("*/samples.txt"))
     if not paths:
@@ -70,7 +75,15 @@ def _samples(table: pd.DataFrame, outputs: Path) -> str:
     return "\n\n".join(
         f"**{escaped(label(model))}**\n\n{textwrap.indent(_excerpt(text), ' ' * 4)}"
         for model, text in ordered.items()
+        if model in _chosen(models, list(ordered))
     )
+
+
+def _chosen(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """The names that a marker asks for; all that are known where it asks for none."""
+    if unknown := sorted(set(names) - set(known)):
+        raise InputError(f"a generated part asks for {unknown[0]!r}; choose from {list(known)}")
+    return names or known
 
 
 def _excerpt(text: str) -> str:
@@ -80,7 +93,7 @@ def _excerpt(text: str) -> str:
     return "\n".join(line for wrapped in lines for line in wrapped) or "(nothing)"
 
 
-PARTS: dict[str, Callable[[pd.DataFrame, Path], str]] = {
+PARTS: dict[str, Callable[[pd.DataFrame, Path, Sequence[str]], str]] = {
     "table": _table,
     "samples": _samples,
     "findings": _findings,

@@ -1,0 +1,45 @@
+"""The documents tell the truth: their numbers are generated, what they name exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lmladder.reports.readme import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() -> None:
+    assert main(["--check", str(ROOT / "README.md")]) == 0
+
+
+def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
+    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
+
+
+@pytest.mark.parametrize(
+    "target", sorted(set(re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", README)))
+)
+def test_a_link_of_the_readme_leads_to_a_file(target: str) -> None:
+    assert (ROOT / target).exists()
+
+
+@pytest.mark.parametrize("group", ["data", "tokenizer", "optimizer", "schedule", "experiment"])
+def test_the_readme_lists_every_choice_of_a_group(group: str) -> None:
+    (row,) = re.findall(rf"^\| `{group}(?:@[^|]*)?` \|(.*)\|$", README, re.MULTILINE)
+    choices = {path.stem for path in (ROOT / "conf" / group).glob("*.yaml")}
+    assert choices == set(re.findall(r"`(\w+)`", row))
+
+
+def test_every_path_in_the_readmes_tree_exists() -> None:
+    (tree,) = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
+    named = re.findall(r"^(\s*)([\w./]+)", tree, re.MULTILINE)
+    missing = [
+        path
+        for indent, path in named
+        if not (ROOT / ("src/lmladder/" if indent else "") / path).exists()
+    ]
+    assert missing == []
