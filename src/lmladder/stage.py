@@ -28,7 +28,7 @@ from omegaconf.errors import OmegaConfBaseException
 from lmladder import kernels
 from lmladder.atomic import atomic_write
 from lmladder.config import Config, one_line, typed
-from lmladder.errors import InputError, LadderError
+from lmladder.errors import InputError, LadderError, RunError
 
 OUTPUTS = Path("outputs")
 PREPARED = OUTPUTS / "prepare"
@@ -67,6 +67,8 @@ def stage(function: Stage) -> Callable[[], None]:
             _fail(error)
         except (HydraException, OmegaConfBaseException) as error:
             _fail(InputError(f"configuration: {one_line(error)}"))
+        except OSError as error:  # such as a folder that Hydra may not make
+            _fail(RunError(str(error)))
         except KeyboardInterrupt:
             print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
             sys.exit(130)
