@@ -14,7 +14,7 @@ from lmladder.stage import stage, write_json
 def main(config: Config, out: Path) -> None:
     prepared = open_prepared(config)
     prompt = sample_prompt(config.sample, prepared)
-    order = max(3, *config.bigram.kneser_ney_orders)  # the ladder has a trigram in any case
+    order = max([3, *config.bigram.kneser_ney_orders])  # the ladder has a trigram in any case
     tables = CountTables.count(prepared.train, prepared.tokenizer.vocabulary_size, order)
     begun = first_checkpoint("bigram", config.bigram, config.seed, prepared)
     checkpoint = replace(begun, model=tables.arrays())

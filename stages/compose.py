@@ -11,13 +11,12 @@ import sys
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
 from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from lmladder.atomic import atomic_write
 from lmladder.config import one_line, typed
 from lmladder.errors import InputError, LadderError
+from lmladder.stage import CONFIGURATION_ERRORS
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
@@ -33,10 +32,10 @@ def composition(overrides: list[str]) -> str:
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             node = compose("config", overrides)
-        OmegaConf.resolve(node)
-    except (HydraException, OmegaConfBaseException) as error:
+    except CONFIGURATION_ERRORS as error:
         raise InputError(f"configuration: {one_line(error)}") from None
     typed(node)
+    OmegaConf.resolve(node)
     return OmegaConf.to_yaml(node)
 
 

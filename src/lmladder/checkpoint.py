@@ -146,6 +146,8 @@ class Checkpoint:
         """
         if self.kind not in (COUNTS, *ARCHITECTURES):
             raise InputError(f"a checkpoint of unknown kind {self.kind!r}")
+        if not isinstance(self.config, dict):
+            raise InputError("the checkpoint's configuration is no mapping")
         try:
             if self.kind == COUNTS:
                 config = from_mapping(BigramConfig, self.config)

@@ -3,12 +3,16 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
-from click import ClickException
 
 from lmladder.errors import InputError, LadderError
+
+# Typer brings a copy of Click of its own, whose base of all usage errors it does not export.
+ClickException: Any = next(
+    each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
+)
 
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 
@@ -81,7 +85,8 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ClickException as error:
-        print(f"error: {error.format_message()}", file=sys.stderr)
+        if message := error.format_message():  # none where help has been shown instead
+            print(f"error: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

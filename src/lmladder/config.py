@@ -4,6 +4,8 @@ Both doors, Hydra for people and params.yaml for DVC, are guarded by this schema
 keys and wrong types before anything runs. `validate` adds what types cannot say.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -35,6 +37,7 @@ class DataConfig:
 
     corpus: str = MISSING  # tales, shakespeare, names or file
     path: str | None = MISSING  # the grammar, the file, or a name in the cache of downloads
+    watch: str = MISSING  # the file whose change makes `dvc repro` prepare the text anew
     url: str | None = MISSING
     sha256: str | None = MISSING
     documents: str = MISSING  # whole: one long text; lines: one document a line
@@ -180,13 +183,13 @@ def typed(node: DictConfig) -> Config:
     InputError
         If a value is missing, or is one that its type allows but its meaning does not.
     """
-    if missing := sorted(OmegaConf.missing_keys(node)):
-        raise InputError(f"{missing[0]} has no value; give {missing[0]}=...")
+    for path in _missing("", node):
+        raise InputError(f"{path} has no value; give {path}=...")
     try:
         config = cast(Config, OmegaConf.to_object(node))
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {one_line(error)}") from None
-    _refuse_added_keys("", node, config)
+    _refuse_other_keys("", node, config)
     validate(config)
     return config
 
@@ -252,6 +255,8 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be one of {', '.join(_CHOICES[path])}, not {number}")
             if not isinstance(number, int | float):
                 continue
+            if not math.isfinite(number):
+                raise InputError(f"{path} must be a finite number, not {number}")
             if key in _POSITIVE and not number > 0:
                 raise InputError(f"{path} must be more than 0, not {number}")
             if key in _NOT_NEGATIVE and not number >= 0:
@@ -262,6 +267,9 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
         if key == "betas" and len(value) != 2:
             raise InputError(f"{path} must be two numbers, not {len(value)}")
+    splits = config.evaluate.splits
+    if not splits or len(set(splits)) < len(splits):
+        raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")
     transformer = config.transformer
     if transformer.d_model % transformer.n_head:
         raise InputError(
@@ -280,15 +288,27 @@ def validate(config: Config) -> None:
         )
 
 
-def _refuse_added_keys(path: str, node: DictConfig, config: Any) -> None:
-    """Raise InputError for keys that Hydra's `+key=value` has put past the schema."""
+def _refuse_other_keys(path: str, node: DictConfig, config: Any) -> None:
+    """Raise InputError for what Hydra's `+key=value` and `~key` do past the schema."""
     known = {each.name for each in fields(config)}
+    if removed := sorted(known - set(node)):
+        raise InputError(f"{path}{removed[0]} has no value; give {path}{removed[0]}=...")
     for key in node:
         where = f"{path}{key!s}"
         if key not in known:
             raise InputError(f"unknown key {where}")
         if is_dataclass(getattr(config, str(key))):
-            _refuse_added_keys(f"{where}.", node[key], getattr(config, str(key)))
+            _refuse_other_keys(f"{where}.", node[key], getattr(config, str(key)))
+
+
+def _missing(path: str, node: DictConfig) -> Iterator[str]:
+    """Dotted paths of values that are left to the user; interpolations are not followed."""
+    for key in node:
+        name = str(key)
+        if OmegaConf.is_missing(node, name):
+            yield path + name
+        elif not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node[name]):
+            yield from _missing(f"{path}{name}.", node[name])
 
 
 def _leaves(path: str, node: Any) -> list[tuple[str, Any]]:

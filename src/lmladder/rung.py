@@ -89,6 +89,8 @@ def sample_prompt(config: SampleConfig, prepared: Prepared) -> list[int]:
     """Tokens that samples begin with; InputError, before training, if they cannot be encoded."""
     if config.prompt is None:
         return [int(token) for token in prepared.val[:PROMPT_TOKENS]]
+    if not config.prompt:
+        raise InputError("sample.prompt is empty; give at least one token to continue, or null")
     return [int(token) for token in prepared.tokenizer.encode(config.prompt)]
 
 

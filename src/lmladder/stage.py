@@ -13,6 +13,7 @@ import os
 import resource
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -24,6 +25,7 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from lmladder import kernels
 from lmladder.atomic import atomic_write
@@ -32,6 +34,9 @@ from lmladder.errors import InputError, LadderError, RunError
 
 OUTPUTS = Path("outputs")
 PREPARED = OUTPUTS / "prepare"
+
+# What Hydra raises for a configuration that cannot be composed.
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
 
 Stage: TypeAlias = Callable[[Config, Path], float | None]
 
@@ -43,8 +48,12 @@ def stage(function: Stage) -> Callable[[], None]:
     tokens it worked through a second, or None; that goes to performance.json with time and memory.
     """
 
+    begun = False
+
     @functools.wraps(function)
     def task(node: DictConfig) -> None:
+        nonlocal begun
+        begun = True
         out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         started = time.perf_counter()
         try:
@@ -60,17 +69,24 @@ def stage(function: Stage) -> Callable[[], None]:
     door = hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)
 
     def main() -> None:
+        # A loss that diverges is reported in a line of its own, which names the step.
+        warnings.filterwarnings("ignore", category=RuntimeWarning, module="lmladder")
         os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not to Hydra's own report
         try:
             door()
         except LadderError as error:
             _fail(error)
-        except (HydraException, OmegaConfBaseException) as error:
+        except CONFIGURATION_ERRORS as error:
+            if begun:
+                raise  # our own mistake, not the user's
             _fail(InputError(f"configuration: {one_line(error)}"))
         except OSError as error:  # such as a folder that Hydra may not make
             _fail(RunError(str(error)))
         except KeyboardInterrupt:
-            print("interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+            print(
+                "interrupted; a run in the same folder goes on from its last checkpoint",
+                file=sys.stderr,
+            )
             sys.exit(130)
 
     return main

@@ -87,8 +87,7 @@ def matmul(a, b):
     def matmul_pullback(grad):
         by_a = kernels.matmul(grad, b.swapaxes(-1, -2))
         if b.ndim == 2:  # one matrix for all of a's leading axes: a single product sums over them
-            rows = grad.reshape(-1, grad.shape[-1])
-            return by_a, kernels.matmul(a.reshape(-1, a.shape[-1]).T, rows)
+            return by_a, kernels.matmul(kernels.as_rows(a).T, kernels.as_rows(grad))
         return by_a, kernels.matmul(a.swapaxes(-1, -2), grad)
 
     return kernels.matmul(a, b), matmul_pullback
@@ -99,8 +98,8 @@ def linear(x, weight, bias):
     """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused to save a pass over memory."""
 
     def linear_pullback(grad):
-        rows = grad.reshape(-1, grad.shape[-1])
-        by_weight = kernels.matmul(x.reshape(-1, x.shape[-1]).T, rows)
+        rows = kernels.as_rows(grad)
+        by_weight = kernels.matmul(kernels.as_rows(x).T, rows)
         return kernels.matmul(grad, weight.T), by_weight, rows.sum(axis=0)
 
     return kernels.matmul(x, weight, bias), linear_pullback

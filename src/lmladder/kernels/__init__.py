@@ -5,7 +5,7 @@ blocks that fit a cache and shares the blocks among threads. This module joins t
 depend on shapes alone, so the results do not depend on the number of threads.
 """
 
-from lmladder.kernels.blocks import matmul, over_rows, set_threads, share, threads
+from lmladder.kernels.blocks import as_rows, matmul, over_rows, set_threads, share, threads
 from lmladder.kernels.reference import scatter_rows
 from lmladder.kernels.threaded import (
     attention,

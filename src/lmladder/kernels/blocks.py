@@ -6,6 +6,7 @@ bits of every result are the same for any number of them.
 """
 
 import itertools
+import math
 import os
 import queue
 import threading
@@ -100,6 +101,13 @@ def share(task: Callable[[int], None], count: int) -> None:
         _pool.run(_Job(task, count))
 
 
+def as_rows(array: Array) -> Array:
+    """(..., n) -> (rows, n), without a copy where memory allows; a number becomes a row of one."""
+    if array.ndim == 0:
+        return array.reshape(1, 1)
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+
+
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     """a @ b (+ bias), in blocks of rows, each a product by single-threaded BLAS.
 
@@ -112,7 +120,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     if b.ndim != 2 or a.ndim < 2:
         product = np.matmul(a, b)
         return product if bias is None else product + bias
-    rows = a.reshape(-1, a.shape[-1])
+    rows = as_rows(a)
     out = np.empty((len(rows), b.shape[1]), np.result_type(a, b))
     wanted = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
     step = max(PRODUCT_ROWS, -(-len(rows) // wanted))

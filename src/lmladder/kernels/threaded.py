@@ -4,19 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lmladder.arrays import Array, FloatArray, IntArray
+from lmladder.arrays import FloatArray, IntArray
 from lmladder.kernels import reference
-from lmladder.kernels.blocks import over_rows, share
-
-
-def _rows(array: Array) -> Array:
-    """(..., n) -> (rows, n); a number becomes a row of one."""
-    return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+from lmladder.kernels.blocks import as_rows, over_rows, share
 
 
 def _elementwise(kernel: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:
     """kernel(*arrays) for arrays of one shape."""
-    (out,) = over_rows(lambda *parts: (kernel(*parts),), [_rows(array) for array in arrays])
+    (out,) = over_rows(lambda *parts: (kernel(*parts),), [as_rows(array) for array in arrays])
     return out.reshape(arrays[0].shape)
 
 
@@ -49,7 +44,7 @@ def layer_norm(
     x: FloatArray, weight: FloatArray, bias: FloatArray, epsilon: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm` of (..., n); the statistics are (rows, 1)."""
-    out, mean, inverse = over_rows(reference.layer_norm, [_rows(x)], weight, bias, epsilon)
+    out, mean, inverse = over_rows(reference.layer_norm, [as_rows(x)], weight, bias, epsilon)
     return out.reshape(x.shape), mean, inverse
 
 
@@ -58,14 +53,14 @@ def layer_norm_backward(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm_backward` of (..., n)."""
     out, grad_weight, grad_bias = over_rows(
-        reference.layer_norm_backward, [_rows(grad), _rows(x), mean, inverse], weight, sums=2
+        reference.layer_norm_backward, [as_rows(grad), as_rows(x), mean, inverse], weight, sums=2
     )
     return out.reshape(x.shape), grad_weight, grad_bias
 
 
 def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm` of (..., n); the statistic is (rows, 1)."""
-    out, inverse = over_rows(reference.rms_norm, [_rows(x)], weight, epsilon)
+    out, inverse = over_rows(reference.rms_norm, [as_rows(x)], weight, epsilon)
     return out.reshape(x.shape), inverse
 
 
@@ -74,14 +69,14 @@ def rms_norm_backward(
 ) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm_backward` of (..., n)."""
     out, grad_weight = over_rows(
-        reference.rms_norm_backward, [_rows(grad), _rows(x), inverse], weight, sums=1
+        reference.rms_norm_backward, [as_rows(grad), as_rows(x), inverse], weight, sums=1
     )
     return out.reshape(x.shape), grad_weight
 
 
 def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
     """`reference.cross_entropy` of (..., vocabulary) and (...); nats are shaped like targets."""
-    nats, log_total = over_rows(reference.cross_entropy, [_rows(logits), targets.reshape(-1)])
+    nats, log_total = over_rows(reference.cross_entropy, [as_rows(logits), targets.reshape(-1)])
     return nats.reshape(targets.shape), log_total
 
 
@@ -89,7 +84,7 @@ def cross_entropy_backward(
     grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
 ) -> FloatArray:
     """`reference.cross_entropy_backward` of (...), (..., vocabulary) and (...)."""
-    rows = [grad.reshape(-1), _rows(logits), targets.reshape(-1), log_total]
+    rows = [grad.reshape(-1), as_rows(logits), targets.reshape(-1), log_total]
     (out,) = over_rows(lambda *parts: (reference.cross_entropy_backward(*parts),), rows)
     return out.reshape(logits.shape)
 

@@ -22,6 +22,8 @@ class CausalSelfAttention(Module):
         deviation: float,
         output_deviation: float,
     ):
+        if n_head < 1 or d_model % n_head:
+            raise ValueError(f"n_head={n_head} does not divide d_model={d_model}")
         self.n_head = n_head
         self.query = Linear(d_model, d_model, rng=rng, deviation=deviation)
         self.key = Linear(d_model, d_model, rng=rng, deviation=deviation)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from lmladder.errors import InputError
+from lmladder.errors import InputError, RunError
 from lmladder.models.contract import LanguageModel
 from lmladder.rng import stream
 from lmladder.sampling.strategies import Strategy
@@ -29,6 +29,8 @@ def generate(
     ------
     InputError
         If the prompt is empty.
+    RunError
+        If a probability is not a number.
     """
     if len(prompt) == 0:
         raise InputError("the prompt is empty; give at least one token to continue")
@@ -41,6 +43,8 @@ def generate(
         while len(text) - start > longest:
             start += max(1, longest // 2)
         log_probabilities = model.next_log_probabilities(np.array([text[start:]]))[0]
+        if np.isnan(log_probabilities).any():
+            raise RunError("the model's probabilities are not numbers; its weights are damaged")
         token = strategy.choose(log_probabilities, stream(seed, "sample", index))
         text.append(token)
         yield token

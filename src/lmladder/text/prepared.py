@@ -32,7 +32,7 @@ from lmladder.text.tokenizers import (
     tokenizer_from_json,
 )
 
-REMEDY = "run `dvc repro prepare` or `python stages/prepare.py`"
+REMEDY = "run `dvc repro prepare`"
 
 
 @dataclass(frozen=True)
@@ -243,8 +243,9 @@ class Prepared:
             if held.get(key, "nothing") != asked.get(key, "nothing"):
                 raise InputError(
                     f"{self.directory} was prepared with {key}={held.get(key, 'nothing')}, but "
-                    f"this run asks for {key}={asked.get(key, 'nothing')}; {REMEDY} "
-                    "with the settings of this run"
+                    f"this run asks for {key}={asked.get(key, 'nothing')}; run "
+                    "`python stages/compose.py` with the settings of this run, then "
+                    "`dvc repro prepare`"
                 )
 
 

@@ -1,0 +1,232 @@
+"""A checkout of this project in a temporary folder, run with tiny settings.
+
+Tests use `smoke`, whose pipeline has run and which none of them may change, or `checkout`, a copy
+of their own. Nothing runs in the real work tree, and git and DVC see no settings of the user's.
+"""
+
+import fcntl
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+from lmladder import cli
+
+PROJECT = Path(__file__).resolve().parents[2]
+PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
+SECONDS = 300  # no command takes a tenth of it
+
+
+def load(path):
+    """A script as a module, though no package holds it."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+COMPOSE = load(PROJECT / "stages/compose.py")
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    status: int
+    stdout: str
+    stderr: str
+
+    def succeeded(self):
+        assert self.status == 0, self.stdout + self.stderr
+        return self
+
+    def failed_in_one_line(self, status, *named):
+        """The one line on stderr, which names all of `named`."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, "\n".join(lines[-20:])
+        assert lines[0].startswith("error: ")
+        assert self.status == status
+        for name in named:
+            assert str(name) in lines[0]
+        return lines[0]
+
+    @property
+    def stages_run(self):
+        prefix = "Running stage '"
+        lines = [line for line in self.stdout.splitlines() if line.startswith(prefix)]
+        return [line.removeprefix(prefix).partition("'")[0] for line in lines]
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A work tree, and the commands one types in it."""
+
+    path: Path
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    @property
+    def environment(self):
+        kept = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("GIT_", "DVC_", "HYDRA_", "LMLADDER_", "PYTEST_"))
+        }
+        settings = self.path.parent / "settings"
+        return kept | {
+            "PATH": f"{PYTHON.parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": "src",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_CONFIG_SYSTEM": os.devnull,
+            "DVC_GLOBAL_CONFIG_DIR": str(settings),
+            "DVC_SYSTEM_CONFIG_DIR": str(settings),
+            "DVC_SITE_CACHE_DIR": str(settings / "site"),
+            "DVC_NO_ANALYTICS": "1",
+        }
+
+    def start(self, *command, environment=None):
+        return subprocess.Popen(
+            [str(part) for part in command],
+            cwd=self.path,
+            env=self.environment | (environment or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+
+    def run(self, *command, environment=None):
+        with self.start(*command, environment=environment) as process:
+            stdout, stderr = process.communicate(timeout=SECONDS)
+        return Done(process.returncode, stdout, stderr)
+
+    def compose(self, *overrides):
+        """What stages/compose.py does for the tiny settings and `overrides`, but quicker."""
+        text = COMPOSE.composition(["experiment=smoke", *overrides])
+        (self / "params.yaml").write_text(text)
+
+    def stage(self, name, *arguments, environment=None):
+        """A stage without DVC: by params.yaml, or with other arguments as people run it."""
+        arguments = arguments or ("-cn", "pipeline")
+        return self.run(PYTHON, f"stages/{name}.py", *arguments, environment=environment)
+
+    def dvc(self, *arguments, environment=None):
+        # DVC's commands bring their own PYTHONPATH, as they must.
+        environment = {"PYTHONPATH": "", **(environment or {})}
+        return self.run(PYTHON, "-m", "dvc", *arguments, environment=environment)
+
+    def git(self, *arguments):
+        return self.run("git", *arguments).succeeded().stdout
+
+    def lmladder(self, *arguments):
+        door = "from lmladder.cli import main; main()"
+        return self.run(PYTHON, "-c", door, *arguments)
+
+    @property
+    def lock(self):
+        """The stages of dvc.lock."""
+        return yaml.safe_load((self / "dvc.lock").read_text())["stages"]
+
+    def outputs(self):
+        """The bytes of every file under outputs/ that is no fact of one machine, by path."""
+        paths = [path for path in (self / "outputs").rglob("*") if path.is_file()]
+        return {
+            str(path.relative_to(self.path)): path.read_bytes()
+            for path in paths
+            if path.name not in ("performance.json", ".gitignore")
+        }
+
+    def remove_outputs(self):
+        shutil.rmtree(self / "outputs")
+
+
+def new_checkout(path):
+    """The files of the work tree as they are now, committed; neither results nor a lock file."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=PROJECT,
+        capture_output=True,
+        check=True,
+        encoding="utf-8",
+    ).stdout
+    for name in listed.split("\0"):
+        source = PROJECT / name
+        if source.is_file() and name != "dvc.lock" and not name.startswith("outputs/"):
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, path / name)
+    checkout = Checkout(path)
+    commit(checkout)
+    return checkout
+
+
+def commit(checkout):
+    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+    checkout.git("init", "--quiet")
+    checkout.git("add", "--all")
+    checkout.git(*who, "commit", "--quiet", "--message", "as it is")
+
+
+@contextmanager
+def one_process_at_a_time(path):
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.fixture(scope="session")
+def project():
+    """The real work tree. Read only."""
+    return PROJECT
+
+
+@pytest.fixture(scope="session")
+def compose():
+    """The module stages/compose.py."""
+    return COMPOSE
+
+
+@pytest.fixture(scope="session")
+def smoke(tmp_path_factory):
+    """A checkout whose pipeline has run with tiny settings; read only. All workers share one."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    path = folder / "smoke"
+    with one_process_at_a_time(folder / "smoke.lock"):
+        if not (folder / "smoke.done").exists():
+            shutil.rmtree(path, ignore_errors=True)
+            checkout = new_checkout(path)
+            checkout.run(PYTHON, "stages/compose.py", "experiment=smoke").succeeded()
+            checkout.dvc("repro").succeeded()
+            (folder / "smoke.done").touch()
+    return Checkout(path)
+
+
+@pytest.fixture
+def checkout(smoke, tmp_path):
+    """A copy of `smoke` that the test may change."""
+    shutil.copytree(smoke.path, tmp_path / "checkout", symlinks=True)
+    return Checkout(tmp_path / "checkout")
+
+
+@pytest.fixture
+def lmladder(smoke, monkeypatch, capsys):
+    """The `lmladder` command in `smoke`, within this process, as a new one takes half a second."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["lmladder", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return Done(end.value.code, *capsys.readouterr())
+
+    monkeypatch.chdir(smoke.path)
+    return run
