@@ -104,14 +104,14 @@ class Checkpoint:
         InputError
             If there is none, or it is truncated, of another kind or of a newer schema.
         """
-        if not path.is_file():
-            raise InputError(f"there is no checkpoint {path}")
         try:
+            if not path.is_file():
+                raise InputError(f"there is no checkpoint {path}")
             with safe_open(path, framework="np") as file:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, ValueError) as error:
-            raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+            raise InputError(f"{path} is no safetensors file that NumPy reads: {error}") from None
         if "lmladder" not in metadata:
             raise InputError(f"{path} is a safetensors file, but not a checkpoint of lmladder")
         try:
@@ -123,7 +123,7 @@ class Checkpoint:
             return cls(
                 **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
             )
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} has a damaged header: {error}") from None
 
     def restore_tokenizer(self) -> Tokenizer:
@@ -160,13 +160,22 @@ class Checkpoint:
             names = {each.name for each in fields(schema)}
             settings = {name: value for name, value in self.config.items() if name in names}
             architecture = from_mapping(schema, settings)
+            self._refuse_huge(settings)
             model = build_neural(architecture, self.vocabulary_size, rng=stream(0, "placeholder"))
             model.load(self.model)
             return {self.kind: model}
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise InputError(
                 f"the checkpoint does not fit its own configuration: {error}"
             ) from None
+
+    def _refuse_huge(self, settings: Mapping[str, Any]) -> None:
+        """ValueError if a size in the configuration exceeds all that the file holds."""
+        held = sum(array.size for array in self.model.values())
+        for name, value in settings.items():
+            for size in value if isinstance(value, list) else [value]:
+                if isinstance(size, int) and size > held:
+                    raise ValueError(f"{name}={size}, but the file holds {held} numbers")
 
 
 COUNTS = "bigram"  # the kind of a checkpoint of count models, as their stage is called

@@ -108,6 +108,8 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
             if done % training.evaluate_every and done != training.steps:
                 continue
             val_nats = float(run.model.nats(validation).mean())
+            if not math.isfinite(val_nats):
+                raise _diverged(run, done, f"validation loss {val_nats}")
             row = _row(
                 done,
                 done * tokens_per_step,
@@ -147,10 +149,7 @@ def _take_step(
     loss.backward()
     norm = global_norm(parameters)
     if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-        raise RunError(
-            f"{run.origin.kind}: loss {loss.item()} and gradient norm {norm} at step {step + 1}; "
-            f"try a lower learning rate; the last checkpoint is kept in {run.directory}"
-        )
+        raise _diverged(run, step + 1, f"loss {loss.item()} and gradient norm {norm}")
     optimizer.step(
         step,
         factor=_factor(run.config.schedule, training.steps, step),
@@ -159,6 +158,13 @@ def _take_step(
     for tensor in parameters:
         tensor.grad = None
     return loss.item(), norm
+
+
+def _diverged(run: TrainingRun, step: int, what: str) -> RunError:
+    return RunError(
+        f"{run.origin.kind}: {what} at step {step}; try a lower learning rate; "
+        f"the last good checkpoint is kept in {run.directory}"
+    )
 
 
 def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
@@ -177,17 +183,20 @@ def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
 
 def resume(directory: Path, origin: Checkpoint) -> Checkpoint | None:
     """The furthest checkpoint in `directory` of the very run that `origin` begins, if any."""
-    for name in (LATEST, UNFINISHED):
-        path = directory / name
-        if path.exists():
-            try:
-                found = Checkpoint.load(path)
-            except InputError as error:
-                print(f"{error}; starting anew", flush=True)
-                continue
-            if found.fingerprint == origin.fingerprint:
-                return found
-            print(f"{path} is of another configuration, data or code; starting anew", flush=True)
+    unusable = []
+    for path in (directory / LATEST, directory / UNFINISHED):
+        if not path.exists():
+            continue
+        try:
+            found = Checkpoint.load(path)
+        except InputError as error:
+            unusable.append(str(error))
+            continue
+        if found.fingerprint == origin.fingerprint:
+            return found
+        unusable.append(f"{path} is of another configuration, data or code")
+    for reason in unusable:
+        print(f"{reason}; starting anew", flush=True)
     return None
 
 
@@ -219,9 +228,14 @@ def discard_unfinished(directory: Path) -> None:
 def _csv(history: tuple[Row, ...]) -> str:
     lines = [",".join(COLUMNS)]
     for row in history:
-        cells = ("" if row[name] is None else f"{row[name]:.6g}" for name in COLUMNS)
-        lines.append(",".join(cells))
+        lines.append(",".join(_cell(row[name]) for name in COLUMNS))
     return "\n".join(lines) + "\n"
+
+
+def _cell(value: float | None) -> str:
+    if value is None:
+        return ""
+    return str(value) if isinstance(value, int) else f"{value:.6g}"
 
 
 def _row(*values: Any) -> Row:

@@ -21,7 +21,7 @@ from lmladder import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
-SECONDS = 300  # no command takes a tenth of it
+SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
 
 
 def load(path):
@@ -192,6 +192,14 @@ def project():
 def compose():
     """The module stages/compose.py."""
     return COMPOSE
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """A fresh clone of the last commit: its results are there, but nothing is in a cache."""
+    path = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", PROJECT, path], check=True)
+    return Checkout(path)
 
 
 @pytest.fixture(scope="session")

@@ -51,7 +51,7 @@ class _Pool:
 
     def __init__(self, size: int):
         self.size = size
-        self.jobs: queue.SimpleQueue[_Job] = queue.SimpleQueue()
+        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.helpers = 0
 
     def run(self, job: _Job) -> None:
@@ -67,8 +67,12 @@ class _Pool:
             raise job.error
 
     def _help(self) -> None:
-        while True:
-            self.jobs.get().work()
+        while (job := self.jobs.get()) is not None:
+            job.work()
+
+    def close(self) -> None:
+        for _ in range(self.helpers):
+            self.jobs.put(None)
 
 
 _pool = _Pool(runtime.available_cores())
@@ -79,7 +83,14 @@ def set_threads(count: int | None) -> None:
     global _pool
     if count is not None and count < 1:
         raise ValueError(f"threads must be at least 1, not {count}")
+    _pool.close()
     _pool = _Pool(count or runtime.available_cores())
+
+
+def _forget_pool() -> None:
+    """A child made by fork has the parent's pool but none of its threads."""
+    global _pool
+    _pool = _Pool(_pool.size)
 
 
 def threads() -> int:
@@ -87,9 +98,8 @@ def threads() -> int:
     return _pool.size
 
 
-# A child made by fork has the parent's pool but none of its threads.
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: set_threads(_pool.size))
+    os.register_at_fork(after_in_child=_forget_pool)
 
 
 def share(task: Callable[[int], None], count: int) -> None:

@@ -33,7 +33,7 @@ class Mlp(NeuralLanguageModel):
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         missing = ((0, 0), (self.context_length - 1, 0))
-        padded = np.pad(tokens, missing, constant_values=self.vocabulary_size)
+        padded = np.pad(tokens.astype(np.int64), missing, constant_values=self.vocabulary_size)
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.context_length, axis=1)
         x = self.embedding(windows)  # (rows, length, context_length, embedding_size)
         x = x.reshape(*tokens.shape, -1)

@@ -55,7 +55,7 @@ class Adam:
             mean *= beta_mean
             mean += grad * (1 - beta_mean)
             square *= beta_square
-            square += np.square(grad, out=grad) * (1 - beta_square)
+            square += grad * grad * (1 - beta_square)
             root = np.sqrt(square / square_correction)
             root += self.epsilon
             self.decay(tensor, rate)

@@ -33,6 +33,7 @@ class Strategy:
         if self.temperature == 0:
             return int(np.argmax(log_probabilities))
         order = np.argsort(-log_probabilities, kind="stable")[: self.top_k]
-        scaled = log_probabilities[order] / self.temperature
-        cumulative = np.cumsum(np.exp(scaled - scaled[0]))
+        behind = log_probabilities[order] - log_probabilities[order[0]]
+        with np.errstate(over="ignore"):  # to -inf, at a temperature next to 0
+            cumulative = np.cumsum(np.exp(behind / self.temperature))
         return int(order[np.searchsorted(cumulative, rng.random() * cumulative[-1], "right")])

@@ -69,6 +69,8 @@ def token_nats(
     """
     if len(past) == 0:
         raise ValueError("scoring needs at least one token before the text")
+    if len(tokens) == 0:
+        return np.empty(0)
     if model.max_length is None:  # any length will do: one window a batch
         window, overlap = model.context_length + batch_tokens, model.context_length
     else:
@@ -96,8 +98,10 @@ def _window_starts(n_targets: int, window: int, overlap: int) -> IntArray:
 
     All are of one length, so that they fit one batch: the last one ends with the text.
     """
-    starts = np.arange(0, n_targets - window + 1, window - overlap)
     last = n_targets - window
+    if last == 0:
+        return np.zeros(1, np.int64)
+    starts = np.arange(0, last + 1, window - overlap)
     return starts if starts[-1] == last else np.append(starts, last)
 
 

@@ -1,0 +1,358 @@
+"""Blocks and threads: every index once, and the same bits however many threads there are."""
+
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from lmladder import kernels
+from lmladder.arrays import Array, FloatArray
+from lmladder.kernels import blocks, over_rows, reference, set_threads, share
+from lmladder.rng import stream
+
+COUNTS = [1, 2, 3, 7]
+
+
+@pytest.fixture(autouse=True)
+def _restore_threads() -> Iterator[None]:
+    before = kernels.threads()
+    yield
+    set_threads(before)
+
+
+def normal(name: str, *shape: int, dtype: type = np.float32) -> FloatArray:
+    """Frozen random numbers: writing to them raises."""
+    array = stream(0, name).standard_normal(shape).astype(dtype)
+    array.flags.writeable = False
+    return array
+
+
+# --- share ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 1000])
+@pytest.mark.parametrize("n_threads", COUNTS)
+def test_share_runs_every_index_once(n_threads: int, count: int) -> None:
+    set_threads(n_threads)
+    runs = np.zeros(count, int)
+
+    def task(index: int) -> None:
+        runs[index] += 1
+
+    share(task, count)
+    assert (runs == 1).all()
+
+
+@pytest.mark.parametrize("n_threads", COUNTS)
+def test_share_returns_only_when_all_are_done(n_threads: int) -> None:
+    set_threads(n_threads)
+    pause = threading.Event()
+    done: list[int] = []
+
+    def task(index: int) -> None:
+        pause.wait(0.002 * (index % 3))
+        done.append(index)
+
+    for _ in range(5):
+        done.clear()
+        share(task, 8)
+        assert sorted(done) == list(range(8))
+
+
+def test_share_uses_as_many_threads_as_were_set() -> None:
+    set_threads(3)
+    meeting = threading.Barrier(3)  # opens only when three threads stand before it
+    share(lambda _: [meeting.wait(timeout=20)], 3)  # type: ignore[arg-type, return-value]
+
+
+@pytest.mark.parametrize("failing", [0, 3, 9])
+@pytest.mark.parametrize("n_threads", COUNTS)
+def test_share_raises_what_a_task_raises_and_goes_on_working(n_threads: int, failing: int) -> None:
+    set_threads(n_threads)
+
+    def task(index: int) -> None:
+        if index == failing:
+            raise LookupError(f"task {index}")
+
+    for _ in range(3):
+        with pytest.raises(LookupError, match=f"task {failing}"):
+            share(task, 10)
+    done: list[int] = []
+    share(done.append, 10)
+    assert sorted(done) == list(range(10))
+
+
+@pytest.mark.parametrize("n_threads", COUNTS)
+def test_a_task_may_share_in_its_turn(n_threads: int) -> None:
+    set_threads(n_threads)
+    runs = np.zeros((6, 5, 4), int)
+
+    def outer(i: int) -> None:
+        def middle(j: int) -> None:
+            def inner(k: int) -> None:
+                runs[i, j, k] += 1
+
+            share(inner, 4)
+
+        share(middle, 5)
+
+    for _ in range(20):
+        runs[:] = 0
+        share(outer, 6)
+        assert (runs == 1).all()
+
+
+def test_an_error_passes_through_nested_shares() -> None:
+    set_threads(3)
+
+    def inner(index: int) -> None:
+        raise KeyError(index)
+
+    with pytest.raises(KeyError):
+        share(lambda _: share(inner, 4), 4)
+
+
+def test_threads_may_share_at_the_same_time() -> None:
+    set_threads(3)
+    runs = np.zeros((4, 200), int)
+
+    def caller(row: int) -> None:
+        def task(index: int) -> None:
+            runs[row, index] += 1
+
+        for start in range(0, 200, 20):
+            share(lambda index: task(start + index), 20)  # noqa: B023
+
+    callers = [threading.Thread(target=caller, args=(row,)) for row in range(4)]
+    for each in callers:
+        each.start()
+    for each in callers:
+        each.join()
+    assert (runs == 1).all()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
+def test_share_works_in_a_forked_child() -> None:
+    # In a process of its own, as newer Pythons warn of a fork where threads are running.
+    program = """
+import os, threading, warnings
+from lmladder.kernels import set_threads, share, threads
+warnings.simplefilter("ignore")
+set_threads(3)
+share(lambda _: None, 50)  # starts the helpers, whom the child will not have
+child = os.fork()
+if child == 0:
+    try:
+        meeting = threading.Barrier(3)  # opens only when three threads stand before it
+        share(lambda _: meeting.wait(timeout=20), 3)
+        done = []
+        share(done.append, 50)
+        os._exit(0 if sorted(done) == list(range(50)) and threads() == 3 else 1)
+    finally:
+        os._exit(2)
+_, status = os.waitpid(child, 0)
+done = []
+share(done.append, 50)
+assert sorted(done) == list(range(50))
+raise SystemExit(os.waitstatus_to_exitcode(status))
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_set_threads_refuses_less_than_one_and_takes_none_for_all_cores() -> None:
+    for wrong in (0, -1):
+        with pytest.raises(ValueError, match=f"at least 1, not {wrong}"):
+            set_threads(wrong)
+    set_threads(5)
+    assert kernels.threads() == 5
+    set_threads(None)
+    assert kernels.threads() == blocks.runtime.available_cores()
+
+
+# --- The same bits for any number of threads ------------------------------------------------------
+
+
+def assert_same_for_any_threads(compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
+    """The result for one thread, after comparing its bits with those for several."""
+    set_threads(1)
+    expected = compute()
+    for n_threads in COUNTS[1:]:
+        set_threads(n_threads)
+        for ours, right in zip(compute(), expected, strict=True):
+            assert ours.dtype == right.dtype
+            np.testing.assert_array_equal(ours, right)
+    return expected
+
+
+# Big enough to be cut, and no multiple of a block: a (n, k), b (k, m).
+PRODUCTS = {
+    "many rows": (normal("a", 1013, 97), normal("b", 97, 131)),
+    "few rows": (normal("a", 65, 300), normal("b", 300, 701)),
+    "one row": (normal("a", 1, 67), normal("b", 67, 131)),
+    "one column": (normal("a", 1013, 67), normal("b", 67, 1)),
+    "one inner": (normal("a", 1013, 1), normal("b", 1, 131)),
+    "no rows": (normal("a", 0, 67), normal("b", 67, 131)),
+    "batched rows": (normal("a", 3, 347, 67), normal("b", 67, 131)),
+    "a transposed": (normal("a", 67, 1013).T, normal("b", 67, 131)),
+    "b transposed": (normal("a", 1013, 67), normal("b", 131, 67).T),
+    "both strided": (normal("a", 1013, 134)[::-1, ::2], normal("b", 134, 262)[::2, ::-2]),
+    "heads split": (normal("a", 2, 3, 347, 67).transpose(0, 2, 1, 3), normal("b", 67, 131)),
+    "batched b": (normal("a", 3, 1, 40, 67), normal("b", 5, 67, 31)),
+    "vector b": (normal("a", 40, 67), normal("b", 67)),
+    "float64": (normal("a", 1013, 67, dtype=np.float64), normal("b", 67, 131, dtype=np.float64)),
+}
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_matmul_is_right_and_the_same_for_any_threads(case: str) -> None:
+    a, b = PRODUCTS[case]
+    (found,) = assert_same_for_any_threads(lambda: (kernels.matmul(a, b),))
+    assert found.dtype == a.dtype
+    expected = np.matmul(a.astype(np.float64), b.astype(np.float64))
+    tolerance = 1e-12 if a.dtype == np.float64 else 1e-4
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", PRODUCTS)
+def test_matmul_adds_the_bias_to_each_row(case: str) -> None:
+    a, b = PRODUCTS[case]
+    bias = normal("bias", *b.shape[-1:] if b.ndim > 1 else (), dtype=a.dtype.type)
+    (found,) = assert_same_for_any_threads(lambda: (kernels.matmul(a, b, bias),))
+    np.testing.assert_array_equal(found, kernels.matmul(a, b) + bias)
+
+
+@pytest.mark.parametrize("shape", [(2, 0), (0, 0), (3, 2, 0)], ids=str)
+def test_matmul_over_nothing_is_zero(shape: tuple[int, ...]) -> None:
+    found = kernels.matmul(np.ones(shape), np.ones((0, 4)))
+    np.testing.assert_array_equal(found, np.zeros((*shape[:-1], 4)))
+
+
+def test_over_rows_cuts_and_joins_without_loss() -> None:
+    rows = normal("rows", 2013, 97)  # two blocks and a bit
+    seen: list[int] = []
+
+    def kernel(part: FloatArray, factor: float) -> tuple[Array, ...]:
+        seen.append(len(part))
+        return part * factor, part.max(axis=1), part.sum(axis=0), np.array(len(part))
+
+    twice, largest, total, length = over_rows(kernel, [rows], 2.0, sums=2)
+    assert len(seen) > 2
+    assert sum(seen) == 2013 == length
+    np.testing.assert_array_equal(twice, rows * 2)
+    np.testing.assert_array_equal(largest, rows.max(axis=1))
+    np.testing.assert_allclose(total, rows.sum(axis=0, dtype=np.float64), atol=1e-3)
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, 2])
+def test_over_rows_takes_rows_wider_than_a_block_and_none(n_rows: int) -> None:
+    rows = normal("wide", n_rows, blocks.BLOCK_BYTES // 4 + 1)
+    (found,) = over_rows(lambda part: (part + 1,), [rows])
+    np.testing.assert_array_equal(found, rows + 1)
+
+
+def _rows(name: str, n: int = 67) -> FloatArray:
+    """Awkward rows: 7 x 211 of n floats, more than two blocks, a transposed view."""
+    return normal(name, 211, 7, n).transpose(1, 0, 2)
+
+
+def _layer_norm_backward() -> tuple[Array, ...]:
+    x, weight = _rows("x"), normal("weight", 67)
+    _, mean, inverse = kernels.layer_norm(x, weight, weight, 1e-5)
+    return kernels.layer_norm_backward(_rows("grad"), x, mean, inverse, weight)
+
+
+def _rms_norm_backward() -> tuple[Array, ...]:
+    x, weight = _rows("x"), normal("weight", 67)
+    _, inverse = kernels.rms_norm(x, weight, 1e-5)
+    return kernels.rms_norm_backward(_rows("grad"), x, inverse, weight)
+
+
+def _cross_entropy_backward() -> tuple[Array, ...]:
+    logits = _rows("x")
+    targets = stream(0, "targets").integers(67, size=(7, 211))
+    nats, log_total = kernels.cross_entropy(logits, targets)
+    grad = normal("nats", 7, 211)
+    return nats, log_total, kernels.cross_entropy_backward(grad, logits, targets, log_total)
+
+
+def _attention(length: int, n_keys: int) -> Callable[[], tuple[Array, ...]]:
+    def compute() -> tuple[Array, ...]:
+        # laid out as a layer splits its heads: (batch, time, heads, size) seen with heads first
+        q, grad = (normal(name, 2, length, 3, 8).transpose(0, 2, 1, 3) for name in ("q", "grad"))
+        k, v = (normal(name, 2, n_keys, 3, 8).transpose(0, 2, 1, 3) for name in ("k", "v"))
+        out, log_total = kernels.attention(q, k, v)
+        assert out.strides == q.strides
+        return out, log_total, *kernels.attention_backward(grad, q, k, v, out, log_total)
+
+    return compute
+
+
+ROW_KERNELS: dict[str, Callable[[], tuple[Array, ...]]] = {
+    "softmax": lambda: (kernels.softmax(_rows("x")),),
+    "gelu": lambda: (kernels.gelu(_rows("x")),),
+    "gelu_backward": lambda: (kernels.gelu_backward(_rows("grad"), _rows("x")),),
+    "gelu_tanh": lambda: (kernels.gelu_tanh(_rows("x")),),
+    "gelu_tanh_backward": lambda: (kernels.gelu_tanh_backward(_rows("grad"), _rows("x")),),
+    "layer_norm": lambda: kernels.layer_norm(
+        _rows("x"), normal("weight", 67), normal("bias", 67), 1e-5
+    ),
+    "layer_norm_backward": _layer_norm_backward,
+    "rms_norm": lambda: kernels.rms_norm(_rows("x"), normal("weight", 67), 1e-5),
+    "rms_norm_backward": _rms_norm_backward,
+    "cross_entropy": _cross_entropy_backward,
+    "attention": _attention(131, 131),
+    "attention of the last queries": _attention(5, 300),
+}
+
+
+@pytest.mark.parametrize("kernel", ROW_KERNELS)
+def test_kernel_gives_the_same_bits_for_any_threads(kernel: str) -> None:
+    assert_same_for_any_threads(ROW_KERNELS[kernel])
+
+
+def test_cutting_rows_does_not_change_them() -> None:
+    x, weight, bias = _rows("x"), normal("weight", 67), normal("bias", 67)
+    flat = np.ascontiguousarray(x).reshape(-1, 67)
+    out, mean, inverse = kernels.layer_norm(x, weight, bias, 1e-5)
+    whole = reference.layer_norm(flat, weight, bias, 1e-5)
+    np.testing.assert_allclose(out.reshape(-1, 67), whole[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(mean, whole[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(inverse, whole[2], rtol=1e-5)
+    soft = kernels.softmax(x).reshape(-1, 67)
+    np.testing.assert_allclose(soft, reference.softmax(flat), rtol=1e-6)
+
+
+@pytest.mark.parametrize("length", [1, 127, 128, 129, 300])
+def test_each_example_attends_on_its_own(length: int) -> None:
+    set_threads(2)
+    q, k, v = (normal(name, 3, 2, length, 4, dtype=np.float64) for name in "qkv")
+    out, log_total = kernels.attention(q, k, v)
+    for i in range(3):
+        alone, total = np.empty((2, length, 4)), np.empty((2, length, 1))
+        reference.attention(q[i], k[i], v[i], alone, total)
+        np.testing.assert_array_equal(out[i], alone)
+        np.testing.assert_array_equal(log_total[i], total)
+
+
+ELEMENTWISE = {
+    "gelu": kernels.gelu,
+    "gelu_tanh": kernels.gelu_tanh,
+    "gelu_backward": lambda x: kernels.gelu_backward(x, x),
+    "gelu_tanh_backward": lambda x: kernels.gelu_tanh_backward(x, x),
+}
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (0,), (3, 0), (0, 3), (2, 0, 3)], ids=str)
+@pytest.mark.parametrize("kernel", ELEMENTWISE)
+def test_elementwise_kernels_keep_any_shape(kernel: str, shape: tuple[int, ...]) -> None:
+    assert ELEMENTWISE[kernel](np.ones(shape)).shape == shape
+
+
+def test_softmax_and_norms_take_no_rows() -> None:
+    empty, weight = np.ones((2, 0, 5)), np.ones(5)
+    assert kernels.softmax(empty).shape == empty.shape
+    assert kernels.layer_norm(empty, weight, weight, 1e-5)[0].shape == empty.shape
+    assert kernels.rms_norm(empty, weight, 1e-5)[0].shape == empty.shape

@@ -1,0 +1,462 @@
+"""Optimizers against the papers' formulas, written out once more; schedules and clipping."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmladder.arrays import FloatArray
+from lmladder.autograd import Tensor
+from lmladder.config import OptimizerConfig
+from lmladder.errors import InputError
+from lmladder.optim import (
+    OPTIMIZERS,
+    SCHEDULES,
+    Adam,
+    AdamW,
+    Muon,
+    Optimizer,
+    build_optimizer,
+    clip_scale,
+    factor,
+    global_norm,
+    orthogonalise,
+)
+from lmladder.rng import stream
+
+SHAPES = {"matrix": (5, 3), "wide": (3, 6), "table": (4, 2), "bias": (3,), "gain": (1,)}
+ADAM: dict[str, Any] = {"learning_rate": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-3}
+MUON: dict[str, Any] = {
+    **ADAM,
+    "matrices": ["matrix", "wide"],
+    "matrix_learning_rate": 0.03,
+    "momentum": 0.9,
+    "weight_decay": 0.2,
+}
+
+
+def make_parameters(dtype: type = np.float64) -> dict[str, Tensor]:
+    return {
+        name: Tensor(stream(1, name).standard_normal(shape).astype(dtype), requires_grad=True)
+        for name, shape in SHAPES.items()
+    }
+
+
+def gradients(step: int) -> dict[str, FloatArray]:
+    return {
+        name: np.asarray(stream(2, name, step).standard_normal(shape))
+        for name, shape in SHAPES.items()
+    }
+
+
+def run(optimizer: Optimizer, parameters: dict[str, Tensor], steps: range, **scales: float) -> None:
+    for step in steps:
+        for name, grad in gradients(step).items():
+            parameters[name].grad = grad.astype(parameters[name].dtype)
+        optimizer.step(step, **scales)
+
+
+def values(parameters: dict[str, Tensor]) -> dict[str, FloatArray]:
+    return {name: each.value.copy() for name, each in parameters.items()}
+
+
+def assert_close(found: dict[str, FloatArray], expected: dict[str, FloatArray]) -> None:
+    for name, right in expected.items():
+        np.testing.assert_allclose(found[name], right, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+# --- Adam and AdamW -------------------------------------------------------------------------------
+
+
+def slow_adam(
+    theta: FloatArray,
+    grads: list[FloatArray],
+    *,
+    learning_rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    weight_decay: float = 0.0,
+    factor: float = 1.0,
+) -> FloatArray:
+    """Kingma & Ba 2015, algorithm 1; with Loshchilov & Hutter 2019, algorithm 2, line 12.
+
+    There t counts from 1, the schedule's factor is eta, and the decay is multiplied by the
+    learning rate as well, as it has become custom.
+    """
+    m = v = np.zeros_like(theta)
+    for t, g in enumerate(grads, 1):
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        m_hat = m / (1 - betas[0] ** t)
+        v_hat = v / (1 - betas[1] ** t)
+        change = m_hat / (np.sqrt(v_hat) + epsilon) + weight_decay * theta
+        theta = theta - factor * learning_rate * change
+    return theta
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_adam_is_the_papers(steps: int) -> None:
+    parameters = make_parameters()
+    start = values(parameters)
+    run(Adam(parameters, **ADAM), parameters, range(steps))
+    grads = [gradients(step) for step in range(steps)]
+    expected = {n: slow_adam(start[n], [g[n] for g in grads], **ADAM) for n in SHAPES}
+    assert_close(values(parameters), expected)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+def test_adamw_decays_matrices_only_and_apart_from_the_gradient(steps: int) -> None:
+    parameters = make_parameters()
+    start = values(parameters)
+    run(AdamW(parameters, **ADAM, weight_decay=0.3), parameters, range(steps))
+    grads = [gradients(step) for step in range(steps)]
+    expected = {
+        name: slow_adam(
+            start[name],
+            [g[name] for g in grads],
+            **ADAM,
+            weight_decay=0.3 if len(SHAPES[name]) >= 2 else 0.0,
+        )
+        for name in SHAPES
+    }
+    assert_close(values(parameters), expected)
+
+
+def test_adamw_shrinks_a_matrix_whose_gradient_is_zero() -> None:
+    parameters = make_parameters()
+    start = values(parameters)
+    for tensor in parameters.values():
+        tensor.grad = np.zeros_like(tensor.value)
+    AdamW(parameters, **ADAM, weight_decay=0.3).step(0, factor=0.5)
+    shrunk = 1 - ADAM["learning_rate"] * 0.5 * 0.3
+    expected = {n: start[n] * (shrunk if len(SHAPES[n]) >= 2 else 1) for n in SHAPES}
+    assert_close(values(parameters), expected)
+
+
+def test_first_step_of_adam_is_the_learning_rate_against_the_sign() -> None:
+    parameters = make_parameters()
+    start = values(parameters)
+    run(Adam(parameters, learning_rate=0.1, betas=(0.9, 0.999), epsilon=0), parameters, range(1))
+    for name, grad in gradients(0).items():
+        np.testing.assert_allclose(parameters[name].value, start[name] - 0.1 * np.sign(grad))
+
+
+def test_factor_scales_the_learning_rate() -> None:
+    halved, small = make_parameters(), make_parameters()
+    run(AdamW(halved, **ADAM, weight_decay=0.3), halved, range(3), factor=0.5)
+    settings = ADAM | {"learning_rate": ADAM["learning_rate"] / 2}
+    run(AdamW(small, **settings, weight_decay=0.3), small, range(3))
+    assert_close(values(halved), values(small))
+
+
+@pytest.mark.parametrize("make", [lambda p: Adam(p, **ADAM), lambda p: Muon(p, **MUON)])
+def test_gradient_scale_scales_the_gradients(make: Callable[..., Optimizer]) -> None:
+    scaled, plain = make_parameters(), make_parameters()
+    optimizer = make(scaled)
+    run(optimizer, scaled, range(2), gradient_scale=0.25)
+    reference = make(plain)
+    for step in range(2):
+        for name, grad in gradients(step).items():
+            plain[name].grad = grad * 0.25
+        reference.step(step)
+    assert_close(values(scaled), values(plain))
+
+
+OPTIMIZER_CASES: dict[str, Callable[[dict[str, Tensor]], Optimizer]] = {
+    "adam": lambda parameters: Adam(parameters, **ADAM),
+    "adamw": lambda parameters: AdamW(parameters, **ADAM, weight_decay=0.3),
+    "muon": lambda parameters: Muon(parameters, **MUON),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_step_leaves_gradients_alone_and_skips_what_has_none(name: str) -> None:
+    parameters = make_parameters(np.float32)
+    start = values(parameters)
+    optimizer = OPTIMIZER_CASES[name](parameters)
+    for each, grad in gradients(0).items():
+        parameters[each].grad = grad.astype(np.float32)
+        parameters[each].grad.flags.writeable = False  # type: ignore[union-attr]
+    parameters["matrix"].grad = parameters["bias"].grad = None
+    optimizer.step(0)
+    for each, tensor in parameters.items():
+        changed = (tensor.value != start[each]).any()
+        assert changed == (each not in ("matrix", "bias"))
+        assert tensor.dtype == np.float32
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_step_writes_into_the_arrays_that_the_parameters_hold(name: str) -> None:
+    parameters = make_parameters()
+    arrays = {each: tensor.value for each, tensor in parameters.items()}
+    run(OPTIMIZER_CASES[name](parameters), parameters, range(1))
+    assert all(parameters[each].value is array for each, array in arrays.items())
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_all_zero_gradients_give_no_nan(name: str) -> None:
+    parameters = make_parameters(np.float32)
+    optimizer = OPTIMIZER_CASES[name](parameters)
+    for step in range(2):
+        for tensor in parameters.values():
+            tensor.grad = np.zeros_like(tensor.value)
+        optimizer.step(step)
+    assert all(np.isfinite(tensor.value).all() for tensor in parameters.values())
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: Adam(p, **ADAM), lambda p: AdamW(p, **ADAM, weight_decay=0.3)]
+)
+def test_adam_takes_a_parameter_that_is_a_single_number(make: Callable[..., Optimizer]) -> None:
+    number, vector = (Tensor(np.full(shape, 2.0), requires_grad=True) for shape in ((), (1,)))
+    for tensor in (number, vector):
+        optimizer = make({"temperature": tensor})
+        for step in range(2):
+            tensor.grad = np.full(tensor.shape, 0.3)
+            optimizer.step(step)
+    assert number.item() == vector.item() != 2.0
+
+
+def test_adam_and_adamw_agree_with_torch() -> None:
+    torch = pytest.importorskip("torch")
+    for make, torch_class, decay in (
+        (Adam, torch.optim.Adam, {}),
+        (AdamW, torch.optim.AdamW, {"weight_decay": 0.3}),
+    ):
+        parameters = {n: each for n, each in make_parameters().items() if each.ndim == 2}
+        theirs = {n: torch.nn.Parameter(torch.tensor(t.value)) for n, t in parameters.items()}
+        ours = make(parameters, **ADAM, **decay)
+        other = torch_class(
+            theirs.values(),
+            lr=ADAM["learning_rate"],
+            betas=ADAM["betas"],
+            eps=ADAM["epsilon"],
+            **decay,
+        )
+        for step in range(5):
+            for name in parameters:
+                grad = gradients(step)[name]
+                parameters[name].grad, theirs[name].grad = grad, torch.tensor(grad)
+            ours.step(step)
+            other.step()
+        for name, tensor in parameters.items():
+            np.testing.assert_allclose(tensor.value, theirs[name].detach().numpy(), rtol=1e-10)
+
+
+# --- Muon -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16), (1, 9), (9, 1), (1, 1)], ids=str)
+@pytest.mark.parametrize("scale", [1e-4, 1.0, 1e6])
+def test_orthogonalise_moves_singular_values_near_1_and_keeps_the_vectors(
+    shape: tuple[int, int], dtype: type, scale: float
+) -> None:
+    rank = min(shape)
+    left, _ = np.linalg.qr(stream(0, "left").standard_normal((shape[0], rank)))
+    right, _ = np.linalg.qr(stream(0, "right").standard_normal((shape[1], rank)))
+    matrix = ((left * np.geomspace(0.1, 1, rank)) @ right.T * scale).astype(dtype)
+    matrix.flags.writeable = False
+    found = orthogonalise(matrix)
+    assert found.shape == shape
+    assert found.dtype == dtype
+    in_basis = left.T @ found @ right  # diagonal, if the singular vectors stayed
+    singular = np.diag(in_basis)
+    assert singular.min() >= 0.6
+    assert singular.max() <= 1.3
+    np.testing.assert_allclose(in_basis, np.diag(singular), atol=1e-4)
+
+
+def test_orthogonalise_of_a_random_matrix_is_nearly_orthogonal() -> None:
+    for shape in ((40, 20), (20, 40)):
+        singular = np.linalg.svd(
+            orthogonalise(stream(0, "g").standard_normal(shape)), compute_uv=False
+        )
+        assert singular.min() >= 0.6
+        assert singular.max() <= 1.3
+
+
+def test_orthogonalise_of_zeros_is_zero() -> None:
+    np.testing.assert_array_equal(orthogonalise(np.zeros((4, 3), np.float32)), np.zeros((4, 3)))
+
+
+def slow_muon(theta: FloatArray, grads: list[FloatArray], factor: float = 1.0) -> FloatArray:
+    """Jordan et al. 2024 with Nesterov momentum, decoupled decay, sqrt(max(1, out / in))."""
+    n_in, n_out = theta.shape
+    rate = MUON["matrix_learning_rate"] * factor
+    buffer = np.zeros_like(theta)
+    for grad in grads:
+        buffer = MUON["momentum"] * buffer + grad
+        x = grad + MUON["momentum"] * buffer
+        x = x / (np.linalg.norm(x) + 1e-7)
+        for _ in range(5):
+            a = x @ x.T
+            x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+        theta = theta * (1 - rate * MUON["weight_decay"])
+        theta = theta - rate * math.sqrt(max(1, n_out / n_in)) * x
+    return theta
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_muon_takes_the_named_matrices_and_leaves_the_rest_to_adamw(steps: int) -> None:
+    parameters = make_parameters()
+    start = values(parameters)
+    run(Muon(parameters, **MUON), parameters, range(steps), factor=0.5)
+    grads = [gradients(step) for step in range(steps)]
+    for name, shape in SHAPES.items():
+        series = [g[name] for g in grads]
+        if name in MUON["matrices"]:
+            expected = slow_muon(start[name], series, factor=0.5)
+        else:
+            decay = MUON["weight_decay"] if len(shape) >= 2 else 0.0
+            expected = slow_adam(start[name], series, **ADAM, weight_decay=decay, factor=0.5)
+        np.testing.assert_allclose(parameters[name].value, expected, rtol=1e-9, atol=1e-10)
+
+
+# --- State ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_state_carries_a_run_on_as_if_it_had_not_stopped(name: str) -> None:
+    whole = make_parameters(np.float32)
+    run(OPTIMIZER_CASES[name](whole), whole, range(6))
+
+    first = make_parameters(np.float32)
+    stopped = OPTIMIZER_CASES[name](first)
+    run(stopped, first, range(3))
+    kept = {each: array.copy() for each, array in stopped.state().items()}
+    second = {each: Tensor(t.value.copy(), requires_grad=True) for each, t in first.items()}
+    resumed = OPTIMIZER_CASES[name](second)
+    resumed.load_state(kept)
+    run(stopped, first, range(3, 6))  # must not reach into what was loaded
+    run(resumed, second, range(3, 6))
+    for each in SHAPES:
+        np.testing.assert_array_equal(second[each].value, whole[each].value)
+    for each, array in resumed.state().items():
+        np.testing.assert_array_equal(array, stopped.state()[each])
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_state_of_others_is_refused_and_changes_nothing(name: str) -> None:
+    parameters = make_parameters()
+    optimizer = OPTIMIZER_CASES[name](parameters)
+    run(optimizer, parameters, range(2))
+    before = {each: array.copy() for each, array in optimizer.state().items()}
+    missing = {each: array + 1 for each, array in before.items()}
+    missing.popitem()
+    extra = {each: array + 1 for each, array in before.items()} | {"odd": np.ones(1)}
+    last = list(before)[-1]
+    reshaped = {each: array + 1 for each, array in before.items()} | {last: np.ones((2, 9))}
+    for wrong in (missing, extra, reshaped, {}):
+        with pytest.raises(ValueError, match="optimizer state"):
+            optimizer.load_state(wrong)
+        for each, array in optimizer.state().items():
+            np.testing.assert_array_equal(array, before[each])
+
+
+# --- Building -------------------------------------------------------------------------------------
+
+
+def config(name: str, **changed: Any) -> OptimizerConfig:
+    settings = {
+        "learning_rate": 0.1,
+        "betas": (0.9, 0.99),
+        "epsilon": 1e-8,
+        "weight_decay": 0.1,
+        "matrix_learning_rate": 0.02,
+        "momentum": 0.95,
+    }
+    return OptimizerConfig(name=name, **(settings | changed))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_build_optimizer_makes_what_the_configuration_names(name: str) -> None:
+    optimizer = build_optimizer(config(name), make_parameters(), ["matrix"])
+    assert type(optimizer) is {"adam": Adam, "adamw": AdamW, "muon": Muon}[name]
+    if isinstance(optimizer, Muon):
+        assert list(optimizer.matrices) == ["matrix"]
+        assert set(optimizer.adamw.parameters) == SHAPES.keys() - {"matrix"}
+
+
+def test_build_optimizer_refuses_an_unknown_name_and_lists_the_known() -> None:
+    with pytest.raises(InputError, match=r"'adma'.*'adam', 'adamw', 'muon'"):
+        build_optimizer(config("adma"), make_parameters(), [])
+
+
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("muon", "matrix_learning_rate"), ("muon", "momentum"), ("adamw", "weight_decay")],
+)
+def test_build_optimizer_names_a_missing_setting(name: str, setting: str) -> None:
+    with pytest.raises(InputError, match=f"{name} needs {setting}"):
+        build_optimizer(config(name, **{setting: None}), make_parameters(), [])
+
+
+def test_build_optimizer_wants_no_setting_that_it_does_not_use() -> None:
+    build_optimizer(config("adam", matrix_learning_rate=None, momentum=None), make_parameters(), [])
+
+
+# --- Schedules and clipping -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("warmup_steps", [0, 1, 10])
+@pytest.mark.parametrize("final_fraction", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_factor_rises_to_1_and_falls_to_its_final_fraction(
+    name: str, final_fraction: float, warmup_steps: int
+) -> None:
+    course = [
+        factor(
+            step,
+            name=name,
+            steps=50,
+            warmup_steps=warmup_steps,
+            final_fraction=final_fraction,
+        )
+        for step in range(50)
+    ]
+    rise, fall = course[: warmup_steps + 1], course[warmup_steps:]
+    np.testing.assert_allclose(rise[:-1], np.arange(1, warmup_steps + 1) / max(warmup_steps, 1))
+    assert rise[-1] == max(course) == 1
+    assert np.all(np.diff(fall) <= 0)
+    assert fall[-1] == pytest.approx(1 if name == "constant" else final_fraction, abs=1e-12)
+
+
+def test_schedules_have_the_shapes_of_their_names() -> None:
+    assert SCHEDULES["linear"](0.25, 0.2) == pytest.approx(0.8)
+    assert SCHEDULES["cosine"](0.5, 0.2) == pytest.approx(0.6)
+    assert SCHEDULES["cosine"](0.25, 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("warmup_steps", [0, 3])
+def test_a_run_of_any_length_has_factors_between_0_and_1(name: str, warmup_steps: int) -> None:
+    for steps in range(1, 6):
+        for step in range(steps):
+            found = factor(
+                step, name=name, steps=steps, warmup_steps=warmup_steps, final_fraction=0.0
+            )
+            assert 0 <= found <= 1
+
+
+def test_global_norm_is_of_all_gradients_as_one_vector() -> None:
+    parameters = make_parameters()
+    assert global_norm(parameters.values()) == 0
+    for name, grad in gradients(0).items():
+        parameters[name].grad = grad
+    parameters["bias"].grad = None
+    others = [grad.ravel() for name, grad in gradients(0).items() if name != "bias"]
+    expected = np.linalg.norm(np.concatenate(others))
+    assert global_norm(parameters.values()) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("norm", "limit", "expected"),
+    [(0.0, 1.0, 1), (0.5, 1.0, 1), (1.0, 1.0, 1), (4.0, 1.0, 0.25), (5.0, 2.5, 0.5), (9, None, 1)],
+)
+def test_clip_scale_shortens_only_what_is_too_long(
+    norm: float, limit: float | None, expected: float
+) -> None:
+    assert clip_scale(norm, limit) == expected

@@ -1,0 +1,15 @@
+"""The promise: whoever clones this project and runs it has the committed results, byte for byte."""
+
+import pytest
+
+from lmladder import runtime
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
+def test_a_fresh_clone_ends_with_every_committed_byte(clone):
+    done = clone.dvc("repro").succeeded()
+    assert done.stages_run == ["prepare", "bigram", "mlp", "transformer", "evaluate"]
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.dvc("repro").succeeded().stages_run == []

@@ -1,0 +1,134 @@
+"""What is pinned before NumPy is imported: seen from fresh processes."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lmladder import runtime
+from lmladder.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD
+
+NAMES = (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+
+
+def run(program: str, **variables: str) -> Any:
+    """What a fresh process prints last, as JSON; only `variables` of those we pin are set."""
+    environment = {name: value for name, value in os.environ.items() if name not in NAMES}
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment | variables,
+    )
+    return json.loads(finished.stdout.splitlines()[-1])
+
+
+ENVIRONMENT = f"import json, os; print(json.dumps({{n: os.environ.get(n) for n in {NAMES}}}))"
+
+
+def test_importing_lmladder_pins_threads_and_instructions() -> None:
+    expected = dict.fromkeys(NAMES) | ONE_BLAS_THREAD
+    if runtime.has_avx2():
+        expected |= AVX2_EVERYWHERE
+    assert run(f"import lmladder; {ENVIRONMENT}") == expected
+
+
+def test_importing_any_part_of_lmladder_pins_first() -> None:
+    assert run(f"import lmladder.kernels; {ENVIRONMENT}") == run(f"import lmladder; {ENVIRONMENT}")
+
+
+def test_importing_lmladder_alone_does_not_import_numpy() -> None:
+    assert run("import json, sys, lmladder; print(json.dumps('numpy' in sys.modules))") is False
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_the_user_has_set_wins(name: str) -> None:
+    value = {"NPY_DISABLE_CPU_FEATURES": "", "OPENBLAS_CORETYPE": "Prescott"}.get(name, "2")
+    pinned = run(f"import lmladder; {ENVIRONMENT}")
+    assert run(f"import lmladder; {ENVIRONMENT}", **{name: value}) == pinned | {name: value}
+
+
+def test_after_numpy_the_environment_is_left_alone() -> None:
+    assert run(f"import numpy, lmladder; {ENVIRONMENT}") == dict.fromkeys(NAMES)
+
+
+def test_processes_started_later_inherit_what_is_pinned() -> None:
+    child = (
+        f"import lmladder, subprocess, sys; subprocess.run([sys.executable, '-c', {ENVIRONMENT!r}])"
+    )
+    assert run(child) == run(f"import lmladder; {ENVIRONMENT}")
+
+
+@linux_only
+def test_blas_starts_no_threads_of_its_own() -> None:
+    program = (
+        "import lmladder, json, os, numpy as np;"
+        "a = np.ones((600, 600)); a @ a;"
+        "print(json.dumps(len(os.listdir('/proc/self/task'))))"
+    )
+    assert run(program) == 1
+
+
+def test_numpy_imports_without_a_warning_where_instructions_are_pinned() -> None:
+    program = (
+        "import warnings; warnings.simplefilter('error');"
+        "import lmladder, numpy as np, json; print(json.dumps(float((np.ones(9) @ np.ones(9)))))"
+    )
+    assert run(program) == 9
+
+
+def test_pinning_again_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    runtime.pin()  # NumPy is imported long since
+    assert not any(name in os.environ for name in NAMES)
+
+
+def test_has_avx2_tells_yes_or_no() -> None:
+    assert isinstance(runtime.has_avx2(), bool)
+
+
+@pytest.mark.parametrize(
+    ("machine", "system", "flags", "expected"),
+    [
+        ("x86_64", "linux", "fpu sse avx2 fma", True),
+        ("x86_64", "linux", "fpu sse avx fma", False),
+        ("x86_64", "linux", "fpu avx2 fma4", False),
+        ("x86_64", "darwin", "avx2 fma", False),
+        ("aarch64", "linux", "avx2 fma", False),
+        ("x86_64", "linux", None, False),
+    ],
+)
+def test_has_avx2_reads_the_flags_of_the_processor(
+    machine: str,
+    system: str,
+    flags: str | None,
+    expected: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    lines = ["processor\t: 0", *([f"flags\t\t: {flags}"] if flags else []), "bugs\t: avx2 fma"]
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    monkeypatch.setattr(sys, "platform", system)
+    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "\n".join(lines))
+    assert runtime.has_avx2() is expected
+
+
+def test_available_cores_is_at_least_one() -> None:
+    assert runtime.available_cores() >= 1
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
+def test_available_cores_are_those_the_process_may_use() -> None:
+    program = (
+        "import os; os.sched_setaffinity(0, [min(os.sched_getaffinity(0))]);"
+        "import json; from lmladder.kernels import threads; print(json.dumps(threads()))"
+    )
+    assert run(program) == 1

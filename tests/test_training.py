@@ -1,0 +1,575 @@
+"""Training: it learns, and neither interruptions nor threads nor evaluations change its bytes."""
+
+import csv
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from lmladder import kernels, training
+from lmladder.arrays import IntArray
+from lmladder.autograd import Tensor
+from lmladder.checkpoint import Checkpoint
+from lmladder.config import (
+    MlpConfig,
+    OptimizerConfig,
+    ScheduleConfig,
+    TrainingConfig,
+    TransformerConfig,
+)
+from lmladder.errors import InputError, RunError
+from lmladder.kernels import blocks
+from lmladder.models import build_neural
+from lmladder.progress import TrainingProgress
+from lmladder.rng import stream
+from lmladder.training import (
+    BEST,
+    COLUMNS,
+    HISTORY,
+    LATEST,
+    UNFINISHED,
+    TrainingRun,
+    discard_unfinished,
+    train,
+    validation_rows,
+)
+
+CHARACTERS = " abcdeh"
+VOCABULARY = len(CHARACTERS)
+STEPS = 6
+
+
+def tokens(text: str) -> IntArray:
+    return np.array([CHARACTERS.index(character) for character in text], np.uint8)
+
+
+TRAIN = tokens("a bad head had a bed " * 20)
+VAL = tokens("a head had a bad bed " * 6)
+
+ADAMW = OptimizerConfig("adamw", 0.02, (0.9, 0.95), 1e-8, 0.1, None, None)
+MUON = OptimizerConfig("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, 0.02, 0.9)
+SCHEDULE = ScheduleConfig("cosine", warmup_steps=2, final_fraction=0.1)
+TRAINING = TrainingConfig(
+    steps=STEPS,
+    batch_size=4,
+    row_length=6,
+    clip_norm=1.0,
+    evaluate_every=2,
+    evaluate_tokens=60,
+)
+RUNGS: dict[str, MlpConfig | TransformerConfig] = {
+    "mlp": MlpConfig(
+        optimizer=ADAMW,
+        schedule=SCHEDULE,
+        training=TRAINING,
+        context_length=3,
+        embedding_size=4,
+        hidden_sizes=[16],
+        activation="tanh",
+    ),
+    "transformer": TransformerConfig(
+        optimizer=MUON,
+        schedule=SCHEDULE,
+        training=TRAINING,
+        n_layer=1,
+        n_head=2,
+        d_model=8,
+        context_length=6,
+        activation="gelu_tanh",
+        dropout=0.1,
+    ),
+}
+every_rung = pytest.mark.parametrize("kind", RUNGS)
+
+
+@pytest.fixture(autouse=True)
+def _no_flush(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No waiting for the disk: a killed process loses nothing that it has written."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def make_run(
+    folder: Path,
+    kind: str = "mlp",
+    *,
+    seed: int = 0,
+    data: str = "data",
+    train_tokens: IntArray = TRAIN,
+    val_tokens: IntArray = VAL,
+    **changed: Any,
+) -> TrainingRun:
+    """A run that has not begun; `changed` are training settings, or whole parts of the rung."""
+    folder.mkdir(exist_ok=True)
+    rung: Any = RUNGS[kind]
+    parts = {name: changed.pop(name) for name in ("optimizer", "schedule") if name in changed}
+    config = replace(rung, training=replace(rung.training, **changed), **parts)
+    model = build_neural(config, VOCABULARY, rng=stream(seed, "weights"))
+    origin = Checkpoint(
+        kind=kind,
+        config=asdict(config),
+        seed=seed,
+        vocabulary_size=VOCABULARY,
+        tokenizer={"name": "char", "characters": CHARACTERS},
+        data_digest=data,
+        code_digest="code",
+    )
+    return TrainingRun(model, origin, config, train_tokens, val_tokens, folder)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """The final files of a finished run."""
+    return {name: (folder / name).read_bytes() for name in (LATEST, BEST, HISTORY)}
+
+
+def finish(folder: Path, kind: str = "mlp", **changed: Any) -> dict[str, bytes]:
+    train(make_run(folder, kind, **changed))
+    return files(folder)
+
+
+def table(folder: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader((folder / HISTORY).read_text().splitlines()))
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it."""
+
+
+def kill_at(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, call: int, *, after: bool = False
+) -> None:
+    """Raise Killed at (or right after) the given call of owner.name, counted from 0."""
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = iter(range(10**6))
+
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        now = next(calls) == call
+        if now and not after:
+            raise Killed
+        result = original(*arguments, **named)
+        if now:
+            raise Killed
+        return result
+
+    patch.setattr(owner, name, deadly)
+
+
+# --- Learning -------------------------------------------------------------------------------------
+
+
+@every_rung
+def test_the_loss_falls(kind: str, tmp_path: Path) -> None:
+    state, speed = train(make_run(tmp_path, kind, steps=60, evaluate_every=20))
+    first, last = state.history[0], state.history[-1]
+    assert first["val_nats"] == pytest.approx(math.log(VOCABULARY), abs=0.1)
+    assert last["val_nats"] < 1.2
+    assert last["train_nats"] < state.history[1]["train_nats"]
+    assert speed > 0
+
+
+@every_rung
+def test_the_checkpoint_holds_the_trained_model(kind: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, kind)
+    state, _ = train(run)
+    loaded = Checkpoint.load(tmp_path / LATEST)
+    assert loaded.step == state.step == STEPS
+    assert loaded.history == state.history
+    rows = validation_rows(VAL, TRAINING.row_length, TRAINING.evaluate_tokens)
+    nats = loaded.restore_models()[kind].nats(rows)
+    np.testing.assert_array_equal(nats, run.model.nats(rows))
+    assert state.history[-1]["val_nats"] == nats.mean()
+
+
+@every_rung
+def test_the_same_run_gives_the_same_bytes_and_another_seed_others(
+    kind: str, tmp_path: Path
+) -> None:
+    first = finish(tmp_path / "first", kind)
+    assert finish(tmp_path / "again", kind) == first
+    other = finish(tmp_path / "other", kind, seed=1)
+    assert all(other[name] != first[name] for name in first)
+
+
+def test_the_best_checkpoint_is_that_of_the_least_validation_loss(tmp_path: Path) -> None:
+    # A training text with words of its own, read over and over: soon it is learnt by heart.
+    state, _ = train(
+        make_run(
+            tmp_path,
+            train_tokens=tokens("had a cab had"),
+            steps=60,
+            evaluate_every=5,
+            clip_norm=None,
+        )
+    )
+    best = Checkpoint.load(tmp_path / BEST)
+    scores = {row["step"]: row["val_nats"] for row in state.history[1:]}
+    assert scores[best.step] == min(scores.values())
+    assert best.step < state.step
+    rows = validation_rows(VAL, TRAINING.row_length, TRAINING.evaluate_tokens)
+    assert best.restore_models()["mlp"].nats(rows).mean() == scores[best.step]
+
+
+@every_rung
+def test_each_step_reads_other_rows_and_draws_another_mask(kind: str, tmp_path: Path) -> None:
+    run = make_run(tmp_path, kind)
+    honest, seen, masks = run.model.loss, [], []
+
+    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+        assert rng is not None
+        seen.append(rows.tobytes())
+        masks.append(rng.bit_generator.state["state"]["state"])
+        assert rows.shape == (TRAINING.batch_size, TRAINING.row_length + 1)
+        return honest(rows, rng)
+
+    run.model.loss = loss  # type: ignore[method-assign]
+    train(run)
+    assert len(set(seen)) == len(set(masks)) == STEPS
+
+
+# --- history.csv ----------------------------------------------------------------------------------
+
+
+@every_rung
+def test_history_has_a_row_before_the_first_step_and_one_an_evaluation(
+    kind: str, tmp_path: Path
+) -> None:
+    finish(tmp_path, kind, steps=5, evaluate_every=2)
+    rows = table(tmp_path)
+    assert tuple(rows[0]) == COLUMNS
+    assert [row["step"] for row in rows] == ["0", "2", "4", "5"]
+    assert [row["tokens"] for row in rows] == ["0", "48", "96", "120"]
+    assert [name for name, cell in rows[0].items() if cell] == ["step", "tokens", "val_nats"]
+    for row in rows[1:]:
+        assert all(float(row[name]) > 0 for name in COLUMNS)
+    assert float(rows[1]["learning_rate_factor"]) == 1
+    assert float(rows[-1]["learning_rate_factor"]) == pytest.approx(0.1)
+
+
+def test_history_keeps_whole_numbers_whole(tmp_path: Path) -> None:
+    run = make_run(tmp_path, steps=1_234_567)
+    row = dict.fromkeys(COLUMNS, 0.5) | {"step": 1_234_567, "tokens": 29_629_608}
+    replace(run.origin, step=1_234_567, history=(row,), **_arrays(run)).save(tmp_path / LATEST)
+    train(run)
+    assert table(tmp_path)[0]["step"] == "1234567"
+    assert table(tmp_path)[0]["tokens"] == "29629608"
+
+
+def _arrays(run: TrainingRun) -> dict[str, Any]:
+    weights = {name: each.value for name, each in run.model.parameters().items()}
+    means = {
+        f"{kind}.{name}": array for kind in ("mean", "square") for name, array in weights.items()
+    }
+    return {"model": weights, "optimizer": means}
+
+
+def test_the_training_loss_is_the_mean_since_the_last_row(tmp_path: Path) -> None:
+    each, _ = train(make_run(tmp_path / "each", evaluate_every=1))
+    third, _ = train(make_run(tmp_path / "third", evaluate_every=3))
+    losses = [row["train_nats"] for row in each.history[1:]]
+    norms = [row["gradient_norm"] for row in each.history[1:]]
+    assert [row["train_nats"] for row in third.history[1:]] == pytest.approx(
+        [sum(losses[:3]) / 3, sum(losses[3:]) / 3]
+    )
+    assert [row["gradient_norm"] for row in third.history[1:]] == [max(norms[:3]), max(norms[3:])]
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 3, 6, 100])
+@every_rung
+def test_how_often_one_evaluates_does_not_change_what_is_learnt(
+    kind: str, evaluate_every: int, tmp_path: Path
+) -> None:
+    usual, _ = train(make_run(tmp_path / "usual", kind))
+    other, _ = train(
+        make_run(tmp_path / "other", kind, evaluate_every=evaluate_every, evaluate_tokens=30)
+    )
+    assert other.step == STEPS
+    for ours, theirs in ((usual.model, other.model), (usual.optimizer, other.optimizer)):
+        for name, array in ours.items():
+            np.testing.assert_array_equal(array, theirs[name])
+
+
+# --- Interruptions --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=list(RUNGS))
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, dict[str, bytes]]:
+    """A rung, and the files of its run when nothing interrupts it."""
+    return request.param, finish(tmp_path_factory.mktemp("whole"), request.param)
+
+
+# What a run is killed in, how many times it comes there, and whether a checkpoint is there by then.
+MOMENTS = [
+    *((TrainingProgress, "evaluated", call, False) for call in range(STEPS // 2)),
+    *((TrainingProgress, "step", call, False) for call in range(STEPS)),
+    *((os, "replace", call, False) for call in range(4)),
+    *((os, "replace", call, True) for call in range(4)),
+    *((training, "atomic_write", call, False) for call in range(3)),
+    *((training, "atomic_write", call, True) for call in range(3)),
+]
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "call", "after"),
+    MOMENTS,
+    ids=[f"{name} {call}{' done' if after else ''}" for _, name, call, after in MOMENTS],
+)
+def test_a_run_that_was_killed_ends_with_the_same_bytes(
+    owner: Any,
+    name: str,
+    call: int,
+    after: bool,
+    whole: tuple[str, dict[str, bytes]],
+    tmp_path: Path,
+) -> None:
+    kind, expected = whole
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, owner, name, call, after=after)
+        with pytest.raises(Killed):
+            train(make_run(tmp_path, kind))
+    assert finish(tmp_path, kind) == expected
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
+    whole: tuple[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    kind, expected = whole
+    for _ in range(STEPS // 2):
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, TrainingProgress, "evaluated", 0)
+            with pytest.raises(Killed):
+                train(make_run(tmp_path, kind))
+    assert finish(tmp_path, kind) == expected
+
+
+def test_a_resumed_run_takes_only_the_steps_that_are_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, TrainingProgress, "evaluated", 1)
+        with pytest.raises(Killed):
+            train(make_run(tmp_path))
+    assert not (tmp_path / LATEST).exists()
+    steps: list[int] = []
+    monkeypatch.setattr(TrainingProgress, "step", lambda _, done, loss: steps.append(done))
+    capsys.readouterr()
+    finish(tmp_path)
+    assert steps == [5, 6]
+    assert "mlp: going on from step 4" in capsys.readouterr().out
+
+
+def train_in(folder: str, killed_at: int) -> None:
+    """For a process of its own, which dies by its own hand after a step."""
+
+    def step(_: TrainingProgress, done: int, train_nats: float) -> None:
+        if done == killed_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingProgress, "step", step)
+        train(make_run(Path(folder), "transformer"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_process_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    program = (
+        "import runpy, sys;runpy.run_path(sys.argv[1])['train_in'](sys.argv[2], int(sys.argv[3]))"
+    )
+
+    def run(folder: str, killed_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, __file__, str(tmp_path / folder), str(killed_at)]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert run("killed", 5).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / LATEST).exists()
+    resumed, whole = run("killed", 0), run("whole", 0)
+    assert (resumed.returncode, whole.returncode) == (0, 0), resumed.stderr + whole.stderr
+    assert "going on from step 4" in resumed.stdout
+    assert files(tmp_path / "killed") == files(tmp_path / "whole")
+
+
+def test_a_finished_run_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = finish(tmp_path)
+    discard_unfinished(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {LATEST, BEST, HISTORY}
+
+    def no_step(*_: Any) -> None:
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(TrainingProgress, "step", no_step)
+    run = make_run(tmp_path)
+    state, speed = train(run)
+    assert files(tmp_path) == expected
+    assert state.step == STEPS
+    assert math.isnan(speed)
+    for name, tensor in run.model.parameters().items():
+        np.testing.assert_array_equal(tensor.value, state.model[name])
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize(
+    "changed",
+    [{"seed": 1}, {"data": "other"}, {"steps": 4}, {"optimizer": replace(ADAMW, epsilon=1e-7)}],
+    ids=lambda changed: next(iter(changed)),
+)
+def test_a_checkpoint_of_another_run_is_not_resumed_and_the_run_says_so(
+    changed: dict[str, Any],
+    unfinished: bool,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    train(make_run(tmp_path / "run"))
+    if unfinished:
+        for name in (LATEST, BEST, HISTORY):
+            (tmp_path / "run" / name).unlink()
+    else:
+        discard_unfinished(tmp_path / "run")
+    capsys.readouterr()
+    found = finish(tmp_path / "run", **changed)
+    output = capsys.readouterr().out
+    name = UNFINISHED if unfinished else LATEST
+    assert f"{name} is of another configuration, data or code; starting anew" in output
+    assert "going on" not in output
+    assert found == finish(tmp_path / "fresh", **changed)
+
+
+@pytest.mark.parametrize("name", [LATEST, UNFINISHED])
+def test_a_damaged_checkpoint_is_not_resumed_and_the_run_says_so(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = finish(tmp_path / "fresh")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / name).write_bytes(expected[LATEST][:-5])
+    capsys.readouterr()
+    assert finish(tmp_path / "run") == expected
+    assert "starting anew" in capsys.readouterr().out
+
+
+def test_a_stale_best_checkpoint_does_not_survive_another_run(tmp_path: Path) -> None:
+    train(make_run(tmp_path / "run", seed=1))
+    assert finish(tmp_path / "run") == finish(tmp_path / "fresh")
+
+
+# --- Threads --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Blocks so small that even these models are cut into many."""
+    before = kernels.threads()
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
+    monkeypatch.setattr(blocks, "PRODUCT_ROWS", 3)
+    monkeypatch.setattr(blocks, "PRODUCT_WORK", 1 << 6)
+    yield
+    kernels.set_threads(before)
+
+
+@every_rung
+@pytest.mark.usefixtures("small_blocks")
+def test_the_number_of_threads_does_not_change_the_bytes(kind: str, tmp_path: Path) -> None:
+    found = []
+    for n_threads in (1, 2, 3):
+        kernels.set_threads(n_threads)
+        found.append(finish(tmp_path / str(n_threads), kind))
+    assert found[0] == found[1] == found[2]
+
+
+# --- What cannot be trained -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("at", [0, 2, 5])
+@every_rung
+def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkpoint(
+    kind: str, at: int, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, kind, evaluate_every=1)
+    honest, calls = run.model.loss, iter(range(STEPS))
+
+    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+        return honest(rows, rng) * (math.nan if next(calls) == at else 1)
+
+    run.model.loss = loss  # type: ignore[method-assign]
+    with pytest.raises(RunError, match=f"{kind}: loss nan .*at step {at + 1}; ") as caught:
+        train(run)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / LATEST).exists()
+    if at == 0:
+        assert not list(tmp_path.iterdir())
+    else:
+        kept = Checkpoint.load(tmp_path / UNFINISHED)
+        assert kept.step == at
+        assert all(np.isfinite(array).all() for array in kept.model.values())
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 2, 3])
+@pytest.mark.parametrize("steps", [1, 2, 6])
+@every_rung
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_run_that_diverges_fails_and_keeps_no_checkpoint_of_ruined_weights(
+    kind: str, steps: int, evaluate_every: int, tmp_path: Path
+) -> None:
+    wild = replace(RUNGS[kind].optimizer, learning_rate=1e39, weight_decay=0.0)
+    run = make_run(tmp_path, kind, steps=steps, evaluate_every=evaluate_every, optimizer=wild)
+    with pytest.raises(RunError, match="step"):
+        train(run)
+    assert not (tmp_path / LATEST).exists()
+    assert not (tmp_path / UNFINISHED).exists()
+
+
+@every_rung
+def test_a_text_shorter_than_a_row_is_refused(kind: str, tmp_path: Path) -> None:
+    row = TRAINING.row_length + 1
+    with pytest.raises(InputError, match=f"{row - 1} tokens is shorter than one row of {row}"):
+        train(make_run(tmp_path / "train", kind, train_tokens=TRAIN[: row - 1]))
+    with pytest.raises(InputError, match=f"validation text of {row - 1} tokens is shorter"):
+        train(make_run(tmp_path / "val", kind, val_tokens=VAL[: row - 1]))
+    for folder in ("train", "val"):
+        assert not list((tmp_path / folder).iterdir())
+
+
+@every_rung
+def test_texts_of_exactly_one_row_are_enough(kind: str, tmp_path: Path) -> None:
+    row = TRAINING.row_length + 1
+    state, _ = train(make_run(tmp_path, kind, train_tokens=TRAIN[:row], val_tokens=VAL[:row]))
+    assert state.step == STEPS
+
+
+def test_unknown_schedules_and_optimizers_are_refused_before_anything_is_written(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(InputError, match="unknown schedule 'cosin'; choose from"):
+        train(make_run(tmp_path, schedule=replace(SCHEDULE, name="cosin")))
+    with pytest.raises(InputError, match="unknown optimizer 'adma'; choose from"):
+        train(make_run(tmp_path, optimizer=replace(ADAMW, name="adma")))
+    assert not list(tmp_path.iterdir())
+
+
+# --- Validation rows ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("n_val", "n_tokens", "expected"),
+    [(100, 50, 5), (100, 1, 1), (11, 10**6, 1), (12, 10**6, 1), (100, 10**6, 9), (101, 10**6, 10)],
+)
+def test_validation_rows_spread_over_the_whole_text(
+    n_val: int, n_tokens: int, expected: int
+) -> None:
+    rows = validation_rows(np.arange(n_val), 10, n_tokens)
+    assert rows.shape == (expected, 11)
+    np.testing.assert_array_equal(rows - rows[:, :1], np.tile(np.arange(11), (expected, 1)))
+    assert rows[0, 0] == 0
+    if expected > 1:
+        assert rows[-1, -1] == n_val - 1
+        gaps = np.diff(rows[:, 0])
+        assert gaps.max() - gaps.min() <= 1
+        assert gaps.min() >= 10  # no token is predicted twice
