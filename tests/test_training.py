@@ -36,6 +36,7 @@ from lmladder.training import (
     HISTORY,
     LATEST,
     UNFINISHED,
+    UNFINISHED_BEST,
     TrainingRun,
     discard_unfinished,
     train,
@@ -255,7 +256,9 @@ def test_history_has_a_row_before_the_first_step_and_one_an_evaluation(
 def test_history_keeps_whole_numbers_whole(tmp_path: Path) -> None:
     run = make_run(tmp_path, steps=1_234_567)
     row = dict.fromkeys(COLUMNS, 0.5) | {"step": 1_234_567, "tokens": 29_629_608}
-    replace(run.origin, step=1_234_567, history=(row,), **_arrays(run)).save(tmp_path / LATEST)
+    ended = replace(run.origin, step=1_234_567, history=(row,), **_arrays(run))
+    for name in (LATEST, BEST):
+        ended.save(tmp_path / name)
     train(run)
     assert table(tmp_path)[0]["step"] == "1234567"
     assert table(tmp_path)[0]["tokens"] == "29629608"
@@ -453,6 +456,26 @@ def test_a_damaged_checkpoint_is_not_resumed_and_the_run_says_so(
     capsys.readouterr()
     assert finish(tmp_path / "run") == expected
     assert "starting anew" in capsys.readouterr().out
+
+
+def test_a_finished_run_is_not_replaced_by_what_another_left_unfinished(tmp_path: Path) -> None:
+    expected = finish(tmp_path / "fresh")
+    finish(tmp_path / "run")
+    other = make_run(tmp_path / "other", seed=1)
+    train(other)
+    for name in (UNFINISHED, UNFINISHED_BEST):
+        os.replace(tmp_path / "other" / name, tmp_path / "run" / name)
+    assert finish(tmp_path / "run") == expected
+
+
+def test_the_best_of_another_run_is_not_taken_over_by_a_resumed_one(tmp_path: Path) -> None:
+    expected = finish(tmp_path / "fresh")
+    train(make_run(tmp_path / "run"))
+    train(make_run(tmp_path / "other", seed=1))
+    for name in (LATEST, BEST, HISTORY):
+        (tmp_path / "run" / name).unlink()
+    os.replace(tmp_path / "other" / UNFINISHED_BEST, tmp_path / "run" / UNFINISHED_BEST)
+    assert finish(tmp_path / "run") == expected
 
 
 def test_a_stale_best_checkpoint_does_not_survive_another_run(tmp_path: Path) -> None:

@@ -111,7 +111,9 @@ class Checkpoint:
                 metadata = file.metadata() or {}
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-            raise InputError(f"{path} is no safetensors file that NumPy reads: {error}") from None
+            raise InputError(
+                f"{path} is not a whole safetensors file of NumPy types: {error}"
+            ) from None
         if "lmladder" not in metadata:
             raise InputError(f"{path} is a safetensors file, but not a checkpoint of lmladder")
         try:

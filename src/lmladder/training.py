@@ -85,9 +85,10 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
     parameters = run.model.parameters()
     optimizer = build_optimizer(run.config.optimizer, parameters, run.model.hidden_matrices())
     validation = validation_rows(run.val, training.row_length, training.evaluate_tokens)
-    state = resume(run.directory, run.origin)
+    finished = resume(run.directory, run.origin, LATEST, BEST)
+    state = finished or resume(run.directory, run.origin, UNFINISHED, UNFINISHED_BEST)
     if state is None:
-        val_nats = float(run.model.nats(validation).mean())
+        val_nats = _mean_nats(run, validation)
         history: tuple[Row, ...] = (_row(0, 0, None, val_nats, None, None),)
         state = replace(run.origin, history=history)
     else:
@@ -107,7 +108,7 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
             progress.step(done, loss)
             if done % training.evaluate_every and done != training.steps:
                 continue
-            val_nats = float(run.model.nats(validation).mean())
+            val_nats = _mean_nats(run, validation)
             if not math.isfinite(val_nats):
                 raise _diverged(run, done, f"validation loss {val_nats}")
             row = _row(
@@ -130,7 +131,9 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
             losses.clear()
             norms.clear()
         speed = progress.tokens_per_second if progress.first < progress.last else math.nan
-    _finish(run.directory, state)
+    if finished is None:
+        _publish(run.directory)
+    atomic_write(run.directory / HISTORY, _csv(state.history).encode())
     return state, speed
 
 
@@ -167,6 +170,13 @@ def _diverged(run: TrainingRun, step: int, what: str) -> RunError:
     )
 
 
+def _mean_nats(run: TrainingRun, rows: IntArray) -> float:
+    """Nats a token over all rows, as many at a time as in training, which bounds memory."""
+    step = run.config.training.batch_size
+    parts = [run.model.nats(rows[first : first + step]) for first in range(0, len(rows), step)]
+    return float(np.concatenate(parts).mean())
+
+
 def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
     """Rows spread evenly over the validation text, about `tokens` in all: (rows, row_length + 1).
 
@@ -181,22 +191,22 @@ def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
     return val[starts[:, None] + np.arange(row_length + 1)].astype(np.int64)
 
 
-def resume(directory: Path, origin: Checkpoint) -> Checkpoint | None:
-    """The furthest checkpoint in `directory` of the very run that `origin` begins, if any."""
-    unusable = []
-    for path in (directory / LATEST, directory / UNFINISHED):
-        if not path.exists():
-            continue
-        try:
-            found = Checkpoint.load(path)
-        except InputError as error:
-            unusable.append(str(error))
-            continue
-        if found.fingerprint == origin.fingerprint:
-            return found
-        unusable.append(f"{path} is of another configuration, data or code")
-    for reason in unusable:
-        print(f"{reason}; starting anew", flush=True)
+def resume(directory: Path, origin: Checkpoint, latest: str, best: str) -> Checkpoint | None:
+    """The checkpoint `latest`, if it and `best` are of the very run that `origin` begins.
+
+    Both, as either alone may be left over from another run that was killed in this directory.
+    """
+    if not (directory / latest).exists():
+        return None
+    try:
+        found = Checkpoint.load(directory / latest)
+        pair = (found.fingerprint, Checkpoint.load(directory / best).fingerprint)
+        reason = f"{directory / latest} is of another configuration, data or code"
+    except InputError as error:
+        pair, reason = ("", ""), str(error)
+    if pair == (origin.fingerprint, origin.fingerprint):
+        return found
+    print(f"{reason}; starting anew", flush=True)
     return None
 
 
@@ -211,12 +221,13 @@ def _keep(directory: Path, state: Checkpoint) -> None:
     state.save(directory / UNFINISHED)
 
 
-def _finish(directory: Path, state: Checkpoint) -> None:
-    """Write the final files; repeatable, if killed half way, as the unfinished ones stay."""
+def _publish(directory: Path) -> None:
+    """Copy the checkpoints to their final names; repeatable, as the unfinished ones stay.
+
+    Best first: where there is a latest, there is a best of the same run.
+    """
     for source, name in ((UNFINISHED_BEST, BEST), (UNFINISHED, LATEST)):
-        if (directory / source).exists():
-            atomic_write(directory / name, (directory / source).read_bytes())
-    atomic_write(directory / HISTORY, _csv(state.history).encode())
+        atomic_write(directory / name, (directory / source).read_bytes())
 
 
 def discard_unfinished(directory: Path) -> None:
