@@ -8,33 +8,33 @@ BIN := .venv/bin
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.venv.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(INSTALL) -e .
 	touch $@
 
-.venv.ready-test: .venv.ready
+.venv/.ready-test: .venv/.ready
 	$(INSTALL) -e '.[test,sweep]'
 	touch $@
 
-repro: .venv.ready
+repro: .venv/.ready
 	$(RUN) dvc repro
 	@cat outputs/evaluate/perplexity.md
 
-test: .venv.ready-test
+test: .venv/.ready-test
 	$(RUN) pytest -q -n auto
 
-test-slow: .venv.ready-test
+test-slow: .venv/.ready-test
 	$(RUN) pytest -q -m slow
 
-lint: .venv.ready-test
+lint: .venv/.ready-test
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 	$(RUN) mypy
 
 # The whole pipeline with tiny settings, in a copy, so that committed results stay as they are.
-smoke: .venv.ready
+smoke: .venv/.ready
 	rm -rf build/smoke
 	git clone --quiet . build/smoke
 	cd build/smoke && $(RUN) PYTHONPATH=src python stages/compose.py experiment=smoke
@@ -42,15 +42,16 @@ smoke: .venv.ready
 	cat build/smoke/outputs/evaluate/perplexity.md
 	rm -rf build/smoke
 
-bench: .venv.ready
+bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
 	$(RUN) python benchmarks/train_step.py
 
 # The generated parts of README.md, from the results in outputs/.
-readme: .venv.ready
+readme: .venv/.ready
 	$(RUN) python -m lmladder.reports.readme README.md
 
 # What the commands above made, but neither results nor downloaded texts.
 clean:
-	rm -rf .venv .venv.ready .venv.ready-test build .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf src/lmladder.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,12 +16,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import ADD_K_NAMES, AddK, CountModel, KneserNey, Uniform
 from lmladder.rng import stream
+
+import numpy as np
 
 Result = TypeVar("Result")
 

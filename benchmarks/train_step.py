@@ -15,14 +15,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from lmladder import kernels
 from lmladder.arrays import IntArray
 from lmladder.config import OptimizerConfig, TransformerArchitecture
 from lmladder.models import build_neural
 from lmladder.optim import build_optimizer, clip_scale, global_norm
 from lmladder.rng import stream
+
+import numpy as np
 
 
 @dataclass(frozen=True)

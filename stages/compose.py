@@ -10,13 +10,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
-
 from lmladder.atomic import atomic_write
 from lmladder.config import one_line, typed
 from lmladder.errors import InputError, LadderError
 from lmladder.stage import CONFIGURATION_ERRORS
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 

@@ -1,18 +1,16 @@
 """Stage 5: every rung scores the same text; the table, the curves and the report."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
-
-import pandas as pd
-from omegaconf import OmegaConf
 
 from lmladder import reports
 from lmladder.atomic import atomic_write
 from lmladder.config import Config
 from lmladder.evaluation import score_ladder
 from lmladder.rung import load_rung, open_prepared
-from lmladder.stage import OUTPUTS, stage, write_json
+from lmladder.stage import OUTPUTS, read_performance, stage, write_json
+
+from omegaconf import OmegaConf
 
 RUNGS = ("bigram", "mlp", "transformer")
 LEARNT = ("mlp", "transformer")
@@ -21,19 +19,17 @@ LEARNT = ("mlp", "transformer")
 @stage
 def main(config: Config, out: Path) -> None:
     prepared = open_prepared(config)
-    # The count models have no steps, so their latest checkpoint is their best.
+    which, seed = config.evaluate.checkpoint, config.seed
     checkpoints = [
-        load_rung(kind, prepared, config.evaluate.checkpoint if kind in LEARNT else "latest")
-        for kind in RUNGS
+        load_rung("bigram", config.bigram, seed, prepared),  # has no steps: the latest is the best
+        load_rung("mlp", config.mlp, seed, prepared, which),
+        load_rung("transformer", config.transformer, seed, prepared, which),
     ]
     table = reports.ladder_table(score_ladder(checkpoints, prepared, config.evaluate))
-    first = table[table["split"] == table["split"].iloc[0]]
-    nats = dict(zip(first["model"], first["nats_per_token"], strict=True))
-    figure = reports.loss_curves(
-        {kind: pd.read_csv(OUTPUTS / kind / "history.csv") for kind in LEARNT},
-        {model: value for model, value in nats.items() if model != "oracle"},
-        oracle=nats.get("oracle"),
-    )
+    baselines = reports.nats_by_model(table, "val")
+    oracle = baselines.pop("oracle", None)
+    histories = {kind: reports.read_history(OUTPUTS / kind / "history.csv") for kind in LEARNT}
+    figure = reports.loss_curves(histories, baselines, oracle=oracle)
     samples: dict[str, str] = {}
     for kind in RUNGS:
         samples |= reports.read_samples(OUTPUTS / kind / "samples.txt")
@@ -53,12 +49,7 @@ def main(config: Config, out: Path) -> None:
     atomic_write(out / "loss_curves.svg", figure.encode())
     atomic_write(out / "report.html", page.encode())
     write_json(out / "metrics.json", reports.metrics(table))
-    performance = {
-        kind: json.loads((OUTPUTS / kind / "performance.json").read_text())
-        for kind in RUNGS
-        if (OUTPUTS / kind / "performance.json").exists()
-    }
-    reports.print_table(table, performance)
+    reports.print_table(table, {kind: read_performance(OUTPUTS / kind) for kind in RUNGS})
     print(f"evaluate: perplexity.csv, report.html and loss_curves.svg -> {out}")
 
 

@@ -2,10 +2,10 @@ import errno
 import os
 import stat
 
-import pytest
-
 from lmladder.atomic import atomic_write, atomic_writer
 from lmladder.errors import RunError
+
+import pytest
 
 
 def assert_one_line_naming(error, path):

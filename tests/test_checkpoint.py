@@ -12,12 +12,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from safetensors.numpy import save_file
-
 from lmladder.arrays import Array
 from lmladder.checkpoint import COUNTS, SCHEMA, Checkpoint, code_digest
 from lmladder.config import BigramConfig, TransformerArchitecture
@@ -25,6 +19,12 @@ from lmladder.errors import InputError, LadderError, RunError
 from lmladder.models import build_neural
 from lmladder.models.counts import CountTables
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 ARCHITECTURE = TransformerArchitecture(
     n_layer=1, n_head=2, d_model=4, context_length=3, activation="gelu", dropout=0.0

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-import pytest
-
 from lmladder.reports.readme import main
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -3,10 +3,10 @@
 from itertools import pairwise
 from pathlib import Path
 
+from lmladder.reports import read_csv
+
 import pandas as pd
 import pytest
-
-from lmladder.reports import read_csv
 
 TABLE = read_csv(Path(__file__).parent.parent / "outputs/evaluate/perplexity.csv")
 

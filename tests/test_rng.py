@@ -4,10 +4,10 @@ import subprocess
 import sys
 from itertools import combinations
 
+from lmladder.rng import stream
+
 import numpy as np
 import pytest
-
-from lmladder.rng import stream
 
 SOME = [
     (seed, name, step)

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from lmladder import runtime
 from lmladder.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD
+
+import pytest
 
 NAMES = (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")

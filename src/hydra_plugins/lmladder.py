@@ -1,7 +1,7 @@
 """Found by Hydra, and through it by DVC: tells both the schema of the configuration."""
 
-from hydra.core.config_store import ConfigStore
-
 from lmladder.config import Config
+
+from hydra.core.config_store import ConfigStore
 
 ConfigStore.instance().store(name="schema", node=Config)

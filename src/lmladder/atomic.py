@@ -13,6 +13,8 @@ from typing import BinaryIO
 
 from lmladder.errors import RunError
 
+SIDE_SUFFIX = ".tmp"  # of the hidden file that is written first
+
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
@@ -29,7 +31,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     path = Path(path)
     try:
         _refuse_all_but_files(path)
-        side = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        side = path.with_name(f".{path.name}.{os.getpid()}{SIDE_SUFFIX}")
         try:
             with open(side, "wb") as file:
                 yield file

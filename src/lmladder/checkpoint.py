@@ -13,10 +13,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save as to_safetensors
-
 from lmladder.arrays import Array
 from lmladder.atomic import atomic_write
 from lmladder.config import BigramConfig, from_mapping
@@ -26,6 +22,10 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.rng import stream
 from lmladder.text import Tokenizer, tokenizer_from_json
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
 
 SCHEMA = 1  # of the metadata; raised when an older reader would misread a newer file
 

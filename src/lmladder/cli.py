@@ -5,9 +5,9 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from lmladder.errors import InputError, LadderError
+
+import typer
 
 # Typer brings a copy of Click of its own, whose base of all usage errors it does not export.
 ClickException: Any = next(
@@ -91,4 +91,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        print(f"error: cannot write: {error.strerror or error}", file=sys.stderr)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor may the exit try
+        sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
+from lmladder.errors import InputError
+
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-
-from lmladder.errors import InputError
 
 
 @dataclass
@@ -154,7 +154,7 @@ class EvaluateConfig:
     splits: list[str] = MISSING
     checkpoint: str = MISSING  # latest or best
     least_context: float = MISSING  # of a context; what a later window's first token sees at least
-    batch_tokens: int = MISSING  # scored at a time; changes memory, not results
+    batch_tokens: int = MISSING  # scored at a time; changes memory, and results by rounding only
 
 
 @dataclass
@@ -237,10 +237,21 @@ _POSITIVE = {
     "n_layer", "n_head", "d_model", "batch_tokens", "train", "val",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps"}
-_FRACTIONS = {"test", "final_fraction", "least_context"}
-_BELOW_ONE = {"dropout", "momentum", "betas"}
-_CHOICES = {
+_FRACTIONS = {"test", "final_fraction"}
+_BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
+CHOICES = {
+    "data.corpus": ("tales", "shakespeare", "names", "file"),
     "data.documents": ("whole", "lines"),
+    "tokenizer.name": ("char", "byte"),
+    **{
+        f"{rung}.{key}": choices
+        for rung in ("mlp", "transformer")
+        for key, choices in {
+            "activation": ("relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu"),
+            "optimizer.name": ("adam", "adamw", "muon"),
+            "schedule.name": ("constant", "linear", "cosine"),
+        }.items()
+    },
     "evaluate.checkpoint": ("latest", "best"),
     "evaluate.splits": ("val", "test"),
 }
@@ -251,8 +262,8 @@ def validate(config: Config) -> None:
     for path, value in _leaves("", config):
         key = path.rsplit(".", 1)[-1]
         for number in value if isinstance(value, list | tuple) else [value]:
-            if path in _CHOICES and number not in _CHOICES[path]:
-                raise InputError(f"{path} must be one of {', '.join(_CHOICES[path])}, not {number}")
+            if path in CHOICES and number not in CHOICES[path]:
+                raise InputError(f"{path} must be one of {', '.join(CHOICES[path])}, not {number}")
             if not isinstance(number, int | float):
                 continue
             if not math.isfinite(number):
@@ -267,6 +278,12 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
         if key == "betas" and len(value) != 2:
             raise InputError(f"{path} must be two numbers, not {len(value)}")
+    for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
+        if rung.schedule.warmup_steps >= rung.training.steps:
+            raise InputError(
+                f"{name}.schedule.warmup_steps={rung.schedule.warmup_steps} leaves nothing of "
+                f"{name}.training.steps={rung.training.steps}"
+            )
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")

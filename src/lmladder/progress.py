@@ -4,6 +4,7 @@ import sys
 import time
 from types import TracebackType
 
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 
@@ -30,6 +31,7 @@ class TrainingProgress:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[facts]}"),
                 TimeRemainingColumn(),
+                console=Console(stderr=True),
             )
             self.task = self.bar.add_task(name, total=last, completed=first, facts="")
 

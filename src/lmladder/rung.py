@@ -1,5 +1,6 @@
 """What the stages of the rungs share: the text they read, training, checkpoints and samples."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -74,14 +75,22 @@ def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> C
     )
 
 
-def load_rung(kind: str, prepared: Prepared, which: str = "latest") -> Checkpoint:
-    """A rung's latest or best checkpoint from the pipeline, if it was trained on this text."""
+def load_rung(
+    kind: str, rung: Any, seed: int, prepared: Prepared, which: str = "latest"
+) -> Checkpoint:
+    """A rung's latest or best checkpoint from the pipeline, if this configuration trained it."""
     path = OUTPUTS / kind / {"latest": LATEST, "best": BEST}[which]
     if not path.exists():
         raise InputError(f"there is no {path}; run: dvc repro {kind}")
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:
         raise InputError(f"{path} was not trained on {PREPARED}; run: dvc repro {kind}")
+    asked = json.loads(json.dumps(asdict(rung)))  # tuples are lists in a checkpoint
+    if (checkpoint.config, checkpoint.seed) != (asked, seed):
+        raise InputError(
+            f"{path} was trained with other settings than this run's; "
+            f"run: python stages/compose.py with these settings, then dvc repro {kind}"
+        )
     return checkpoint
 
 

@@ -19,6 +19,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lmladder import kernels
+from lmladder.atomic import atomic_write
+from lmladder.config import Config, one_line, typed
+from lmladder.errors import InputError, LadderError, RunError
+
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -27,13 +32,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from lmladder import kernels
-from lmladder.atomic import atomic_write
-from lmladder.config import Config, one_line, typed
-from lmladder.errors import InputError, LadderError, RunError
-
 OUTPUTS = Path("outputs")
 PREPARED = OUTPUTS / "prepare"
+PERFORMANCE = "performance.json"
 
 # What Hydra raises for a configuration that cannot be composed.
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -80,8 +81,8 @@ def stage(function: Stage) -> Callable[[], None]:
             if begun:
                 raise  # our own mistake, not the user's
             _fail(InputError(f"configuration: {one_line(error)}"))
-        except OSError as error:  # such as a folder that Hydra may not make
-            _fail(RunError(str(error)))
+        except (OSError, MemoryError) as error:  # such as a folder that Hydra may not make
+            _fail(RunError(str(error) or "out of memory"))
         except KeyboardInterrupt:
             print(
                 "interrupted; a run in the same folder goes on from its last checkpoint",
@@ -108,7 +109,16 @@ def _write_performance(out: Path, seconds: float, tokens_per_second: float | Non
         "tokens_per_second": round(tokens_per_second) if finite and tokens_per_second else None,
         "peak_memory_mb": round(peak_kib / 1024),
     }
-    write_json(out / "performance.json", facts)
+    write_json(out / PERFORMANCE, facts)
+
+
+def read_performance(out: Path) -> dict[str, float | None]:
+    """What `@stage` wrote of the last run; nothing where it is missing or damaged."""
+    try:
+        facts = json.loads((out / PERFORMANCE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,10 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from lmladder.arrays import Array, IntArray
-from lmladder.atomic import atomic_write
+from lmladder.atomic import SIDE_SUFFIX, atomic_write
 from lmladder.autograd import Tensor
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import RungConfig, ScheduleConfig
@@ -32,6 +30,8 @@ from lmladder.optim import (
 from lmladder.progress import TrainingProgress
 from lmladder.rng import stream
 from lmladder.text import sample_rows
+
+import numpy as np
 
 LATEST, BEST = "checkpoint.safetensors", "best.safetensors"
 UNFINISHED, UNFINISHED_BEST = "unfinished.safetensors", "unfinished-best.safetensors"
@@ -164,10 +164,9 @@ def _take_step(
 
 
 def _diverged(run: TrainingRun, step: int, what: str) -> RunError:
-    return RunError(
-        f"{run.origin.kind}: {what} at step {step}; try a lower learning rate; "
-        f"the last good checkpoint is kept in {run.directory}"
-    )
+    kept = run.directory / UNFINISHED
+    good = f"; the last good checkpoint is kept in {kept}" if kept.exists() else ""
+    return RunError(f"{run.origin.kind}: {what} at step {step}; try a lower learning rate{good}")
 
 
 def _mean_nats(run: TrainingRun, rows: IntArray) -> float:
@@ -234,6 +233,8 @@ def discard_unfinished(directory: Path) -> None:
     """Remove what only an interrupted run would need; to be called when nothing is left to do."""
     for name in (UNFINISHED, UNFINISHED_BEST):
         (directory / name).unlink(missing_ok=True)
+    for side_file in directory.glob(f".*{SIDE_SUFFIX}"):  # of a process that was killed in a write
+        side_file.unlink()
 
 
 def _csv(history: tuple[Row, ...]) -> str:

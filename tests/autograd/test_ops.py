@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-import pytest
-
 from lmladder.autograd import OPS, Tensor, gradcheck, ops
 from lmladder.autograd.gradcheck import TOLERANCE
+
+import numpy as np
+import pytest
 
 
 def normal(*shape: int) -> Callable[[np.random.Generator], np.ndarray]:

@@ -3,10 +3,10 @@
 import gc
 import weakref
 
+from lmladder.autograd import OPS, Tensor, gradcheck, no_grad, op, ops
+
 import numpy as np
 import pytest
-
-from lmladder.autograd import OPS, Tensor, gradcheck, no_grad, op, ops
 
 
 def leaf(*values: float) -> Tensor:

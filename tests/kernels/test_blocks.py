@@ -5,13 +5,13 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 
-import numpy as np
-import pytest
-
 from lmladder import kernels
 from lmladder.arrays import Array, FloatArray
 from lmladder.kernels import blocks, over_rows, reference, set_threads, share
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
 
 COUNTS = [1, 2, 3, 7]
 

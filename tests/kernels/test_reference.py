@@ -4,12 +4,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-import pytest
-
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
 
 EPSILON = 1e-5
 SHAPES = [(0, 4), (1, 1), (1, 7), (5, 1), (6, 8), (33, 65)]

@@ -6,9 +6,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pytest
-
 from lmladder.arrays import IntArray
 from lmladder.autograd import gradcheck
 from lmladder.autograd.gradcheck import TOLERANCE
@@ -21,6 +18,9 @@ from lmladder.models.ngram import count_ladder
 from lmladder.nn import ACTIVATIONS
 from lmladder.optim import Adam
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
 
 VOCABULARY = 11
 CONTEXT = 6

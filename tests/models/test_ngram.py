@@ -5,11 +5,6 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from lmladder.arrays import Array, IntArray
 from lmladder.errors import InputError
 from lmladder.models.counts import CountTables
@@ -22,6 +17,11 @@ from lmladder.models.ngram import (
     discounts,
 )
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 Gram = tuple[int, ...]
 Probability = Callable[[int, Gram], float]

@@ -3,9 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
-import pytest
-
 from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor, gradcheck
 from lmladder.autograd.gradcheck import TOLERANCE
@@ -23,6 +20,9 @@ from lmladder.nn import (
     parameter,
 )
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
 
 
 def normal(name: str, *shape: int) -> FloatArray:

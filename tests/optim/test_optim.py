@@ -4,9 +4,6 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-import pytest
-
 from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor
 from lmladder.config import OptimizerConfig
@@ -25,6 +22,9 @@ from lmladder.optim import (
     orthogonalise,
 )
 from lmladder.rng import stream
+
+import numpy as np
+import pytest
 
 SHAPES = {"matrix": (5, 3), "wide": (3, 6), "table": (4, 2), "bias": (3,), "gain": (1,)}
 ADAM: dict[str, Any] = {"learning_rate": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-3}
@@ -415,7 +415,7 @@ def test_factor_rises_to_1_and_falls_to_its_final_fraction(
             warmup_steps=warmup_steps,
             final_fraction=final_fraction,
         )
-        for step in range(50)
+        for step in range(51)  # the last is never taken: it is where the fall ends
     ]
     rise, fall = course[: warmup_steps + 1], course[warmup_steps:]
     np.testing.assert_allclose(rise[:-1], np.arange(1, warmup_steps + 1) / max(warmup_steps, 1))

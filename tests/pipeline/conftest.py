@@ -14,10 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmladder import cli
+
 import pytest
 import yaml
-
-from lmladder import cli
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment

@@ -4,11 +4,16 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
+from lmladder import config
+from lmladder.config import Config
+from lmladder.errors import InputError
+from lmladder.nn import ACTIVATIONS
+from lmladder.optim import OPTIMIZERS, SCHEDULES
+from lmladder.text import CORPORA, TOKENIZERS
+
 import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
-
-from lmladder.config import Config
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RUNGS = ("mlp", "transformer")
@@ -191,3 +196,33 @@ def test_an_experiment_with_a_misspelt_key_is_refused_before_any_stage_runs(chec
     assert "n_lyer" in done.stderr
     assert done.stages_run == []
     assert checkout.outputs() == before
+
+
+@pytest.mark.parametrize(
+    ("key", "registry"),
+    [
+        ("data.corpus", CORPORA),
+        ("tokenizer.name", TOKENIZERS),
+        ("mlp.activation", ACTIVATIONS),
+        ("transformer.optimizer.name", OPTIMIZERS),
+        ("transformer.schedule.name", SCHEDULES),
+    ],
+)
+def test_the_names_that_a_key_allows_are_those_that_can_be_built(key, registry):
+    assert set(config.CHOICES[key]) == set(registry)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "transformer.activation=nope",
+        "transformer.optimizer.name=nope",
+        "mlp.schedule.name=nope",
+        "tokenizer.name=nope",
+        "data.corpus=nope",
+        "transformer.schedule.warmup_steps=1000",
+    ],
+)
+def test_a_name_that_cannot_be_built_is_refused_before_anything_runs(override, compose):
+    with pytest.raises(InputError, match=override.partition("=")[0]):
+        compose.composition([override])

@@ -1,8 +1,8 @@
 """The promise: whoever clones this project and runs it has the committed results, byte for byte."""
 
-import pytest
-
 from lmladder import runtime
+
+import pytest
 
 pytestmark = pytest.mark.slow
 

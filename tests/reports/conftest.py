@@ -2,13 +2,13 @@
 
 import math
 
-import numpy as np
-import pandas as pd
-import pytest
-
 from lmladder.reports import Row, ladder_table
 from lmladder.scoring import Score
 from lmladder.text import CorpusFacts, SplitFacts
+
+import numpy as np
+import pandas as pd
+import pytest
 
 NATS = {
     "transformer": 0.7,

@@ -1,12 +1,12 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
+from lmladder.reports import loss_curves
+from lmladder.reports.margin import _apart
+
 import matplotlib
 import numpy as np
 import pytest
-
-from lmladder.reports import loss_curves
-from lmladder.reports.margin import _apart
 
 BASELINES = {
     "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "trigram": 1.6,

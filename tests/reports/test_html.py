@@ -2,10 +2,10 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import pytest
-
 from lmladder.reports import loss_curves, render_report
 from lmladder.reports.table import shown
+
+import pytest
 
 
 class Page(HTMLParser):

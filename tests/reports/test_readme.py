@@ -1,11 +1,11 @@
 import subprocess
 import sys
 
-import pytest
-
 from lmladder.errors import InputError
 from lmladder.reports import findings, to_csv, to_markdown
 from lmladder.reports.readme import main, regenerated
+
+import pytest
 
 README = """# lmladder
 

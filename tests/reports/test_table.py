@@ -2,10 +2,6 @@ import io
 import re
 from pathlib import Path
 
-import pandas as pd
-import pytest
-from rich.console import Console
-
 from lmladder.errors import InputError
 from lmladder.reports import (
     COLUMNS,
@@ -19,6 +15,10 @@ from lmladder.reports import (
     to_markdown,
 )
 from lmladder.scoring import Score
+
+import pandas as pd
+import pytest
+from rich.console import Console
 
 
 def numbers(markdown: str) -> list[list[str]]:

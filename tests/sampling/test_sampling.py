@@ -3,9 +3,6 @@
 import math
 from collections.abc import Callable
 
-import numpy as np
-import pytest
-
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.config import MlpArchitecture, TransformerArchitecture
 from lmladder.errors import InputError
@@ -13,6 +10,9 @@ from lmladder.models import LanguageModel, build_neural
 from lmladder.models.ngram import Uniform
 from lmladder.rng import stream
 from lmladder.sampling import Strategy, generate
+
+import numpy as np
+import pytest
 
 PROBABILITIES = np.array([0.05, 0.4, 0.3, 0.05, 0.2])
 LOGS = np.log(PROBABILITIES)

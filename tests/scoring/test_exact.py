@@ -2,11 +2,6 @@
 
 import math
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.config import MlpArchitecture, TransformerArchitecture
 from lmladder.models import LanguageModel, build_neural
@@ -14,6 +9,11 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.rng import stream
 from lmladder.scoring import Score, score, token_nats
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 VOCABULARY = 7
 SETTINGS = settings(max_examples=150, derandomize=True, deadline=None, database=None)

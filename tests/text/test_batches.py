@@ -1,9 +1,9 @@
-import numpy as np
-import pytest
-
 from lmladder.errors import InputError
 from lmladder.rng import stream
 from lmladder.text import sample_rows
+
+import numpy as np
+import pytest
 
 
 def rng():

@@ -2,10 +2,10 @@ import hashlib
 import os
 from pathlib import Path
 
-import pytest
-
 from lmladder.errors import InputError
 from lmladder.text import Corpus, cache_directory, load_corpus, read_text
+
+import pytest
 
 NAMES_SHA256 = "0a30b5557f192f32ab962680889aac5f6fda0f4cecf40a6d0b5694f58ea8cc4d"
 GRAMMAR = """

@@ -5,11 +5,11 @@ import os
 import shutil
 import statistics
 
-import numpy as np
-import pytest
-
 from lmladder.errors import InputError, RunError
 from lmladder.text import SPLITS, Corpus, Prepared, cache_directory, load_corpus, write_prepared
+
+import numpy as np
+import pytest
 
 WHOLE = Corpus("letters", ("abcdefghij" * 10,))
 SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}

@@ -1,9 +1,9 @@
+from lmladder.errors import InputError
+from lmladder.text import SPLITS, split_contiguous, split_documents
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from lmladder.errors import InputError
-from lmladder.text import SPLITS, split_contiguous, split_documents
 
 same_examples = settings(derandomize=True, deadline=None)
 

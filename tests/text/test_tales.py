@@ -5,12 +5,12 @@ import re
 from collections import Counter
 from pathlib import Path
 
-import pytest
-import yaml
-
 from lmladder.errors import InputError
 from lmladder.rng import stream
 from lmladder.text.tales import Grammar, Story, tell
+
+import pytest
+import yaml
 
 TALES = Path(__file__).parents[2] / "data" / "tales.yaml"
 LISTS = yaml.safe_load(TALES.read_text(encoding="utf-8"))["lists"]

@@ -1,10 +1,5 @@
 import json
 
-import numpy as np
-import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from lmladder.errors import InputError
 from lmladder.text import (
     TOKENIZERS,
@@ -16,6 +11,11 @@ from lmladder.text import (
     token_dtype,
     tokenizer_from_json,
 )
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 same_examples = settings(derandomize=True, deadline=None)
 characters = st.characters(exclude_categories=["Cs"])

@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from lmladder.arrays import FloatArray
 from lmladder.autograd.tensor import Tensor
+
+import numpy as np
 
 STEP = 1e-6  # for float64: the error of the difference, about STEP^2, meets rounding, 1e-16 / STEP
 TOLERANCE = 1e-6

@@ -8,10 +8,10 @@ precision is composed. Some ops are named as NumPy names them and hide Python's 
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
 from lmladder import kernels
 from lmladder.autograd.tensor import Tensor, op
+
+import numpy as np
 
 # ------------------------------------------------------------------------------- arithmetic
 
@@ -73,6 +73,8 @@ def power(a, *, exponent: float):
     """Elementwise a ** exponent, the exponent a plain number."""
 
     def power_pullback(grad):
+        if exponent == 0:  # a constant; 0 ** -1 would be infinite
+            return (np.zeros_like(a),)
         return (grad * exponent * a ** (exponent - 1),)
 
     return a**exponent, power_pullback
@@ -450,7 +452,7 @@ def dropout(x, *, rate: float, rng: np.random.Generator):
 def _power(base: Tensor, exponent: float) -> Tensor:
     if not isinstance(exponent, int | float):
         raise TypeError("tensor ** exponent takes a number; for a tensor use exp(b * log(a))")
-    return power(base, exponent=exponent)
+    return power(base, exponent=float(exponent))
 
 
 _OPERATORS = {

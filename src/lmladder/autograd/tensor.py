@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from lmladder.arrays import Array, FloatArray
+
+import numpy as np
 
 Pullback: TypeAlias = Callable[[Any], tuple[Any, ...]]
 

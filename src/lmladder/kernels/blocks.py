@@ -12,10 +12,10 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from lmladder import runtime
 from lmladder.arrays import Array
+
+import numpy as np
 
 BLOCK_BYTES = 1 << 18  # of one operand: small enough for L2, large enough to pay for the lock
 # Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
@@ -39,9 +39,10 @@ class _Job:
     def work(self) -> None:
         while (index := next(self.claims)) < self.count:
             try:
-                self.task(index)
+                if self.error is None:
+                    self.task(index)
             except BaseException as error:  # re-raised by the thread that shared the job
-                self.error = error
+                self.error = self.error or error
             if next(self.completions) == self.count:
                 self.finished.release()
 
@@ -69,6 +70,7 @@ class _Pool:
     def _help(self) -> None:
         while (job := self.jobs.get()) is not None:
             job.work()
+            del job  # and with it the arrays that its task holds
 
     def close(self) -> None:
         for _ in range(self.helpers):

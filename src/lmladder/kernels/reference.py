@@ -2,15 +2,15 @@
 
 Every function takes float arrays of one type and returns that type. A `*_backward` takes the
 gradient of a loss with respect to the forward function's result, and returns the gradients with
-respect to its inputs. Arguments are never changed.
+respect to its inputs. Arguments are never changed, but for those that a docstring says are written.
 """
 
 from collections.abc import Iterator
 from functools import lru_cache
 
-import numpy as np
-
 from lmladder.arrays import FloatArray, IntArray
+
+import numpy as np
 
 # gelu_tanh: x/2 (1 + tanh(SLOPE (x + CUBIC x^3))), Hendrycks & Gimpel 2016, section 2.
 SLOPE = float(np.sqrt(2 / np.pi))

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-import numpy as np
-
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.kernels import reference
 from lmladder.kernels.blocks import as_rows, over_rows, share
+
+import numpy as np
 
 
 def _elementwise(kernel: Callable[..., FloatArray], *arrays: FloatArray) -> FloatArray:

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
 from lmladder.config import MlpArchitecture, TransformerArchitecture
 from lmladder.errors import InputError
 from lmladder.models.contract import LanguageModel
@@ -12,6 +10,8 @@ from lmladder.models.mlp import Mlp
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.transformer import Transformer
 from lmladder.nn import ACTIVATIONS
+
+import numpy as np
 
 ARCHITECTURES: dict[str, tuple[type[Any], Callable[..., NeuralLanguageModel]]] = {
     "mlp": (MlpArchitecture, Mlp),

@@ -21,11 +21,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmladder.arrays import Array, IntArray
 from lmladder.errors import InputError
+
+import numpy as np
+from numpy.typing import NDArray
 
 UNSEEN = -1  # the id of every n-gram that does not occur in the text
 

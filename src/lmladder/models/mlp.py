@@ -2,13 +2,13 @@
 
 from itertools import pairwise
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor
 from lmladder.config import MlpArchitecture
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import ACTIVATIONS, Embedding, Linear
+
+import numpy as np
 
 
 class Mlp(NeuralLanguageModel):

@@ -1,11 +1,11 @@
 """What the neural rungs share: everything but how hidden vectors come from tokens."""
 
-import numpy as np
-
 from lmladder import kernels
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, no_grad, ops
 from lmladder.nn import Linear, Module
+
+import numpy as np
 
 
 class NeuralLanguageModel(Module):

@@ -30,12 +30,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
-
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.errors import InputError
 from lmladder.models.counts import CountTables, checked_tokens
+
+import numpy as np
+from numpy.typing import NDArray
 
 ADD_K_NAMES = ("unigram", "bigram", "trigram")
 

@@ -1,13 +1,13 @@
 """The Transformer rung: a decoder with pre-norm blocks and a tied head (Radford et al. 2019)."""
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor
 from lmladder.config import TransformerArchitecture
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import ACTIVATIONS, CausalSelfAttention, Embedding, LayerNorm, Linear, Module
 from lmladder.nn import dropout as drop
+
+import numpy as np
 
 DEVIATION = 0.02  # of initial weights, as in GPT-2
 HIDDEN_FACTOR = 4  # width of a feed-forward layer, in d_model

@@ -1,10 +1,10 @@
 """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
-import numpy as np
-
 from lmladder.autograd import Tensor, ops
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module
+
+import numpy as np
 
 
 class CausalSelfAttention(Module):

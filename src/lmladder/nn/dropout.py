@@ -1,8 +1,8 @@
 """Dropout, active only where random numbers are handed in."""
 
-import numpy as np
-
 from lmladder.autograd import Tensor, ops
+
+import numpy as np
 
 
 def dropout(x: Tensor, rate: float, rng: np.random.Generator | None) -> Tensor:

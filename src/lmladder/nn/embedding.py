@@ -1,10 +1,10 @@
 """A table of vectors, looked up by number."""
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor, ops
 from lmladder.nn.module import Module, parameter
+
+import numpy as np
 
 
 class Embedding(Module):

@@ -1,9 +1,9 @@
 """The linear layer."""
 
-import numpy as np
-
 from lmladder.autograd import Tensor, ops
 from lmladder.nn.module import Module, parameter
+
+import numpy as np
 
 
 class Linear(Module):

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import numpy as np
-
 from lmladder.arrays import Array
 from lmladder.autograd import Tensor
+
+import numpy as np
 
 
 class Module:

@@ -1,9 +1,9 @@
 """Normalisation along the last axis."""
 
-import numpy as np
-
 from lmladder.autograd import Tensor, ops
 from lmladder.nn.module import Module, parameter
+
+import numpy as np
 
 
 class LayerNorm(Module):

@@ -1,11 +1,12 @@
 """Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
 
 from collections.abc import Mapping
-
-import numpy as np
+from typing import Any
 
 from lmladder.arrays import Array, FloatArray
 from lmladder.autograd import Tensor
+
+import numpy as np
 
 
 class Adam:
@@ -79,16 +80,8 @@ class Adam:
 class AdamW(Adam):
     """Adam with decoupled weight decay of the matrices: those with two axes or more."""
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        *,
-        learning_rate: float,
-        betas: tuple[float, float],
-        epsilon: float,
-        weight_decay: float,
-    ):
-        super().__init__(parameters, learning_rate=learning_rate, betas=betas, epsilon=epsilon)
+    def __init__(self, parameters: Mapping[str, Tensor], *, weight_decay: float, **settings: Any):
+        super().__init__(parameters, **settings)
         self.weight_decay = weight_decay
 
     def decay(self, tensor: Tensor, rate: float) -> None:

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable
 
-import numpy as np
-
 from lmladder.autograd import Tensor
+
+import numpy as np
 
 
 def global_norm(parameters: Iterable[Tensor]) -> float:

@@ -2,12 +2,12 @@
 
 from collections.abc import Collection, Mapping
 
-import numpy as np
-
 from lmladder.arrays import Array, FloatArray
 from lmladder.autograd import Tensor
 from lmladder.kernels import share
 from lmladder.optim.adam import AdamW, copy_state
+
+import numpy as np
 
 # Quintic iteration that takes singular values in (0, 1] near 1 in five rounds (Jordan 2024).
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

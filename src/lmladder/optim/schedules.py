@@ -35,9 +35,10 @@ def factor(step: int, *, name: str, steps: int, warmup_steps: int, final_fractio
     name : one of SCHEDULES
     steps : of the whole run
     warmup_steps : over which the factor rises linearly to 1, before the schedule begins
-    final_fraction : what the factor falls to at the end
+    final_fraction : what the factor falls to when all steps are taken; the last one is a step
+        short of it, as a rate of 0 would waste it
     """
     if step < warmup_steps:
         return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / max(1, steps - 1 - warmup_steps)
-    return SCHEDULES[name](min(progress, 1.0), final_fraction)
+    progress = (step - warmup_steps) / (steps - warmup_steps)
+    return SCHEDULES[name](progress, final_fraction)

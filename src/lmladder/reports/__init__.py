@@ -5,7 +5,7 @@ The same input gives the same bytes, as these texts are outputs of the pipeline.
 command of its own: python -m lmladder.reports.readme README.md
 """
 
-from lmladder.reports.figures import loss_curves
+from lmladder.reports.figures import loss_curves, read_history
 from lmladder.reports.findings import findings
 from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
 from lmladder.reports.samples import read_samples
@@ -14,6 +14,7 @@ from lmladder.reports.table import (
     Row,
     ladder_table,
     metrics,
+    nats_by_model,
     read_csv,
     to_csv,
     to_markdown,

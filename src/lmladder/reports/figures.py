@@ -6,6 +6,11 @@ Every line is named where it ends, so there is no legend to look up. Colours are
 
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lmladder.errors import InputError
+from lmladder.reports.margin import Line, name_lines
+from lmladder.reports.table import ORACLE, is_count_model, label
 
 import matplotlib.style
 import numpy as np
@@ -13,9 +18,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator
-
-from lmladder.reports.margin import Line, name_lines
-from lmladder.reports.table import ORACLE, is_count_model, label
 
 MARKERS = "osD^vP"
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -31,6 +33,14 @@ STYLE = {
     "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titlepad": 12,
 }  # fmt: skip
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """A rung's history.csv; InputError if it is missing or is no such table."""
+    try:
+        return pd.read_csv(path)
+    except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"cannot read {path}: {error}") from error
 
 
 def loss_curves(

@@ -1,8 +1,8 @@
 """The table in one sentence."""
 
-import pandas as pd
-
 from lmladder.reports.table import ORACLE, is_count_model, label
+
+import pandas as pd
 
 UNIFORM = "uniform"
 

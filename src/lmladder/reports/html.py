@@ -8,13 +8,13 @@ import math
 from collections.abc import Mapping
 from importlib.resources import files
 
-import pandas as pd
-from jinja2 import Environment, StrictUndefined
-from markupsafe import Markup
-
 from lmladder.reports.samples import by_ladder, printable
 from lmladder.reports.table import TITLES, by_split, label, shown
 from lmladder.text import CorpusFacts
+
+import pandas as pd
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 CONTEXT_PROTOCOL = (
     "Every token of a split is scored exactly once, as the continuation of the text before it. "

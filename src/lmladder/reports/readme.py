@@ -12,13 +12,13 @@ import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from lmladder.atomic import atomic_write
 from lmladder.errors import InputError, LadderError, RunError
 from lmladder.reports.findings import findings
 from lmladder.reports.samples import by_ladder, read_samples
 from lmladder.reports.table import escaped, label, read_csv, to_markdown
+
+import pandas as pd
 
 PART = re.compile(
     r"^(<!-- generated: (\w+)((?: \w+)*) -->\n)(.*?)^(<!-- end generated -->)$",

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from lmladder.errors import InputError
 from lmladder.scoring import Score
 from lmladder.text import SPLITS
+
+import pandas as pd
 
 COLUMNS = (
     "model", "split", "tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte",
@@ -86,6 +86,12 @@ def _cells(row: Row) -> tuple[object, ...]:
         row.model, row.split, score.tokens, score.bytes, score.nats_per_token, score.perplexity,
         score.bits_per_byte, row.parameters, row.steps, row.standard_error,
     )  # fmt: skip
+
+
+def nats_by_model(table: pd.DataFrame, split: str) -> dict[str, float]:
+    """Nats per token of each model on one split, worst first; nothing if it is not in the table."""
+    rows = table[table["split"] == split]
+    return dict(zip(rows["model"], rows["nats_per_token"], strict=True))
 
 
 def to_csv(table: pd.DataFrame) -> str:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 
+from lmladder.reports.table import TITLES, by_split, is_count_model, shown, whole
+
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-from lmladder.reports.table import TITLES, by_split, is_count_model, shown, whole
 
 COUNT_STAGE = "bigram"  # the one stage that fits all count models
 

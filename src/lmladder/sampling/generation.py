@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
-
 from lmladder.errors import InputError, RunError
 from lmladder.models.contract import LanguageModel
 from lmladder.rng import stream
 from lmladder.sampling.strategies import Strategy
+
+import numpy as np
 
 
 def generate(

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lmladder.arrays import FloatArray
 from lmladder.errors import InputError
+
+import numpy as np
 
 
 @dataclass(frozen=True)

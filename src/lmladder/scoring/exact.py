@@ -6,15 +6,15 @@ A text is scored as the continuation of what comes before it (validation text af
 so that its first token has a context too. A model that sees at most L tokens reads the text in
 windows of L; each window after the first begins so far back that its first scored token still sees
 `least_context` of L. Every token is scored in exactly one window, and how many windows are put into
-one batch changes nothing but memory.
+one batch changes memory, and scores by rounding only.
 """
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.models.contract import LanguageModel
+
+import numpy as np
 
 LOG_2 = float(np.log(2))
 

@@ -1,9 +1,9 @@
 """Rows of tokens to train on, drawn at random places of a text."""
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.errors import InputError
+
+import numpy as np
 
 
 def sample_rows(tokens: IntArray, *, rows: int, length: int, rng: np.random.Generator) -> IntArray:

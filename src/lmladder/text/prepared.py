@@ -17,8 +17,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmladder.arrays import Array, IntArray
 from lmladder.atomic import atomic_write
 from lmladder.errors import InputError, RunError
@@ -31,6 +29,8 @@ from lmladder.text.tokenizers import (
     token_dtype,
     tokenizer_from_json,
 )
+
+import numpy as np
 
 REMEDY = "run `dvc repro prepare`"
 

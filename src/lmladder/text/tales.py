@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import yaml
-
 from lmladder.errors import InputError
 from lmladder.rng import stream
+
+import numpy as np
+import yaml
 
 START = "story"
 SECTIONS = ("lists", "variables", "rules")

@@ -9,10 +9,10 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from lmladder.arrays import IntArray
 from lmladder.errors import InputError
+
+import numpy as np
 
 _SURROGATES = range(0xD800, 0xE000)
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)  # surrogateescape writes byte 0x80 as U+DC80, and so on
