@@ -81,15 +81,15 @@ def load_rung(
     """A rung's latest or best checkpoint from the pipeline, if this configuration trained it."""
     path = OUTPUTS / kind / {"latest": LATEST, "best": BEST}[which]
     if not path.exists():
-        raise InputError(f"there is no {path}; run: dvc repro {kind}")
+        raise InputError(f"there is no {path}; run `dvc repro {kind}`")
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:
-        raise InputError(f"{path} was not trained on {PREPARED}; run: dvc repro {kind}")
+        raise InputError(f"{path} was not trained on {PREPARED}; run `dvc repro {kind}`")
     asked = json.loads(json.dumps(asdict(rung)))  # tuples are lists in a checkpoint
     if (checkpoint.config, checkpoint.seed) != (asked, seed):
         raise InputError(
-            f"{path} was trained with other settings than this run's; "
-            f"run: python stages/compose.py with these settings, then dvc repro {kind}"
+            f"{path} was trained with other settings than this run's; run "
+            f"`python stages/compose.py` with the settings of this run, then `dvc repro {kind}`"
         )
     return checkpoint
 

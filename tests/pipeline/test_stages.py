@@ -218,6 +218,13 @@ def test_other_data_than_prepared_is_refused_and_the_remedy_works(checkout):
     checkout.stage("transformer", *wanted).succeeded()
 
 
+def test_a_table_of_other_settings_than_were_trained_is_refused(checkout):
+    wanted = ("experiment=smoke", "transformer.n_layer=3")
+    line = checkout.stage("evaluate", *wanted).failed_in_one_line(2, "transformer", "settings")
+    assert "`python stages/compose.py`" in line
+    assert "`dvc repro transformer`" in line
+
+
 def test_a_rung_before_prepare_is_refused_and_the_remedy_works(checkout):
     checkout.remove_outputs()
     line = checkout.stage("transformer").failed_in_one_line(2, "outputs/prepare")
