@@ -44,7 +44,11 @@ def main() -> int:
     parser.add_argument("overrides", nargs="*", help="such as transformer.n_layer=3 data=names")
     arguments = parser.parse_args()
     try:
-        atomic_write(Path("params.yaml"), composition(arguments.overrides).encode())
+        params = composition(arguments.overrides)
+        watched = OmegaConf.create(params).data.watch
+        if not (CONF.parent / watched).is_file():
+            raise InputError(f"data.path: there is no file {watched}")
+        atomic_write(Path("params.yaml"), params.encode())
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

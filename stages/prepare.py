@@ -31,7 +31,7 @@ def main(config: Config, out: Path) -> None:
         settings=data_settings(config),
     )
     sizes = ", ".join(f"{name} {split.tokens:,}" for name, split in facts.splits.items())
-    print(f"prepare: {facts.name}, {facts.vocabulary_size} tokens in all; {sizes} -> {out}")
+    print(f"prepare: {facts.name}, vocabulary {facts.vocabulary_size}; tokens: {sizes} -> {out}")
 
 
 if __name__ == "__main__":

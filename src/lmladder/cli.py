@@ -14,11 +14,13 @@ ClickException: Any = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
 
+DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 
 app = typer.Typer(
     help="A ladder of language models on one text: use what the pipeline has trained.",
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 
@@ -30,7 +32,10 @@ def root() -> None:
 
 @app.command()
 def sample(
-    prompt: Annotated[str, typer.Option(help="Text to continue.")] = "Once upon a time",
+    prompt: Annotated[
+        str | None,
+        typer.Option(help=f"Text to continue. [default: {DEFAULT_PROMPT!r}, if its text knows it]"),
+    ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 300,
     temperature: Annotated[
         float, typer.Option(min=0.0, help="Below 1 plays safe; 0 always takes the likeliest.")
@@ -62,7 +67,14 @@ def sample(
     name = model or list(models)[-1]
     if name not in models:
         raise InputError(f"no model {name!r} in {checkpoint}; choose from {', '.join(models)}")
-    ids = [int(token) for token in tokenizer.encode(prompt)]
+    try:
+        ids = [
+            int(token) for token in tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt)
+        ]
+    except InputError:
+        if prompt is not None:
+            raise
+        ids = [0]  # a text in another alphabet; its first character, often the end of a line
     made = generate(
         models[name], ids, tokens=tokens, strategy=Strategy(temperature, top_k), seed=seed
     )

@@ -216,6 +216,9 @@ _NOISE = (
 
 def one_line(error: BaseException) -> str:
     """What an error of Hydra or OmegaConf says, and why, in one line that names the key."""
+    if (lexer := "LexerNoViableAltException: ") in str(error):
+        override = str(error).partition(lexer)[2].splitlines()[0].strip()
+        return f"cannot read {override}; a value with special characters wants quotes: key='value'"
     lines: list[str] = []
     for each in (error, error.__cause__):
         for line in str(each or "").splitlines():
@@ -283,6 +286,15 @@ def validate(config: Config) -> None:
             raise InputError(
                 f"{name}.schedule.warmup_steps={rung.schedule.warmup_steps} leaves nothing of "
                 f"{name}.training.steps={rung.training.steps}"
+            )
+        optimizer = rung.optimizer
+        if optimizer.name == "muon" and None in (
+            optimizer.matrix_learning_rate,
+            optimizer.momentum,
+        ):
+            raise InputError(
+                f"{name}.optimizer.name=muon needs its matrix_learning_rate and momentum; "
+                f"choose it whole with optimizer@{name}.optimizer=muon"
             )
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):

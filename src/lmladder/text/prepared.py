@@ -239,7 +239,8 @@ class Prepared:
     def require_settings(self, settings: Mapping[str, Any]) -> None:
         """InputError if this text was made with other settings than the ones asked for."""
         held, asked = _flat(self.corpus.settings), _flat(settings)
-        for key in sorted(held.keys() | asked.keys()):
+        telling = ("data.corpus", "data.path")  # what explains the most stands first
+        for key in sorted(held.keys() | asked.keys(), key=lambda key: (key not in telling, key)):
             if held.get(key, "nothing") != asked.get(key, "nothing"):
                 raise InputError(
                     f"{self.directory} was prepared with {key}={held.get(key, 'nothing')}, but "
