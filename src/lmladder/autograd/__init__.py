@@ -3,6 +3,6 @@
 `tensor.py` is the engine, `ops.py` the ops, `gradcheck.py` compares gradients with differences.
 """
 
-from lmladder.autograd import ops
+from lmladder.autograd import functional, ops
 from lmladder.autograd.gradcheck import gradcheck
 from lmladder.autograd.tensor import OPS, Tensor, no_grad, op

@@ -34,10 +34,11 @@ def gradcheck(
     Returns
     -------
     float
-        max |difference - product| / max(1, |difference|, |product|); below TOLERANCE is right.
+        max |difference - product| / max(1, |difference|, |product|); below TOLERANCE is right,
+        nan is not.
     """
     tensors = [
-        each if isinstance(each, Tensor) else Tensor(np.array(each), requires_grad=True)
+        each if isinstance(each, Tensor) else Tensor(np.asarray(each), requires_grad=True)
         for each in inputs
     ]
     for tensor in tensors:
@@ -65,5 +66,5 @@ def gradcheck(
             difference = (above - below) / (2 * step)
             product = float((gradient * direction).sum())
             scale = max(1.0, abs(difference), abs(product))
-            worst = max(worst, abs(difference - product) / scale)
-    return worst
+            worst = np.maximum(worst, abs(difference - product) / scale)  # max would lose a nan
+    return float(worst)

@@ -1,14 +1,16 @@
 """The ops: each one function, its value and its pullback side by side.
 
 In a pullback, `grad` is the gradient of the loss with respect to the op's value. Broadcasting need
-not be undone here; the engine does that. What can be composed of other ops at no loss of speed or
-precision is composed. Some ops are named as NumPy names them and hide Python's own `sum` and `max`.
+not be undone here; the engine does that. Names, broadcasting and axes are NumPy's; arrays come
+first, one argument each, options by keyword. What can be composed of other ops at no loss of speed
+or precision is composed. `sum`, `min`, `max` and `abs` hide Python's own in this file.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lmladder import kernels
+from lmladder.autograd.einsum import einsum as einsum
 from lmladder.autograd.tensor import Tensor, op
 
 import numpy as np
@@ -18,7 +20,7 @@ import numpy as np
 
 @op
 def add(a, b):
-    """Elementwise a + b, broadcasting like NumPy."""
+    """Elementwise a + b."""
 
     def add_pullback(grad):
         return grad, grad
@@ -27,45 +29,45 @@ def add(a, b):
 
 
 @op
-def sub(a, b):
-    """Elementwise a - b, broadcasting like NumPy."""
+def subtract(a, b):
+    """Elementwise a - b."""
 
-    def sub_pullback(grad):
+    def subtract_pullback(grad):
         return grad, -grad
 
-    return a - b, sub_pullback
+    return a - b, subtract_pullback
 
 
 @op
-def mul(a, b):
-    """Elementwise a * b, broadcasting like NumPy."""
+def multiply(a, b):
+    """Elementwise a * b."""
 
-    def mul_pullback(grad):
+    def multiply_pullback(grad):
         return grad * b, grad * a
 
-    return a * b, mul_pullback
+    return a * b, multiply_pullback
 
 
 @op
-def div(a, b):
-    """Elementwise a / b, broadcasting like NumPy."""
+def divide(a, b):
+    """Elementwise a / b."""
     value = a / b
 
-    def div_pullback(grad):
+    def divide_pullback(grad):
         by_a = grad / b
         return by_a, -by_a * value
 
-    return value, div_pullback
+    return value, divide_pullback
 
 
 @op
-def neg(a):
+def negative(a):
     """Elementwise -a."""
 
-    def neg_pullback(grad):
+    def negative_pullback(grad):
         return (-grad,)
 
-    return -a, neg_pullback
+    return -a, negative_pullback
 
 
 @op
@@ -82,29 +84,30 @@ def power(a, *, exponent: float):
 
 @op
 def matmul(a, b):
-    """Matrix product over the last two axes, broadcasting the others; both have at least two."""
-    if a.ndim < 2 or b.ndim < 2:
-        raise ValueError("matmul wants at least two axes each; reshape a vector first")
+    """Matrix product over the last two axes, broadcasting the others; a vector is summed over."""
+    if not a.ndim or not b.ndim:
+        raise ValueError("a matrix product wants at least one axis each; use * for a number")
+    left = a[None, :] if a.ndim == 1 else a
+    right = b[:, None] if b.ndim == 1 else b
+    if left.shape[-1] != right.shape[-2]:
+        raise ValueError(f"{left.shape[-1]} columns against {right.shape[-2]} rows")
+    product = kernels.matmul(left, right)  # (..., rows, columns)
+    shape = product.shape
+    value = product[..., 0, :] if a.ndim == 1 else product
 
     def matmul_pullback(grad):
-        by_a = kernels.matmul(grad, b.swapaxes(-1, -2))
-        if b.ndim == 2:  # one matrix for all of a's leading axes: a single product sums over them
-            return by_a, kernels.matmul(kernels.as_rows(a).T, kernels.as_rows(grad))
-        return by_a, kernels.matmul(a.swapaxes(-1, -2), grad)
+        grad = grad.reshape(shape)
+        by_left = kernels.matmul(grad, right.swapaxes(-1, -2))
+        if b.ndim <= 2:  # one matrix for all of a's leading axes: one product sums over them
+            by_right = kernels.matmul(kernels.as_rows(left).T, kernels.as_rows(grad))
+        else:
+            by_right = kernels.matmul(left.swapaxes(-1, -2), grad)
+        return (
+            by_left[..., 0, :] if a.ndim == 1 else by_left,
+            by_right[..., 0] if b.ndim == 1 else by_right,
+        )
 
-    return kernels.matmul(a, b), matmul_pullback
-
-
-@op
-def linear(x, weight, bias):
-    """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused to save a pass over memory."""
-
-    def linear_pullback(grad):
-        rows = kernels.as_rows(grad)
-        by_weight = kernels.matmul(kernels.as_rows(x).T, rows)
-        return kernels.matmul(grad, weight.T), by_weight, rows.sum(axis=0)
-
-    return kernels.matmul(x, weight, bias), linear_pullback
+    return value[..., 0] if b.ndim == 1 else value, matmul_pullback
 
 
 # ------------------------------------------------------------------------------- reductions
@@ -127,22 +130,89 @@ def sum(a, *, axis=None, keepdims: bool = False):
 
 
 @op
+def cumsum(a, *, axis: int | None = None):
+    """Running sum along `axis`; None runs through all of a, flattened."""
+    along = 0 if axis is None else axis
+
+    def cumsum_pullback(grad):
+        later = np.flip(np.cumsum(np.flip(grad, along), along), along)
+        return (later.reshape(a.shape),)  # a number is part of its own sum and of all later ones
+
+    return np.cumsum(a, axis), cumsum_pullback
+
+
+@op
 def max(a, *, axis=None, keepdims: bool = False):
     """Maximum over `axis`; equal maxima share the gradient equally."""
     value = a.max(axis=axis, keepdims=keepdims)
 
     def max_pullback(grad):
-        winners = (a == _restore(value, a.shape, axis)).astype(a.dtype)
-        winners /= winners.sum(axis=axis, keepdims=True)
-        return (winners * _restore(grad, a.shape, axis),)
+        return (_to_winners(grad, a, value, axis),)
 
     return value, max_pullback
 
 
+@op
+def min(a, *, axis=None, keepdims: bool = False):
+    """Minimum over `axis`; equal minima share the gradient equally."""
+    value = a.min(axis=axis, keepdims=keepdims)
+
+    def min_pullback(grad):
+        return (_to_winners(grad, a, value, axis),)
+
+    return value, min_pullback
+
+
+def _to_winners(grad, a, value, axis):
+    """The gradient of an extreme value: to the numbers of `a` that equal it, in equal parts."""
+    winners = (a == _restore(value, a.shape, axis)).astype(a.dtype)
+    winners /= winners.sum(axis=axis, keepdims=True)
+    return winners * _restore(grad, a.shape, axis)
+
+
+@op
+def logsumexp(a, *, axis=None, keepdims: bool = False):
+    """log(sum(exp(a))) over `axis`, shifted by the maximum so that it can't overflow."""
+    largest = a.max(axis=axis, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, a.dtype.type(0))  # -inf - -inf is nan
+    with np.errstate(divide="ignore"):  # all of a at -inf: the log of 0
+        total = np.log(np.exp(a - largest).sum(axis=axis, keepdims=True)) + largest
+
+    def logsumexp_pullback(grad):
+        finite = np.maximum(total, np.finfo(a.dtype).min)
+        return (_restore(grad, a.shape, axis) * np.exp(a - finite),)
+
+    return total if keepdims else total.squeeze(axis), logsumexp_pullback
+
+
+@op
+def norm(a, *, axis=None, keepdims: bool = False):
+    """Euclidean norm over `axis` (None for all); at 0, where it has a kink, the gradient is 0."""
+    value = np.sqrt((a * a).sum(axis=axis, keepdims=True))
+
+    def norm_pullback(grad):
+        divisor = np.maximum(value, np.finfo(a.dtype).tiny)
+        return (_restore(grad, a.shape, axis) * a / divisor,)
+
+    return value if keepdims else value.squeeze(axis), norm_pullback
+
+
 def mean(a: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis` (a number, a tuple, or None for all)."""
-    total = sum(a, axis=axis, keepdims=keepdims)
-    return total * (np.prod(total.shape) / np.prod(a.shape))
+    return sum(a, axis=axis, keepdims=keepdims) * (1 / _count(a.shape, axis))
+
+
+def var(a: Tensor, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+    """Mean square distance from the mean over `axis`; the count less `ddof` divides."""
+    centred = a - mean(a, axis=axis, keepdims=True)
+    total = sum(centred * centred, axis=axis, keepdims=keepdims)
+    return total * (1 / (_count(a.shape, axis) - ddof))
+
+
+def _count(shape: tuple[int, ...], axis) -> np.float64:
+    """How many numbers a reduction over `axis` makes into one."""
+    axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
+    return np.float64(np.prod([shape[i] for i in axes]))
 
 
 # ------------------------------------------------------------------------------- functions
@@ -192,49 +262,71 @@ def tanh(a):
 
 
 @op
-def sigmoid(a):
-    """Elementwise 1 / (1 + exp(-a)), through tanh, which does not overflow."""
-    value = (np.tanh(a / 2) + 1) / 2
+def abs(a):
+    """Elementwise absolute value; its gradient at 0 is 0."""
 
-    def sigmoid_pullback(grad):
-        return (grad * value * (1 - value),)
+    def abs_pullback(grad):
+        return (grad * np.sign(a),)
 
-    return value, sigmoid_pullback
-
-
-@op
-def relu(a):
-    """Elementwise max(a, 0); its gradient at 0 is 0."""
-
-    def relu_pullback(grad):
-        return (grad * (a > 0),)
-
-    return np.maximum(a, 0), relu_pullback
+    return np.abs(a), abs_pullback
 
 
 @op
-def gelu(a):
-    """Gaussian error linear unit in its exact form (Hendrycks & Gimpel 2016). Fused for speed."""
+def clip(a, *, min: float | None = None, max: float | None = None):
+    """Elementwise a, but at least `min` and at most `max`; beyond them the gradient is 0."""
 
-    def gelu_pullback(grad):
-        return (kernels.gelu_backward(grad, a),)
+    def clip_pullback(grad):
+        return (grad * (a == value),)
 
-    return kernels.gelu(a), gelu_pullback
+    value = np.clip(a, min, max)
+    return value, clip_pullback
 
 
 @op
-def gelu_tanh(a):
-    """GELU in its tanh form (Hendrycks & Gimpel 2016), as in GPT-2. Fused for speed."""
+def maximum(a, b):
+    """Elementwise the larger of a and b; where they are equal, each gets half the gradient."""
 
-    def gelu_tanh_pullback(grad):
-        return (kernels.gelu_tanh_backward(grad, a),)
+    def maximum_pullback(grad):
+        to_a = _first_wins(a > b, a == b, grad)
+        return grad * to_a, grad * (1 - to_a)
 
-    return kernels.gelu_tanh(a), gelu_tanh_pullback
+    return np.maximum(a, b), maximum_pullback
 
 
-def silu(a: Tensor) -> Tensor:
-    """Elementwise a * sigmoid(a), also called swish."""
-    return a * sigmoid(a)
+@op
+def minimum(a, b):
+    """Elementwise the smaller of a and b; where they are equal, each gets half the gradient."""
+
+    def minimum_pullback(grad):
+        to_a = _first_wins(a < b, a == b, grad)
+        return grad * to_a, grad * (1 - to_a)
+
+    return np.minimum(a, b), minimum_pullback
+
+
+def _first_wins(wins, ties, grad):
+    """1 where the first wins, 1/2 where there is a tie, else 0; of the type of `grad`."""
+    return np.where(ties, 0.5, wins).astype(grad.dtype)
+
+
+@op
+def where(condition, a, b):
+    """a where `condition` (a boolean array) holds, else b."""
+
+    def where_pullback(grad):
+        return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
+
+    return np.where(condition, a, b), where_pullback
+
+
+@op
+def astype(a, *, dtype: Any):
+    """The same numbers as float32 or float64."""
+
+    def astype_pullback(grad):
+        return (grad.astype(a.dtype),)
+
+    return a.astype(dtype), astype_pullback
 
 
 # ------------------------------------------------------------------------------- shapes
@@ -273,15 +365,118 @@ def concat(*arrays, axis: int = 0):
 
 
 @op
+def flip(a, *, axis=None):
+    """Reverse the order along `axis` (a number, a tuple, or None for all)."""
+
+    def flip_pullback(grad):
+        return (np.flip(grad, axis),)
+
+    return np.flip(a, axis), flip_pullback
+
+
+@op
+def squeeze(a, *, axis=None):
+    """Drop `axis` (a number, a tuple, or None for all of length 1)."""
+
+    def squeeze_pullback(grad):
+        return (grad.reshape(a.shape),)
+
+    return np.squeeze(a, axis), squeeze_pullback
+
+
+@op
+def expand_dims(a, *, axis):
+    """Add axes of length 1 that stand at `axis` (a number or a tuple) of the result."""
+
+    def expand_dims_pullback(grad):
+        return (grad.reshape(a.shape),)
+
+    return np.expand_dims(a, axis), expand_dims_pullback
+
+
+@op
+def swapaxes(a, *, axis1: int, axis2: int):
+    """Exchange two axes."""
+
+    def swapaxes_pullback(grad):
+        return (grad.swapaxes(axis1, axis2),)
+
+    return a.swapaxes(axis1, axis2), swapaxes_pullback
+
+
+@op
+def stack(*arrays, axis: int = 0):
+    """Join arrays of one shape along a new axis."""
+
+    def stack_pullback(grad):
+        return tuple(np.moveaxis(grad, axis, 0))
+
+    return np.stack(arrays, axis=axis), stack_pullback
+
+
+# ------------------------------------------------------------------------------- indices
+
+
+@op
 def getitem(a, *, index: Any):
     """a[index] by NumPy's rules: slices, numbers, integer and boolean arrays."""
 
     def getitem_pullback(grad):
         out = np.zeros_like(a)
-        np.add.at(out, index, grad)  # an integer array may name a place twice
+        if _may_repeat(index):
+            np.add.at(out, index, grad)
+        else:
+            out[index] = grad
         return (out,)
 
     return a[index], getitem_pullback
+
+
+def _may_repeat(index) -> bool:
+    """Whether an index may name a place twice, as only arrays of integers can."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return any(isinstance(x, list | np.ndarray) and np.asarray(x).dtype != bool for x in parts)
+
+
+@op
+def take_along_axis(a, indices, *, axis: int):
+    """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of two, and so on.
+
+    `indices` are integers of a's shape but for `axis`, or broadcast to it.
+    """
+    places = _along(indices, a.shape, axis)
+
+    def take_along_axis_pullback(grad):
+        out = np.zeros_like(a)
+        np.add.at(out, places, grad)
+        return out, None
+
+    return a[places], take_along_axis_pullback
+
+
+@op
+def scatter_add(a, indices, updates, *, axis: int):
+    """A copy of a with out[indices[i, j], j] += updates[i, j] for axis 0 of two, and so on.
+
+    The gradient of `take_along_axis`, and the other way round. A place may be named repeatedly.
+    """
+    places = _along(indices, a.shape, axis)
+    value = a.copy()
+    np.add.at(value, places, updates)
+
+    def scatter_add_pullback(grad):
+        return grad, None, grad[places]
+
+    return value, scatter_add_pullback
+
+
+def _along(indices, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
+    """An index of all places that `indices` name along `axis`, each in its own row."""
+    if indices.dtype.kind != "i" or indices.ndim != len(shape):
+        raise ValueError(f"indices must be integers with {len(shape)} axes")
+    places: list[Any] = list(np.indices(shape, sparse=True))
+    places[axis] = indices
+    return tuple(places)
 
 
 def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
@@ -296,156 +491,6 @@ def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
     )
 
 
-@op
-def where(condition, a, b):
-    """a where `condition` (a boolean array) holds, else b, broadcasting like NumPy."""
-
-    def where_pullback(grad):
-        return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
-
-    return np.where(condition, a, b), where_pullback
-
-
-# ------------------------------------------------------------------------------- neural networks
-
-
-@op
-def embedding(table, ids):
-    """Rows of `table` by number: (n, size), integers (...) -> (..., size).
-
-    An op of its own because sorted sums beat `getitem`'s pullback by far.
-    """
-    if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
-        raise IndexError(
-            f"ids range from {ids.min()} to {ids.max()}, the table has {len(table)} rows"
-        )
-
-    def embedding_pullback(grad):
-        rows = grad.reshape(ids.size, table.shape[-1])
-        return kernels.scatter_rows(rows, ids.reshape(-1), len(table)), None
-
-    return table[ids], embedding_pullback
-
-
-@op
-def softmax(a):
-    """exp(a) over its sum along the last axis, shifted by the maximum so that it can't overflow."""
-    value = kernels.softmax(a)
-
-    def softmax_pullback(grad):
-        along = (grad * value).sum(axis=-1, keepdims=True)
-        return (value * (grad - along),)
-
-    return value, softmax_pullback
-
-
-@op
-def log_softmax(a):
-    """log(softmax(a)) along the last axis, by log-sum-exp: log of softmax underflows to -inf."""
-    shifted = a - a.max(axis=-1, keepdims=True)
-    value = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-
-    def log_softmax_pullback(grad):
-        return (grad - np.exp(value) * grad.sum(axis=-1, keepdims=True),)
-
-    return value, log_softmax_pullback
-
-
-@op
-def cross_entropy(logits, targets):
-    """Mean negative log-likelihood of `targets` under softmax(`logits`), in nats per token.
-
-    Fused for stability: log(softmax(x)) underflows to -inf; and for memory: the probabilities are
-    not kept between forward and backward.
-
-    Parameters
-    ----------
-    logits : float array, shape (..., vocabulary)
-    targets : int array, shape (...), each in [0, vocabulary)
-
-    Raises
-    ------
-    ValueError
-        If targets.shape differs from logits.shape[:-1], or a target is out of range.
-    """
-    if targets.shape != logits.shape[:-1]:
-        raise ValueError("targets must have the shape of logits without its last axis")
-    if targets.size and not 0 <= targets.min() <= targets.max() < logits.shape[-1]:
-        raise ValueError(f"targets range from {targets.min()} to {targets.max()}")
-    nats, log_total = kernels.cross_entropy(logits, targets)
-
-    def cross_entropy_pullback(grad):
-        each = np.full(targets.shape, grad / targets.size, logits.dtype)
-        return kernels.cross_entropy_backward(each, logits, targets, log_total), None
-
-    return nats.mean(), cross_entropy_pullback
-
-
-@op
-def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
-    """Normalise along the last axis to mean 0 and variance 1, then scale and shift.
-
-    Fused for speed (Ba, Kiros & Hinton 2016): (..., n), (n,), (n,) -> (..., n).
-    """
-    value, mean, inverse = kernels.layer_norm(x, weight, bias, epsilon)
-
-    def layer_norm_pullback(grad):
-        return kernels.layer_norm_backward(grad, x, mean, inverse, weight)
-
-    return value, layer_norm_pullback
-
-
-@op
-def rms_norm(x, weight, *, epsilon: float = 1e-5):
-    """Divide by the root mean square along the last axis, then scale: (..., n), (n,) -> (..., n).
-
-    Fused for speed (Zhang & Sennrich 2019).
-    """
-    value, inverse = kernels.rms_norm(x, weight, epsilon)
-
-    def rms_norm_pullback(grad):
-        return kernels.rms_norm_backward(grad, x, inverse, weight)
-
-    return value, rms_norm_pullback
-
-
-@op
-def causal_attention(q, k, v):
-    """softmax(q k^T / sqrt(size), masked) v, each query seeing the keys not after it.
-
-    Fused for memory (Vaswani et al. 2017; Dao et al. 2022): the (queries, keys) scores are never
-    held as a whole. With more keys than queries the queries are the last ones.
-
-    Parameters
-    ----------
-    q : (batch, heads, queries, size), with queries <= keys
-    k, v : (batch, heads, keys, size)
-    """
-    if k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
-        raise ValueError("attention wants q, k, v alike in batch, heads and size")
-    if q.shape[2] > k.shape[2]:
-        raise ValueError("attention has more queries than keys")
-    value, log_total = kernels.attention(q, k, v)
-
-    def causal_attention_pullback(grad):
-        return kernels.attention_backward(grad, q, k, v, value, log_total)
-
-    return value, causal_attention_pullback
-
-
-@op
-def dropout(x, *, rate: float, rng: np.random.Generator):
-    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate)."""
-    if not 0 <= rate < 1:
-        raise ValueError(f"the rate must be in [0, 1), not {rate}")
-    scale = (rng.random(x.shape, dtype=np.float32) >= rate) / x.dtype.type(1 - rate)
-
-    def dropout_pullback(grad):
-        return (grad * scale,)
-
-    return x * scale, dropout_pullback
-
-
 # ------------------------------------------------------------------------------- operators
 
 
@@ -455,25 +500,52 @@ def _power(base: Tensor, exponent: float) -> Tensor:
     return power(base, exponent=float(exponent))
 
 
-_OPERATORS = {
+def _rebinding(symbol: str, operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`a += b` as a = a + b; refused for a leaf, which would be a leaf no more."""
+
+    def rebind(self: Tensor, other: Any) -> Tensor:
+        if self.requires_grad and self.is_leaf:
+            raise TypeError(
+                f"tensor {symbol}= ... would replace a leaf by a result; "
+                f"change its array, leaf.value {symbol}= ..., when no graph needs it any more"
+            )
+        return operation(self, other)
+
+    return rebind
+
+
+_METHODS = {
     "__add__": add,
     "__radd__": lambda self, other: add(other, self),
-    "__sub__": sub,
-    "__rsub__": lambda self, other: sub(other, self),
-    "__mul__": mul,
-    "__rmul__": lambda self, other: mul(other, self),
-    "__truediv__": div,
-    "__rtruediv__": lambda self, other: div(other, self),
+    "__iadd__": _rebinding("+", add),
+    "__sub__": subtract,
+    "__rsub__": lambda self, other: subtract(other, self),
+    "__isub__": _rebinding("-", subtract),
+    "__mul__": multiply,
+    "__rmul__": lambda self, other: multiply(other, self),
+    "__imul__": _rebinding("*", multiply),
+    "__truediv__": divide,
+    "__rtruediv__": lambda self, other: divide(other, self),
+    "__itruediv__": _rebinding("/", divide),
     "__matmul__": matmul,
     "__rmatmul__": lambda self, other: matmul(other, self),
-    "__neg__": neg,
+    "__neg__": negative,
+    "__abs__": abs,
     "__pow__": _power,
     "__getitem__": lambda self, index: getitem(self, index=index),
     "sum": sum,
+    "cumsum": cumsum,
     "mean": mean,
+    "var": var,
     "max": max,
+    "min": min,
+    "clip": clip,
+    "astype": lambda self, dtype: astype(self, dtype=dtype),
     "reshape": lambda self, *shape: reshape(self, shape=shape),
+    "squeeze": squeeze,
     "transpose": lambda self, *axes: transpose(self, axes=axes or None),
+    "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
+    "T": property(transpose),
 }
-for _name, _function in _OPERATORS.items():
+for _name, _function in _METHODS.items():
     setattr(Tensor, _name, _function)

@@ -3,16 +3,18 @@
 An op is a function on plain arrays that returns `(value, pullback)`; `pullback(grad)` turns the
 gradient with respect to the value into one gradient for each array input. `@op` lifts such a
 function to Tensors. What all ops share is done here, once: taking arrays out of Tensors, checking
-their types, skipping constants, undoing broadcasting, adding up, and freeing the graph.
+their types, skipping constants, undoing broadcasting, adding up, guarding what a pullback will
+read, and freeing the graph.
 """
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lmladder.arrays import Array, FloatArray
+from lmladder.autograd.guards import Guard
 
 import numpy as np
 
@@ -43,12 +45,22 @@ class Tensor:
 
     Attributes
     ----------
-    value : the array; change it in place only where no graph holds it, as optimizers do
+    value : the array. The result of an op is read-only, and so is every other array while a graph
+        holds it: a pullback may read it again. Optimizers change a parameter in place once
+        `backward` has freed the graph.
     grad : None, or an array like value: the sum over all backward passes since it was last None.
-        Read it, do not change it in place: it may share memory with other gradients.
+        Read-only, for it may share memory with other gradients.
     """
 
-    __slots__ = ("__weakref__", "_parents", "_pullback", "grad", "requires_grad", "value")
+    __slots__ = (
+        "__weakref__",
+        "_guard",
+        "_parents",
+        "_pullback",
+        "grad",
+        "requires_grad",
+        "value",
+    )
     __array_ufunc__ = None  # so that array + tensor reaches Tensor.__radd__
 
     if TYPE_CHECKING:  # bound at the end of ops.py, where the ops are
@@ -64,13 +76,23 @@ class Tensor:
         def __matmul__(self, other: Any) -> "Tensor": ...
         def __rmatmul__(self, other: Any) -> "Tensor": ...
         def __neg__(self) -> "Tensor": ...
+        def __abs__(self) -> "Tensor": ...
         def __pow__(self, exponent: float) -> "Tensor": ...
         def __getitem__(self, index: Any) -> "Tensor": ...
         def sum(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def cumsum(self, *, axis: int | None = None) -> "Tensor": ...
         def mean(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def var(self, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> "Tensor": ...
         def max(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def min(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def clip(self, *, min: float | None = None, max: float | None = None) -> "Tensor": ...
+        def astype(self, dtype: Any) -> "Tensor": ...
         def reshape(self, *shape: int) -> "Tensor": ...
+        def squeeze(self, *, axis: Any = None) -> "Tensor": ...
         def transpose(self, *axes: int) -> "Tensor": ...
+        def swapaxes(self, axis1: int, axis2: int) -> "Tensor": ...
+        @property
+        def T(self) -> "Tensor": ...  # noqa: N802, NumPy's name
         # fmt: on
 
     def __init__(self, value: Any, *, requires_grad: bool = False):
@@ -82,8 +104,9 @@ class Tensor:
         self.value: FloatArray = array
         self.requires_grad = requires_grad
         self.grad: FloatArray | None = None
-        self._parents: tuple[Tensor | None, ...] = ()
+        self._parents: Sequence[Tensor | None] = ()
         self._pullback: Pullback | None = None
+        self._guard: Guard | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -101,6 +124,11 @@ class Tensor:
     def dtype(self) -> np.dtype[Any]:
         return self.value.dtype
 
+    @property
+    def is_leaf(self) -> bool:
+        """Whether a graph begins here: no recorded op made this Tensor."""
+        return self._pullback is None
+
     def item(self) -> float:
         """The single number that this Tensor holds."""
         return float(self.value.item())
@@ -116,50 +144,94 @@ class Tensor:
         suffix = ", requires_grad=True" if self.requires_grad else ""
         return f"Tensor({np.array2string(self.value, prefix='Tensor(', threshold=20)}{suffix})"
 
-    def backward(self, gradient: FloatArray | None = None) -> None:
+    def __array__(self, *args: Any, **kwargs: Any) -> FloatArray:
+        raise TypeError("a Tensor is no array; tensor.value is, without the tensor's history")
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        raise TypeError("a Tensor cannot be changed in place; where and scatter_add make a new one")
+
+    def backward(self, gradient: Any = None) -> None:
         """Add to `grad` of each leaf that this Tensor depends on; free the graph on the way.
+
+        Gradients are plain arrays, with no history of their own: a gradient of a gradient is
+        refused, not computed wrongly.
 
         Parameters
         ----------
-        gradient : of some loss with respect to this Tensor, in its shape and type; may be left out
-            for a single number, whose gradient with respect to itself is 1
+        gradient : of some loss with respect to this Tensor, an array in its shape and type; may be
+            left out for a single number, whose gradient with respect to itself is 1
 
         Raises
         ------
         ValueError
             If gradient is left out for more than one number, or has another shape or type.
+        TypeError
+            If gradient is a Tensor, which would ask for a gradient of a gradient.
         RuntimeError
             If nothing here requires a gradient, or an earlier backward has freed part of the graph.
         """
-        if not self.requires_grad:
-            raise RuntimeError("backward from a tensor that depends on nothing with requires_grad")
-        if gradient is None:
-            if self.size != 1:
-                raise ValueError(f"backward from shape {self.shape} needs an upstream gradient")
-            gradient = np.ones_like(self.value)
-        if gradient.shape != self.shape or gradient.dtype != self.dtype:
-            raise ValueError(
-                f"upstream gradient is {gradient.dtype} {gradient.shape}, "
-                f"the tensor {self.dtype} {self.shape}"
+        for tensor, grad in reverse(self, gradient):
+            if tensor.is_leaf:
+                total = np.asarray(grad if tensor.grad is None else tensor.grad + grad)
+                tensor.grad = total.view()
+                tensor.grad.setflags(write=False)
+
+
+def reverse(
+    root: Tensor, gradient: Any = None, *, free: bool = True
+) -> Iterator[tuple[Tensor, FloatArray]]:
+    """Each Tensor that root depends on with its gradient, from results to inputs.
+
+    `backward` is this walk, and keeps what comes to the leaves; the same parameters and errors.
+    With `free=False` the graph stays, for another walk.
+    """
+    if not root.requires_grad:
+        raise RuntimeError(
+            "backward from a tensor that depends on nothing with requires_grad"
+            " (gradients are plain arrays: they depend on nothing)"
+        )
+    if isinstance(gradient, Tensor):
+        raise TypeError(
+            "the upstream gradient must be an array, not a Tensor: "
+            "gradients of gradients are not supported"
+        )
+    if gradient is None:
+        if root.size != 1:
+            raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")
+        gradient = np.ones_like(root.value)
+    elif not isinstance(gradient, np.ndarray | np.generic):
+        gradient = np.asarray(gradient, root.dtype)
+    if gradient.shape != root.shape or gradient.dtype != root.dtype:
+        raise ValueError(
+            f"upstream gradient is {gradient.dtype} {gradient.shape}, "
+            f"the tensor {root.dtype} {root.shape}"
+        )
+    order = inputs_first(root)
+    gradients = {id(root): gradient}
+    while order:
+        tensor = order.pop()  # the list's last reference: the tensor and its arrays may go
+        grad = gradients.pop(id(tensor), None)
+        if grad is None:
+            continue
+        yield tensor, grad
+        if tensor._pullback is None:
+            continue
+        parts = tensor._pullback(grad)
+        if not isinstance(parts, tuple) or len(parts) != len(tensor._parents):
+            raise TypeError(
+                f"{tensor._pullback.__name__} must return a tuple, "
+                f"one gradient or None for each of {len(tensor._parents)} inputs"
             )
-        order = _inputs_first(self)
-        gradients = {id(self): gradient}
-        while order:
-            node = order.pop()  # the list's last reference: node and its arrays may go
-            grad = gradients.pop(id(node), None)
-            if grad is None:
+        for parent, part in zip(tensor._parents, parts, strict=True):
+            if parent is None or part is None:
                 continue
-            if node._pullback is None:
-                node.grad = np.asarray(grad if node.grad is None else node.grad + grad)
-                continue
-            parts = node._pullback(grad)
-            for parent, part in zip(node._parents, parts, strict=True):
-                if parent is None or part is None:
-                    continue
-                part = _unbroadcast(part, parent.value, node._pullback)
-                earlier = gradients.get(id(parent))
-                gradients[id(parent)] = part if earlier is None else earlier + part
-            node._pullback, node._parents = _freed, ()
+            like = parent.value
+            if type(part) is not np.ndarray or part.shape != like.shape or part.dtype != like.dtype:
+                part = _unbroadcast(part, like, tensor._pullback)
+            earlier = gradients.get(id(parent))
+            gradients[id(parent)] = part if earlier is None else earlier + part
+        if free:
+            tensor._pullback, tensor._parents, tensor._guard = _freed, (), None
 
 
 def op(function: Callable[..., tuple[Any, Pullback]]) -> Callable[..., Tensor]:
@@ -178,15 +250,20 @@ def op(function: Callable[..., tuple[Any, Pullback]]) -> Callable[..., Tensor]:
         try:
             value, pullback = function(*arrays, **options)
         except (ValueError, IndexError) as error:
-            shapes = ", ".join(str(array.shape) for array in arrays if array is not None)
-            raise type(error)(f"{name} of shapes {shapes}: {error}") from error
+            raise type(error)(f"{name} of shapes {_shapes(arrays)}: {error}") from error
         out = Tensor(value)
         if _recording.get():
-            out._parents = tuple(
-                each if isinstance(each, Tensor) and each.requires_grad else None for each in inputs
-            )
-            if any(parent is not None for parent in out._parents):
-                out.requires_grad, out._pullback = True, pullback
+            parents: list[Tensor | None] = []
+            held: list[Array] = []  # what no op has made; results are read-only anyway
+            for each, array in zip(inputs, arrays, strict=True):
+                recorded = isinstance(each, Tensor) and each.requires_grad
+                parents.append(each if recorded else None)
+                if array is not None and not (recorded and each._pullback):
+                    held.append(array)
+            if parents.count(None) < len(parents):
+                out.requires_grad, out._pullback, out._parents = True, pullback, parents
+                out._guard = Guard(held) if held else None
+                out.value.setflags(write=False)
         return out
 
     OPS[name] = lifted
@@ -198,13 +275,17 @@ def _arrays(name: str, inputs: tuple[Any, ...]) -> list[Array | None]:
     arrays = [each.value if isinstance(each, Tensor) else each for each in inputs]
     types = {a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
     if len(types) > 1:
-        names = " and ".join(sorted(str(dtype) for dtype in types))
-        raise TypeError(f"{name} mixes {names}; convert one of them")
+        mixed = " and ".join(sorted(str(dtype) for dtype in types))
+        raise TypeError(f"{name} of shapes {_shapes(arrays)} mixes {mixed}; astype converts")
     dtype = types.pop() if types else np.dtype(np.float64)
     return [a if a is None or isinstance(a, np.ndarray) else np.asarray(a, dtype) for a in arrays]
 
 
-def _inputs_first(root: Tensor) -> list[Tensor]:
+def _shapes(arrays: Sequence[Any]) -> str:
+    return ", ".join(str(np.shape(array)) for array in arrays if array is not None)
+
+
+def inputs_first(root: Tensor) -> list[Tensor]:
     """Every Tensor that root depends on and that requires a gradient, inputs before results.
 
     Depth first with a stack of its own: Python's would overflow on a chain of some thousand ops.
@@ -219,8 +300,7 @@ def _inputs_first(root: Tensor) -> list[Tensor]:
         elif id(node) not in seen:
             if node._pullback is _freed:
                 raise RuntimeError(
-                    "backward through a graph that an earlier backward has freed; "
-                    "compute the loss again"
+                    "an earlier backward has freed this graph; compute the result again"
                 )
             seen.add(id(node))
             stack.append((node, True))
@@ -230,17 +310,20 @@ def _inputs_first(root: Tensor) -> list[Tensor]:
 
 def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> FloatArray:
     """Sum `grad` over the axes along which an input shaped like `like` was broadcast."""
-    if grad.shape != like.shape:
-        extra = grad.ndim - like.ndim
-        stretched = [
-            extra + axis
-            for axis, length in enumerate(like.shape)
-            if length == 1 and grad.shape[extra + axis] != 1
-        ]
-        grad = grad.sum(axis=(*range(extra), *stretched)).reshape(like.shape)
-    if grad.dtype != like.dtype:
-        raise TypeError(f"{pullback.__name__} returned {grad.dtype} for {like.dtype}")
-    return grad
+    if not isinstance(grad, np.ndarray | np.generic) or grad.dtype != like.dtype:
+        kind = grad.dtype if isinstance(grad, np.ndarray) else type(grad).__name__
+        raise TypeError(f"{pullback.__name__} returned {kind} for an array of {like.dtype}")
+    extra = max(0, grad.ndim - like.ndim)
+    came = grad.shape[extra:]
+    stretched = []
+    if came != like.shape:
+        stretched = [i for i, n in enumerate(like.shape) if n == 1]
+        if len(came) < like.ndim or any(m != n != 1 for m, n in zip(came, like.shape, strict=True)):
+            raise ValueError(
+                f"{pullback.__name__} returned {grad.shape} for an array of {like.shape}"
+            )
+    axes = (*range(extra), *(extra + i for i in stretched))
+    return grad.sum(axis=axes).reshape(like.shape)
 
 
 def _freed(_: Any) -> tuple[Any, ...]:

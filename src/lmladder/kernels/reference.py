@@ -104,8 +104,8 @@ def layer_norm_backward(
     grad_weight = np.einsum("ri,ri->i", grad, normal)
     grad_bias = grad.sum(axis=0)
     out = grad * weight
-    along = np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[-1]
-    out -= out.mean(axis=-1, keepdims=True)
+    along = np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[1]
+    out -= out.mean(axis=1, keepdims=True)
     normal *= along
     out -= normal
     out *= inverse
@@ -131,7 +131,7 @@ def rms_norm_backward(
     normal = x * inverse
     grad_weight = np.einsum("ri,ri->i", grad, normal)
     out = grad * weight
-    normal *= np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[-1]
+    normal *= np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[1]
     out -= normal
     out *= inverse
     return out, grad_weight
@@ -250,7 +250,7 @@ def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray
 
     Sorted sums in a fixed order; `np.add.at` would visit the rows one number at a time.
     """
-    out = np.zeros((n_rows, grad.shape[-1]), grad.dtype)
+    out = np.zeros((n_rows, grad.shape[1]), grad.dtype)
     if len(indices):
         order = np.argsort(indices, kind="stable")
         ordered = indices[order]

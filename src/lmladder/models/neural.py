@@ -2,7 +2,7 @@
 
 from lmladder import kernels
 from lmladder.arrays import FloatArray, IntArray
-from lmladder.autograd import Tensor, no_grad, ops
+from lmladder.autograd import Tensor, functional, no_grad
 from lmladder.nn import Linear, Module
 
 import numpy as np
@@ -39,7 +39,7 @@ class NeuralLanguageModel(Module):
 
     def loss(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         """Mean nats of each token but the first of each row, (rows, length): a number."""
-        return ops.cross_entropy(self.logits(tokens[:, :-1], rng), tokens[:, 1:])
+        return functional.cross_entropy(self.logits(tokens[:, :-1], rng), tokens[:, 1:])
 
     def nats(self, tokens: IntArray) -> FloatArray:
         with no_grad():

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
-from lmladder.autograd import Tensor, ops
+from lmladder.autograd import Tensor, functional, ops
 
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": ops.relu,
+    "relu": functional.relu,
     "tanh": ops.tanh,
-    "sigmoid": ops.sigmoid,
-    "gelu": ops.gelu,
-    "gelu_tanh": ops.gelu_tanh,
-    "silu": ops.silu,
+    "sigmoid": functional.sigmoid,
+    "gelu": functional.gelu,
+    "gelu_tanh": functional.gelu_tanh,
+    "silu": functional.silu,
 }

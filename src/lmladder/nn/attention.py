@@ -1,6 +1,6 @@
 """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
-from lmladder.autograd import Tensor, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module
 
@@ -31,7 +31,7 @@ class CausalSelfAttention(Module):
         self.output = Linear(d_model, d_model, rng=rng, deviation=output_deviation)
 
     def __call__(self, x: Tensor) -> Tensor:
-        heads = ops.causal_attention(
+        heads = functional.causal_attention(
             self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
         )
         return self.output(heads.transpose(0, 2, 1, 3).reshape(*x.shape))

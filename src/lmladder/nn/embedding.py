@@ -1,7 +1,7 @@
 """A table of vectors, looked up by number."""
 
 from lmladder.arrays import IntArray
-from lmladder.autograd import Tensor, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
 import numpy as np
@@ -14,8 +14,8 @@ class Embedding(Module):
         self.weight = parameter(rng.standard_normal((count, size)) * deviation)
 
     def __call__(self, ids: IntArray) -> Tensor:
-        return ops.embedding(self.weight, ids)
+        return functional.embedding(self.weight, ids)
 
     def scores(self, x: Tensor) -> Tensor:
         """Dot product with every row: (..., size) -> (..., count); a head tied to the table."""
-        return x @ ops.transpose(self.weight)
+        return x @ self.weight.T

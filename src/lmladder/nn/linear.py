@@ -1,6 +1,6 @@
 """The linear layer."""
 
-from lmladder.autograd import Tensor, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
 import numpy as np
@@ -26,4 +26,4 @@ class Linear(Module):
         self.bias = parameter(np.zeros(out_size))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return ops.linear(x, self.weight, self.bias)
+        return functional.linear(x, self.weight, self.bias)

@@ -1,6 +1,6 @@
 """Normalisation along the last axis."""
 
-from lmladder.autograd import Tensor, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
 import numpy as np
@@ -14,7 +14,7 @@ class LayerNorm(Module):
         self.bias = parameter(np.zeros(size))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return ops.layer_norm(x, self.weight, self.bias)
+        return functional.layer_norm(x, self.weight, self.bias)
 
 
 class RmsNorm(Module):
@@ -24,4 +24,4 @@ class RmsNorm(Module):
         self.weight = parameter(np.ones(size))
 
     def __call__(self, x: Tensor) -> Tensor:
-        return ops.rms_norm(x, self.weight)
+        return functional.rms_norm(x, self.weight)
