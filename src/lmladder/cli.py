@@ -1,11 +1,11 @@
-"""The `lmladder` command: what one does with a checkpoint once it is trained."""
+"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint."""
 
 import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from lmladder.errors import InputError, LadderError
+from lmladder.errors import InputError, LadderError, RunError
 
 import typer
 
@@ -18,16 +18,11 @@ DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 
 app = typer.Typer(
-    help="A ladder of language models on one text: use what the pipeline has trained.",
+    help="A ladder of language models on one text: what one does beside the pipeline.",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-
-
-@app.callback()
-def root() -> None:
-    """Commands have names of their own even while there is only one."""
 
 
 @app.command()
@@ -87,6 +82,43 @@ def sample(
             print(text[len(shown) :], end="", flush=True)
             shown = text
     print(tokenizer.decode(ids)[len(shown) :])
+
+
+@app.command()
+def gradcheck(
+    ops: Annotated[
+        list[str] | None, typer.Argument(help="Ops to check. [default: all]", show_default=False)
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Other seeds draw other numbers.")] = 0,
+) -> None:
+    """Check the gradient of every op against central differences.
+
+    Each row is an op on arrays of one shape, laid out in memory in four ways, in float64; and again
+    in float32, against float64. Ends with status 1 if an op fails.
+
+    Example: lmladder gradcheck softmax layer_norm
+    """
+    from lmladder.autograd.gradcheck import TOLERANCE
+    from lmladder.autograd.selfcheck import TOLERANCE_32, check, names
+
+    known = names()
+    if unknown := [name for name in ops or [] if name not in known]:
+        raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
+    width = max(map(len, known))
+    print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
+    print(f"{'allowed below':{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
+    failed = []
+    for name in ops or known:
+        verdict = check(name, seed=seed)
+        mark = "" if verdict.passed else "  WRONG"
+        print(
+            f"{name:{width}}  {verdict.rows:4}  {verdict.error:8.0e}  {verdict.error_32:8.0e}{mark}"
+        )
+        if not verdict.passed:
+            failed.append(name)
+    if failed:
+        raise RunError(f"wrong gradients: {', '.join(failed)}")
+    print("all gradients are those that differences show")
 
 
 def main() -> None:

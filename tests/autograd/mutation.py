@@ -1,0 +1,283 @@
+"""Does the suite see a wrong gradient? Break each pullback in turn, and look.
+
+    python tests/autograd/mutation.py [OP ...] [--write PAGE.md]
+
+prints a table, or writes it into a page. Each mutant is one small change of one pullback, or of a
+function that only pullbacks call: a returned gradient gets another sign, a factor of 1.001 or its
+axes reversed; inside, an operator, a constant, a comparison or a subscript becomes another, a call,
+a statement or a `.T` is left out. A mutant is caught if a row or a kink of the broken op fails, as
+`lmladder gradcheck` runs them. The exit status is 1 if one survives.
+"""
+
+import argparse
+import ast
+import copy
+import inspect
+import sys
+import textwrap
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+from lmladder.autograd import OPS, ops
+from lmladder.autograd.cases import CASES
+from lmladder.autograd.selfcheck import check
+from lmladder.kernels import reference
+from lmladder.reports.generated import update
+
+import numpy as np
+
+# Functions outside an op that only pullbacks call.
+BACKWARD: dict[str, list[Callable[..., Any]]] = {
+    "max": [ops._to_winners],
+    "min": [ops._to_winners],
+    "maximum": [ops._first_wins],
+    "minimum": [ops._first_wins],
+    "gelu": [reference.gelu_backward],
+    "gelu_tanh": [reference.gelu_tanh_backward],
+    "embedding": [reference.scatter_rows],
+    "cross_entropy": [reference.cross_entropy_backward],
+    "layer_norm": [reference.layer_norm_backward],
+    "rms_norm": [reference.rms_norm_backward],
+    "causal_attention": [reference.attention_backward],
+}
+KINDS = ["sign", "factor", "axes", "inside"]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`function` of `op` with other code: one change of a `kind`, on `line` of its file."""
+
+    op: str
+    kind: str
+    function: FunctionType
+    line: int
+    change: str
+    code: CodeType
+
+    def __str__(self) -> str:
+        return f"{self.op}: {self.function.__name__}, line {self.line}: {self.change}"
+
+
+# ------------------------------------------------------------------------------- making mutants
+
+
+def mutants(op: str) -> Iterator[Mutant]:
+    """Every mutant of an op: of its pullback's results, then of what is inside."""
+    function = inspect.unwrap(OPS[op])
+    tree, first = _tree(function)
+    (pullback,) = (
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and node.name == f"{op}_pullback"
+    )
+    for kind in KINDS[:-1]:
+        for place in range(_gradients(op)):
+            changed = copy.deepcopy(tree)
+            for node in ast.walk(changed):
+                if isinstance(node, ast.FunctionDef) and node.name == pullback.name:
+                    _break_returns(node, kind, place)
+            line = first + pullback.lineno - 1
+            yield Mutant(
+                op, kind, function, line, f"{kind} of result {place}", _code(changed, function)
+            )
+    inner = [
+        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node is not tree
+    ]
+    yield from _inside(op, function, tree, first, inner)
+    for helper in BACKWARD.get(op, []):
+        tree, first = _tree(helper)
+        yield from _inside(op, helper, tree, first, [tree])
+
+
+def _tree(function: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
+    """A function without its decorators and docstring, and its first line's number."""
+    lines, first = inspect.getsourcelines(function)
+    (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
+    assert isinstance(tree, ast.FunctionDef)
+    tree.decorator_list = []
+    if ast.get_docstring(tree) is not None:
+        del tree.body[0]
+    return tree, first
+
+
+def _gradients(op: str) -> int:
+    """How many gradients the pullback returns that are not None always."""
+    return max(len(case.draws) for case in CASES if case.op == op)
+
+
+def _break_returns(pullback: ast.FunctionDef, kind: str, place: int) -> None:
+    """return x  ->  return _broken(x, kind, place)"""
+    for node in ast.walk(pullback):
+        if isinstance(node, ast.Return):
+            node.value = ast.Call(
+                ast.Name("_broken", ast.Load()),
+                [node.value, ast.Constant(kind), ast.Constant(place)],
+                [],
+            )
+
+
+def _broken(gradients: tuple[Any, ...], kind: str, place: int) -> tuple[Any, ...]:
+    """The gradients with one spoilt: the one at `place` among those that are not None."""
+    differentiable = [i for i, each in enumerate(gradients) if each is not None]
+    if place >= len(differentiable):  # a row with fewer arrays
+        return gradients
+    where = differentiable[place]
+    old = np.asarray(gradients[where])
+    new = {"sign": -old, "factor": old * old.dtype.type(1.001)}.get(kind)
+    if new is None:  # the numbers in the order of the reversed axes; of a vector, from the end
+        new = (old[::-1] if old.ndim == 1 else old.T).reshape(old.shape)
+    return (*gradients[:where], new, *gradients[where + 1 :])
+
+
+def _inside(
+    op: str, function: Any, tree: ast.FunctionDef, first: int, bodies: list[ast.FunctionDef]
+) -> Iterator[Mutant]:
+    """Mutants by one changed node within `bodies`, which are parts of `tree`."""
+    places = {id(node) for body in bodies for node in ast.walk(body)}
+    for index, node in enumerate(ast.walk(tree)):
+        if id(node) not in places:
+            continue
+        for new in _changed(node):
+            changed = copy.deepcopy(tree)
+            (target,) = (each for i, each in enumerate(ast.walk(changed)) if i == index)
+            replaced = _Replace(target, new).visit(changed)
+            change = f"{ast.unparse(node)}  ->  {ast.unparse(new)}"
+            line = first + getattr(node, "lineno", 1) - 1
+            yield Mutant(op, "inside", function, line, change, _code(replaced, function))
+
+
+class _Replace(ast.NodeTransformer):
+    def __init__(self, old: ast.AST, new: ast.AST):
+        self.old, self.new = old, new
+
+    def visit(self, node: ast.AST) -> Any:
+        return self.new if node is self.old else super().generic_visit(node)
+
+
+SWAPS: dict[type, type] = {
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Gt: ast.Lt,
+    ast.Lt: ast.Gt,
+    ast.GtE: ast.LtE,
+    ast.LtE: ast.GtE,
+}
+
+
+def _changed(node: ast.AST) -> Iterator[ast.AST]:
+    """Other nodes that might stand in a node's place if its author had been careless."""
+    match node:
+        case ast.BinOp(left, operator, right) if type(operator) in SWAPS:
+            yield ast.BinOp(left, SWAPS[type(operator)](), right)
+        case ast.AugAssign(target, operator, value) if type(operator) in SWAPS:
+            yield ast.AugAssign(target, SWAPS[type(operator)](), value)
+        case ast.Compare(left, [operator], [right]) if type(operator) in SWAPS:
+            yield ast.Compare(left, [SWAPS[type(operator)]()], [right])
+        case ast.UnaryOp(ast.USub(), operand):
+            yield operand
+        case ast.Constant(bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(int(value)):
+            yield ast.Constant(value + 1)
+        case ast.Constant(float(value)):
+            yield ast.Constant(value * 1.01)
+        case ast.Constant(str(value)) if "->" in value and "," in value:  # of einsum
+            left, right = value.split("->")
+            spare = [x for x in left if x.isalpha() and x not in right]
+            if spare and right:
+                yield ast.Constant(f"{left}->{spare[0]}{right[1:]}")
+        case ast.Attribute(value, "T"):
+            yield value
+        case ast.Call(ast.Attribute(ast.Name("np"), "where"), [condition, a, b]):
+            yield ast.Call(node.func, [condition, b, a], [])
+        case ast.Call(ast.Attribute(ast.Name("np" | "kernels")), [first, *_]):
+            yield first
+        case ast.Call(ast.Attribute(value)):
+            yield value
+        case ast.If(test, body, orelse):
+            yield ast.If(ast.UnaryOp(ast.Not(), test), body, orelse)
+    match node:
+        case ast.AugAssign() | ast.Assign([ast.Subscript()]) | ast.Expr():
+            yield ast.Pass()
+
+
+def _code(tree: ast.FunctionDef, function: Callable[..., Any]) -> CodeType:
+    """The code of `tree`, compiled among the names of the module of `function`."""
+    module = ast.fix_missing_locations(ast.Module([tree], type_ignores=[]))
+    made: dict[str, Any] = {}
+    with warnings.catch_warnings(action="ignore"):  # of what Python finds odd in a mutant
+        code = compile(module, f"<mutant of {function.__name__}>", "exec")
+    exec(code, function.__globals__, made)
+    return made[tree.name].__code__
+
+
+# ------------------------------------------------------------------------------- catching them
+
+
+@contextmanager
+def broken(mutant: Mutant) -> Iterator[None]:
+    """Within this context the function runs the mutant's code, wherever it is called."""
+    original = mutant.function.__code__
+    mutant.function.__globals__["_broken"] = _broken
+    mutant.function.__code__ = mutant.code
+    try:
+        yield
+    finally:
+        mutant.function.__code__ = original
+        del mutant.function.__globals__["_broken"]
+
+
+def is_caught(mutant: Mutant) -> bool:
+    """Whether a row or a kink of the op fails, or raises."""
+    with broken(mutant), warnings.catch_warnings(action="ignore"):
+        return not check(mutant.op).passed
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+def table(found: Mapping[str, Sequence[Mutant]], alive: Sequence[Mutant]) -> str:
+    """In Markdown, an op a row: how many mutants of each kind, and how many were caught."""
+    lines = [f"| op | {' | '.join(KINDS)} | caught |", f"| --- |{' ---: |' * (len(KINDS) + 1)}"]
+    everything = [mutant for mutants in found.values() for mutant in mutants]
+    for name, made in [*((f"`{op}`", made) for op, made in found.items()), ("all", everything)]:
+        kinds = Counter(mutant.kind for mutant in made)
+        caught = len(made) - sum(mutant in alive for mutant in made)
+        counts = " | ".join(str(kinds[kind]) for kind in KINDS)
+        lines.append(f"| {name} | {counts} | {caught} of {len(made)}, {caught / len(made):.1%} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("ops", nargs="*", metavar="OP", help="all, unless some are named")
+    parser.add_argument("--write", type=Path, metavar="PAGE.md")
+    given = parser.parse_args()
+    if unknown := sorted(set(given.ops) - OPS.keys()):
+        parser.error(f"no op {unknown[0]!r}; choose from {', '.join(sorted(OPS))}")
+    if wrong := [op for op in given.ops or sorted(OPS) if not check(op).passed]:
+        parser.error(f"the gradients of {', '.join(wrong)} are wrong as they are")
+    found = {op: list(mutants(op)) for op in given.ops or sorted(OPS)}
+    alive = [mutant for made in found.values() for mutant in made if not is_caught(mutant)]
+    if given.write:
+        made = {"mutation": lambda _: table(found, alive)}
+        update(given.write, made, others=["parity"], command="make docs")
+    else:
+        print(table(found, alive))
+    for mutant in alive:
+        print(f"survived: {mutant}", file=sys.stderr)
+    return 1 if alive else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

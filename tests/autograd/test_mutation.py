@@ -1,0 +1,43 @@
+"""The rows of the gradient check see every wrong pullback, and the page that says so is true."""
+
+import inspect
+from pathlib import Path
+
+from lmladder.autograd import OPS
+from lmladder.autograd.selfcheck import check
+from lmladder.kernels import reference
+from tests.autograd import mutation
+
+import pytest
+
+PAGE = Path(__file__).resolve().parents[2] / "docs/proof.md"
+
+
+@pytest.mark.parametrize("op", sorted(OPS))
+def test_every_mutant_of_an_op_is_caught(op: str) -> None:
+    mutants = list(mutation.mutants(op))
+    assert [str(mutant) for mutant in mutants if not mutation.is_caught(mutant)] == []
+    assert {"sign", "factor", "axes"} <= {mutant.kind for mutant in mutants}
+    assert check(op).passed  # all is as it was
+
+
+def test_every_backward_kernel_is_among_the_mutated_functions() -> None:
+    mutated = {function for functions in mutation.BACKWARD.values() for function in functions}
+    kernels = {
+        function
+        for name, function in inspect.getmembers(reference, inspect.isfunction)
+        if name.endswith("_backward")
+    }
+    assert kernels <= mutated
+
+
+def test_a_mutant_runs_in_place_of_the_op_and_no_longer() -> None:
+    (sign,) = (each for each in mutation.mutants("exp") if each.kind == "sign")
+    with mutation.broken(sign):
+        assert not check("exp").passed
+    assert check("exp").passed
+
+
+def test_the_table_of_the_docs_is_that_of_these_mutants() -> None:
+    found = {op: list(mutation.mutants(op)) for op in sorted(OPS)}
+    assert mutation.table(found, []) in PAGE.read_text(encoding="utf-8")
