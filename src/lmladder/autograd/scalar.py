@@ -1,0 +1,188 @@
+"""Reverse-mode differentiation of single numbers: the whole idea on one page.
+
+Every operation notes which Values it was computed from and its derivative with respect to each,
+both known at once, as plain numbers. The chain rule is then all of `backward`: from the result
+back, whatever a node is worth is handed on to its inputs, times those derivatives.
+
+It is slow, and here to be read and to judge the Tensor engine: it knows nothing of arrays and
+shares no code with what it checks.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from operator import mul
+from typing import TypeAlias, TypeVar, Union
+
+Scalar: TypeAlias = Union["Value", float]
+Result = TypeVar("Result")
+
+
+def _lifting(method: Callable[["Value", "Value"], Result]) -> Callable[["Value", Scalar], Result]:
+    """Let a binary operator take a number too; what it does not know, the other side may."""
+
+    def lifted(self: "Value", other: Scalar) -> Result:
+        if isinstance(other, Value):
+            return method(self, other)
+        if isinstance(other, int | float):
+            return method(self, Value(other))
+        return NotImplemented  # an array of Values, for one, goes on element by element
+
+    return lifted
+
+
+class Value:
+    """A number that can be differentiated, and a node of the graph that computed it.
+
+    Comparisons are those of the numbers, equality is identity. `np.exp` and the like, on an array
+    of Values, call the methods of those names.
+
+    Parameters
+    ----------
+    data : the number
+    inputs, slopes : the Values that it was computed from, and its derivative with respect to each;
+        none for a leaf. An operation that is missing here needs no more than these.
+
+    Attributes
+    ----------
+    grad : of a leaf, the sum over all backward passes since it was last set to 0; of any other
+        node, what the last pass that reached it found
+    """
+
+    __slots__ = ("__weakref__", "_inputs", "_slopes", "data", "grad")
+
+    def __init__(
+        self, data: float, inputs: tuple["Value", ...] = (), slopes: tuple[float, ...] = ()
+    ):
+        self.data = float(data)
+        self.grad = 0.0
+        self._inputs = inputs
+        self._slopes = slopes
+
+    def __float__(self) -> float:
+        return self.data
+
+    def __repr__(self) -> str:
+        return f"Value({self.data}, grad={self.grad})"
+
+    def backward(self) -> None:
+        """Set or add to `grad` of every node that this one depends on, itself included."""
+        order = _inputs_first(self)
+        for node in order:
+            if node._inputs:
+                node.grad = 0.0
+        self.grad += 1.0
+        for node in reversed(order):
+            grad = node.grad
+            for each, slope in zip(node._inputs, node._slopes, strict=True):
+                each.grad += grad * slope
+
+    # --------------------------------------------------------------------------- arithmetic
+
+    @_lifting
+    def __add__(self, other: "Value") -> "Value":
+        return Value(self.data + other.data, (self, other), (1.0, 1.0))
+
+    @_lifting
+    def __sub__(self, other: "Value") -> "Value":
+        return Value(self.data - other.data, (self, other), (1.0, -1.0))
+
+    @_lifting
+    def __mul__(self, other: "Value") -> "Value":
+        return Value(self.data * other.data, (self, other), (other.data, self.data))
+
+    @_lifting
+    def __truediv__(self, other: "Value") -> "Value":
+        if other.data == 0:
+            raise ZeroDivisionError(f"division of {self.data} by 0")
+        value = self.data / other.data
+        return Value(value, (self, other), (1 / other.data, -value / other.data))
+
+    def __pow__(self, exponent: Scalar) -> "Value":
+        if isinstance(exponent, Value):
+            return (self.log() * exponent).exp()
+        if not isinstance(exponent, int | float):
+            return NotImplemented
+        x = self.data
+        try:
+            value = x**exponent
+            slope = exponent * x ** (exponent - 1) if exponent else 0.0
+        except (ZeroDivisionError, OverflowError) as error:
+            message = f"{x} ** {exponent} or its derivative is beyond any float"
+            raise type(error)(message) from None
+        if isinstance(value, complex):
+            raise ValueError(f"{x} ** {exponent} is no real number")
+        return Value(value, (self,), (slope,))
+
+    def __neg__(self) -> "Value":
+        return Value(-self.data, (self,), (-1.0,))
+
+    __radd__, __rmul__ = __add__, __mul__
+    __rsub__ = _lifting(lambda self, other: other - self)
+    __rtruediv__ = _lifting(lambda self, other: other / self)
+    __rpow__ = _lifting(lambda self, other: other**self)
+
+    # --------------------------------------------------------------------------- functions
+
+    def exp(self) -> "Value":
+        try:
+            value = math.exp(self.data)
+        except OverflowError:
+            raise OverflowError(f"exp of {self.data} is beyond any float") from None
+        return Value(value, (self,), (value,))
+
+    def log(self) -> "Value":
+        if self.data <= 0:
+            raise ValueError(f"log of {self.data}, which is not positive")
+        return Value(math.log(self.data), (self,), (1 / self.data,))
+
+    def sqrt(self) -> "Value":
+        if self.data <= 0:
+            raise ValueError(f"sqrt of {self.data}, which is not positive, has no derivative")
+        value = math.sqrt(self.data)
+        return Value(value, (self,), (0.5 / value,))
+
+    def tanh(self) -> "Value":
+        value = math.tanh(self.data)
+        return Value(value, (self,), (1 - value * value,))
+
+    def relu(self) -> "Value":
+        """The larger of this and 0; its derivative at 0 is 0."""
+        return Value(max(self.data, 0.0), (self,), (float(self.data > 0),))
+
+    # --------------------------------------------------------------------------- comparisons
+
+    __lt__ = _lifting(lambda self, other: self.data < other.data)
+    __le__ = _lifting(lambda self, other: self.data <= other.data)
+    __gt__ = _lifting(lambda self, other: self.data > other.data)
+    __ge__ = _lifting(lambda self, other: self.data >= other.data)
+
+
+def dot(xs: Sequence[Scalar], ys: Sequence[Scalar]) -> Value:
+    """Sum of the products of two sequences of one length, as a single node, which saves time."""
+    if len(xs) != len(ys):
+        raise ValueError(f"dot of {len(xs)} and {len(ys)} numbers")
+    inputs = tuple([each if isinstance(each, Value) else Value(each) for each in (*xs, *ys)])
+    data = [each.data for each in inputs]
+    a, b = data[: len(xs)], data[len(xs) :]
+    return Value(sum(map(mul, a, b)), inputs, (*b, *a))
+
+
+def _inputs_first(root: Value) -> list[Value]:
+    """Every node that root depends on, inputs before results, root last.
+
+    Depth first with a stack of its own: Python's would overflow on a chain of some thousand nodes.
+    """
+    order: list[Value] = []
+    entered: list[Value] = []
+    seen: set[Value] = set()
+    stack: list[Value | None] = [root]
+    while stack:
+        node = stack.pop()
+        if node is None:  # all inputs of the node entered last are in order
+            order.append(entered.pop())
+        elif node not in seen:
+            seen.add(node)
+            entered.append(node)
+            stack.append(None)
+            stack.extend(node._inputs)
+    return order
