@@ -1,0 +1,120 @@
+"""Pictures of graphs: what stands in them, and that drawing leaves the graph as it was."""
+
+import re
+import shutil
+import xml.etree.ElementTree as ET
+
+from lmladder.autograd import Tensor, ops
+from lmladder.autograd import draw as module
+from lmladder.autograd.draw import draw
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def a() -> Tensor:
+    return Tensor(np.array([1.0, 2.0]), requires_grad=True)
+
+
+def test_a_graph_is_its_ops_with_their_shapes_down_to_leaves_and_constants(a: Tensor) -> None:
+    assert draw((a * 3.0).sum(), names={"a": a}) == (
+        "flowchart TB\n"
+        '    n0(["a<br/>(2,)"])\n'
+        '    n1(("constant"))\n'
+        '    n2["multiply<br/>(2,)"]\n'
+        '    n3["sum<br/>()"]\n'
+        "    n0 --> n2\n"
+        "    n1 --> n2\n"
+        "    n2 --> n3\n"
+    )
+
+
+def test_a_tensor_that_is_used_twice_is_drawn_once_with_two_arrows(a: Tensor) -> None:
+    text = draw(a * a)
+    assert text.count("([") == 1
+    assert text.count("n0 --> n1") == 2
+
+
+def test_values_and_gradients_are_written_on_request(a: Tensor) -> None:
+    loss = (a * a).sum()
+    text = draw(loss, values=True, gradients=True)
+    assert "value [1, 2]<br/>gradient [2, 4]" in text
+    assert "multiply<br/>(2,)<br/>value [1, 4]<br/>gradient [1, 1]" in text
+    assert "sum<br/>()<br/>value 5<br/>gradient 1" in text
+    assert "value" not in draw(loss)
+    assert "gradient" not in draw(loss, values=True)
+
+
+def test_of_long_arrays_the_range_is_written() -> None:
+    long = Tensor(np.linspace(-1, 2.5, 100), requires_grad=True)
+    assert "value from -1 to 2.5" in draw(long * 1.0, values=True)
+
+
+def test_drawing_neither_frees_the_graph_nor_adds_up_gradients(a: Tensor) -> None:
+    loss = (a * a).sum()
+    assert draw(loss, gradients=True) == draw(loss, gradients=True)
+    assert a.grad is None
+    loss.backward()
+    assert a.grad is not None
+    assert a.grad.tolist() == [2, 4]
+
+
+def test_a_constant_is_one_node() -> None:
+    assert draw(Tensor(1.0)) == 'flowchart TB\n    n0(("()"))\n'
+
+
+def test_names_may_hold_any_characters(a: Tensor) -> None:
+    name = 'a "quoted" <b> \\ #1'
+    assert "a #quot;quoted#quot; #lt;b#gt; \\ #35;1" in draw(a * 1.0, names={name: a})
+    assert r'label="a \"quoted\" <b> \\ #1\n(2,)"' in draw(a * 1.0, names={name: a}, format="dot")
+
+
+def test_dot_has_the_same_nodes_and_arrows(a: Tensor) -> None:
+    loss = ops.exp(a * 3.0).sum()
+    mermaid, dot = draw(loss), draw(loss, format="dot")
+    assert dot.startswith("digraph {\n")
+    assert dot.endswith("}\n")
+    assert re.findall(r"n\d+ -> n\d+", dot) == re.findall(
+        r"n\d+ -> n\d+", mermaid.replace("-->", "->")
+    )
+    assert dot.count("shape=") == 5
+
+
+@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
+def test_svg_is_a_picture_with_every_op(a: Tensor) -> None:
+    picture = ET.fromstring(draw(ops.exp(a * 3.0).sum(), names={"<a> & b": a}, format="svg"))
+    written = "".join(picture.itertext())
+    assert all(word in written for word in ["<a> & b", "multiply", "exp", "sum", "constant"])
+
+
+def test_without_graphviz_svg_is_refused_with_what_works(
+    a: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module.shutil, "which", lambda name: None)
+    with pytest.raises(RuntimeError, match=r"`dot` is not installed; format='mermaid'"):
+        draw(a * 1.0, format="svg")
+
+
+def test_an_unknown_format_is_refused(a: Tensor) -> None:
+    with pytest.raises(ValueError, match="unknown format 'png'; choose from mermaid, dot, svg"):
+        draw(a, format="png")  # type: ignore[arg-type]
+
+
+def test_a_freed_graph_is_refused(a: Tensor) -> None:
+    loss = a.sum()
+    loss.backward()
+    with pytest.raises(RuntimeError, match="an earlier backward has freed this graph"):
+        draw(loss)
+
+
+def test_gradients_of_many_numbers_are_refused(a: Tensor) -> None:
+    with pytest.raises(ValueError, match=r"backward from shape \(2,\) needs an upstream gradient"):
+        draw(a * 1.0, gradients=True)
+
+
+def test_a_long_chain_is_drawn_without_recursion(a: Tensor) -> None:
+    out = a
+    for _ in range(5000):
+        out = out + 1.0
+    assert draw(out).count('["add') == 5000
