@@ -1,6 +1,6 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
-.PHONY: repro test test-slow lint smoke bench readme clean
+.PHONY: repro test test-slow lint smoke bench docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -46,9 +46,11 @@ bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
 	$(RUN) python benchmarks/train_step.py
 
-# The generated parts of README.md, from the results in outputs/.
-readme: .venv/.ready
+# The generated parts of README.md, from the results in outputs/, and of docs/.
+docs: .venv/.ready-test
 	$(RUN) python -m lmladder.reports.readme README.md
+	$(RUN) python tests/snippets.py docs/*.md
+	$(RUN) python tests/autograd/mutation.py --write docs/proof.md
 
 # What the commands above made, but neither results nor downloaded texts.
 clean:

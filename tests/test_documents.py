@@ -20,11 +20,19 @@ def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
     assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
 
 
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", README)))
-)
-def test_a_link_of_the_readme_leads_to_a_file(target: str) -> None:
-    assert (ROOT / target).exists()
+@pytest.mark.parametrize("page", ["README.md", "docs/autograd.md", "docs/proof.md"])
+def test_the_links_of_a_page_lead_to_files(page: str) -> None:
+    path = ROOT / page
+    targets = re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", path.read_text(encoding="utf-8"))
+    assert targets
+    assert [target for target in targets if not (path.parent / target).exists()] == []
+
+
+def test_every_page_of_the_docs_is_linked_from_the_readme_and_its_paths_exist() -> None:
+    for path in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{path.name})" in README
+        named = re.findall(r"`((?:tests|src|examples)/[\w/.]+)`", path.read_text(encoding="utf-8"))
+        assert [each for each in named if not (ROOT / each).exists()] == []
 
 
 @pytest.mark.parametrize("group", ["data", "tokenizer", "optimizer", "schedule", "experiment"])

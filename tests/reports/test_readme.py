@@ -3,7 +3,8 @@ import sys
 
 from lmladder.errors import InputError
 from lmladder.reports import findings, to_csv, to_markdown
-from lmladder.reports.readme import main, regenerated
+from lmladder.reports.generated import regenerated
+from lmladder.reports.readme import main, makers
 
 import pytest
 
@@ -136,15 +137,23 @@ def test_it_is_a_command(readme):
 
 
 def test_a_marker_may_ask_for_some_of_the_splits_and_models(readme):
-    outputs = readme.parent / "outputs"
+    parts = makers(readme.parent / "outputs")
     text = "<!-- generated: table test -->\n<!-- end generated -->\n"
-    assert "Validation" not in regenerated(text, outputs)
+    assert "Validation" not in regenerated(text, parts)
     text = "<!-- generated: samples transformer -->\n<!-- end generated -->\n"
-    assert regenerated(text, outputs).count("**") == 2
+    assert regenerated(text, parts).count("**") == 2
 
 
 @pytest.mark.parametrize("part", ["table tests", "samples gpt"])
 def test_a_marker_that_asks_for_what_there_is_not_is_refused(readme, part):
     text = f"<!-- generated: {part} -->\n<!-- end generated -->\n"
     with pytest.raises(InputError, match=f"asks for '{part.split()[1]}'; choose from"):
-        regenerated(text, readme.parent / "outputs")
+        regenerated(text, makers(readme.parent / "outputs"))
+
+
+def test_parts_that_another_command_makes_are_left_alone():
+    text = "<!-- generated: a -->\nold\n<!-- end generated -->\n" * 2
+    text = text.replace(": a", ": b", 1)
+    made = regenerated(text, {"a": lambda words: "new"}, others=["b"])
+    assert made.count("old") == made.count("new") == 1
+    assert made.index("old") < made.index("new")

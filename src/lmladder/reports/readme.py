@@ -1,57 +1,38 @@
 """Bring the README's numbers up to date: python -m lmladder.reports.readme [--check] README.md
 
-Each part between `<!-- generated: NAME -->` and `<!-- end generated -->`, both on lines of their
-own, is made anew from the `outputs` beside the README. NAME is table, samples or findings; names
-of splits after table, and of models after samples, choose what is shown.
+Its generated parts (see `generated.py`) are made anew from the `outputs` beside it: table, samples
+and findings. Names of splits after table, and of models after samples, choose what is shown.
 """
 
 import argparse
-import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-from lmladder.atomic import atomic_write
-from lmladder.errors import InputError, LadderError, RunError
+from lmladder.errors import InputError, LadderError
 from lmladder.reports.findings import findings
+from lmladder.reports.generated import Maker, update
 from lmladder.reports.samples import by_ladder, read_samples
 from lmladder.reports.table import escaped, label, read_csv, to_markdown
 
 import pandas as pd
 
-PART = re.compile(
-    r"^(<!-- generated: (\w+)((?: \w+)*) -->\n)(.*?)^(<!-- end generated -->)$",
-    re.MULTILINE | re.DOTALL,
-)
-MARKER = re.compile(r"^<!-- generated\b.*$", re.MULTILINE)
 SAMPLE_CHARACTERS = 500
 SAMPLE_WIDTH = 92
 
 
-def regenerated(text: str, outputs: Path) -> str:
-    """A README's `text` with all generated parts made from the files in `outputs`.
+def makers(outputs: Path) -> dict[str, Maker]:
+    """What makes each part, from the files in `outputs`.
 
     Raises
     ------
     InputError
-        If there is no such part, an unknown or an unfinished one, or a file it needs is missing.
+        Here or when a part is made, if a file it needs is missing.
     """
-    parts = list(PART.finditer(text))
-    if not parts or len(parts) != len(MARKER.findall(text)):
-        raise InputError(
-            "each generated part needs a line <!-- generated: NAME --> before it "
-            "and a line <!-- end generated --> after it"
-        )
     table = read_csv(outputs / "evaluate" / "perplexity.csv")
-
-    def made(part: re.Match[str]) -> str:
-        if part[2] not in PARTS:
-            raise InputError(f"unknown generated part {part[2]!r}; choose from {sorted(PARTS)}")
-        fresh = PARTS[part[2]](table, outputs, part[3].split())
-        return f"{part[1]}\n{fresh.rstrip()}\n\n{part[5]}"
-
-    return PART.sub(made, text)
+    return {name: partial(part, table, outputs) for name, part in PARTS.items()}
 
 
 def _table(table: pd.DataFrame, outputs: Path, splits: Sequence[str]) -> str:
@@ -107,29 +88,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--check", action="store_true", help="write nothing; fail if it is stale")
     parser.add_argument("readme", type=Path, metavar="README.md")
-    arguments = parser.parse_args(argv)
+    given = parser.parse_args(argv)
+    readme: Path = given.readme
+    command = f"python -m lmladder.reports.readme {readme}"
     try:
-        _run(arguments.readme, check=arguments.check)
+        update(readme, makers(readme.parent / "outputs"), command=command, check=given.check)
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
     return 0
-
-
-def _run(readme: Path, *, check: bool) -> None:
-    try:
-        text = readme.read_text(encoding="utf-8")
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"cannot read {readme}: {getattr(error, 'strerror', error)}") from error
-    try:
-        fresh = regenerated(text, readme.parent / "outputs")
-    except InputError as error:
-        raise InputError(f"{readme}: {error}") from error
-    if fresh == text:
-        return
-    if check:
-        raise RunError(f"{readme} is stale; run: python -m lmladder.reports.readme {readme}")
-    atomic_write(readme, fresh.encode("utf-8"))
 
 
 if __name__ == "__main__":

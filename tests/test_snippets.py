@@ -1,0 +1,45 @@
+"""The Python in the docs runs and prints what the page says."""
+
+from pathlib import Path
+
+from lmladder.autograd import OPS
+from tests.snippets import SNIPPET, run_anew
+
+import pytest
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*.md")), ids=lambda page: page.name)
+def test_the_snippets_of_a_page_print_what_it_says(
+    page: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in OPS:  # a page may define ops of its own; this brings the old ones back
+        monkeypatch.setitem(OPS, name, OPS[name])
+    before = set(OPS)
+    try:
+        text = page.read_text(encoding="utf-8")
+        assert run_anew(text) == text
+    finally:
+        for name in OPS.keys() - before:
+            del OPS[name]
+
+
+def test_no_snippet_of_a_page_is_overlooked() -> None:
+    for page in DOCS.glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert text.count("```python") == len(SNIPPET.findall(text))
+
+
+def test_a_snippet_that_prints_something_else_is_seen() -> None:
+    page = "```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n"
+    assert run_anew(page) == page.replace("3", "2")
+
+
+def test_an_output_that_is_missing_is_added() -> None:
+    assert run_anew("```python\nprint(7)\n```\n") == "```python\nprint(7)\n```\n\n```text\n7\n```\n"
+
+
+def test_snippets_share_their_names() -> None:
+    page = "```python\na = 5\n```\n\nso\n\n```python\nprint(a)\n```\n\n```text\n5\n```\n"
+    assert run_anew(page) == page
