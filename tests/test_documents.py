@@ -1,8 +1,11 @@
 """The documents tell the truth: their numbers are generated, what they name exists."""
 
 import re
+from collections import Counter
 from pathlib import Path
 
+from lmladder.autograd.cases import CASES
+from lmladder.nn import ACTIVATIONS
 from lmladder.reports.readme import main
 
 import pytest
@@ -51,3 +54,17 @@ def test_every_path_in_the_readmes_tree_exists() -> None:
         if not (ROOT / ("src/lmladder/" if indent else "") / path).exists()
     ]
     assert missing == []
+
+
+def test_the_parity_table_has_every_row_and_no_difference_beyond_its_limit() -> None:
+    """PyTorch itself need not be installed here; tests/autograd/test_parity.py asks it."""
+    page = (ROOT / "docs/proof.md").read_text(encoding="utf-8")
+    (part,) = re.findall(r"generated: parity -->(.*?)<!--", page, re.DOTALL)
+    row = r"^\| (`\w+`|\w+, \w+) \| ([\d,]+) \| (\S+) \| (\S+) \|$"
+    rows = re.findall(row, part, re.MULTILINE)
+    counts = Counter(f"`{case.op}`" for case in CASES)
+    assert {name: int(count) for name, count, *_ in rows if "`" in name} == counts
+    assert {name for name, *_ in rows if "`" not in name} == {
+        f"{rung}, {activation}" for rung in ("transformer", "mlp") for activation in ACTIVATIONS
+    }
+    assert all(float(number) < 1e-10 for row in rows for number in row[2:])

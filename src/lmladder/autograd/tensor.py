@@ -46,8 +46,8 @@ class Tensor:
     Attributes
     ----------
     value : the array. The result of an op is read-only, and so is every other array while a graph
-        holds it: a pullback may read it again. Optimizers change a parameter in place once
-        `backward` has freed the graph.
+        holds it: a pullback may read it again. (Another view of the same memory is not locked.)
+        Optimizers change a parameter in place once `backward` has freed the graph.
     grad : None, or an array like value: the sum over all backward passes since it was last None.
         Read-only, for it may share memory with other gradients.
     """

@@ -1,0 +1,396 @@
+"""Does the engine agree with PyTorch? Every row of every op, then whole models, side by side.
+
+    python tests/autograd/parity.py [OP ...] [--write PAGE.md]
+
+prints a table, or writes it into a page; the extra `bench` installs PyTorch. Both sides get the
+same float64 arrays and the same random upstream gradient, and the models the same weights and
+tokens. A difference is the largest distance between two numbers over the largest magnitude on
+PyTorch's side (over 1 if all is 0 there): of a row's values; of all its gradients together, for one
+of them may be 0 but for rounding. The exit status is 1 if a difference exceeds 1e-10.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+from lmladder.arrays import FloatArray, IntArray
+from lmladder.autograd import Tensor, functional, ops
+from lmladder.autograd.cases import CASES, Case
+from lmladder.config import MlpArchitecture, TransformerArchitecture
+from lmladder.models import build_neural
+from lmladder.nn import ACTIVATIONS
+from lmladder.reports.generated import update
+from lmladder.rng import stream
+
+import numpy as np
+import torch
+import torch.nn.functional as F  # noqa: N812, everybody's name for it
+
+Twin: TypeAlias = Callable[..., Any]  # what makes torch tensors of torch tensors
+
+LIMIT = 1e-10
+
+# ------------------------------------------------------------------------------- PyTorch's spelling
+
+
+def _axes(a: torch.Tensor, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
+    return tuple(range(a.ndim)) if axis is None else tuple(np.atleast_1d(axis).tolist())
+
+
+def _over(reduction: Callable[..., torch.Tensor]) -> Twin:
+    """A reduction of PyTorch's that takes NumPy's `axis` and `keepdims`."""
+
+    def reduced(
+        a: torch.Tensor, *, axis: Any = None, keepdims: bool = False, **options: Any
+    ) -> torch.Tensor:
+        return reduction(a, dim=_axes(a, axis), keepdim=keepdims, **options)
+
+    return reduced
+
+
+def _cumsum(a: torch.Tensor, *, axis: int | None = None) -> torch.Tensor:
+    return a.flatten().cumsum(0) if axis is None else a.cumsum(axis)
+
+
+def _expand_dims(a: torch.Tensor, *, axis: int | tuple[int, ...]) -> torch.Tensor:
+    places = np.atleast_1d(axis)
+    for place in sorted(places % (a.ndim + len(places))):  # in the result
+        a = a.unsqueeze(place)
+    return a
+
+
+def _take_along_axis(a: torch.Tensor, indices: IntArray, *, axis: int) -> torch.Tensor:
+    return a.take_along_dim(torch.tensor(indices % a.shape[axis]), axis)
+
+
+def _scatter_add(
+    a: torch.Tensor, indices: IntArray, updates: torch.Tensor, *, axis: int
+) -> torch.Tensor:
+    return a.scatter_add(axis, torch.tensor(indices % a.shape[axis]), updates)
+
+
+def _cross_entropy(logits: torch.Tensor, targets: IntArray) -> torch.Tensor:
+    return F.cross_entropy(logits.reshape(-1, logits.shape[-1]), torch.tensor(targets).flatten())
+
+
+def _layer_norm(
+    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, *, epsilon: float = 1e-5
+) -> torch.Tensor:
+    return F.layer_norm(x, weight.shape, weight, bias, epsilon)
+
+
+def _rms_norm(x: torch.Tensor, weight: torch.Tensor, *, epsilon: float = 1e-5) -> torch.Tensor:
+    return F.rms_norm(x, weight.shape, weight, epsilon)
+
+
+def _causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    queries, keys = q.shape[2], k.shape[2]  # the queries are the last ones; is_causal: the first
+    seen = torch.ones(queries, keys, dtype=torch.bool).tril(keys - queries)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
+
+
+def _dropout(x: torch.Tensor, *, rate: float, rng: np.random.Generator) -> torch.Tensor:
+    kept = rng.random(tuple(x.shape), dtype=np.float32) >= rate  # the engine's mask
+    return x * torch.tensor(kept) / (1 - rate)
+
+
+# Every op. Its Tensors are torch tensors here; integer and boolean arrays stay NumPy's, and options
+# keep their names.
+TORCH: dict[str, Twin] = {
+    "add": torch.add,
+    "subtract": torch.subtract,
+    "multiply": torch.multiply,
+    "divide": torch.divide,
+    "negative": torch.negative,
+    "power": torch.pow,
+    "matmul": torch.matmul,
+    "einsum": lambda *arrays, subscripts: torch.einsum(subscripts, *arrays),
+    "sum": _over(torch.sum),
+    "mean": _over(torch.mean),
+    "var": lambda a, *, ddof=0, **options: _over(torch.var)(a, correction=ddof, **options),
+    "max": _over(torch.amax),  # equal maxima share the gradient; with torch.max(dim=) one wins
+    "min": _over(torch.amin),
+    "logsumexp": _over(torch.logsumexp),
+    "norm": _over(torch.linalg.vector_norm),
+    "cumsum": _cumsum,
+    "exp": torch.exp,
+    "log": torch.log,
+    "sqrt": torch.sqrt,
+    "tanh": torch.tanh,
+    "abs": torch.abs,
+    "clip": torch.clip,
+    "maximum": torch.maximum,
+    "minimum": torch.minimum,
+    "where": lambda condition, a, b: torch.where(torch.tensor(condition), a, b),
+    "astype": lambda a, *, dtype: a.to(torch.tensor(np.zeros((), dtype)).dtype),
+    "reshape": lambda a, *, shape: a.reshape(shape),
+    "transpose": lambda a, *, axes=None: a.permute(axes or _axes(a, None)[::-1]),
+    "flip": lambda a, *, axis=None: a.flip(_axes(a, axis)),
+    "squeeze": lambda a, *, axis=None: a.squeeze() if axis is None else a.squeeze(axis),
+    "expand_dims": _expand_dims,
+    "swapaxes": lambda a, *, axis1, axis2: a.swapaxes(axis1, axis2),
+    "concat": lambda *arrays, axis=0: torch.cat(arrays, axis),
+    "stack": lambda *arrays, axis=0: torch.stack(arrays, axis),
+    "getitem": lambda a, *, index: a[index],
+    "split": lambda a, sections, *, axis=-1: a.chunk(sections, axis),
+    "take_along_axis": _take_along_axis,
+    "scatter_add": _scatter_add,
+    "linear": lambda x, weight, bias: F.linear(x, weight.T, bias),
+    "sigmoid": torch.sigmoid,
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"),
+    "silu": F.silu,
+    "embedding": lambda table, ids: F.embedding(torch.tensor(ids), table),
+    "softmax": lambda a: a.softmax(-1),
+    "log_softmax": lambda a: a.log_softmax(-1),
+    "cross_entropy": _cross_entropy,
+    "layer_norm": _layer_norm,
+    "rms_norm": _rms_norm,
+    "causal_attention": _causal_attention,
+    "dropout": _dropout,
+}
+
+# The rows, by name, whose own code PyTorch does not take.
+ROWS: dict[str, Twin] = {
+    "add array": lambda a: torch.ones(3, dtype=a.dtype) + a,  # np.ones takes no type of PyTorch's
+    "var (0, 3) {'axis': 1}": lambda a, *, axis: (  # torch.var warns of empty arrays
+        (a - a.mean(axis, keepdim=True)).square().mean(axis)
+    ),
+    "getitem slice": lambda a: a.flip(1)[1:, ::2],  # a[1:, ::-2] of five columns: no step back
+}
+
+
+def torch_twin(case: Case) -> Twin:
+    """What a row does, for torch tensors.
+
+    A row that is a bare op goes by TORCH. One that is a lambda is run as it stands, operators,
+    indices and all, while `ops` and `functional` hold PyTorch's functions instead of ours.
+    """
+    if case.name in ROWS:
+        return ROWS[case.name]
+    if case.function in (getattr(ops, case.op, None), getattr(functional, case.op, None)):
+        return TORCH[case.op]
+
+    def spoken_by_torch(*inputs: torch.Tensor, **options: Any) -> torch.Tensor:
+        with _ops_of_torch():
+            return case.function(*inputs, **options)
+
+    return spoken_by_torch
+
+
+@contextmanager
+def _ops_of_torch() -> Iterator[None]:
+    with ExitStack() as stack:
+        for module in (ops, functional):
+            theirs: Any = {name: twin for name, twin in TORCH.items() if hasattr(module, name)}
+            stack.enter_context(patch.multiple(module, **theirs))
+        yield
+
+
+# ------------------------------------------------------------------------------- comparing
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far apart both sides are, in the values and in the gradients of what was compared."""
+
+    compared: int  # rows of an op, parameters of a model
+    values: float
+    gradients: float
+
+    @property
+    def passed(self) -> bool:
+        return self.values <= LIMIT and self.gradients <= LIMIT  # nan does not
+
+
+def _distance(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
+    """The largest distance between two numbers over the largest magnitude of theirs."""
+    pairs = [(a, b.detach().numpy()) for a, b in zip(ours, theirs, strict=True)]
+    for a, b in pairs:
+        if a.shape != b.shape or a.dtype != b.dtype:
+            raise ValueError(f"{a.dtype} {a.shape} here, {b.dtype} {b.shape} in PyTorch")
+    distance = np.max([np.max(np.abs(a - b), initial=0) for a, b in pairs])
+    largest = np.max([np.max(np.abs(b), initial=0) for _, b in pairs])
+    return float(distance / (largest or 1))
+
+
+def compare(case: Case, *, seed: int = 0) -> Difference:
+    """Run a row on both sides."""
+    rng = np.random.default_rng(seed)
+    arrays = [draw(rng) for draw in case.draws]
+    tensors = [Tensor(array, requires_grad=True) for array in arrays]
+    twins = [torch.tensor(array, requires_grad=True) for array in arrays]
+    out, twin = case(*tensors), torch_twin(case)(*twins, **case.options)
+    upstream = np.asarray(rng.standard_normal(out.shape))
+    out.backward(upstream)
+    twin.backward(torch.tensor(upstream))
+    return Difference(
+        1,
+        _distance([out.value], [twin]),
+        _distance([each.grad for each in tensors], [each.grad for each in twins]),
+    )
+
+
+def compare_op(op: str) -> Difference:
+    """The largest differences among an op's rows."""
+    rows = [compare(case) for case in CASES if case.op == op]
+    values, gradients = np.max([(row.values, row.gradients) for row in rows], axis=0)
+    return Difference(len(rows), float(values), float(gradients))
+
+
+# ------------------------------------------------------------------------------- whole models
+
+VOCABULARY, CONTEXT = 11, 8
+TOKENS: IntArray = stream(0, "tokens").integers(VOCABULARY, size=(3, CONTEXT + 1))
+TRANSFORMERS = {
+    f"transformer, {activation}": TransformerArchitecture(
+        n_layer=2,
+        n_head=2,
+        d_model=16,
+        context_length=CONTEXT,
+        activation=activation,
+        dropout=0.0,
+    )
+    for activation in ACTIVATIONS
+}
+MLPS = {
+    f"mlp, {activation}": MlpArchitecture(
+        context_length=4, embedding_size=5, hidden_sizes=[12, 7], activation=activation
+    )
+    for activation in ACTIVATIONS
+}
+MODELS: dict[str, TransformerArchitecture | MlpArchitecture] = {**TRANSFORMERS, **MLPS}
+
+
+class Weights:
+    """A model's parameters as torch tensors, by our names for them."""
+
+    def __init__(self, arrays: dict[str, FloatArray]):
+        self.tensors = {
+            name: torch.tensor(array, requires_grad=True) for name, array in arrays.items()
+        }
+
+    def __getitem__(self, name: str) -> torch.Tensor:
+        return self.tensors[name]
+
+    def linear(self, layer: str, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x, self[f"{layer}.weight"].T, self[f"{layer}.bias"])
+
+    def layer_norm(self, layer: str, x: torch.Tensor) -> torch.Tensor:
+        return F.layer_norm(x, x.shape[-1:], self[f"{layer}.weight"], self[f"{layer}.bias"])
+
+
+def transformer_logits(
+    w: Weights, tokens: torch.Tensor, architecture: TransformerArchitecture
+) -> torch.Tensor:
+    """The Transformer rung in PyTorch."""
+    x = F.embedding(tokens, w["tokens.weight"]) + w["positions.weight"][: tokens.shape[1]]
+    for block in (f"blocks.{layer}" for layer in range(architecture.n_layer)):
+        inside = w.layer_norm(f"{block}.attention_norm", x)
+        q, k, v = (
+            w.linear(f"{block}.attention.{name}", inside)
+            .unflatten(-1, (architecture.n_head, -1))
+            .transpose(1, 2)  # (batch, heads, time, head_size)
+            for name in ("query", "key", "value")
+        )
+        heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + w.linear(f"{block}.attention.output", heads.transpose(1, 2).flatten(2))
+        inside = w.layer_norm(f"{block}.feed_forward_norm", x)
+        hidden = TORCH[architecture.activation](w.linear(f"{block}.feed_forward.expand", inside))
+        x = x + w.linear(f"{block}.feed_forward.contract", hidden)
+    return w.layer_norm("norm", x) @ w["tokens.weight"].T
+
+
+def mlp_logits(w: Weights, tokens: torch.Tensor, architecture: MlpArchitecture) -> torch.Tensor:
+    """The MLP rung in PyTorch."""
+    context = architecture.context_length
+    padded = F.pad(tokens, (context - 1, 0), value=VOCABULARY)  # the number of a missing token
+    windows = padded.unfold(dimension=1, size=context, step=1)  # (rows, length, context)
+    x = F.embedding(windows, w["embedding.weight"]).flatten(2)
+    for layer in range(len(architecture.hidden_sizes)):
+        x = TORCH[architecture.activation](w.linear(f"layers.{layer}", x))
+    return w.linear("unembedding", x)
+
+
+def compare_model(name: str) -> Difference:
+    """The loss of a model and the gradients of all its parameters, on both sides."""
+    model = build_neural(MODELS[name], VOCABULARY, rng=stream(0, "weights"))
+    model.astype(np.float64)
+    parameters = model.parameters()
+    for parameter, tensor in parameters.items():  # biases and norms too
+        tensor.value = stream(1, parameter).normal(0, 0.5, tensor.shape)
+    w = Weights({parameter: tensor.value for parameter, tensor in parameters.items()})
+    tokens = torch.tensor(TOKENS)
+    if name in TRANSFORMERS:
+        logits = transformer_logits(w, tokens[:, :-1], TRANSFORMERS[name])
+    else:
+        logits = mlp_logits(w, tokens[:, :-1], MLPS[name])
+    loss = model.loss(TOKENS)
+    twin = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
+    loss.backward()
+    twin.backward()
+    return Difference(
+        model.n_parameters,
+        _distance([loss.value], [twin]),
+        _distance(
+            [tensor.grad for tensor in parameters.values()],
+            [w[parameter].grad for parameter in parameters],
+        ),
+    )
+
+
+# ------------------------------------------------------------------------------- the table
+
+
+def differences(names: Sequence[str]) -> dict[str, Difference]:
+    """Of each op or model named; of all, if none is."""
+    known = [*TORCH, *MODELS]
+    if unknown := [name for name in names if name not in known]:
+        raise ValueError(f"unknown op or model {unknown[0]!r}; choose from {known}")
+    return {
+        name: compare_model(name) if name in MODELS else compare_op(name) for name in names or known
+    }
+
+
+def table(found: dict[str, Difference]) -> str:
+    """In Markdown, an op or a model a row."""
+    lines = [
+        "| op or model | rows or parameters | values | gradients |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    for name, each in found.items():
+        title = name if name in MODELS else f"`{name}`"
+        numbers = f"{_short(each.values)} | {_short(each.gradients)}"
+        lines.append(f"| {title} | {each.compared:,} | {numbers} |")
+    return "\n".join(lines)
+
+
+def _short(number: float) -> str:
+    return f"{number:.0e}" if number else "0"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("names", nargs="*", metavar="OP", help="or model; default: all")
+    parser.add_argument("--write", type=Path, metavar="PAGE.md")
+    given = parser.parse_args(arguments)
+    try:
+        found = differences(given.names)
+    except ValueError as error:
+        parser.error(str(error))
+    if given.write:
+        made = {"parity": lambda _: table(found)}
+        update(given.write, made, others=["mutation"], command="python tests/autograd/parity.py")
+    else:
+        print(table(found))
+    return 0 if all(each.passed for each in found.values()) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
