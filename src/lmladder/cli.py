@@ -99,9 +99,9 @@ def gradcheck(
     Example: lmladder gradcheck softmax layer_norm
     """
     from lmladder.autograd.gradcheck import TOLERANCE
-    from lmladder.autograd.selfcheck import TOLERANCE_32, check, names
+    from lmladder.autograd.selfcheck import TOLERANCE_32, check_op, op_names
 
-    known = names()
+    known = op_names()
     if unknown := [name for name in ops or [] if name not in known]:
         raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
     width = max(map(len, known))
@@ -109,13 +109,13 @@ def gradcheck(
     print(f"{'allowed below':{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
     failed = []
     for name in ops or known:
-        verdict = check(name, seed=seed)
+        verdict = check_op(name, seed=seed)
         mark = "" if verdict.passed else "  WRONG"
         print(
             f"{name:{width}}  {verdict.rows:4}  {verdict.error:8.0e}  {verdict.error_32:8.0e}{mark}"
         )
         if not verdict.passed:
-            failed.append(name)
+            failed.append(f"{name} ({verdict.failure})" if verdict.failure else name)
     if failed:
         raise RunError(f"wrong gradients: {', '.join(failed)}")
     print("all gradients are those that differences show")

@@ -26,8 +26,8 @@ from typing import Any
 
 from lmladder.autograd import OPS, ops
 from lmladder.autograd.cases import CASES
-from lmladder.autograd.selfcheck import check
-from lmladder.kernels import reference
+from lmladder.autograd.selfcheck import check_op
+from lmladder.kernels import reference, tiles
 from lmladder.reports.generated import update
 
 import numpy as np
@@ -44,7 +44,7 @@ BACKWARD: dict[str, list[Callable[..., Any]]] = {
     "cross_entropy": [reference.cross_entropy_backward],
     "layer_norm": [reference.layer_norm_backward],
     "rms_norm": [reference.rms_norm_backward],
-    "causal_attention": [reference.attention_backward],
+    "causal_attention": [tiles.attention_backward, reference.causal_softmax_backward],
 }
 KINDS = ["sign", "factor", "axes", "inside"]
 
@@ -240,7 +240,7 @@ def broken(mutant: Mutant) -> Iterator[None]:
 def is_caught(mutant: Mutant) -> bool:
     """Whether a row or a kink of the op fails, or raises."""
     with broken(mutant), warnings.catch_warnings(action="ignore"):
-        return not check(mutant.op).passed
+        return not check_op(mutant.op).passed
 
 
 # ------------------------------------------------------------------------------- the table
@@ -265,7 +265,7 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := sorted(set(given.ops) - OPS.keys()):
         parser.error(f"no op {unknown[0]!r}; choose from {', '.join(sorted(OPS))}")
-    if wrong := [op for op in given.ops or sorted(OPS) if not check(op).passed]:
+    if wrong := [op for op in given.ops or sorted(OPS) if not check_op(op).passed]:
         parser.error(f"the gradients of {', '.join(wrong)} are wrong as they are")
     found = {op: list(mutants(op)) for op in given.ops or sorted(OPS)}
     alive = [mutant for made in found.values() for mutant in made if not is_caught(mutant)]

@@ -21,7 +21,7 @@ def test_a_graph_is_its_ops_with_their_shapes_down_to_leaves_and_constants(a: Te
     assert draw((a * 3.0).sum(), names={"a": a}) == (
         "flowchart TB\n"
         '    n0(["a<br/>(2,)"])\n'
-        '    n1(("constant"))\n'
+        '    n1(("3"))\n'
         '    n2["multiply<br/>(2,)"]\n'
         '    n3["sum<br/>()"]\n'
         "    n0 --> n2\n"
@@ -61,11 +61,25 @@ def test_drawing_neither_frees_the_graph_nor_adds_up_gradients(a: Tensor) -> Non
 
 
 def test_a_constant_is_one_node() -> None:
-    assert draw(Tensor(1.0)) == 'flowchart TB\n    n0(("()"))\n'
+    assert draw(Tensor(1.5)) == 'flowchart TB\n    n0(("1.5"))\n'
+
+
+def test_constants_have_shapes_names_and_values(a: Tensor) -> None:
+    mask = np.array([0.0, 1.0])
+    text = draw(a * mask + np.ones(2), names={"mask": mask}, values=True)
+    assert 'n1(("mask<br/>(2,)<br/>value [0, 1]"))' in text
+    assert '(("(2,)<br/>value [1, 1]"))' in text
+
+
+def test_what_cannot_be_drawn_or_named_is_refused(a: Tensor) -> None:
+    with pytest.raises(TypeError, match="draw takes a Tensor, not ndarray"):
+        draw(a.value)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="names are those of Tensors and arrays, not of str"):
+        draw(a, names={"a": "b"})  # type: ignore[dict-item]
 
 
 def test_names_may_hold_any_characters(a: Tensor) -> None:
-    name = 'a "quoted" <b> \\ #1'
+    name = 'a "quoted"\n<b> \\ #1'
     assert "a #quot;quoted#quot; #lt;b#gt; \\ #35;1" in draw(a * 1.0, names={name: a})
     assert r'label="a \"quoted\" <b> \\ #1\n(2,)"' in draw(a * 1.0, names={name: a}, format="dot")
 
@@ -85,7 +99,7 @@ def test_dot_has_the_same_nodes_and_arrows(a: Tensor) -> None:
 def test_svg_is_a_picture_with_every_op(a: Tensor) -> None:
     picture = ET.fromstring(draw(ops.exp(a * 3.0).sum(), names={"<a> & b": a}, format="svg"))
     written = "".join(picture.itertext())
-    assert all(word in written for word in ["<a> & b", "multiply", "exp", "sum", "constant"])
+    assert all(word in written for word in ["<a> & b", "multiply", "exp", "sum", "3"])
 
 
 def test_without_graphviz_svg_is_refused_with_what_works(

@@ -1,6 +1,7 @@
 """Every op against central differences: an op is a row of CASES, and no op is without one."""
 
 import inspect
+import math
 import re
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from lmladder.autograd import OPS, Tensor, functional, ops
 from lmladder.autograd.cases import CASES, IDS, KINKS, Case, Kink
 from lmladder.autograd.gradcheck import TOLERANCE
-from lmladder.autograd.selfcheck import LAYOUTS, TOLERANCE_32, error, error_32, gradients
+from lmladder.autograd.scalar import Value
+from lmladder.autograd.selfcheck import LAYOUTS, TOLERANCE_32, gradients, row_error, row_error_32
 
 import numpy as np
 import pytest
@@ -20,12 +22,12 @@ each_layout = pytest.mark.parametrize("layout", LAYOUTS)
 @each_layout
 @each_case
 def test_gradients_agree_with_central_differences(case: Case, layout: str) -> None:
-    assert error(case, layout=layout) < TOLERANCE
+    assert row_error(case, layout=layout) < TOLERANCE
 
 
 @each_case
 def test_gradients_in_float32_are_those_in_float64(case: Case) -> None:
-    assert error_32(case) < TOLERANCE_32
+    assert row_error_32(case) < TOLERANCE_32
 
 
 @each_layout
@@ -143,7 +145,16 @@ def test_dropout_keeps_the_mean_and_zeroes_the_rate() -> None:
         (lambda a: ops.concat(a, a.T), "concat of shapes (2, 3), (3, 2)"),
         (lambda a: ops.minimum(a, a.T), "minimum of shapes (2, 3), (3, 2)"),
         (lambda a: a[:0].max(), "max of shapes (0, 3)"),
-        (lambda a: ops.take_along_axis(a, a.value, axis=0), "indices must be integers"),
+        (lambda a: ops.take_along_axis(a, [0], axis=0), "indices must have 2 axes"),
+        (lambda a: ops.take_along_axis(a, [[0]], axis=2), "axis 2 is out of bounds"),
+        (lambda a: ops.concat(a, a, axis=2), "concat of shapes (2, 3), (2, 3): axis 2"),
+        (lambda a: ops.einsum(a, subscripts="...i->i"), "drops the axes that '...' stands for"),
+        (lambda a: ops.einsum(a, subscripts="ij->k"), "asks for 'k', which no array has"),
+        (lambda a: functional.linear(a, a, a), "linear wants (..., n), (n, m) and (m,)"),
+        (lambda a: functional.layer_norm(a, a, a), "layer_norm wants (..., n), (n,) and (n,)"),
+        (lambda a: functional.rms_norm(a, a), "rms_norm wants (..., n) and (n,)"),
+        (lambda a: functional.causal_attention(a, a, a), "attention wants q, k, v of (batch,"),
+        (lambda a: functional.embedding(a[0], [0]), "wants a table with two axes"),
         (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), "no targets to take a mean"),
     ],
 )
@@ -197,3 +208,102 @@ def test_values_are_those_of_numpys_function_of_that_name(case: Case) -> None:
     numpys = NUMPYS.get(case.op) or getattr(np, case.op)
     wanted = numpys(*arrays, **case.options)
     np.testing.assert_allclose(case(*map(Tensor, arrays)).value, wanted, rtol=1e-12, atol=1e-15)
+
+
+# --- What an op takes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda a: a + "abc", "add takes no str as an array"),
+        (lambda a: a * None, "multiply takes no NoneType as an array"),
+        (lambda a: a * 1j, "multiply takes no complex as an array"),
+        (lambda a: a + Value(3), "add takes no Value as an array"),
+        (lambda a: ops.concat([a, a]), "concat takes Tensors one by one, not in a list"),
+        (lambda a: ops.concat(), "concat wants an array at least"),
+        (lambda a: ops.einsum("ij->ji", a), "einsum takes no str as an array (options go by key"),
+        (lambda a: a.sum(0), "sum of shapes (2, 3), ()"),
+        (lambda a: ops.where(a == 1, a, 0), "where takes an array of booleans as argument 0, not"),
+        (lambda a: ops.where(a, a, 0), "where takes an array of booleans as argument 0, not float"),
+        (lambda a: functional.embedding(a, [0.5]), "embedding takes an array of integers as argu"),
+        (lambda a: functional.embedding(a, np.ones(2, bool)), "integers as argument 1, not bool"),
+        (lambda a: functional.cross_entropy(a, [0.7, 1]), "cross_entropy takes an array of integ"),
+    ],
+)
+def test_what_is_no_array_for_an_op_is_named(call: Callable[[Tensor], Tensor], said: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(said)):
+        call(Tensor(np.ones((2, 3))))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda a: a * np.arange(3),
+        lambda a: a @ np.eye(3, dtype=int),
+        lambda a: ops.maximum(a, [1, 0, 2]),
+        lambda a: ops.where(a > 0, a, np.arange(3)),
+        lambda a: ops.concat(a, np.ones((1, 3), bool)),
+        lambda a: a.clip(min=np.float64(0)),
+        lambda a: a ** np.float64(2),
+        lambda a: a ** np.int64(2),
+        lambda a: functional.softmax(a) * np.float64(2),
+        lambda a: functional.embedding(a, [1, 0]),
+    ],
+)
+def test_integers_lists_and_numbers_take_the_type_of_the_tensor(
+    call: Callable[[Tensor], Tensor],
+) -> None:
+    a = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    out = call(a)
+    assert out.dtype == np.float32
+    out.sum().backward()
+    assert a.grad is not None
+    assert a.grad.dtype == np.float32
+
+
+def test_an_array_of_integers_is_taken_as_one_of_floats() -> None:
+    rng = np.random.default_rng(0)
+    out = functional.dropout(np.arange(3), rate=0.5, rng=rng).value  # type: ignore[arg-type]
+    assert set(out) <= {0.0, 2.0, 4.0}
+
+
+def test_indices_may_change_before_the_walk_back() -> None:
+    a, index = Tensor(np.ones(3), requires_grad=True), np.array([0, 1])
+    out = a[index]
+    index[:] = 2
+    out.sum().backward()
+    assert a.grad is not None
+    assert a.grad.tolist() == [1, 1, 0]
+
+
+def test_shapes_and_axes_may_come_as_a_tuple() -> None:
+    a = Tensor(np.ones((2, 3)))
+    assert a.reshape((3, 2)).shape == a.reshape(3, 2).shape == (3, 2)
+    assert a.transpose((1, 0)).shape == a.transpose(None).shape == a.transpose().shape == (3, 2)
+
+
+# --- Digits that a difference does not see --------------------------------------------------------
+
+
+@pytest.mark.parametrize("x", [-700.0, -40.0, -18.0, 0.0, 18.0, 700.0])
+def test_sigmoid_has_all_its_digits_far_from_0(x: float) -> None:
+    a = Tensor(x, requires_grad=True)
+    out = functional.sigmoid(a)
+    exact = math.exp(x) / (1 + math.exp(x)) if x < 0 else 1 / (1 + math.exp(-x))
+    assert out.item() == pytest.approx(exact, rel=1e-15, abs=0)
+    out.backward()
+    assert a.grad == pytest.approx(exact * (1 - exact), rel=1e-12, abs=1e-300)
+
+
+@pytest.mark.parametrize(("dtype", "scale"), [(np.float64, 1e-200), (np.float32, 1e20)])
+def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> None:
+    a = Tensor(np.array([3, -4], dtype) * dtype(scale), requires_grad=True)
+    out = ops.norm(a)
+    out.backward()
+    assert out.item() == pytest.approx(5 * scale)
+    assert a.grad == pytest.approx(np.array([0.6, -0.8]))
+
+
+def test_the_mean_of_equal_numbers_is_that_number() -> None:
+    assert ops.mean(np.ones(49)).item() == 1

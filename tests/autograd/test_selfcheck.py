@@ -8,7 +8,7 @@ from lmladder import cli
 from lmladder.autograd import OPS, gradcheck, op
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
-from lmladder.autograd.selfcheck import check, names
+from lmladder.autograd.selfcheck import check_op, op_names
 from tests.autograd import mutation
 
 import numpy as np
@@ -38,7 +38,7 @@ def test_the_command_prints_a_line_for_every_op(run: Run) -> None:
     status, out, err = run()
     assert (status, err) == (0, "")
     found = re.findall(r"^(\w+) +(\d+) +(\de-\d\d) +(\de-\d\d)$", out, re.MULTILINE)
-    assert [name for name, *_ in found] == names()
+    assert [name for name, *_ in found] == op_names()
     assert {name for name, *_ in found} >= OPS.keys()
     assert sum(int(rows) for _, rows, *_ in found) == len(CASES)
     assert all(float(error) < TOLERANCE for _, _, error, _ in found)
@@ -65,13 +65,13 @@ def test_another_seed_draws_other_numbers(run: Run) -> None:
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_the_verdicts_do_not_hang_on_the_seed(seed: int) -> None:
-    assert [name for name in names() if not check(name, seed=seed).passed] == []
+    assert [name for name in op_names() if not check_op(name, seed=seed).passed] == []
 
 
 def test_a_row_that_raises_makes_a_verdict_of_nan() -> None:
     raising = (each for each in mutation.mutants("reshape") if each.kind == "inside")
     with mutation.broken(next(raising)):
-        verdict = check("reshape")
+        verdict = check_op("reshape")
     assert np.isnan(verdict.error)
     assert not verdict.passed
 

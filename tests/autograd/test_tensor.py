@@ -1,7 +1,9 @@
 """The engine: what all ops rely on."""
 
+import copy
 import gc
 import operator
+import pickle
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -296,7 +298,7 @@ def test_item_assignment_is_refused_with_what_to_use() -> None:
         leaf(1.0)[0] = 2
 
 
-@pytest.mark.parametrize("change", ["iadd", "isub", "imul", "itruediv"])
+@pytest.mark.parametrize("change", ["iadd", "isub", "imul", "itruediv", "ipow"])
 def test_in_place_arithmetic_on_a_leaf_is_refused_with_what_to_write(change: str) -> None:
     with pytest.raises(TypeError, match=r"would replace a leaf by a result; change its array"):
         getattr(operator, change)(leaf(1.0), 2.0)
@@ -345,3 +347,101 @@ def test_an_upstream_gradient_may_be_a_number_or_a_list() -> None:
     (a * 2.0).backward([1, 10])
     assert a.grad is not None
     assert a.grad.tolist() == [5, 23]
+
+
+def test_a_leaf_does_not_share_memory_with_the_callers_upstream_gradient() -> None:
+    a, upstream = leaf(1.0, 2.0), np.ones(2)
+    (a + 1.0).backward(upstream)
+    upstream[:] = 7
+    assert a.grad is not None
+    assert a.grad.tolist() == [1, 1]
+
+
+def test_a_view_and_its_owner_in_one_graph_can_both_be_written_afterwards() -> None:
+    flat = np.zeros(4)
+    for first in (0, 1):
+        leaves = [Tensor(flat, requires_grad=True), Tensor(flat[:2], requires_grad=True)]
+        loss = (leaves[first] * leaves[first]).sum() + (leaves[1 - first] * 2.0).sum()
+        loss.backward()
+        for each in leaves:
+            each.value -= 0.1
+
+
+# --- What a Tensor is to Python -------------------------------------------------------------------
+
+
+def test_comparisons_are_arrays_of_booleans() -> None:
+    a = leaf(1.0, 2.0, 3.0)
+    found = [(a < 2).tolist(), (a <= 2).tolist(), (a > 2).tolist(), (a >= a).tolist()]
+    assert found == [[True, False, False], [True, True, False], [False, False, True], [True] * 3]
+
+
+def test_a_tensor_of_one_number_is_true_or_false_and_no_other_is() -> None:
+    assert not Tensor(0.0)
+    assert Tensor(np.array([2.0]))
+    with pytest.raises(ValueError, match="ambiguous"):
+        bool(leaf(1.0, 2.0))
+
+
+def test_iteration_is_over_the_first_axis() -> None:
+    a = leaf(1.0, 2.0)
+    first, second = a
+    (first * 3.0 + second).backward()
+    assert a.grad is not None
+    assert a.grad.tolist() == [3, 1]
+    with pytest.raises(TypeError, match="0-d Tensor"):
+        list(Tensor(1.0))
+    with pytest.raises(TypeError):
+        assert 1.0 in a
+
+
+def test_leaves_can_be_copied_and_pickled_results_cannot() -> None:
+    a = leaf(1.0, 2.0)
+    for twin in (copy.deepcopy(a), pickle.loads(pickle.dumps(a))):
+        assert twin.value.tolist() == [1, 2]
+        assert twin.requires_grad
+    for make in (copy.deepcopy, copy.copy, pickle.dumps):
+        with pytest.raises(TypeError, match="only a leaf can be copied or pickled"):
+            make(a * 2.0)
+
+
+def test_an_op_without_a_pullback_is_refused() -> None:
+    @op
+    def careless(a):  # type: ignore[no-untyped-def]
+        return a * 2
+
+    del OPS["careless"]
+    with pytest.raises(TypeError, match="careless must return its value and its pullback"):
+        careless(leaf(1.0, 2.0))
+
+
+def test_an_op_of_a_users_own_does_not_take_the_place_of_ours() -> None:
+    @op
+    def add(a, b):  # type: ignore[no-untyped-def]
+        return a + b, lambda grad: (grad, grad)
+
+    assert OPS["add"] is ops.add
+
+
+# --- gradcheck ------------------------------------------------------------------------------------
+
+
+def test_gradcheck_refuses_what_it_cannot_move() -> None:
+    rng = np.random.default_rng(0)
+    for wrong in (Tensor(1.0), leaf(1.0) * 2.0):
+        with pytest.raises(ValueError, match="wants arrays, or leaves with requires_grad"):
+            gradcheck(ops.exp, [wrong], rng=rng)
+    with pytest.raises(ValueError, match="wants a direction at least"):
+        gradcheck(ops.exp, [np.ones(2)], rng=rng, directions=0)
+
+
+def test_gradcheck_puts_parameters_back_when_the_function_raises() -> None:
+    a = leaf(1.0, 2.0)
+    calls = iter([ops.exp, ops.exp])
+
+    def raising(x: Tensor) -> Tensor:
+        return next(calls)(x)  # the third call, amid a difference, raises StopIteration
+
+    with pytest.raises(StopIteration):
+        gradcheck(raising, [a], rng=np.random.default_rng(0))
+    assert a.value.tolist() == [1, 2]

@@ -7,9 +7,10 @@ difference shows no derivative; those stand in a table of their own, with their 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
-from lmladder.arrays import FloatArray
+from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import functional, ops
 from lmladder.autograd.tensor import Tensor
 
@@ -226,7 +227,7 @@ def _functions() -> Iterator[Case]:
     yield Case("astype", ops.astype, (normal(2, 3),), {"dtype": np.float64})
 
 
-def _shapes() -> Iterator[Case]:
+def _rearrangements() -> Iterator[Case]:
     for old, new in [((2, 6), (3, -1)), ((), (1, 1)), ((0, 3), (3, 0)), ((1,), ())]:
         yield Case(f"reshape {old} {new}", ops.reshape, (normal(*old),), {"shape": new})
     yield from each_shape("transpose", ops.transpose, normal)
@@ -251,6 +252,14 @@ def _shapes() -> Iterator[Case]:
     yield Case("stack empty", ops.stack, (normal(0),), {"axis": 1})
 
 
+def _gather(ids: IntArray, axis: int, a: Tensor) -> Tensor:
+    return ops.take_along_axis(a, ids, axis=axis)
+
+
+def _scatter(ids: IntArray, axis: int, a: Tensor, updates: Tensor) -> Tensor:
+    return ops.scatter_add(a, ids, updates, axis=axis)
+
+
 def _indices() -> Iterator[Case]:
     yield Case("getitem slice", lambda a: a[1:, ::-2], (normal(3, 5),))
     yield Case("getitem number", lambda a: a[..., -1], (normal(3, 5),))
@@ -259,6 +268,7 @@ def _indices() -> Iterator[Case]:
     yield Case("getitem new axis", lambda a: a[:, None], (normal(2, 3),))
     yield Case("getitem nothing", lambda a: a[1:1], (normal(2, 3),))
     yield Case("getitem integers", lambda a: a[IDS], (normal(4, 2),))
+    yield Case("getitem tuple of integers", lambda a: a[(0, 2, 2),], (normal(3, 2),))
     yield Case("getitem booleans", lambda a: a[MASK], (normal(2, 3),))
     yield Case("getitem pairs", lambda a: a[[0, 1, 1], [2, 0, 0]], (normal(2, 3),))
     yield Case("split", lambda a: ops.multiply(*ops.split(a, 2, axis=1)), (normal(3, 4),))
@@ -269,14 +279,8 @@ def _indices() -> Iterator[Case]:
         (" negative", IDS[:1] - 4, 0, (4, 3)),
         (" none", IDS[:0], 0, (4, 3)),
     ]:
-        index = ids  # bound now, not when the row is run
-
-        def gather(a: Tensor, ids: Any = index, axis: int = axis) -> Tensor:
-            return ops.take_along_axis(a, ids, axis=axis)
-
-        def scatter(a: Tensor, b: Tensor, ids: Any = index, axis: int = axis) -> Tensor:
-            return ops.scatter_add(a, ids, b, axis=axis)
-
+        gather = partial(_gather, ids, axis)
+        scatter = partial(_scatter, ids, axis)
         yield Case(f"take_along_axis{name}", gather, (normal(*shape),))
         yield Case(f"scatter_add{name}", scatter, (normal(*shape), normal(*ids.shape)))
 
@@ -323,13 +327,12 @@ CASES: list[Case] = [
     *_arithmetic(),
     *_reductions(),
     *_functions(),
-    *_shapes(),
+    *_rearrangements(),
     *_indices(),
     *_networks(),
 ]
 
 TIED: tuple[list[float], ...] = ([1.0, 2.0, 5.0], [1.0, 3.0, 4.0])
-MINUS_INFINITY = -np.inf
 KINKS: list[Kink] = [
     Kink("max", ops.max, ([1.0, 3.0, 3.0, 2.0],), ([0, 0.5, 0.5, 0],)),
     Kink("min", ops.min, ([2.0, 1.0, 1.0, 3.0],), ([0, 0.5, 0.5, 0],)),
@@ -340,8 +343,8 @@ KINKS: list[Kink] = [
     Kink("clip", lambda a: a.clip(min=-1, max=1), ([-2.0, -1, 0, 1, 2],), ([0, 1, 1, 1, 0],)),
     Kink("power 0", lambda a: a**0, ([0.0, 2.0],), ([0, 0],)),
     Kink("power 1", lambda a: a**1, ([0.0, 2.0],), ([1, 1],)),
-    Kink("logsumexp nothing", ops.logsumexp, ([MINUS_INFINITY] * 2,), ([0, 0],)),
-    Kink("logsumexp something", ops.logsumexp, ([MINUS_INFINITY, 3.0],), ([0, 1],)),
+    Kink("logsumexp nothing", ops.logsumexp, ([-np.inf] * 2,), ([0, 0],)),
+    Kink("logsumexp something", ops.logsumexp, ([-np.inf, 3.0],), ([0, 1],)),
     Kink("relu", functional.relu, ([-1.0, 0.0, 2.0],), ([0, 0, 1],)),
     Kink("softmax far", functional.softmax, ([-1e30, 0.0, 1e30],), ([0, 0, 0],)),
 ]

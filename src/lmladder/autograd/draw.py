@@ -20,7 +20,7 @@ SHOWN = 6  # numbers of an array that are written out; of a longer one, its rang
 def draw(
     tensor: Tensor,
     *,
-    names: Mapping[str, Tensor] | None = None,
+    names: Mapping[str, Tensor | FloatArray] | None = None,
     values: bool = False,
     gradients: bool = False,
     format: Format = "mermaid",
@@ -32,8 +32,9 @@ def draw(
     Parameters
     ----------
     tensor : the result whose graph is drawn; a single number if gradients are wanted
-    names : of leaves or results, such as `module.parameters()`
-    values : whether to write each value, or its range if it is long
+    names : of leaves, results or constant arrays, such as `module.parameters()`
+    values : whether to write each value, or its range if it is long; of a single constant number
+        it is always written
     gradients : whether to write the gradient of `tensor` with respect to each result and leaf
     format : "mermaid", text that GitHub and many editors draw; "dot", text for graphviz; or "svg",
         a picture made by graphviz, whose program `dot` must be installed
@@ -47,31 +48,39 @@ def draw(
     """
     if format not in RENDERERS:
         raise ValueError(f"unknown format {format!r}; choose from {', '.join(RENDERERS)}")
-    known = {id(named): name for name, named in (names or {}).items()}
+    if not isinstance(tensor, Tensor):
+        raise TypeError(f"draw takes a Tensor, not {type(tensor).__name__}")
+    known = {id(_array(named)): name for name, named in (names or {}).items()}
     found: dict[int, FloatArray] = {}
     if gradients:
         found = {id(each): grad for each, grad in reverse(tensor, free=False)}
     nodes: list[_Node] = []
     edges: list[tuple[int, int]] = []
     numbers: dict[int, int] = {}
+
+    def add(kind: Kind, array: FloatArray, op: str | None, gradient: FloatArray | None) -> None:
+        single = kind == "constant" and array.ndim == 0
+        lines = [known.get(id(array)), op, None if single else str(array.shape)]
+        if values or single:
+            lines.append(f"value {_numbers(array)}" if not single else _numbers(array))
+        if gradient is not None:
+            lines.append(f"gradient {_numbers(gradient)}")
+        nodes.append(_Node(kind, [line for line in lines if line]))
+
     for each in inputs_first(tensor):
-        lines = [known[id(each)]] if id(each) in known else []
-        if not each.is_leaf:
-            lines.append(_op_name(each))
-        lines.append(str(each.shape))
-        if values:
-            lines.append(f"value {_numbers(each.value)}")
-        if id(each) in found:
-            lines.append(f"gradient {_numbers(found[id(each)])}")
+        held = iter(each._guard.arrays if each._guard else ())  # of inputs that no op has made
         sources = []
         for parent in each._parents:
+            array = next(held) if parent is None or parent.is_leaf else parent.value
             if parent is None:
-                nodes.append(_Node("constant", ["constant"]))
+                add("constant", array, None, None)
             sources.append(len(nodes) - 1 if parent is None else numbers[id(parent)])
         edges += [(source, len(nodes)) for source in sources]
         numbers[id(each)] = len(nodes)
-        kind: Kind = "op" if not each.is_leaf else "leaf" if each.requires_grad else "constant"
-        nodes.append(_Node(kind, lines))
+        if each.is_leaf:
+            add("leaf" if each.requires_grad else "constant", each.value, None, found.get(id(each)))
+        else:
+            add("op", each.value, _op_name(each), found.get(id(each)))
     return RENDERERS[format](nodes, edges)
 
 
@@ -81,9 +90,14 @@ class _Node:
     lines: list[str]
 
 
+def _array(named: Tensor | FloatArray) -> FloatArray:
+    if not isinstance(named, Tensor | np.ndarray):
+        raise TypeError(f"names are those of Tensors and arrays, not of {type(named).__name__}")
+    return named.value if isinstance(named, Tensor) else named
+
+
 def _op_name(tensor: Tensor) -> str:
-    assert tensor._pullback is not None
-    return tensor._pullback.__name__.removesuffix("_pullback")
+    return getattr(tensor._pullback, "__name__", "op").removesuffix("_pullback")
 
 
 def _numbers(array: FloatArray) -> str:
@@ -133,7 +147,8 @@ def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
 
 
 def _escaped(text: str, replacements: Mapping[str, str]) -> str:
-    """Each character on its own, so that no replacement is replaced."""
+    """Each character on its own, so that no replacement is replaced; in one line."""
+    text = " ".join(text.split())
     return "".join(replacements.get(character, character) for character in text)
 
 

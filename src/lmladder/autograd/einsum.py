@@ -52,6 +52,8 @@ def _explicit(subscripts: str, arrays) -> tuple[list[str], str]:
     labels = left.split(",")
     if len(labels) != len(arrays):
         raise ValueError(f"{subscripts!r} names {len(labels)} arrays, {len(arrays)} came")
+    if any(x.count("...") > 1 for x in [*labels, result]):
+        raise ValueError(f"{subscripts!r} has '...' twice in one place")
     counts = [a.ndim - len(x.replace("...", "")) for x, a in zip(labels, arrays, strict=True)]
     spare = "".join(x for x in ascii_uppercase if x not in subscripts)
     batch = spare[: max([0, *(n for x, n in zip(labels, counts, strict=True) if "..." in x)])]
@@ -59,9 +61,14 @@ def _explicit(subscripts: str, arrays) -> tuple[list[str], str]:
         x.replace("...", batch[len(batch) - n :] if n > 0 else "")
         for x, n in zip(labels, counts, strict=True)
     ]
-    if arrow:
-        return labels, result.replace("...", batch)
     letters = "".join(labels)
+    if arrow:
+        result = result.replace("...", batch)
+        if batch and not result.count(batch):
+            raise ValueError(f"{subscripts!r} drops the axes that '...' stands for")
+        if unknown := set(result) - set(letters):
+            raise ValueError(f"{subscripts!r} asks for {min(unknown)!r}, which no array has")
+        return labels, result
     return labels, batch + "".join(
         x for x in sorted(set(letters) - set(batch)) if letters.count(x) == 1
     )

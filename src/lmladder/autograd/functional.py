@@ -12,6 +12,8 @@ import numpy as np
 @op
 def linear(x, weight, bias):
     """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused to save a pass over memory."""
+    if weight.ndim != 2 or bias.shape != weight.shape[1:] or x.shape[-1:] != weight.shape[:1]:
+        raise ValueError("linear wants (..., n), (n, m) and (m,)")
 
     def linear_pullback(grad):
         by_weight = kernels.matmul(kernels.as_rows(x).T, kernels.as_rows(grad))
@@ -32,8 +34,9 @@ def relu(a):
 
 @op
 def sigmoid(a):
-    """Elementwise 1 / (1 + exp(-a)), through tanh, which does not overflow."""
-    value = (np.tanh(a / 2) + 1) / 2
+    """Elementwise 1 / (1 + exp(-a)), by exp(-|a|), which neither overflows nor loses digits."""
+    small = np.exp(-np.abs(a))
+    value = np.where(a >= 0, 1, small) / (1 + small)
 
     def sigmoid_pullback(grad):
         return (grad * value * (1 - value),)
@@ -66,12 +69,14 @@ def silu(a: Tensor) -> Tensor:
     return a * sigmoid(a)
 
 
-@op
+@op(discrete={1: "iu"})
 def embedding(table, ids):
     """Rows of `table` by number: (n, size), integers (...) -> (..., size).
 
     An op of its own because sorted sums beat `getitem`'s pullback by far.
     """
+    if table.ndim != 2:
+        raise ValueError("embedding wants a table with two axes")
     if ids.size and not 0 <= ids.min() <= ids.max() < len(table):
         raise IndexError(
             f"ids range from {ids.min()} to {ids.max()}, the table has {len(table)} rows"
@@ -79,7 +84,7 @@ def embedding(table, ids):
 
     def embedding_pullback(grad):
         rows = grad.reshape(ids.size, table.shape[1])
-        return kernels.scatter_rows(rows, ids.ravel(), len(table)), None
+        return kernels.scatter_rows(rows, ids, len(table)), None
 
     return table[ids], embedding_pullback
 
@@ -108,7 +113,7 @@ def log_softmax(a):
     return value, log_softmax_pullback
 
 
-@op
+@op(discrete={1: "iu"})
 def cross_entropy(logits, targets):
     """Mean negative log-likelihood of `targets` under softmax(`logits`), in nats per token.
 
@@ -125,7 +130,7 @@ def cross_entropy(logits, targets):
     ValueError
         If targets.shape differs from logits.shape[:-1], none is there, or one is out of range.
     """
-    if targets.shape != logits.shape[:-1]:
+    if not logits.ndim or targets.shape != logits.shape[:-1]:
         raise ValueError("targets must have the shape of logits without its last axis")
     if not targets.size:
         raise ValueError("there are no targets to take a mean over")
@@ -146,6 +151,8 @@ def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
 
     Fused for speed (Ba, Kiros & Hinton 2016): (..., n), (n,), (n,) -> (..., n).
     """
+    if not x.ndim or weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
+        raise ValueError("layer_norm wants (..., n), (n,) and (n,)")
     value, mean, inverse = kernels.layer_norm(x, weight, bias, epsilon)
 
     def layer_norm_pullback(grad):
@@ -160,6 +167,8 @@ def rms_norm(x, weight, *, epsilon: float = 1e-5):
 
     Fused for speed (Zhang & Sennrich 2019).
     """
+    if not x.ndim or weight.shape != x.shape[-1:]:
+        raise ValueError("rms_norm wants (..., n) and (n,)")
     value, inverse = kernels.rms_norm(x, weight, epsilon)
 
     def rms_norm_pullback(grad):
@@ -180,6 +189,8 @@ def causal_attention(q, k, v):
     q : (batch, heads, queries, size), with queries <= keys
     k, v : (batch, heads, keys, size)
     """
+    if q.ndim != 4 or k.ndim != 4 or not q.shape[3]:
+        raise ValueError("attention wants q, k, v of (batch, heads, time, size)")
     if k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
         raise ValueError("attention wants q, k, v alike in batch, heads and size")
     if q.shape[2] > k.shape[2]:

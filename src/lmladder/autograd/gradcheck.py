@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lmladder.arrays import FloatArray
-from lmladder.autograd.tensor import Tensor
+from lmladder.autograd.tensor import Tensor, no_grad
 
 import numpy as np
 
@@ -29,7 +29,9 @@ def gradcheck(
     Parameters
     ----------
     function : takes Tensors (as many as `inputs`) and returns one Tensor
-    inputs : float64 arrays, or Tensors of which `function` uses the very objects (parameters)
+    inputs : float64 arrays, or leaves of which `function` may use the very objects, as a model does
+        its parameters; their values are moved for the differences and put back, `grad` is new
+    directions : for each input
 
     Returns
     -------
@@ -37,34 +39,40 @@ def gradcheck(
         max |difference - product| / max(1, |difference|, |product|); below TOLERANCE is right,
         nan is not.
     """
+    if directions < 1:
+        raise ValueError(f"gradcheck wants a direction at least, not {directions}")
     tensors = [
-        each if isinstance(each, Tensor) else Tensor(np.asarray(each), requires_grad=True)
-        for each in inputs
+        each if isinstance(each, Tensor) else Tensor(each, requires_grad=True) for each in inputs
     ]
     for tensor in tensors:
         if tensor.dtype != np.float64:
             raise TypeError(f"gradcheck wants float64, not {tensor.dtype}: differences need it")
+        if not (tensor.requires_grad and tensor.is_leaf):
+            raise ValueError("gradcheck wants arrays, or leaves with requires_grad")
         tensor.grad = None
     out = function(*tensors)
     upstream = rng.standard_normal(out.shape)
     out.backward(np.asarray(upstream))
 
     def contracted() -> float:
-        return float((function(*tensors).value * upstream).sum())
+        with no_grad():
+            return float((function(*tensors).value * upstream).sum())
 
     worst = 0.0
     for tensor in tensors:
         gradient = np.zeros_like(tensor.value) if tensor.grad is None else tensor.grad
         original = tensor.value
-        for _ in range(directions):
-            direction = rng.standard_normal(original.shape)
-            tensor.value = original + step * direction
-            above = contracted()
-            tensor.value = original - step * direction
-            below = contracted()
+        try:
+            for _ in range(directions):
+                direction = rng.standard_normal(original.shape)
+                tensor.value = original + step * direction
+                above = contracted()
+                tensor.value = original - step * direction
+                below = contracted()
+                difference = (above - below) / (2 * step)
+                product = float((gradient * direction).sum())
+                scale = max(1.0, abs(difference), abs(product))
+                worst = np.maximum(worst, abs(difference - product) / scale)  # max would lose nan
+        finally:
             tensor.value = original
-            difference = (above - below) / (2 * step)
-            product = float((gradient * direction).sum())
-            scale = max(1.0, abs(difference), abs(product))
-            worst = np.maximum(worst, abs(difference - product) / scale)  # max would lose a nan
     return float(worst)

@@ -7,6 +7,8 @@ or precision is composed. `sum`, `min`, `max` and `abs` hide Python's own in thi
 """
 
 from collections.abc import Callable, Sequence
+from numbers import Real
+from types import EllipsisType, NoneType
 from typing import Any
 
 from lmladder import kernels
@@ -14,6 +16,7 @@ from lmladder.autograd.einsum import einsum as einsum
 from lmladder.autograd.tensor import Tensor, op
 
 import numpy as np
+from numpy.lib.array_utils import normalize_axis_index
 
 # ------------------------------------------------------------------------------- arithmetic
 
@@ -73,6 +76,7 @@ def negative(a):
 @op
 def power(a, *, exponent: float):
     """Elementwise a ** exponent, the exponent a plain number."""
+    exponent = float(exponent)
 
     def power_pullback(grad):
         if exponent == 0:  # a constant; 0 ** -1 would be infinite
@@ -187,26 +191,35 @@ def logsumexp(a, *, axis=None, keepdims: bool = False):
 
 @op
 def norm(a, *, axis=None, keepdims: bool = False):
-    """Euclidean norm over `axis` (None for all); at 0, where it has a kink, the gradient is 0."""
-    value = np.sqrt((a * a).sum(axis=axis, keepdims=True))
+    """Euclidean norm over `axis` (None for all); at 0, where it has a kink, the gradient is 0.
+
+    Scaled by the largest number, so that squares neither overflow nor underflow.
+    """
+    numbers = np.finfo(a.dtype)
+    largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), numbers.tiny)
+    value = np.sqrt(np.square(a / largest).sum(axis=axis, keepdims=True)) * largest
 
     def norm_pullback(grad):
-        divisor = np.maximum(value, np.finfo(a.dtype).tiny)
-        return (_restore(grad, a.shape, axis) * a / divisor,)
+        unit = a / np.maximum(value, numbers.smallest_subnormal)
+        return (_restore(grad, a.shape, axis) * unit,)
 
     return value if keepdims else value.squeeze(axis), norm_pullback
 
 
-def mean(a: Tensor, *, axis: Any = None, keepdims: bool = False) -> Tensor:
+def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis` (a number, a tuple, or None for all)."""
-    return sum(a, axis=axis, keepdims=keepdims) * (1 / _count(a.shape, axis))
+    return sum(a, axis=axis, keepdims=keepdims) / _count(np.shape(_value(a)), axis)
 
 
-def var(a: Tensor, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
+def var(a: Any, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """Mean square distance from the mean over `axis`; the count less `ddof` divides."""
     centred = a - mean(a, axis=axis, keepdims=True)
     total = sum(centred * centred, axis=axis, keepdims=keepdims)
-    return total * (1 / (_count(a.shape, axis) - ddof))
+    return total / (_count(np.shape(_value(a)), axis) - ddof)
+
+
+def _value(a: Any) -> Any:
+    return a.value if isinstance(a, Tensor) else a
 
 
 def _count(shape: tuple[int, ...], axis) -> np.float64:
@@ -274,11 +287,12 @@ def abs(a):
 @op
 def clip(a, *, min: float | None = None, max: float | None = None):
     """Elementwise a, but at least `min` and at most `max`; beyond them the gradient is 0."""
+    low, high = (None if bound is None else float(bound) for bound in (min, max))
+    value = np.clip(a, low, high)
 
     def clip_pullback(grad):
         return (grad * (a == value),)
 
-    value = np.clip(a, min, max)
     return value, clip_pullback
 
 
@@ -309,7 +323,7 @@ def _first_wins(wins, ties, grad):
     return np.where(ties, 0.5, wins).astype(grad.dtype)
 
 
-@op
+@op(discrete={0: "b"})
 def where(condition, a, b):
     """a where `condition` (a boolean array) holds, else b."""
 
@@ -356,12 +370,13 @@ def transpose(a, *, axes: Sequence[int] | None = None):
 @op
 def concat(*arrays, axis: int = 0):
     """Join along an existing axis."""
+    value = np.concatenate(arrays, axis=axis)
     ends = np.cumsum([array.shape[axis] for array in arrays])
 
     def concat_pullback(grad):
         return tuple(np.split(grad, ends[:-1], axis=axis))
 
-    return np.concatenate(arrays, axis=axis), concat_pullback
+    return value, concat_pullback
 
 
 @op
@@ -420,25 +435,26 @@ def stack(*arrays, axis: int = 0):
 @op
 def getitem(a, *, index: Any):
     """a[index] by NumPy's rules: slices, numbers, integer and boolean arrays."""
+    parts = index if isinstance(index, tuple) else (index,)
+    # Copies: whoever made an array of indices may change it before the pullback reads it.
+    parts = tuple(part if isinstance(part, BASIC_INDEX) else np.array(part) for part in parts)
+    repeats = any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts)
 
     def getitem_pullback(grad):
         out = np.zeros_like(a)
-        if _may_repeat(index):
-            np.add.at(out, index, grad)
+        if repeats:  # integers may name a place twice
+            np.add.at(out, parts, grad)
         else:
-            out[index] = grad
+            out[parts] = grad
         return (out,)
 
-    return a[index], getitem_pullback
+    return a[parts], getitem_pullback
 
 
-def _may_repeat(index) -> bool:
-    """Whether an index may name a place twice, as only arrays of integers can."""
-    parts = index if isinstance(index, tuple) else (index,)
-    return any(isinstance(x, list | np.ndarray) and np.asarray(x).dtype != bool for x in parts)
+BASIC_INDEX = (int, np.integer, slice, NoneType, EllipsisType)
 
 
-@op
+@op(discrete={1: "iu"})
 def take_along_axis(a, indices, *, axis: int):
     """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of two, and so on.
 
@@ -454,7 +470,7 @@ def take_along_axis(a, indices, *, axis: int):
     return a[places], take_along_axis_pullback
 
 
-@op
+@op(discrete={1: "iu"})
 def scatter_add(a, indices, updates, *, axis: int):
     """A copy of a with out[indices[i, j], j] += updates[i, j] for axis 0 of two, and so on.
 
@@ -472,22 +488,24 @@ def scatter_add(a, indices, updates, *, axis: int):
 
 def _along(indices, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """An index of all places that `indices` name along `axis`, each in its own row."""
-    if indices.dtype.kind != "i" or indices.ndim != len(shape):
-        raise ValueError(f"indices must be integers with {len(shape)} axes")
+    if indices.ndim != len(shape):
+        raise ValueError(f"indices must have {len(shape)} axes")
     places: list[Any] = list(np.indices(shape, sparse=True))
-    places[axis] = indices
+    places[normalize_axis_index(axis, len(shape))] = indices
     return tuple(places)
 
 
 def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
     """Cut into equal parts along `axis`."""
+    axis = normalize_axis_index(axis, a.ndim)
     length = a.shape[axis]
     if sections < 1 or length % sections:
         raise ValueError(f"split of shape {a.shape}: axis {axis} is no multiple of {sections}")
     step = length // sections
-    before = (slice(None),) * (axis % a.ndim)
+    before = (slice(None),) * axis
     return tuple(
-        getitem(a, index=(*before, slice(start, start + step))) for start in range(0, length, step)
+        getitem(a, index=(*before, slice(part * step, (part + 1) * step)))
+        for part in range(sections)
     )
 
 
@@ -495,9 +513,9 @@ def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
 
 
 def _power(base: Tensor, exponent: float) -> Tensor:
-    if not isinstance(exponent, int | float):
+    if not isinstance(exponent, Real):
         raise TypeError("tensor ** exponent takes a number; for a tensor use exp(b * log(a))")
-    return power(base, exponent=float(exponent))
+    return power(base, exponent=exponent)
 
 
 def _rebinding(symbol: str, operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -514,6 +532,11 @@ def _rebinding(symbol: str, operation: Callable[..., Tensor]) -> Callable[..., T
     return rebind
 
 
+def _one_by_one(sizes: tuple[Any, ...]) -> Any:
+    """reshape(2, 3) and reshape((2, 3)) are the same, as in NumPy."""
+    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list | NoneType) else sizes
+
+
 _METHODS = {
     "__add__": add,
     "__radd__": lambda self, other: add(other, self),
@@ -527,6 +550,8 @@ _METHODS = {
     "__truediv__": divide,
     "__rtruediv__": lambda self, other: divide(other, self),
     "__itruediv__": _rebinding("/", divide),
+    "__ipow__": _rebinding("**", _power),
+    "__imatmul__": _rebinding("@", matmul),
     "__matmul__": matmul,
     "__rmatmul__": lambda self, other: matmul(other, self),
     "__neg__": negative,
@@ -541,9 +566,9 @@ _METHODS = {
     "min": min,
     "clip": clip,
     "astype": lambda self, dtype: astype(self, dtype=dtype),
-    "reshape": lambda self, *shape: reshape(self, shape=shape),
+    "reshape": lambda self, *shape: reshape(self, shape=_one_by_one(shape)),
     "squeeze": squeeze,
-    "transpose": lambda self, *axes: transpose(self, axes=axes or None),
+    "transpose": lambda self, *axes: transpose(self, axes=_one_by_one(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
 }

@@ -11,7 +11,7 @@ from lmladder.autograd.tensor import Tensor
 
 import numpy as np
 
-TOLERANCE_32 = 1e-4  # of gradients in float32 against those in float64; see `error_32`
+TOLERANCE_32 = 1e-4  # of gradients in float32 against those in float64; see `row_error_32`
 
 
 def _reversed(array: FloatArray) -> FloatArray:
@@ -42,37 +42,38 @@ class Verdict:
     error: float
     error_32: float
     kinks_hold: bool
+    failure: str = ""  # what a row raised
 
     @property
     def passed(self) -> bool:
         return self.error < TOLERANCE and self.error_32 < TOLERANCE_32 and self.kinks_hold
 
 
-def names() -> list[str]:
+def op_names() -> list[str]:
     """The ops that have rows, in the order of `ops.py` and `functional.py`."""
     return list(dict.fromkeys(case.op for case in CASES))
 
 
-def check(op: str, *, seed: int = 0) -> Verdict:
+def check_op(op: str, *, seed: int = 0) -> Verdict:
     """Run all rows and kinks of an op, each row in every memory layout."""
     rows = [case for case in CASES if case.op == op]
     try:
-        errors = [error(case, seed=seed, layout=layout) for case in rows for layout in LAYOUTS]
-        errors_32 = [error_32(case, seed=seed) for case in rows]
+        errors = [row_error(case, seed=seed, layout=layout) for case in rows for layout in LAYOUTS]
+        errors_32 = [row_error_32(case, seed=seed) for case in rows]
         kinks_hold = all(kink.holds() for kink in KINKS if kink.op == op)
-    except Exception:  # whatever a wrong pullback makes NumPy or the engine say
-        return Verdict(op, len(rows), float("nan"), float("nan"), False)
+    except Exception as raised:  # whatever a wrong pullback makes NumPy or the engine say
+        return Verdict(op, len(rows), float("nan"), float("nan"), False, str(raised))
     return Verdict(op, len(rows), float(np.max(errors)), float(np.max(errors_32)), kinks_hold)
 
 
-def error(case: Case, *, seed: int = 0, layout: str = "rows") -> float:
+def row_error(case: Case, *, seed: int = 0, layout: str = "rows") -> float:
     """Largest relative error of a row's gradients in float64; see `gradcheck`."""
     rng = np.random.default_rng(seed)
     inputs = [LAYOUTS[layout](draw(rng)) for draw in case.draws]
     return gradcheck(case, inputs, rng=rng)
 
 
-def error_32(case: Case, *, seed: int = 0) -> float:
+def row_error_32(case: Case, *, seed: int = 0) -> float:
     """Largest distance of a row's gradients in float32 from those in float64.
 
     Relative to the largest number of each gradient, or to 1 where that is less.

@@ -8,12 +8,13 @@ read, and freeing the graph.
 """
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, TypeAlias
+from numbers import Real
+from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from lmladder.arrays import Array, FloatArray
+from lmladder.arrays import Array, BoolArray, FloatArray
 from lmladder.autograd.guards import Guard
 
 import numpy as np
@@ -45,9 +46,10 @@ class Tensor:
 
     Attributes
     ----------
-    value : the array. The result of an op is read-only, and so is every other array while a graph
-        holds it: a pullback may read it again. (Another view of the same memory is not locked.)
-        Optimizers change a parameter in place once `backward` has freed the graph.
+    value : the array. What an op made of something that requires a gradient is read-only, and so is
+        every other array while a graph holds it: a pullback may read it again. (Another view of the
+        same memory is not locked.) Optimizers change a parameter in place once `backward` has freed
+        the graph.
     grad : None, or an array like value: the sum over all backward passes since it was last None.
         Read-only, for it may share memory with other gradients.
     """
@@ -147,6 +149,33 @@ class Tensor:
     def __array__(self, *args: Any, **kwargs: Any) -> FloatArray:
         raise TypeError("a Tensor is no array; tensor.value is, without the tensor's history")
 
+    def __iter__(self) -> Iterator["Tensor"]:
+        if not self.ndim:
+            raise TypeError("iteration over a 0-d Tensor")
+        return (self[index] for index in range(len(self)))
+
+    __contains__ = None  # else Python would ask for identity
+
+    def __bool__(self) -> bool:
+        return bool(self.value)  # of one number; NumPy refuses more
+
+    def __lt__(self, other: Any) -> BoolArray:
+        return self.value < getattr(other, "value", other)
+
+    def __le__(self, other: Any) -> BoolArray:
+        return self.value <= getattr(other, "value", other)
+
+    def __gt__(self, other: Any) -> BoolArray:
+        return self.value > getattr(other, "value", other)
+
+    def __ge__(self, other: Any) -> BoolArray:
+        return self.value >= getattr(other, "value", other)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        if not self.is_leaf:
+            raise TypeError("only a leaf can be copied or pickled; detach() makes one of a result")
+        return super().__reduce_ex__(protocol)
+
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a Tensor cannot be changed in place; where and scatter_add make a new one")
 
@@ -199,8 +228,10 @@ def reverse(
         if root.size != 1:
             raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")
         gradient = np.ones_like(root.value)
-    elif not isinstance(gradient, np.ndarray | np.generic):
-        gradient = np.asarray(gradient, root.dtype)
+    elif isinstance(gradient, np.ndarray | np.generic):
+        gradient = np.array(gradient)  # a copy, for what arrives at a leaf is kept there
+    else:
+        gradient = np.array(gradient, root.dtype)
     if gradient.shape != root.shape or gradient.dtype != root.dtype:
         raise ValueError(
             f"upstream gradient is {gradient.dtype} {gradient.shape}, "
@@ -219,7 +250,7 @@ def reverse(
         parts = tensor._pullback(grad)
         if not isinstance(parts, tuple) or len(parts) != len(tensor._parents):
             raise TypeError(
-                f"{tensor._pullback.__name__} must return a tuple, "
+                f"{_name(tensor._pullback)} must return a tuple, "
                 f"one gradient or None for each of {len(tensor._parents)} inputs"
             )
         for parent, part in zip(tensor._parents, parts, strict=True):
@@ -234,55 +265,102 @@ def reverse(
             tensor._pullback, tensor._parents, tensor._guard = _freed, (), None
 
 
-def op(function: Callable[..., tuple[Any, Pullback]]) -> Callable[..., Tensor]:
+Function: TypeAlias = Callable[..., tuple[Any, Pullback]]
+
+
+@overload
+def op(function: Function) -> Callable[..., Tensor]: ...
+@overload
+def op(*, discrete: Mapping[int, str]) -> Callable[[Function], Callable[..., Tensor]]: ...
+def op(function: Function | None = None, *, discrete: Mapping[int, str] | None = None) -> Any:
     """Lift `function(*arrays, **options) -> (value, pullback)` to Tensors.
 
-    Positional arguments are Tensors, arrays, numbers or None. A number takes the type of the other
-    arguments; float arrays of two types are refused, not promoted. Integer and boolean arrays pass
-    as they are, and their place in the pullback's result is None. Keyword arguments are options.
-    A pullback may keep arrays, never a Tensor, and must not change them nor its argument.
+    Positional arguments are Tensors, arrays, lists or numbers; all but arrays of floats take the
+    type of these, and floats of two types are refused, not promoted. Keyword arguments are options.
+    A pullback returns a gradient for each positional argument. It may keep arrays, never a Tensor,
+    and must not change them nor its argument.
+
+    Parameters
+    ----------
+    discrete : places of arguments that are arrays of booleans ("b") or of integers ("iu"); they
+        pass as they are, and the pullback returns None in their place
     """
-    name = function.__name__
+    if function is None:
+        return functools.partial(op, discrete=discrete)
+    name, places = function.__name__, discrete or {}
 
     @functools.wraps(function)
     def lifted(*inputs: Any, **options: Any) -> Tensor:
-        arrays = _arrays(name, inputs)
+        arrays = _arrays(name, inputs, places)
         try:
-            value, pullback = function(*arrays, **options)
-        except (ValueError, IndexError) as error:
-            raise type(error)(f"{name} of shapes {_shapes(arrays)}: {error}") from error
-        out = Tensor(value)
+            made = function(*arrays, **options)
+        except (ValueError, IndexError, TypeError) as error:
+            kinds = (ValueError, IndexError, TypeError)  # no subclass with arguments of its own
+            kind = next(each for each in kinds if isinstance(error, each))
+            raise kind(f"{name} of shapes {_shapes(arrays)}: {error}") from error
+        if not (isinstance(made, tuple) and len(made) == 2 and callable(made[1])):
+            raise TypeError(f"{name} must return its value and its pullback")
+        out = Tensor(made[0])
         if _recording.get():
             parents: list[Tensor | None] = []
             held: list[Array] = []  # what no op has made; results are read-only anyway
             for each, array in zip(inputs, arrays, strict=True):
                 recorded = isinstance(each, Tensor) and each.requires_grad
                 parents.append(each if recorded else None)
-                if array is not None and not (recorded and each._pullback):
+                if not (recorded and each._pullback):
                     held.append(array)
             if parents.count(None) < len(parents):
-                out.requires_grad, out._pullback, out._parents = True, pullback, parents
+                out.requires_grad, out._pullback, out._parents = True, made[1], parents
                 out._guard = Guard(held) if held else None
                 out.value.setflags(write=False)
         return out
 
-    OPS[name] = lifted
+    OPS.setdefault(name, lifted)
     return lifted
 
 
-def _arrays(name: str, inputs: tuple[Any, ...]) -> list[Array | None]:
-    """The arrays of an op's inputs, all floats among them of one type."""
+def _arrays(name: str, inputs: tuple[Any, ...], discrete: Mapping[int, str]) -> list[Array]:
+    """The arrays of an op's inputs: all floats of one type, but for the `discrete` ones."""
     arrays = [each.value if isinstance(each, Tensor) else each for each in inputs]
     types = {a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
     if len(types) > 1:
         mixed = " and ".join(sorted(str(dtype) for dtype in types))
         raise TypeError(f"{name} of shapes {_shapes(arrays)} mixes {mixed}; astype converts")
     dtype = types.pop() if types else np.dtype(np.float64)
-    return [a if a is None or isinstance(a, np.ndarray) else np.asarray(a, dtype) for a in arrays]
+    for place, each in enumerate(arrays):
+        if place in discrete:
+            arrays[place] = _discrete(name, place, inputs[place], discrete[place])
+        elif not isinstance(each, np.ndarray) or each.dtype.kind != "f":
+            arrays[place] = _floats(name, each, dtype)
+    if not arrays:
+        raise TypeError(f"{name} wants an array at least")
+    return arrays
+
+
+def _floats(name: str, given: Any, dtype: np.dtype[Any]) -> Array:
+    """What is no array of floats yet as one of this type."""
+    if isinstance(given, list | tuple) and any(isinstance(each, Tensor) for each in given):
+        raise TypeError(f"{name} takes Tensors one by one, not in a {type(given).__name__}")
+    if isinstance(given, Real | np.ndarray | list | tuple):
+        array = np.asarray(given)
+        if array.dtype.kind in "iubf":
+            return array.astype(dtype)
+    raise TypeError(f"{name} takes no {type(given).__name__} as an array (options go by keyword)")
+
+
+def _discrete(name: str, place: int, given: Any, kinds: str) -> Array:
+    """An array of integers or booleans, as it is."""
+    if isinstance(given, np.ndarray | np.integer | list | tuple) or type(given) is int:
+        array = np.asarray(given)
+        if array.dtype.kind in kinds:
+            return array
+    what = "booleans" if kinds == "b" else "integers"
+    kind = getattr(given, "dtype", type(given).__name__)
+    raise TypeError(f"{name} takes an array of {what} as argument {place}, not {kind}")
 
 
 def _shapes(arrays: Sequence[Any]) -> str:
-    return ", ".join(str(np.shape(array)) for array in arrays if array is not None)
+    return ", ".join(str(np.shape(array)) for array in arrays)
 
 
 def inputs_first(root: Tensor) -> list[Tensor]:
@@ -312,18 +390,23 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
     """Sum `grad` over the axes along which an input shaped like `like` was broadcast."""
     if not isinstance(grad, np.ndarray | np.generic) or grad.dtype != like.dtype:
         kind = grad.dtype if isinstance(grad, np.ndarray) else type(grad).__name__
-        raise TypeError(f"{pullback.__name__} returned {kind} for an array of {like.dtype}")
-    extra = max(0, grad.ndim - like.ndim)
-    came = grad.shape[extra:]
+        raise TypeError(f"{_name(pullback)} returned {kind} for an array of {like.dtype}")
+    extra = max(0, grad.ndim - like.ndim)  # axes that broadcasting put before the input's own
+    shape = grad.shape[extra:]
     stretched = []
-    if came != like.shape:
-        stretched = [i for i, n in enumerate(like.shape) if n == 1]
-        if len(came) < like.ndim or any(m != n != 1 for m, n in zip(came, like.shape, strict=True)):
+    if shape != like.shape:
+        if len(shape) != like.ndim or any(
+            n not in (1, stretched_to) for n, stretched_to in zip(like.shape, shape, strict=True)
+        ):
             raise ValueError(
-                f"{pullback.__name__} returned {grad.shape} for an array of {like.shape}"
+                f"{_name(pullback)} returned {grad.shape} for an array of {like.shape}"
             )
-    axes = (*range(extra), *(extra + i for i in stretched))
-    return grad.sum(axis=axes).reshape(like.shape)
+        stretched = [extra + axis for axis, n in enumerate(like.shape) if n == 1]
+    return grad.sum(axis=(*range(extra), *stretched)).reshape(like.shape)
+
+
+def _name(pullback: Pullback) -> str:
+    return getattr(pullback, "__name__", "a pullback")
 
 
 def _freed(_: Any) -> tuple[Any, ...]:
