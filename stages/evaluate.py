@@ -3,7 +3,7 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from lmladder import reports
+from lmladder import kernels, reports
 from lmladder.atomic import atomic_write
 from lmladder.config import Config
 from lmladder.evaluation import score_ladder
@@ -18,6 +18,7 @@ LEARNT = ("mlp", "transformer")
 
 @stage
 def main(config: Config, out: Path) -> None:
+    kernels.select(config.runtime.kernels)
     prepared = open_prepared(config)
     which, seed = config.evaluate.checkpoint, config.seed
     checkpoints = [
@@ -34,7 +35,7 @@ def main(config: Config, out: Path) -> None:
     for kind in RUNGS:
         samples |= reports.read_samples(OUTPUTS / kind / "samples.txt")
     settings = asdict(config)
-    del settings["runtime"]  # of this machine, and without effect on results
+    del settings["runtime"]["threads"]  # of this machine, and without effect on results
     page = reports.render_report(
         title=f"lmladder on {prepared.corpus.name}",
         summary=reports.findings(table),

@@ -17,9 +17,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 @dataclass
 class RuntimeConfig:
-    """How to compute; never what comes out."""
+    """How to compute; of what comes out, at most the last digits."""
 
     threads: int | None = MISSING  # null: one a core
+    kernels: str = MISSING  # numba or numpy
 
 
 @dataclass
@@ -243,6 +244,7 @@ _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps"}
 _FRACTIONS = {"test", "final_fraction"}
 _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
 CHOICES = {
+    "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
     "data.documents": ("whole", "lines"),
     "tokenizer.name": ("char", "byte"),

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lmladder import kernels
 from lmladder.atomic import atomic_write
 from lmladder.checkpoint import Checkpoint, code_digest
 from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
@@ -25,6 +26,7 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
 
     Returns tokens predicted per second.
     """
+    kernels.select(config.runtime.kernels)
     prepared = open_prepared(config)
     prompt = sample_prompt(config.sample, prepared)
     begun = first_checkpoint(kind, rung, config.seed, prepared)

@@ -1,13 +1,14 @@
 """Arrays in, arrays out: the arithmetic under the hot ops. Nothing here knows of Tensors.
 
-`reference` holds each kernel in plain NumPy, for the rows it is given. `blocks` cuts rows into
-blocks that fit a cache and shares the blocks among threads. This module joins the two; the blocks
+`reference` holds each kernel in plain NumPy, for the rows it is given; `fused` the same, compiled.
+`blocks` cuts rows into blocks and shares them among threads, `threaded` puts them together. Blocks
 depend on shapes alone, so the results do not depend on the number of threads.
 """
 
 from lmladder.kernels.blocks import as_rows, matmul, over_rows, set_threads, share, threads
-from lmladder.kernels.reference import scatter_rows
 from lmladder.kernels.threaded import (
+    CHOICES,
+    adam,
     attention,
     attention_backward,
     cross_entropy,
@@ -20,5 +21,8 @@ from lmladder.kernels.threaded import (
     layer_norm_backward,
     rms_norm,
     rms_norm_backward,
+    scatter_rows,
+    select,
+    selected,
     softmax,
 )

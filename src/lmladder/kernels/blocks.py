@@ -17,7 +17,10 @@ from lmladder.arrays import Array
 
 import numpy as np
 
-BLOCK_BYTES = 1 << 18  # of one operand: small enough for L2, large enough to pay for the lock
+# Of a block of rows: bytes of one operand, so that handing it to a thread pays; and how many there
+# are at most.
+BLOCK_BYTES = 1 << 17
+ROW_BLOCKS = 16
 # Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
 # that handing it to a thread does; and how many blocks there are at most.
 PRODUCT_ROWS = 64
@@ -148,38 +151,39 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 
 
 def over_rows(
-    kernel: Callable[..., tuple[Array, ...]], rows: Sequence[Array], *shared: object, sums: int = 0
-) -> tuple[Array, ...]:
-    """kernel(*rows, *shared), a block of rows at a time.
+    kernel: Callable[..., None],
+    rows: Sequence[Array],
+    *shared: object,
+    out: Sequence[Array],
+    sums: Sequence[Array] = (),
+) -> None:
+    """kernel(*rows, *shared, *out, *sums), a block of rows at a time.
 
     Parameters
     ----------
-    kernel : returns a tuple of arrays; each has a row for each row it was given, except the last
-        `sums` ones, which are sums over its rows
-    rows : arrays of one length, cut alike; at least one row
+    kernel : writes results into the last arrays it is given
+    rows, out : arrays of one length, cut alike
     shared : passed whole to each call
+    sums : results that are sums over the rows; each block's are written apart, then added up
     """
     n_rows = len(rows[0])
-    step = max(1, BLOCK_BYTES * n_rows // max(1, rows[0].nbytes))
-    count = -(-n_rows // step)
+    n_bytes = max(array.nbytes for array in rows)
+    step = -(-n_rows // min(ROW_BLOCKS, max(1, n_bytes // BLOCK_BYTES)))
+    count = -(-n_rows // step) if n_rows else 0
     if count <= 1:
-        return kernel(*rows, *shared)
-    first = kernel(*(array[:step] for array in rows), *shared)
-    n_kept = len(first) - sums
-    kept = tuple(np.empty((n_rows, *part.shape[1:]), part.dtype) for part in first[:n_kept])
-    partial = [np.empty((count, *part.shape), part.dtype) for part in first[n_kept:]]
+        kernel(*rows, *shared, *out, *sums)
+        return
+    partial = [np.empty((count, *each.shape), each.dtype) for each in sums]
 
-    def store(index: int, result: tuple[Array, ...]) -> None:
-        for whole, part in zip(kept, result, strict=False):
-            whole[index * step : (index + 1) * step] = part
-        for whole, part in zip(partial, result[n_kept:], strict=True):
-            whole[index] = part
-
-    def block(before: int) -> None:
-        index = before + 1
+    def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)
-        store(index, kernel(*(array[part] for array in rows), *shared))
+        kernel(
+            *(array[part] for array in rows),
+            *shared,
+            *(array[part] for array in out),
+            *(array[index] for array in partial),
+        )
 
-    store(0, first)
-    share(block, count - 1)
-    return *kept, *(whole.sum(axis=0) for whole in partial)
+    share(block, count)
+    for whole, parts in zip(sums, partial, strict=True):
+        np.add.reduce(parts, axis=0, out=whole)

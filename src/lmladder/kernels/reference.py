@@ -1,11 +1,10 @@
 """The kernels in plain NumPy: the readable truth, for the rows that they are given.
 
-Every function takes float arrays of one type and returns that type. A `*_backward` takes the
-gradient of a loss with respect to the forward function's result, and returns the gradients with
-respect to its inputs. Arguments are never changed, but for those that a docstring says are written.
+Every function takes float arrays of one type, and writes its results into those that come last. A
+`*_backward` takes the gradient of a loss with respect to the forward function's result, and writes
+the gradients with respect to its inputs. Nothing else is changed.
 """
 
-from collections.abc import Iterator
 from functools import lru_cache
 
 from lmladder.arrays import FloatArray, IntArray
@@ -17,17 +16,16 @@ SLOPE = float(np.sqrt(2 / np.pi))
 CUBIC = 0.044715
 
 
-def softmax(x: FloatArray) -> FloatArray:
+def softmax(x: FloatArray, out: FloatArray) -> None:
     """Softmax along the last axis: (rows, n) -> (rows, n)."""
-    out = x - x.max(axis=-1, keepdims=True)
+    np.subtract(x, x.max(axis=1, keepdims=True), out=out)
     np.exp(out, out=out)
-    out /= out.sum(axis=-1, keepdims=True)
-    return out
+    out /= out.sum(axis=1, keepdims=True)
 
 
-def gelu_tanh(x: FloatArray) -> FloatArray:
+def gelu_tanh(x: FloatArray, out: FloatArray) -> None:
     """GELU in its tanh form, elementwise."""
-    out = x * x
+    np.multiply(x, x, out=out)
     out *= SLOPE * CUBIC
     out += SLOPE
     out *= x
@@ -35,228 +33,242 @@ def gelu_tanh(x: FloatArray) -> FloatArray:
     out += 1
     out *= x
     out *= 0.5
-    return out
 
 
-def gelu_tanh_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
+def gelu_tanh_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
     """Gradient of `gelu_tanh` at x: with t = tanh(u), (1 + t) / 2 + x (1 - t^2) u' / 2."""
-    square = x * x
-    tanh = square * (SLOPE * CUBIC)
+    np.multiply(x, x, out=out)
+    tanh = out * (SLOPE * CUBIC)
     tanh += SLOPE
     tanh *= x
     np.tanh(tanh, out=tanh)
-    slope = square  # u' = SLOPE (1 + 3 CUBIC x^2)
-    slope *= 3 * CUBIC * SLOPE
-    slope += SLOPE
-    slope *= x
-    slope *= 1 - tanh * tanh
-    slope += tanh
-    slope += 1
-    slope *= grad
-    slope *= 0.5
-    return slope
+    out *= 3 * CUBIC * SLOPE
+    out += SLOPE  # u' = SLOPE (1 + 3 CUBIC x^2)
+    out *= x
+    out *= 1 - tanh * tanh
+    out += tanh
+    out += 1
+    out *= grad
+    out *= 0.5
 
 
-def gelu(x: FloatArray) -> FloatArray:
+def gelu(x: FloatArray, out: FloatArray) -> None:
     """GELU in its exact form, x times the normal distribution function of x, elementwise."""
-    out = erf(x * np.sqrt(0.5, dtype=x.dtype))
+    out[...] = erf(x * np.sqrt(0.5, dtype=x.dtype))
     out += 1
     out *= x
     out *= 0.5
-    return out
 
 
-def gelu_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
+def gelu_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
     """Gradient of `gelu` at x: distribution function plus x times density."""
-    out = np.exp(x * x * -0.5)
+    np.exp(x * x * -0.5, out=out)
     out *= x
     out *= SLOPE  # 2 / sqrt(2 pi), halved below
     out += erf(x * np.sqrt(0.5, dtype=x.dtype))
     out += 1
     out *= grad
     out *= 0.5
-    return out
 
 
 def layer_norm(
-    x: FloatArray, weight: FloatArray, bias: FloatArray, epsilon: float
-) -> tuple[FloatArray, FloatArray, FloatArray]:
+    x: FloatArray,
+    weight: FloatArray,
+    bias: FloatArray,
+    epsilon: float,
+    out: FloatArray,
+    mean: FloatArray,
+    inverse: FloatArray,
+) -> None:
     """Normalise each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
 
-    Returns the result (rows, n), and each row's mean and 1 / standard deviation, (rows, 1).
+    `mean` and `inverse`, of a row's standard deviation, are (rows,).
     """
-    mean = x.mean(axis=-1, keepdims=True)
-    out = x - mean
-    variance = np.einsum("ri,ri->r", out, out)[:, None] / x.shape[-1]
-    inverse = 1 / np.sqrt(variance + epsilon, dtype=x.dtype)
-    out *= inverse
+    np.mean(x, axis=1, out=mean)
+    np.subtract(x, mean[:, None], out=out)
+    variance = np.einsum("ri,ri->r", out, out) / x.shape[1]
+    np.divide(1, np.sqrt(variance + epsilon, dtype=x.dtype), out=inverse)
+    out *= inverse[:, None]
     out *= weight
     out += bias
-    return out, mean, inverse
 
 
 def layer_norm_backward(
-    grad: FloatArray, x: FloatArray, mean: FloatArray, inverse: FloatArray, weight: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Gradients of `layer_norm`: x (rows, n), then weight and bias, summed over the rows, (n,)."""
-    normal = x - mean
-    normal *= inverse
-    grad_weight = np.einsum("ri,ri->i", grad, normal)
-    grad_bias = grad.sum(axis=0)
-    out = grad * weight
+    grad: FloatArray,
+    x: FloatArray,
+    mean: FloatArray,
+    inverse: FloatArray,
+    weight: FloatArray,
+    out: FloatArray,
+    grad_weight: FloatArray,
+    grad_bias: FloatArray,
+) -> None:
+    """Gradients of `layer_norm`: of x (rows, n), of weight and bias summed over the rows, (n,)."""
+    normal = x - mean[:, None]
+    normal *= inverse[:, None]
+    np.einsum("ri,ri->i", grad, normal, out=grad_weight)
+    np.sum(grad, axis=0, out=grad_bias)
+    np.multiply(grad, weight, out=out)
     along = np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[1]
     out -= out.mean(axis=1, keepdims=True)
     normal *= along
     out -= normal
-    out *= inverse
-    return out, grad_weight, grad_bias
+    out *= inverse[:, None]
 
 
-def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
+def rms_norm(
+    x: FloatArray, weight: FloatArray, epsilon: float, out: FloatArray, inverse: FloatArray
+) -> None:
     """Divide each row by its root mean square, then scale (Zhang & Sennrich 2019).
 
-    Returns the result (rows, n), and each row's 1 / root mean square, (rows, 1).
+    `inverse`, of a row's root mean square, is (rows,).
     """
-    mean_square = np.einsum("ri,ri->r", x, x)[:, None] / x.shape[-1]
-    inverse = 1 / np.sqrt(mean_square + epsilon, dtype=x.dtype)
-    out = x * inverse
+    mean_square = np.einsum("ri,ri->r", x, x) / x.shape[1]
+    np.divide(1, np.sqrt(mean_square + epsilon, dtype=x.dtype), out=inverse)
+    np.multiply(x, inverse[:, None], out=out)
     out *= weight
-    return out, inverse
 
 
 def rms_norm_backward(
-    grad: FloatArray, x: FloatArray, inverse: FloatArray, weight: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Gradients of `rms_norm`: x (rows, n), then weight, summed over the rows, (n,)."""
-    normal = x * inverse
-    grad_weight = np.einsum("ri,ri->i", grad, normal)
-    out = grad * weight
+    grad: FloatArray,
+    x: FloatArray,
+    inverse: FloatArray,
+    weight: FloatArray,
+    out: FloatArray,
+    grad_weight: FloatArray,
+) -> None:
+    """Gradients of `rms_norm`: of x (rows, n), of weight summed over the rows, (n,)."""
+    normal = x * inverse[:, None]
+    np.einsum("ri,ri->i", grad, normal, out=grad_weight)
+    np.multiply(grad, weight, out=out)
     normal *= np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[1]
     out -= normal
-    out *= inverse
-    return out, grad_weight
+    out *= inverse[:, None]
 
 
-def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
+def cross_entropy(
+    logits: FloatArray, targets: IntArray, nats: FloatArray, log_total: FloatArray
+) -> None:
     """Nats of each target under softmax(logits), by log-sum-exp: log(softmax(x)) underflows.
 
     Parameters
     ----------
     logits : (rows, vocabulary)
     targets : (rows,), each in [0, vocabulary)
-
-    Returns
-    -------
-    nats : (rows,)
-    log_total : (rows, 1), the log of each row's sum of exp(logits)
+    nats : (rows,), written
+    log_total : (rows,), written: the log of each row's sum of exp(logits)
     """
-    largest = logits.max(axis=-1, keepdims=True)
-    total = np.exp(logits - largest).sum(axis=-1, keepdims=True)
-    log_total = np.log(total) + largest
-    return log_total[:, 0] - logits[np.arange(len(targets)), targets], log_total
+    largest = logits.max(axis=1)
+    total = np.exp(logits - largest[:, None]).sum(axis=1)
+    np.add(np.log(total), largest, out=log_total)
+    np.subtract(log_total, logits[np.arange(len(targets)), targets], out=nats)
 
 
 def cross_entropy_backward(
-    grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
-) -> FloatArray:
+    grad: FloatArray,
+    logits: FloatArray,
+    targets: IntArray,
+    log_total: FloatArray,
+    out: FloatArray,
+) -> None:
     """Gradient of `cross_entropy`'s nats, (rows,): (softmax - one-hot) times `grad`."""
-    out = logits - log_total
+    np.subtract(logits, log_total[:, None], out=out)
     np.exp(out, out=out)
     out[np.arange(len(targets)), targets] -= 1
     out *= grad[:, None]
-    return out
 
 
-SCORE_BYTES = 1 << 18  # of the scores held at a time, so that they stay in a core's L2 cache
-
-
-def attention(
-    q: FloatArray, k: FloatArray, v: FloatArray, out: FloatArray, log_total: FloatArray
-) -> None:
-    """Causal attention of some heads (Vaswani et al. 2017), a tile of queries at a time.
-
-    The last query sees all keys, the one before it all but the last key, and so on.
+def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> None:
+    """Softmax of `scale` times the scores that a query may see, 0 for the others, in place.
 
     Parameters
     ----------
-    q : (heads, queries, size), with queries <= keys
-    k, v : (heads, keys, size)
-    out : (heads, queries, size), written: softmax(q k^T / sqrt(size), keys not after the query) v
-    log_total : (heads, queries, 1), written: the log of each query's sum of exp(score)
+    scores : (heads, queries, keys), changed; the last query sees all keys, the one before it all
+        but the last key, and so on
+    log_total : (heads, queries), written: the log of each query's sum of exp(scale * score)
     """
-    for rows, seen, scores in _score_tiles(q, k):
-        largest = scores.max(axis=-1, keepdims=True)
-        scores -= largest
-        np.exp(scores, out=scores)
-        total = scores.sum(axis=-1, keepdims=True)
-        np.divide(scores @ v[:, seen], total, out=out[:, rows])
-        log_total[:, rows] = np.log(total) + largest
+    scores *= scores.dtype.type(scale)
+    scores += _future(*scores.shape[1:], scores.dtype)
+    largest = scores.max(axis=2, keepdims=True)
+    scores -= largest
+    np.exp(scores, out=scores)
+    total = scores.sum(axis=2, keepdims=True)
+    scores /= total
+    np.log(total[..., 0], out=log_total)
+    log_total += largest[..., 0]
 
 
-def attention_backward(
-    grad: FloatArray,
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    out: FloatArray,
+def causal_softmax_backward(
+    by_weights: FloatArray,
+    scores: FloatArray,
     log_total: FloatArray,
-    grads: tuple[FloatArray, FloatArray, FloatArray],
+    along: FloatArray,
+    scale: float,
 ) -> None:
-    """Gradients of `attention`, written into `grads`, which are shaped as q, k and v.
+    """Weights and gradients of the scores of `causal_softmax`, in place.
 
-    The scores are computed again rather than kept: memory grows with the context, not its square
-    (Dao et al. 2022, FlashAttention, section 3).
+    Parameters
+    ----------
+    by_weights : (heads, queries, keys), gradients of the weights; become those of the scores
+    scores : (heads, queries, keys), as before `causal_softmax`; become the weights
+    log_total : (heads, queries), what `causal_softmax` wrote
+    along : (heads, queries), each query's sum of weight times its gradient
     """
-    grad_q, grad_k, grad_v = grads
-    grad_k[...] = 0
-    grad_v[...] = 0
-    scale = 1 / np.sqrt(q.shape[-1], dtype=q.dtype)
-    along = np.einsum("hqi,hqi->hq", grad, out)[..., None]  # over keys: weight x its gradient
-    for rows, seen, weights in _score_tiles(q, k):
-        weights -= log_total[:, rows]
-        np.exp(weights, out=weights)
-        grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, rows]
-        grad_scores = grad[:, rows] @ v[:, seen].swapaxes(1, 2)
-        grad_scores -= along[:, rows]
-        grad_scores *= weights
-        grad_scores *= scale
-        np.matmul(grad_scores, k[:, seen], out=grad_q[:, rows])
-        grad_k[:, seen] += grad_scores.swapaxes(1, 2) @ q[:, rows]
-
-
-def _score_tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice, FloatArray]]:
-    """(rows of q, keys they may see, their masked scores) for one tile of queries after another."""
-    heads, n_queries, size = q.shape
-    n_keys = k.shape[1]
-    scale = 1 / np.sqrt(size, dtype=q.dtype)
-    tile = max(16, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
-    for start in range(0, n_queries, tile):
-        rows = slice(start, min(start + tile, n_queries))
-        last = n_keys - n_queries + rows.stop
-        scores = (q[:, rows] * scale) @ k[:, :last].swapaxes(1, 2)
-        width = rows.stop - rows.start
-        scores[..., last - width :] += _future(width, scores.dtype)
-        yield rows, slice(last), scores
+    scores *= scores.dtype.type(scale)
+    scores += _future(*scores.shape[1:], scores.dtype)
+    scores -= log_total[..., None]
+    np.exp(scores, out=scores)
+    by_weights -= along[..., None]
+    by_weights *= scores
+    by_weights *= scores.dtype.type(scale)
 
 
 @lru_cache
-def _future(width: int, dtype: "np.dtype[np.floating]") -> FloatArray:
-    """(width, width): -inf above the diagonal, where a key comes after the query, else 0."""
-    return np.triu(np.full((width, width), -np.inf, dtype), 1)
+def _future(queries: int, keys: int, dtype: "np.dtype[np.floating]") -> FloatArray:
+    """(queries, keys): -inf where a key comes after the query, else 0."""
+    return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
 
 
-def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
-    """Sum the rows of `grad` that share an index: (n, size), (n,) -> (n_rows, size).
+def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
+    """Sum the rows of `grad` that share an index: (m, size), (m,) -> (rows, size).
 
     Sorted sums in a fixed order; `np.add.at` would visit the rows one number at a time.
     """
-    out = np.zeros((n_rows, grad.shape[1]), grad.dtype)
+    out[...] = 0
     if len(indices):
         order = np.argsort(indices, kind="stable")
         ordered = indices[order]
         starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
         out[ordered[starts]] = np.add.reduceat(grad[order], starts, axis=0)
-    return out
+
+
+def adam(
+    grad: FloatArray,
+    mean: FloatArray,
+    square: FloatArray,
+    value: FloatArray,
+    beta_mean: float,
+    beta_square: float,
+    epsilon: float,
+    gradient_scale: float,
+    rate: float,
+    mean_correction: float,
+    square_correction: float,
+    shrink: float,
+) -> None:
+    """One step of Adam (Kingma & Ba 2015) on numbers in a row; `mean`, `square`, `value` change.
+
+    `shrink` multiplies the value before the step: weight decay, of Loshchilov & Hutter 2019.
+    """
+    scaled = grad * grad.dtype.type(gradient_scale)
+    mean *= beta_mean
+    mean += scaled * (1 - beta_mean)
+    square *= beta_square
+    square += scaled * scaled * (1 - beta_square)
+    root = np.sqrt(square / square_correction)
+    root += epsilon
+    value *= value.dtype.type(shrink)
+    value -= mean / root * (rate / mean_correction)
 
 
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from lmladder import kernels
 from lmladder.arrays import Array, FloatArray
 from lmladder.autograd import Tensor
 
@@ -46,24 +47,26 @@ class Adam:
         """
         rate = self.learning_rate * factor
         beta_mean, beta_square = self.betas
-        mean_correction = 1 - beta_mean ** (number + 1)
-        square_correction = 1 - beta_square ** (number + 1)
         for name, tensor in self.parameters.items():
-            if tensor.grad is None:
-                continue
-            grad = tensor.grad * tensor.dtype.type(gradient_scale)
-            mean, square = self.means[name], self.squares[name]
-            mean *= beta_mean
-            mean += grad * (1 - beta_mean)
-            square *= beta_square
-            square += grad * grad * (1 - beta_square)
-            root = np.sqrt(square / square_correction)
-            root += self.epsilon
-            self.decay(tensor, rate)
-            tensor.value -= mean / root * (rate / mean_correction)
+            if tensor.grad is not None:
+                kernels.adam(
+                    tensor.grad,
+                    self.means[name],
+                    self.squares[name],
+                    tensor.value,
+                    beta_mean,
+                    beta_square,
+                    self.epsilon,
+                    gradient_scale,
+                    rate,
+                    1 - beta_mean ** (number + 1),
+                    1 - beta_square ** (number + 1),
+                    self.shrink(tensor, rate),
+                )
 
-    def decay(self, tensor: Tensor, rate: float) -> None:
-        """Weight decay before the step: none in plain Adam."""
+    def shrink(self, tensor: Tensor, rate: float) -> float:
+        """What weight decay multiplies a parameter by before the step: 1 in plain Adam."""
+        return 1.0
 
     def state(self) -> dict[str, FloatArray]:
         """The running means, by name: all that a checkpoint needs of this optimizer."""
@@ -84,9 +87,8 @@ class AdamW(Adam):
         super().__init__(parameters, **settings)
         self.weight_decay = weight_decay
 
-    def decay(self, tensor: Tensor, rate: float) -> None:
-        if tensor.ndim >= 2 and self.weight_decay:
-            tensor.value *= tensor.dtype.type(1 - rate * self.weight_decay)
+    def shrink(self, tensor: Tensor, rate: float) -> float:
+        return 1 - rate * self.weight_decay if tensor.ndim >= 2 else 1.0
 
 
 def copy_state(state: Mapping[str, FloatArray], arrays: Mapping[str, Array]) -> None:

@@ -1,0 +1,79 @@
+"""Causal attention of some heads, a tile of queries at a time.
+
+The products are NumPy's; what lies between them is up to `rows`, the module of kernels in use.
+Scores are held for a tile at a time, and computed again for the gradient: memory grows with the
+context, not with its square (Dao et al. 2022, FlashAttention, section 3).
+"""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+from lmladder.arrays import FloatArray
+
+import numpy as np
+
+SCORE_BYTES = 1 << 18  # of the scores held at a time, so that they stay in a core's L2 cache
+
+
+def attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+    log_total: FloatArray,
+    rows: ModuleType,
+) -> None:
+    """softmax(q k^T / sqrt(size), keys not after the query) v (Vaswani et al. 2017).
+
+    The last query sees all keys, the one before it all but the last key, and so on.
+
+    Parameters
+    ----------
+    q : (heads, queries, size), with queries <= keys
+    k, v : (heads, keys, size)
+    out : (heads, queries, size), written
+    log_total : (heads, queries), written: the log of each query's sum of exp(score)
+    """
+    scale = q.shape[2] ** -0.5
+    for queries, seen in _tiles(q, k):
+        scores = q[:, queries] @ k[:, seen].swapaxes(1, 2)
+        rows.causal_softmax(scores, scale, log_total[:, queries])
+        np.matmul(scores, v[:, seen], out=out[:, queries])
+
+
+def attention_backward(
+    grad: FloatArray,
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+    log_total: FloatArray,
+    grads: tuple[FloatArray, FloatArray, FloatArray],
+    rows: ModuleType,
+) -> None:
+    """Gradients of `attention`, written into `grads`, which are shaped as q, k and v."""
+    grad_q, grad_k, grad_v = grads
+    grad_k[...] = 0
+    grad_v[...] = 0
+    scale = q.shape[2] ** -0.5
+    along = np.einsum("hqi,hqi->hq", grad, out)  # the sum over keys of weight times its gradient
+    for queries, seen in _tiles(q, k):
+        scores = q[:, queries] @ k[:, seen].swapaxes(1, 2)
+        by_weights = grad[:, queries] @ v[:, seen].swapaxes(1, 2)
+        rows.causal_softmax_backward(
+            by_weights, scores, log_total[:, queries], along[:, queries], scale
+        )
+        weights, by_scores = scores, by_weights  # what they have become
+        grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, queries]
+        grad_k[:, seen] += by_scores.swapaxes(1, 2) @ q[:, queries]
+        np.matmul(by_scores, k[:, seen], out=grad_q[:, queries])
+
+
+def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
+    """One tile of queries after another, with the keys that its last query may see."""
+    heads, n_queries, _ = q.shape
+    n_keys = k.shape[1]
+    tile = max(16, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
+    for start in range(0, n_queries, tile):
+        stop = min(start + tile, n_queries)
+        yield slice(start, stop), slice(n_keys - n_queries + stop)
