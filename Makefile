@@ -44,7 +44,7 @@ smoke: .venv/.ready
 
 bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
-	$(RUN) python benchmarks/train_step.py
+	$(RUN) python benchmarks/train_step.py --config nano
 
 # The generated parts of README.md, from the results in outputs/, and of docs/.
 docs: .venv/.ready-test

@@ -134,7 +134,6 @@ def test_dropout_keeps_the_mean_and_zeroes_the_rate() -> None:
         (lambda a: a.reshape(4), "reshape of shapes (2, 3)"),
         (lambda a: ops.split(a, 2), "split of shape (2, 3)"),
         (lambda a: functional.cross_entropy(a, np.array([0])), "targets must have the shape"),
-        (lambda a: functional.cross_entropy(a, np.array([0, 3])), "targets range from 0 to 3"),
         (lambda a: functional.dropout(a, rate=1.0, rng=None), "the rate must be in [0, 1)"),
         (lambda a: ops.einsum(a, subscripts="ij,jk"), "names 2 arrays, 1 came"),
         (lambda a: ops.einsum(a, subscripts="i"), "'i' does not name the axes of shape (2, 3)"),
@@ -175,6 +174,8 @@ def test_a_tensor_as_exponent_is_refused() -> None:
 
 def test_an_index_out_of_range_is_named() -> None:
     a = Tensor(np.ones((2, 3)))
+    with pytest.raises(IndexError, match="targets range from 0 to 3"):
+        functional.cross_entropy(a, np.array([0, 3]))
     with pytest.raises(IndexError, match=r"getitem of shapes \(2, 3\): index 2 is out of bounds"):
         a[2]
     with pytest.raises(IndexError, match=r"take_along_axis of shapes \(2, 3\), \(1, 3\): index 2"):

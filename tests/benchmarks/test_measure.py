@@ -41,6 +41,15 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
     assert after < 4
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what all cores do")
+def test_another_program_is_seen() -> None:
+    others = measure.OtherPrograms()
+    subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)
+    cores = others.cores()
+    assert cores is not None
+    assert cores > 0.3
+
+
 def test_an_engine_that_is_not_there_is_one_line_and_status_2(tmp_path: Path) -> None:
     (tmp_path / "jax.py").write_text("raise ImportError('no JAX in this test')")
     program = measure.FOLDER / "train_step.py"
@@ -84,3 +93,8 @@ def test_the_share_is_of_the_rate_of_the_same_run() -> None:
         "share of the machine's": "25%",
     }
     assert compare.disagreement("nano", runs) == pytest.approx(1e-3)
+
+
+def test_a_run_beside_busy_programs_is_told() -> None:
+    best = {"a": {"others_cores": 0.9}, "b": {"others_cores": 0.0}, "c": {"others_cores": None}}
+    assert compare.spoilt(best) == ["a (0.9 cores)"]

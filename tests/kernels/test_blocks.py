@@ -3,24 +3,17 @@
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from lmladder import kernels
-from lmladder.arrays import Array, FloatArray
-from lmladder.kernels import blocks, over_rows, reference, set_threads, share
+from lmladder.arrays import Array, FloatArray, IntArray
+from lmladder.kernels import blocks, over_rows, reference, set_threads, share, threaded, tiles
 from lmladder.rng import stream
 
 import numpy as np
 import pytest
 
 COUNTS = [1, 2, 3, 7]
-
-
-@pytest.fixture(autouse=True)
-def _restore_threads() -> Iterator[None]:
-    before = kernels.threads()
-    yield
-    set_threads(before)
 
 
 def normal(name: str, *shape: int, dtype: type = np.float32) -> FloatArray:
@@ -230,27 +223,103 @@ def test_matmul_over_nothing_is_zero(shape: tuple[int, ...]) -> None:
     np.testing.assert_array_equal(found, np.zeros((*shape[:-1], 4)))
 
 
+# --- over_rows ------------------------------------------------------------------------------------
+
+
 def test_over_rows_cuts_and_joins_without_loss() -> None:
-    rows = normal("rows", 2013, 97)  # two blocks and a bit
+    rows = normal("rows", 2013, 97)  # several blocks and a bit
+    factors = normal("factors", 2013)
     seen: list[int] = []
 
-    def kernel(part: FloatArray, factor: float) -> tuple[Array, ...]:
+    def kernel(
+        part: FloatArray,
+        factor: FloatArray,
+        shift: float,
+        product: FloatArray,
+        largest: FloatArray,
+        total: FloatArray,
+        count: IntArray,
+    ) -> None:
         seen.append(len(part))
-        return part * factor, part.max(axis=1), part.sum(axis=0), np.array(len(part))
+        np.multiply(part, factor[:, None], out=product)
+        product += shift
+        part.max(axis=1, out=largest)
+        part.sum(axis=0, out=total)
+        count[...] = len(part)
 
-    twice, largest, total, length = over_rows(kernel, [rows], 2.0, sums=2)
+    product, largest = np.empty_like(rows), np.empty(2013, np.float32)
+    total, count = np.empty(97, np.float32), np.empty(1, int)
+    over_rows(kernel, [rows, factors], 2.0, out=[product, largest], sums=[total, count])
     assert len(seen) > 2
-    assert sum(seen) == 2013 == length
-    np.testing.assert_array_equal(twice, rows * 2)
+    assert sum(seen) == 2013 == count[0]
+    np.testing.assert_array_equal(product, rows * factors[:, None] + np.float32(2))
     np.testing.assert_array_equal(largest, rows.max(axis=1))
     np.testing.assert_allclose(total, rows.sum(axis=0, dtype=np.float64), atol=1e-3)
 
 
-@pytest.mark.parametrize("n_rows", [0, 1, 2])
-def test_over_rows_takes_rows_wider_than_a_block_and_none(n_rows: int) -> None:
-    rows = normal("wide", n_rows, blocks.BLOCK_BYTES // 4 + 1)
-    (found,) = over_rows(lambda part: (part + 1,), [rows])
-    np.testing.assert_array_equal(found, rows + 1)
+@pytest.mark.parametrize("n_rows", [0, 1, 2, 15, 16, 17, 1000, 2013])
+def test_over_rows_visits_every_row_once_in_blocks_that_shapes_alone_decide(n_rows: int) -> None:
+    size = 97 if n_rows >= 1000 else blocks.BLOCK_BYTES // 4 + 1  # wider than a block
+    numbers = np.zeros((n_rows, size), np.float32)
+    numbers[:, 0] = np.arange(n_rows)
+    cuts = []
+    for n_threads in COUNTS:
+        set_threads(n_threads)
+        visits = np.zeros(n_rows, int)
+        parts: list[tuple[int, ...]] = []
+
+        def kernel(part: FloatArray, visit: IntArray, parts: list[tuple[int, ...]] = parts) -> None:
+            visit += 1
+            parts.append(tuple(part[:, 0].astype(int)))
+
+        over_rows(kernel, [numbers], out=[visits])
+        assert (visits == 1).all()
+        cuts.append(sorted(parts))
+    assert all(cut == cuts[0] for cut in cuts)
+    assert sorted(sum(cuts[0], ())) == list(range(n_rows))
+    assert len(cuts[0]) <= blocks.ROW_BLOCKS
+
+
+@pytest.mark.parametrize("n_threads", COUNTS)
+def test_over_rows_adds_sums_in_the_order_of_the_rows(n_threads: int) -> None:
+    set_threads(n_threads)
+    # Of these numbers each order has a sum of its own; blocks end in an order that waiting changes.
+    rows = normal("rows", 16, blocks.BLOCK_BYTES // 4) * np.logspace(-6, 6, 16)[:, None]
+    rows = rows.astype(np.float32)
+    pause = threading.Event()
+
+    def kernel(part: FloatArray, wait: float, total: FloatArray) -> None:
+        pause.wait(wait * (part[0, 0] > 0))
+        part.sum(axis=0, out=total)
+
+    for wait in (0.0, 0.003):
+        total = np.full(rows.shape[1], np.nan, np.float32)
+        over_rows(kernel, [rows], wait, out=[], sums=[total])
+        np.testing.assert_array_equal(total, np.add.reduce(rows, axis=0))
+
+
+def test_over_rows_without_rows_still_writes_the_sums() -> None:
+    total = np.full(5, np.nan)
+    over_rows(lambda part, out: part.sum(axis=0, out=out), [np.ones((0, 5))], out=[], sums=[total])
+    np.testing.assert_array_equal(total, np.zeros(5))
+
+
+@pytest.mark.parametrize("n_threads", COUNTS)
+@pytest.mark.parametrize("n_rows", [1, 16])
+def test_over_rows_raises_what_a_kernel_raises(n_rows: int, n_threads: int) -> None:
+    set_threads(n_threads)
+
+    def kernel(part: FloatArray, out: FloatArray) -> None:
+        raise LookupError("no such row")
+
+    rows = normal("rows", n_rows, blocks.BLOCK_BYTES // 4)
+    with pytest.raises(LookupError, match="no such row"):
+        over_rows(kernel, [rows], out=[np.empty_like(rows)])
+
+
+# --- The kernels ----------------------------------------------------------------------------------
+
+either_choice = pytest.mark.parametrize("choice", threaded.CHOICES)
 
 
 def _rows(name: str, n: int = 67) -> FloatArray:
@@ -278,6 +347,18 @@ def _cross_entropy_backward() -> tuple[Array, ...]:
     return nats, log_total, kernels.cross_entropy_backward(grad, logits, targets, log_total)
 
 
+def _adam() -> tuple[Array, ...]:
+    mean, square, value = (normal(name, 300, 500).copy() for name in ("m", "s", "v"))
+    square **= 2
+    settings = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.1, 0.001, 0.99)
+    kernels.adam(normal("grad", 500, 300).T, mean, square, value, *settings)
+    return mean, square, value
+
+
+def _scatter_rows() -> tuple[Array, ...]:
+    return (kernels.scatter_rows(normal("grad", 999, 67), np.arange(999) ** 2 % 50, 50),)
+
+
 def _attention(length: int, n_keys: int) -> Callable[[], tuple[Array, ...]]:
     def compute() -> tuple[Array, ...]:
         # laid out as a layer splits its heads: (batch, time, heads, size) seen with heads first
@@ -303,26 +384,34 @@ ROW_KERNELS: dict[str, Callable[[], tuple[Array, ...]]] = {
     "rms_norm": lambda: kernels.rms_norm(_rows("x"), normal("weight", 67), 1e-5),
     "rms_norm_backward": _rms_norm_backward,
     "cross_entropy": _cross_entropy_backward,
+    "adam": _adam,
+    "scatter_rows": _scatter_rows,
     "attention": _attention(131, 131),
     "attention of the last queries": _attention(5, 300),
 }
 
 
+@either_choice
 @pytest.mark.parametrize("kernel", ROW_KERNELS)
-def test_kernel_gives_the_same_bits_for_any_threads(kernel: str) -> None:
+def test_kernel_gives_the_same_bits_for_any_threads(kernel: str, choice: str) -> None:
+    kernels.select(choice)
     assert_same_for_any_threads(ROW_KERNELS[kernel])
 
 
-def test_cutting_rows_does_not_change_them() -> None:
+@either_choice
+def test_cutting_rows_does_not_change_them(choice: str) -> None:
+    kernels.select(choice)
     x, weight, bias = _rows("x"), normal("weight", 67), normal("bias", 67)
     flat = np.ascontiguousarray(x).reshape(-1, 67)
-    out, mean, inverse = kernels.layer_norm(x, weight, bias, 1e-5)
-    whole = reference.layer_norm(flat, weight, bias, 1e-5)
-    np.testing.assert_allclose(out.reshape(-1, 67), whole[0], rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(mean, whole[1], rtol=1e-5, atol=1e-7)
-    np.testing.assert_allclose(inverse, whole[2], rtol=1e-5)
-    soft = kernels.softmax(x).reshape(-1, 67)
-    np.testing.assert_allclose(soft, reference.softmax(flat), rtol=1e-6)
+    found = kernels.layer_norm(x, weight, bias, 1e-5)
+    whole = np.empty_like(flat), np.empty_like(flat[:, 0]), np.empty_like(flat[:, 0])
+    reference.layer_norm(flat, weight, bias, 1e-5, *whole)
+    np.testing.assert_allclose(found[0].reshape(-1, 67), whole[0], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[1], whole[1], rtol=1e-5, atol=1e-7)
+    np.testing.assert_allclose(found[2], whole[2], rtol=1e-5)
+    soft = np.empty_like(flat)
+    reference.softmax(flat, soft)
+    np.testing.assert_allclose(kernels.softmax(x).reshape(-1, 67), soft, rtol=1e-6)
 
 
 @pytest.mark.parametrize("length", [1, 127, 128, 129, 300])
@@ -331,8 +420,8 @@ def test_each_example_attends_on_its_own(length: int) -> None:
     q, k, v = (normal(name, 3, 2, length, 4, dtype=np.float64) for name in "qkv")
     out, log_total = kernels.attention(q, k, v)
     for i in range(3):
-        alone, total = np.empty((2, length, 4)), np.empty((2, length, 1))
-        reference.attention(q[i], k[i], v[i], alone, total)
+        alone, total = np.empty((2, length, 4)), np.empty((2, length))
+        tiles.attention(q[i], k[i], v[i], alone, total, reference)
         np.testing.assert_array_equal(out[i], alone)
         np.testing.assert_array_equal(log_total[i], total)
 
@@ -345,14 +434,29 @@ ELEMENTWISE = {
 }
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (0,), (3, 0), (0, 3), (2, 0, 3)], ids=str)
 @pytest.mark.parametrize("kernel", ELEMENTWISE)
-def test_elementwise_kernels_keep_any_shape(kernel: str, shape: tuple[int, ...]) -> None:
-    assert ELEMENTWISE[kernel](np.ones(shape)).shape == shape
+def test_elementwise_kernels_keep_any_shape(
+    kernel: str, shape: tuple[int, ...], dtype: type
+) -> None:
+    found = ELEMENTWISE[kernel](np.ones(shape, dtype))
+    assert found.shape == shape
+    assert found.dtype == dtype
 
 
-def test_softmax_and_norms_take_no_rows() -> None:
-    empty, weight = np.ones((2, 0, 5)), np.ones(5)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_softmax_norms_and_loss_take_no_rows(dtype: type) -> None:
+    empty, weight = np.ones((2, 0, 5), dtype), np.ones(5, dtype)
     assert kernels.softmax(empty).shape == empty.shape
-    assert kernels.layer_norm(empty, weight, weight, 1e-5)[0].shape == empty.shape
-    assert kernels.rms_norm(empty, weight, 1e-5)[0].shape == empty.shape
+    out, mean, inverse = kernels.layer_norm(empty, weight, weight, 1e-5)
+    assert (out.shape, mean.shape, inverse.shape) == (empty.shape, (0,), (0,))
+    _, *sums = kernels.layer_norm_backward(empty, empty, mean, inverse, weight)
+    np.testing.assert_array_equal(sums, np.zeros((2, 5)))
+    out, inverse = kernels.rms_norm(empty, weight, 1e-5)
+    assert (out.shape, inverse.shape) == (empty.shape, (0,))
+    assert not kernels.rms_norm_backward(empty, empty, inverse, weight)[1].any()
+    targets = np.zeros((2, 0), int)
+    nats, log_total = kernels.cross_entropy(empty, targets)
+    assert nats.shape == log_total.shape == (2, 0)
+    assert kernels.cross_entropy_backward(nats, empty, targets, log_total).shape == empty.shape

@@ -321,19 +321,24 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
 def _arrays(name: str, inputs: tuple[Any, ...], discrete: Mapping[int, str]) -> list[Array]:
     """The arrays of an op's inputs: all floats of one type, but for the `discrete` ones."""
+    if not inputs:
+        raise TypeError(f"{name} wants an array at least")
     arrays = [each.value if isinstance(each, Tensor) else each for each in inputs]
-    types = {a.dtype for a in arrays if isinstance(a, np.ndarray) and a.dtype.kind == "f"}
-    if len(types) > 1:
-        mixed = " and ".join(sorted(str(dtype) for dtype in types))
-        raise TypeError(f"{name} of shapes {_shapes(arrays)} mixes {mixed}; astype converts")
-    dtype = types.pop() if types else np.dtype(np.float64)
-    for place, each in enumerate(arrays):
+    dtype = None
+    others = []  # places of what is no array of floats
+    for place, array in enumerate(arrays):
+        if place in discrete or not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+            others.append(place)
+        elif dtype is None:
+            dtype = array.dtype
+        elif array.dtype != dtype:
+            mixed = " and ".join(sorted([str(dtype), str(array.dtype)]))
+            raise TypeError(f"{name} of shapes {_shapes(arrays)} mixes {mixed}; astype converts")
+    for place in others:
         if place in discrete:
             arrays[place] = _discrete(name, place, inputs[place], discrete[place])
-        elif not isinstance(each, np.ndarray) or each.dtype.kind != "f":
-            arrays[place] = _floats(name, each, dtype)
-    if not arrays:
-        raise TypeError(f"{name} wants an array at least")
+        else:
+            arrays[place] = _floats(name, arrays[place], dtype or np.dtype(np.float64))
     return arrays
 
 

@@ -24,7 +24,7 @@ ROW_BLOCKS = 16
 # Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
 # that handing it to a thread does; and how many blocks there are at most.
 PRODUCT_ROWS = 64
-PRODUCT_WORK = 1 << 22
+PRODUCT_WORK = 1 << 21
 PRODUCT_BLOCKS = 8
 
 
@@ -36,10 +36,13 @@ class _Job:
         self.count = count
         self.claims = itertools.count()  # next() is atomic under the global lock
         self.completions = itertools.count(1)
-        self.finished = threading.Semaphore(0)
+        self.finished = threading.Lock()  # held until all calls are done; a semaphore is slower
+        self.finished.acquire()
         self.error: BaseException | None = None
 
-    def work(self) -> None:
+    def work(self) -> bool:
+        """Do calls until none is left; whether one of them was the last to be done."""
+        last = False
         while (index := next(self.claims)) < self.count:
             try:
                 if self.error is None:
@@ -47,7 +50,22 @@ class _Job:
             except BaseException as error:  # re-raised by the thread that shared the job
                 self.error = self.error or error
             if next(self.completions) == self.count:
+                last = True
                 self.finished.release()
+        return last
+
+
+def _sleep(address: int, old: int) -> None:
+    """Do not wait at all: go to sleep at once."""
+
+
+_wait: Callable[[int, int], None] = _sleep
+
+
+def wait_with(wait: Callable[[int, int], None]) -> None:
+    """Before a thread goes to sleep, call wait(address, old) while the number there is `old`."""
+    global _wait
+    _wait = wait
 
 
 class _Pool:
@@ -57,23 +75,35 @@ class _Pool:
         self.size = size
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self.helpers = 0
+        self.events = np.zeros(2, np.int64)  # how many jobs have come, and how many are finished
+        self.address = self.events.ctypes.data
 
     def run(self, job: _Job) -> None:
         wanted = min(self.size, job.count) - 1
         while self.helpers < wanted:
             threading.Thread(target=self._help, daemon=True).start()
             self.helpers += 1
+        finished = int(self.events[1])
         for _ in range(wanted):
             self.jobs.put(job)
-        job.work()
+        self.events[0] += 1
+        if job.work():
+            self.events[1] += 1
+        else:
+            _wait(self.address + self.events.itemsize, finished)
         job.finished.acquire()
         if job.error is not None:
             raise job.error
 
     def _help(self) -> None:
+        come = int(self.events[0])
         while (job := self.jobs.get()) is not None:
-            job.work()
+            if job.work():
+                self.events[1] += 1
             del job  # and with it the arrays that its task holds
+            if self.jobs.empty():
+                _wait(self.address, come)
+            come = int(self.events[0])
 
     def close(self) -> None:
         for _ in range(self.helpers):
@@ -137,7 +167,8 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         return product if bias is None else product + bias
     rows = as_rows(a)
     out = np.empty((len(rows), b.shape[1]), np.result_type(a, b))
-    wanted = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
+    worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
+    wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
     step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
 
     def block(index: int) -> None:

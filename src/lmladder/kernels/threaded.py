@@ -11,7 +11,7 @@ from types import ModuleType
 
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference, tiles
-from lmladder.kernels.blocks import as_rows, over_rows, share
+from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
 
 import numpy as np
 
@@ -44,7 +44,10 @@ def _kernels(array: FloatArray) -> ModuleType:
 
 @cache
 def _fused() -> ModuleType:
-    return import_module("lmladder.kernels.fused")  # when first needed: Numba takes half a second
+    """The compiled kernels, when first needed: Numba takes half a second."""
+    waiting = import_module("lmladder.kernels.waiting")
+    wait_with(waiting.wait_for_change)
+    return import_module("lmladder.kernels.fused")
 
 
 def _rows(array: Array) -> Array:
@@ -98,7 +101,14 @@ def layer_norm(
     rows = _rows(x)
     out = np.empty_like(rows)
     mean, inverse = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
-    over_rows(_kernels(x).layer_norm, [rows], weight, bias, epsilon, out=[out, mean, inverse])
+    over_rows(
+        _kernels(x).layer_norm,
+        [rows],
+        _flat(weight),
+        _flat(bias),
+        epsilon,
+        out=[out, mean, inverse],
+    )
     return out.reshape(x.shape), mean, inverse
 
 
@@ -108,8 +118,8 @@ def layer_norm_backward(
     """`reference.layer_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), mean, inverse]
     out = np.empty_like(rows[0])
-    sums = [np.empty_like(weight), np.empty_like(weight)]
-    over_rows(_kernels(x).layer_norm_backward, rows, weight, out=[out], sums=sums)
+    sums = [np.empty(weight.shape, weight.dtype) for _ in range(2)]
+    over_rows(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
     return out.reshape(x.shape), sums[0], sums[1]
 
 
@@ -117,7 +127,7 @@ def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatAr
     """`reference.rms_norm` of (..., n): the result, and each row's statistic, (rows,)."""
     rows = _rows(x)
     out, inverse = np.empty_like(rows), np.empty(len(rows), x.dtype)
-    over_rows(_kernels(x).rms_norm, [rows], weight, epsilon, out=[out, inverse])
+    over_rows(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
     return out.reshape(x.shape), inverse
 
 
@@ -126,13 +136,21 @@ def rms_norm_backward(
 ) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), inverse]
-    out, by_weight = np.empty_like(rows[0]), np.empty_like(weight)
-    over_rows(_kernels(x).rms_norm_backward, rows, weight, out=[out], sums=[by_weight])
+    out, by_weight = np.empty_like(rows[0]), np.empty(weight.shape, weight.dtype)
+    over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[by_weight])
     return out.reshape(x.shape), by_weight
 
 
 def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
-    """`reference.cross_entropy` of (..., vocabulary) and (...); both results are like targets."""
+    """`reference.cross_entropy` of (..., vocabulary) and (...); both results are like targets.
+
+    Raises
+    ------
+    IndexError
+        If a target is out of range, which compiled code would not see.
+    """
+    if targets.size and not 0 <= targets.min() <= targets.max() < logits.shape[-1]:
+        raise IndexError(f"targets range from {targets.min()} to {targets.max()}")
     rows = [_rows(logits), _flat(targets).astype(np.int64)]
     nats, log_total = (np.empty(targets.size, logits.dtype) for _ in range(2))
     over_rows(_kernels(logits).cross_entropy, rows, out=[nats, log_total])

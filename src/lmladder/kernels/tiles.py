@@ -53,20 +53,22 @@ def attention_backward(
 ) -> None:
     """Gradients of `attention`, written into `grads`, which are shaped as q, k and v."""
     grad_q, grad_k, grad_v = grads
-    grad_k[...] = 0
-    grad_v[...] = 0
     scale = q.shape[2] ** -0.5
     along = np.einsum("hqi,hqi->hq", grad, out)  # the sum over keys of weight times its gradient
-    for queries, seen in _tiles(q, k):
+    for queries, seen in reversed(list(_tiles(q, k))):
         scores = q[:, queries] @ k[:, seen].swapaxes(1, 2)
         by_weights = grad[:, queries] @ v[:, seen].swapaxes(1, 2)
         rows.causal_softmax_backward(
             by_weights, scores, log_total[:, queries], along[:, queries], scale
         )
         weights, by_scores = scores, by_weights  # what they have become
-        grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, queries]
-        grad_k[:, seen] += by_scores.swapaxes(1, 2) @ q[:, queries]
         np.matmul(by_scores, k[:, seen], out=grad_q[:, queries])
+        if seen.stop == k.shape[1]:  # the last tile of queries, which comes first, sees all keys
+            np.matmul(weights.swapaxes(1, 2), grad[:, queries], out=grad_v)
+            np.matmul(by_scores.swapaxes(1, 2), q[:, queries], out=grad_k)
+        else:
+            grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, queries]
+            grad_k[:, seen] += by_scores.swapaxes(1, 2) @ q[:, queries]
 
 
 def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:

@@ -1,0 +1,182 @@
+"""Training steps of all engines beside each other.
+
+    python benchmarks/compare.py [--configs nano small] [--engines lmladder torch] [--rounds 5]
+
+runs train_step.py for each engine in turn, several rounds of it, each run in a process of its own,
+so that a noisy minute hits all engines. Then it prints a Markdown table:
+
+    ms       the least of all rounds
+    ratio    lmladder's ms over that of the best peer (at `micro` over PyTorch's and over JAX's),
+             with the target in brackets
+    MiB      peak memory, the least of all rounds; see train_step.py
+    GFLOP/s  of lmladder's matrix products, and their share of the rate at which this machine's
+             BLAS multiplied big matrices in the same rounds, by as many threads
+"""
+
+import json
+import sys
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeAlias
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks import measure
+from benchmarks.engines import ENGINES
+from benchmarks.measure import Facts, UnavailableError
+from benchmarks.shapes import SIZES
+
+# Least ratios to named engines, or else to the best peer.
+BEST_PEER = "best peer"
+TARGETS = {"micro": {"torch": 0.5, "jax": 1.2}}
+ELSE_TARGETS = {BEST_PEER: 0.8}
+RATE = "gflops_per_second"
+LOSS_TOLERANCE = 1e-4
+QUIET = 0.2  # cores that other programs may use without spoiling a run; see train_step.py
+
+Runs: TypeAlias = dict[tuple[str, str], list[Facts]]  # by config and engine
+
+
+def least(runs: list[Facts], key: str) -> float | None:
+    """The least of a key's numbers, None if there are none."""
+    return min((run[key] for run in runs if run[key] is not None), default=None)
+
+
+def ratios(config: str, milliseconds: dict[str, float]) -> str:
+    """Ratios of lmladder to its peers where there are targets: "2.08 of torch (0.8)"."""
+    if "lmladder" not in milliseconds:
+        return "-"
+    peers = {name: ms for name, ms in milliseconds.items() if name != "lmladder"}
+    told = []
+    for name, target in TARGETS.get(config, ELSE_TARGETS).items():
+        peer = min(peers, key=lambda each: peers[each], default="") if name == BEST_PEER else name
+        if peer in peers:
+            told.append(f"{milliseconds['lmladder'] / peers[peer]:.2f} of {peer} ({target})")
+    return ", ".join(told) or "-"
+
+
+def row(config: str, runs: Runs, engines: list[str], machine: float) -> Facts:
+    """A config's line of the table; `machine` is the rate of big products in GFLOP/s."""
+    of = {engine: runs[config, engine] for engine in engines}
+    milliseconds = {
+        engine: ms for engine in engines if (ms := least(of[engine], "min_ms")) is not None
+    }
+    rate = max((run[RATE] for run in of.get("lmladder", [])), default=None)
+    return {
+        "config": config,
+        **{f"{engine} ms": milliseconds.get(engine) for engine in engines},
+        "ratio (target)": ratios(config, milliseconds),
+        **{f"{engine} MiB": least(of[engine], "peak_mib") for engine in engines},
+        "GFLOP/s": rate,
+        "share of the machine's": None if rate is None else f"{rate / machine:.0%}",
+    }
+
+
+def spoilt(best: dict[str, Facts]) -> list[str]:
+    """Names of the runs, each the best of its kind, in which other programs were busy."""
+    return [
+        f"{name} ({run['others_cores']} cores)"
+        for name, run in best.items()
+        if run["others_cores"] is not None and run["others_cores"] > QUIET
+    ]
+
+
+def disagreement(config: str, runs: Runs) -> float:
+    """Largest relative distance between losses of engines after the same steps."""
+    losses = [run["losses"] for (name, _), each in runs.items() if name == config for run in each]
+    return max(
+        ((max(at) - min(at)) / abs(min(at)) for at in zip(*losses, strict=True)), default=0.0
+    )
+
+
+@dataclass
+class Collection:
+    """What all rounds told.
+
+    Attributes
+    ----------
+    runs : of train_step.py
+    rates : of matmul_rate.py, by threads
+    missing : why an engine was left out
+    """
+
+    runs: Runs = field(default_factory=lambda: defaultdict(list))
+    rates: dict[int, list[Facts]] = field(default_factory=lambda: defaultdict(list))
+    missing: dict[str, str] = field(default_factory=dict)
+
+    def add_round(
+        self, configs: list[str], engines: list[str], *, threads: int, seconds: float
+    ) -> Iterator[Facts]:
+        """Run all once; yields each result when it is there."""
+        for count in sorted({1, threads}):
+            (facts,) = measure.in_fresh_process("matmul_rate.py", "--threads", count)
+            self.rates[count].append(facts)
+            yield facts
+        for config in configs:
+            for engine in engines:
+                if engine in self.missing:
+                    continue
+                options = ["--config", config, "--engine", engine]
+                options += ["--threads", str(threads), "--seconds", str(seconds)]
+                try:
+                    (facts,) = measure.in_fresh_process("train_step.py", *options)
+                except UnavailableError as error:
+                    self.missing[engine] = str(error)
+                    continue
+                self.runs[config, engine].append(facts)
+                yield facts
+
+
+def report(all_rounds: Collection, configs: list[str], engines: list[str], threads: int) -> None:
+    """Print the table, and beneath it what one must know to believe it."""
+    runs = all_rounds.runs
+    rates = {n: max(each, key=lambda run: run[RATE]) for n, each in all_rounds.rates.items()}
+    there = [engine for engine in engines if engine not in all_rounds.missing]
+    table = [row(config, runs, there, rates[threads][RATE]) for config in configs]
+    print(measure.markdown(table))
+    told = "; ".join(f"{n} threads {run[RATE]:.0f}" for n, run in rates.items())
+    print(f"Big matrix products, GFLOP/s: {told}. Rounds: {len(all_rounds.rates[threads])}.")
+    versions = {run["engine"]: run["version"] for each in runs.values() for run in each}
+    print(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
+    for reason in all_rounds.missing.values():
+        print(f"Left out: {reason}")
+    best = {
+        f"{config} {engine}": min(each, key=lambda run: run["min_ms"])
+        for (config, engine), each in runs.items()
+    }
+    if noisy := spoilt({"big products": rates[threads], **best}):
+        print(f"NOT TO BE TRUSTED, as other programs were busy meanwhile: {', '.join(noisy)}.")
+    worst = max(disagreement(config, runs) for config in configs)
+    print(f"Losses of the first steps differ by {worst:.1g} at most (relative).")
+    if not worst < LOSS_TOLERANCE:
+        sys.exit("error: the engines do not train the same model")
+
+
+def main() -> None:
+    parser = measure.parser(__doc__)
+    parser.add_argument("--configs", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=2.0, help="of timed steps a run")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="is given a line for each run")
+    arguments = parser.parse_args()
+    configs, engines, threads = arguments.configs, arguments.engines, arguments.threads
+    all_rounds = Collection()
+    for number in range(1, arguments.rounds + 1):
+        for facts in all_rounds.add_round(
+            configs, engines, threads=threads, seconds=arguments.seconds
+        ):
+            what = f"{facts.get('config', 'big products')} {facts.get('engine', '')}"
+            print(f"round {number}: {what}", file=sys.stderr, flush=True)
+            if arguments.json:
+                with arguments.json.open("a") as file:
+                    file.write(json.dumps(facts) + "\n")
+    report(all_rounds, configs, engines, threads)
+
+
+if __name__ == "__main__":
+    main()

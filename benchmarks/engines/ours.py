@@ -1,0 +1,117 @@
+"""lmladder itself.
+
+    python benchmarks/engines/ours.py VOCABULARY CONTEXT LAYERS HEADS WIDTH BATCH FILE.npz
+
+writes the weights of a new model, for the other engines to start from.
+"""
+
+import inspect
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[2])
+
+from benchmarks import shapes
+from benchmarks.engines import Engine, Generate, Step, Weights
+from benchmarks.measure import UnavailableError
+from benchmarks.shapes import Size
+from lmladder import kernels
+from lmladder.arrays import IntArray
+from lmladder.autograd import Tensor
+from lmladder.config import OptimizerConfig, TransformerArchitecture
+from lmladder.models import build_neural
+from lmladder.models.neural import NeuralLanguageModel
+from lmladder.optim import build_optimizer, clip_scale, global_norm
+from lmladder.rng import stream
+from lmladder.sampling import Strategy, generate
+
+import numpy as np
+
+
+def engine(name: str, threads: int) -> Engine:
+    kernels.set_threads(threads)
+    try:
+        own = metadata.version("lmladder")
+    except metadata.PackageNotFoundError:  # not installed, on PYTHONPATH
+        own = "from source"
+    return Engine(f"{own} on NumPy {np.__version__}", trainer, generator)
+
+
+def new_model(size: Size) -> NeuralLanguageModel:
+    architecture = TransformerArchitecture(
+        n_layer=size.layers,
+        n_head=size.heads,
+        d_model=size.width,
+        context_length=size.context,
+        activation="gelu_tanh",
+        dropout=0.0,
+    )
+    return build_neural(architecture, size.vocabulary, rng=stream(0, "weights"))
+
+
+def training(
+    size: Size, weights: Weights
+) -> tuple[Callable[[IntArray], Tensor], Callable[[], None]]:
+    """A new model's loss, and what brings its gradients into its weights and then drops them."""
+    model = new_model(size)
+    model.load(weights)
+    parameters = model.parameters()
+    config = OptimizerConfig(
+        name="adamw",
+        learning_rate=shapes.LEARNING_RATE,
+        betas=shapes.BETAS,
+        epsilon=shapes.EPSILON,
+        weight_decay=shapes.WEIGHT_DECAY,
+        matrix_learning_rate=None,
+        momentum=None,
+    )
+    optimizer = build_optimizer(config, parameters, ())
+    numbers = itertools.count()
+
+    def update() -> None:
+        norm = global_norm(parameters.values())
+        optimizer.step(next(numbers), gradient_scale=clip_scale(norm, shapes.CLIP_NORM))
+        for tensor in parameters.values():
+            tensor.grad = None
+
+    return model.loss, update
+
+
+def trainer(size: Size, weights: Weights) -> Step:
+    loss_of, update = training(size, weights)
+
+    def step(rows: IntArray) -> float:
+        loss = loss_of(rows)
+        loss.backward()
+        update()
+        return loss.item()
+
+    return step
+
+
+def generator(size: Size, weights: Weights, cache: bool | None) -> Generate:
+    model = new_model(size)
+    model.load(weights)
+    options: dict[str, Any] = {}
+    if cache is not None:
+        if "cache" not in inspect.signature(generate).parameters:
+            raise UnavailableError("lmladder's generate has no option `cache`; leave it out")
+        options["cache"] = cache
+
+    def ours(prompt: Sequence[int], *, tokens: int, temperature: float) -> Iterator[int]:
+        strategy = Strategy(temperature)
+        return generate(model, prompt, tokens=tokens, strategy=strategy, seed=0, **options)
+
+    return ours
+
+
+if __name__ == "__main__":
+    *numbers, file = sys.argv[1:]
+    parameters = new_model(Size(*map(int, numbers))).parameters()
+    arrays: dict[str, Any] = {name: each.value for name, each in parameters.items()}
+    np.savez(file, **arrays)

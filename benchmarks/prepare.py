@@ -1,0 +1,104 @@
+"""How fast a text becomes token arrays, and how much memory that takes, against its size.
+
+    python benchmarks/prepare.py [--megabytes 1 4 16 64] [--documents lines]
+    python benchmarks/prepare.py --text FILE
+
+The first makes texts of tales, told once and then repeated, and takes each through what the prepare
+stage does, in a process of its own: reading, splitting, fitting the tokenizer, encoding, hashing,
+writing. Its last line has the fitted exponents: of time, where 1 is expected, and of memory, where
+0 is, if the text is streamed, and 1 if it is held. The second measures one file of yours.
+
+`peak_mib` is the most memory that was resident, less what was before the text was opened.
+"""
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks import measure
+from benchmarks.measure import Facts
+
+GRAMMAR = measure.FOLDER.parent / "data" / "tales.yaml"
+TALES_BYTES = 1_000_000  # told; the rest is repetition
+EXPECTED = {"seconds": 1.0, "peak_mib": 0.0}
+
+
+def tell(path: Path, n_bytes: int) -> None:
+    """Write a text of about `n_bytes`, whole tales, one a line."""
+    from lmladder.text.tales import Grammar
+    from lmladder.text.tales import tell as tell_tales
+
+    tales = tell_tales(Grammar.load(GRAMMAR), 0, min(n_bytes, TALES_BYTES))
+    lines = "".join(f"{tale.text}\n" for tale in tales).encode()
+    with path.open("wb") as file:
+        for _ in range(max(1, round(n_bytes / len(lines)))):
+            file.write(lines)
+
+
+def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
+    """Time and memory of the prepare stage's work on a file, in this process."""
+    from lmladder.text import load_corpus, write_prepared
+
+    def work(directory: Path) -> None:
+        corpus = load_corpus(corpus="file", path=text, documents=documents)
+        split = {"train": 0.9, "val": 0.05, "test": 0.05}
+        write_prepared(directory, corpus, tokenizer=tokenizer, **split, seed=0, settings={})
+
+    n_bytes = text.stat().st_size
+    with TemporaryDirectory() as folder:
+        measure.forget_peak()
+        base = measure.resident_mib()
+        _, seconds = measure.timed(lambda: work(Path(folder)))
+        peak = measure.peak_mib()
+    return {
+        "megabytes": round(n_bytes / 1e6, 3),
+        "documents": documents,
+        "tokenizer": tokenizer,
+        "seconds": round(seconds, 4),
+        "megabytes_per_second": round(n_bytes / 1e6 / seconds, 2),
+        "peak_mib": measure.above(base, peak),
+    }
+
+
+def grow(megabytes: list[float], documents: str, tokenizer: str) -> tuple[list[Facts], list[Facts]]:
+    """A result a size, and the exponents."""
+    results: list[Facts] = []
+    for size in megabytes:
+        with TemporaryDirectory() as folder:
+            text = Path(folder) / "tales.txt"
+            tell(text, int(size * 1e6))
+            options = ["--documents", documents, "--tokenizer", tokenizer, "--json"]
+            results += measure.in_fresh_process("prepare.py", "--text", text, *options)
+    sizes = [each["megabytes"] for each in results]
+    exponents: list[Facts] = [
+        {
+            "exponent of": name,
+            "fitted": measure.exponent(sizes, [each[name] for each in results]),
+            "expected": expected,
+        }
+        for name, expected in EXPECTED.items()
+    ]
+    return results, exponents
+
+
+def main() -> None:
+    parser = measure.parser(__doc__)
+    parser.add_argument("--text", type=Path, help="measure this file only")
+    parser.add_argument("--megabytes", type=float, nargs="+", default=[1, 4, 16, 64])
+    parser.add_argument("--documents", choices=("lines", "whole"), default="lines")
+    parser.add_argument("--tokenizer", default="char")
+    measure.add_json_option(parser)
+    arguments = parser.parse_args()
+    if arguments.text:
+        facts = prepare(arguments.text, arguments.documents, arguments.tokenizer)
+        measure.show([facts], as_json=arguments.json)
+        return
+    for results in grow(arguments.megabytes, arguments.documents, arguments.tokenizer):
+        measure.show(results, as_json=arguments.json)
+
+
+if __name__ == "__main__":
+    main()
