@@ -316,7 +316,7 @@ def _networks() -> Iterator[Case]:
         (" one", (1, 1, 1, 1), (1, 1, 1, 1)),
         (" none", (0, 2, 3, 4), (0, 2, 3, 4)),
         (" later queries", (1, 2, 3, 4), (1, 2, 140, 4)),
-        (" tiles", (1, 1, 130, 2), (1, 1, 130, 2)),
+        (" tiles", (1, 4, 130, 2), (1, 4, 130, 2)),
     ]:
         draws = (normal(*queries), normal(*keys), normal(*keys))
         yield Case(f"causal_attention{name}", f.causal_attention, draws)
