@@ -27,7 +27,7 @@ from typing import Any
 from lmladder.autograd import OPS, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.selfcheck import check_op
-from lmladder.kernels import reference, tiles
+from lmladder.kernels import blocks, reference, tiles
 from lmladder.reports.generated import update
 
 import numpy as np
@@ -38,6 +38,7 @@ BACKWARD: dict[str, list[Callable[..., Any]]] = {
     "min": [ops._to_winners],
     "maximum": [ops._first_wins],
     "minimum": [ops._first_wins],
+    "linear": [blocks.linear_backward],
     "gelu": [reference.gelu_backward],
     "gelu_tanh": [reference.gelu_tanh_backward],
     "embedding": [reference.scatter_rows],

@@ -95,6 +95,8 @@ def matmul(a, b):
     right = b[:, None] if b.ndim == 1 else b
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"{left.shape[-1]} columns against {right.shape[-2]} rows")
+    if left.ndim > 2 and right.ndim > 2:
+        np.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # says better what does not fit
     product = kernels.matmul(left, right)  # (..., rows, columns)
     shape = product.shape
     value = product[..., 0, :] if a.ndim == 1 else product

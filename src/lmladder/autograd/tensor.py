@@ -11,11 +11,11 @@ import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from numbers import Real
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from lmladder.arrays import Array, BoolArray, FloatArray
 from lmladder.autograd.guards import Guard
+from lmladder.autograd.inputs import as_arrays, shapes
 
 import numpy as np
 
@@ -291,13 +291,15 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
     @functools.wraps(function)
     def lifted(*inputs: Any, **options: Any) -> Tensor:
-        arrays = _arrays(name, inputs, places)
+        arrays = as_arrays(
+            name, [each.value if isinstance(each, Tensor) else each for each in inputs], places
+        )
         try:
             made = function(*arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
             kinds = (ValueError, IndexError, TypeError)  # no subclass with arguments of its own
             kind = next(each for each in kinds if isinstance(error, each))
-            raise kind(f"{name} of shapes {_shapes(arrays)}: {error}") from error
+            raise kind(f"{name} of shapes {shapes(arrays)}: {error}") from error
         if not (isinstance(made, tuple) and len(made) == 2 and callable(made[1])):
             raise TypeError(f"{name} must return its value and its pullback")
         out = Tensor(made[0])
@@ -317,55 +319,6 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
     OPS.setdefault(name, lifted)
     return lifted
-
-
-def _arrays(name: str, inputs: tuple[Any, ...], discrete: Mapping[int, str]) -> list[Array]:
-    """The arrays of an op's inputs: all floats of one type, but for the `discrete` ones."""
-    if not inputs:
-        raise TypeError(f"{name} wants an array at least")
-    arrays = [each.value if isinstance(each, Tensor) else each for each in inputs]
-    dtype = None
-    others = []  # places of what is no array of floats
-    for place, array in enumerate(arrays):
-        if place in discrete or not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-            others.append(place)
-        elif dtype is None:
-            dtype = array.dtype
-        elif array.dtype != dtype:
-            mixed = " and ".join(sorted([str(dtype), str(array.dtype)]))
-            raise TypeError(f"{name} of shapes {_shapes(arrays)} mixes {mixed}; astype converts")
-    for place in others:
-        if place in discrete:
-            arrays[place] = _discrete(name, place, inputs[place], discrete[place])
-        else:
-            arrays[place] = _floats(name, arrays[place], dtype or np.dtype(np.float64))
-    return arrays
-
-
-def _floats(name: str, given: Any, dtype: np.dtype[Any]) -> Array:
-    """What is no array of floats yet as one of this type."""
-    if isinstance(given, list | tuple) and any(isinstance(each, Tensor) for each in given):
-        raise TypeError(f"{name} takes Tensors one by one, not in a {type(given).__name__}")
-    if isinstance(given, Real | np.ndarray | list | tuple):
-        array = np.asarray(given)
-        if array.dtype.kind in "iubf":
-            return array.astype(dtype)
-    raise TypeError(f"{name} takes no {type(given).__name__} as an array (options go by keyword)")
-
-
-def _discrete(name: str, place: int, given: Any, kinds: str) -> Array:
-    """An array of integers or booleans, as it is."""
-    if isinstance(given, np.ndarray | np.integer | list | tuple) or type(given) is int:
-        array = np.asarray(given)
-        if array.dtype.kind in kinds:
-            return array
-    what = "booleans" if kinds == "b" else "integers"
-    kind = getattr(given, "dtype", type(given).__name__)
-    raise TypeError(f"{name} takes an array of {what} as argument {place}, not {kind}")
-
-
-def _shapes(arrays: Sequence[Any]) -> str:
-    return ", ".join(str(np.shape(array)) for array in arrays)
 
 
 def inputs_first(root: Tensor) -> list[Tensor]:

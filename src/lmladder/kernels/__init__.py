@@ -5,7 +5,15 @@
 depend on shapes alone, so the results do not depend on the number of threads.
 """
 
-from lmladder.kernels.blocks import as_rows, matmul, over_rows, set_threads, share, threads
+from lmladder.kernels.blocks import (
+    as_rows,
+    linear_backward,
+    matmul,
+    over_rows,
+    set_threads,
+    share,
+    threads,
+)
 from lmladder.kernels.threaded import (
     CHOICES,
     adam,

@@ -11,6 +11,7 @@ import os
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from lmladder import runtime
 from lmladder.arrays import Array
@@ -167,6 +168,30 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         return product if bias is None else product + bias
     rows = as_rows(a)
     out = np.empty((len(rows), b.shape[1]), np.result_type(a, b))
+    share(*_product(rows, b, out, bias))
+    return out.reshape(*a.shape[:-1], b.shape[1])
+
+
+def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+    """Gradients of x @ weight + bias: (..., m), (..., n), (n, m) -> as x, weight and bias.
+
+    The blocks of both products are one job for the threads, which then wait once, not twice.
+    """
+    grads, rows = as_rows(grad), as_rows(x)
+    by_x, by_weight = np.empty_like(rows), np.empty_like(weight)
+    by_bias = np.empty(weight.shape[1], weight.dtype)
+
+    products = [_product(grads, weight.T, by_x), _product(rows.T, grads, by_weight)]
+    tasks = [partial(block, index) for block, count in products for index in range(count)]
+    tasks.append(partial(np.add.reduce, grads, axis=0, out=by_bias))
+    share(lambda number: tasks[number](), len(tasks))
+    return by_x.reshape(x.shape), by_weight, by_bias
+
+
+def _product(
+    rows: Array, b: Array, out: Array, bias: Array | None = None
+) -> tuple[Callable[[int], None], int]:
+    """What writes one block of rows @ b (+ bias) to `out`, and how many blocks there are."""
     worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
     wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
     step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
@@ -177,8 +202,7 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
         if bias is not None:
             out[part] += bias
 
-    share(block, -(-len(rows) // step) if len(rows) else 0)
-    return out.reshape(*a.shape[:-1], b.shape[1])
+    return block, -(-len(rows) // step) if len(rows) else 0
 
 
 def over_rows(
@@ -198,7 +222,7 @@ def over_rows(
     sums : results that are sums over the rows; each block's are written apart, then added up
     """
     n_rows = len(rows[0])
-    n_bytes = max(array.nbytes for array in rows)
+    n_bytes = max([array.nbytes for array in rows])
     step = -(-n_rows // min(ROW_BLOCKS, max(1, n_bytes // BLOCK_BYTES)))
     count = -(-n_rows // step) if n_rows else 0
     if count <= 1:
