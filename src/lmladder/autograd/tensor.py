@@ -8,9 +8,11 @@ read, and freeing the graph.
 """
 
 import functools
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
 from lmladder.arrays import Array, BoolArray, FloatArray
@@ -22,6 +24,9 @@ import numpy as np
 Pullback: TypeAlias = Callable[[Any], tuple[Any, ...]]
 
 OPS: dict[str, Callable[..., "Tensor"]] = {}  # every @op by name, for the tests that want them all
+
+_numbers = itertools.count(1)  # of results, in the order in which ops make them
+_AGE = attrgetter("_number")
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -57,6 +62,7 @@ class Tensor:
     __slots__ = (
         "__weakref__",
         "_guard",
+        "_number",
         "_parents",
         "_pullback",
         "grad",
@@ -109,6 +115,7 @@ class Tensor:
         self._parents: Sequence[Tensor | None] = ()
         self._pullback: Pullback | None = None
         self._guard: Guard | None = None
+        self._number = 0  # results are counted, from 1; leaves are older than all of them
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -200,7 +207,7 @@ class Tensor:
             If nothing here requires a gradient, or an earlier backward has freed part of the graph.
         """
         for tensor, grad in reverse(self, gradient):
-            if tensor.is_leaf:
+            if tensor._pullback is None:
                 total = np.asarray(grad if tensor.grad is None else tensor.grad + grad)
                 tensor.grad = total.view()
                 tensor.grad.setflags(write=False)
@@ -313,6 +320,7 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
                     held.append(array)
             if parents.count(None) < len(parents):
                 out.requires_grad, out._pullback, out._parents = True, made[1], parents
+                out._number = next(_numbers)
                 out._guard = Guard(held) if held else None
                 out.value.setflags(write=False)
         return out
@@ -324,24 +332,20 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 def inputs_first(root: Tensor) -> list[Tensor]:
     """Every Tensor that root depends on and that requires a gradient, inputs before results.
 
-    Depth first with a stack of its own: Python's would overflow on a chain of some thousand ops.
+    A result is younger than its inputs, so the order of age will do; no recursion, which a chain of
+    some thousand ops would overflow.
     """
-    order: list[Tensor] = []
-    seen: set[int] = set()
-    stack = [(root, False)]
+    found = {id(root): root}
+    stack = [root]
     while stack:
-        node, inputs_done = stack.pop()
-        if inputs_done:
-            order.append(node)
-        elif id(node) not in seen:
-            if node._pullback is _freed:
-                raise RuntimeError(
-                    "an earlier backward has freed this graph; compute the result again"
-                )
-            seen.add(id(node))
-            stack.append((node, True))
-            stack.extend((parent, False) for parent in node._parents if parent is not None)
-    return order
+        tensor = stack.pop()
+        if tensor._pullback is _freed:
+            raise RuntimeError("an earlier backward has freed this graph; compute the result again")
+        for parent in tensor._parents:
+            if parent is not None and id(parent) not in found:
+                found[id(parent)] = parent
+                stack.append(parent)
+    return sorted(found.values(), key=_AGE)
 
 
 def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> FloatArray:

@@ -181,11 +181,26 @@ def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array,
     by_x, by_weight = np.empty_like(rows), np.empty_like(weight)
     by_bias = np.empty(weight.shape[1], weight.dtype)
 
-    products = [_product(grads, weight.T, by_x), _product(rows.T, grads, by_weight)]
-    tasks = [partial(block, index) for block, count in products for index in range(count)]
-    tasks.append(partial(np.add.reduce, grads, axis=0, out=by_bias))
-    share(lambda number: tasks[number](), len(tasks))
+    def sum_rows() -> None:
+        np.add.reduce(grads, axis=0, out=by_bias)
+
+    _share_all([_product(grads, weight.T, by_x), _product(rows.T, grads, by_weight)], sum_rows)
     return by_x.reshape(x.shape), by_weight, by_bias
+
+
+def _share_all(
+    products: Sequence[tuple[Callable[[int], None], int]], other: Callable[[], None]
+) -> None:
+    """All blocks of some products and another task, shared unless no product is worth cutting."""
+    tasks: list[Callable[[], None]] = [
+        partial(block, index) for block, count in products for index in range(count)
+    ]
+    tasks.append(other)
+    if len(tasks) > len(products) + 1:
+        share(lambda number: tasks[number](), len(tasks))
+    else:
+        for task in tasks:
+            task()
 
 
 def _product(
