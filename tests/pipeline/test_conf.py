@@ -4,7 +4,7 @@ import sys
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 
-from lmladder import config
+from lmladder import config, kernels
 from lmladder.config import Config
 from lmladder.errors import InputError
 from lmladder.nn import ACTIVATIONS
@@ -201,6 +201,7 @@ def test_an_experiment_with_a_misspelt_key_is_refused_before_any_stage_runs(chec
 @pytest.mark.parametrize(
     ("key", "registry"),
     [
+        ("runtime.kernels", kernels.CHOICES),
         ("data.corpus", CORPORA),
         ("tokenizer.name", TOKENIZERS),
         ("mlp.activation", ACTIVATIONS),
