@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from lmladder.config import (
     TransformerConfig,
 )
 from lmladder.errors import InputError, RunError
+from lmladder.interrupt import exit_status
 from lmladder.kernels import blocks
 from lmladder.models import build_neural
 from lmladder.progress import TrainingProgress
@@ -351,6 +353,47 @@ def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bytes(
             with pytest.raises(Killed):
                 train(make_run(tmp_path, kind))
     assert finish(tmp_path, kind) == expected
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("after", range(1, STEPS + 1))
+def test_a_signal_ends_a_run_after_the_step_that_it_came_in(
+    number: int, after: int, whole: tuple[str, dict[str, bytes]], tmp_path: Path
+) -> None:
+    kind, expected = whole
+
+    def step(_: TrainingProgress, done: int, train_nats: float) -> None:
+        if done == after:
+            os.kill(os.getpid(), number)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingProgress, "step", step)
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            train(make_run(tmp_path, kind))
+    assert exit_status(interrupt.value) == 128 + number
+    assert Checkpoint.load(tmp_path / UNFINISHED).step == after
+    assert finish(tmp_path, kind) == expected
+
+
+def test_a_second_signal_does_not_wait_for_the_step(tmp_path: Path) -> None:
+    def step(_: TrainingProgress, done: int, train_nats: float) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingProgress, "step", step)
+        with pytest.raises(KeyboardInterrupt) as interrupt:
+            train(make_run(tmp_path))
+    assert exit_status(interrupt.value) == 128 + signal.SIGTERM
+    assert not (tmp_path / UNFINISHED).exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_training_leaves_signals_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        state, _ = threads.submit(train, make_run(tmp_path)).result()
+    assert state.step == STEPS
 
 
 def test_a_resumed_run_takes_only_the_steps_that_are_left(

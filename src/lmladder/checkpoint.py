@@ -44,6 +44,7 @@ class Checkpoint:
     data_digest, code_digest : sha256 of the prepared data and of the modules that trained
     step : how many steps have been taken; 0 for count models
     history : one mapping for each line of history.csv
+    pending : (loss, gradient norm) of each step since the last of these lines
     model, optimizer : arrays by name
     """
 
@@ -56,6 +57,7 @@ class Checkpoint:
     code_digest: str
     step: int = 0
     history: tuple[dict[str, Any], ...] = ()
+    pending: tuple[tuple[float, float], ...] = ()
     model: Mapping[str, Array] = field(default_factory=dict)
     optimizer: Mapping[str, Array] = field(default_factory=dict)
 
@@ -85,6 +87,7 @@ class Checkpoint:
             "code_digest": self.code_digest,
             "step": self.step,
             "history": list(self.history),
+            "pending": list(self.pending),
         }
         arrays = {
             **{f"model.{name}": array for name, array in self.model.items()},
@@ -122,6 +125,7 @@ class Checkpoint:
             if schema != SCHEMA:
                 raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}")
             header["history"] = tuple(header["history"])
+            header["pending"] = tuple((loss, norm) for loss, norm in header["pending"])
             return cls(
                 **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
             )

@@ -23,6 +23,7 @@ from lmladder import kernels
 from lmladder.atomic import atomic_write
 from lmladder.config import Config, one_line, typed
 from lmladder.errors import InputError, LadderError, RunError
+from lmladder.interrupt import exit_status
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -83,12 +84,12 @@ def stage(function: Stage) -> Callable[[], None]:
             _fail(InputError(f"configuration: {one_line(error)}"))
         except (OSError, MemoryError) as error:  # such as a folder that Hydra may not make
             _fail(RunError(str(error) or "out of memory"))
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             print(
                 "interrupted; a run in the same folder goes on from its last checkpoint",
                 file=sys.stderr,
             )
-            sys.exit(130)
+            sys.exit(exit_status(interrupt))
 
     return main
 

@@ -18,6 +18,7 @@ from lmladder.autograd import Tensor
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import RungConfig, ScheduleConfig
 from lmladder.errors import InputError, RunError
+from lmladder.interrupt import deferred
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.optim import (
     SCHEDULES,
@@ -76,6 +77,8 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
         If the settings do not fit the data, such as a text shorter than a row.
     RunError
         If the loss is no longer finite; the last checkpoint stays.
+    KeyboardInterrupt
+        If a signal asked to stop; the step that was under way is in a checkpoint.
     """
     training = run.config.training
     if run.config.schedule.name not in SCHEDULES:
@@ -97,39 +100,41 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
         optimizer.load_state(state.optimizer)
     tokens_per_step = training.batch_size * training.row_length
     progress = TrainingProgress(run.origin.kind, state.step, training.steps, tokens_per_step)
-    losses: list[float] = []
-    norms: list[float] = []
-    with progress:
+    pending = list(state.pending)
+    with progress, deferred() as interrupt:
         for step in range(state.step, training.steps):
             loss, norm = _take_step(run, parameters.values(), optimizer, step)
-            losses.append(loss)
-            norms.append(norm)
+            pending.append((loss, norm))
             done = step + 1
             progress.step(done, loss)
-            if done % training.evaluate_every and done != training.steps:
-                continue
-            val_nats = _mean_nats(run, validation)
-            if not math.isfinite(val_nats):
-                raise _diverged(run, done, f"validation loss {val_nats}")
-            row = _row(
-                done,
-                done * tokens_per_step,
-                math.fsum(losses) / len(losses),
-                val_nats,
-                _factor(run.config.schedule, training.steps, step),
-                max(norms),
-            )
-            state = replace(
-                state,
-                step=done,
-                history=(*state.history, row),
-                model=_values(run.model),
-                optimizer=optimizer.state(),
-            )
-            _keep(run.directory, state)
-            progress.evaluated(done, losses[-1], val_nats)
-            losses.clear()
-            norms.clear()
+            evaluate = done % training.evaluate_every == 0 or done == training.steps
+            if evaluate:
+                val_nats = _mean_nats(run, validation)
+                if not math.isfinite(val_nats):
+                    raise _diverged(run, done, f"validation loss {val_nats}")
+                losses, norms = zip(*pending, strict=True)
+                row = _row(
+                    done,
+                    done * tokens_per_step,
+                    math.fsum(losses) / len(losses),
+                    val_nats,
+                    _factor(run.config.schedule, training.steps, step),
+                    max(norms),
+                )
+                state = replace(state, history=(*state.history, row))
+                pending.clear()
+            if evaluate or interrupt.signal is not None:
+                state = replace(
+                    state,
+                    step=done,
+                    pending=tuple(pending),
+                    model=_values(run.model),
+                    optimizer=optimizer.state(),
+                )
+                _keep(run.directory, state)
+            if evaluate:
+                progress.evaluated(done, loss, val_nats)
+            interrupt.raise_now()
         speed = progress.tokens_per_second if progress.first < progress.last else math.nan
     if finished is None:
         _publish(run.directory)
@@ -213,9 +218,10 @@ def _keep(directory: Path, state: Checkpoint) -> None:
     """Save the state, and first, where it is the best so far, as the best.
 
     In this order a kill between the two costs nothing: the step is taken again, to the same bytes.
+    A state before the first evaluation stands in as the best.
     """
     scores = [row["val_nats"] for row in state.history[1:]]
-    if scores[-1] == min(scores):
+    if not scores or (scores[-1] == min(scores) and not state.pending):
         state.save(directory / UNFINISHED_BEST)
     state.save(directory / UNFINISHED)
 

@@ -355,15 +355,16 @@ def test_a_run_killed_half_way_goes_on_and_ends_with_the_same_bytes(checkout):
     assert checkout.outputs() == uninterrupted
 
 
-def test_an_interrupted_run_says_so_in_one_line_and_the_same_command_goes_on(checkout):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_so_in_one_line_and_the_same_command_goes_on(checkout, number):
     checkout.compose(*LONG_TRAINING)
     unfinished = checkout / "outputs/transformer/unfinished.safetensors"
     command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")
     with checkout.start(*command) as run:
         wait_for(unfinished, run)
-        run.send_signal(signal.SIGINT)
+        run.send_signal(number)
         _, stderr = run.communicate()
-    assert run.returncode == 130
+    assert run.returncode == 128 + number
     assert stderr.startswith("interrupted")
     assert stderr.count("\n") == 1
     assert "going on from step" in checkout.run(*command).succeeded().stdout

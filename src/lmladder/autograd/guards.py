@@ -31,7 +31,7 @@ class Guard:
 
     def __del__(self) -> None:
         with _lock:
-            for array in self.arrays:
+            for array in getattr(self, "arrays", ()):  # an interrupt may come before there are any
                 holders = _holders.pop(id(array), 0)
                 if holders > 1:
                     _holders[id(array)] = holders - 1
