@@ -163,7 +163,7 @@ def test_what_does_not_fit_is_named(call: Callable[[Tensor], Tensor], said: str)
 
 
 def test_an_id_past_the_table_is_named() -> None:
-    with pytest.raises(IndexError, match="ids range from 0 to 4, the table has 4 rows"):
+    with pytest.raises(IndexError, match=r"ids range from 0 to 4, not in \[0, 4\)"):
         functional.embedding(Tensor(np.ones((4, 2))), np.array([0, 4]))
 
 

@@ -28,7 +28,7 @@ def add(a, b):
     def add_pullback(grad):
         return grad, grad
 
-    return a + b, add_pullback
+    return kernels.apply(np.add, a, b), add_pullback
 
 
 @op
@@ -353,9 +353,9 @@ def reshape(a, *, shape: int | tuple[int, ...]):
     """The same numbers in another shape; one -1 is worked out."""
 
     def reshape_pullback(grad):
-        return (grad.reshape(a.shape),)
+        return (kernels.reshape(grad, a.shape),)
 
-    return a.reshape(shape), reshape_pullback
+    return kernels.reshape(a, shape), reshape_pullback
 
 
 @op
@@ -396,7 +396,7 @@ def squeeze(a, *, axis=None):
     """Drop `axis` (a number, a tuple, or None for all of length 1)."""
 
     def squeeze_pullback(grad):
-        return (grad.reshape(a.shape),)
+        return (kernels.reshape(grad, a.shape),)
 
     return np.squeeze(a, axis), squeeze_pullback
 
@@ -406,7 +406,7 @@ def expand_dims(a, *, axis):
     """Add axes of length 1 that stand at `axis` (a number or a tuple) of the result."""
 
     def expand_dims_pullback(grad):
-        return (grad.reshape(a.shape),)
+        return (kernels.reshape(grad, a.shape),)
 
     return np.expand_dims(a, axis), expand_dims_pullback
 

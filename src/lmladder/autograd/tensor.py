@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
+from lmladder import kernels
 from lmladder.arrays import Array, BoolArray, FloatArray
 from lmladder.autograd.guards import Guard
 from lmladder.autograd.inputs import as_arrays, shapes
@@ -234,7 +235,7 @@ def reverse(
     if gradient is None:
         if root.size != 1:
             raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")
-        gradient = np.ones_like(root.value)
+        gradient = kernels.constant(np.ones_like(root.value))
     elif isinstance(gradient, np.ndarray | np.generic):
         gradient = np.array(gradient)  # a copy, for what arrives at a leaf is kept there
     else:
@@ -254,7 +255,8 @@ def reverse(
         yield tensor, grad
         if tensor._pullback is None:
             continue
-        parts = tensor._pullback(grad)
+        tape = kernels.recording()
+        parts = tape.pull(tensor._pullback, grad) if tape else tensor._pullback(grad)
         if not isinstance(parts, tuple) or len(parts) != len(tensor._parents):
             raise TypeError(
                 f"{_name(tensor._pullback)} must return a tuple, "
@@ -267,7 +269,9 @@ def reverse(
             if type(part) is not np.ndarray or part.shape != like.shape or part.dtype != like.dtype:
                 part = _unbroadcast(part, like, tensor._pullback)
             earlier = gradients.get(id(parent))
-            gradients[id(parent)] = part if earlier is None else earlier + part
+            gradients[id(parent)] = (
+                part if earlier is None else kernels.apply(np.add, earlier, part)
+            )
         if free:
             tensor._pullback, tensor._parents, tensor._guard = _freed, (), None
 
@@ -302,7 +306,10 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
             name, [each.value if isinstance(each, Tensor) else each for each in inputs], places
         )
         try:
-            made = function(*arrays, **options)
+            if (tape := kernels.recording()) is None:
+                made = function(*arrays, **options)
+            else:
+                made = tape.call(function, arrays, options)
         except (ValueError, IndexError, TypeError) as error:
             kinds = (ValueError, IndexError, TypeError)  # no subclass with arguments of its own
             kind = next(each for each in kinds if isinstance(error, each))
@@ -364,7 +371,8 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
                 f"{_name(pullback)} returned {grad.shape} for an array of {like.shape}"
             )
         stretched = [extra + axis for axis, n in enumerate(like.shape) if n == 1]
-    return grad.sum(axis=(*range(extra), *stretched)).reshape(like.shape)
+    total = kernels.apply(np.add.reduce, grad, (*range(extra), *stretched), None)
+    return kernels.reshape(total, like.shape)
 
 
 def _name(pullback: Pullback) -> str:

@@ -14,6 +14,7 @@ from lmladder.kernels.blocks import (
     share,
     threads,
 )
+from lmladder.kernels.tape import apply, constant, recording, reshape
 from lmladder.kernels.threaded import (
     CHOICES,
     adam,
@@ -21,6 +22,7 @@ from lmladder.kernels.threaded import (
     attention_backward,
     cross_entropy,
     cross_entropy_backward,
+    gather_rows,
     gelu,
     gelu_backward,
     gelu_tanh,

@@ -15,6 +15,7 @@ from functools import partial
 
 from lmladder import runtime
 from lmladder.arrays import Array
+from lmladder.kernels import tape
 
 import numpy as np
 
@@ -149,9 +150,11 @@ def share(task: Callable[[int], None], count: int) -> None:
 
 def as_rows(array: Array) -> Array:
     """(..., n) -> (rows, n), without a copy where memory allows; a number becomes a row of one."""
+    if array.ndim == 2:
+        return array
     if array.ndim == 0:
         return array.reshape(1, 1)
-    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+    return tape.reshape(array, (math.prod(array.shape[:-1]), array.shape[-1]))
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
@@ -164,12 +167,17 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     bias : (m,), added to each row of the result
     """
     if b.ndim != 2 or a.ndim < 2:
-        product = np.matmul(a, b)
-        return product if bias is None else product + bias
+        product = tape.apply(np.matmul, a, b)
+        return product if bias is None else tape.apply(np.add, product, bias)
     rows = as_rows(a)
-    out = np.empty((len(rows), b.shape[1]), np.result_type(a, b))
-    share(*_product(rows, b, out, bias))
-    return out.reshape(*a.shape[:-1], b.shape[1])
+    out = tape.empty((len(rows), b.shape[1]), np.result_type(a, b))
+    if _blocks_of_product(rows, b)[1] > 1:
+        tape.run(_share_product, rows, b, out, bias)
+    else:
+        tape.run(np.matmul, rows, b, out)
+        if bias is not None:
+            tape.run(np.add, out, bias, out)
+    return tape.reshape(out, (*a.shape[:-1], b.shape[1]))
 
 
 def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
@@ -178,38 +186,41 @@ def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array,
     The blocks of both products are one job for the threads, which then wait once, not twice.
     """
     grads, rows = as_rows(grad), as_rows(x)
-    by_x, by_weight = np.empty_like(rows), np.empty_like(weight)
-    by_bias = np.empty(weight.shape[1], weight.dtype)
-
-    def sum_rows() -> None:
-        np.add.reduce(grads, axis=0, out=by_bias)
-
-    _share_all([_product(grads, weight.T, by_x), _product(rows.T, grads, by_weight)], sum_rows)
-    return by_x.reshape(x.shape), by_weight, by_bias
-
-
-def _share_all(
-    products: Sequence[tuple[Callable[[int], None], int]], other: Callable[[], None]
-) -> None:
-    """All blocks of some products and another task, shared unless no product is worth cutting."""
-    tasks: list[Callable[[], None]] = [
-        partial(block, index) for block, count in products for index in range(count)
-    ]
-    tasks.append(other)
-    if len(tasks) > len(products) + 1:
-        share(lambda number: tasks[number](), len(tasks))
+    by_x, by_weight = tape.empty_like(rows), tape.empty_like(weight)
+    by_bias = tape.empty(weight.shape[1], weight.dtype)
+    products = ((grads, weight.T, by_x), (rows.T, grads, by_weight))
+    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _ in products):
+        tape.run(_share_backward, products, grads, by_bias)
     else:
-        for task in tasks:
-            task()
+        for product in products:
+            tape.run(np.matmul, *product)
+        tape.run(np.add.reduce, grads, 0, None, by_bias)
+    return tape.reshape(by_x, x.shape), by_weight, by_bias
+
+
+def _share_backward(
+    products: Sequence[tuple[Array, Array, Array]], grads: Array, by_bias: Array
+) -> None:
+    """Both products and the sum over rows, all their blocks shared."""
+    tasks = [
+        partial(block, index)
+        for product in products
+        for block, count in [_product(*product)]
+        for index in range(count)
+    ]
+    tasks.append(partial(np.add.reduce, grads, 0, None, by_bias))
+    share(lambda number: tasks[number](), len(tasks))
+
+
+def _share_product(rows: Array, b: Array, out: Array, bias: Array | None) -> None:
+    share(*_product(rows, b, out, bias))
 
 
 def _product(
     rows: Array, b: Array, out: Array, bias: Array | None = None
 ) -> tuple[Callable[[int], None], int]:
     """What writes one block of rows @ b (+ bias) to `out`, and how many blocks there are."""
-    worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
-    wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
-    step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
+    step, count = _blocks_of_product(rows, b)
 
     def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)
@@ -217,7 +228,15 @@ def _product(
         if bias is not None:
             out[part] += bias
 
-    return block, -(-len(rows) // step) if len(rows) else 0
+    return block, count
+
+
+def _blocks_of_product(rows: Array, b: Array) -> tuple[int, int]:
+    """How many rows a block of rows @ b has, and how many blocks there are."""
+    worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
+    wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
+    step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
+    return step, -(-len(rows) // step)
 
 
 def over_rows(
@@ -241,9 +260,24 @@ def over_rows(
     step = -(-n_rows // min(ROW_BLOCKS, max(1, n_bytes // BLOCK_BYTES)))
     count = -(-n_rows // step) if n_rows else 0
     if count <= 1:
-        kernel(*rows, *shared, *out, *sums)
+        tape.run(kernel, *rows, *shared, *out, *sums)
         return
-    partial = [np.empty((count, *each.shape), each.dtype) for each in sums]
+    parts = [tape.empty((count, *each.shape), each.dtype) for each in sums]
+    tape.run(_share_rows, kernel, step, count, rows, shared, out, parts)
+    for whole, each in zip(sums, parts, strict=True):
+        tape.run(np.add.reduce, each, 0, None, whole)
+
+
+def _share_rows(
+    kernel: Callable[..., None],
+    step: int,
+    count: int,
+    rows: Sequence[Array],
+    shared: Sequence[object],
+    out: Sequence[Array],
+    parts: Sequence[Array],
+) -> None:
+    """`over_rows` in `count` blocks of `step` rows; `parts` take each block's sums."""
 
     def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)
@@ -251,9 +285,7 @@ def over_rows(
             *(array[part] for array in rows),
             *shared,
             *(array[part] for array in out),
-            *(array[index] for array in partial),
+            *(array[index] for array in parts),
         )
 
     share(block, count)
-    for whole, parts in zip(sums, partial, strict=True):
-        np.add.reduce(parts, axis=0, out=whole)

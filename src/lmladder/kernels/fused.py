@@ -269,12 +269,13 @@ def cross_entropy(logits, targets, nats, log_total):
         nats[i] = log_total[i] - logits[i, targets[i]]
 
 
-@compiled(READ_1D, READ_2D, READ_IDS, READ_1D, WRITE_2D)
-def cross_entropy_backward(grad, logits, targets, log_total, out):
+@compiled(READ_2D, READ_IDS, READ_1D, READ_1D, WRITE_2D)
+def cross_entropy_backward(logits, targets, log_total, grad, out):
+    g = grad[0]
     for i in range(len(logits)):
         for j in range(logits.shape[1]):
-            out[i, j] = grad[i] * _exp(logits[i, j] - log_total[i])
-        out[i, targets[i]] -= grad[i]
+            out[i, j] = g * _exp(logits[i, j] - log_total[i])
+        out[i, targets[i]] -= g
 
 
 @compiled(WRITE_3D, float32, WRITE_ANY_2D)

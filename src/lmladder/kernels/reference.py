@@ -165,17 +165,17 @@ def cross_entropy(
 
 
 def cross_entropy_backward(
-    grad: FloatArray,
     logits: FloatArray,
     targets: IntArray,
     log_total: FloatArray,
+    grad: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Gradient of `cross_entropy`'s nats, (rows,): (softmax - one-hot) times `grad`."""
+    """Gradient of the sum of `cross_entropy`'s nats times `grad`, (1,): of softmax - one-hot."""
     np.subtract(logits, log_total[:, None], out=out)
     np.exp(out, out=out)
     out[np.arange(len(targets)), targets] -= 1
-    out *= grad[:, None]
+    out *= grad
 
 
 def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> None:

@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 
 from lmladder.arrays import Array, FloatArray, IntArray
-from lmladder.kernels import reference, tiles
+from lmladder.kernels import reference, tape, tiles
 from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
 
 import numpy as np
@@ -52,16 +52,39 @@ def _fused() -> ModuleType:
 
 def _rows(array: Array) -> Array:
     """(..., n) as rows one after another in memory."""
-    return np.ascontiguousarray(as_rows(array))
+    return tape.contiguous(as_rows(array))
 
 
 def _flat(array: Array) -> Array:
-    return np.ascontiguousarray(array).reshape(-1)
+    return tape.contiguous(array).reshape(-1)
+
+
+def _numbers(indices: IntArray, count: int, what: str) -> IntArray:
+    """Indices in a row, as the kernels want them.
+
+    Raises
+    ------
+    IndexError
+        If one is not in [0, count), which compiled code would not see.
+    """
+    if indices.dtype == np.int64:
+        flat = _flat(indices)
+    else:
+        flat = tape.empty(indices.size, np.int64)
+        tape.run(np.copyto, flat.reshape(indices.shape), indices)
+    tape.run(_check_range, flat, count, what)
+    return flat
+
+
+def _check_range(numbers: IntArray, count: int, what: str) -> None:
+    # As numbers without a sign, negative ones are the largest.
+    if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
+        raise IndexError(f"{what} range from {numbers.min()} to {numbers.max()}, not in [0, {count})")
 
 
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
     """kernel(*arrays, out) for arrays of one shape."""
-    out = np.empty(arrays[0].shape, arrays[0].dtype)
+    out = tape.empty(arrays[0].shape, arrays[0].dtype)
     over_rows(kernel, [_flat(array) for array in arrays], out=[out.reshape(-1)])
     return out
 
@@ -69,7 +92,7 @@ def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray
 def softmax(x: FloatArray) -> FloatArray:
     """Softmax along the last axis: (..., n) -> (..., n)."""
     rows = _rows(x)
-    out = np.empty_like(rows)
+    out = tape.empty_like(rows)
     over_rows(_kernels(x).softmax, [rows], out=[out])
     return out.reshape(x.shape)
 
@@ -99,8 +122,8 @@ def layer_norm(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm` of (..., n): the result, and each row's statistics, (rows,)."""
     rows = _rows(x)
-    out = np.empty_like(rows)
-    mean, inverse = np.empty(len(rows), x.dtype), np.empty(len(rows), x.dtype)
+    out = tape.empty_like(rows)
+    mean, inverse = tape.empty(len(rows), x.dtype), tape.empty(len(rows), x.dtype)
     over_rows(
         _kernels(x).layer_norm,
         [rows],
@@ -117,8 +140,8 @@ def layer_norm_backward(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), mean, inverse]
-    out = np.empty_like(rows[0])
-    sums = [np.empty(weight.shape, weight.dtype) for _ in range(2)]
+    out = tape.empty_like(rows[0])
+    sums = [tape.empty(weight.shape, weight.dtype) for _ in range(2)]
     over_rows(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
     return out.reshape(x.shape), sums[0], sums[1]
 
@@ -126,7 +149,7 @@ def layer_norm_backward(
 def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm` of (..., n): the result, and each row's statistic, (rows,)."""
     rows = _rows(x)
-    out, inverse = np.empty_like(rows), np.empty(len(rows), x.dtype)
+    out, inverse = tape.empty_like(rows), tape.empty(len(rows), x.dtype)
     over_rows(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
     return out.reshape(x.shape), inverse
 
@@ -136,7 +159,7 @@ def rms_norm_backward(
 ) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), inverse]
-    out, by_weight = np.empty_like(rows[0]), np.empty(weight.shape, weight.dtype)
+    out, by_weight = tape.empty_like(rows[0]), tape.empty(weight.shape, weight.dtype)
     over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[by_weight])
     return out.reshape(x.shape), by_weight
 
@@ -147,12 +170,10 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, Fl
     Raises
     ------
     IndexError
-        If a target is out of range, which compiled code would not see.
+        If a target is out of range.
     """
-    if targets.size and not 0 <= targets.min() <= targets.max() < logits.shape[-1]:
-        raise IndexError(f"targets range from {targets.min()} to {targets.max()}")
-    rows = [_rows(logits), _flat(targets).astype(np.int64)]
-    nats, log_total = (np.empty(targets.size, logits.dtype) for _ in range(2))
+    rows = [_rows(logits), _numbers(targets, logits.shape[-1], "targets")]
+    nats, log_total = (tape.empty(targets.size, logits.dtype) for _ in range(2))
     over_rows(_kernels(logits).cross_entropy, rows, out=[nats, log_total])
     return nats.reshape(targets.shape), log_total.reshape(targets.shape)
 
@@ -160,10 +181,11 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, Fl
 def cross_entropy_backward(
     grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
 ) -> FloatArray:
-    """`reference.cross_entropy_backward` of (...), (..., vocabulary), (...) and (...)."""
-    rows = [_flat(grad), _rows(logits), _flat(targets).astype(np.int64), _flat(log_total)]
-    out = np.empty_like(rows[1])
-    over_rows(_kernels(logits).cross_entropy_backward, rows, out=[out])
+    """`reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
+    numbers = _numbers(targets, logits.shape[-1], "targets")
+    rows = [_rows(logits), numbers, _flat(log_total)]
+    out = tape.empty_like(rows[0])
+    over_rows(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
     return out.reshape(logits.shape)
 
 
@@ -172,14 +194,23 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, 
 
     Returns the result, laid out in memory as q is, and the log totals that its backward needs.
     """
-    out, log_total = np.empty_like(q), np.empty(q.shape[:-1], q.dtype)
-    rows = _kernels(q)
+    out, log_total = tape.empty_like(q), tape.empty(q.shape[:-1], q.dtype)
+    tape.run(_share_attention, q, k, v, out, log_total, _kernels(q))
+    return out, log_total
 
+
+def _share_attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+    log_total: FloatArray,
+    rows: ModuleType,
+) -> None:
     def example(i: int) -> None:
         tiles.attention(q[i], k[i], v[i], out[i], log_total[i], rows)
 
     share(example, len(q))
-    return out, log_total
 
 
 def attention_backward(
@@ -191,21 +222,49 @@ def attention_backward(
     log_total: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Gradients of `attention` with respect to q, k and v, laid out in memory as they are."""
-    by_q, by_k, by_v = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    rows = _kernels(q)
+    grads = tape.empty_like(q), tape.empty_like(k), tape.empty_like(v)
+    tape.run(_share_attention_backward, grad, q, k, v, out, log_total, grads, _kernels(q))
+    return grads
+
+
+def _share_attention_backward(
+    grad: FloatArray,
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    out: FloatArray,
+    log_total: FloatArray,
+    grads: tuple[FloatArray, FloatArray, FloatArray],
+    rows: ModuleType,
+) -> None:
+    by_q, by_k, by_v = grads
 
     def example(i: int) -> None:
-        grads = by_q[i], by_k[i], by_v[i]
-        tiles.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], grads, rows)
+        parts = by_q[i], by_k[i], by_v[i]
+        tiles.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], parts, rows)
 
     share(example, len(q))
-    return by_q, by_k, by_v
+
+
+def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:
+    """Rows of a table by number: (n, size), (...) -> (..., size).
+
+    Raises
+    ------
+    IndexError
+        If a number is out of range.
+    """
+    numbers = _numbers(indices, len(table), "ids")
+    out = tape.empty((*indices.shape, table.shape[1]), table.dtype)
+    tape.run(np.take, table, numbers, 0, as_rows(out), "clip")  # with "raise" it would buffer
+    return out
 
 
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
-    """Sum the rows of `grad` that share an index: (m, size), (m,) -> (n_rows, size)."""
-    out = np.empty((n_rows, grad.shape[1]), grad.dtype)
-    _kernels(grad).scatter_rows(_rows(grad), _flat(indices).astype(np.int64), out)
+    """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
+    out = tape.empty((n_rows, grad.shape[-1]), grad.dtype)
+    numbers = _numbers(indices, n_rows, "ids")
+    tape.run(_kernels(grad).scatter_rows, _rows(grad), numbers, out)
     return out
 
 

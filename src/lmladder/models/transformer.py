@@ -79,7 +79,7 @@ class Transformer(NeuralLanguageModel):
         self.norm = LayerNorm(d_model)
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        x = self.tokens(tokens) + self.positions(np.arange(tokens.shape[1]))
+        x = self.tokens(tokens) + self.positions.weight[: tokens.shape[1]]
         x = drop(x, self.dropout, rng)
         for block in self.blocks:
             x = block(x, rng)

@@ -1,0 +1,459 @@
+"""A record of which functions wrote what into which arrays, to do it all again without the ado.
+
+The kernels, and the engine where it computes, make their arrays with `empty` or `apply` and write
+into them through `run`. All three just do it. But while a `Tape` records, they also note it: the
+function, and of each array only where its numbers lie within the block of memory that it views.
+From these notes `Tape.finish` makes a `Program`: it knows from which call to which each block is
+needed, lets blocks share memory that are not needed at the same time, and calls the same functions
+with the same numbers in the same order. So a program gives the same bits, and allocates nothing.
+
+An op that does other things to arrays is called again as a whole, by `Tape.call` and `Tape.pull`.
+What a tape cannot follow it refuses by name: an array that was made elsewhere, unless `constant`
+says that it stays as it is. Plain numbers, and arrays without axes, are constants.
+"""
+
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+from lmladder.arrays import Array
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes: a cache line
+
+_recording: ContextVar["Tape | None"] = ContextVar("tape", default=None)
+
+
+class RefusedError(Exception):
+    """What was recorded cannot be done again; the message says why."""
+
+
+def run(function: Callable[..., object], *arguments: Any) -> None:
+    """function(*arguments), which writes into arrays among them that it does not read."""
+    function(*arguments)
+    if (tape := _recording.get()) is not None:
+        tape.note(function, arguments)
+
+
+def apply(function: Callable[..., Any], *arguments: Any) -> Array:
+    """function(*arguments), such as a ufunc, that takes an array for its result as one more."""
+    out = np.asarray(function(*arguments))
+    if (tape := _recording.get()) is not None:
+        tape.own(out)
+        tape.note(function, (*arguments, out))
+    return out
+
+
+def empty(shape: int | tuple[int, ...], dtype: Any) -> Array:
+    """np.empty."""
+    out = np.empty(shape, dtype)
+    if (tape := _recording.get()) is not None:
+        tape.own(out)
+    return out
+
+
+def empty_like(array: Array) -> Array:
+    """np.empty_like, which lays the result out in memory as `array` is."""
+    out = np.empty_like(array)
+    if (tape := _recording.get()) is not None:
+        tape.own(out)
+    return out
+
+
+def reshape(array: Array, shape: int | tuple[int, ...]) -> Array:
+    """array.reshape(shape): a view where memory allows, else a copy."""
+    out = array.reshape(shape)
+    if (tape := _recording.get()) is not None and not tape.knows(out):
+        tape.own(out)
+        tape.note(np.copyto, (out.reshape(array.shape), array))
+    return out
+
+
+def contiguous(array: Array) -> Array:
+    """The array if its numbers lie in order, one after another, else a copy in which they do."""
+    if array.flags.c_contiguous:
+        return array
+    out = empty(array.shape, array.dtype)
+    run(np.copyto, out, array)
+    return out
+
+
+def constant(array: Array) -> Array:
+    """The array itself; what is recorded from now on may rely on it to stay as it is."""
+    if (tape := _recording.get()) is not None:
+        tape.keep(array)
+    return array
+
+
+def recording() -> "Tape | None":
+    """The tape that records what this thread does."""
+    return _recording.get()
+
+
+@dataclass(frozen=True, slots=True)
+class _View:
+    """Where an array's numbers lie in a block of memory."""
+
+    block: int
+    offset: int  # bytes
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    dtype: np.dtype[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """Stands for a generator of random numbers."""
+
+    number: int
+
+
+@dataclass(slots=True)
+class _Block:
+    """Memory that a program has to find for arrays, and the calls from and to which it needs it."""
+
+    nbytes: int
+    first: int = -1
+    last: int = -1
+
+
+KEPT = -1  # stands for the number of a block that is an array's own memory
+
+
+class Tape:
+    """Records what is done in `with tape.on():`.
+
+    Parameters
+    ----------
+    inputs : what may be different each time: arrays, whose contents others will change, and
+        generators of random numbers, which a program is given anew; anything else stays
+    """
+
+    def __init__(self, inputs: Sequence[Any] = ()):
+        self._calls: list[tuple[Callable[..., object], Any]] = []
+        self._refusal: str | None = None
+        self._blocks: list[_Block] = []
+        self._known: dict[int, tuple[weakref.ref[Array], int]] = {}  # by the id of a memory's owner
+        self._given = {
+            id(each): number
+            for number, each in enumerate(inputs)
+            if isinstance(each, np.random.Generator)
+        }
+        for each in inputs:
+            if _is_array(each):
+                self.keep(each)
+
+    @contextmanager
+    def on(self) -> Iterator[None]:
+        token = _recording.set(self)
+        try:
+            yield
+        finally:
+            _recording.reset(token)
+
+    def own(self, array: Array) -> None:
+        """`array` is new, and a program has to find memory of its own for it."""
+        self._known[id(array)] = (weakref.ref(array), len(self._blocks))
+        self._blocks.append(_Block(array.nbytes))
+
+    def keep(self, array: Array) -> None:
+        """`array` stays where it is, with all that shares its memory; only others may change it."""
+        owner = _owner(array)
+        if self._number(owner) is None:
+            self._known[id(owner)] = (weakref.ref(owner), KEPT)
+
+    def knows(self, array: Any) -> bool:
+        """Whether a program will have these numbers."""
+        return _is_array(array) and self._number(_owner(array)) is not None
+
+    def note(self, function: Callable[..., object], arguments: Sequence[Any]) -> None:
+        """A program is to call function(*arguments) here."""
+        try:
+            self._calls.append((function, _mapped(self._noted, tuple(arguments))))
+        except RefusedError as error:
+            self._refusal = self._refusal or f"{_name(function)} {error}"
+
+    def call(
+        self, function: Callable[..., Any], arrays: Sequence[Array], options: Mapping[str, Any]
+    ) -> Any:
+        """function(*arrays, **options), which gives a value and its pullback; see `op`."""
+        made, followed = self._follow(
+            lambda: function(*arrays, **options), lambda made: made[:1] if _is_pair(made) else ()
+        )
+        if not _is_pair(made):
+            return made
+        again = _Again(function)
+        value, pullback = made
+        if followed:
+            return value, _Pullback(pullback, again, arrays, options)
+        value = self._copied(value)
+        self.note(again.forward, (arrays, options, value))
+        return value, _Pullback(pullback, again)
+
+    def pull(self, pullback: Callable[[Array], Any], grad: Array) -> Any:
+        """pullback(grad): a gradient or None for each input of an op that `call` called."""
+        if not isinstance(pullback, _Pullback):
+            return pullback(grad)
+        inside = pullback.arrays is not None  # the op's value was followed, not called again
+        parts, followed = self._follow(
+            lambda: pullback.function(grad),
+            lambda parts: parts if inside and isinstance(parts, tuple) else (NotImplemented,),
+        )
+        if followed or not isinstance(parts, tuple):
+            return parts
+        if inside:
+            self.note(pullback.again.forward, (pullback.arrays, pullback.options, None))
+        copies = tuple(None if part is None else self._copied(part) for part in parts)
+        self.note(pullback.again.backward, (grad, copies))
+        return copies
+
+    def _follow(
+        self, compute: Callable[[], Any], results: Callable[[Any], Any]
+    ) -> tuple[Any, bool]:
+        """compute(), and whether what it did is now recorded; if not, nothing of it is."""
+        n_calls, n_blocks, refusal = len(self._calls), len(self._blocks), self._refusal
+        made = compute()
+        known = [each is None or self.knows(each) for each in results(made)]
+        if self._refusal == refusal and all(known):
+            return made, True
+        del self._calls[n_calls:]
+        for owner in [owner for owner, (_, number) in self._known.items() if number >= n_blocks]:
+            del self._known[owner]
+        self._refusal = refusal
+        return made, False
+
+    def _copied(self, array: Any) -> Array:
+        copy = np.array(array)
+        self.own(copy)
+        return copy
+
+    def _noted(self, given: Any) -> Any:
+        """What stands in a note for an argument."""
+        if not _is_array(given):
+            return _Given(self._given[id(given)]) if id(given) in self._given else given
+        owner = _owner(given)
+        number = self._number(owner)
+        if number is None:
+            if given.ndim:
+                raise RefusedError(f"reads an array of shape {given.shape} that was made elsewhere")
+            return np.array(given)
+        if number == KEPT:
+            return given
+        offset = _address(given) - _address(owner)
+        return _View(number, offset, given.shape, given.strides, given.dtype)
+
+    def _number(self, owner: Array) -> int | None:
+        reference, number = self._known.get(id(owner), (None, None))
+        return number if reference is not None and reference() is owner else None
+
+    def finish(self, results: Sequence[Array]) -> "Program":
+        """What was recorded, as a program that leaves `results`.
+
+        Raises
+        ------
+        RefusedError
+            If a program would not do the same.
+        """
+        noted = [self._noted(each) for each in results]
+        if self._refusal is not None:
+            raise RefusedError(self._refusal)
+        for place, (_, arguments) in enumerate(self._calls):
+            for block in self._blocks_of(arguments):
+                block.first = place if block.first < 0 else block.first
+                block.last = place
+        for block in self._blocks_of(noted):
+            block.last = len(self._calls)
+        memory, starts = self._share()
+
+        def real(noted: Any) -> Any:
+            if not isinstance(noted, _View):
+                return noted
+            start = starts[noted.block] + noted.offset
+            return np.ndarray(noted.shape, noted.dtype, memory, start, noted.strides)
+
+        calls = [(function, _mapped(real, arguments)) for function, arguments in self._calls]
+        return Program(calls, [real(each) for each in noted], memory.nbytes)
+
+    def _blocks_of(self, noted: Any) -> list[_Block]:
+        """The blocks that some noted arguments view."""
+        found: list[_Block] = []
+
+        def find(each: Any) -> None:
+            if isinstance(each, _View):
+                found.append(self._blocks[each.block])
+
+        _mapped(find, noted)
+        return found
+
+    def _share(self) -> tuple[Array, list[int]]:
+        """Memory for all blocks, and where each begins in it."""
+        starting: dict[int, list[int]] = {}
+        ending: dict[int, list[int]] = {}
+        for number, block in enumerate(self._blocks):
+            if block.first >= 0:
+                starting.setdefault(block.first, []).append(number)
+                ending.setdefault(block.last, []).append(number)
+        starts = [0] * len(self._blocks)
+        gaps = _Gaps()
+        for place in range(len(self._calls)):
+            for number in starting.get(place, ()):
+                starts[number] = gaps.take(self._blocks[number].nbytes)
+            for number in ending.get(place, ()):
+                gaps.give_back(starts[number], self._blocks[number].nbytes)
+        memory = np.empty(gaps.end + ALIGNMENT, np.uint8)
+        skipped = -_address(memory) % ALIGNMENT
+        return memory[skipped : skipped + gaps.end], starts
+
+
+class Program:
+    """What a tape has recorded, to be done again.
+
+    Attributes
+    ----------
+    results : arrays that each call of the program writes anew
+    nbytes : of the memory that it holds
+    """
+
+    def __init__(
+        self, calls: list[tuple[Callable[..., object], Any]], results: list[Array], nbytes: int
+    ):
+        self._calls = calls
+        self.results = results
+        self.nbytes = nbytes
+        self._fitted = [  # places of the calls that take an input, with what was noted there
+            (place, call) for place, call in enumerate(calls) if _takes_input(call[1])
+        ]
+
+    def __call__(self, *inputs: Any) -> None:
+        """Do it all, with the generators among `inputs` in place of the recorded ones."""
+
+        def fit(noted: Any) -> Any:
+            return inputs[noted.number] if isinstance(noted, _Given) else noted
+
+        for place, (function, noted) in self._fitted:
+            self._calls[place] = (function, _mapped(fit, noted))
+        for function, arguments in self._calls:
+            function(*arguments)
+
+
+class _Again:
+    """An op that a program calls as a whole, forward and then back."""
+
+    def __init__(self, function: Callable[..., Any]):
+        self.function = function
+        self.pullback: Callable[[Array], Any] | None = None
+
+    def forward(
+        self, arrays: Sequence[Array], options: Mapping[str, Any], out: Array | None
+    ) -> None:
+        value, self.pullback = self.function(*arrays, **options)
+        if out is not None:
+            out[...] = value
+
+    def backward(self, grad: Array, out: Sequence[Array | None]) -> None:
+        assert self.pullback is not None
+        for part, into in zip(self.pullback(grad), out, strict=True):
+            if into is not None:
+                into[...] = part
+        self.pullback = None  # and with it the arrays that it holds
+
+
+class _Pullback:
+    """The pullback of an op that was recorded; with the op's arrays, if its inside was followed."""
+
+    def __init__(
+        self,
+        function: Callable[[Array], Any],
+        again: _Again,
+        arrays: Sequence[Array] | None = None,
+        options: Mapping[str, Any] | None = None,
+    ):
+        self.function, self.again = function, again
+        self.arrays, self.options = arrays, options
+        self.__name__ = _name(function)
+
+    def __call__(self, grad: Array) -> Any:
+        return self.function(grad)
+
+
+class _Gaps:
+    """Free parts of a memory that grows at its end. Of those that fit the smallest is taken."""
+
+    def __init__(self) -> None:
+        self.end = 0
+        self.free: list[tuple[int, int]] = []  # (start, bytes) by start, no two of them touching
+
+    def take(self, nbytes: int) -> int:
+        """Where a block of so many bytes may begin."""
+        nbytes = _aligned(nbytes)
+        fitting = [gap for gap in self.free if gap[1] >= nbytes]
+        if fitting:
+            start, size = min(fitting, key=lambda gap: gap[1])
+            self.free.remove((start, size))
+            if size > nbytes:
+                self.free = sorted([*self.free, (start + nbytes, size - nbytes)])
+            return start
+        start = self.end
+        if self.free and sum(self.free[-1]) == self.end:  # the gap at the end grows
+            start, _ = self.free.pop()
+        self.end = start + nbytes
+        return start
+
+    def give_back(self, start: int, nbytes: int) -> None:
+        """The block of so many bytes that begins there is free again."""
+        joined: list[tuple[int, int]] = []
+        for first, size in sorted([*self.free, (start, _aligned(nbytes))]):
+            if joined and sum(joined[-1]) == first:
+                before = joined.pop()
+                joined.append((before[0], before[1] + size))
+            else:
+                joined.append((first, size))
+        self.free = joined
+
+
+def _aligned(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _is_array(thing: Any) -> bool:
+    return isinstance(thing, np.ndarray)
+
+
+def _is_pair(made: Any) -> bool:
+    return isinstance(made, tuple) and len(made) == 2
+
+
+def _owner(array: Array) -> Array:
+    """The array at the end of the chain of views."""
+    base: Any = array
+    while (base := getattr(base, "base", None)) is not None:
+        if isinstance(base, np.ndarray):
+            array = base
+    return array
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _mapped(change: Callable[[Any], Any], given: Any) -> Any:
+    """`given` with change(each) in place of each that is no sequence or mapping."""
+    if isinstance(given, tuple | list):
+        return tuple(_mapped(change, each) for each in given)
+    if isinstance(given, dict):
+        return {name: _mapped(change, each) for name, each in given.items()}
+    return change(given)
+
+
+def _takes_input(noted: Any) -> bool:
+    found: list[bool] = []
+    _mapped(lambda each: found.append(isinstance(each, _Given)), noted)
+    return any(found)
+
+
+def _name(function: Any) -> str:
+    return getattr(function, "__name__", None) or type(function).__name__
