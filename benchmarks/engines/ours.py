@@ -23,6 +23,7 @@ from benchmarks.shapes import Size
 from lmladder import kernels
 from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor
+from lmladder.autograd.capture import Captured
 from lmladder.config import OptimizerConfig, TransformerArchitecture
 from lmladder.models import build_neural
 from lmladder.models.neural import NeuralLanguageModel
@@ -56,8 +57,8 @@ def new_model(size: Size) -> NeuralLanguageModel:
 
 def training(
     size: Size, weights: Weights
-) -> tuple[Callable[[IntArray], Tensor], Callable[[], None]]:
-    """A new model's loss, and what brings its gradients into its weights and then drops them."""
+) -> tuple[Callable[[IntArray], Tensor], list[Tensor], Callable[[], None]]:
+    """A new model's loss and weights, and what brings gradients into these and then drops them."""
     model = new_model(size)
     model.load(weights)
     parameters = model.parameters()
@@ -79,17 +80,17 @@ def training(
         for tensor in parameters.values():
             tensor.grad = None
 
-    return model.loss, update
+    return model.loss, list(parameters.values()), update
 
 
 def trainer(size: Size, weights: Weights) -> Step:
-    loss_of, update = training(size, weights)
+    loss_of, parameters, update = training(size, weights)
+    captured = Captured(loss_of, parameters)
 
     def step(rows: IntArray) -> float:
-        loss = loss_of(rows)
-        loss.backward()
+        loss = captured(rows)
         update()
-        return loss.item()
+        return loss
 
     return step
 

@@ -20,8 +20,8 @@ class Captured:
 
     Parameters
     ----------
-    loss : of the inputs, one number. Besides what it does by ops it may only look at shapes; what it
-        computes with Python's numbers is as it was in the first call.
+    loss : of the inputs, one number. Besides what it does by ops it may only look at shapes; what
+        it computes with Python's numbers is as it was in the first call.
     parameters : the leaves that `loss` depends on
 
     Attributes
@@ -108,9 +108,7 @@ def _add(parameter: Tensor, gradient: Array | None) -> None:
 def _alike(given: Any, recorded: Any) -> bool:
     """Whether a program of one input will do for another."""
     if _is_array(recorded):
-        return (
-            _is_array(given) and given.shape == recorded.shape and given.dtype == recorded.dtype
-        )
+        return _is_array(given) and given.shape == recorded.shape and given.dtype == recorded.dtype
     if isinstance(recorded, np.random.Generator):
         return isinstance(given, np.random.Generator)
     return given is recorded or (type(given) is type(recorded) and bool(given == recorded))

@@ -371,7 +371,8 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
                 f"{_name(pullback)} returned {grad.shape} for an array of {like.shape}"
             )
         stretched = [extra + axis for axis, n in enumerate(like.shape) if n == 1]
-    total = kernels.apply(np.add.reduce, grad, (*range(extra), *stretched), None)
+    axes = (*range(extra), *stretched)
+    total = kernels.apply(np.add.reduce, grad, axes, None) if axes else np.asarray(grad)
     return kernels.reshape(total, like.shape)
 
 

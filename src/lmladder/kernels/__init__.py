@@ -29,6 +29,7 @@ from lmladder.kernels.threaded import (
     gelu_tanh_backward,
     layer_norm,
     layer_norm_backward,
+    pad_front,
     rms_norm,
     rms_norm_backward,
     scatter_rows,

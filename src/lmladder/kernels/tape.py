@@ -22,6 +22,7 @@ from typing import Any
 from lmladder.arrays import Array
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 
 ALIGNMENT = 64  # bytes: a cache line
 
@@ -157,8 +158,9 @@ class Tape:
 
     def own(self, array: Array) -> None:
         """`array` is new, and a program has to find memory of its own for it."""
-        self._known[id(array)] = (weakref.ref(array), len(self._blocks))
-        self._blocks.append(_Block(array.nbytes))
+        owner = _owner(array)
+        self._known[id(owner)] = (weakref.ref(owner), len(self._blocks))
+        self._blocks.append(_Block(owner.nbytes))
 
     def keep(self, array: Array) -> None:
         """`array` stays where it is, with all that shares its memory; only others may change it."""
@@ -175,7 +177,8 @@ class Tape:
         try:
             self._calls.append((function, _mapped(self._noted, tuple(arguments))))
         except RefusedError as error:
-            self._refusal = self._refusal or f"{_name(function)} {error}"
+            name = _name(getattr(function, "__self__", function))
+            self._refusal = self._refusal or f"{name} {error}"
 
     def call(
         self, function: Callable[..., Any], arrays: Sequence[Array], options: Mapping[str, Any]
@@ -186,29 +189,28 @@ class Tape:
         )
         if not _is_pair(made):
             return made
-        again = _Again(function)
         value, pullback = made
-        if followed:
-            return value, _Pullback(pullback, again, arrays, options)
-        value = self._copied(value)
-        self.note(again.forward, (arrays, options, value))
-        return value, _Pullback(pullback, again)
+        recorded = _Pullback(pullback, _Again(function), arrays, options, followed)
+        if not followed:
+            value = self._copied(value)
+            self.note(recorded.again.forward, (arrays, options, value))
+        return value, recorded
 
     def pull(self, pullback: Callable[[Array], Any], grad: Array) -> Any:
         """pullback(grad): a gradient or None for each input of an op that `call` called."""
         if not isinstance(pullback, _Pullback):
             return pullback(grad)
-        inside = pullback.arrays is not None  # the op's value was followed, not called again
+        op = pullback
         parts, followed = self._follow(
-            lambda: pullback.function(grad),
-            lambda parts: parts if inside and isinstance(parts, tuple) else (NotImplemented,),
+            lambda: op.function(grad),
+            lambda parts: parts if op.followed and isinstance(parts, tuple) else (NotImplemented,),
         )
         if followed or not isinstance(parts, tuple):
             return parts
-        if inside:
-            self.note(pullback.again.forward, (pullback.arrays, pullback.options, None))
+        if op.followed:
+            self.note(op.again.forward, (op.arrays, op.options, None))
         copies = tuple(None if part is None else self._copied(part) for part in parts)
-        self.note(pullback.again.backward, (grad, copies))
+        self.note(op.again.backward, (grad, op.arrays, copies))
         return copies
 
     def _follow(
@@ -226,15 +228,23 @@ class Tape:
         self._refusal = refusal
         return made, False
 
-    def _copied(self, array: Any) -> Array:
-        copy = np.array(array)
-        self.own(copy)
+    def _copied(self, given: Any) -> Array:
+        """The same numbers, laid out alike, for that may decide how they are summed."""
+        array = np.asarray(given)
+        low, high = byte_bounds(array)
+        memory = empty(high - low, np.uint8)
+        copy = np.ndarray(array.shape, array.dtype, memory, _address(array) - low, array.strides)
+        copy[...] = array
         return copy
 
     def _noted(self, given: Any) -> Any:
         """What stands in a note for an argument."""
+        if isinstance(given, np.random.Generator):
+            if id(given) not in self._given:
+                raise RefusedError("draws from a generator that is no input")
+            return _Given(self._given[id(given)])
         if not _is_array(given):
-            return _Given(self._given[id(given)]) if id(given) in self._given else given
+            return given
         owner = _owner(given)
         number = self._number(owner)
         if number is None:
@@ -345,6 +355,7 @@ class _Again:
 
     def __init__(self, function: Callable[..., Any]):
         self.function = function
+        self.__name__ = _name(function)
         self.pullback: Callable[[Array], Any] | None = None
 
     def forward(
@@ -354,7 +365,8 @@ class _Again:
         if out is not None:
             out[...] = value
 
-    def backward(self, grad: Array, out: Sequence[Array | None]) -> None:
+    def backward(self, grad: Array, arrays: Sequence[Array], out: Sequence[Array | None]) -> None:
+        """The gradients of `arrays`, those that `forward` got: the pullback reads them again."""
         assert self.pullback is not None
         for part, into in zip(self.pullback(grad), out, strict=True):
             if into is not None:
@@ -363,17 +375,21 @@ class _Again:
 
 
 class _Pullback:
-    """The pullback of an op that was recorded; with the op's arrays, if its inside was followed."""
+    """The pullback of an op that was recorded, and what it takes to call the op again.
+
+    `followed` says that it need not be: what the op did for its value is recorded.
+    """
 
     def __init__(
         self,
         function: Callable[[Array], Any],
         again: _Again,
-        arrays: Sequence[Array] | None = None,
-        options: Mapping[str, Any] | None = None,
+        arrays: Sequence[Array],
+        options: Mapping[str, Any],
+        followed: bool,
     ):
         self.function, self.again = function, again
-        self.arrays, self.options = arrays, options
+        self.arrays, self.options, self.followed = arrays, options, followed
         self.__name__ = _name(function)
 
     def __call__(self, grad: Array) -> Any:

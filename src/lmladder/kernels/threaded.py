@@ -79,7 +79,9 @@ def _numbers(indices: IntArray, count: int, what: str) -> IntArray:
 def _check_range(numbers: IntArray, count: int, what: str) -> None:
     # As numbers without a sign, negative ones are the largest.
     if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
-        raise IndexError(f"{what} range from {numbers.min()} to {numbers.max()}, not in [0, {count})")
+        raise IndexError(
+            f"{what} range from {numbers.min()} to {numbers.max()}, not in [0, {count})"
+        )
 
 
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
@@ -244,6 +246,19 @@ def _share_attention_backward(
         tiles.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], parts, rows)
 
     share(example, len(q))
+
+
+def pad_front(rows: IntArray, count: int, filler: int) -> IntArray:
+    """`count` times `filler` before each row: (n, length) -> (n, count + length), int64."""
+    out = tape.empty((len(rows), count + rows.shape[1]), np.int64)
+    tape.run(_pad_front, rows, filler, out)
+    return out
+
+
+def _pad_front(rows: IntArray, filler: int, out: IntArray) -> None:
+    count = out.shape[1] - rows.shape[1]
+    out[:, :count] = filler
+    out[:, count:] = rows
 
 
 def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:

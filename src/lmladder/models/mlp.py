@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+from lmladder import kernels
 from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor
 from lmladder.config import MlpArchitecture
@@ -32,8 +33,7 @@ class Mlp(NeuralLanguageModel):
         self.unembedding = Linear(sizes[-1], vocabulary_size, rng=rng, deviation=0.02)
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        missing = ((0, 0), (self.context_length - 1, 0))
-        padded = np.pad(tokens.astype(np.int64), missing, constant_values=self.vocabulary_size)
+        padded = kernels.pad_front(tokens, self.context_length - 1, self.vocabulary_size)
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.context_length, axis=1)
         x = self.embedding(windows)  # (rows, length, context_length, embedding_size)
         x = x.reshape(*tokens.shape, -1)
