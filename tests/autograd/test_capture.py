@@ -50,12 +50,11 @@ def check(
         inputs, copies = change(call), change(call)
         for parameter in captured.parameters:
             parameter.grad = None
-        loss = captured.loss(*copies)
-        loss.backward()
+        loss = captured.by_graph(*copies)
         wanted = [parameter.grad for parameter in captured.parameters]
         for parameter in captured.parameters:
             parameter.grad = None
-        assert np.array_equal(captured(*inputs), loss.item(), equal_nan=True)
+        assert np.array_equal(captured(*inputs), loss, equal_nan=True)
         for parameter, gradient in zip(captured.parameters, wanted, strict=True):
             assert same_bits(parameter.grad, gradient)
     return captured
@@ -159,12 +158,50 @@ def test_whole_models(name: str, threads: int, choice: str) -> None:
         kernels.select(choice_before)
 
 
-def test_blocks_that_threads_share() -> None:
-    model = transformer(d_model=128, context_length=64)
-    parameters = model.parameters().values()
-    rows = stream(0, "rows").integers(0, 7, (3, 24, 65))
-    captured = check(Captured(model.loss, parameters), lambda call: (rows[call],))
+@pytest.mark.parametrize("rows", [1, 6, 7, 16, 24])
+def test_batches_of_one_part_or_several(rows: int) -> None:
+    model = transformer(d_model=128, context_length=64, dropout=0.1)
+    captured = Captured(model.loss, model.parameters().values())
+    numbers = stream(0, "rows").integers(0, 7, (3, rows, 65))
+    check(captured, lambda call: (numbers[call], stream(0, "dropout", call)))
     assert captured.refusal is None
+
+
+def test_parts_add_up_to_the_whole() -> None:
+    model = transformer(d_model=32, context_length=64)
+    model.astype(np.float64)
+    rows = stream(0, "rows").integers(0, 7, (24, 65))
+    loss = model.loss(rows)
+    loss.backward()
+    parameters = model.parameters().values()
+    whole = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    captured = Captured(model.loss, parameters)
+    assert captured(rows) == pytest.approx(loss.item(), rel=1e-12)
+    for parameter, gradient in zip(parameters, whole, strict=True):
+        np.testing.assert_allclose(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("by_graph", [False, True])
+def test_the_bits_do_not_depend_on_the_threads(by_graph: bool) -> None:
+    rows = stream(0, "rows").integers(0, 7, (3, 24, 65))
+
+    def results(threads: int) -> list[bytes]:
+        kernels.set_threads(threads)
+        model = transformer(d_model=128, context_length=64)
+        parameters = model.parameters().values()
+        captured = Captured(model.loss, parameters)
+        found = []
+        for each in rows:
+            found.append(np.float64((captured.by_graph if by_graph else captured)(each)).tobytes())
+        return found + [parameter.grad.tobytes() for parameter in parameters]
+
+    before = kernels.threads()
+    try:
+        assert results(1) == results(2) == results(5)
+    finally:
+        kernels.set_threads(before)
 
 
 def test_a_recorded_step_allocates_next_to_nothing() -> None:

@@ -343,7 +343,7 @@ def _cross_entropy_backward() -> tuple[Array, ...]:
     logits = _rows("x")
     targets = stream(0, "targets").integers(67, size=(7, 211))
     nats, log_total = kernels.cross_entropy(logits, targets)
-    grad = normal("nats", 7, 211)
+    grad = normal("nats", 1)
     return nats, log_total, kernels.cross_entropy_backward(grad, logits, targets, log_total)
 
 
@@ -459,4 +459,5 @@ def test_softmax_norms_and_loss_take_no_rows(dtype: type) -> None:
     targets = np.zeros((2, 0), int)
     nats, log_total = kernels.cross_entropy(empty, targets)
     assert nats.shape == log_total.shape == (2, 0)
-    assert kernels.cross_entropy_backward(nats, empty, targets, log_total).shape == empty.shape
+    one = np.ones((), empty.dtype)
+    assert kernels.cross_entropy_backward(one, empty, targets, log_total).shape == empty.shape

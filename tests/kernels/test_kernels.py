@@ -137,7 +137,7 @@ def slow_cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArra
 def slow_cross_entropy_backward(
     grad: FloatArray, logits: FloatArray, targets: IntArray
 ) -> FloatArray:
-    return (slow_softmax(logits) - np.eye(logits.shape[1])[targets]) * grad[:, None]
+    return (slow_softmax(logits) - np.eye(logits.shape[1])[targets]) * grad
 
 
 def slow_causal_softmax(scores: FloatArray, scale: float) -> tuple[FloatArray, FloatArray]:
@@ -263,7 +263,7 @@ def fast_rms_norm_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
 
 def fast_cross_entropy_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
     _, log_total = run(m.cross_entropy, i.x, i.targets, like=[i.row_grad, i.row_grad])
-    return run(m.cross_entropy_backward, i.row_grad, i.x, i.targets, log_total, like=[i.x])
+    return run(m.cross_entropy_backward, i.x, i.targets, log_total, i.weight[:1], like=[i.x])
 
 
 def flat(array: FloatArray) -> FloatArray:
@@ -309,7 +309,7 @@ KERNELS: dict[str, Row] = {
     ),
     "cross_entropy_backward": Row(
         fast_cross_entropy_backward,
-        lambda i: slow_cross_entropy_backward(i.row_grad, i.x, i.targets),
+        lambda i: slow_cross_entropy_backward(i.weight[:1], i.x, i.targets),
     ),
 }
 # Those that change arrays in place, or take other inputs, have tests of their own below.

@@ -40,7 +40,7 @@ def _rms_norm_backward(dtype: type) -> tuple[Array, ...]:
 
 
 def _cross_entropy_backward(dtype: type) -> tuple[Array, ...]:
-    logits, grad = strided("x", 4, 50, 67, dtype=dtype), strided("grad", 4, 50, dtype=dtype)
+    logits, grad = strided("x", 4, 50, 67, dtype=dtype), strided("grad", 1, dtype=dtype)
     targets = chosen("targets", 50, 4, below=67).astype(np.int32).T
     _, log_total = kernels.cross_entropy(logits, targets)
     return (kernels.cross_entropy_backward(grad, logits, targets, log_total),)

@@ -1,28 +1,41 @@
-"""A loss and its gradients, recorded once and then computed again without a graph."""
+"""A training step's loss and gradients: in parts that threads work on, recorded once.
 
+A batch is cut into parts of its rows, as many as its shape says, whatever the number of threads.
+Each part goes forward and back by itself, on one thread, which then waits for no other; the
+gradients are added up in the order of the parts. So the bits do not depend on the threads.
+
+And what a part does is the same in each step, but for the numbers. So the first step is recorded,
+and those after it do the same arithmetic in the same order, without building a graph.
+"""
+
+import functools
+import math
+import operator
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from lmladder import kernels
 from lmladder.arrays import Array
 from lmladder.autograd.tensor import Tensor
 from lmladder.kernels.tape import Program, RefusedError, Tape
 
 import numpy as np
 
+PARTS = 4  # at most; a power of two, whose inverse is exact
+PART_NUMBERS = 256  # that the inputs of a part have at least, such as tokens: for products to pay
+
 
 class Captured:
-    """A loss of inputs that change from call to call, and the gradients that its backward leaves.
+    """A loss that is a mean over the rows of its inputs, with its gradients.
 
-    The first call is done as ever and recorded. Those after it, with inputs of the same shapes and
-    types, do the same arithmetic in the same order, to the same bits, but build no graph and
-    allocate no arrays. Where that cannot be, all is done as ever: for other inputs, and for a loss
-    that does arithmetic on arrays outside of ops.
+    Where nothing can be recorded the same is done by graphs, to the same bits: for inputs of other
+    shapes than the first ones, and for a loss that does arithmetic on arrays outside of ops.
 
     Parameters
     ----------
     loss : of the inputs, one number. Besides what it does by ops it may only look at shapes; what
         it computes with Python's numbers is as it was in the first call.
-    parameters : the leaves that `loss` depends on
+    parameters : the leaves that `loss` depends on, of one type
 
     Attributes
     ----------
@@ -33,80 +46,125 @@ class Captured:
         self.loss = loss
         self.parameters = list(parameters)
         self.refusal: str | None = None
-        self._program: Program | None = None
+        self._programs: list[Program] = []  # one for each part
         self._reached: list[Tensor] = []  # the parameters that have a gradient
         self._values: list[Array] = []  # those of all parameters, when it was recorded
-        self._inputs: list[Any] = []  # arrays that take the inputs' place, and other inputs
+        self._first: tuple[Any, ...] = ()  # the inputs that were recorded
 
     def __call__(self, *inputs: Any) -> float:
-        """The loss of these inputs; its gradients are added to the parameters' `grad`.
+        """The mean loss over all rows; its gradients are added to the parameters' `grad`.
 
-        Where a `grad` was None it is an array that the next call will overwrite.
+        Where a `grad` was None it becomes an array that the next call overwrites.
 
         Parameters
         ----------
-        inputs : arrays, generators of random numbers, and what else the loss takes; with another
-            value in such a place nothing is recorded
+        inputs : arrays of as many rows each; generators of random numbers, of which each part gets
+            a child; and what else the loss takes
         """
-        if self._program is not None and not self._is_current():
-            self._program = None  # the parameters are other arrays now
-        if self._program is not None and self._fits(inputs):
-            return self._again(self._program, inputs)
-        if self._program is None and self.refusal is None:
-            return self._first(inputs)
-        loss = self.loss(*inputs)
-        loss.backward()
-        return loss.item()
+        if self._programs and not self._is_current():
+            self._programs = []  # the parameters are other arrays now
+        parts = _parts(inputs)
+        if self._programs and self._fits(parts):
+            return self._again(parts)
+        return self._by_graph(parts, record=not self._programs and self.refusal is None)
 
-    def _first(self, inputs: tuple[Any, ...]) -> float:
-        self._inputs = [np.array(each) if _is_array(each) else each for each in inputs]
-        self._values = [each.value for each in self.parameters]
-        before = [each.grad for each in self.parameters]
-        for each in self.parameters:
-            each.grad = None
-        tape = Tape(self._inputs)
+    def by_graph(self, *inputs: Any) -> float:
+        """The same without what was recorded."""
+        return self._by_graph(_parts(inputs), record=False)
+
+    def _by_graph(self, parts: list[tuple[Any, ...]], *, record: bool) -> float:
+        before = [parameter.grad for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        shares = []
+        for number, part in enumerate(parts):
+            compute = self._record if record and number == 0 else self._forward_and_back
+            shares.append(compute(part, len(parts)))
+        total = functools.reduce(operator.add, shares)
+        for parameter, earlier in zip(self.parameters, before, strict=True):
+            if earlier is not None:
+                parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
+        return float(total)
+
+    def _forward_and_back(self, part: tuple[Any, ...], count: int) -> Array:
+        """A part's share of the loss, 1 / count of its mean."""
+        loss = self.loss(*part)
+        if count > 1:
+            loss = loss * (1 / count)
+        value = loss.value
+        loss.backward()
+        return value
+
+    def _record(self, part: tuple[Any, ...], count: int) -> Array:
+        """The first part's share of the loss; its calls make the programs of all parts."""
+        inputs = tuple(np.array(each) if _is_array(each) else each for each in part)
+        tape = Tape(inputs)
+        self._values = [parameter.value for parameter in self.parameters]
         for value in self._values:
             tape.keep(value)
         with tape.on():
-            loss = self.loss(*self._inputs)
-            value = loss.value
-            loss.backward()
+            share = self._forward_and_back(inputs, count)
         self._reached = [each for each in self.parameters if each.grad is not None]
+        gradients = [each.grad for each in self._reached if each.grad is not None]
         try:
-            gradients = [each.grad for each in self._reached if each.grad is not None]
-            self._program = tape.finish([value, *gradients])
+            self._programs = [tape.finish([share, *gradients]) for _ in range(count)]
+            self._first = inputs
         except RefusedError as error:
             self.refusal = str(error)
-        for parameter, earlier in zip(self.parameters, before, strict=True):
-            _add(parameter, earlier)
-        return float(value)
+        return share
 
-    def _again(self, program: Program, inputs: tuple[Any, ...]) -> float:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            if _is_array(own):
-                np.copyto(own, given)
-        program(*inputs)
-        value, *gradients = program.results
+    def _again(self, parts: list[tuple[Any, ...]]) -> float:
+        programs = self._programs
+        kernels.share(lambda number: programs[number](*parts[number]), len(parts))
+        share, *gradients = programs[0].results
+        if len(programs) > 1:
+            kernels.add_up([program.in_a_row(share.dtype) for program in programs])
         for parameter, gradient in zip(self._reached, gradients, strict=True):
-            _add(parameter, gradient)
-        return float(value)
+            earlier = parameter.grad
+            parameter.grad = gradient if earlier is None else earlier + gradient
+        return float(share)
 
     def _is_current(self) -> bool:
         pairs = zip(self.parameters, self._values, strict=True)
         return all(parameter.value is value for parameter, value in pairs)
 
-    def _fits(self, inputs: tuple[Any, ...]) -> bool:
-        return len(inputs) == len(self._inputs) and all(map(_alike, inputs, self._inputs))
+    def _fits(self, parts: list[tuple[Any, ...]]) -> bool:
+        return len(parts) == len(self._programs) and all(map(_alike, parts[0], self._first))
 
 
-def _add(parameter: Tensor, gradient: Array | None) -> None:
-    if gradient is None:
-        return
-    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """The inputs of each part: rows of arrays, children of generators, all else as it is."""
+    arrays = [each for each in inputs if _is_array(each)]
+    count = _count(arrays[0].shape) if arrays else 1
+    if count == 1:
+        return [inputs]
+    if any(len(each) != len(arrays[0]) for each in arrays):
+        raise ValueError("the inputs differ in their number of rows")
+    split = [
+        np.split(each, count)
+        if _is_array(each)
+        else each.spawn(count)
+        if isinstance(each, np.random.Generator)
+        else [each] * count
+        for each in inputs
+    ]
+    return list(zip(*split, strict=True))
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    """Into how many parts a batch of this shape is cut."""
+    count = 1
+    while (
+        2 * count <= PARTS
+        and shape[0] % (2 * count) == 0
+        and math.prod(shape) >= 2 * count * PART_NUMBERS
+    ):
+        count *= 2
+    return count
 
 
 def _alike(given: Any, recorded: Any) -> bool:
-    """Whether a program of one input will do for another."""
+    """Whether what was recorded with one input will do for another."""
     if _is_array(recorded):
         return _is_array(given) and given.shape == recorded.shape and given.dtype == recorded.dtype
     if isinstance(recorded, np.random.Generator):

@@ -6,6 +6,7 @@ depend on shapes alone, so the results do not depend on the number of threads.
 """
 
 from lmladder.kernels.blocks import (
+    add_up,
     as_rows,
     linear_backward,
     matmul,
@@ -14,6 +15,7 @@ from lmladder.kernels.blocks import (
     share,
     threads,
 )
+from lmladder.kernels.indices import gather_rows, pad_front
 from lmladder.kernels.tape import apply, constant, recording, reshape
 from lmladder.kernels.threaded import (
     CHOICES,
@@ -22,14 +24,12 @@ from lmladder.kernels.threaded import (
     attention_backward,
     cross_entropy,
     cross_entropy_backward,
-    gather_rows,
     gelu,
     gelu_backward,
     gelu_tanh,
     gelu_tanh_backward,
     layer_norm,
     layer_norm_backward,
-    pad_front,
     rms_norm,
     rms_norm_backward,
     scatter_rows,

@@ -45,6 +45,7 @@ class _Job:
     def work(self) -> bool:
         """Do calls until none is left; whether one of them was the last to be done."""
         last = False
+        _thread.is_at_work = True
         while (index := next(self.claims)) < self.count:
             try:
                 if self.error is None:
@@ -54,7 +55,11 @@ class _Job:
             if next(self.completions) == self.count:
                 last = True
                 self.finished.release()
+        _thread.is_at_work = False
         return last
+
+
+_thread = threading.local()  # is_at_work: within a task, whose own jobs are not shared further
 
 
 def _sleep(address: int, old: int) -> None:
@@ -140,12 +145,29 @@ if hasattr(os, "register_at_fork"):
 
 
 def share(task: Callable[[int], None], count: int) -> None:
-    """Call task(0) ... task(count - 1), shared among the threads; return when all are done."""
-    if count == 1 or _pool.size == 1:
+    """Call task(0) ... task(count - 1), shared among the threads; return when all are done.
+
+    Within such a task this is a plain loop: the threads have work already.
+    """
+    if count == 1 or _pool.size == 1 or getattr(_thread, "is_at_work", False):
         for index in range(count):
             task(index)
     elif count > 1:
         _pool.run(_Job(task, count))
+
+
+def add_up(vectors: Sequence[Array]) -> None:
+    """Add all other vectors to the first, in order; each at a block before the next block."""
+    first, *others = vectors
+    step = BLOCK_BYTES // first.itemsize
+
+    def block(index: int) -> None:
+        part = slice(index * step, (index + 1) * step)
+        total = first[part]
+        for other in others:
+            total += other[part]
+
+    share(block, -(-len(first) // step))
 
 
 def as_rows(array: Array) -> Array:

@@ -108,18 +108,9 @@ class _View:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """Stands for a generator of random numbers."""
+    """Stands for a generator of random numbers, an input by number."""
 
     number: int
-
-
-@dataclass(slots=True)
-class _Block:
-    """Memory that a program has to find for arrays, and the calls from and to which it needs it."""
-
-    nbytes: int
-    first: int = -1
-    last: int = -1
 
 
 KEPT = -1  # stands for the number of a block that is an array's own memory
@@ -130,15 +121,16 @@ class Tape:
 
     Parameters
     ----------
-    inputs : what may be different each time: arrays, whose contents others will change, and
-        generators of random numbers, which a program is given anew; anything else stays
+    inputs : what may be different each time: the numbers in arrays, and generators of random
+        numbers; anything else stays
     """
 
     def __init__(self, inputs: Sequence[Any] = ()):
         self._calls: list[tuple[Callable[..., object], Any]] = []
         self._refusal: str | None = None
-        self._blocks: list[_Block] = []
+        self._blocks: list[int] = []  # bytes of memory that a program has to find
         self._known: dict[int, tuple[weakref.ref[Array], int]] = {}  # by the id of a memory's owner
+        self._inputs = list(inputs)
         self._given = {
             id(each): number
             for number, each in enumerate(inputs)
@@ -146,7 +138,7 @@ class Tape:
         }
         for each in inputs:
             if _is_array(each):
-                self.keep(each)
+                self.own(each)
 
     @contextmanager
     def on(self) -> Iterator[None]:
@@ -160,7 +152,7 @@ class Tape:
         """`array` is new, and a program has to find memory of its own for it."""
         owner = _owner(array)
         self._known[id(owner)] = (weakref.ref(owner), len(self._blocks))
-        self._blocks.append(_Block(owner.nbytes))
+        self._blocks.append(owner.nbytes)
 
     def keep(self, array: Array) -> None:
         """`array` stays where it is, with all that shares its memory; only others may change it."""
@@ -177,7 +169,8 @@ class Tape:
         try:
             self._calls.append((function, _mapped(self._noted, tuple(arguments))))
         except RefusedError as error:
-            name = _name(getattr(function, "__self__", function))
+            whole = arguments[0] if function is _Again.forward else function
+            name = _name(getattr(whole, "__self__", whole))  # np.add.reduce is of np.add
             self._refusal = self._refusal or f"{name} {error}"
 
     def call(
@@ -193,7 +186,7 @@ class Tape:
         recorded = _Pullback(pullback, _Again(function), arrays, options, followed)
         if not followed:
             value = self._copied(value)
-            self.note(recorded.again.forward, (arrays, options, value))
+            self.note(_Again.forward, (recorded.again, arrays, options, value))
         return value, recorded
 
     def pull(self, pullback: Callable[[Array], Any], grad: Array) -> Any:
@@ -208,9 +201,9 @@ class Tape:
         if followed or not isinstance(parts, tuple):
             return parts
         if op.followed:
-            self.note(op.again.forward, (op.arrays, op.options, None))
+            self.note(_Again.forward, (op.again, op.arrays, op.options, None))
         copies = tuple(None if part is None else self._copied(part) for part in parts)
-        self.note(op.again.backward, (grad, op.arrays, copies))
+        self.note(_Again.backward, (op.again, grad, op.arrays, copies))
         return copies
 
     def _follow(
@@ -261,62 +254,92 @@ class Tape:
         return number if reference is not None and reference() is owner else None
 
     def finish(self, results: Sequence[Array]) -> "Program":
-        """What was recorded, as a program that leaves `results`.
+        """What was recorded, as a program that leaves `results`; as many programs as one likes.
 
         Raises
         ------
         RefusedError
             If a program would not do the same.
         """
-        noted = [self._noted(each) for each in results]
+        try:
+            left = self._apart(results)
+        except RefusedError as error:
+            raise RefusedError(self._refusal or f"a result {error}") from None
         if self._refusal is not None:
             raise RefusedError(self._refusal)
-        for place, (_, arguments) in enumerate(self._calls):
-            for block in self._blocks_of(arguments):
-                block.first = place if block.first < 0 else block.first
-                block.last = place
-        for block in self._blocks_of(noted):
-            block.last = len(self._calls)
-        memory, starts = self._share()
+        inputs = [self._noted(each) for each in self._inputs]
+        memory, starts, end = self._share(left, inputs)
+        ops: dict[int, _Again] = {}  # the program's own, by the id of the recorded one
 
         def real(noted: Any) -> Any:
+            if isinstance(noted, _Again):
+                return ops.setdefault(id(noted), _Again(noted.function))
             if not isinstance(noted, _View):
                 return noted
             start = starts[noted.block] + noted.offset
             return np.ndarray(noted.shape, noted.dtype, memory, start, noted.strides)
 
         calls = [(function, _mapped(real, arguments)) for function, arguments in self._calls]
-        return Program(calls, [real(each) for each in noted], memory.nbytes)
+        return Program(calls, _mapped(real, inputs), _mapped(real, left), memory, end)
 
-    def _blocks_of(self, noted: Any) -> list[_Block]:
-        """The blocks that some noted arguments view."""
-        found: list[_Block] = []
+    def _apart(self, results: Sequence[Array]) -> list[_View]:
+        """The results, each in order and alone in a block; copied there where they are not."""
+        taken: set[int] = set()
+        left: list[_View] = []
+        for each in results:
+            noted = self._noted(each)
+            whole = isinstance(noted, _View) and self._blocks[noted.block] == each.nbytes
+            if not (whole and each.flags.c_contiguous and noted.block not in taken):
+                apart = np.empty(each.shape, each.dtype)
+                self.own(apart)
+                self.note(np.copyto, (apart, each))
+                noted = self._noted(apart)
+            taken.add(noted.block)
+            left.append(noted)
+        return left
+
+    def _share(
+        self, results: Sequence[_View], inputs: Sequence[Any]
+    ) -> tuple[Array, list[int], int]:
+        """Memory for all blocks, where each begins in it, and where the results end.
+
+        The results come first, in order, and inputs next: these share memory with nothing.
+        """
+        starts = [-1] * len(self._blocks)
+        gaps = _Gaps()
+        for view in results:
+            starts[view.block] = gaps.take(self._blocks[view.block])
+        end = gaps.end
+        for each in inputs:
+            if isinstance(each, _View):
+                starts[each.block] = gaps.take(self._blocks[each.block])
+        last: dict[int, int] = {}  # the call in which a block is used last
+        for place, (_, arguments) in enumerate(self._calls):
+            last.update(dict.fromkeys(self._blocks_of(arguments), place))
+        ending: dict[int, list[int]] = {}
+        for block, place in last.items():
+            if starts[block] < 0:
+                ending.setdefault(place, []).append(block)
+        for place, (_, arguments) in enumerate(self._calls):
+            for block in self._blocks_of(arguments):
+                if starts[block] < 0:
+                    starts[block] = gaps.take(self._blocks[block])
+            for block in ending.get(place, ()):
+                gaps.give_back(starts[block], self._blocks[block])
+        memory = np.zeros(gaps.end + ALIGNMENT, np.uint8)
+        skipped = -_address(memory) % ALIGNMENT
+        return memory[skipped : skipped + gaps.end], starts, end
+
+    def _blocks_of(self, noted: Any) -> list[int]:
+        """The numbers of the blocks that some noted arguments view."""
+        found: list[int] = []
 
         def find(each: Any) -> None:
             if isinstance(each, _View):
-                found.append(self._blocks[each.block])
+                found.append(each.block)
 
         _mapped(find, noted)
         return found
-
-    def _share(self) -> tuple[Array, list[int]]:
-        """Memory for all blocks, and where each begins in it."""
-        starting: dict[int, list[int]] = {}
-        ending: dict[int, list[int]] = {}
-        for number, block in enumerate(self._blocks):
-            if block.first >= 0:
-                starting.setdefault(block.first, []).append(number)
-                ending.setdefault(block.last, []).append(number)
-        starts = [0] * len(self._blocks)
-        gaps = _Gaps()
-        for place in range(len(self._calls)):
-            for number in starting.get(place, ()):
-                starts[number] = gaps.take(self._blocks[number].nbytes)
-            for number in ending.get(place, ()):
-                gaps.give_back(starts[number], self._blocks[number].nbytes)
-        memory = np.empty(gaps.end + ALIGNMENT, np.uint8)
-        skipped = -_address(memory) % ALIGNMENT
-        return memory[skipped : skipped + gaps.end], starts
 
 
 class Program:
@@ -324,29 +347,44 @@ class Program:
 
     Attributes
     ----------
+    calls : functions with their arguments, in the order in which they are called
     results : arrays that each call of the program writes anew
-    nbytes : of the memory that it holds
+    memory : in which all arrays are that the program makes
     """
 
     def __init__(
-        self, calls: list[tuple[Callable[..., object], Any]], results: list[Array], nbytes: int
+        self,
+        calls: list[tuple[Callable[..., object], Any]],
+        inputs: Sequence[Any],
+        results: Sequence[Array],
+        memory: Array,
+        end: int,
     ):
-        self._calls = calls
+        self.calls = calls
         self.results = results
-        self.nbytes = nbytes
+        self.memory = memory
+        self._inputs = inputs
+        self._end = end
         self._fitted = [  # places of the calls that take an input, with what was noted there
             (place, call) for place, call in enumerate(calls) if _takes_input(call[1])
         ]
 
+    def in_a_row(self, dtype: Any) -> Array:
+        """All results, of this one type, as one vector; between them there may be zeros."""
+        return self.memory[: self._end].view(dtype)
+
     def __call__(self, *inputs: Any) -> None:
-        """Do it all, with the generators among `inputs` in place of the recorded ones."""
+        """Do it all with other inputs, of the same shapes and types as those recorded."""
 
         def fit(noted: Any) -> Any:
             return inputs[noted.number] if isinstance(noted, _Given) else noted
 
+        for own, given in zip(self._inputs, inputs, strict=True):
+            if _is_array(own):
+                np.copyto(own, given)
         for place, (function, noted) in self._fitted:
-            self._calls[place] = (function, _mapped(fit, noted))
-        for function, arguments in self._calls:
+            self.calls[place] = (function, _mapped(fit, noted))
+        for function, arguments in self.calls:
             function(*arguments)
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference, tape, tiles
 from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
+from lmladder.kernels.indices import numbers_below
 
 import numpy as np
 
@@ -57,31 +58,6 @@ def _rows(array: Array) -> Array:
 
 def _flat(array: Array) -> Array:
     return tape.contiguous(array).reshape(-1)
-
-
-def _numbers(indices: IntArray, count: int, what: str) -> IntArray:
-    """Indices in a row, as the kernels want them.
-
-    Raises
-    ------
-    IndexError
-        If one is not in [0, count), which compiled code would not see.
-    """
-    if indices.dtype == np.int64:
-        flat = _flat(indices)
-    else:
-        flat = tape.empty(indices.size, np.int64)
-        tape.run(np.copyto, flat.reshape(indices.shape), indices)
-    tape.run(_check_range, flat, count, what)
-    return flat
-
-
-def _check_range(numbers: IntArray, count: int, what: str) -> None:
-    # As numbers without a sign, negative ones are the largest.
-    if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
-        raise IndexError(
-            f"{what} range from {numbers.min()} to {numbers.max()}, not in [0, {count})"
-        )
 
 
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
@@ -174,7 +150,7 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, Fl
     IndexError
         If a target is out of range.
     """
-    rows = [_rows(logits), _numbers(targets, logits.shape[-1], "targets")]
+    rows = [_rows(logits), numbers_below(targets, logits.shape[-1], "targets")]
     nats, log_total = (tape.empty(targets.size, logits.dtype) for _ in range(2))
     over_rows(_kernels(logits).cross_entropy, rows, out=[nats, log_total])
     return nats.reshape(targets.shape), log_total.reshape(targets.shape)
@@ -184,7 +160,7 @@ def cross_entropy_backward(
     grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
 ) -> FloatArray:
     """`reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
-    numbers = _numbers(targets, logits.shape[-1], "targets")
+    numbers = numbers_below(targets, logits.shape[-1], "targets")
     rows = [_rows(logits), numbers, _flat(log_total)]
     out = tape.empty_like(rows[0])
     over_rows(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
@@ -248,37 +224,10 @@ def _share_attention_backward(
     share(example, len(q))
 
 
-def pad_front(rows: IntArray, count: int, filler: int) -> IntArray:
-    """`count` times `filler` before each row: (n, length) -> (n, count + length), int64."""
-    out = tape.empty((len(rows), count + rows.shape[1]), np.int64)
-    tape.run(_pad_front, rows, filler, out)
-    return out
-
-
-def _pad_front(rows: IntArray, filler: int, out: IntArray) -> None:
-    count = out.shape[1] - rows.shape[1]
-    out[:, :count] = filler
-    out[:, count:] = rows
-
-
-def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:
-    """Rows of a table by number: (n, size), (...) -> (..., size).
-
-    Raises
-    ------
-    IndexError
-        If a number is out of range.
-    """
-    numbers = _numbers(indices, len(table), "ids")
-    out = tape.empty((*indices.shape, table.shape[1]), table.dtype)
-    tape.run(np.take, table, numbers, 0, as_rows(out), "clip")  # with "raise" it would buffer
-    return out
-
-
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
     """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
     out = tape.empty((n_rows, grad.shape[-1]), grad.dtype)
-    numbers = _numbers(indices, n_rows, "ids")
+    numbers = numbers_below(indices, n_rows, "ids")
     tape.run(_kernels(grad).scatter_rows, _rows(grad), numbers, out)
     return out
 
