@@ -1,6 +1,7 @@
 """Training: it learns, and neither interruptions nor threads nor evaluations change its bytes."""
 
 import csv
+import itertools
 import math
 import os
 import signal
@@ -24,6 +25,7 @@ from lmladder.config import (
     TransformerConfig,
 )
 from lmladder.errors import InputError, RunError
+from lmladder.history import COLUMNS
 from lmladder.interrupt import exit_status
 from lmladder.kernels import blocks
 from lmladder.models import build_neural
@@ -31,7 +33,6 @@ from lmladder.progress import TrainingProgress
 from lmladder.rng import stream
 from lmladder.training import (
     BEST,
-    COLUMNS,
     HISTORY,
     LATEST,
     UNFINISHED,
@@ -57,16 +58,20 @@ def tokens(text: str) -> IntArray:
 TRAIN = tokens("a bad head had a bed " * 20)
 VAL = tokens("a head had a bad bed " * 6)
 
-ADAMW = OptimizerConfig("adamw", 0.02, (0.9, 0.95), 1e-8, 0.1, None, None)
-MUON = OptimizerConfig("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, 0.02, 0.9)
-SCHEDULE = ScheduleConfig("cosine", warmup_steps=2, final_fraction=0.1)
+ADAMW = OptimizerConfig("adamw", 0.02, (0.9, 0.95), 1e-8, 0.1, None, None, None)
+MUON = OptimizerConfig("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, 0.02, 0.9, None)
+SCHEDULE = ScheduleConfig("cosine", warmup_steps=2, final_fraction=0.1, decay_fraction=None)
 TRAINING = TrainingConfig(
     steps=STEPS,
     batch_size=4,
+    accumulate=1,
     row_length=6,
     clip_norm=1.0,
     evaluate_every=2,
     evaluate_tokens=60,
+    monitor_every=None,
+    patience=None,
+    min_improvement=0.0,
 )
 RUNGS: dict[str, MlpConfig | TransformerConfig] = {
     "mlp": MlpConfig(
@@ -559,7 +564,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
     kind: str, at: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, kind, evaluate_every=1)
-    honest, calls = run.model.loss, iter(range(STEPS))
+    honest, calls = run.model.loss, itertools.count()
 
     def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         return honest(rows, rng) * (math.nan if next(calls) == at else 1)
