@@ -1,5 +1,6 @@
 """What one wants to see of a model in training: its gradients, and where it breaks."""
 
+import warnings
 from collections.abc import Iterable, Mapping
 
 from lmladder.arrays import IntArray
@@ -62,7 +63,7 @@ def first_not_finite(
     for name, tensor in parameters.items():
         if not np.isfinite(tensor.value).all():
             return f"parameter {name}"
-    with np.errstate(all="ignore"):
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # in all threads
         for rows in batches:
             loss = model.loss(rows, rng)
             labels = _labels(loss, parameters)
