@@ -103,6 +103,7 @@ every_rung = pytest.mark.parametrize("kind", RUNGS)
 
 # What a run may be asked for besides; each is interrupted, and run by several threads.
 FEATURES: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": OptimizerConfig("adam", 0.02, (0.9, 0.95), 1e-8, *[None] * 4)},
     "sgd": {"optimizer": SGD},
     "wsd": {"schedule": ScheduleConfig("wsd", 2, 0.1, decay_fraction=0.5)},
     "accumulate": {"accumulate": 2},

@@ -114,9 +114,9 @@ class TrainingConfig:
     clip_norm: float | None = MISSING  # of all gradients together; null: no clipping
     evaluate_every: int = MISSING  # steps between two lines of history.csv and two checkpoints
     evaluate_tokens: int = MISSING  # how much of the validation text those lines score
-    monitor_every: int | None = MISSING  # steps; gradient norms by group of parameters; null: never
+    monitor_every: int | None = MISSING  # steps between gradient norms by group; null: never
     patience: int | None = MISSING  # evaluations without improvement, then it ends; null: never
-    min_improvement: float = MISSING  # nats a token that count as one, to patience
+    min_improvement: float = MISSING  # nats a token; for patience, less than this is none
 
 
 @dataclass

@@ -63,7 +63,8 @@ def first_not_finite(
     for name, tensor in parameters.items():
         if not np.isfinite(tensor.value).all():
             return f"parameter {name}"
-    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):  # in all threads
+    # np.errstate would not reach the threads of the kernels
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
         for rows in batches:
             loss = model.loss(rows, rng)
             labels = _labels(loss, parameters)

@@ -15,7 +15,7 @@ class TrainingProgress:
     Parameters
     ----------
     name : of the model
-    first, last : the step that training starts from, and the one it ends with
+    first, last : the step that training starts from, and the one it ends with at the latest
     tokens_per_step : predicted in one step
     """
 
