@@ -1,11 +1,14 @@
 """Training: it learns, and neither interruptions nor threads nor evaluations change its bytes."""
 
+import contextlib
 import csv
+import itertools
 import math
 import os
 import signal
 import subprocess
 import sys
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
@@ -24,6 +27,7 @@ from lmladder.config import (
     TransformerConfig,
 )
 from lmladder.errors import InputError, RunError
+from lmladder.history import COLUMNS, WAITED, waited
 from lmladder.interrupt import exit_status
 from lmladder.kernels import blocks
 from lmladder.models import build_neural
@@ -31,7 +35,6 @@ from lmladder.progress import TrainingProgress
 from lmladder.rng import stream
 from lmladder.training import (
     BEST,
-    COLUMNS,
     HISTORY,
     LATEST,
     UNFINISHED,
@@ -48,6 +51,7 @@ import pytest
 CHARACTERS = " abcdeh"
 VOCABULARY = len(CHARACTERS)
 STEPS = 6
+GROUPS = ("embedding", "norm", "attention", "feed_forward")  # of the Transformer's parameters
 
 
 def tokens(text: str) -> IntArray:
@@ -57,16 +61,21 @@ def tokens(text: str) -> IntArray:
 TRAIN = tokens("a bad head had a bed " * 20)
 VAL = tokens("a head had a bad bed " * 6)
 
-ADAMW = OptimizerConfig("adamw", 0.02, (0.9, 0.95), 1e-8, 0.1, None, None)
-MUON = OptimizerConfig("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, 0.02, 0.9)
-SCHEDULE = ScheduleConfig("cosine", warmup_steps=2, final_fraction=0.1)
+ADAMW = OptimizerConfig("adamw", 0.02, (0.9, 0.95), 1e-8, 0.1, None, None, None)
+MUON = OptimizerConfig("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, 0.02, 0.9, None)
+SGD = OptimizerConfig("sgd", 0.1, None, None, 0.1, None, 0.9, True)
+SCHEDULE = ScheduleConfig("cosine", warmup_steps=2, final_fraction=0.1, decay_fraction=None)
 TRAINING = TrainingConfig(
     steps=STEPS,
     batch_size=4,
+    accumulate=1,
     row_length=6,
     clip_norm=1.0,
     evaluate_every=2,
     evaluate_tokens=60,
+    monitor_every=None,
+    patience=None,
+    min_improvement=0.0,
 )
 RUNGS: dict[str, MlpConfig | TransformerConfig] = {
     "mlp": MlpConfig(
@@ -91,6 +100,17 @@ RUNGS: dict[str, MlpConfig | TransformerConfig] = {
     ),
 }
 every_rung = pytest.mark.parametrize("kind", RUNGS)
+
+# What a run may be asked for besides; each is interrupted, and run by several threads.
+FEATURES: dict[str, dict[str, Any]] = {
+    "adam": {"optimizer": OptimizerConfig("adam", 0.02, (0.9, 0.95), 1e-8, *[None] * 4)},
+    "sgd": {"optimizer": SGD},
+    "wsd": {"schedule": ScheduleConfig("wsd", 2, 0.1, decay_fraction=0.5)},
+    "accumulate": {"accumulate": 2},
+    "monitor": {"monitor_every": 2, "evaluate_every": 3},
+    "patience": {"patience": 2, "min_improvement": 9.0},  # so much that it ends at step 4
+}
+every_feature = pytest.mark.parametrize("feature", FEATURES)
 
 
 @pytest.fixture(autouse=True)
@@ -285,22 +305,220 @@ def test_the_training_loss_is_the_mean_since_the_last_row(tmp_path: Path) -> Non
     assert [row["gradient_norm"] for row in third.history[1:]] == [max(norms[:3]), max(norms[3:])]
 
 
+@pytest.mark.parametrize("feature", [None, "sgd", "wsd", "accumulate", "monitor"])
 @pytest.mark.parametrize("evaluate_every", [1, 3, 6, 100])
 @every_rung
 def test_how_often_one_evaluates_does_not_change_what_is_learnt(
-    kind: str, evaluate_every: int, tmp_path: Path
+    kind: str, evaluate_every: int, feature: str | None, tmp_path: Path
 ) -> None:
-    usual, _ = train(make_run(tmp_path / "usual", kind))
-    other, _ = train(
-        make_run(tmp_path / "other", kind, evaluate_every=evaluate_every, evaluate_tokens=30)
-    )
+    changed = FEATURES[feature] if feature else {}
+    usual, _ = train(make_run(tmp_path / "usual", kind, **changed))
+    changed = changed | {"evaluate_every": evaluate_every, "evaluate_tokens": 30}
+    other, _ = train(make_run(tmp_path / "other", kind, **changed))
     assert other.step == STEPS
     for ours, theirs in ((usual.model, other.model), (usual.optimizer, other.optimizer)):
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name])
 
 
+# --- Accumulation ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("accumulate", [2, 4])
+@every_rung
+def test_micro_batches_learn_what_the_whole_batch_does(
+    kind: str, accumulate: int, tmp_path: Path
+) -> None:
+    found = []
+    for n in (1, accumulate):
+        run = make_run(tmp_path / str(n), kind, accumulate=n, optimizer=SGD)
+        run.model.astype(np.float64)
+        for module in (run.model, *getattr(run.model, "blocks", [])):
+            vars(module)["dropout"] = 0.0  # its masks are drawn micro-batch by micro-batch
+        found.append(train(run)[0])
+    whole, parts = found
+    for name, array in whole.model.items():
+        np.testing.assert_allclose(parts.model[name], array, rtol=1e-10, atol=1e-14, err_msg=name)
+    for ours, theirs in zip(whole.history[1:], parts.history[1:], strict=True):
+        assert ours == pytest.approx(theirs, rel=1e-10)
+
+
+@every_rung
+def test_micro_batches_are_the_rows_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
+    seen: dict[int, list[IntArray]] = {1: [], 4: []}
+    for n, batches in seen.items():
+        run = make_run(tmp_path / str(n), kind, accumulate=n)
+        honest = run.model.loss
+
+        def loss(
+            rows: IntArray,
+            rng: np.random.Generator,
+            honest: Callable[..., Tensor] = honest,
+            batches: list[IntArray] = batches,
+        ) -> Tensor:
+            batches.append(rows)
+            return honest(rows, rng)
+
+        run.model.loss = loss  # type: ignore[assignment, method-assign]
+        train(run)
+    assert {len(rows) for rows in seen[4]} == {1}
+    np.testing.assert_array_equal(np.concatenate(seen[4]), np.concatenate(seen[1]))
+
+
+@every_rung
+def test_accumulation_takes_the_memory_of_one_micro_batch(kind: str, tmp_path: Path) -> None:
+    def peak(batch_size: int, accumulate: int) -> int:
+        """Bytes that Python and NumPy ask for, of which the weights are next to nothing."""
+        settings = {"batch_size": batch_size, "accumulate": accumulate, "steps": 3}
+        run = make_run(tmp_path / f"{batch_size} in {accumulate}", kind, **settings)
+        tracemalloc.start()
+        train(run)
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    small, parts, whole = peak(64, 1), peak(512, 8), peak(512, 1)
+    assert parts < 1.3 * small
+    assert whole > 4 * small
+
+
+# --- Monitoring -----------------------------------------------------------------------------------
+
+
+def test_gradient_norms_of_groups_are_parts_of_the_whole(tmp_path: Path) -> None:
+    state, _ = train(make_run(tmp_path, "transformer", evaluate_every=1, monitor_every=1))
+    for row in state.history[1:]:
+        norms = [row[f"gradient_norm.{group}.max"] for group in GROUPS]
+        assert min(norms) > 0
+        assert [row[f"gradient_norm.{group}.mean"] for group in GROUPS] == norms  # of one step
+        assert math.hypot(*norms) == pytest.approx(row["gradient_norm"], rel=1e-6)
+
+
+@every_rung
+def test_gradient_norms_of_groups_are_mean_and_maximum_of_the_steps_monitored(
+    kind: str, tmp_path: Path
+) -> None:
+    each, _ = train(make_run(tmp_path / "each", kind, evaluate_every=1, monitor_every=1))
+    some, _ = train(make_run(tmp_path / "some", kind, evaluate_every=4, monitor_every=2))
+    series = [row["gradient_norm.embedding.max"] for row in each.history[1:]]
+    for row, norms in zip(some.history[1:], [[series[1], series[3]], [series[5]]], strict=True):
+        assert row["gradient_norm.embedding.mean"] == pytest.approx(sum(norms) / len(norms))
+        assert row["gradient_norm.embedding.max"] == max(norms)
+
+
+@every_rung
+def test_monitoring_adds_columns_and_changes_nothing_else(kind: str, tmp_path: Path) -> None:
+    plain, _ = train(make_run(tmp_path / "plain", kind))
+    monitored, _ = train(make_run(tmp_path / "monitored", kind, monitor_every=4))
+    for name, array in plain.model.items():
+        np.testing.assert_array_equal(monitored.model[name], array)
+    for ours, theirs in zip(table(tmp_path / "plain"), table(tmp_path / "monitored"), strict=True):
+        assert tuple(ours) == COLUMNS
+        assert {name: theirs[name] for name in COLUMNS} == ours
+        norms = [cell for name, cell in theirs.items() if name not in COLUMNS]
+        assert len(norms) >= 6
+        assert all(norms) if ours["step"] == "4" else not any(norms)
+
+
+# --- Patience -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scores", "min_improvement", "expected"),
+    [
+        ([3.0], 0.0, 0),
+        ([3.0, 2.0], 0.0, 0),
+        ([3.0, 3.0], 0.0, 1),  # as good is no better
+        ([3.0, 2.0, 2.5, 2.1], 0.0, 2),
+        ([3.0, 2.0, 2.5, 1.9], 0.0, 0),
+        ([3.0, 2.75, 2.5], 0.25, 0),
+        ([3.0, 2.875, 2.75], 0.25, 0),  # little by little, compared with the last improvement
+        ([3.0, 2.875, 2.8125], 0.25, 2),
+    ],
+)
+def test_an_improvement_is_on_the_last_one_and_by_enough(
+    scores: list[float], min_improvement: float, expected: int
+) -> None:
+    assert waited(scores, min_improvement) == expected
+
+
+@pytest.mark.parametrize("patience", [1, 2, 3])
+def test_training_ends_when_patience_does(
+    patience: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = {"patience": patience, "min_improvement": 9.0, "steps": 100}
+    state, speed = train(make_run(tmp_path, **settings))
+    assert state.step == Checkpoint.load(tmp_path / LATEST).step == 2 * patience
+    assert [row[WAITED] for row in table(tmp_path)] == [str(n) for n in range(patience + 1)]
+    told = f"mlp: stopped at step {state.step} of 100, after {patience} evaluations without"
+    assert told in capsys.readouterr().out
+    assert speed > 0
+    again, speed = train(make_run(tmp_path, **settings))
+    assert again.step == state.step
+    assert math.isnan(speed)
+
+
+def test_a_model_that_only_learns_by_heart_is_stopped_and_its_best_is_kept(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {
+        "steps": 60,
+        "evaluate_every": 5,
+        "clip_norm": None,
+        "train_tokens": tokens("had a cab had"),
+    }
+    patient, _ = train(make_run(tmp_path / "patient", patience=3, **settings))
+    whole, _ = train(make_run(tmp_path / "whole", **settings))
+    assert patient.step < whole.step
+    scores = [row["val_nats"] for row in patient.history]
+    assert scores == [row["val_nats"] for row in whole.history[: len(scores)]]
+    assert scores.index(min(scores)) == len(scores) - 1 - 3
+    assert Checkpoint.load(tmp_path / "patient" / BEST).step == patient.step - 3 * 5
+
+
+def test_patience_that_does_not_end_changes_no_weight(tmp_path: Path) -> None:
+    usual, _ = train(make_run(tmp_path / "usual"))
+    patient, _ = train(make_run(tmp_path / "patient", patience=9))
+    assert patient.step == STEPS
+    for name, array in usual.model.items():
+        np.testing.assert_array_equal(patient.model[name], array)
+
+
 # --- Interruptions --------------------------------------------------------------------------------
+
+
+@every_feature
+@every_rung
+def test_a_run_asked_for_more_ends_with_the_same_bytes_wherever_it_was_interrupted(
+    kind: str, feature: str, tmp_path: Path
+) -> None:
+    expected = finish(tmp_path / "whole", kind, **FEATURES[feature])
+    steps = Checkpoint.load(tmp_path / "whole" / LATEST).step
+    assert steps == (4 if feature == "patience" else STEPS)
+    for after in range(1, steps + 1):
+        folder = tmp_path / str(after)
+
+        def step(_: TrainingProgress, done: int, train_nats: float, after: int = after) -> None:
+            if done == after:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(TrainingProgress, "step", step)
+            with pytest.raises(KeyboardInterrupt):
+                train(make_run(folder, kind, **FEATURES[feature]))
+        assert Checkpoint.load(folder / UNFINISHED).step == after
+        assert finish(folder, kind, **FEATURES[feature]) == expected
+
+
+@every_feature
+def test_a_run_asked_for_more_that_was_killed_again_and_again_ends_with_the_same_bytes(
+    feature: str, tmp_path: Path
+) -> None:
+    expected = finish(tmp_path / "whole", "transformer", **FEATURES[feature])
+    for name in ("evaluated", "evaluated", "step"):
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, TrainingProgress, name, 0)
+            with contextlib.suppress(Killed):  # no step may be left to be killed in
+                train(make_run(tmp_path / "killed", "transformer", **FEATURES[feature]))
+    assert finish(tmp_path / "killed", "transformer", **FEATURES[feature]) == expected
 
 
 @pytest.fixture(scope="module", params=list(RUNGS))
@@ -540,13 +758,17 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     kernels.set_threads(before)
 
 
+@pytest.mark.parametrize("feature", [None, *FEATURES])
 @every_rung
 @pytest.mark.usefixtures("small_blocks")
-def test_the_number_of_threads_does_not_change_the_bytes(kind: str, tmp_path: Path) -> None:
+def test_the_number_of_threads_does_not_change_the_bytes(
+    kind: str, feature: str | None, tmp_path: Path
+) -> None:
     found = []
     for n_threads in (1, 2, 3):
         kernels.set_threads(n_threads)
-        found.append(finish(tmp_path / str(n_threads), kind))
+        changed = FEATURES[feature] if feature else {}
+        found.append(finish(tmp_path / str(n_threads), kind, **changed))
     assert found[0] == found[1] == found[2]
 
 
@@ -559,7 +781,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
     kind: str, at: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, kind, evaluate_every=1)
-    honest, calls = run.model.loss, iter(range(STEPS))
+    honest, calls = run.model.loss, itertools.count()
 
     def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         return honest(rows, rng) * (math.nan if next(calls) == at else 1)
@@ -577,6 +799,27 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
         assert all(np.isfinite(array).all() for array in kept.model.values())
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_loss_that_is_not_finite_is_traced_to_the_first_layer_where_that_begins(
+    accumulate: int, tmp_path: Path
+) -> None:
+    run = make_run(tmp_path, "transformer", evaluate_every=1, accumulate=accumulate)
+    honest, weight = run.model.loss, run.model.parameters()["blocks.0.attention.key.weight"]
+    calls = itertools.count()
+
+    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+        if next(calls) == 3 * accumulate:  # in the fourth step
+            weight.value[...] = 3e38 * np.sign(weight.value)
+        return honest(rows, rng)
+
+    run.model.loss = loss  # type: ignore[method-assign]
+    begins = "the first that is not finite is the output of blocks.0.attention.key"
+    with pytest.raises(RunError, match=f"loss nan .*at step 4; {begins}; try a lower"):
+        train(run)
+    assert Checkpoint.load(tmp_path / UNFINISHED).step == 3
+
+
 @pytest.mark.parametrize("evaluate_every", [1, 2, 3])
 @pytest.mark.parametrize("steps", [1, 2, 6])
 @every_rung
@@ -586,7 +829,7 @@ def test_a_run_that_diverges_fails_and_keeps_no_checkpoint_of_ruined_weights(
 ) -> None:
     wild = replace(RUNGS[kind].optimizer, learning_rate=1e39, weight_decay=0.0)
     run = make_run(tmp_path, kind, steps=steps, evaluate_every=evaluate_every, optimizer=wild)
-    with pytest.raises(RunError, match="step"):
+    with pytest.raises(RunError, match=r"at step \d; the first that is not finite is "):
         train(run)
     assert not (tmp_path / LATEST).exists()
     assert not (tmp_path / UNFINISHED).exists()

@@ -70,6 +70,7 @@ def training(
         weight_decay=shapes.WEIGHT_DECAY,
         matrix_learning_rate=None,
         momentum=None,
+        nesterov=None,
     )
     optimizer = build_optimizer(config, parameters, ())
     numbers = itertools.count()

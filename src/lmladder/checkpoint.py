@@ -44,7 +44,7 @@ class Checkpoint:
     data_digest, code_digest : sha256 of the prepared data and of the modules that trained
     step : how many steps have been taken; 0 for count models
     history : one mapping for each line of history.csv
-    pending : (loss, gradient norm) of each step since the last of these lines
+    pending : what was measured in each step since the last of these lines
     model, optimizer : arrays by name
     """
 
@@ -57,7 +57,7 @@ class Checkpoint:
     code_digest: str
     step: int = 0
     history: tuple[dict[str, Any], ...] = ()
-    pending: tuple[tuple[float, float], ...] = ()
+    pending: tuple[dict[str, float], ...] = ()
     model: Mapping[str, Array] = field(default_factory=dict)
     optimizer: Mapping[str, Array] = field(default_factory=dict)
 
@@ -125,7 +125,7 @@ class Checkpoint:
             if schema != SCHEMA:
                 raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}")
             header["history"] = tuple(header["history"])
-            header["pending"] = tuple((loss, norm) for loss, norm in header["pending"])
+            header["pending"] = tuple(header["pending"])
             return cls(
                 **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
             )

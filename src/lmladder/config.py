@@ -75,36 +75,48 @@ class BigramConfig:
 
 @dataclass
 class OptimizerConfig:
-    """One optimizer. What an optimizer does not use is null."""
+    """One optimizer. What it does not use (see OPTIMIZER_SETTINGS) is null."""
 
-    name: str = MISSING  # adam, adamw or muon
-    learning_rate: float = MISSING  # of adam and adamw, and of what muon leaves to adamw
-    betas: tuple[float, float] = MISSING
-    epsilon: float = MISSING
-    weight_decay: float = MISSING  # of matrices, a step: learning_rate * weight_decay
-    matrix_learning_rate: float | None = MISSING  # muon
-    momentum: float | None = MISSING  # muon
+    name: str = MISSING  # sgd, adam, adamw or muon
+    learning_rate: float = MISSING  # with muon, of what it leaves to adamw
+    betas: tuple[float, float] | None = MISSING
+    epsilon: float | None = MISSING
+    weight_decay: float | None = MISSING  # of matrices, a step: learning_rate * weight_decay
+    matrix_learning_rate: float | None = MISSING
+    momentum: float | None = MISSING
+    nesterov: bool | None = MISSING  # muon always looks ahead
 
 
 @dataclass
 class ScheduleConfig:
     """The learning rate's course: a rise over warmup_steps, then a fall to final_fraction."""
 
-    name: str = MISSING  # constant, linear or cosine
+    name: str = MISSING  # constant, linear, cosine or wsd
     warmup_steps: int = MISSING
     final_fraction: float = MISSING
+    decay_fraction: float | None = MISSING  # of all steps: the last ones, over which wsd falls
+
+    def decay_steps(self, steps: int) -> int:
+        """Of a run of so many, those over which the rate falls: at least one."""
+        if self.decay_fraction is None:
+            return steps - self.warmup_steps
+        return max(1, round(self.decay_fraction * steps))
 
 
 @dataclass
 class TrainingConfig:
     """One training run."""
 
-    steps: int = MISSING
-    batch_size: int = MISSING  # rows a step
+    steps: int = MISSING  # at most, where there is patience
+    batch_size: int = MISSING  # rows a step, over all its micro-batches
+    accumulate: int = MISSING  # micro-batches a step; divides batch_size, and memory with it
     row_length: int = MISSING  # tokens predicted in a row
     clip_norm: float | None = MISSING  # of all gradients together; null: no clipping
     evaluate_every: int = MISSING  # steps between two lines of history.csv and two checkpoints
     evaluate_tokens: int = MISSING  # how much of the validation text those lines score
+    monitor_every: int | None = MISSING  # steps between gradient norms by group; null: never
+    patience: int | None = MISSING  # evaluations without improvement, then it ends; null: never
+    min_improvement: float = MISSING  # nats a token; for patience, less than this is none
 
 
 @dataclass
@@ -238,11 +250,26 @@ _POSITIVE = {
     "threads", "characters", "tokens", "top_k", "add_k", "learning_rate", "matrix_learning_rate",
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
-    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val",
+    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val", "accumulate", "monitor_every",
+    "patience", "decay_fraction",
 }  # fmt: skip
-_NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps"}
-_FRACTIONS = {"test", "final_fraction"}
+_NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps", "min_improvement"}
+_FRACTIONS = {"test", "final_fraction", "decay_fraction"}
 _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
+_ADAM = ("learning_rate", "betas", "epsilon")
+OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {  # what each uses
+    "sgd": ("learning_rate", "momentum", "nesterov", "weight_decay"),
+    "adam": _ADAM,
+    "adamw": (*_ADAM, "weight_decay"),
+    "muon": (*_ADAM, "weight_decay", "matrix_learning_rate", "momentum"),
+}
+_COURSE = ("warmup_steps", "final_fraction")
+SCHEDULE_SETTINGS: dict[str, tuple[str, ...]] = {
+    "constant": _COURSE,
+    "linear": _COURSE,
+    "cosine": _COURSE,
+    "wsd": (*_COURSE, "decay_fraction"),
+}
 CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
@@ -253,8 +280,8 @@ CHOICES = {
         for rung in ("mlp", "transformer")
         for key, choices in {
             "activation": ("relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu"),
-            "optimizer.name": ("adam", "adamw", "muon"),
-            "schedule.name": ("constant", "linear", "cosine"),
+            "optimizer.name": tuple(OPTIMIZER_SETTINGS),
+            "schedule.name": tuple(SCHEDULE_SETTINGS),
         }.items()
     },
     "evaluate.checkpoint": ("latest", "best"),
@@ -281,23 +308,10 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be between 0 and 1, not {number}")
             if key in _BELOW_ONE and not 0 <= number < 1:
                 raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
-        if key == "betas" and len(value) != 2:
+        if key == "betas" and value is not None and len(value) != 2:
             raise InputError(f"{path} must be two numbers, not {len(value)}")
     for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
-        if rung.schedule.warmup_steps >= rung.training.steps:
-            raise InputError(
-                f"{name}.schedule.warmup_steps={rung.schedule.warmup_steps} leaves nothing of "
-                f"{name}.training.steps={rung.training.steps}"
-            )
-        optimizer = rung.optimizer
-        if optimizer.name == "muon" and None in (
-            optimizer.matrix_learning_rate,
-            optimizer.momentum,
-        ):
-            raise InputError(
-                f"{name}.optimizer.name=muon needs its matrix_learning_rate and momentum; "
-                f"choose it whole with optimizer@{name}.optimizer=muon"
-            )
+        _validate_rung(name, rung)
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")
@@ -317,6 +331,46 @@ def validate(config: Config) -> None:
         raise InputError(
             f"data.split must sum to 1, not {split.train} + {split.val} + {split.test}"
         )
+
+
+def _validate_rung(name: str, rung: RungConfig) -> None:
+    """Raise InputError for settings of the rung `name` that do not fit each other."""
+    optimizer, schedule, training = rung.optimizer, rung.schedule, rung.training
+    _validate_settings(name, "optimizer", optimizer, OPTIMIZER_SETTINGS[optimizer.name])
+    _validate_settings(name, "schedule", schedule, SCHEDULE_SETTINGS[schedule.name])
+    if schedule.warmup_steps >= training.steps:
+        raise InputError(
+            f"{name}.schedule.warmup_steps={schedule.warmup_steps} leaves nothing of "
+            f"{name}.training.steps={training.steps}"
+        )
+    if schedule.warmup_steps + schedule.decay_steps(training.steps) > training.steps:
+        raise InputError(
+            f"{name}.schedule.warmup_steps={schedule.warmup_steps} and "
+            f"{name}.schedule.decay_fraction={schedule.decay_fraction} are together more than "
+            f"{name}.training.steps={training.steps}"
+        )
+    if training.batch_size % training.accumulate:
+        raise InputError(
+            f"{name}.training.accumulate={training.accumulate} does not divide "
+            f"{name}.training.batch_size={training.batch_size}"
+        )
+
+
+def _validate_settings(
+    rung: str, group: str, chosen: OptimizerConfig | ScheduleConfig, used: tuple[str, ...]
+) -> None:
+    """Raise InputError if a setting that `chosen` uses is null, or one that it does not is not."""
+    path = f"{rung}.{group}"
+    remedy = f"choose it whole with {group}@{path}={chosen.name}"
+    for key in (each.name for each in fields(chosen) if each.name != "name"):
+        value = getattr(chosen, key)
+        if value is None and key in used:
+            raise InputError(f"{path}.name={chosen.name} needs {key}; {remedy}")
+        if value is not None and key not in used:
+            raise InputError(
+                f"{path}.{key}={value} means nothing to {path}.name={chosen.name}; "
+                f"{remedy}, or make it null"
+            )
 
 
 def _refuse_other_keys(path: str, node: DictConfig, config: Any) -> None:

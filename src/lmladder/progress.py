@@ -1,5 +1,6 @@
 """How training shows where it stands: a bar on a terminal, a line now and then elsewhere."""
 
+import math
 import sys
 import time
 from types import TracebackType
@@ -14,7 +15,7 @@ class TrainingProgress:
     Parameters
     ----------
     name : of the model
-    first, last : the step that training starts from, and the one it ends with
+    first, last : the step that training starts from, and the one it ends with at the latest
     tokens_per_step : predicted in one step
     """
 
@@ -49,10 +50,10 @@ class TrainingProgress:
         if self.bar:
             self.bar.stop()
 
-    @property
-    def tokens_per_second(self) -> float:
-        """Since the start, over the steps of `last`."""
-        return (self.last - self.first) * self.tokens_per_step / self.seconds
+    def tokens_per_second(self, done: int) -> float:
+        """Predicted since the start, when `done` steps are taken; nan if they were before."""
+        taken = done - self.first
+        return taken * self.tokens_per_step / self.seconds if taken else math.nan
 
     @property
     def seconds(self) -> float:
@@ -75,6 +76,5 @@ class TrainingProgress:
             print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)
 
     def _facts(self, done: int, train_nats: float) -> str:
-        rate = (done - self.first) * self.tokens_per_step / self.seconds
         val = "" if self.val_nats is None else f", val {self.val_nats:.4f}"
-        return f"train {train_nats:.4f}{val} nats, {rate:,.0f} tokens/s"
+        return f"train {train_nats:.4f}{val} nats, {self.tokens_per_second(done):,.0f} tokens/s"

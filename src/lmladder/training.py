@@ -7,19 +7,21 @@ the final names when all is done.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeAlias
 
+from lmladder import history
 from lmladder.arrays import Array, IntArray
 from lmladder.atomic import SIDE_SUFFIX, atomic_write
 from lmladder.autograd import Tensor
 from lmladder.checkpoint import Checkpoint
-from lmladder.config import RungConfig, ScheduleConfig
+from lmladder.config import RungConfig, TrainingConfig
 from lmladder.errors import InputError, RunError
+from lmladder.history import WAITED, Measured, Row, waited
 from lmladder.interrupt import deferred
 from lmladder.models.neural import NeuralLanguageModel
+from lmladder.monitoring import first_not_finite, parameter_groups
 from lmladder.optim import (
     SCHEDULES,
     Optimizer,
@@ -37,9 +39,6 @@ import numpy as np
 LATEST, BEST = "checkpoint.safetensors", "best.safetensors"
 UNFINISHED, UNFINISHED_BEST = "unfinished.safetensors", "unfinished-best.safetensors"
 HISTORY = "history.csv"
-COLUMNS = ("step", "tokens", "train_nats", "val_nats", "learning_rate_factor", "gradient_norm")
-
-Row: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class TrainingRun:
 
 
 def train(run: TrainingRun) -> tuple[Checkpoint, float]:
-    """Train to the configured step; write checkpoint, best checkpoint and history.
+    """Train to the configured step, or till patience ends; write checkpoints and history.
 
     Returns
     -------
@@ -76,24 +75,22 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
     InputError
         If the settings do not fit the data, such as a text shorter than a row.
     RunError
-        If the loss is no longer finite; the last checkpoint stays.
+        If the loss or its gradient is no longer finite; the last checkpoint stays.
     KeyboardInterrupt
         If a signal asked to stop; the step that was under way is in a checkpoint.
     """
-    training = run.config.training
-    if run.config.schedule.name not in SCHEDULES:
-        raise InputError(
-            f"unknown schedule {run.config.schedule.name!r}; choose from {sorted(SCHEDULES)}"
-        )
+    training, schedule = run.config.training, run.config.schedule
+    if schedule.name not in SCHEDULES:
+        raise InputError(f"unknown schedule {schedule.name!r}; choose from {sorted(SCHEDULES)}")
     parameters = run.model.parameters()
+    groups = parameter_groups(run.model) if training.monitor_every else {}
     optimizer = build_optimizer(run.config.optimizer, parameters, run.model.hidden_matrices())
     validation = validation_rows(run.val, training.row_length, training.evaluate_tokens)
     finished = resume(run.directory, run.origin, LATEST, BEST)
     state = finished or resume(run.directory, run.origin, UNFINISHED, UNFINISHED_BEST)
     if state is None:
-        val_nats = _mean_nats(run, validation)
-        history: tuple[Row, ...] = (_row(0, 0, None, val_nats, None, None),)
-        state = replace(run.origin, history=history)
+        row = {"step": 0, "tokens": 0, "val_nats": _mean_nats(run, validation)}
+        state = _with_row(run.origin, row, training)
     else:
         print(f"{run.origin.kind}: going on from step {state.step}", flush=True)
         run.model.load(state.model)
@@ -103,25 +100,25 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
     pending = list(state.pending)
     with progress, deferred() as interrupt:
         for step in range(state.step, training.steps):
-            loss, norm = _take_step(run, parameters.values(), optimizer, step)
-            pending.append((loss, norm))
-            done = step + 1
+            if _out_of_patience(training, state):
+                break
+            pending.append(_take_step(run, parameters, groups, optimizer, step))
+            done, loss = step + 1, pending[-1]["train_nats"]
             progress.step(done, loss)
             evaluate = done % training.evaluate_every == 0 or done == training.steps
             if evaluate:
                 val_nats = _mean_nats(run, validation)
                 if not math.isfinite(val_nats):
-                    raise _diverged(run, done, f"validation loss {val_nats}")
-                losses, norms = zip(*pending, strict=True)
-                row = _row(
-                    done,
-                    done * tokens_per_step,
-                    math.fsum(losses) / len(losses),
-                    val_nats,
-                    _factor(run.config.schedule, training.steps, step),
-                    max(norms),
-                )
-                state = replace(state, history=(*state.history, row))
+                    what = f"validation loss {val_nats}"
+                    raise _diverged(run, done, what, _parts(training, validation))
+                row = {
+                    "step": done,
+                    "tokens": done * tokens_per_step,
+                    "val_nats": val_nats,
+                    "learning_rate_factor": factor(step, training.steps, schedule),
+                    **history.summary(pending),
+                }
+                state = _with_row(state, row, training)
                 pending.clear()
             if evaluate or interrupt.signal is not None:
                 state = replace(
@@ -135,50 +132,94 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
             if evaluate:
                 progress.evaluated(done, loss, val_nats)
             interrupt.raise_now()
-        speed = progress.tokens_per_second if progress.first < progress.last else math.nan
+        speed = progress.tokens_per_second(state.step)
+    if state.step < training.steps:
+        print(
+            f"{run.origin.kind}: stopped at step {state.step} of {training.steps}, "
+            f"after {training.patience} evaluations without improvement",
+            flush=True,
+        )
     if finished is None:
         _publish(run.directory)
-    atomic_write(run.directory / HISTORY, _csv(state.history).encode())
+    table = history.as_csv(state.history, history.columns(training, groups))
+    atomic_write(run.directory / HISTORY, table.encode())
     return state, speed
 
 
 def _take_step(
-    run: TrainingRun, parameters: Collection[Tensor], optimizer: Optimizer, step: int
-) -> tuple[float, float]:
-    """One batch forward and back and one step of the optimizer: (loss, gradient norm)."""
-    training, seed = run.config.training, run.origin.seed
-    rows = sample_rows(
+    run: TrainingRun,
+    parameters: Mapping[str, Tensor],
+    groups: Mapping[str, Sequence[Tensor]],
+    optimizer: Optimizer,
+    step: int,
+) -> Measured:
+    """One batch forward and back and one step of the optimizer; what was measured on the way."""
+    training, schedule, seed = run.config.training, run.config.schedule, run.origin.seed
+    batch = sample_rows(
         run.train,
         rows=training.batch_size,
         length=training.row_length + 1,
         rng=stream(seed, "batches", step),
     )
-    loss = run.model.loss(rows, stream(seed, "dropout", step))
-    loss.backward()
-    norm = global_norm(parameters)
-    if not (math.isfinite(loss.item()) and math.isfinite(norm)):
-        raise _diverged(run, step + 1, f"loss {loss.item()} and gradient norm {norm}")
+    micro_batches = np.split(batch, training.accumulate)
+    loss = _accumulate(run.model, micro_batches, stream(seed, "dropout", step))
+    norm = global_norm(parameters.values())
+    if not (math.isfinite(loss) and math.isfinite(norm)):
+        what = f"loss {loss} and gradient norm {norm}"
+        raise _diverged(run, step + 1, what, micro_batches, stream(seed, "dropout", step))
+    measured = {"train_nats": loss, "gradient_norm": norm}
+    if training.monitor_every and (step + 1) % training.monitor_every == 0:
+        norms = {name: global_norm(tensors) for name, tensors in groups.items()}
+        measured |= {history.of_group(name): each for name, each in norms.items()}
     optimizer.step(
         step,
-        factor=_factor(run.config.schedule, training.steps, step),
+        factor=factor(step, training.steps, schedule),
         gradient_scale=clip_scale(norm, training.clip_norm),
     )
-    for tensor in parameters:
+    for tensor in parameters.values():
         tensor.grad = None
-    return loss.item(), norm
+    return measured
 
 
-def _diverged(run: TrainingRun, step: int, what: str) -> RunError:
+def _accumulate(
+    model: NeuralLanguageModel, micro_batches: Sequence[IntArray], rng: np.random.Generator
+) -> float:
+    """The mean loss of all; its gradients are added to the parameters', one micro-batch a time."""
+    losses = []
+    for rows in micro_batches:
+        loss = model.loss(rows, rng)
+        loss.backward(1 / len(micro_batches))
+        losses.append(loss.item())
+    return history.mean(losses)
+
+
+def _diverged(
+    run: TrainingRun,
+    step: int,
+    what: str,
+    batches: Iterable[IntArray],
+    rng: np.random.Generator | None = None,
+) -> RunError:
+    """The error for a loss of `batches` that is not finite; says where that begins."""
+    where = first_not_finite(run.model, batches, rng)
+    begins = f"; the first that is not finite is {where}" if where else ""
     kept = run.directory / UNFINISHED
     good = f"; the last good checkpoint is kept in {kept}" if kept.exists() else ""
-    return RunError(f"{run.origin.kind}: {what} at step {step}; try a lower learning rate{good}")
+    return RunError(
+        f"{run.origin.kind}: {what} at step {step}{begins}; try a lower learning rate{good}"
+    )
 
 
 def _mean_nats(run: TrainingRun, rows: IntArray) -> float:
-    """Nats a token over all rows, as many at a time as in training, which bounds memory."""
-    step = run.config.training.batch_size
-    parts = [run.model.nats(rows[first : first + step]) for first in range(0, len(rows), step)]
+    """Nats a token over all rows."""
+    parts = [run.model.nats(part) for part in _parts(run.config.training, rows)]
     return float(np.concatenate(parts).mean())
+
+
+def _parts(training: TrainingConfig, rows: IntArray) -> Iterator[IntArray]:
+    """As many rows at a time as in training, which bounds memory."""
+    size = training.batch_size // training.accumulate
+    return (rows[first : first + size] for first in range(0, len(rows), size))
 
 
 def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
@@ -220,7 +261,7 @@ def _keep(directory: Path, state: Checkpoint) -> None:
     In this order a kill between the two costs nothing: the step is taken again, to the same bytes.
     A state before the first evaluation stands in as the best.
     """
-    scores = [row["val_nats"] for row in state.history[1:]]
+    scores = _scores(state)[1:]
     if not scores or (scores[-1] == min(scores) and not state.pending):
         state.save(directory / UNFINISHED_BEST)
     state.save(directory / UNFINISHED)
@@ -243,31 +284,19 @@ def discard_unfinished(directory: Path) -> None:
         side_file.unlink()
 
 
-def _csv(history: tuple[Row, ...]) -> str:
-    lines = [",".join(COLUMNS)]
-    for row in history:
-        lines.append(",".join(_cell(row[name]) for name in COLUMNS))
-    return "\n".join(lines) + "\n"
+def _with_row(state: Checkpoint, row: Row, training: TrainingConfig) -> Checkpoint:
+    """The state with one more line of history, which counts for patience where there is any."""
+    if training.patience is not None:
+        row[WAITED] = waited([*_scores(state), row["val_nats"]], training.min_improvement)
+    return replace(state, history=(*state.history, row))
 
 
-def _cell(value: float | None) -> str:
-    if value is None:
-        return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+def _out_of_patience(training: TrainingConfig, state: Checkpoint) -> bool:
+    return training.patience is not None and state.history[-1][WAITED] >= training.patience
 
 
-def _row(*values: Any) -> Row:
-    return dict(zip(COLUMNS, values, strict=True))
-
-
-def _factor(schedule: ScheduleConfig, steps: int, step: int) -> float:
-    return factor(
-        step,
-        name=schedule.name,
-        steps=steps,
-        warmup_steps=schedule.warmup_steps,
-        final_fraction=schedule.final_fraction,
-    )
+def _scores(state: Checkpoint) -> list[float]:
+    return [row["val_nats"] for row in state.history]
 
 
 def _values(model: NeuralLanguageModel) -> Mapping[str, Array]:

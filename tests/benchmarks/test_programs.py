@@ -29,6 +29,15 @@ def test_train_step() -> None:
     assert facts["gflops_per_second"] > 0
 
 
+def test_monitor() -> None:
+    options = ("--config", "micro", "--every", 2, "--seconds", 0)
+    (facts,) = measure.in_fresh_process("monitor.py", *options)
+    assert facts["rounds"] == 3
+    assert 0 < facts["norms_ms"] < facts["monitored_step_ms"]
+    share = 100 * facts["norms_ms"] / (2 * facts["step_ms"])
+    assert facts["percent"] == pytest.approx(share, rel=0.01)
+
+
 def test_matmul_rate() -> None:
     options = ("--rows", 64, "--seconds", 0)
     (facts,) = measure.in_fresh_process("matmul_rate.py", *options)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor
-from lmladder.config import OptimizerConfig
+from lmladder.config import OPTIMIZER_SETTINGS, OptimizerConfig, ScheduleConfig
 from lmladder.errors import InputError
 from lmladder.optim import (
     OPTIMIZERS,
@@ -15,6 +16,7 @@ from lmladder.optim import (
     AdamW,
     Muon,
     Optimizer,
+    Sgd,
     build_optimizer,
     clip_scale,
     factor,
@@ -28,6 +30,12 @@ import pytest
 
 SHAPES = {"matrix": (5, 3), "wide": (3, 6), "table": (4, 2), "bias": (3,), "gain": (1,)}
 ADAM: dict[str, Any] = {"learning_rate": 0.05, "betas": (0.8, 0.95), "epsilon": 1e-3}
+SGD: dict[str, Any] = {
+    "learning_rate": 0.05,
+    "momentum": 0.8,
+    "nesterov": True,
+    "weight_decay": 0.3,
+}
 MUON: dict[str, Any] = {
     **ADAM,
     "matrices": ["matrix", "wide"],
@@ -65,6 +73,91 @@ def values(parameters: dict[str, Tensor]) -> dict[str, FloatArray]:
 def assert_close(found: dict[str, FloatArray], expected: dict[str, FloatArray]) -> None:
     for name, right in expected.items():
         np.testing.assert_allclose(found[name], right, rtol=1e-12, atol=1e-14, err_msg=name)
+
+
+# --- SGD ------------------------------------------------------------------------------------------
+
+
+def slow_sgd(
+    theta: FloatArray,
+    grads: list[FloatArray],
+    *,
+    learning_rate: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+    factor: float = 1.0,
+) -> FloatArray:
+    """A parameter moves by all gradients so far, each shrunk once for each step since it came."""
+    for t in range(len(grads)):
+        ages = range(t, -1, -1)
+        velocity = sum((momentum**age * g for age, g in zip(ages, grads, strict=False)), 0 * theta)
+        step = grads[t] + momentum * velocity if nesterov else velocity
+        theta = theta - factor * learning_rate * (step + weight_decay * theta)
+    return theta
+
+
+@pytest.mark.parametrize("steps", [1, 2, 7])
+@pytest.mark.parametrize("momentum", [0.0, 0.8])
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_sums_gradients_that_fade_and_decays_matrices_only(
+    steps: int, momentum: float, nesterov: bool
+) -> None:
+    settings = SGD | {"momentum": momentum, "nesterov": nesterov}
+    parameters = make_parameters()
+    start = values(parameters)
+    run(Sgd(parameters, **settings), parameters, range(steps), factor=0.5)
+    grads = [gradients(step) for step in range(steps)]
+    expected = {}
+    for name, shape in SHAPES.items():
+        decay = {"weight_decay": 0.3 if len(shape) >= 2 else 0.0}
+        series = [g[name] for g in grads]
+        expected[name] = slow_sgd(start[name], series, **settings | decay, factor=0.5)
+    assert_close(values(parameters), expected)
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_sgd_is_sutskevers(nesterov: bool) -> None:
+    """Sutskever et al. 2013, equations 1 to 4, on the bowl f(x) = sum of curvature x^2 / 2.
+
+    Of Nesterov's momentum they follow the point before the step of momentum, we the one after it,
+    which is where they take the gradient.
+    """
+    rate, mu = 0.1, 0.9
+    curvature, x = np.array([0.5, 1.0, 4.0]), np.array([1.0, -2.0, 3.0])
+    ours = Tensor(x.copy(), requires_grad=True)
+    optimizer = Sgd(
+        {"x": ours}, learning_rate=rate, momentum=mu, nesterov=nesterov, weight_decay=0.0
+    )
+    v = np.zeros(3)
+    for step in range(20):
+        ours.grad = curvature * ours.value
+        optimizer.step(step)
+        v = mu * v - rate * curvature * (x + mu * v if nesterov else x)
+        x = x + v
+        np.testing.assert_allclose(ours.value, x + mu * v if nesterov else x, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("momentum", "nesterov", "decay"),
+    [(0.0, False, 0.0), (0.0, False, 0.3), (0.8, False, 0.0), (0.8, True, 0.0)],
+)
+def test_sgd_agrees_with_torch(momentum: float, nesterov: bool, decay: float) -> None:
+    """Of decay only without momentum: with it, torch's goes through the velocity."""
+    torch = pytest.importorskip("torch")
+    settings = {"momentum": momentum, "nesterov": nesterov, "weight_decay": decay}
+    parameters = {n: each for n, each in make_parameters().items() if each.ndim == 2}
+    theirs = {n: torch.nn.Parameter(torch.tensor(t.value)) for n, t in parameters.items()}
+    ours = Sgd(parameters, learning_rate=0.05, **settings)
+    other = torch.optim.SGD(theirs.values(), lr=0.05, **settings)
+    for step in range(5):
+        for name in parameters:
+            grad = gradients(step)[name]
+            parameters[name].grad, theirs[name].grad = grad, torch.tensor(grad)
+        ours.step(step)
+        other.step()
+    for name, tensor in parameters.items():
+        np.testing.assert_allclose(tensor.value, theirs[name].detach().numpy(), rtol=1e-12)
 
 
 # --- Adam and AdamW -------------------------------------------------------------------------------
@@ -151,24 +244,29 @@ def test_factor_scales_the_learning_rate() -> None:
     assert_close(values(halved), values(small))
 
 
-@pytest.mark.parametrize("make", [lambda p: Adam(p, **ADAM), lambda p: Muon(p, **MUON)])
-def test_gradient_scale_scales_the_gradients(make: Callable[..., Optimizer]) -> None:
-    scaled, plain = make_parameters(), make_parameters()
-    optimizer = make(scaled)
-    run(optimizer, scaled, range(2), gradient_scale=0.25)
-    reference = make(plain)
-    for step in range(2):
-        for name, grad in gradients(step).items():
-            plain[name].grad = grad * 0.25
-        reference.step(step)
-    assert_close(values(scaled), values(plain))
-
-
 OPTIMIZER_CASES: dict[str, Callable[[dict[str, Tensor]], Optimizer]] = {
+    "sgd": lambda parameters: Sgd(parameters, **SGD),
     "adam": lambda parameters: Adam(parameters, **ADAM),
     "adamw": lambda parameters: AdamW(parameters, **ADAM, weight_decay=0.3),
     "muon": lambda parameters: Muon(parameters, **MUON),
 }
+
+
+def test_every_optimizer_is_tested() -> None:
+    assert OPTIMIZER_CASES.keys() == OPTIMIZERS.keys()
+
+
+@pytest.mark.parametrize("name", OPTIMIZER_CASES)
+def test_gradient_scale_scales_the_gradients(name: str) -> None:
+    scaled, plain = make_parameters(), make_parameters()
+    optimizer = OPTIMIZER_CASES[name](scaled)
+    run(optimizer, scaled, range(2), gradient_scale=0.25)
+    reference = OPTIMIZER_CASES[name](plain)
+    for step in range(2):
+        for each, grad in gradients(step).items():
+            plain[each].grad = grad * 0.25
+        reference.step(step)
+    assert_close(values(scaled), values(plain))
 
 
 @pytest.mark.parametrize("name", OPTIMIZER_CASES)
@@ -206,13 +304,11 @@ def test_all_zero_gradients_give_no_nan(name: str) -> None:
     assert all(np.isfinite(tensor.value).all() for tensor in parameters.values())
 
 
-@pytest.mark.parametrize(
-    "make", [lambda p: Adam(p, **ADAM), lambda p: AdamW(p, **ADAM, weight_decay=0.3)]
-)
-def test_adam_takes_a_parameter_that_is_a_single_number(make: Callable[..., Optimizer]) -> None:
+@pytest.mark.parametrize("name", OPTIMIZER_CASES.keys() - {"muon"})
+def test_a_parameter_may_be_a_single_number(name: str) -> None:
     number, vector = (Tensor(np.full(shape, 2.0), requires_grad=True) for shape in ((), (1,)))
     for tensor in (number, vector):
-        optimizer = make({"temperature": tensor})
+        optimizer = OPTIMIZER_CASES[name]({"temperature": tensor})
         for step in range(2):
             tensor.grad = np.full(tensor.shape, 0.3)
             optimizer.step(step)
@@ -315,6 +411,34 @@ def test_muon_takes_the_named_matrices_and_leaves_the_rest_to_adamw(steps: int) 
         np.testing.assert_allclose(parameters[name].value, expected, rtol=1e-9, atol=1e-10)
 
 
+def test_muon_steps_as_torchs_but_for_its_rounding() -> None:
+    """torch.optim.Muon keeps a mean of gradients, not a sum, and iterates in bfloat16."""
+    torch = pytest.importorskip("torch")
+    if not hasattr(torch.optim, "Muon"):
+        pytest.skip("this torch has no Muon")
+    parameters = {n: t for n, t in make_parameters().items() if n in MUON["matrices"]}
+    start = values(parameters)
+    # torch keeps a matrix as (out, in)
+    theirs = {n: torch.nn.Parameter(torch.tensor(t.value.T.copy())) for n, t in parameters.items()}
+    ours = Muon(parameters, **MUON | {"weight_decay": 0.0})
+    other = torch.optim.Muon(
+        theirs.values(),
+        lr=MUON["matrix_learning_rate"],
+        momentum=MUON["momentum"],
+        weight_decay=0.0,
+    )
+    for step in range(4):
+        for name in parameters:
+            grad = gradients(step)[name]
+            parameters[name].grad, theirs[name].grad = grad, torch.tensor(grad.T.copy())
+        ours.step(step)
+        other.step()
+    for name, tensor in parameters.items():
+        moved, theirs_moved = tensor.value - start[name], theirs[name].detach().numpy().T
+        off = np.linalg.norm(moved - (theirs_moved - start[name])) / np.linalg.norm(moved)
+        assert off < 0.05
+
+
 # --- State ----------------------------------------------------------------------------------------
 
 
@@ -367,6 +491,7 @@ def config(name: str, **changed: Any) -> OptimizerConfig:
         "weight_decay": 0.1,
         "matrix_learning_rate": 0.02,
         "momentum": 0.95,
+        "nesterov": True,
     }
     return OptimizerConfig(name=name, **(settings | changed))
 
@@ -374,31 +499,37 @@ def config(name: str, **changed: Any) -> OptimizerConfig:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_build_optimizer_makes_what_the_configuration_names(name: str) -> None:
     optimizer = build_optimizer(config(name), make_parameters(), ["matrix"])
-    assert type(optimizer) is {"adam": Adam, "adamw": AdamW, "muon": Muon}[name]
+    assert type(optimizer) is OPTIMIZERS[name]
     if isinstance(optimizer, Muon):
         assert list(optimizer.matrices) == ["matrix"]
         assert set(optimizer.adamw.parameters) == SHAPES.keys() - {"matrix"}
 
 
 def test_build_optimizer_refuses_an_unknown_name_and_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"'adma'.*'adam', 'adamw', 'muon'"):
+    with pytest.raises(InputError, match=r"'adma'.*'adam', 'adamw', 'muon', 'sgd'"):
         build_optimizer(config("adma"), make_parameters(), [])
 
 
 @pytest.mark.parametrize(
     ("name", "setting"),
-    [("muon", "matrix_learning_rate"), ("muon", "momentum"), ("adamw", "weight_decay")],
+    [(name, setting) for name, settings in OPTIMIZER_SETTINGS.items() for setting in settings],
 )
 def test_build_optimizer_names_a_missing_setting(name: str, setting: str) -> None:
     with pytest.raises(InputError, match=f"{name} needs {setting}"):
         build_optimizer(config(name, **{setting: None}), make_parameters(), [])
 
 
-def test_build_optimizer_wants_no_setting_that_it_does_not_use() -> None:
-    build_optimizer(config("adam", matrix_learning_rate=None, momentum=None), make_parameters(), [])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_build_optimizer_wants_no_setting_that_it_does_not_use(name: str) -> None:
+    unused = {each.name for each in fields(OptimizerConfig)} - {*OPTIMIZER_SETTINGS[name], "name"}
+    build_optimizer(config(name, **dict.fromkeys(unused)), make_parameters(), [])
 
 
 # --- Schedules and clipping -----------------------------------------------------------------------
+
+
+def schedule(name: str, warmup_steps: int, final_fraction: float = 0.0) -> ScheduleConfig:
+    return ScheduleConfig(name, warmup_steps, final_fraction, 0.2 if name == "wsd" else None)
 
 
 @pytest.mark.parametrize("warmup_steps", [0, 1, 10])
@@ -407,16 +538,8 @@ def test_build_optimizer_wants_no_setting_that_it_does_not_use() -> None:
 def test_factor_rises_to_1_and_falls_to_its_final_fraction(
     name: str, final_fraction: float, warmup_steps: int
 ) -> None:
-    course = [
-        factor(
-            step,
-            name=name,
-            steps=50,
-            warmup_steps=warmup_steps,
-            final_fraction=final_fraction,
-        )
-        for step in range(51)  # the last is never taken: it is where the fall ends
-    ]
+    settings = schedule(name, warmup_steps, final_fraction)
+    course = [factor(step, 50, settings) for step in range(51)]  # the last is where the fall ends
     rise, fall = course[: warmup_steps + 1], course[warmup_steps:]
     np.testing.assert_allclose(rise[:-1], np.arange(1, warmup_steps + 1) / max(warmup_steps, 1))
     assert rise[-1] == max(course) == 1
@@ -430,15 +553,39 @@ def test_schedules_have_the_shapes_of_their_names() -> None:
     assert SCHEDULES["cosine"](0.25, 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
 
 
+@pytest.mark.parametrize(
+    ("steps", "warmup_steps", "decay_fraction", "expected"),
+    [
+        (10, 2, 0.3, [0.5, 1, 1, 1, 1, 1, 1, 1, 0.7, 0.4]),
+        (10, 0, 0.3, [1, 1, 1, 1, 1, 1, 1, 1, 0.7, 0.4]),
+        (5, 2, 0.6, [0.5, 1, 1, 0.7, 0.4]),  # nothing stable between rise and fall
+        (3, 0, 1.0, [1, 0.7, 0.4]),  # a fall only
+        (4, 1, 0.01, [1, 1, 1, 1]),  # one step at the least, which is the fall's first
+        (1, 0, 0.5, [1]),
+    ],
+)
+def test_wsd_rises_waits_and_falls(
+    steps: int, warmup_steps: int, decay_fraction: float, expected: list[float]
+) -> None:
+    settings = ScheduleConfig("wsd", warmup_steps, 0.1, decay_fraction)
+    course = [factor(step, steps, settings) for step in range(steps + 1)]
+    assert course[:-1] == pytest.approx(expected)
+    assert course[-1] == pytest.approx(0.1)
+
+
+def test_wsd_over_all_steps_is_linear() -> None:
+    wsd, linear = ScheduleConfig("wsd", 0, 0.1, 1.0), ScheduleConfig("linear", 0, 0.1, None)
+    assert [factor(step, 7, wsd) for step in range(7)] == [
+        factor(step, 7, linear) for step in range(7)
+    ]
+
+
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warmup_steps", [0, 3])
 def test_a_run_of_any_length_has_factors_between_0_and_1(name: str, warmup_steps: int) -> None:
     for steps in range(1, 6):
         for step in range(steps):
-            found = factor(
-                step, name=name, steps=steps, warmup_steps=warmup_steps, final_fraction=0.0
-            )
-            assert 0 <= found <= 1
+            assert 0 <= factor(step, steps, schedule(name, warmup_steps)) <= 1
 
 
 def test_global_norm_is_of_all_gradients_as_one_vector() -> None:

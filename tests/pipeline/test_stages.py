@@ -313,7 +313,28 @@ def test_a_ladder_without_kneser_ney_works(checkout):
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
     checkout.compose("transformer.optimizer=${mlp.optimizer}", "mlp.optimizer.learning_rate=1e30")
-    checkout.stage("transformer").failed_in_one_line(1, "transformer", "learning rate")
+    told = ("transformer", "the first that is not finite is", "learning rate")
+    checkout.stage("transformer").failed_in_one_line(1, *told)
+
+
+def test_a_run_whose_patience_ends_tells_the_steps_that_it_took(checkout):
+    checkout.compose("mlp.training.patience=1", "mlp.training.min_improvement=100")
+    checkout.stage("mlp").succeeded()
+    assert json.loads((checkout / "outputs/mlp/metrics.json").read_text())["steps"] == 4
+    checkout.stage("evaluate").succeeded()
+    assert {row["steps"] for row in rows(checkout) if row["model"] == "mlp"} == {"4"}
+    assert (checkout / "outputs/mlp/history.csv").read_text().splitlines()[-1].endswith(",1")
+
+
+def test_gradient_norms_of_groups_are_in_the_history(checkout):
+    checkout.compose("transformer.training.monitor_every=2", "transformer.training.accumulate=2")
+    checkout.stage("transformer").succeeded()
+    with open(checkout / "outputs/transformer/history.csv", newline="") as file:
+        *_, last = csv.DictReader(file)
+    norms = {name: float(cell) for name, cell in last.items() if name.startswith("gradient_norm.")}
+    assert {name.split(".")[1] for name in norms} >= {"embedding", "attention", "feed_forward"}
+    assert min(norms.values()) > 0
+    checkout.stage("evaluate").succeeded()
 
 
 def test_repro_prepares_a_file_anew_once_it_has_changed(checkout):

@@ -8,22 +8,21 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TypeAlias
 
 from lmladder.autograd import Tensor
-from lmladder.config import OptimizerConfig
+from lmladder.config import OPTIMIZER_SETTINGS, OptimizerConfig
 from lmladder.errors import InputError
 from lmladder.optim.adam import Adam, AdamW
 from lmladder.optim.clipping import clip_scale, global_norm
 from lmladder.optim.muon import Muon, orthogonalise
 from lmladder.optim.schedules import SCHEDULES, factor
+from lmladder.optim.sgd import Sgd
 
-Optimizer: TypeAlias = Adam | Muon
+Optimizer: TypeAlias = Adam | Muon | Sgd
 
-OPTIMIZERS: dict[str, tuple[Callable[..., Optimizer], tuple[str, ...]]] = {
-    "adam": (Adam, ("learning_rate", "betas", "epsilon")),
-    "adamw": (AdamW, ("learning_rate", "betas", "epsilon", "weight_decay")),
-    "muon": (
-        Muon,
-        ("matrix_learning_rate", "momentum", "learning_rate", "betas", "epsilon", "weight_decay"),
-    ),
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "sgd": Sgd,
+    "adam": Adam,
+    "adamw": AdamW,
+    "muon": Muon,
 }
 
 
@@ -39,8 +38,8 @@ def build_optimizer(
     """
     if config.name not in OPTIMIZERS:
         raise InputError(f"unknown optimizer {config.name!r}; choose from {sorted(OPTIMIZERS)}")
-    optimizer, names = OPTIMIZERS[config.name]
-    settings = {name: getattr(config, name) for name in names}
+    optimizer = OPTIMIZERS[config.name]
+    settings = {name: getattr(config, name) for name in OPTIMIZER_SETTINGS[config.name]}
     if missing := [name for name, value in settings.items() if value is None]:
         raise InputError(f"optimizer {config.name} needs {missing[0]}")
     if optimizer is Muon:

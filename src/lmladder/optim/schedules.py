@@ -3,6 +3,8 @@
 import math
 from collections.abc import Callable
 
+from lmladder.config import ScheduleConfig
+
 
 def constant(_: float, __: float) -> float:
     """1 all the way."""
@@ -23,22 +25,24 @@ SCHEDULES: dict[str, Callable[[float, float], float]] = {
     "constant": constant,
     "linear": linear,
     "cosine": cosine,
+    "wsd": linear,  # warm-up, stable, decay (Hu et al. 2024): `factor` lets the decay begin late
 }
 
 
-def factor(step: int, *, name: str, steps: int, warmup_steps: int, final_fraction: float) -> float:
+def factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
     """What the learning rate of one step is multiplied by.
+
+    It rises linearly to 1 over warmup_steps, stays there until decay_steps are left (only wsd keeps
+    it waiting) and then falls to final_fraction, which it would reach when all steps are taken: the
+    last one is a step short of it, as a rate of 0 would waste it.
 
     Parameters
     ----------
     step : counted from 0
-    name : one of SCHEDULES
     steps : of the whole run
-    warmup_steps : over which the factor rises linearly to 1, before the schedule begins
-    final_fraction : what the factor falls to when all steps are taken; the last one is a step
-        short of it, as a rate of 0 would waste it
     """
-    if step < warmup_steps:
-        return (step + 1) / warmup_steps
-    progress = (step - warmup_steps) / (steps - warmup_steps)
-    return SCHEDULES[name](progress, final_fraction)
+    if step < schedule.warmup_steps:
+        return (step + 1) / schedule.warmup_steps
+    decay_steps = schedule.decay_steps(steps)
+    progress = max(0, step - (steps - decay_steps)) / decay_steps
+    return SCHEDULES[schedule.name](progress, schedule.final_fraction)
