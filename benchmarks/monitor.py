@@ -49,7 +49,7 @@ def measure_monitoring(size: Size, *, threads: int, every: int, seconds: float) 
 
     def steps(monitored: bool) -> None:
         for last in range(every - 1, -1, -1):
-            loss_of(batches[next(numbers) % len(batches)]).backward()
+            loss_of(batches[next(numbers) % len(batches)])
             if monitored and not last:
                 norms_taken.append(measure.timed(take_norms)[1])
             update()

@@ -1,21 +1,18 @@
-"""Where a training step of lmladder's goes: milliseconds of each kind of op, forward and backward.
+"""Where a training step of lmladder's goes: milliseconds of each kind of work.
 
     python benchmarks/profile.py --config nano
 
-prints a Markdown table of the quickest of the profiled steps. Timers stand around each op's own
-arithmetic and around its pullback. What remains of the forward and the backward pass is the
-engine's: checking types, recording the graph, walking it back, adding gradients up, freeing.
-
-The timers cost something themselves. Beneath the table stand the time of a step without them, and
-what their calls take by a measurement of the bare timer; the engine's line bears that cost.
+prints a Markdown table. A step's loss and gradients are recorded as a list of calls, and each of
+these is timed, the quickest of many times; the parts of a batch that threads work on side by side
+are added up, so the sum is time of one thread where there are several parts. Beneath it stands the
+time of a whole step with all threads.
 """
 
 import functools
 import json
+import statistics
 import sys
-import time
 from collections import defaultdict
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,156 +24,95 @@ from benchmarks.measure import Facts
 from benchmarks.shapes import SIZES, Size
 
 GROUPS = {
-    "matrix products": ("linear", "matmul", "einsum"),
-    "attention": ("causal_attention",),
-    "norms": ("layer_norm", "rms_norm"),
-    "activations": ("gelu", "gelu_tanh", "relu", "sigmoid", "tanh"),
-    "loss": ("cross_entropy", "softmax", "log_softmax"),
-    "embedding": ("embedding", "getitem"),
+    "matrix products": ("matmul", "_share_product", "_share_backward"),
+    "attention": ("_share_attention", "_share_attention_backward"),
+    "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
+    "activations": ("gelu", "gelu_backward", "gelu_tanh", "gelu_tanh_backward"),
+    "loss": ("cross_entropy", "cross_entropy_backward", "divide"),
+    "embedding": ("take", "scatter_rows", "_check_range"),
+    "sums": ("add",),
 }
-OTHER = "element-wise and other"
-ENGINE, OPTIMIZER = "engine", "clipping and optimizer"
-FORWARD, BACKWARD = "forward", "backward"
+OTHER, OPTIMIZER = "other", "clipping and optimizer"
 
 
-class Timers:
-    """Seconds and calls by phase and group, since they were last reset."""
-
-    def __init__(self) -> None:
-        self.reset()
-
-    def reset(self) -> None:
-        self.seconds: dict[tuple[str, str], float] = defaultdict(float)
-        self.calls: dict[str, int] = defaultdict(int)
-
-    def around(self, function: Callable[..., Any], phase: str, group: str) -> Callable[..., Any]:
-        """The same function, timed."""
-
-        @functools.wraps(function)
-        def timed(*arguments: Any, **options: Any) -> Any:
-            start = time.perf_counter()
-            result = function(*arguments, **options)
-            self.seconds[phase, group] += time.perf_counter() - start
-            self.calls[group] += 1
-            return result
-
-        return timed
-
-    def around_op(self, function: Callable[..., Any], group: str) -> Callable[..., Any]:
-        """The same (value, pullback) function, both halves timed."""
-        forward = self.around(function, FORWARD, group)
-
-        @functools.wraps(function)
-        def timed(*arrays: Any, **options: Any) -> tuple[Any, Callable[..., Any]]:
-            value, pullback = forward(*arrays, **options)
-            return value, self.around(pullback, BACKWARD, group)
-
-        return timed
-
-    def seconds_a_call(self) -> float:
-        """What a timer costs, measured on a function that does nothing."""
-
-        def nothing() -> None: ...
-
-        def seconds(work: Callable[[], object]) -> float:
-            return min(measure.repeated(lambda: [work() for _ in range(1000)], seconds=0.02))
-
-        return (seconds(self.around(nothing, "", "")) - seconds(nothing)) / 1000
+def group(function: Any, arguments: tuple[Any, ...]) -> str:
+    """The kind of work that a recorded call does."""
+    if function.__name__ == "_share_rows":
+        function = arguments[0]  # the kernel whose rows are shared
+    function = getattr(function, "__self__", function)  # np.add.reduce is of np.add
+    name = function.__name__
+    return next((kind for kind, names in GROUPS.items() if name in names), OTHER)
 
 
-def put_in_place(timers: Timers) -> None:
-    """Time every op of lmladder from now on.
-
-    The function that `@op` lifted is exchanged inside the lifted one, so that all who hold an op,
-    such as the operators of Tensor, hold the timed one.
-    """
-    from lmladder.autograd import OPS
-
-    group_of = {op: group for group, ops in GROUPS.items() for op in ops}
-    for name, lifted in OPS.items():
-        function = lifted.__wrapped__  # type: ignore[attr-defined]
-        (cell,) = (each for each in lifted.__closure__ or () if each.cell_contents is function)
-        cell.cell_contents = timers.around_op(function, group_of.get(name, OTHER))
-
-
-def measure_profile(
-    size: Size, *, threads: int, steps: int | None, seconds: float
-) -> tuple[list[Facts], Facts]:
+def measure_profile(size: Size, *, threads: int, seconds: float) -> tuple[list[Facts], Facts]:
     """The table's lines, and what is to be said of all of it."""
     engines.load("lmladder", threads)
-    weights = engines.initial_weights(size)
-    rows = size.batches()[0]
-
     from benchmarks.engines import ours
 
-    plain_step = ours.trainer(size, weights)
-    measure.repeated(lambda: plain_step(rows), seconds=0)
-    plain = min(measure.repeated(lambda: plain_step(rows), seconds=seconds, times=steps))
+    weights, rows = engines.initial_weights(size), size.batches()[0]
+    step = ours.trainer(size, weights)
+    whole = measure.repeated(lambda: step(rows), seconds=seconds)
 
-    timers = Timers()
-    put_in_place(timers)
     loss_of, update = ours.training(size, weights)
-    profiles: list[tuple[float, dict[tuple[str, str], float], dict[str, int]]] = []
+    loss_of(rows)
+    optimizer = [measure.timed(update)[1]]
+    calls = [call for program in loss_of.programs for call in program.calls]
+    quickest = [float("inf")] * len(calls)
 
-    def profiled_step() -> None:
-        timers.reset()
-        loss, forward = measure.timed(lambda: loss_of(rows))
-        _, backward = measure.timed(loss.backward)
-        _, optimizer = measure.timed(update)
-        spent = timers.seconds
-        for phase, total in ((FORWARD, forward), (BACKWARD, backward)):
-            spent[phase, ENGINE] = total - sum(spent[key] for key in spent if key[0] == phase)
-        spent["", OPTIMIZER] = optimizer
-        profiles.append((forward + backward + optimizer, spent, timers.calls))
+    def pass_over_calls() -> None:
+        for number, (function, arguments) in enumerate(calls):
+            _, taken = measure.timed(functools.partial(function, *arguments))
+            quickest[number] = min(quickest[number], taken)
 
-    measure.repeated(profiled_step, seconds=seconds, times=steps)
-    total, spent, calls = min(profiles, key=lambda each: each[0])
-    table = []
-    for group in (*GROUPS, OTHER, ENGINE, OPTIMIZER):
-        of_group = {phase: value for (phase, name), value in spent.items() if name == group}
-        milliseconds = sum(of_group.values()) * 1e3
-        table.append(
-            {
-                "where": group,
-                "forward ms": _milliseconds(of_group.get(FORWARD)),
-                "backward ms": _milliseconds(of_group.get(BACKWARD)),
-                "ms": round(milliseconds, 4),
-                "%": round(milliseconds / total / 10, 1),
-                "timed calls": calls.get(group),
-            }
-        )
+    def timed_update() -> None:
+        loss_of(rows)
+        optimizer.append(measure.timed(update)[1])
+
+    measure.repeated(pass_over_calls, seconds=seconds)
+    measure.repeated(timed_update, seconds=seconds / 3)
+
+    spent: dict[str, float] = defaultdict(float)
+    counted: dict[str, int] = defaultdict(int)
+    for (function, arguments), taken in zip(calls, quickest, strict=True):
+        kind = group(function, arguments)
+        spent[kind] += taken
+        counted[kind] += 1
+    spent[OPTIMIZER], counted[OPTIMIZER] = min(optimizer), 1
+    total = sum(spent.values())
+    table = [
+        {
+            "where": kind,
+            "ms": round(spent[kind] * 1e3, 4),
+            "%": round(100 * spent[kind] / total, 1),
+            "calls": counted[kind],
+        }
+        for kind in (*GROUPS, OTHER, OPTIMIZER)
+    ]
     return table, {
-        "profiled_ms": round(total * 1e3, 4),
-        "plain_ms": round(plain * 1e3, 4),
-        "timers_ms": round(sum(calls.values()) * timers.seconds_a_call() * 1e3, 4),
+        "parts": len(loss_of.programs),
+        "sum_ms": round(total * 1e3, 4),
+        "step_ms": round(min(whole) * 1e3, 4),
+        "median_step_ms": round(statistics.median(whole) * 1e3, 4),
     }
-
-
-def _milliseconds(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1e3, 4)
 
 
 def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--config", choices=SIZES, default="nano")
-    parser.add_argument("--steps", type=int, help="of each kind; default: as --seconds allow")
     parser.add_argument("--seconds", type=float, default=3.0, help="of each kind of step")
     parser.add_argument("--threads", type=int, default=2)
     measure.add_json_option(parser)
     arguments = parser.parse_args()
     table, whole = measure_profile(
-        SIZES[arguments.config],
-        threads=arguments.threads,
-        steps=arguments.steps,
-        seconds=arguments.seconds,
+        SIZES[arguments.config], threads=arguments.threads, seconds=arguments.seconds
     )
     if arguments.json:
         print(json.dumps({"config": arguments.config, **whole, "groups": table}))
         return
     print(measure.markdown(table))
     print(
-        f"{arguments.config}: {whole['profiled_ms']:.4g} ms in all; "
-        f"{whole['plain_ms']:.4g} ms without timers, which take {whole['timers_ms']:.2g} ms."
+        f"{arguments.config}: {whole['sum_ms']:.4g} ms in all, in {whole['parts']} parts; "
+        f"a step of {arguments.threads} threads takes {whole['step_ms']:.4g} ms."
     )
 
 

@@ -11,13 +11,14 @@ import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lmladder import kernels, training
 from lmladder.arrays import IntArray
-from lmladder.autograd import Tensor
+from lmladder.autograd import Captured
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import (
     MlpConfig,
@@ -241,19 +242,30 @@ def test_the_best_checkpoint_is_that_of_the_least_validation_loss(tmp_path: Path
 
 @every_rung
 def test_each_step_reads_other_rows_and_draws_another_mask(kind: str, tmp_path: Path) -> None:
-    run = make_run(tmp_path, kind)
-    honest, seen, masks = run.model.loss, [], []
+    seen, masks = [], []
 
-    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        assert rng is not None
+    def look(rows: IntArray, rng: np.random.Generator) -> None:
         seen.append(rows.tobytes())
         masks.append(rng.bit_generator.state["state"]["state"])
         assert rows.shape == (TRAINING.batch_size, TRAINING.row_length + 1)
-        return honest(rows, rng)
 
-    run.model.loss = loss  # type: ignore[method-assign]
-    train(run)
+    with before_each_loss(look):
+        train(make_run(tmp_path, kind))
     assert len(set(seen)) == len(set(masks)) == STEPS
+
+
+@contextmanager
+def before_each_loss(look: Callable[[IntArray, np.random.Generator], None]) -> Iterator[None]:
+    """In training, `look` sees the rows and the generator that each loss is to be taken of."""
+    honest = Captured.__call__
+
+    def loss(self: Captured, rows: IntArray, rng: np.random.Generator) -> float:
+        look(rows, rng)
+        return honest(self, rows, rng)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Captured, "__call__", loss)
+        yield
 
 
 # --- history.csv ----------------------------------------------------------------------------------
@@ -347,20 +359,8 @@ def test_micro_batches_learn_what_the_whole_batch_does(
 def test_micro_batches_are_the_rows_of_the_whole_batch(kind: str, tmp_path: Path) -> None:
     seen: dict[int, list[IntArray]] = {1: [], 4: []}
     for n, batches in seen.items():
-        run = make_run(tmp_path / str(n), kind, accumulate=n)
-        honest = run.model.loss
-
-        def loss(
-            rows: IntArray,
-            rng: np.random.Generator,
-            honest: Callable[..., Tensor] = honest,
-            batches: list[IntArray] = batches,
-        ) -> Tensor:
-            batches.append(rows)
-            return honest(rows, rng)
-
-        run.model.loss = loss  # type: ignore[assignment, method-assign]
-        train(run)
+        with before_each_loss(lambda rows, rng, batches=batches: batches.append(rows)):
+            train(make_run(tmp_path / str(n), kind, accumulate=n))
     assert {len(rows) for rows in seen[4]} == {1}
     np.testing.assert_array_equal(np.concatenate(seen[4]), np.concatenate(seen[1]))
 
@@ -781,13 +781,16 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
     kind: str, at: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, kind, evaluate_every=1)
-    honest, calls = run.model.loss, itertools.count()
+    calls = itertools.count()
 
-    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        return honest(rows, rng) * (math.nan if next(calls) == at else 1)
+    def ruin(rows: IntArray, rng: np.random.Generator) -> None:
+        if next(calls) == at:
+            next(iter(run.model.parameters().values())).value[...] = math.nan
 
-    run.model.loss = loss  # type: ignore[method-assign]
-    with pytest.raises(RunError, match=f"{kind}: loss nan .*at step {at + 1}; ") as caught:
+    with (
+        before_each_loss(ruin),
+        pytest.raises(RunError, match=f"{kind}: loss nan .*at step {at + 1}; ") as caught,
+    ):
         train(run)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / LATEST).exists()
@@ -805,17 +808,16 @@ def test_a_loss_that_is_not_finite_is_traced_to_the_first_layer_where_that_begin
     accumulate: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, "transformer", evaluate_every=1, accumulate=accumulate)
-    honest, weight = run.model.loss, run.model.parameters()["blocks.0.attention.key.weight"]
+    weight = run.model.parameters()["blocks.0.attention.key.weight"]
     calls = itertools.count()
 
-    def loss(rows: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+    def ruin(rows: IntArray, rng: np.random.Generator) -> None:
         if next(calls) == 3 * accumulate:  # in the fourth step
             weight.value[...] = 3e38 * np.sign(weight.value)
-        return honest(rows, rng)
 
-    run.model.loss = loss  # type: ignore[method-assign]
     begins = "the first that is not finite is the output of blocks.0.attention.key"
-    with pytest.raises(RunError, match=f"loss nan .*at step 4; {begins}; try a lower"):
+    message = f"loss nan .*at step 4; {begins}; try a lower"
+    with before_each_loss(ruin), pytest.raises(RunError, match=message):
         train(run)
     assert Checkpoint.load(tmp_path / UNFINISHED).step == 3
 

@@ -22,8 +22,7 @@ from benchmarks.measure import UnavailableError
 from benchmarks.shapes import Size
 from lmladder import kernels
 from lmladder.arrays import IntArray
-from lmladder.autograd import Tensor
-from lmladder.autograd.capture import Captured
+from lmladder.autograd import Captured
 from lmladder.config import OptimizerConfig, TransformerArchitecture
 from lmladder.models import build_neural
 from lmladder.models.neural import NeuralLanguageModel
@@ -55,10 +54,8 @@ def new_model(size: Size) -> NeuralLanguageModel:
     return build_neural(architecture, size.vocabulary, rng=stream(0, "weights"))
 
 
-def training(
-    size: Size, weights: Weights
-) -> tuple[Callable[[IntArray], Tensor], list[Tensor], Callable[[], None]]:
-    """A new model's loss and weights, and what brings gradients into these and then drops them."""
+def training(size: Size, weights: Weights) -> tuple[Captured, Callable[[], None]]:
+    """A new model's loss, and what brings its gradients into its weights and then drops them."""
     model = new_model(size)
     model.load(weights)
     parameters = model.parameters()
@@ -81,15 +78,14 @@ def training(
         for tensor in parameters.values():
             tensor.grad = None
 
-    return model.loss, list(parameters.values()), update
+    return Captured(model.loss, parameters.values()), update
 
 
 def trainer(size: Size, weights: Weights) -> Step:
-    loss_of, parameters, update = training(size, weights)
-    captured = Captured(loss_of, parameters)
+    loss_of, update = training(size, weights)
 
     def step(rows: IntArray) -> float:
-        loss = captured(rows)
+        loss = loss_of(rows)
         update()
         return loss
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from lmladder import history
 from lmladder.arrays import Array, IntArray
 from lmladder.atomic import SIDE_SUFFIX, atomic_write
-from lmladder.autograd import Tensor
+from lmladder.autograd import Captured, Tensor
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import RungConfig, TrainingConfig
 from lmladder.errors import InputError, RunError
@@ -98,11 +98,12 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
     tokens_per_step = training.batch_size * training.row_length
     progress = TrainingProgress(run.origin.kind, state.step, training.steps, tokens_per_step)
     pending = list(state.pending)
+    loss_of = Captured(run.model.loss, parameters.values(), share=1 / training.accumulate)
     with progress, deferred() as interrupt:
         for step in range(state.step, training.steps):
             if _out_of_patience(training, state):
                 break
-            pending.append(_take_step(run, parameters, groups, optimizer, step))
+            pending.append(_take_step(run, loss_of, parameters, groups, optimizer, step))
             done, loss = step + 1, pending[-1]["train_nats"]
             progress.step(done, loss)
             evaluate = done % training.evaluate_every == 0 or done == training.steps
@@ -148,6 +149,7 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
 
 def _take_step(
     run: TrainingRun,
+    loss_of: Captured,
     parameters: Mapping[str, Tensor],
     groups: Mapping[str, Sequence[Tensor]],
     optimizer: Optimizer,
@@ -162,7 +164,8 @@ def _take_step(
         rng=stream(seed, "batches", step),
     )
     micro_batches = np.split(batch, training.accumulate)
-    loss = _accumulate(run.model, micro_batches, stream(seed, "dropout", step))
+    dropout = stream(seed, "dropout", step)
+    loss = math.fsum(loss_of(rows, dropout) for rows in micro_batches)
     norm = global_norm(parameters.values())
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what = f"loss {loss} and gradient norm {norm}"
@@ -179,18 +182,6 @@ def _take_step(
     for tensor in parameters.values():
         tensor.grad = None
     return measured
-
-
-def _accumulate(
-    model: NeuralLanguageModel, micro_batches: Sequence[IntArray], rng: np.random.Generator
-) -> float:
-    """The mean loss of all; its gradients are added to the parameters', one micro-batch a time."""
-    losses = []
-    for rows in micro_batches:
-        loss = model.loss(rows, rng)
-        loss.backward(1 / len(micro_batches))
-        losses.append(loss.item())
-    return history.mean(losses)
 
 
 def _diverged(

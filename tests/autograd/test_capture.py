@@ -260,10 +260,30 @@ def test_new_arrays_in_the_parameters_are_seen() -> None:
 def test_gradients_are_added_to_those_that_are_there() -> None:
     x = leaf(3)
     captured = Captured(lambda: ops.sum(x * x), [x])
-    for _ in range(3):
+    total = np.zeros(3, np.float32)
+    for factor in (1, 3, 2, 4):
+        x.value[...] = factor
+        total += 2 * x.value
         captured()
-    assert x.grad is not None
-    assert x.grad.tolist() == (6 * x.value).tolist()
+        assert x.grad is not None
+        assert x.grad.tolist() == total.tolist()
+
+
+@pytest.mark.parametrize("rows", [3, 24])
+def test_batches_that_share_a_step_add_up_to_it(rows: int) -> None:
+    model = transformer(context_length=64)
+    model.astype(np.float64)
+    parameters = model.parameters().values()
+    batches = stream(0, "rows").integers(0, 7, (3, rows, 65))
+    loss = model.loss(np.concatenate(batches))
+    loss.backward()
+    whole = [parameter.grad for parameter in parameters]
+    for parameter in parameters:
+        parameter.grad = None
+    captured = Captured(model.loss, parameters, share=1 / 3)
+    assert sum(map(captured, batches)) == pytest.approx(loss.item(), rel=1e-12)
+    for parameter, gradient in zip(parameters, whole, strict=True):
+        np.testing.assert_allclose(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_a_parameter_that_the_loss_does_not_reach_gets_no_gradient() -> None:

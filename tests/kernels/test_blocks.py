@@ -350,9 +350,10 @@ def _cross_entropy_backward() -> tuple[Array, ...]:
 def _adam() -> tuple[Array, ...]:
     mean, square, value = (normal(name, 300, 500).copy() for name in ("m", "s", "v"))
     square **= 2
-    settings = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.1, 0.001, 0.99)
-    kernels.adam(normal("grad", 500, 300).T, mean, square, value, *settings)
-    return mean, square, value
+    settings = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.1, 0.001)
+    grad = normal("grad", 500, 300).T
+    kernels.adam([grad], [mean], [square], [value], [0.99], *settings)
+    return mean, square, value, kernels.square_sums([grad, mean])
 
 
 def _scatter_rows() -> tuple[Array, ...]:

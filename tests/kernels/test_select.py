@@ -10,7 +10,7 @@ from lmladder.rng import stream
 import numpy as np
 import pytest
 
-SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003, 0.99)  # of Adam's third step, with decay
+SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003)  # of Adam's third step
 
 
 def strided(name: str, *shape: int, dtype: type) -> FloatArray:
@@ -57,10 +57,14 @@ def _attention_backward(dtype: type) -> tuple[Array, ...]:
 
 
 def _adam(dtype: type) -> tuple[Array, ...]:
-    mean, square, value = (strided(name, 7, 5, 3, dtype=dtype).copy("C") for name in "msv")
-    square **= 2
-    kernels.adam(strided("grad", 7, 5, 3, dtype=dtype), mean, square, value, *SETTINGS)
-    return mean, square, value
+    shapes = (7, 5, 3), (400, 300), (2,)
+    grads = [strided("grad", *shape, dtype=dtype) for shape in shapes]
+    means, squares, values = (
+        [strided(name, *shape, dtype=dtype).copy("C") for shape in shapes] for name in "msv"
+    )
+    squares = [square**2 for square in squares]
+    kernels.adam(grads, means, squares, values, (0.9, 1.0, 0.99), *SETTINGS)
+    return (*means, *squares, *values)
 
 
 def _elementwise(wrapper: Callable[..., Array], *names: str) -> Callable[[type], tuple[Array, ...]]:
@@ -109,7 +113,7 @@ def test_every_public_wrapper_is_in_the_table() -> None:
         for name, each in vars(threaded).items()
         if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
     }
-    assert wrappers - {"select", "selected"} == WRAPPERS.keys()
+    assert wrappers - {"select", "selected", "square_sums"} == WRAPPERS.keys()
     assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
 
 
@@ -173,16 +177,42 @@ def test_ids_may_be_integers_of_any_type(index_type: type, choice: str) -> None:
 def test_adam_changes_its_state_in_place(dtype: type, choice: str) -> None:
     kernels.select(choice)
     grad = np.full((4, 3), 6, dtype).T
-    state = [np.ones((3, 4), dtype) for _ in range(3)]
-    kernels.adam(grad, *state, *SETTINGS)
-    assert all((each != 1).all() for each in state)
+    state = [[np.ones((3, 4), dtype)] for _ in range(3)]
+    kernels.adam([grad], *state, [0.99], *SETTINGS)
+    assert all((each != 1).all() for (each,) in state)
 
 
 @pytest.mark.parametrize("choice", threaded.CHOICES)
 @pytest.mark.parametrize("place", range(3))
 def test_adam_refuses_state_that_it_could_only_change_in_a_copy(place: int, choice: str) -> None:
     kernels.select(choice)
-    state = [np.ones((3, 4), np.float32) for _ in range(3)]
-    state[place] = np.ones((4, 3), np.float32).T
-    with pytest.raises(ValueError, match="copy"):
-        kernels.adam(np.ones((3, 4), np.float32), *state, *SETTINGS)
+    for odd in (np.ones((4, 3), np.float32).T, np.broadcast_to(np.float32(1), (3, 4))):
+        state = [[np.ones((3, 4), np.float32)] for _ in range(3)]
+        state[place] = [odd]
+        with pytest.raises(ValueError, match=r"cannot change an array of shape \(3, 4\) in place"):
+            kernels.adam([np.ones((3, 4), np.float32)], *state, [0.99], *SETTINGS)
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [1], [70_000], [3, 0, 40_000, 5, 32_768, 32_769]])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_arrays_of_any_sizes_are_cut_into_pieces(sizes: list[int], threads: int) -> None:
+    kernels.set_threads(threads)
+    arrays = [stream(0, "x", size).standard_normal(size).astype(np.float32) for size in sizes]
+    sums = kernels.square_sums(arrays)
+    exact = [float(np.square(each, dtype=np.float64).sum()) for each in arrays]
+    np.testing.assert_allclose(sums, exact, rtol=1e-6)
+    ones = [np.ones(size, np.float32) for size in sizes]
+    state = [[each.copy() for each in ones] for _ in range(3)]
+    kernels.adam(arrays, *state, [1.0] * len(sizes), *SETTINGS)
+    for array, *alone, mean, square, value in zip(arrays, ones, *state, strict=True):
+        expected = [each.copy() for each in alone * 3]
+        reference.adam(array, *expected, *SETTINGS, 1.0)
+        for found, wanted in zip((mean, square, value), expected, strict=True):
+            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_arrays_that_take_the_place_of_others_in_memory_are_not_mistaken_for_them() -> None:
+    kernels.select("numba")
+    for size in range(1, 200):
+        array = np.full(size, 2, np.float32)  # likely where the one before was
+        assert kernels.square_sums([array]).tolist() == [4 * size]

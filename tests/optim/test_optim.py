@@ -304,7 +304,7 @@ def test_all_zero_gradients_give_no_nan(name: str) -> None:
     assert all(np.isfinite(tensor.value).all() for tensor in parameters.values())
 
 
-@pytest.mark.parametrize("name", OPTIMIZER_CASES.keys() - {"muon"})
+@pytest.mark.parametrize("name", sorted(OPTIMIZER_CASES.keys() - {"muon"}))
 def test_a_parameter_may_be_a_single_number(name: str) -> None:
     number, vector = (Tensor(np.full(shape, 2.0), requires_grad=True) for shape in ((), (1,)))
     for tensor in (number, vector):

@@ -36,23 +36,28 @@ class Captured:
     loss : of the inputs, one number. Besides what it does by ops it may only look at shapes; what
         it computes with Python's numbers is as it was in the first call.
     parameters : the leaves that `loss` depends on, of one type
+    share : what the loss counts for, and its gradients; 1 / n for one of n batches that make a step
 
     Attributes
     ----------
     refusal : why the loss could not be recorded; None if it was, or has not been called yet
+    programs : what was recorded, one for each part of a batch; none where nothing was
     """
 
-    def __init__(self, loss: Callable[..., Tensor], parameters: Iterable[Tensor]):
+    def __init__(
+        self, loss: Callable[..., Tensor], parameters: Iterable[Tensor], *, share: float = 1.0
+    ):
         self.loss = loss
+        self.share = share
         self.parameters = list(parameters)
         self.refusal: str | None = None
-        self._programs: list[Program] = []  # one for each part
+        self.programs: list[Program] = []
         self._reached: list[Tensor] = []  # the parameters that have a gradient
         self._values: list[Array] = []  # those of all parameters, when it was recorded
         self._first: tuple[Any, ...] = ()  # the inputs that were recorded
 
     def __call__(self, *inputs: Any) -> float:
-        """The mean loss over all rows; its gradients are added to the parameters' `grad`.
+        """The mean loss over all rows, times `share`, adding to the parameters' `grad`.
 
         Where a `grad` was None it becomes an array that the next call overwrites.
 
@@ -61,12 +66,12 @@ class Captured:
         inputs : arrays of as many rows each; generators of random numbers, of which each part gets
             a child; and what else the loss takes
         """
-        if self._programs and not self._is_current():
-            self._programs = []  # the parameters are other arrays now
+        if self.programs and not self._is_current():
+            self.programs = []  # the parameters are other arrays now
         parts = _parts(inputs)
-        if self._programs and self._fits(parts):
+        if self.programs and self._fits(parts):
             return self._again(parts)
-        return self._by_graph(parts, record=not self._programs and self.refusal is None)
+        return self._by_graph(parts, record=not self.programs and self.refusal is None)
 
     def by_graph(self, *inputs: Any) -> float:
         """The same without what was recorded."""
@@ -87,16 +92,16 @@ class Captured:
         return float(total)
 
     def _forward_and_back(self, part: tuple[Any, ...], count: int) -> Array:
-        """A part's share of the loss, 1 / count of its mean."""
+        """One of `count` parts of the loss."""
         loss = self.loss(*part)
-        if count > 1:
-            loss = loss * (1 / count)
+        if (share := self.share / count) != 1:
+            loss = loss * share
         value = loss.value
         loss.backward()
         return value
 
     def _record(self, part: tuple[Any, ...], count: int) -> Array:
-        """The first part's share of the loss; its calls make the programs of all parts."""
+        """The first part of the loss; what it does makes the programs of all parts."""
         inputs = tuple(np.array(each) if _is_array(each) else each for each in part)
         tape = Tape(inputs)
         self._values = [parameter.value for parameter in self.parameters]
@@ -107,16 +112,19 @@ class Captured:
         self._reached = [each for each in self.parameters if each.grad is not None]
         gradients = [each.grad for each in self._reached if each.grad is not None]
         try:
-            self._programs = [tape.finish([share, *gradients]) for _ in range(count)]
+            self.programs = [tape.finish([share, *gradients]) for _ in range(count)]
             self._first = inputs
         except RefusedError as error:
             self.refusal = str(error)
         return share
 
     def _again(self, parts: list[tuple[Any, ...]]) -> float:
-        programs = self._programs
-        kernels.share(lambda number: programs[number](*parts[number]), len(parts))
+        programs = self.programs
         share, *gradients = programs[0].results
+        for parameter, gradient in zip(self._reached, gradients, strict=True):
+            if parameter.grad is gradient:  # that of the call before, about to be overwritten
+                parameter.grad = gradient.copy()
+        kernels.share(lambda number: programs[number](*parts[number]), len(parts))
         if len(programs) > 1:
             kernels.add_up([program.in_a_row(share.dtype) for program in programs])
         for parameter, gradient in zip(self._reached, gradients, strict=True):
@@ -129,7 +137,7 @@ class Captured:
         return all(parameter.value is value for parameter, value in pairs)
 
     def _fits(self, parts: list[tuple[Any, ...]]) -> bool:
-        return len(parts) == len(self._programs) and all(map(_alike, parts[0], self._first))
+        return len(parts) == len(self.programs) and all(map(_alike, parts[0], self._first))
 
 
 def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:

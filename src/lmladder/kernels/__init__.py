@@ -36,4 +36,5 @@ from lmladder.kernels.threaded import (
     select,
     selected,
     softmax,
+    square_sums,
 )

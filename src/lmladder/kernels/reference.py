@@ -271,6 +271,11 @@ def adam(
     value -= mean / root * (rate / mean_correction)
 
 
+def square_sum(x: FloatArray, out: FloatArray) -> None:
+    """The sum of squares of numbers in a row, in float64, written to `out`, (1,)."""
+    out[0] = np.square(x, dtype=np.float64).sum()
+
+
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.
 _SMALL = (
     (1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2, 3.77485237685302021e2,

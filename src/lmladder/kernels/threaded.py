@@ -4,7 +4,7 @@ Of each kernel there are two: in `reference`, plain NumPy, and in `fused`, compi
 `select` says which are used.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
@@ -13,6 +13,7 @@ from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference, tape, tiles
 from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
 from lmladder.kernels.indices import numbers_below
+from lmladder.kernels.pieces import PIECE, Pieces, pieces
 
 import numpy as np
 
@@ -233,8 +234,57 @@ def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray
 
 
 def adam(
-    grad: FloatArray, mean: FloatArray, square: FloatArray, value: FloatArray, *settings: float
+    grads: Sequence[FloatArray],
+    means: Sequence[FloatArray],
+    squares: Sequence[FloatArray],
+    values: Sequence[FloatArray],
+    shrinks: Sequence[float],
+    *settings: float,
 ) -> None:
-    """`reference.adam` of arrays of one shape, each one block of memory."""
-    flat = [_flat(grad), *(array.reshape(-1, copy=False) for array in (mean, square, value))]
-    over_rows(_kernels(value).adam, flat, *settings, out=[])
+    """`reference.adam` of many arrays, each with its own `shrink`; all but `grads` are changed.
+
+    Raises
+    ------
+    ValueError
+        If an array that is to be changed is not one block of memory, or not writeable.
+    """
+    grads = [np.ascontiguousarray(each) for each in grads]
+    for each in (*means, *squares, *values):
+        if not (each.flags.c_contiguous and each.flags.writeable):
+            raise ValueError(f"cannot change an array of shape {each.shape} in place")
+    each_shrink = np.array(shrinks, np.float64)
+    if not _all_compiled(grads):
+        for grad, mean, square, value, shrink in zip(
+            grads, means, squares, values, shrinks, strict=True
+        ):
+            flat = [each.reshape(-1) for each in (grad, mean, square, value)]
+            step: Callable[..., None] = reference.adam
+            step(*flat, *settings, shrink)
+        return
+    cut = pieces(grads, means, squares, values)
+    kernel, shrinks_of = _fused().adam_pieces, each_shrink[cut.owners]
+    _over_pieces(lambda part: kernel(cut.table[part], shrinks_of[part], *settings), cut)
+
+
+def square_sums(arrays: Sequence[FloatArray]) -> FloatArray:
+    """The sum of squares of each array, in float64: (arrays,)."""
+    arrays = [np.ascontiguousarray(each) for each in arrays]
+    if not _all_compiled(arrays):
+        sums = np.empty(len(arrays))
+        for number, each in enumerate(arrays):
+            reference.square_sum(each.reshape(-1), sums[number : number + 1])
+        return sums
+    cut = pieces(arrays)
+    kernel, sums = _fused().square_sum_pieces, np.empty(len(cut.table))
+    _over_pieces(lambda part: kernel(cut.table[part], sums[part]), cut)
+    return np.bincount(cut.owners, sums, len(arrays)).astype(np.float64)  # also if there are none
+
+
+def _all_compiled(arrays: Sequence[FloatArray]) -> bool:
+    return _choice == "numba" and all(each.dtype == np.float32 for each in arrays)
+
+
+def _over_pieces(work: Callable[[slice], None], cut: Pieces) -> None:
+    """work(part) for parts of the pieces, shared where there are many numbers."""
+    step = max(1, len(cut.table) * PIECE // max(1, int(cut.table[:, 0].sum())))
+    share(lambda index: work(slice(index * step, (index + 1) * step)), -(-len(cut.table) // step))

@@ -47,22 +47,21 @@ class Adam:
         """
         rate = self.learning_rate * factor
         beta_mean, beta_square = self.betas
-        for name, tensor in self.parameters.items():
-            if tensor.grad is not None:
-                kernels.adam(
-                    tensor.grad,
-                    self.means[name],
-                    self.squares[name],
-                    tensor.value,
-                    beta_mean,
-                    beta_square,
-                    self.epsilon,
-                    gradient_scale,
-                    rate,
-                    1 - beta_mean ** (number + 1),
-                    1 - beta_square ** (number + 1),
-                    self.shrink(tensor, rate),
-                )
+        changed = {name: each for name, each in self.parameters.items() if each.grad is not None}
+        kernels.adam(
+            [each.grad for each in changed.values() if each.grad is not None],
+            [self.means[name] for name in changed],
+            [self.squares[name] for name in changed],
+            [each.value for each in changed.values()],
+            [self.shrink(each, rate) for each in changed.values()],
+            beta_mean,
+            beta_square,
+            self.epsilon,
+            gradient_scale,
+            rate,
+            1 - beta_mean ** (number + 1),
+            1 - beta_square ** (number + 1),
+        )
 
     def shrink(self, tensor: Tensor, rate: float) -> float:
         """What weight decay multiplies a parameter by before the step: 1 in plain Adam."""

@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable
 
+from lmladder import kernels
 from lmladder.autograd import Tensor
-
-import numpy as np
 
 
 def global_norm(parameters: Iterable[Tensor]) -> float:
     """Euclidean norm of all gradients taken as one vector."""
-    squares = (np.vdot(each.grad, each.grad) for each in parameters if each.grad is not None)
-    return math.sqrt(math.fsum(float(square) for square in squares))
+    gradients = [each.grad for each in parameters if each.grad is not None]
+    return math.sqrt(math.fsum(kernels.square_sums(gradients)))
 
 
 def clip_scale(norm: float, limit: float | None) -> float:
