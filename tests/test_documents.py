@@ -23,7 +23,9 @@ def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
     assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/autograd.md", "docs/proof.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architectures.md", "docs/autograd.md", "docs/proof.md"]
+)
 def test_the_links_of_a_page_lead_to_files(page: str) -> None:
     path = ROOT / page
     targets = re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", path.read_text(encoding="utf-8"))
