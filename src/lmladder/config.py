@@ -134,9 +134,10 @@ class MlpConfig(MlpArchitecture, RungConfig):
 
 @dataclass
 class TransformerArchitecture:
-    """A decoder-only Transformer with pre-norm blocks.
+    """A decoder-only Transformer with pre-norm blocks; by default GPT-2's.
 
-    What stands below dropout is GPT-2's unless something else is said.
+    What has a default here has the same in `conf/`: so a checkpoint from before there was a choice
+    still says what it holds.
     """
 
     n_layer: int = MISSING
@@ -270,15 +271,7 @@ CHOICES = {
         f"{rung}.{key}": choices
         for rung in ("mlp", "transformer")
         for key, choices in {
-            "activation": (
-                "relu",
-                "relu_squared",
-                "tanh",
-                "sigmoid",
-                "gelu",
-                "gelu_tanh",
-                "silu",
-            ),
+            "activation": ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu"),
             "optimizer.name": ("adam", "adamw", "muon"),
             "schedule.name": ("constant", "linear", "cosine"),
         }.items()

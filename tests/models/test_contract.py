@@ -379,6 +379,20 @@ def test_gradients_with_every_choice_agree_with_differences(choice: dict[str, An
     assert all(each.grad is not None and each.grad.any() for each in parameters)
 
 
+def test_the_default_transformer_draws_its_weights_in_the_order_of_its_parameters() -> None:
+    model = build_neural(TRANSFORMER, VOCABULARY, rng=stream(0, "w"))
+    rng = stream(0, "w")
+    for name, tensor in model.parameters().items():
+        if name.endswith("bias"):
+            expected = np.zeros(tensor.shape)
+        elif tensor.ndim == 1:
+            expected = np.ones(tensor.shape)
+        else:
+            ends_a_branch = name.endswith(("output.weight", "contract.weight"))
+            expected = rng.standard_normal(tensor.shape) * (0.01 if ends_a_branch else 0.02)
+        np.testing.assert_array_equal(tensor.value, expected.astype(np.float32), err_msg=name)
+
+
 @every_choice
 def test_a_checkpoint_restores_every_choice(choice: dict[str, Any]) -> None:
     architecture = replace(TRANSFORMER, **choice)

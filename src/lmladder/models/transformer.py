@@ -40,16 +40,16 @@ class FeedForward(Module):
         bias: bool = True,
     ):
         self.expand = Linear(d_model, width, rng=rng, deviation=deviation, bias=bias)
+        self.gate: Linear | None = None
         if gated:
             self.gate = Linear(d_model, width, rng=rng, deviation=deviation, bias=bias)
         self.contract = Linear(width, d_model, rng=rng, deviation=output_deviation, bias=bias)
-        self.gated = gated
         self.activation = ACTIVATIONS[activation]
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.gated:
-            return self.contract(self.activation(self.gate(x)) * self.expand(x))
-        return self.contract(self.activation(self.expand(x)))
+        if self.gate is None:
+            return self.contract(self.activation(self.expand(x)))
+        return self.contract(self.activation(self.gate(x)) * self.expand(x))
 
 
 class Block(Module):
@@ -105,9 +105,10 @@ class Transformer(NeuralLanguageModel):
         self.vocabulary_size = vocabulary_size
         self.context_length = self.max_length = architecture.context_length
         self.dropout = architecture.dropout
-        self.position_kind = architecture.positions
+        self.sinusoidal = architecture.positions == "sinusoidal"
         d_model, deviation = architecture.d_model, architecture.init_deviation
         self.tokens = Embedding(vocabulary_size, d_model, rng=rng, deviation=deviation)
+        self.positions: Embedding | None = None
         if architecture.positions == "learned":
             self.positions = Embedding(self.context_length, d_model, rng=rng, deviation=deviation)
         self.embedding_norm = norm(architecture) if architecture.embedding_norm else NoNorm()
@@ -137,9 +138,9 @@ class Transformer(NeuralLanguageModel):
         if end > self.context_length:
             raise IndexError(f"{end} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
-        if self.position_kind == "learned":
+        if self.positions is not None:
             x = x + self.positions(np.arange(start, end))
-        elif self.position_kind == "sinusoidal":
+        if self.sinusoidal:
             # Scaled, or sines of size 1 would drown what the tokens say (Vaswani et al., 3.4).
             size = x.shape[-1]
             x = x * size**0.5 + sinusoidal(np.arange(start, end), size).astype(x.dtype)
