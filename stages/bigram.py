@@ -46,6 +46,7 @@ def main(config: Config, out: Path) -> None:
         config=config.sample,
         prepared=prepared,
         seed=config.seed,
+        stage="bigram",
     )
     best = min(scores, key=lambda name: scores[name].nats)
     print(f"bigram: best is {best} with {scores[best].nats_per_token:.4f} nats/token -> {out}")

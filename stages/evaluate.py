@@ -12,9 +12,6 @@ from lmladder.stage import OUTPUTS, read_performance, stage, write_json
 
 from omegaconf import OmegaConf
 
-RUNGS = ("bigram", "mlp", "transformer")
-LEARNT = ("mlp", "transformer")
-
 
 @stage
 def main(config: Config, out: Path) -> None:
@@ -29,11 +26,13 @@ def main(config: Config, out: Path) -> None:
     table = reports.ladder_table(score_ladder(checkpoints, prepared, config.evaluate))
     baselines = reports.nats_by_model(table, "val")
     oracle = baselines.pop("oracle", None)
-    histories = {kind: reports.read_history(OUTPUTS / kind / "history.csv") for kind in LEARNT}
+    learnt = {config.mlp.network: OUTPUTS / "mlp", "transformer": OUTPUTS / "transformer"}
+    histories = {name: reports.read_history(path / "history.csv") for name, path in learnt.items()}
     figure = reports.loss_curves(histories, baselines, oracle=oracle)
     samples: dict[str, str] = {}
-    for kind in RUNGS:
-        samples |= reports.read_samples(OUTPUTS / kind / "samples.txt")
+    stages = {"bigram": OUTPUTS / "bigram", **learnt}
+    for path in stages.values():
+        samples |= reports.read_samples(path / "samples.txt")
     settings = asdict(config)
     del settings["runtime"]["threads"]  # of this machine, and without effect on results
     page = reports.render_report(
@@ -50,7 +49,7 @@ def main(config: Config, out: Path) -> None:
     atomic_write(out / "loss_curves.svg", figure.encode())
     atomic_write(out / "report.html", page.encode())
     write_json(out / "metrics.json", reports.metrics(table))
-    reports.print_table(table, {kind: read_performance(OUTPUTS / kind) for kind in RUNGS})
+    reports.print_table(table, {name: read_performance(path) for name, path in stages.items()})
     print(f"evaluate: perplexity.csv, report.html and loss_curves.svg -> {out}")
 
 

@@ -23,7 +23,9 @@ def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
     assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/autograd.md", "docs/proof.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/architectures.md", "docs/autograd.md", "docs/proof.md"]
+)
 def test_the_links_of_a_page_lead_to_files(page: str) -> None:
     path = ROOT / page
     targets = re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", path.read_text(encoding="utf-8"))
@@ -65,6 +67,7 @@ def test_the_parity_table_has_every_row_and_no_difference_beyond_its_limit() -> 
     counts = Counter(f"`{case.op}`" for case in CASES)
     assert {name: int(count) for name, count, *_ in rows if "`" in name} == counts
     assert {name for name, *_ in rows if "`" not in name} == {
-        f"{rung}, {activation}" for rung in ("transformer", "mlp") for activation in ACTIVATIONS
+        *(f"{rung}, {name}" for rung in ("transformer", "mlp") for name in ACTIVATIONS),
+        *("transformer, modern", "transformer, bare", "mlp, rnn", "mlp, gru"),
     }
     assert all(float(number) < 1e-10 for row in rows for number in row[2:])

@@ -20,6 +20,7 @@ from lmladder.errors import InputError
 from lmladder.models import ARCHITECTURES, LanguageModel, build_neural
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
+from lmladder.nn import RECURRENT
 from lmladder.rng import stream
 from lmladder.text import Tokenizer, tokenizer_from_json
 
@@ -169,7 +170,7 @@ class Checkpoint:
             self._refuse_huge(settings)
             model = build_neural(architecture, self.vocabulary_size, rng=stream(0, "placeholder"))
             model.load(self.model)
-            return {self.kind: model}
+            return {model.name: model}
         except (ValueError, MemoryError) as error:
             raise InputError(
                 f"the checkpoint does not fit its own configuration: {error}"
@@ -178,9 +179,12 @@ class Checkpoint:
     def _refuse_huge(self, settings: Mapping[str, Any]) -> None:
         """ValueError if a size in the configuration exceeds all that the file holds."""
         held = sum(array.size for array in self.model.values())
-        for name, value in settings.items():
+        sized = dict(settings)
+        if sized.get("positions") not in (None, "learned") or sized.get("network") in RECURRENT:
+            sized.pop("context_length", None)  # no array of theirs is so long
+        for name, value in sized.items():
             for size in value if isinstance(value, list) else [value]:
-                if isinstance(size, int) and size > held:
+                if isinstance(size, int | float) and size > held:
                     raise ValueError(f"{name}={size}, but the file holds {held} numbers")
 
 

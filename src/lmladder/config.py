@@ -130,12 +130,13 @@ class RungConfig:
 
 @dataclass
 class MlpArchitecture:
-    """Bengio et al. 2003: embeddings of the last tokens, side by side, through hidden layers."""
+    """The rung between counts and attention: an MLP, or a recurrent network in its place."""
 
-    context_length: int = MISSING
+    context_length: int = MISSING  # of a recurrent network: after so many tokens it begins anew
     embedding_size: int = MISSING
     hidden_sizes: list[int] = MISSING
-    activation: str = MISSING
+    activation: str = MISSING  # of a recurrent network: tanh
+    network: str = "mlp"  # mlp (Bengio et al. 2003), rnn (Elman 1990) or gru (Cho et al. 2014)
 
 
 @dataclass
@@ -145,7 +146,11 @@ class MlpConfig(MlpArchitecture, RungConfig):
 
 @dataclass
 class TransformerArchitecture:
-    """A decoder-only Transformer with pre-norm blocks, as GPT-2."""
+    """A decoder-only Transformer with pre-norm blocks; by default GPT-2's.
+
+    What has a default here has the same in `conf/`: so a checkpoint from before there was a choice
+    still says what it holds.
+    """
 
     n_layer: int = MISSING
     n_head: int = MISSING
@@ -153,6 +158,19 @@ class TransformerArchitecture:
     context_length: int = MISSING
     activation: str = MISSING
     dropout: float = MISSING
+    gated: bool = False  # whether a third matrix gates the feed-forward layer (Shazeer 2020)
+    feed_forward_factor: float = 4.0  # its width in d_model; a gated one has two thirds of that
+    norm: str = "layernorm"  # layernorm, rmsnorm or none
+    norm_weights: bool = True  # whether norms learn a scale, and with bias a shift
+    embedding_norm: bool = False  # whether there is one after the embeddings
+    final_norm: bool = True  # whether there is one before the head
+    qk_norm: bool = False  # whether queries and keys have root mean square 1 by head
+    positions: str = "learned"  # learned, sinusoidal, rotary or none
+    bias: bool = True  # of linear layers and layer norms
+    attention_bias: bool = True  # false: none in attention, even if `bias`
+    tied: bool = True  # whether the head shares the matrix of the token embeddings
+    init_deviation: float = 0.02  # standard deviation of initial weights
+    residual_scaling: bool = True  # whether those that end a branch have it / sqrt(2 n_layer)
 
 
 @dataclass
@@ -250,8 +268,8 @@ _POSITIVE = {
     "threads", "characters", "tokens", "top_k", "add_k", "learning_rate", "matrix_learning_rate",
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
-    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val", "accumulate", "monitor_every",
-    "patience", "decay_fraction",
+    "n_layer", "n_head", "d_model", "feed_forward_factor", "init_deviation", "batch_tokens",
+    "train", "val", "accumulate", "monitor_every", "patience", "decay_fraction",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps", "min_improvement"}
 _FRACTIONS = {"test", "final_fraction", "decay_fraction"}
@@ -279,11 +297,14 @@ CHOICES = {
         f"{rung}.{key}": choices
         for rung in ("mlp", "transformer")
         for key, choices in {
-            "activation": ("relu", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu"),
+            "activation": ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu"),
             "optimizer.name": tuple(OPTIMIZER_SETTINGS),
             "schedule.name": tuple(SCHEDULE_SETTINGS),
         }.items()
     },
+    "mlp.network": ("mlp", "rnn", "gru"),
+    "transformer.norm": ("layernorm", "rmsnorm", "none"),
+    "transformer.positions": ("learned", "sinusoidal", "rotary", "none"),
     "evaluate.checkpoint": ("latest", "best"),
     "evaluate.splits": ("val", "test"),
 }
@@ -291,7 +312,8 @@ CHOICES = {
 
 def validate(config: Config) -> None:
     """Raise InputError, naming the key, for a number out of range or settings that do not fit."""
-    for path, value in _leaves("", config):
+    outer_first = sorted(_leaves("", config), key=lambda leaf: leaf[0].count("."))
+    for path, value in outer_first:  # as inner values may be theirs, such as a row_length
         key = path.rsplit(".", 1)[-1]
         for number in value if isinstance(value, list | tuple) else [value]:
             if path in CHOICES and number not in CHOICES[path]:
@@ -315,17 +337,14 @@ def validate(config: Config) -> None:
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")
-    transformer = config.transformer
-    if transformer.d_model % transformer.n_head:
-        raise InputError(
-            f"transformer.n_head={transformer.n_head} does not divide "
-            f"transformer.d_model={transformer.d_model}"
-        )
-    if transformer.training.row_length > transformer.context_length:
-        raise InputError(
-            f"transformer.training.row_length={transformer.training.row_length} is more than "
-            f"transformer.context_length={transformer.context_length}"
-        )
+    for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
+        validate_architecture(rung)
+        any_length = isinstance(rung, MlpConfig) and rung.network == "mlp"
+        if not any_length and rung.training.row_length > rung.context_length:
+            raise InputError(
+                f"{name}.training.row_length={rung.training.row_length} is more than "
+                f"{name}.context_length={rung.context_length}"
+            )
     split = config.data.split
     if abs(split.train + split.val + split.test - 1) > 1e-9:
         raise InputError(
@@ -371,6 +390,54 @@ def _validate_settings(
                 f"{path}.{key}={value} means nothing to {path}.name={chosen.name}; "
                 f"{remedy}, or make it null"
             )
+
+
+def validate_architecture(architecture: MlpArchitecture | TransformerArchitecture) -> None:
+    """Raise InputError, naming the key, for a name that is none or choices that do not fit."""
+    rung = "mlp" if isinstance(architecture, MlpArchitecture) else "transformer"
+    for each in fields(architecture):
+        choices, value = CHOICES.get(f"{rung}.{each.name}"), getattr(architecture, each.name)
+        if choices and value not in choices:
+            raise InputError(f"{rung}.{each.name} must be one of {', '.join(choices)}, not {value}")
+    if isinstance(architecture, MlpArchitecture):
+        _validate_mlp(architecture)
+    else:
+        _validate_transformer(architecture)
+
+
+def _validate_mlp(mlp: MlpArchitecture) -> None:
+    if mlp.network == "mlp":
+        return
+    if mlp.activation != "tanh":
+        raise InputError(
+            f"mlp.activation={mlp.activation} is not that of mlp.network={mlp.network}: tanh"
+        )
+    if not mlp.hidden_sizes:
+        raise InputError(f"mlp.hidden_sizes is empty; mlp.network={mlp.network} needs a layer")
+
+
+def _validate_transformer(transformer: TransformerArchitecture) -> None:
+    n_head, d_model = transformer.n_head, transformer.d_model
+    if n_head < 1 or d_model % n_head:
+        raise InputError(
+            f"transformer.n_head={n_head} does not divide transformer.d_model={d_model}"
+        )
+    if transformer.positions == "rotary" and d_model // n_head % 2:
+        raise InputError(
+            f"transformer.positions=rotary turns pairs of numbers: transformer.d_model={d_model} / "
+            f"transformer.n_head={n_head} must be even"
+        )
+    if transformer.positions == "sinusoidal" and d_model % 2:
+        raise InputError(
+            f"transformer.positions=sinusoidal makes pairs of numbers: "
+            f"transformer.d_model={d_model} must be even"
+        )
+    width = transformer.feed_forward_factor * d_model
+    if not 1 <= width < math.inf:
+        raise InputError(
+            f"transformer.feed_forward_factor={transformer.feed_forward_factor} gives a "
+            f"feed-forward layer of no width"
+        )
 
 
 def _refuse_other_keys(path: str, node: DictConfig, config: Any) -> None:

@@ -45,11 +45,12 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
     )
     write_samples(
         out / "samples.txt",
-        {kind: model},
+        {model.name: model},
         prompt,
         config=config.sample,
         prepared=prepared,
         seed=config.seed,
+        stage=kind,
     )
     discard_unfinished(out)
     print(f"{kind}: {validated[-1]['val_nats']:.4f} nats/token on validation rows -> {out}")
@@ -113,12 +114,13 @@ def write_samples(
     config: SampleConfig,
     prepared: Prepared,
     seed: int,
+    stage: str,
 ) -> None:
-    """One continued prompt a model; under a heading each, where there are several."""
+    """One continued prompt a model; under a heading each, but for one named as its stage is."""
     strategy = Strategy(config.temperature, config.top_k)
     parts = []
     for name, model in models.items():
         made = generate(model, prompt, tokens=config.tokens, strategy=strategy, seed=seed)
-        heading = f"== {name} ==\n" if len(models) > 1 else ""
+        heading = f"== {name} ==\n" if list(models) != [stage] else ""
         parts.append(heading + prepared.tokenizer.decode([*prompt, *made]) + "\n")
     atomic_write(path, "\n".join(parts).encode("utf-8", "surrogateescape"))

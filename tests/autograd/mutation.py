@@ -24,7 +24,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
-from lmladder.autograd import OPS, ops
+from lmladder.autograd import OPS, functional, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.selfcheck import check_op
 from lmladder.kernels import blocks, reference, tiles
@@ -45,6 +45,8 @@ BACKWARD: dict[str, list[Callable[..., Any]]] = {
     "cross_entropy": [reference.cross_entropy_backward],
     "layer_norm": [reference.layer_norm_backward],
     "rms_norm": [reference.rms_norm_backward],
+    "rnn": [functional._delayed, functional._time_product],
+    "gru": [functional._delayed, functional._time_product],
     "causal_attention": [tiles.attention_backward, reference.causal_softmax_backward],
 }
 KINDS = ["sign", "factor", "axes", "inside"]

@@ -10,10 +10,12 @@ of them may be 0 but for rounding. The exit status is 1 if a difference exceeds 
 """
 
 import argparse
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -23,7 +25,7 @@ from lmladder.autograd import Tensor, functional, ops
 from lmladder.autograd.cases import CASES, Case
 from lmladder.config import MlpArchitecture, TransformerArchitecture
 from lmladder.models import build_neural
-from lmladder.nn import ACTIVATIONS
+from lmladder.nn import ACTIVATIONS, RECURRENT
 from lmladder.reports.generated import update
 from lmladder.rng import stream
 
@@ -94,6 +96,34 @@ def _causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
+def _rotary(x: torch.Tensor, *, start: int = 0, base: float = 10_000.0) -> torch.Tensor:
+    time, size = x.shape[-2:]
+    points = torch.complex(*x.chunk(2, -1))
+    positions = torch.arange(start, start + time, dtype=x.dtype)
+    angles = torch.outer(positions, base ** (-2 / size * torch.arange(size // 2, dtype=x.dtype)))
+    turned = points * torch.polar(torch.ones_like(angles), angles)
+    return torch.cat([turned.real, turned.imag], -1)
+
+
+def _rnn(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    states = [x.new_zeros(len(x), len(weight))]
+    for given in x.unbind(1):
+        states.append(torch.tanh(given + states[-1] @ weight))
+    return torch.stack(states, 1)[:, 1:]
+
+
+def _gru(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    by_reset, by_update, by_candidate = weight.chunk(3, -1)
+    states = [x.new_zeros(len(x), len(weight))]
+    for given in x.unbind(1):
+        r, z, c = given.chunk(3, -1)
+        h = states[-1]
+        reset, update = torch.sigmoid(r + h @ by_reset), torch.sigmoid(z + h @ by_update)
+        candidate = torch.tanh(c + (reset * h) @ by_candidate)
+        states.append(update * h + (1 - update) * candidate)
+    return torch.stack(states, 1)[:, 1:]
+
+
 def _dropout(x: torch.Tensor, *, rate: float, rng: np.random.Generator) -> torch.Tensor:
     kept = rng.random(tuple(x.shape), dtype=np.float32) >= rate  # the engine's mask
     return x * torch.tensor(kept) / (1 - rate)
@@ -143,6 +173,7 @@ TORCH: dict[str, Twin] = {
     "linear": lambda x, weight, bias: F.linear(x, weight.T, bias),
     "sigmoid": torch.sigmoid,
     "relu": F.relu,
+    "relu_squared": lambda a: F.relu(a).square(),
     "gelu": F.gelu,
     "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"),
     "silu": F.silu,
@@ -153,6 +184,9 @@ TORCH: dict[str, Twin] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "causal_attention": _causal_attention,
+    "rotary": _rotary,
+    "rnn": _rnn,
+    "gru": _gru,
     "dropout": _dropout,
 }
 
@@ -265,6 +299,28 @@ MLPS = {
     )
     for activation in ACTIVATIONS
 }
+TRANSFORMERS["transformer, modern"] = replace(
+    TRANSFORMERS["transformer, silu"],
+    gated=True,
+    norm="rmsnorm",
+    qk_norm=True,
+    positions="rotary",
+    bias=False,
+    tied=False,
+)
+TRANSFORMERS["transformer, bare"] = replace(
+    TRANSFORMERS["transformer, relu"],
+    feed_forward_factor=2.0,
+    norm_weights=False,
+    embedding_norm=True,
+    final_norm=False,
+    positions="sinusoidal",
+    attention_bias=False,
+)
+MLPS |= {
+    f"mlp, {network}": replace(MLPS["mlp, tanh"], context_length=CONTEXT, network=network)
+    for network in RECURRENT
+}
 MODELS: dict[str, TransformerArchitecture | MlpArchitecture] = {**TRANSFORMERS, **MLPS}
 
 
@@ -280,41 +336,77 @@ class Weights:
         return self.tensors[name]
 
     def linear(self, layer: str, x: torch.Tensor) -> torch.Tensor:
-        return F.linear(x, self[f"{layer}.weight"].T, self[f"{layer}.bias"])
+        return F.linear(x, self[f"{layer}.weight"].T, self.tensors.get(f"{layer}.bias"))
 
-    def layer_norm(self, layer: str, x: torch.Tensor) -> torch.Tensor:
-        return F.layer_norm(x, x.shape[-1:], self[f"{layer}.weight"], self[f"{layer}.bias"])
+    def norm(self, kind: str, layer: str, x: torch.Tensor) -> torch.Tensor:
+        weight, bias = (self.tensors.get(f"{layer}.{name}") for name in ("weight", "bias"))
+        if kind == "rmsnorm":
+            return F.rms_norm(x, x.shape[-1:], weight, 1e-5)
+        return F.layer_norm(x, x.shape[-1:], weight, bias)
 
 
 def transformer_logits(
     w: Weights, tokens: torch.Tensor, architecture: TransformerArchitecture
 ) -> torch.Tensor:
     """The Transformer rung in PyTorch."""
-    x = F.embedding(tokens, w["tokens.weight"]) + w["positions.weight"][: tokens.shape[1]]
+    norm = partial(w.norm, architecture.norm)
+    x = F.embedding(tokens, w["tokens.weight"])
+    if architecture.positions == "learned":
+        x = x + w["positions.weight"][: tokens.shape[1]]
+    elif architecture.positions == "sinusoidal":
+        x = x * x.shape[-1] ** 0.5 + _sinusoids(*x.shape[1:])
+    if architecture.embedding_norm:
+        x = norm("embedding_norm", x)
     for block in (f"blocks.{layer}" for layer in range(architecture.n_layer)):
-        inside = w.layer_norm(f"{block}.attention_norm", x)
+        inside = norm(f"{block}.attention_norm", x)
         q, k, v = (
             w.linear(f"{block}.attention.{name}", inside)
             .unflatten(-1, (architecture.n_head, -1))
             .transpose(1, 2)  # (batch, heads, time, head_size)
             for name in ("query", "key", "value")
         )
+        if architecture.qk_norm:
+            q, k = (F.rms_norm(each, each.shape[-1:], eps=1e-5) for each in (q, k))
+        if architecture.positions == "rotary":
+            q, k = _rotary(q), _rotary(k)
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + w.linear(f"{block}.attention.output", heads.transpose(1, 2).flatten(2))
-        inside = w.layer_norm(f"{block}.feed_forward_norm", x)
-        hidden = TORCH[architecture.activation](w.linear(f"{block}.feed_forward.expand", inside))
+        inside = norm(f"{block}.feed_forward_norm", x)
+        hidden = w.linear(f"{block}.feed_forward.expand", inside)
+        if architecture.gated:
+            gate = w.linear(f"{block}.feed_forward.gate", inside)
+            hidden = TORCH[architecture.activation](gate) * hidden
+        else:
+            hidden = TORCH[architecture.activation](hidden)
         x = x + w.linear(f"{block}.feed_forward.contract", hidden)
-    return w.layer_norm("norm", x) @ w["tokens.weight"].T
+    x = norm("norm", x) if architecture.final_norm else x
+    return x @ w["tokens.weight"].T if architecture.tied else w.linear("unembedding", x)
+
+
+def _sinusoids(time: int, size: int) -> torch.Tensor:
+    table = torch.zeros(time, size, dtype=torch.float64)
+    for position in range(time):
+        for i in range(0, size, 2):
+            angle = position / 10_000 ** (i / size)
+            table[position, i], table[position, i + 1] = math.sin(angle), math.cos(angle)
+    return table
 
 
 def mlp_logits(w: Weights, tokens: torch.Tensor, architecture: MlpArchitecture) -> torch.Tensor:
-    """The MLP rung in PyTorch."""
+    """The MLP rung in PyTorch, or the recurrent network in its place."""
+    layers = [f"layers.{layer}" for layer in range(len(architecture.hidden_sizes))]
+    if architecture.network != "mlp":
+        x = F.embedding(tokens, w["embedding.weight"])
+        for layer in layers:
+            given = w.linear(f"{layer}.input", x)
+            x = TORCH[architecture.network](given, w[f"{layer}.recurrent.weight"])
+        return w.linear("unembedding", x)
     context = architecture.context_length
     padded = F.pad(tokens, (context - 1, 0), value=VOCABULARY)  # the number of a missing token
     windows = padded.unfold(dimension=1, size=context, step=1)  # (rows, length, context)
     x = F.embedding(windows, w["embedding.weight"]).flatten(2)
-    for layer in range(len(architecture.hidden_sizes)):
-        x = TORCH[architecture.activation](w.linear(f"layers.{layer}", x))
+    for layer in layers:
+        x = TORCH[architecture.activation](w.linear(layer, x))
     return w.linear("unembedding", x)
 
 

@@ -74,6 +74,42 @@ def causal_attention(q: Values, k: Values, v: Values) -> Values:
     return powers / powers.sum(axis=-1, keepdims=True) @ v
 
 
+def rotary(x: Values, *, start: int) -> Values:
+    time, size = x.shape[-2:]
+    out = x.copy()
+    for t, i in np.ndindex(time, size // 2):
+        angle = (start + t) / 10_000 ** (2 * i / size)
+        a, b = x[..., t, i], x[..., t, i + size // 2]
+        out[..., t, i] = a * math.cos(angle) - b * math.sin(angle)
+        out[..., t, i + size // 2] = b * math.cos(angle) + a * math.sin(angle)
+    return out
+
+
+def sigmoid(a: Values) -> Values:
+    return 1 / (1 + np.exp(-a))
+
+
+def rnn(x: Values, weight: Values) -> Values:
+    state = x[:, 0] * 0
+    out = x.copy()
+    for t in range(x.shape[1]):
+        out[:, t] = state = np.tanh(x[:, t] + state @ weight)
+    return out
+
+
+def gru(x: Values, weight: Values) -> Values:
+    n = len(weight)
+    state = x[:, 0, :n] * 0
+    out = x[..., :n].copy()
+    for t in range(x.shape[1]):
+        r, z, c = x[:, t, :n], x[:, t, n : 2 * n], x[:, t, 2 * n :]
+        reset = sigmoid(r + state @ weight[:, :n])
+        update = sigmoid(z + state @ weight[:, n : 2 * n])
+        candidate = np.tanh(c + (reset * state) @ weight[:, 2 * n :])
+        out[:, t] = state = update * state + (1 - update) * candidate
+    return out
+
+
 def scatter_add(a: Values, updates: Values, *, indices: Array, axis: int) -> Values:
     out = a.copy()
     for place in np.ndindex(indices.shape):
@@ -151,6 +187,18 @@ def queries_keys_values(q: FloatArray, k: FloatArray, v: FloatArray) -> bool:
     if q.ndim != 4 or k.shape != v.shape or not joinable(q, k):
         return False
     return q.shape[2] <= k.shape[2] and q[:, :, 0].shape == k[:, :, 0].shape
+
+
+def points(x: FloatArray) -> bool:
+    return x.ndim > 1 and x.shape[-1] % 2 == 0
+
+
+def recurrent(x: FloatArray, weight: FloatArray) -> bool:
+    return x.ndim == 3 and weight.shape == (x.shape[2], x.shape[2])
+
+
+def gated_recurrent(x: FloatArray, weight: FloatArray) -> bool:
+    return x.ndim == 3 and weight.shape == (x.shape[2] // 3, x.shape[2]) and x.shape[2] % 3 == 0
 
 
 # ------------------------------------------------------------------------------- which options
@@ -328,8 +376,9 @@ OPS: dict[str, Op] = {
     "take_along_axis": Op(1, np.take_along_axis, has_axes, gathered),
     "scatter_add": Op(2, scatter_add, joinable, scattered),
     "linear": Op(3, lambda x, weight, bias: x @ weight + bias, weight_and_bias),
-    "sigmoid": Op(1, lambda a: 1 / (1 + np.exp(-a))),
+    "sigmoid": Op(1, sigmoid),
     "relu": Op(1, lambda a: np.maximum(a, 0.0), not_zero),
+    "relu_squared": Op(1, lambda a: np.maximum(a, 0.0) ** 2, not_zero),
     "gelu": Op(1, gelu),
     "gelu_tanh": Op(1, gelu_tanh),
     "silu": Op(1, lambda a: a / (1 + np.exp(-a))),
@@ -340,6 +389,9 @@ OPS: dict[str, Op] = {
     "layer_norm": Op(3, layer_norm, scales),
     "rms_norm": Op(2, rms_norm, scales),
     "causal_attention": Op(3, causal_attention, queries_keys_values),
+    "rotary": Op(1, rotary, points, lambda _: named(start=st.integers(0, 9))),
+    "rnn": Op(2, rnn, recurrent),
+    "gru": Op(2, gru, gated_recurrent),
     "dropout": Op(1, dropout, options=lambda _: named(seed=st.integers(0, 9))),
 }
 OTHERS = {
@@ -440,7 +492,8 @@ class Program:
 
 
 SHAPES: list[Shape] = [
-    (), (1,), (2,), (3,), (1, 3), (2, 3), (3, 2), (3, 1), (2, 2), (2, 1, 3), (1, 2, 3, 2),
+    (), (1,), (2,), (3,), (1, 3), (2, 3), (3, 2), (3, 1), (2, 2), (3, 3), (2, 1, 3), (1, 4, 3),
+    (1, 2, 3, 2),
 ]  # fmt: skip
 LARGEST_SIZE, LARGEST_NUMBER = 48, 20.0
 NO_STEP = "nothing"  # what Hypothesis makes of steps that a failure does not need
@@ -547,8 +600,11 @@ def test_two_passes_add_up_to_exactly_twice_the_gradients(program: Program) -> N
 
 @any_program
 @thoroughly
-def test_neither_the_order_of_steps_nor_unused_ones_change_a_bit(program: Program) -> None:
-    assert same(gradients(program, Program.run_on_demand), gradients(program))
+def test_neither_the_order_of_steps_nor_unused_ones_change_a_gradient(program: Program) -> None:
+    """But for rounding: the order of steps is that in which three gradients of one array add up."""
+    found = gradients(program, Program.run_on_demand)
+    for a, b in zip(found, gradients(program), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12)
 
 
 @any_program

@@ -54,7 +54,7 @@ def test_the_rows_of_an_op_call_it(name: str, monkeypatch: pytest.MonkeyPatch) -
     """Not another: each row must name the pullback, or be composed of others'."""
     rows = [case for case in CASES if case.op == name]
     if name not in OPS:
-        assert name in {"mean", "var", "silu", "split"}  # composed
+        assert name in {"mean", "var", "relu_squared", "silu", "split"}  # composed
         return
     for case in rows:
         out = case(*(Tensor(d(np.random.default_rng(0)), requires_grad=True) for d in case.draws))
@@ -152,6 +152,9 @@ def test_dropout_keeps_the_mean_and_zeroes_the_rate() -> None:
         (lambda a: functional.linear(a, a, a), "linear wants (..., n), (n, m) and (m,)"),
         (lambda a: functional.layer_norm(a, a, a), "layer_norm wants (..., n), (n,) and (n,)"),
         (lambda a: functional.rms_norm(a, a), "rms_norm wants (..., n) and (n,)"),
+        (lambda a: functional.rotary(a), "rotary wants (..., time, size) with an even size"),
+        (lambda a: functional.rnn(a, a), "rnn wants (rows, time, n) and (n, n)"),
+        (lambda a: functional.gru(a, a), "gru wants (rows, time, 3 n) and (n, 3 n)"),
         (lambda a: functional.causal_attention(a, a, a), "attention wants q, k, v of (batch,"),
         (lambda a: functional.embedding(a[0], [0]), "wants a table with two axes"),
         (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), "no targets to take a mean"),

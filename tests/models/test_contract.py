@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,16 @@ from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.checkpoint import COUNTS, Checkpoint
 from lmladder.config import BigramConfig, MlpArchitecture, TransformerArchitecture
 from lmladder.errors import InputError
-from lmladder.models import ARCHITECTURES, LanguageModel, NeuralLanguageModel, build_neural
+from lmladder.models import (
+    ARCHITECTURES,
+    NETWORKS,
+    LanguageModel,
+    NeuralLanguageModel,
+    build_neural,
+)
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
-from lmladder.nn import ACTIVATIONS
+from lmladder.nn import ACTIVATIONS, NORMS, POSITIONS
 from lmladder.optim import Adam
 from lmladder.rng import stream
 
@@ -36,14 +42,65 @@ TRANSFORMER = TransformerArchitecture(
 )
 ARCHITECTURE: dict[str, MlpArchitecture | TransformerArchitecture] = {
     "mlp": MLP,
+    "rnn": replace(MLP, network="rnn"),
+    "gru": replace(MLP, network="gru"),
     "transformer": TRANSFORMER,
+    "modern transformer": replace(
+        TRANSFORMER,
+        activation="silu",
+        gated=True,
+        norm="rmsnorm",
+        qk_norm=True,
+        positions="rotary",
+        bias=False,
+        tied=False,
+    ),
+    "bare transformer": replace(
+        TRANSFORMER,
+        activation="relu",
+        dropout=0.0,
+        norm="rmsnorm",
+        norm_weights=False,
+        embedding_norm=True,
+        final_norm=False,
+        bias=False,
+        tied=False,
+        init_deviation=0.05,
+        residual_scaling=False,
+    ),
 }
-NEURAL = list(ARCHITECTURES)
+NEURAL = list(ARCHITECTURE)
+CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
+    *({"norm": norm} for norm in NORMS),
+    *({"positions": positions} for positions in POSITIONS),
+    *({"activation": activation} for activation in ACTIVATIONS),
+    {"gated": True},
+    {"gated": True, "bias": False},
+    {"feed_forward_factor": 1.0},
+    {"norm_weights": False},
+    {"norm": "rmsnorm", "norm_weights": False},
+    {"embedding_norm": True},
+    {"embedding_norm": True, "positions": "none"},
+    {"final_norm": False},
+    {"qk_norm": True},
+    {"qk_norm": True, "positions": "rotary"},
+    {"bias": False},
+    {"attention_bias": False},
+    {"tied": False},
+    {"init_deviation": 0.1, "residual_scaling": False},
+]
+every_choice = pytest.mark.parametrize("choice", CHOICES, ids=str)
 
 
 def build(name: str, seed: int = 0, dtype: type = np.float32) -> NeuralLanguageModel:
     """A neural rung whose weights are so large that its guesses differ."""
-    model = build_neural(ARCHITECTURE[name], VOCABULARY, rng=stream(seed, "weights"))
+    return enlarged(
+        build_neural(ARCHITECTURE[name], VOCABULARY, rng=stream(seed, "weights")), dtype
+    )
+
+
+def enlarged(model: NeuralLanguageModel, dtype: type = np.float32) -> NeuralLanguageModel:
+    """The model with larger weights, and biases and norms that are not at 0 and 1."""
     for parameter, tensor in model.parameters().items():
         tensor.value += (0.3 * stream(1, parameter).standard_normal(tensor.shape)).astype("f4")
     model.astype(dtype)
@@ -67,7 +124,9 @@ def test_all_rungs_are_here() -> None:
     assert set(COUNT_MODELS) == {
         "uniform", "unigram", "bigram", "trigram", "kneser_ney_2", "kneser_ney_4",
     }  # fmt: skip
-    assert set(ARCHITECTURE) == set(ARCHITECTURES)
+    kinds = {type(each) for each in ARCHITECTURE.values()}
+    assert kinds == {schema for schema, _ in ARCHITECTURES.values()}
+    assert set(NETWORKS) <= set(ARCHITECTURE)
 
 
 # --- The contract ---------------------------------------------------------------------------------
@@ -156,24 +215,36 @@ def test_scoring_changes_neither_the_tokens_nor_the_model(rung: str) -> None:
         assert all(each.grad is None for each in model.parameters().values())
 
 
+ORIGIN: dict[str, Any] = {
+    "seed": 0,
+    "vocabulary_size": VOCABULARY,
+    "tokenizer": {"name": "char", "characters": "abcdefghijk"},
+    "data_digest": "data",
+    "code_digest": "code",
+}
+
+
+def checkpoint(
+    architecture: MlpArchitecture | TransformerArchitecture, model: NeuralLanguageModel
+) -> Checkpoint:
+    return Checkpoint(
+        kind="mlp" if isinstance(architecture, MlpArchitecture) else "transformer",
+        config=asdict(architecture),
+        model={name: each.value for name, each in model.parameters().items()},
+        **ORIGIN,
+    )
+
+
 @every_rung
 def test_save_and_load_reproduce_the_scores_bit_for_bit(rung: str, tmp_path: Path) -> None:
     model, tokens = RUNGS[rung](), rows(CONTEXT + 1)
-    kind, config, arrays = COUNTS, asdict(COUNTING), TABLES.arrays()
     if isinstance(model, NeuralLanguageModel):
-        kind, config = rung, asdict(ARCHITECTURE[rung])
-        arrays = {name: each.value for name, each in model.parameters().items()}
-    Checkpoint(
-        kind=kind,
-        config=config,
-        seed=0,
-        vocabulary_size=VOCABULARY,
-        tokenizer={"name": "char", "characters": "abcdefghijk"},
-        data_digest="data",
-        code_digest="code",
-        model=arrays,
-    ).save(tmp_path / "checkpoint.safetensors")
-    loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors").restore_models()[rung]
+        name, saved = model.name, checkpoint(ARCHITECTURE[rung], model)
+    else:
+        name = rung
+        saved = Checkpoint(kind=COUNTS, config=asdict(COUNTING), model=TABLES.arrays(), **ORIGIN)
+    saved.save(tmp_path / "checkpoint.safetensors")
+    loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors").restore_models()[name]
     np.testing.assert_array_equal(loaded.nats(tokens), model.nats(tokens))
     np.testing.assert_array_equal(
         loaded.next_log_probabilities(tokens[:, 1:]), model.next_log_probabilities(tokens[:, 1:])
@@ -264,7 +335,8 @@ def test_dropout_is_for_training_only_and_follows_its_stream(rung: str) -> None:
     model, tokens = build(rung), rows(CONTEXT + 1)
     calm = model.loss(tokens).item()
     assert model.loss(tokens, stream(0, "d")).item() == model.loss(tokens, stream(0, "d")).item()
-    assert (model.loss(tokens, stream(0, "d")).item() != calm) == (rung == "transformer")
+    drops = getattr(ARCHITECTURE[rung], "dropout", 0) > 0
+    assert (model.loss(tokens, stream(0, "d")).item() != calm) == drops
 
 
 def test_dropout_falls_on_the_embeddings_too() -> None:
@@ -276,8 +348,10 @@ def test_dropout_falls_on_the_embeddings_too() -> None:
     assert (dropped != model.hidden(tokens).value).any()
 
 
-def test_the_transformer_takes_no_more_than_its_context() -> None:
-    model = build("transformer")
+@pytest.mark.parametrize("positions", POSITIONS)
+def test_the_transformer_takes_no_more_than_its_context(positions: str) -> None:
+    architecture = replace(TRANSFORMER, positions=positions)
+    model = build_neural(architecture, VOCABULARY, rng=stream(0, "weights"))
     model.nats(rows(CONTEXT + 1))
     with pytest.raises(IndexError):
         model.nats(rows(CONTEXT + 2))
@@ -292,11 +366,104 @@ def test_the_mlp_marks_tokens_that_are_missing() -> None:
     np.testing.assert_allclose(short[:, CONTEXT - 1 :], long[:, CONTEXT - 1 :], rtol=1e-5)
 
 
-def test_build_neural_refuses_an_unknown_activation_and_lists_the_known() -> None:
-    wrong = MlpArchitecture(context_length=2, embedding_size=2, hidden_sizes=[2], activation="rleu")
-    with pytest.raises(InputError, match="'rleu'; choose from") as caught:
-        build_neural(wrong, 5, rng=stream(0, "w"))
-    assert all(name in str(caught.value) for name in ACTIVATIONS)
+# --- Choices --------------------------------------------------------------------------------------
+
+
+@every_choice
+def test_gradients_with_every_choice_agree_with_differences(choice: dict[str, Any]) -> None:
+    architecture = replace(TRANSFORMER, **choice)
+    model = enlarged(build_neural(architecture, VOCABULARY, rng=stream(0, "w")), np.float64)
+    parameters, tokens = list(model.parameters().values()), rows(CONTEXT + 1)
+    worst = gradcheck(lambda *_: model.loss(tokens), parameters, rng=stream(0, "directions"))
+    assert worst < TOLERANCE
+    assert all(each.grad is not None and each.grad.any() for each in parameters)
+
+
+def test_the_default_transformer_draws_its_weights_in_the_order_of_its_parameters() -> None:
+    model = build_neural(TRANSFORMER, VOCABULARY, rng=stream(0, "w"))
+    rng = stream(0, "w")
+    for name, tensor in model.parameters().items():
+        if name.endswith("bias"):
+            expected = np.zeros(tensor.shape)
+        elif tensor.ndim == 1:
+            expected = np.ones(tensor.shape)
+        else:
+            ends_a_branch = name.endswith(("output.weight", "contract.weight"))
+            expected = rng.standard_normal(tensor.shape) * (0.01 if ends_a_branch else 0.02)
+        np.testing.assert_array_equal(tensor.value, expected.astype(np.float32), err_msg=name)
+
+
+@every_choice
+def test_a_checkpoint_restores_every_choice(choice: dict[str, Any]) -> None:
+    architecture = replace(TRANSFORMER, **choice)
+    model = enlarged(build_neural(architecture, VOCABULARY, rng=stream(0, "w")))
+    (restored,) = checkpoint(architecture, model).restore_models().values()
+    tokens = rows(CONTEXT + 1)
+    np.testing.assert_array_equal(restored.nats(tokens), model.nats(tokens))
+
+
+def test_every_choice_changes_the_model() -> None:
+    tokens = rows(CONTEXT + 1)
+    others = [each for each in CHOICES if replace(TRANSFORMER, **each) != TRANSFORMER]
+    assert len(CHOICES) - len(others) == 3  # norm, positions and activation as they are
+    losses = {
+        enlarged(build_neural(replace(TRANSFORMER, **each), VOCABULARY, rng=stream(0, "w")))
+        .loss(tokens)
+        .item()
+        for each in [{}, *others]
+    }
+    assert len(losses) == len(others) + 1
+
+
+def test_without_positions_a_single_layer_cannot_tell_the_order_of_the_past() -> None:
+    tokens = np.arange(CONTEXT)[None]
+    swapped = tokens.copy()
+    swapped[0, :2] = 1, 0
+    for positions in POSITIONS:
+        architecture = replace(TRANSFORMER, n_layer=1, positions=positions)
+        model = enlarged(build_neural(architecture, VOCABULARY, rng=stream(0, "w")), np.float64)
+        there, here = (model.next_log_probabilities(each) for each in (tokens, swapped))
+        assert np.allclose(there, here, rtol=1e-12) == (positions == "none")
+
+
+def test_a_context_that_no_array_is_sized_by_may_be_longer_than_the_model_is_large() -> None:
+    for architecture in (
+        replace(TRANSFORMER, positions="rotary", context_length=10**6),
+        replace(MLP, network="gru", context_length=10**6),
+    ):
+        model = build_neural(architecture, VOCABULARY, rng=stream(0, "w"))
+        (restored,) = checkpoint(architecture, model).restore_models().values()
+        assert restored.max_length == 10**6
+
+
+REFUSED: list[tuple[str, MlpArchitecture | TransformerArchitecture]] = [
+    ("mlp.activation must be one of relu,.* not rleu", replace(MLP, activation="rleu")),
+    ("mlp.network must be one of mlp, rnn, gru, not lstm", replace(MLP, network="lstm")),
+    ("mlp.activation=relu .* tanh", replace(MLP, network="rnn", activation="relu")),
+    ("mlp.hidden_sizes is empty", replace(MLP, network="gru", hidden_sizes=[])),
+    ("transformer.activation must be", replace(TRANSFORMER, activation="swish")),
+    ("transformer.norm must be", replace(TRANSFORMER, norm="batchnorm")),
+    ("transformer.positions must be", replace(TRANSFORMER, positions="alibi")),
+    ("n_head=3 does not divide transformer.d_model=8", replace(TRANSFORMER, n_head=3)),
+    ("n_head=0 does not divide", replace(TRANSFORMER, n_head=0)),
+    ("positions=rotary .* must be even", replace(TRANSFORMER, n_head=8, positions="rotary")),
+    (
+        "positions=sinusoidal .*d_model=5 must be even",
+        replace(TRANSFORMER, n_head=1, d_model=5, positions="sinusoidal"),
+    ),
+    ("feed_forward_factor=0.1", replace(TRANSFORMER, feed_forward_factor=0.1)),
+    ("feed_forward_factor=inf", replace(TRANSFORMER, feed_forward_factor=math.inf)),
+    ("feed_forward_factor=nan", replace(TRANSFORMER, feed_forward_factor=math.nan)),
+]
+
+
+@pytest.mark.parametrize(("message", "architecture"), REFUSED, ids=[each for each, _ in REFUSED])
+def test_what_cannot_be_built_is_refused_by_the_name_of_its_key(
+    message: str, architecture: MlpArchitecture | TransformerArchitecture
+) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        build_neural(architecture, 5, rng=stream(0, "w"))
+    assert "\n" not in str(caught.value)
 
 
 # --- Sizes ----------------------------------------------------------------------------------------
@@ -326,12 +493,29 @@ def test_the_mlp_has_the_parameters_of_its_formula() -> None:
     assert build("mlp").n_parameters == embeddings + first + second + head
 
 
+@pytest.mark.parametrize(("network", "gates"), [("rnn", 1), ("gru", 3)])
+def test_a_recurrent_network_has_the_parameters_of_its_formula(network: str, gates: int) -> None:
+    first, second = (gates * (n * m + m * m + m) for n, m in [(5, 12), (12, 7)])
+    embeddings, head = VOCABULARY * 5, 7 * VOCABULARY + VOCABULARY
+    assert build(network).n_parameters == embeddings + first + second + head
+
+
+def test_a_gated_feed_forward_layer_has_two_thirds_of_the_width() -> None:
+    plain, gated = (
+        build_neural(
+            replace(TRANSFORMER, d_model=24, bias=False, gated=gated),
+            VOCABULARY,
+            rng=stream(0, "w"),
+        )
+        for gated in (False, True)
+    )
+    assert gated.parameters()["blocks.0.feed_forward.gate.weight"].shape == (24, 64)
+    assert gated.n_parameters == plain.n_parameters
+
+
 @every_neural_rung
 def test_hidden_matrices_are_all_matrices_but_embeddings_and_head(rung: str) -> None:
     model = build(rung)
     matrices = {name for name, each in model.parameters().items() if each.ndim == 2}
-    ends = {
-        "mlp": {"embedding.weight", "unembedding.weight"},
-        "transformer": {"tokens.weight", "positions.weight"},
-    }
-    assert set(model.hidden_matrices()) == matrices - ends[rung]
+    ends = {"embedding.weight", "tokens.weight", "positions.weight", "unembedding.weight"}
+    assert set(model.hidden_matrices()) == matrices - ends

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 
 from lmladder.arrays import FloatArray
-from lmladder.autograd import Tensor, gradcheck
+from lmladder.autograd import Tensor, functional, gradcheck, no_grad
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.config import TransformerArchitecture
 from lmladder.models.transformer import Block, FeedForward
@@ -12,12 +12,15 @@ from lmladder.nn import (
     ACTIVATIONS,
     CausalSelfAttention,
     Embedding,
+    GruLayer,
     LayerNorm,
     Linear,
     Module,
     RmsNorm,
+    RnnLayer,
     dropout,
     parameter,
+    sinusoidal,
 )
 from lmladder.rng import stream
 
@@ -140,16 +143,32 @@ def make_layers() -> dict[str, tuple[Module, Callable[[Tensor], Tensor], tuple[i
     embedding = Embedding(5, 4, rng=rng, deviation=1.0)
     layer_norm, rms_norm = LayerNorm(4), RmsNorm(4)
     attention = CausalSelfAttention(4, 2, rng=rng, deviation=0.8, output_deviation=0.8)
-    feed_forward = FeedForward(4, "gelu_tanh", rng=rng, output_deviation=0.8)
+    turning = CausalSelfAttention(
+        4, 2, rng=rng, deviation=0.8, output_deviation=0.8, bias=False, rotary=True, qk_norm=True
+    )
+    feed_forward = FeedForward(4, 16, "gelu_tanh", rng=rng, deviation=0.8, output_deviation=0.8)
+    gated = FeedForward(
+        4, 5, "silu", rng=rng, deviation=0.8, output_deviation=0.8, gated=True, bias=False
+    )
+    rnn, gru = RnnLayer(4, 3, rng=rng), GruLayer(4, 3, rng=rng)
+    no_bias, no_scale = Linear(4, 3, rng=rng, bias=False), LayerNorm(4, weight=False)
+    no_shift = LayerNorm(4, bias=False)
     block, dropping = Block(architecture(), rng=rng), Block(architecture(0.3), rng=rng)
     ids = np.array([[0, 4, 4], [2, 0, 4]])
     return {
         "Linear": (linear, linear, (2, 3, 4)),
+        "Linear without bias": (no_bias, no_bias, (2, 3, 4)),
         "Embedding": (embedding, lambda x: embedding(ids) * x, (2, 3, 4)),
         "Embedding.scores": (embedding, embedding.scores, (2, 3, 4)),
         "LayerNorm": (layer_norm, layer_norm, (2, 3, 4)),
+        "LayerNorm without scale": (no_scale, no_scale, (2, 3, 4)),
+        "LayerNorm without shift": (no_shift, no_shift, (2, 3, 4)),
         "RmsNorm": (rms_norm, rms_norm, (2, 3, 4)),
         "CausalSelfAttention": (attention, attention, (2, 5, 4)),
+        "CausalSelfAttention, rotary and normalised": (turning, turning, (2, 5, 4)),
+        "RnnLayer": (rnn, rnn, (2, 5, 4)),
+        "GruLayer": (gru, gru, (2, 5, 4)),
+        "FeedForward, gated": (gated, gated, (2, 3, 4)),
         "FeedForward": (feed_forward, feed_forward, (2, 3, 4)),
         "Block": (block, lambda x: block(x, None), (2, 5, 4)),
         "Block with dropout": (dropping, lambda x: dropping(x, stream(0, "mask")), (2, 5, 4)),
@@ -180,6 +199,7 @@ def test_gradients_of_activation_agree_with_differences(name: str) -> None:
 
 EXACT: dict[str, Callable[[float], float]] = {
     "relu": lambda x: max(x, 0.0),
+    "relu_squared": lambda x: max(x, 0.0) ** 2,
     "tanh": math.tanh,
     "sigmoid": lambda x: 1 / (1 + math.exp(-x)),
     "gelu": lambda x: x * math.erfc(-x / math.sqrt(2)) / 2,
@@ -242,6 +262,106 @@ def test_attention_splits_heads_as_the_paper_does() -> None:
                 gathered[example, time, part] = weights @ v[example, : time + 1, part]
     expected = gathered @ layer.output.weight.value + layer.output.bias.value
     np.testing.assert_allclose(layer(Tensor(x)).value, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_norms_without_weights_have_no_parameters_and_normalise_all_the_same() -> None:
+    x = Tensor(normal("x", 6, 50) * 7 + 3)
+    for norm, bare in [
+        (LayerNorm(50), LayerNorm(50, weight=False, bias=False)),
+        (RmsNorm(50), RmsNorm(50, weight=False)),
+    ]:
+        norm.astype(np.float64)
+        assert bare.parameters() == {}
+        np.testing.assert_array_equal(bare(x).value, norm(x).value)
+
+
+def test_a_gate_multiplies_the_hidden_layer() -> None:
+    layer = FeedForward(
+        3, 4, "silu", rng=stream(0, "f"), deviation=1, output_deviation=1, gated=True
+    )
+    layer.astype(np.float64)
+    x = normal("x", 2, 3)
+    gate, hidden = x @ layer.gate.weight.value, x @ layer.expand.weight.value
+    expected = gate / (1 + np.exp(-gate)) * hidden @ layer.contract.weight.value
+    np.testing.assert_allclose(layer(Tensor(x)).value, expected, rtol=1e-12)
+
+
+# --- Positions ------------------------------------------------------------------------------------
+
+
+def test_rotary_turns_each_pair_of_halves_by_its_angle() -> None:
+    x = normal("x", 3, 6)
+    out = functional.rotary(Tensor(x), start=4).value
+    for t in range(3):
+        for i in range(3):
+            point = complex(x[t, i], x[t, i + 3]) * np.exp(1j * (4 + t) / 10_000 ** (2 * i / 6))
+            assert out[t, i] == pytest.approx(point.real)
+            assert out[t, i + 3] == pytest.approx(point.imag)
+
+
+def test_after_rotary_products_depend_on_distances_alone() -> None:
+    query, key = (np.tile(normal(name, 8), (20, 1)) for name in ("query", "key"))
+    q, k = (functional.rotary(Tensor(each)).value for each in (query, key))
+    products = q @ k.T  # (position of the query, position of the key)
+    for distance in range(-19, 20):
+        np.testing.assert_allclose(np.diff(np.diagonal(products, distance)), 0, atol=1e-12)
+    assert np.abs(np.diff(products[0])).min() > 1e-3
+
+
+def test_sinusoidal_positions_are_those_of_the_paper() -> None:
+    table = sinusoidal(np.array([0, 1, 50]), 4)
+    for row, position in zip(table, (0, 1, 50), strict=True):
+        slow = position / 10_000 ** (2 / 4)
+        expected = [math.sin(position), math.cos(position), math.sin(slow), math.cos(slow)]
+        assert row.tolist() == pytest.approx(expected)
+
+
+def test_queries_and_keys_of_one_late_token_are_those_it_has_in_the_whole_text() -> None:
+    layer = CausalSelfAttention(
+        8, 2, rng=stream(0, "a"), deviation=0.7, output_deviation=0.7, rotary=True, qk_norm=True
+    )
+    layer.astype(np.float64)
+    x = normal("x", 2, 6, 8)
+    whole = layer.queries_keys_values(Tensor(x))
+    for t in range(6):
+        alone = layer.queries_keys_values(Tensor(x[:, t : t + 1]), start=t)
+        for part, all_of_it in zip(alone, whole, strict=True):
+            np.testing.assert_allclose(part.value, all_of_it.value[:, :, t : t + 1], rtol=1e-12)
+
+
+def test_normalised_queries_and_keys_have_root_mean_square_1() -> None:
+    layer = CausalSelfAttention(
+        8, 2, rng=stream(0, "a"), deviation=9.0, output_deviation=1.0, rotary=True, qk_norm=True
+    )
+    query, key, value = layer.queries_keys_values(Tensor(normal("x", 2, 6, 8).astype(np.float32)))
+    for each in (query, key):
+        np.testing.assert_allclose((each.value**2).mean(axis=-1), 1, rtol=1e-4)
+    assert (value.value**2).mean() > 10
+
+
+# --- Recurrent layers -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [RnnLayer, GruLayer])
+def test_a_recurrent_layer_takes_rows_of_any_number_and_length(kind: type) -> None:
+    layer = kind(3, 4, rng=stream(0, "layer"))
+    x = normal("x", 2, 5, 3).astype(np.float32)
+    with no_grad():
+        states = layer(Tensor(x)).value
+        np.testing.assert_allclose(layer(Tensor(x[:1, :3])).value, states[:1, :3], rtol=1e-5)
+        assert layer(Tensor(x[:, :0])).shape == (2, 0, 4)
+        assert layer(Tensor(x[:0])).shape == (0, 5, 4)
+
+
+def test_a_gru_keeps_its_state_while_its_update_gate_is_open() -> None:
+    layer = GruLayer(1, 2, rng=stream(0, "layer"))
+    layer.input.weight.value[:] = 0
+    layer.recurrent.weight.value[:] = 0
+    layer.input.weight.value[0, 2:4] = 1  # x decides what is kept, nothing else
+    assert layer.input.bias is not None
+    layer.input.bias.value[4:] = 0.5  # the candidate
+    states = layer(Tensor(np.array([[[-1e4], [1e4], [1e4], [-1e4]]], np.float32))).value[0]
+    np.testing.assert_allclose(states, np.tanh(0.5), rtol=1e-6)
 
 
 # --- Dropout --------------------------------------------------------------------------------------

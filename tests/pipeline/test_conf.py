@@ -5,15 +5,18 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 
 from lmladder import config, kernels
-from lmladder.config import Config
+from lmladder.config import Config, MlpArchitecture, TransformerArchitecture, from_mapping
 from lmladder.errors import InputError
-from lmladder.nn import ACTIVATIONS
+from lmladder.models import NETWORKS, build_neural
+from lmladder.nn import ACTIVATIONS, NORMS, POSITIONS
 from lmladder.optim import OPTIMIZERS, SCHEDULES
+from lmladder.rng import stream
 from lmladder.text import CORPORA, TOKENIZERS
 
 import pytest
 import yaml
 from dvc.utils.hydra import compose_and_dump
+from omegaconf import MISSING
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RUNGS = ("mlp", "transformer")
@@ -78,6 +81,16 @@ MISTAKES = [
     (["data.prompt=${nope}"], ["nope"]),
     (["data.path='a"], ["data.path"]),
     (["transformer.n_head=3"], ["transformer.n_head=3", "transformer.d_model=128"]),
+    (["transformer.context_length=0"], ["transformer.context_length", "0"]),
+    (["transformer.n_head=0"], ["transformer.n_head", "0"]),
+    (["transformer.positions=rotary", "transformer.n_head=128"], ["positions=rotary", "even"]),
+    (["transformer.feed_forward_factor=0"], ["transformer.feed_forward_factor"]),
+    (["transformer.init_deviation=-1"], ["transformer.init_deviation"]),
+    (["transformer.tied=maybe"], ["transformer.tied"]),
+    (["mlp=lstm"], ["mlp/lstm", "gru"]),
+    (["mlp=gru", "mlp.activation=relu"], ["mlp.activation=relu", "tanh"]),
+    (["mlp=rnn", "mlp.hidden_sizes=[]"], ["mlp.hidden_sizes"]),
+    (["mlp=rnn", "mlp.context_length=64"], ["row_length=128", "mlp.context_length=64"]),
     (["transformer.training.steps=-5"], ["transformer.training.steps", "-5"]),
     (["mlp.training.batch_size=0"], ["mlp.training.batch_size"]),
     (["transformer.dropout=1"], ["transformer.dropout"]),
@@ -142,6 +155,33 @@ def test_dvc_composes_a_preset_to_the_same_bytes(compose, preset, tmp_path):
 
 def test_params_yaml_has_every_key_of_the_schema_and_no_other(project):
     assert leaves(yaml.safe_load((project / "params.yaml").read_text())) == schema_leaves(Config)
+
+
+@pytest.mark.parametrize(
+    ("preset", "vocabulary_size", "parameters"),
+    [
+        ("microgpt_x", 27, 4_192),
+        ("tinylm", 65, 2_731_200),
+        ("tinylm_small", 65, 818_048),
+        ("tinylm_go", 9, 224),
+        ("tinygradlm", 256, 2 * 256 * 64 + 64 * 64 + 2 * 49_984 + 128),
+        ("tinygpt_grad", 65, 2 * 65 * 128 + 128 * 128 + 4 * 198_272 + 256),
+        ("nanogpt_cpu", 65, 795_904 + 64 * 128),  # nanoGPT prints 0.80 M, without the positions
+    ],
+)
+def test_a_preset_has_the_parameters_of_its_source(compose, preset, vocabulary_size, parameters):
+    config = from_mapping(Config, yaml.safe_load(compose.composition([f"experiment={preset}"])))
+    model = build_neural(config.transformer, vocabulary_size, rng=stream(0, "weights"))
+    assert model.n_parameters == parameters
+
+
+@pytest.mark.parametrize(
+    ("rung", "schema"), [("mlp", MlpArchitecture), ("transformer", TransformerArchitecture)]
+)
+def test_what_the_schema_takes_for_granted_is_what_conf_says(compose, rung, schema):
+    said = yaml.safe_load(compose.composition([]))[rung]
+    granted = {each.name: each.default for each in fields(schema) if each.default != MISSING}
+    assert granted == {name: said[name] for name in granted}
 
 
 @pytest.mark.parametrize("option", OPTIONS)
@@ -224,6 +264,9 @@ def test_an_experiment_with_a_misspelt_key_is_refused_before_any_stage_runs(chec
         ("data.corpus", CORPORA),
         ("tokenizer.name", TOKENIZERS),
         ("mlp.activation", ACTIVATIONS),
+        ("mlp.network", NETWORKS),
+        ("transformer.norm", NORMS),
+        ("transformer.positions", POSITIONS),
         ("transformer.optimizer.name", OPTIMIZERS),
         ("transformer.schedule.name", SCHEDULES),
     ],
@@ -237,6 +280,9 @@ def test_the_names_that_a_key_allows_are_those_that_can_be_built(key, registry):
     [
         "transformer.activation=nope",
         "transformer.optimizer.name=nope",
+        "transformer.norm=nope",
+        "transformer.positions=nope",
+        "mlp.network=nope",
         "mlp.schedule.name=nope",
         "tokenizer.name=nope",
         "data.corpus=nope",

@@ -144,6 +144,19 @@ def test_another_transformer_reruns_the_transformer_and_the_evaluation_alone(smo
     assert {model for model in before if before[model] != after[model]} == {"transformer"}
 
 
+@pytest.mark.parametrize("network", ["rnn", "gru"])
+def test_a_recurrent_network_takes_the_place_of_the_mlp_under_its_own_name(checkout, network):
+    checkout.compose(f"mlp={network}")
+    assert checkout.dvc("repro").succeeded().stages_run == ["mlp", "evaluate"]
+    models = {row["model"] for row in rows(checkout)}
+    assert models == {*COUNTED, network, "transformer", "oracle"}
+    assert f"{network.upper()}</" in (checkout / "outputs/evaluate/report.html").read_text()
+    curves = (checkout / "outputs/evaluate/loss_curves.svg").read_text()
+    assert network.upper() in curves
+    assert "MLP" not in curves
+    assert (checkout / "outputs/mlp/samples.txt").read_text().startswith(f"== {network} ==\n")
+
+
 @pytest.mark.parametrize(
     ("override", "stages"),
     [

@@ -291,6 +291,7 @@ def _networks() -> Iterator[Case]:
         yield Case(f"linear {shape}", f.linear, (normal(*shape), normal(3, 4), normal(4)))
     yield from each_shape("sigmoid", f.sigmoid, normal)
     yield from each_shape("relu", f.relu, apart)
+    yield from each_shape("relu_squared", f.relu_squared, apart)
     yield from each_shape("gelu", f.gelu, normal)
     yield Case("gelu far", lambda a: f.gelu(a * 3.0), (normal(40, 3),))
     yield from each_shape("gelu_tanh", f.gelu_tanh, normal)
@@ -320,6 +321,14 @@ def _networks() -> Iterator[Case]:
     ]:
         draws = (normal(*queries), normal(*keys), normal(*keys))
         yield Case(f"causal_attention{name}", f.causal_attention, draws)
+    yield Case("rotary", f.rotary, (normal(5, 4),))
+    yield Case("rotary heads", f.rotary, (normal(2, 3, 4, 6),), {"start": 7})
+    yield Case("rotary one", f.rotary, (normal(3, 1, 2),), {"start": 3, "base": 5.0})
+    yield Case("rotary none", f.rotary, (normal(0, 3, 2),))
+    for rows, time, n in [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2)]:
+        size = f"{(rows, time, n)}"
+        yield Case(f"rnn {size}", f.rnn, (normal(rows, time, n), normal(n, n)))
+        yield Case(f"gru {size}", f.gru, (normal(rows, time, 3 * n), normal(n, 3 * n)))
     yield from each_shape("dropout", _dropout, normal)
 
 
@@ -346,5 +355,6 @@ KINKS: list[Kink] = [
     Kink("logsumexp nothing", ops.logsumexp, ([-np.inf] * 2,), ([0, 0],)),
     Kink("logsumexp something", ops.logsumexp, ([-np.inf, 3.0],), ([0, 1],)),
     Kink("relu", functional.relu, ([-1.0, 0.0, 2.0],), ([0, 0, 1],)),
+    Kink("relu_squared", functional.relu_squared, ([-1.0, 0.0, 2.0],), ([0, 0, 4],)),
     Kink("softmax far", functional.softmax, ([-1e30, 0.0, 1e30],), ([0, 0, 0],)),
 ]

@@ -31,6 +31,11 @@ def relu(a):
     return np.maximum(a, 0), relu_pullback
 
 
+def relu_squared(a: Tensor) -> Tensor:
+    """Elementwise max(a, 0) ** 2 (So et al. 2021)."""
+    return relu(a) ** 2
+
+
 @op
 def sigmoid(a):
     """Elementwise 1 / (1 + exp(-a)), by exp(-|a|), which neither overflows nor loses digits."""
@@ -198,6 +203,144 @@ def causal_attention(q, k, v):
         return kernels.attention_backward(grad, q, k, v, value, log_total)
 
     return value, causal_attention_pullback
+
+
+@op
+def rotary(x, *, start: int = 0, base: float = 10_000.0):
+    """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
+
+    Numbers i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
+    GPT-NeoX; the paper pairs neighbours), which is turned by position * base ** (-2 i / size). So
+    the product of a query and a key depends on how far apart they are, not on where.
+
+    Parameters
+    ----------
+    start : the position of the first vector; those after it follow one by one
+    """
+    if x.ndim < 2 or x.shape[-1] % 2:
+        raise ValueError("rotary wants (..., time, size) with an even size")
+    time, size = x.shape[-2:]
+    frequencies = base ** (np.arange(0, size, 2) / -size)
+    angles = np.arange(start, start + time)[:, np.newaxis] * frequencies
+    cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+
+    def rotary_pullback(grad):
+        return (_turned(grad, cosine, -sine),)
+
+    return _turned(x, cosine, sine), rotary_pullback
+
+
+def _turned(points, cosine, sine):
+    """Each point of `rotary` turned counter-clockwise."""
+    first, second = np.split(points, 2, axis=-1)
+    return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
+
+
+@op
+def rnn(x, weight):
+    """h[t] = tanh(x[t] + h[t - 1] @ weight), where h[-1] is 0 (Elman 1990).
+
+    An op of its own for speed: backpropagation through time in one loop, without a graph as long as
+    the rows, and with one product for the gradient of the weight.
+
+    Parameters
+    ----------
+    x : (rows, time, size), what comes from outside
+    weight : (size, size)
+    """
+    if x.ndim != 3 or weight.shape != (x.shape[2], x.shape[2]):
+        raise ValueError("rnn wants (rows, time, n) and (n, n)")
+    states = np.empty_like(x)
+    state = np.zeros((len(x), len(weight)), x.dtype)
+    for t in range(x.shape[1]):
+        state = np.tanh(x[:, t] + kernels.matmul(state, weight))
+        states[:, t] = state
+
+    def rnn_pullback(grad):
+        by_x = np.empty_like(x)
+        by_state = np.zeros_like(state)  # from later times
+        for t in reversed(range(x.shape[1])):
+            by_x[:, t] = (grad[:, t] + by_state) * (1 - states[:, t] ** 2)
+            by_state = kernels.matmul(by_x[:, t], weight.T)
+        return by_x, _time_product(_delayed(states), by_x)
+
+    return states, rnn_pullback
+
+
+@op
+def gru(x, weight):
+    """A gated recurrent unit, h[-1] being 0 (Cho et al. 2014).
+
+    h[t] = update * h[t - 1] + (1 - update) * tanh(x_c[t] + (reset * h[t - 1]) @ weight_c), with
+    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r) and update likewise. As in the paper the state is
+    reset before the product. An op of its own for the reasons of `rnn`.
+
+    Parameters
+    ----------
+    x : (rows, time, 3 size), what comes from outside for reset, update and candidate, side by side
+    weight : (size, 3 size), likewise
+
+    Returns
+    -------
+    h, shape (rows, time, size)
+    """
+    size = len(weight)
+    if x.ndim != 3 or weight.shape != (size, 3 * size) or x.shape[2] != 3 * size:
+        raise ValueError("gru wants (rows, time, 3 n) and (n, 3 n)")
+    for_gates, for_candidate = weight[:, : 2 * size], weight[:, 2 * size :]
+    states = np.empty((*x.shape[:2], size), x.dtype)
+    gates = np.empty((*x.shape[:2], 2 * size), x.dtype)
+    candidates = np.empty_like(states)
+    state = np.zeros((len(x), size), x.dtype)
+    for t in range(x.shape[1]):
+        sums = x[:, t, : 2 * size] + kernels.matmul(state, for_gates)
+        gates[:, t] = (1 + np.tanh(sums / 2)) / 2  # the sigmoid, without overflow
+        reset, update = gates[:, t, :size], gates[:, t, size:]
+        candidates[:, t] = np.tanh(
+            x[:, t, 2 * size :] + kernels.matmul(reset * state, for_candidate)
+        )
+        state = update * state + (1 - update) * candidates[:, t]
+        states[:, t] = state
+
+    def gru_pullback(grad):
+        before = _delayed(states)
+        resets, updates = gates[..., :size], gates[..., size:]
+        by_x = np.empty_like(x)
+        by_state = np.zeros_like(state)  # from later times
+        for t in reversed(range(x.shape[1])):
+            reset, update, candidate = resets[:, t], updates[:, t], candidates[:, t]
+            by_new = grad[:, t] + by_state
+            by_candidate = by_new * (1 - update) * (1 - candidate**2)
+            by_kept = kernels.matmul(by_candidate, for_candidate.T)  # by reset * before
+            by_x[:, t, :size] = by_kept * before[:, t] * reset * (1 - reset)
+            by_x[:, t, size : 2 * size] = (
+                by_new * (before[:, t] - candidate) * update * (1 - update)
+            )
+            by_x[:, t, 2 * size :] = by_candidate
+            by_gates = kernels.matmul(by_x[:, t, : 2 * size], for_gates.T)
+            by_state = by_new * update + by_kept * reset + by_gates
+        by_weight = np.concatenate(
+            [
+                _time_product(before, by_x[..., : 2 * size]),
+                _time_product(resets * before, by_x[..., 2 * size :]),
+            ],
+            axis=1,
+        )
+        return by_x, by_weight
+
+    return states, gru_pullback
+
+
+def _delayed(states):
+    """The state before each time: (rows, time, size) -> the same."""
+    before = np.zeros_like(states)
+    before[:, 1:] = states[:, :-1]
+    return before
+
+
+def _time_product(states, by_sums):
+    """Gradient of a weight that states were multiplied with at each time: (n, m)."""
+    return kernels.matmul(kernels.as_rows(states).T, kernels.as_rows(by_sums))
 
 
 @op

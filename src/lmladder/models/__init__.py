@@ -1,20 +1,35 @@
-"""The rungs: count models, the MLP and the Transformer, all under one contract (contract.py)."""
+"""The rungs: count models, the MLP or a recurrent network, and the Transformer.
+
+All are under one contract (contract.py).
+"""
 
 from collections.abc import Callable
 from typing import Any
 
-from lmladder.config import MlpArchitecture, TransformerArchitecture
-from lmladder.errors import InputError
+from lmladder.config import MlpArchitecture, TransformerArchitecture, validate_architecture
 from lmladder.models.contract import LanguageModel
 from lmladder.models.mlp import Mlp
 from lmladder.models.neural import NeuralLanguageModel
+from lmladder.models.recurrent import Recurrent
 from lmladder.models.transformer import Transformer
-from lmladder.nn import ACTIVATIONS
 
 import numpy as np
 
+NETWORKS: dict[str, Callable[..., NeuralLanguageModel]] = {
+    "mlp": Mlp,
+    "rnn": Recurrent,
+    "gru": Recurrent,
+}
+
+
+def _network(
+    architecture: MlpArchitecture, vocabulary_size: int, *, rng: np.random.Generator
+) -> NeuralLanguageModel:
+    return NETWORKS[architecture.network](architecture, vocabulary_size, rng=rng)
+
+
 ARCHITECTURES: dict[str, tuple[type[Any], Callable[..., NeuralLanguageModel]]] = {
-    "mlp": (MlpArchitecture, Mlp),
+    "mlp": (MlpArchitecture, _network),
     "transformer": (TransformerArchitecture, Transformer),
 }
 
@@ -25,11 +40,14 @@ def build_neural(
     *,
     rng: np.random.Generator,
 ) -> NeuralLanguageModel:
-    """A new model of the kind that the architecture describes, its weights drawn from `rng`."""
-    if architecture.activation not in ACTIVATIONS:
-        raise InputError(
-            f"unknown activation {architecture.activation!r}; choose from {sorted(ACTIVATIONS)}"
-        )
+    """A new model of the kind that the architecture describes, its weights drawn from `rng`.
+
+    Raises
+    ------
+    InputError
+        If the architecture names something unknown, or choices that do not fit each other.
+    """
+    validate_architecture(architecture)
     for schema, model in ARCHITECTURES.values():
         if isinstance(architecture, schema):
             return model(architecture, vocabulary_size, rng=rng)

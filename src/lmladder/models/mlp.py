@@ -18,6 +18,7 @@ class Mlp(NeuralLanguageModel):
     Where a row has fewer tokens before a position, the missing ones have an embedding of their own.
     """
 
+    name = "mlp"
     max_length = None
 
     def __init__(

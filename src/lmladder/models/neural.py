@@ -9,8 +9,14 @@ import numpy as np
 
 
 class NeuralLanguageModel(Module):
-    """A model that is trained by gradients. A subclass gives `hidden` and `head`."""
+    """A model that is trained by gradients. A subclass gives `hidden` and `head`.
 
+    Attributes
+    ----------
+    name : what it is called in the table; the others are those of `LanguageModel`
+    """
+
+    name: str
     vocabulary_size: int
     context_length: int
     max_length: int | None

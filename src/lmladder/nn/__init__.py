@@ -6,4 +6,6 @@ from lmladder.nn.dropout import dropout
 from lmladder.nn.embedding import Embedding
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module, parameter
-from lmladder.nn.norm import LayerNorm, RmsNorm
+from lmladder.nn.norm import NORMS, LayerNorm, NoNorm, Norm, RmsNorm
+from lmladder.nn.position import POSITIONS, sinusoidal
+from lmladder.nn.recurrent import RECURRENT, GruLayer, RnnLayer

@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Linear(Module):
-    """y = x @ weight + bias: (..., in_size) -> (..., out_size).
+    """y = x @ weight + bias, if any: (..., in_size) -> (..., out_size).
 
     Weights start normally distributed, by default with standard deviation 1 / sqrt(in_size), which
     keeps the variance of what flows through; biases start at 0.
@@ -20,10 +20,13 @@ class Linear(Module):
         *,
         rng: np.random.Generator,
         deviation: float | None = None,
+        bias: bool = True,
     ):
         scale = in_size**-0.5 if deviation is None else deviation
         self.weight = parameter(rng.standard_normal((in_size, out_size)) * scale)
-        self.bias = parameter(np.zeros(out_size))
+        self.bias = parameter(np.zeros(out_size)) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
+        if self.bias is None:
+            return x @ self.weight
         return functional.linear(x, self.weight, self.bias)

@@ -1,5 +1,8 @@
 """Normalisation along the last axis."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
@@ -7,21 +10,44 @@ import numpy as np
 
 
 class LayerNorm(Module):
-    """Mean 0 and variance 1, then a learnt scale and shift: (..., size) -> (..., size)."""
+    """Mean 0 and variance 1, then a learnt scale and shift, if any: (..., size) -> (..., size)."""
 
-    def __init__(self, size: int):
-        self.weight = parameter(np.ones(size))
-        self.bias = parameter(np.zeros(size))
+    def __init__(self, size: int, *, weight: bool = True, bias: bool = True):
+        self.weight = parameter(np.ones(size)) if weight else None
+        self.bias = parameter(np.zeros(size)) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.layer_norm(x, self.weight, self.bias)
+        weight = _ones(x) if self.weight is None else self.weight
+        bias = Tensor(np.zeros(x.shape[-1], x.dtype)) if self.bias is None else self.bias
+        return functional.layer_norm(x, weight, bias)
 
 
 class RmsNorm(Module):
-    """Root mean square 1, then a learnt scale: (..., size) -> (..., size)."""
+    """Root mean square 1, then a learnt scale, if any: (..., size) -> (..., size)."""
 
-    def __init__(self, size: int):
-        self.weight = parameter(np.ones(size))
+    def __init__(self, size: int, *, weight: bool = True):
+        self.weight = parameter(np.ones(size)) if weight else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, self.weight)
+        return functional.rms_norm(x, _ones(x) if self.weight is None else self.weight)
+
+
+class NoNorm(Module):
+    """x as it is, where a norm might stand."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x
+
+
+def _ones(x: Tensor) -> Tensor:
+    return Tensor(np.ones(x.shape[-1], x.dtype))
+
+
+Norm: TypeAlias = LayerNorm | RmsNorm | NoNorm
+
+# By name: a norm of so many numbers, with a learnt scale or not, and a shift where it may have one.
+NORMS: dict[str, Callable[[int, bool, bool], Norm]] = {
+    "layernorm": lambda size, weight, bias: LayerNorm(size, weight=weight, bias=bias),
+    "rmsnorm": lambda size, weight, _: RmsNorm(size, weight=weight),
+    "none": lambda *_: NoNorm(),
+}

@@ -23,7 +23,7 @@ TITLES = ("Model", "Perplexity", "Bits/byte", "Nats/token", "Parameters", "Steps
 DECIMALS = 6
 ORACLE = "oracle"
 
-_LABELS = {"mlp": "MLP", "rnn": "RNN"}
+_LABELS = {"mlp": "MLP", "rnn": "RNN", "gru": "GRU"}
 _SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
 _TYPES: dict[Any, Any] = dict.fromkeys(("tokens", "bytes", "parameters", "steps"), "Int64")
 _TYPES |= dict.fromkeys(

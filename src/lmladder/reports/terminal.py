@@ -21,8 +21,9 @@ def print_table(
 
     Parameters
     ----------
-    performance : by stage, what its performance.json holds; adds what each stage took. It is a fact
-        of one machine and one run, so it is shown here and stands in no output.
+    performance : by model, what the performance.json of its stage holds; of count models under the
+        name of theirs. Adds what each stage took. It is a fact of one machine and one run, so it is
+        shown here and stands in no output.
     """
     console = console or Console()
     for heading, rows in by_split(table):
