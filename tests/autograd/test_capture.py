@@ -121,9 +121,9 @@ def transformer(**settings: Any) -> NeuralLanguageModel:
     return build_neural(architecture, 7, rng=stream(0, "weights"))
 
 
-def mlp(activation: str) -> NeuralLanguageModel:
+def mlp(activation: str, **settings: Any) -> NeuralLanguageModel:
     architecture = MlpArchitecture(
-        context_length=3, embedding_size=4, hidden_sizes=(8, 6), activation=activation
+        context_length=3, embedding_size=4, hidden_sizes=(8, 6), activation=activation, **settings
     )
     return build_neural(architecture, 7, rng=stream(0, "weights"))
 
@@ -139,6 +139,17 @@ MODELS = {
     },
     **{f"mlp {name}": lambda name=name: mlp(name) for name in ACTIVATIONS},
     "transformer dropout": lambda: transformer(dropout=0.3),
+    "transformer modern": lambda: transformer(
+        norm="rmsnorm", gated=True, activation="silu", positions="rotary", qk_norm=True, tied=False
+    ),
+    "transformer bare": lambda: transformer(
+        norm="none", bias=False, activation="relu_squared", positions="none"
+    ),
+    "transformer sinusoidal": lambda: transformer(
+        positions="sinusoidal", embedding_norm=True, norm_weights=False
+    ),
+    "rnn": lambda: mlp("tanh", network="rnn"),
+    "gru": lambda: mlp("tanh", network="gru"),
 }
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TypeAlias
 
+from lmladder import kernels
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
@@ -17,8 +18,8 @@ class LayerNorm(Module):
         self.bias = parameter(np.zeros(size)) if bias else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        weight = _ones(x) if self.weight is None else self.weight
-        bias = Tensor(np.zeros(x.shape[-1], x.dtype)) if self.bias is None else self.bias
+        weight = _filled(1, x) if self.weight is None else self.weight
+        bias = _filled(0, x) if self.bias is None else self.bias
         return functional.layer_norm(x, weight, bias)
 
 
@@ -29,7 +30,7 @@ class RmsNorm(Module):
         self.weight = parameter(np.ones(size)) if weight else None
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional.rms_norm(x, _ones(x) if self.weight is None else self.weight)
+        return functional.rms_norm(x, _filled(1, x) if self.weight is None else self.weight)
 
 
 class NoNorm(Module):
@@ -39,8 +40,9 @@ class NoNorm(Module):
         return x
 
 
-def _ones(x: Tensor) -> Tensor:
-    return Tensor(np.ones(x.shape[-1], x.dtype))
+def _filled(number: float, x: Tensor) -> Tensor:
+    """A scale or a shift that is not learnt."""
+    return Tensor(kernels.constant(np.full(x.shape[-1], number, x.dtype)))
 
 
 Norm: TypeAlias = LayerNorm | RmsNorm | NoNorm
