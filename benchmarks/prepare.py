@@ -5,8 +5,9 @@
 
 The first makes texts of tales, told once and then repeated, and takes each through what the prepare
 stage does, in a process of its own: reading, splitting, fitting the tokenizer, encoding, hashing,
-writing. Its last line has the fitted exponents: of time, where 1 is expected, and of memory, where
-0 is, if the text is streamed, and 1 if it is held. The second measures one file of yours.
+writing. Its last lines have the fitted exponents: of time, where 1 is expected, and of memory, where
+0 is, as the text is streamed; only 16 bytes a document are held. The second measures one file of
+yours.
 
 `peak_mib` is the most memory that was resident, less what was before the text was opened.
 """

@@ -94,11 +94,11 @@ def test_an_unknown_character_is_named_with_its_place(character, named):
 
 
 def test_the_char_tokenizer_refuses_bytes_that_are_not_utf8_with_their_place():
-    documents = ["\u00e9t\u00e9", text_from_bytes("\u00e9".encode() + b"\xff")]
+    pieces = ["\u00e9t\u00e9", text_from_bytes("\u00e9".encode() + b"\xff")]
     with pytest.raises(InputError) as error:
-        build_tokenizer("char", documents, source="mine.txt")
+        build_tokenizer("char", pieces, source="mine.txt")
     assert str(error.value) == (
-        "mine.txt: byte 0xff (not UTF-8) at byte offset 2 of document 2; "
+        "mine.txt: byte 0xff (not UTF-8) at byte offset 7; "
         "the char tokenizer reads UTF-8 only, the byte tokenizer reads anything"
     )
 

@@ -6,7 +6,8 @@ the char tokenizer refuses them.
 """
 
 import reprlib
-from collections.abc import Iterable, Mapping, Sequence
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 from lmladder.arrays import IntArray
@@ -58,8 +59,8 @@ class Tokenizer(Protocol):
         """The tokenizer that `to_json` described; InputError if `fields` describe none."""
 
     @classmethod
-    def build(cls, documents: Iterable[str], *, source: str = "the text") -> "Tokenizer":
-        """The tokenizer that fits `documents`; `source` names them in error messages."""
+    def build(cls, pieces: Iterable[str], *, source: str = "the text") -> "Tokenizer":
+        """The tokenizer that fits a text in pieces; `source` names it in error messages."""
 
 
 class ByteTokenizer:
@@ -85,7 +86,7 @@ class ByteTokenizer:
         return cls()
 
     @classmethod
-    def build(cls, documents: Iterable[str], *, source: str = "the text") -> "ByteTokenizer":
+    def build(cls, pieces: Iterable[str], *, source: str = "the text") -> "ByteTokenizer":
         return cls()
 
 
@@ -107,7 +108,7 @@ class CharTokenizer:
             raise InputError("a char tokenizer takes no surrogates: they are not characters")
         self.characters = characters
         self.vocabulary_size = len(characters)
-        self._points = points
+        self._points = points.astype("<u4")
         # The table ends with one entry for all code points above the highest known.
         self._token_of = np.full(
             int(points[-1]) + 2, self.vocabulary_size, np.min_scalar_type(self.vocabulary_size)
@@ -115,8 +116,7 @@ class CharTokenizer:
         self._token_of[points] = np.arange(self.vocabulary_size)
 
     def encode(self, text: str) -> IntArray:
-        points = _code_points(text)
-        ids = self._token_of[np.minimum(points, len(self._token_of) - 1)]
+        ids = self._token_of.take(_code_points(text), mode="clip")
         unknown = ids == self.vocabulary_size
         if unknown.any():
             offset = int(unknown.argmax())
@@ -141,22 +141,19 @@ class CharTokenizer:
         return cls(fields["characters"])
 
     @classmethod
-    def build(cls, documents: Iterable[str], *, source: str = "the text") -> "CharTokenizer":
-        known: set[str] = set()
-        for number, document in enumerate(documents, start=1):
-            found = set(document)
-            if any(ord(character) in _SURROGATES for character in found):
-                raise InputError(f"{source}: {_where_not_utf8(document, number)}")
-            known |= found
-        return cls("".join(sorted(known)))
+    def build(cls, pieces: Iterable[str], *, source: str = "the text") -> "CharTokenizer":
+        seen = np.zeros(sys.maxunicode + 1, np.bool_)
+        for piece in _only_utf8(pieces, source):
+            seen[_code_points(piece)] = True
+        return cls("".join(map(chr, np.flatnonzero(seen).tolist())))
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {"byte": ByteTokenizer, "char": CharTokenizer}
 
 
-def build_tokenizer(name: str, documents: Iterable[str], *, source: str = "the text") -> Tokenizer:
-    """The tokenizer called `name`, fitted to `documents`; `source` names them in errors."""
-    return _tokenizer_class(name).build(documents, source=source)
+def build_tokenizer(name: str, pieces: Iterable[str], *, source: str = "the text") -> Tokenizer:
+    """The tokenizer called `name`, fitted to a text in pieces; `source` names it in errors."""
+    return _tokenizer_class(name).build(pieces, source=source)
 
 
 def tokenizer_from_json(fields: object) -> Tokenizer:
@@ -196,6 +193,8 @@ def _ids_in_range(ids: Sequence[int] | IntArray, vocabulary_size: int) -> IntArr
 
 
 def _code_points(text: str) -> IntArray:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")
 
 
@@ -206,11 +205,17 @@ def _named(character: str) -> str:
     return f"{character!r} (U+{point:04X})"
 
 
-def _where_not_utf8(document: str, number: int) -> str:
-    offset = next(i for i, character in enumerate(document) if ord(character) in _SURROGATES)
-    place = len(bytes_from_text(document[:offset]))
-    of_document = f" of document {number}" if number > 1 else ""
-    return (
-        f"{_named(document[offset])} at byte offset {place}{of_document}; "
-        "the char tokenizer reads UTF-8 only, the byte tokenizer reads anything"
-    )
+def _only_utf8(pieces: Iterable[str], source: str) -> Iterator[str]:
+    """The same pieces, or an InputError that tells where in the text the first wrong byte is."""
+    offset = 0
+    for piece in pieces:
+        try:
+            length = len(piece.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            place = offset + len(piece[: error.start].encode("utf-8"))
+            raise InputError(
+                f"{source}: {_named(piece[error.start])} at byte offset {place}; "
+                "the char tokenizer reads UTF-8 only, the byte tokenizer reads anything"
+            ) from None
+        offset += length
+        yield piece
