@@ -50,9 +50,11 @@ class DataConfig:
 
 @dataclass
 class TokenizerConfig:
-    """How text becomes numbers."""
+    """How text becomes numbers. What a tokenizer does not use is null."""
 
-    name: str = MISSING  # byte or char
+    name: str = MISSING  # byte, char, word or bpe
+    vocabulary_size: int | None = MISSING  # bpe and word, at most; null, word only: all words
+    unknown: str | None = MISSING  # word: what a word outside the vocabulary is, error or unk
 
 
 @dataclass
@@ -238,7 +240,7 @@ _POSITIVE = {
     "threads", "characters", "tokens", "top_k", "add_k", "learning_rate", "matrix_learning_rate",
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
-    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val",
+    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val", "vocabulary_size",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps"}
 _FRACTIONS = {"test", "final_fraction"}
@@ -247,7 +249,8 @@ CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
     "data.documents": ("whole", "lines"),
-    "tokenizer.name": ("char", "byte"),
+    "tokenizer.name": ("char", "byte", "word", "bpe"),
+    "tokenizer.unknown": ("error", "unk"),
     **{
         f"{rung}.{key}": choices
         for rung in ("mlp", "transformer")
@@ -267,7 +270,7 @@ def validate(config: Config) -> None:
     for path, value in _leaves("", config):
         key = path.rsplit(".", 1)[-1]
         for number in value if isinstance(value, list | tuple) else [value]:
-            if path in CHOICES and number not in CHOICES[path]:
+            if path in CHOICES and number not in (*CHOICES[path], None):
                 raise InputError(f"{path} must be one of {', '.join(CHOICES[path])}, not {number}")
             if not isinstance(number, int | float):
                 continue
@@ -283,6 +286,22 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
         if key == "betas" and len(value) != 2:
             raise InputError(f"{path} must be two numbers, not {len(value)}")
+    tokenizer = config.tokenizer
+    for key, users, needed in (
+        ("vocabulary_size", ("word", "bpe"), tokenizer.name == "bpe"),
+        ("unknown", ("word",), tokenizer.name == "word"),
+    ):
+        given = getattr(tokenizer, key)
+        if given is None and needed:
+            raise InputError(
+                f"tokenizer.name={tokenizer.name} needs its {key}; "
+                f"choose it whole with tokenizer={tokenizer.name}"
+            )
+        if given is not None and tokenizer.name not in users:
+            raise InputError(
+                f"tokenizer.{key}={given} has no effect with tokenizer.name={tokenizer.name}; "
+                f"it is for {' and '.join(users)}"
+            )
     for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
         if rung.schedule.warmup_steps >= rung.training.steps:
             raise InputError(

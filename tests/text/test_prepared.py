@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lmladder.config import TokenizerConfig
 from lmladder.errors import InputError, RunError
 from lmladder.text import (
     SPLITS,
@@ -23,6 +24,10 @@ from lmladder.text.corpus import PIECE_CHARACTERS
 import numpy as np
 import pytest
 
+BYTE = TokenizerConfig("byte", None, None)
+CHAR = TokenizerConfig("char", None, None)
+WORD = TokenizerConfig("word", None, "error")
+BPE = TokenizerConfig("bpe", 300, None)
 WHOLE = LongText.of("letters", "abcdefghij" * 10)
 SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}
 
@@ -36,7 +41,7 @@ def words(count=20):
 
 
 def write(directory, corpus, **changes):
-    arguments = {"tokenizer": "char", "train": 0.8, "val": 0.1, "test": 0.1, "seed": 0}
+    arguments = {"tokenizer": CHAR, "train": 0.8, "val": 0.1, "test": 0.1, "seed": 0}
     return write_prepared(directory, corpus, **arguments | changes, settings=SETTINGS)
 
 
@@ -175,10 +180,39 @@ def test_any_bytes_pass_through_the_byte_tokenizer(tmp_path):
     data = bytes(range(256)) * 4
     path = tmp_path / "any.bin"
     path.write_bytes(data)
-    write(tmp_path / "prepare", load_corpus(corpus="file", path=path), tokenizer="byte")
+    write(tmp_path / "prepare", load_corpus(corpus="file", path=path), tokenizer=BYTE)
     prepared = Prepared.open(tmp_path / "prepare")
     assert b"".join(prepared.split(name).tobytes() for name in SPLITS) == data
     assert prepared.corpus.bytes == len(data)
+
+
+@pytest.mark.parametrize("tokenizer", [BYTE, CHAR, WORD, BPE], ids=lambda each: each.name)
+def test_bytes_are_counted_the_same_whatever_the_tokenizer(tmp_path, tokenizer):
+    write(tmp_path, words(), tokenizer=tokenizer)
+    prepared = Prepared.open(tmp_path)
+    for name in SPLITS:
+        text = prepared.tokenizer.decode(prepared.split(name))
+        assert prepared.corpus.splits[name].bytes == len(text.encode())
+        assert prepared.corpus.splits[name].oracle is not None
+    assert prepared.tokenizer.decode([prepared.tokenizer.boundary]) == "\n"
+
+
+def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tmp_path):
+    unk = TokenizerConfig("word", 260, "unk")  # room for two words
+    facts = write(tmp_path, words(), tokenizer=unk).splits["val"]
+    prepared = Prepared.open(tmp_path)
+    text = prepared.tokenizer.decode(prepared.val)
+    assert text.count("<unk>") > 0
+    assert facts.bytes == len(text.replace("<unk>", "").encode())
+    assert facts.oracle is None
+
+
+def test_bpe_learns_nothing_from_the_test_text(tmp_path):
+    text = "a cat came " * 80 + "zyzyzyzyzy" * 22
+    write(tmp_path, LongText.of("text", text), tokenizer=BPE)
+    prepared = Prepared.open(tmp_path)
+    assert not any("z" in token and len(token) > 1 for token in prepared.tokenizer.vocabulary)
+    assert prepared.tokenizer.decode(prepared.test).endswith("zyzy")
 
 
 def test_bytes_that_are_not_utf8_stop_the_char_tokenizer_before_anything_is_written(tmp_path):
@@ -363,6 +397,7 @@ def test_a_folder_renewed_by_half_is_refused(directory, monkeypatch):
 
 KILLED_IN_THE_THIRD_PIECE = """
 import os, sys
+from lmladder.config import TokenizerConfig
 from lmladder.text import CharTokenizer, LongText, write_prepared
 from lmladder.text.corpus import PIECE_CHARACTERS
 
@@ -376,8 +411,8 @@ def encode_or_die(self, text):
 
 CharTokenizer.encode = encode_or_die
 corpus = LongText.of("letters", "a" * 4 * PIECE_CHARACTERS)
-split = {"train": 1, "val": 0, "test": 0}
-write_prepared(sys.argv[1], corpus, tokenizer="char", **split, seed=0, settings={})
+tokenizer, split = TokenizerConfig("char", None, None), {"train": 1, "val": 0, "test": 0}
+write_prepared(sys.argv[1], corpus, tokenizer=tokenizer, **split, seed=0, settings={})
 """
 
 
@@ -400,7 +435,7 @@ def text_longer_than_a_piece():
     return "\r\n".join(lines)
 
 
-@pytest.mark.parametrize("tokenizer", ["byte", "char"])
+@pytest.mark.parametrize("tokenizer", [BYTE, CHAR, WORD, BPE], ids=lambda each: each.name)
 @pytest.mark.parametrize("documents", ["whole", "lines"])
 def test_a_text_in_many_pieces_is_written_as_if_it_were_one(tmp_path, documents, tokenizer):
     text = text_longer_than_a_piece()

@@ -1,7 +1,7 @@
 """Text: where it comes from, how it becomes tokens, how it is split, and how it is read.
 
 `corpora.py` (with `tales.py` and `download.py`) finds text, `corpus.py` reads it in pieces,
-`tokenizers.py` turns it into tokens and back, `splits.py` divides it, `prepared.py` writes and
+`tokenizers/` turns it into tokens and back, `splits.py` divides it, `prepared.py` writes and
 reads the result, `batches.py` draws rows to train on. No model and no score is known here.
 """
 
@@ -12,9 +12,11 @@ from lmladder.text.prepared import CorpusFacts, Oracle, Prepared, SplitFacts, wr
 from lmladder.text.splits import SPLITS
 from lmladder.text.tokenizers import (
     TOKENIZERS,
+    BpeTokenizer,
     ByteTokenizer,
     CharTokenizer,
     Tokenizer,
+    WordTokenizer,
     build_tokenizer,
     bytes_from_text,
     text_from_bytes,

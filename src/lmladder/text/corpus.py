@@ -43,7 +43,7 @@ class Corpus(Protocol):
 
     Attributes
     ----------
-    boundary : what closes each document and stands in none; None where there are no documents
+    boundary : the character that closes each document and is in none; None for a long text
     """
 
     @property

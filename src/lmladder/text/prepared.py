@@ -1,7 +1,7 @@
 """The folder between the prepare stage and all others: token arrays, tokenizer, and their facts.
 
     train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
-    tokenizer.json               see `tokenizers.py`
+    tokenizer.json               see `tokenizers/`
     corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with
 
 `write_prepared` writes it, `Prepared.open` reads it back without loading the tokens.
@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 
 from lmladder.arrays import IntArray
 from lmladder.atomic import atomic_write, atomic_writer, discard_side_files
+from lmladder.config import TokenizerConfig
 from lmladder.errors import InputError, RunError
 from lmladder.text.corpus import Corpus
 from lmladder.text.splits import SPLITS
@@ -25,6 +26,8 @@ from lmladder.text.tokenizers import (
     Tokenizer,
     build_tokenizer,
     bytes_from_text,
+    encode_pieces,
+    reads_any_text,
     token_dtype,
     tokenizer_from_json,
 )
@@ -68,7 +71,8 @@ class CorpusFacts:
     Attributes
     ----------
     settings : what the text was made with, for `Prepared.require_settings`
-    characters, bytes : of the whole text as the models read it
+    characters : of the whole text as the models read it
+    bytes : that its tokens stand for, which are all but those of words that become <unk>
     tokenizer : its name
     digest : sha256 of train.npy, val.npy, test.npy and tokenizer.json, one after another
     """
@@ -88,7 +92,7 @@ def write_prepared(
     directory: Path,
     corpus: Corpus,
     *,
-    tokenizer: str,
+    tokenizer: TokenizerConfig,
     train: float,
     val: float,
     test: float,
@@ -102,7 +106,7 @@ def write_prepared(
 
     Parameters
     ----------
-    tokenizer : a name in `TOKENIZERS`; it is fitted to the whole corpus, so no split lacks a token
+    tokenizer : fitted to the training text where it can encode any other, else to the whole corpus
     train, val, test : fractions that sum to 1
     seed : of the shuffle of documents
     settings : the configuration that led to this text, in the types of JSON
@@ -116,7 +120,8 @@ def write_prepared(
     """
     directory = Path(directory)
     parts = corpus.split(train=train, val=val, test=test, seed=seed)
-    coder = build_tokenizer(tokenizer, corpus.pieces(), source=corpus.name)
+    seen = parts["train"] if reads_any_text(tokenizer) else corpus
+    coder = build_tokenizer(tokenizer, seen.pieces(), boundary=corpus.boundary, source=corpus.name)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # First away with the facts, last back with them: a folder half renewed shows as such.
@@ -137,7 +142,7 @@ def write_prepared(
         characters=sum(each.characters for each in written.values()),
         bytes=sum(each.bytes for each in written.values()),
         vocabulary_size=coder.vocabulary_size,
-        tokenizer=tokenizer,
+        tokenizer=coder.name,
         digest=digest,
         splits={
             name: SplitFacts(
@@ -145,7 +150,8 @@ def write_prepared(
                 tokens=written[name].tokens,
                 bytes=written[name].bytes,
                 sha256=sha256[name],
-                oracle=_oracle(part.nats) if len(part.nats) else None,
+                # Known is how likely the text is, not how likely it is with words left out.
+                oracle=_oracle(part.nats) if len(part.nats) and written[name].lossless else None,
             )
             for name, part in parts.items()
         },
@@ -260,24 +266,31 @@ class _Written:
 
     tokens: int
     characters: int
-    bytes: int
+    bytes: int  # that its tokens stand for
+    lossless: bool  # whether these are all bytes of the text
 
 
 def _write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> _Written:
     """Write the tokens of a text as an array, piece after piece."""
     dtype = token_dtype(tokenizer.vocabulary_size)
-    tokens = characters = n_bytes = 0
+    tokens = characters = text_bytes = n_bytes = 0
+
+    def counted() -> Iterator[str]:
+        nonlocal characters, text_bytes
+        for piece in pieces:
+            characters += len(piece)
+            text_bytes += len(bytes_from_text(piece))
+            yield piece
+
     with atomic_writer(path) as file:
         _write_header(file, tokens, dtype)
-        for piece in pieces:
-            ids = tokenizer.encode(piece)
+        for ids in encode_pieces(tokenizer, counted()):
             file.write(ids.data)
             tokens += len(ids)
-            characters += len(piece)
-            n_bytes += len(bytes_from_text(piece))
+            n_bytes += tokenizer.n_bytes(ids)
         file.seek(0)
         _write_header(file, tokens, dtype)  # NumPy pads it so that any length fits
-    return _Written(tokens, characters, n_bytes)
+    return _Written(tokens, characters, n_bytes, lossless=n_bytes == text_bytes)
 
 
 def _write_header(file: BinaryIO, length: int, dtype: np.dtype[Any]) -> None:
