@@ -207,6 +207,15 @@ def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tm
     assert facts.oracle is None
 
 
+def test_a_split_that_goes_through_a_word_makes_words_of_its_parts(tmp_path):
+    text = "once upon a midnight" * 3
+    write(tmp_path, LongText.of("text", text), tokenizer=WORD, train=0.6, val=0.2, test=0.2)
+    prepared = Prepared.open(tmp_path)
+    parts = [prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS]
+    assert parts == [text[:36], text[36:48], text[48:]]
+    assert {"midn", "ightonce", "upo", "n"} < set(prepared.tokenizer.words)
+
+
 def test_bpe_learns_nothing_from_the_test_text(tmp_path):
     text = "a cat came " * 80 + "zyzyzyzyzy" * 22
     write(tmp_path, LongText.of("text", text), tokenizer=BPE)

@@ -45,7 +45,7 @@ texts = st.lists(st.sampled_from(PARTS)).map("".join)
 
 def build(name, *pieces, **changes):
     arguments = {"source": "the text", "boundary": None}
-    return build_tokenizer(CONFIGS[name], pieces, **arguments | changes)
+    return build_tokenizer(CONFIGS[name], [pieces], **arguments | changes)
 
 
 @same_examples
@@ -283,7 +283,7 @@ def test_an_unknown_tokenizer_is_refused_with_the_choices():
         InputError,
         match=r"unknown tokenizer 'gpt'; choose from \['bpe', 'byte', 'char', 'word'\]",
     ):
-        build_tokenizer(TokenizerConfig("gpt", None, None), ["abc"])
+        build_tokenizer(TokenizerConfig("gpt", None, None), [["abc"]])
 
 
 def test_a_word_is_one_token_with_its_space_and_all_else_is_spelled():
@@ -338,16 +338,16 @@ def word_config(size, unknown):
 
 def test_a_vocabulary_that_is_too_small_for_the_words_is_refused_or_leaves_out_the_rarest():
     pieces = ["a a a a b b b c c d"]
-    assert build_tokenizer(word_config(261, "error"), pieces).words == ("a", "b", "c", "d")
-    assert build_tokenizer(word_config(260, "unk"), pieces).words == ("a", "b")
+    assert build_tokenizer(word_config(261, "error"), [pieces]).words == ("a", "b", "c", "d")
+    assert build_tokenizer(word_config(260, "unk"), [pieces]).words == ("a", "b")
     with pytest.raises(InputError) as error:
-        build_tokenizer(word_config(260, "error"), pieces, source="mine.txt")
+        build_tokenizer(word_config(260, "error"), [pieces], source="mine.txt")
     assert str(error.value) == (
         "tokenizer.vocabulary_size=260 leaves out words of mine.txt, such as 'd'; "
         "it needs 261, or tokenizer.unknown=unk"
     )
     with pytest.raises(InputError, match=r"vocabulary_size must be more than 257, .* not 257"):
-        build_tokenizer(word_config(257, "error"), pieces)
+        build_tokenizer(word_config(257, "error"), [pieces])
 
 
 def test_a_text_without_words_has_no_word_tokenizer():
@@ -358,7 +358,7 @@ def test_a_text_without_words_has_no_word_tokenizer():
 @pytest.mark.parametrize("size", [None, 1, 255])
 def test_a_bpe_vocabulary_has_room_for_every_byte(size):
     with pytest.raises(InputError, match=f"must be at least 256 for bpe, .* not {size}"):
-        build_tokenizer(TokenizerConfig("bpe", size, None), ["a cat"])
+        build_tokenizer(TokenizerConfig("bpe", size, None), [["a cat"]])
 
 
 def test_bpe_merges_the_most_frequent_pair_first():
@@ -370,7 +370,7 @@ def test_bpe_merges_the_most_frequent_pair_first():
 def test_bpe_makes_no_more_tokens_than_asked_for_nor_than_the_text_has():
     text = "a cat came to a town and slept there, and a dog came to the town"
     sizes = {
-        size: build_tokenizer(TokenizerConfig("bpe", size, None), [text]).vocabulary_size
+        size: build_tokenizer(TokenizerConfig("bpe", size, None), [[text]]).vocabulary_size
         for size in (256, 260, 5000)
     }
     assert (sizes[256], sizes[260]) == (256, 260)
@@ -383,7 +383,7 @@ def test_bpe_training_is_the_same_in_another_process_with_another_number_of_core
         "import json, sys; from lmladder.config import TokenizerConfig; "
         "from lmladder.text import build_tokenizer; "
         "config = TokenizerConfig('bpe', 400, None); "
-        "print(json.dumps(build_tokenizer(config, [sys.argv[1]]).to_json()))"
+        "print(json.dumps(build_tokenizer(config, [[sys.argv[1]]]).to_json()))"
     )
     found = [
         subprocess.run(

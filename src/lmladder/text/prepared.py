@@ -120,8 +120,13 @@ def write_prepared(
     """
     directory = Path(directory)
     parts = corpus.split(train=train, val=val, test=test, seed=seed)
-    seen = parts["train"] if reads_any_text(tokenizer) else corpus
-    coder = build_tokenizer(tokenizer, seen.pieces(), boundary=corpus.boundary, source=corpus.name)
+    if reads_any_text(tokenizer):
+        texts = [parts["train"].pieces()]
+    elif corpus.boundary is None:  # the cut between two parts may go through a word
+        texts = [part.pieces() for part in parts.values()]
+    else:
+        texts = [corpus.pieces()]
+    coder = build_tokenizer(tokenizer, texts, boundary=corpus.boundary, source=corpus.name)
     try:
         directory.mkdir(parents=True, exist_ok=True)
         # First away with the facts, last back with them: a folder half renewed shows as such.

@@ -12,6 +12,7 @@ from lmladder.text.tokenizers.contract import (
     Tokenizer,
     bytes_from_text,
     encode_pieces,
+    recut,
     text_from_bytes,
     token_dtype,
 )
@@ -27,13 +28,18 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 
 def build_tokenizer(
     config: TokenizerConfig,
-    pieces: Iterable[str],
+    texts: Iterable[Iterable[str]],
     *,
     boundary: str | None = None,
     source: str = "the text",
 ) -> Tokenizer:
-    """The tokenizer of this configuration, fitted to a text; see `Tokenizer.build`."""
-    return _tokenizer_class(config.name).build(pieces, config, boundary=boundary, source=source)
+    """The tokenizer of this configuration, fitted to texts that come in pieces each.
+
+    For the other arguments see `Tokenizer.build`.
+    """
+    kind = _tokenizer_class(config.name)
+    pieces = (piece for text in texts for piece in recut(text, kind.last_cut))
+    return kind.build(pieces, config, boundary=boundary, source=source)
 
 
 def reads_any_text(config: TokenizerConfig) -> bool:

@@ -111,7 +111,8 @@ class BpeTokenizer:
     def n_bytes(self, ids: IntArray) -> int:
         return int(self._bytes_of[ids].sum())
 
-    def last_cut(self, text: str) -> int:
+    @staticmethod
+    def last_cut(text: str) -> int:
         return last_word_end(text)
 
     def to_json(self) -> dict[str, Any]:
@@ -150,7 +151,7 @@ class BpeTokenizer:
                 f"as many as there are bytes, not {size}"
             )
         apart = _apart(boundary)
-        texts = (part for piece in recut(pieces, last_word_end) for part in apart.split(piece)[::2])
+        texts = (part for piece in pieces for part in apart.split(piece)[::2])
         vocabulary, merges = _train(texts, size)
         newline = None if boundary is None else vocabulary.index(_in_alphabet(boundary))
         return cls(vocabulary, merges, newline)

@@ -37,7 +37,8 @@ class ByteTokenizer:
     def n_bytes(self, ids: IntArray) -> int:
         return len(ids)
 
-    def last_cut(self, text: str) -> int:
+    @staticmethod
+    def last_cut(text: str) -> int:
         return len(text)
 
     def to_json(self) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class CharTokenizer:
     def n_bytes(self, ids: IntArray) -> int:
         return int(self._bytes_of[ids].sum())
 
-    def last_cut(self, text: str) -> int:
+    @staticmethod
+    def last_cut(text: str) -> int:
         return len(text)
 
     def to_json(self) -> dict[str, Any]:

@@ -67,7 +67,8 @@ class Tokenizer(Protocol):
         Exact: those of the text itself, less those of words that an <unk> only says were there.
         """
 
-    def last_cut(self, text: str) -> int:
+    @staticmethod
+    def last_cut(text: str) -> int:
         """The last offset at which the beginning of a text may be cut from what follows it.
 
         Encoding the parts then gives the tokens of the whole; 0 where there is no such place.
@@ -84,7 +85,7 @@ class Tokenizer(Protocol):
     def build(
         cls, pieces: Iterable[str], config: TokenizerConfig, *, boundary: str | None, source: str
     ) -> "Tokenizer":
-        """The tokenizer that fits a text in pieces.
+        """The tokenizer that fits a text in pieces, which end where `last_cut` allows it.
 
         Parameters
         ----------

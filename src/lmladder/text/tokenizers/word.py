@@ -19,7 +19,6 @@ from lmladder.text.tokenizers.contract import (
     bytes_from_text,
     ids_in_range,
     last_word_end,
-    recut,
     require_boundary,
     require_keys,
     token_dtype,
@@ -109,7 +108,8 @@ class WordTokenizer:
     def n_bytes(self, ids: IntArray) -> int:
         return int(self._bytes_of[ids].sum())
 
-    def last_cut(self, text: str) -> int:
+    @staticmethod
+    def last_cut(text: str) -> int:
         return last_word_end(text)
 
     def to_json(self) -> dict[str, Any]:
@@ -131,7 +131,7 @@ class WordTokenizer:
         """The words of the text, the most frequent first, as many as there is room for."""
         unknown = config.unknown or "error"
         counts: Counter[str] = Counter()
-        for piece in recut(pieces, last_word_end):
+        for piece in pieces:
             counts.update(WORD.findall(piece))
         if not counts:
             raise InputError(f"{source} has no words; the byte tokenizer reads anything")
