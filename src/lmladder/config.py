@@ -41,7 +41,7 @@ class DataConfig:
     watch: str = MISSING  # the file whose change makes `dvc repro` prepare the text anew
     url: str | None = MISSING
     sha256: str | None = MISSING
-    documents: str = MISSING  # whole: one long text; lines: one document a line
+    documents: str = MISSING  # whole: one long text; lines, paragraphs: one document each
     characters: int | None = MISSING  # how much to tell; tales only
     seed: int = MISSING  # of the tales told and of the shuffle of documents
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -248,7 +248,7 @@ _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
 CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
-    "data.documents": ("whole", "lines"),
+    "data.documents": ("whole", "lines", "paragraphs"),
     "tokenizer.name": ("char", "byte", "word", "bpe"),
     "tokenizer.unknown": ("error", "unk"),
     **{

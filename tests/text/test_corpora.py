@@ -118,7 +118,7 @@ def test_an_unknown_corpus_is_refused_with_the_choices():
 def test_an_unknown_cut_is_refused_with_the_choices(tmp_path):
     path = user_file(tmp_path, b"abc")
     message = refusal(corpus="file", path=path, documents="words")
-    assert message == "unknown documents 'words'; choose from ['lines', 'whole']"
+    assert message == "unknown documents 'words'; choose from ['lines', 'paragraphs', 'whole']"
 
 
 @pytest.mark.parametrize(
@@ -210,3 +210,25 @@ def test_the_real_names_are_32033_documents():
     corpus = load_corpus(corpus="names", path="names.txt", sha256=NAMES_SHA256, documents="lines")
     assert len(corpus) == 32033
     assert set("".join(corpus.pieces())) == set("\nabcdefghijklmnopqrstuvwxyz")
+
+
+def test_paragraphs_keep_their_lines_and_are_closed_by_the_record_separator(tmp_path):
+    path = user_file(tmp_path, b"\n a b \r\nc\r\n\r\n \t\nd\n\n\ne\rf\n")
+    corpus = load_corpus(corpus="file", path=path, documents="paragraphs")
+    assert (len(corpus), corpus.boundary) == (3, "\x1e")
+    assert [*corpus] == [" a b \r\nc", "d", "e\rf"]
+    assert [*corpus.pieces()] == [" a b \r\nc\x1ed\x1ee\rf\x1e"]
+
+
+@pytest.mark.parametrize(("characters", "expected"), [(1, 1), (11, 1), (12, 2), (99, 3)])
+def test_characters_keep_whole_paragraphs_that_fit_and_at_least_one(tmp_path, characters, expected):
+    path = user_file(tmp_path, b"emma\nava\n\nbo\n\nmia\nlea\n")
+    corpus = load_corpus(corpus="file", path=path, documents="paragraphs", characters=characters)
+    assert [*corpus] == ["emma\nava", "bo", "mia\nlea"][:expected]
+
+
+def test_a_document_that_holds_the_boundary_is_refused_with_its_line(tmp_path):
+    path = user_file(tmp_path, b"a\n\nb\nc\x1ed\n")
+    message = refusal(corpus="file", path=path, documents="paragraphs")
+    assert message == f"{path}: line 4 has the character U+001E, which is to close documents"
+    assert len(load_corpus(corpus="file", path=path, documents="lines")) == 3

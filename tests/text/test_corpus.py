@@ -1,4 +1,5 @@
 import re
+from itertools import zip_longest
 
 from lmladder.text import Documents, LongText, text_from_bytes
 from lmladder.text import corpus as module
@@ -59,6 +60,22 @@ def test_the_parts_of_a_long_text_are_it_in_order(tmp_path, data, cuts):
     assert "".join(found) == text
     assert len(found[0]) == len(text) * cuts[0] // 10
     assert [part.documents for part in parts.values()] == [min(1, len(each)) for each in found]
+
+
+@same_examples
+@given(data=any_bytes)
+def test_paragraphs_are_the_runs_of_lines_that_are_not_blank(tmp_path, data):
+    path = tmp_path / "text"
+    path.write_bytes(data)
+    lines = re.split("(\r\n|\r|\n)", text_from_bytes(data))
+    runs = [""]
+    for text, newline in zip_longest(lines[::2], lines[1::2], fillvalue=""):
+        if text.strip():
+            runs[-1] += text + newline
+        elif runs[-1]:
+            runs.append("")
+    expected = [re.sub(r"(\r\n|\r|\n)\Z", "", run) for run in runs if run]
+    assert [*Documents.from_paragraphs("text", path)] == expected
 
 
 @same_examples

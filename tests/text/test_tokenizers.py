@@ -38,7 +38,7 @@ CONFIGS = {
 PARTS = [
     "cat", "Cat", "don't", "na\u00efve", "x_1", "\u732b", "a", " ", "  ", "\n", "\r\n", "\t",
     "\u00a0", "\u2003", "\x1c", "\x85", "'", "\u2019", "''s", "-", "\u2014", "\u201c", "...",
-    "\U0001f408", "\u0301",
+    "\U0001f408", "\u0301", "\x1e",
 ]  # fmt: skip
 texts = st.lists(st.sampled_from(PARTS)).map("".join)
 
@@ -81,15 +81,15 @@ def test_bytes_that_are_not_utf8_have_tokens_of_their_own(name, data):
 @given(
     parts=st.lists(texts),
     name=st.sampled_from(sorted(TOKENIZERS)),
-    boundary=st.sampled_from([None, "\n"]),
+    boundary=st.sampled_from([None, "\n", "\x1e"]),
 )
 def test_a_text_in_pieces_has_the_tokens_of_the_whole(parts, name, boundary):
-    tokenizer = build(name, *parts, " a\n", boundary=boundary)
+    tokenizer = build(name, *parts, " a\n\x1e", boundary=boundary)
     whole = tokenizer.encode("".join(parts))
     pieces = [*encode_pieces(tokenizer, parts)]
     assert np.concatenate([*pieces, whole[:0]]).tolist() == whole.tolist()
     assert sum(map(tokenizer.n_bytes, pieces)) == tokenizer.n_bytes(whole)
-    again = build(name, "".join(parts) + " a\n", boundary=boundary)
+    again = build(name, "".join(parts) + " a\n\x1e", boundary=boundary)
     assert again.to_json() == tokenizer.to_json()
 
 
@@ -116,13 +116,15 @@ def test_a_text_without_a_place_to_cut_is_one_piece():
 
 @same_examples
 @given(
-    documents=st.lists(texts.map(lambda text: text.replace("\n", "")), min_size=1),
+    documents=st.lists(texts, min_size=1),
+    boundary=st.sampled_from(["\n", "\x1e"]),
     name=st.sampled_from(sorted(TOKENIZERS)),
 )
-def test_the_boundary_closes_every_document_and_is_nowhere_else(documents, name):
-    text = "".join(document + "\n" for document in documents)
-    tokenizer = build(name, text + " a\n", boundary="\n")
-    assert tokenizer.decode([tokenizer.boundary]) == "\n"
+def test_the_boundary_closes_every_document_and_is_nowhere_else(documents, boundary, name):
+    documents = [document.replace(boundary, "") for document in documents]
+    text = "".join(document + boundary for document in documents)
+    tokenizer = build(name, text + " a\n", boundary=boundary)
+    assert tokenizer.decode([tokenizer.boundary]) == boundary
     tokens = tokenizer.encode(text)
     ends = np.flatnonzero(tokens == tokenizer.boundary)
     starts = [0, *(ends[:-1] + 1)]

@@ -47,7 +47,8 @@ def load_corpus(
     corpus : a name in `CORPORA`
     path : the grammar of the tales, the file name inside `cache`, or the user's file
     url, sha256 : where to download a corpus that is not in `cache` yet, and what it must be
-    documents : "whole" for one long text, "lines" for one document a line; tales are documents
+    documents : "whole" for one long text, "lines" for one document a line, "paragraphs" for
+        documents with blank lines between them; tales are documents
     seed : of the tales
     characters : how long the tales are to be in all; other text is cut to about that length
     cache : the folder of downloads; None for `cache_directory()`
@@ -137,6 +138,7 @@ CORPORA: dict[str, Callable[[Source], Corpus]] = {
 _READERS: dict[str, Callable[[str, Path, int | None], Corpus]] = {
     "whole": LongText.from_file,
     "lines": Documents.from_lines,
+    "paragraphs": Documents.from_paragraphs,
 }
 
 

@@ -6,6 +6,7 @@ Where a corpus comes from is told in `corpora.py`.
 
 import hashlib
 import io
+import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -19,6 +20,8 @@ from lmladder.text.splits import deal, spans
 from lmladder.text.tokenizers import text_from_bytes
 
 PIECE_CHARACTERS = 1 << 18  # read and encoded at a time; a longer document is one piece
+RECORD_SEPARATOR = "\x1e"
+NEWLINE_AND_BLANK_LINES = re.compile(r"[\r\n]\s*\Z")
 DIGITS_SHOWN = 12  # of a sha256, in messages
 
 
@@ -132,20 +135,21 @@ class LongText:
 @dataclass(frozen=True)
 class Documents:
     """Several texts, each of which is held whole while it is read. They are shuffled for a split,
-    as neighbours in a file are often alike, and each is closed by a newline.
+    as neighbours in a file are often alike, and each is closed by the boundary.
 
     Parameters
     ----------
     count : how many there are, 1 or more
     read : gives the documents of these numbers, in this order
     nats : for text drawn from a known distribution, -log probability of each document
+    boundary : one character, in no document
     """
 
     name: str
     count: int
     read: Callable[[Iterable[int]], Iterator[str]]
     nats: Sequence[float] | None = None
-    boundary = "\n"
+    boundary: str = "\n"
 
     def __post_init__(self) -> None:
         if not self.count:
@@ -166,11 +170,26 @@ class Documents:
 
         All, or as many as fit into `characters`, but at least one. Eight bytes are held for each.
         """
-        starts = _starts_of_lines(path, characters)
+        return cls._from_file(name, path, characters, "\n")
+
+    @classmethod
+    def from_paragraphs(cls, name: str, path: Path, characters: int | None = None) -> "Documents":
+        """What stands between blank lines, otherwise as `from_lines`.
+
+        As a newline may be in a document, what closes it is ASCII's record separator.
+        """
+        return cls._from_file(name, path, characters, RECORD_SEPARATOR)
+
+    @classmethod
+    def _from_file(
+        cls, name: str, path: Path, characters: int | None, boundary: str
+    ) -> "Documents":
+        starts = _starts_of_documents(path, characters, boundary)
         if len(starts) == 1:
             empty = path.stat().st_size == 0
             raise InputError(f"{path} {'is empty' if empty else 'holds only white space'}")
-        return cls(name, len(starts) - 1, partial(_read_lines, path, starts))
+        read = partial(_read_documents, path, starts)
+        return cls(name, len(starts) - 1, read, boundary=boundary)
 
     def __len__(self) -> int:
         return self.count
@@ -193,7 +212,7 @@ class Documents:
         }
 
     def _closed(self, numbers: Iterable[int]) -> Iterator[str]:
-        """These documents, each with its newline, some to a piece."""
+        """These documents, each with its boundary, some to a piece."""
         held: list[str] = []
         length = 0
         for text in self.read(numbers):
@@ -229,30 +248,44 @@ def _pieces(file: TextIO, characters: int | None) -> Iterator[str]:
         yield piece
 
 
-def _starts_of_lines(path: Path, characters: int | None) -> "array[int]":
-    """Byte offsets at which lines that are not blank begin, and after them where the last ends."""
+def _starts_of_documents(path: Path, characters: int | None, boundary: str) -> "array[int]":
+    """Byte offsets at which the documents begin, and after them where the last ends.
+
+    Between two documents are blank lines; where the boundary is a newline, each line is one.
+    """
     starts = array("q")
     offset = used = 0
+    inside = False
     with _open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        for line in file:
+        for number, line in enumerate(file, start=1):
             text = line.rstrip("\r\n")
-            if text and not text.isspace():
-                used += len(text) + 1  # and the newline that closes a document
-                if characters is not None and used > characters and starts:
+            blank = not text or text.isspace()
+            if not blank:
+                if boundary in text:
+                    raise InputError(
+                        f"{path}: line {number} has the character U+{ord(boundary):04X}, "
+                        "which is to close documents"
+                    )
+                if boundary == "\n" or not inside:
+                    starts.append(offset)
+                used += len(text) + 1  # and the newline, or what closes the document
+                if characters is not None and used > characters and len(starts) > 1:
+                    offset = starts.pop()
                     break
-                starts.append(offset)
+            inside = not blank
             offset += len(line) if line.isascii() else len(line.encode(errors="surrogateescape"))
     starts.append(offset)
     return starts
 
 
-def _read_lines(path: Path, starts: "array[int]", numbers: Iterable[int]) -> Iterator[str]:
+def _read_documents(path: Path, starts: "array[int]", numbers: Iterable[int]) -> Iterator[str]:
     with _open(path, mode="rb") as file:
         for number in numbers:
             start = starts[number]
             file.seek(start)
-            lines = file.read(starts[number + 1] - start)  # blank ones may follow
-            yield text_from_bytes(lines.replace(b"\r", b"\n").partition(b"\n")[0])
+            text = text_from_bytes(file.read(starts[number + 1] - start))
+            end = NEWLINE_AND_BLANK_LINES.search(text)
+            yield text[: end.start()] if end else text
 
 
 @contextmanager
