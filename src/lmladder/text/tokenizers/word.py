@@ -9,6 +9,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from itertools import chain
 from typing import Any
 
@@ -32,6 +33,7 @@ UNK = 257  # where unknown words have a token; then the words
 WORD = re.compile(r"\w+(?:['\u2019]\w+)*")  # don't is one
 PIECE = re.compile(rf" ?{WORD.pattern}|\W")
 UNKNOWN = ("error", "unk")
+CACHED_PIECES = 1 << 16
 
 
 class WordTokenizer:
@@ -61,15 +63,12 @@ class WordTokenizer:
         self.vocabulary_size = first + len(words)
         require_boundary(boundary, self.vocabulary_size)
         self.boundary = boundary
-        known = [f" {word}".encode() for word in words]
-        unk = [b" <unk>"] * (first - UNK)
-        self._text_of = [bytes([byte]) for byte in range(GLUE)] + [b"", *unk, *known]
+        self._shown = ("<unk>",) * (first - UNK) + self.words  # from UNK on, each with a space
         # Of GLUE, the space that it takes away; of <unk>, its space.
-        self._bytes_of = np.array([1] * GLUE + [-1] + [1] * len(unk) + [*map(len, known)])
-        self._tokens_of: dict[str, tuple[int, ...]] = {}
-        for token, word in enumerate(words, start=first):
-            self._tokens_of[f" {word}"] = (token,)
-            self._tokens_of[word] = (GLUE, token)
+        lengths = [1 + len(word.encode()) for word in words]
+        self._bytes_of = np.array([1] * GLUE + [-1] + [1] * (first - UNK) + lengths)
+        self._number_of = {word: number for number, word in enumerate(words, start=first)}
+        self._tokens = lru_cache(CACHED_PIECES)(self._tokens_of)
 
     def encode(self, text: str) -> IntArray:
         tokens = chain.from_iterable(map(self._tokens, PIECE.findall(text)))
@@ -84,24 +83,26 @@ class WordTokenizer:
                 f"this word tokenizer knows {len(self.words)} others"
             ) from None
 
-    def _tokens(self, piece: str) -> tuple[int, ...]:
-        tokens = self._tokens_of.get(piece)
-        if tokens is not None:
-            return tokens
-        if len(piece) == 1 and not WORD.match(piece):
-            tokens = self._tokens_of[piece] = tuple(bytes_from_text(piece))
-            return tokens
-        if self.unknown == "error":
-            raise _UnknownWordError(piece)
-        return (UNK,) if piece.startswith(" ") else (GLUE, UNK)
+    def _tokens_of(self, piece: str) -> tuple[int, ...]:
+        word = piece.removeprefix(" ")
+        token = self._number_of.get(word)
+        if token is None:
+            if not WORD.match(word):
+                return tuple(bytes_from_text(piece))
+            if self.unknown == "error":
+                raise _UnknownWordError(piece)
+            token = UNK
+        return (GLUE, token) if piece == word else (token,)
 
     def decode(self, ids: Sequence[int] | IntArray) -> str:
         """Text of `ids`; a GLUE before no word has no effect, and bytes need not be UTF-8."""
         parts = []
         glued = False
         for token in ids_in_range(ids, self.vocabulary_size).tolist():
-            data = self._text_of[token]
-            parts.append(data[1:] if glued and token > GLUE else data)
+            if token < GLUE:
+                parts.append(bytes([token]))
+            elif token > GLUE:
+                parts.append(f"{'' if glued else ' '}{self._shown[token - UNK]}".encode())
             glued = token == GLUE
         return b"".join(parts).decode("utf-8", errors="replace")
 
