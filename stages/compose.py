@@ -45,9 +45,14 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         params = composition(arguments.overrides)
-        watched = OmegaConf.create(params).data.watch
-        if not (CONF.parent / watched).is_file():
-            raise InputError(f"data.path: there is no file {watched}")
+        composed = OmegaConf.create(params)
+        for key, watched in (
+            ("data.path", composed.data.watch),
+            ("tokenizer.path", composed.tokenizer.watch),
+            ("transformer.init_from", composed.transformer.watch),
+        ):
+            if not (CONF.parent / watched).is_file():
+                raise InputError(f"{key}: there is no file {watched}")
         atomic_write(Path("params.yaml"), params.encode())
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)

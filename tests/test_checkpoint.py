@@ -166,6 +166,7 @@ def test_the_model_is_restored() -> None:
         {"tokenizer": {"name": "byte"}},
         {"data_digest": "e" * 64},
         {"code_digest": "e" * 64},
+        {"init_digest": "f" * 64},
     ],
     ids=lambda changed: next(iter(changed)),
 )

@@ -9,7 +9,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,7 @@ class Checkpoint:
     vocabulary_size : of the tokenizer
     tokenizer : its JSON
     data_digest, code_digest : sha256 of the prepared data and of the modules that trained
+    init_digest : sha256 of the file of weights that training began from; None: drawn by the seed
     step : how many steps have been taken; 0 for count models
     history : one mapping for each line of history.csv
     pending : what was measured in each step since the last of these lines
@@ -56,6 +57,7 @@ class Checkpoint:
     tokenizer: dict[str, Any]
     data_digest: str
     code_digest: str
+    init_digest: str | None = None
     step: int = 0
     history: tuple[dict[str, Any], ...] = ()
     pending: tuple[dict[str, float], ...] = ()
@@ -72,6 +74,7 @@ class Checkpoint:
             self.tokenizer,
             self.data_digest,
             self.code_digest,
+            *([self.init_digest] if self.init_digest else []),
         ]
         return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
 
@@ -90,6 +93,8 @@ class Checkpoint:
             "history": list(self.history),
             "pending": list(self.pending),
         }
+        if self.init_digest:
+            header["init_digest"] = self.init_digest
         arrays = {
             **{f"model.{name}": array for name, array in self.model.items()},
             **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
@@ -163,11 +168,8 @@ class Checkpoint:
                     tables, add_k=config.add_k, kneser_ney_orders=config.kneser_ney_orders
                 )
                 return dict(ladder)
-            schema, _ = ARCHITECTURES[self.kind]
-            names = {each.name for each in fields(schema)}
-            settings = {name: value for name, value in self.config.items() if name in names}
-            architecture = from_mapping(schema, settings)
-            self._refuse_huge(settings)
+            architecture = self.architecture()
+            self._refuse_huge(asdict(architecture))
             model = build_neural(architecture, self.vocabulary_size, rng=stream(0, "placeholder"))
             model.load(self.model)
             return {model.name: model}
@@ -175,6 +177,13 @@ class Checkpoint:
             raise InputError(
                 f"the checkpoint does not fit its own configuration: {error}"
             ) from None
+
+    def architecture(self) -> Any:
+        """What the model of a neural rung is made of; InputError if the configuration is none."""
+        schema, _ = ARCHITECTURES[self.kind]
+        names = {each.name for each in fields(schema)}
+        settings = {name: value for name, value in self.config.items() if name in names}
+        return from_mapping(schema, settings)
 
     def _refuse_huge(self, settings: Mapping[str, Any]) -> None:
         """ValueError if a size in the configuration exceeds all that the file holds."""

@@ -52,9 +52,11 @@ class DataConfig:
 class TokenizerConfig:
     """How text becomes numbers. What a tokenizer does not use is null."""
 
-    name: str = MISSING  # byte, char, word or bpe
+    name: str = MISSING  # byte, char, word or bpe; checkpoint: that of another model
     vocabulary_size: int | None = MISSING  # bpe and word, at most; null, word only: all words
     unknown: str | None = MISSING  # word: what a word outside the vocabulary is, error or unk
+    path: str | None = MISSING  # of the checkpoint whose tokenizer it is
+    watch: str = MISSING  # the file whose change makes `dvc repro` prepare the text anew
 
 
 @dataclass
@@ -179,6 +181,9 @@ class TransformerArchitecture:
 class TransformerConfig(TransformerArchitecture, RungConfig):
     """The Transformer rung."""
 
+    init_from: str | None = MISSING  # the checkpoint with its first weights; null: they are drawn
+    watch: str | None = MISSING  # the file whose change makes `dvc repro` train anew; never null
+
 
 @dataclass
 class EvaluateConfig:
@@ -295,7 +300,7 @@ CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
     "data.documents": ("whole", "lines", "paragraphs"),
-    "tokenizer.name": ("char", "byte", "word", "bpe"),
+    "tokenizer.name": ("char", "byte", "word", "bpe", "checkpoint"),
     "tokenizer.unknown": ("error", "unk"),
     **{
         f"{rung}.{key}": choices
@@ -340,6 +345,7 @@ def validate(config: Config) -> None:
     for key, users, needed in (
         ("vocabulary_size", ("word", "bpe"), tokenizer.name == "bpe"),
         ("unknown", ("word",), tokenizer.name == "word"),
+        ("path", ("checkpoint",), tokenizer.name == "checkpoint"),
     ):
         given = getattr(tokenizer, key)
         if given is None and needed:
@@ -352,6 +358,9 @@ def validate(config: Config) -> None:
                 f"tokenizer.{key}={given} has no effect with tokenizer.name={tokenizer.name}; "
                 f"it is for {' and '.join(users)}"
             )
+    _validate_watch("tokenizer.path", tokenizer.path, tokenizer.watch, "tokenizer=checkpoint")
+    init_from, watch = config.transformer.init_from, config.transformer.watch
+    _validate_watch("transformer.init_from", init_from, watch, "transformer=from_checkpoint")
     for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
         _validate_rung(name, rung)
     splits = config.evaluate.splits
@@ -370,6 +379,14 @@ def validate(config: Config) -> None:
         raise InputError(
             f"data.split must sum to 1, not {split.train} + {split.val} + {split.test}"
         )
+
+
+def _validate_watch(key: str, path: str | None, watch: str | None, option: str) -> None:
+    """Raise InputError unless the file at `path`, if any, is the one whose change DVC sees."""
+    if watch is None:
+        raise InputError(f"{key} has no value; give {key}=...")
+    if path not in (None, watch):
+        raise InputError(f"{key}={path}, but {watch} is watched; choose {option} {key}={path}")
 
 
 def _validate_rung(name: str, rung: RungConfig) -> None:

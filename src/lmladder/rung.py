@@ -1,8 +1,9 @@
 """What the stages of the rungs share: the text they read, training, checkpoints and samples."""
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ from lmladder.atomic import atomic_write
 from lmladder.checkpoint import Checkpoint, code_digest
 from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
 from lmladder.errors import InputError
-from lmladder.models import LanguageModel, build_neural
+from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
 from lmladder.rng import stream
 from lmladder.sampling import Strategy, generate
 from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
 from lmladder.text import Prepared
 from lmladder.training import BEST, LATEST, TrainingRun, discard_unfinished, train
 
+# Of an architecture, what may change when training goes on from given weights.
+FREE = ("dropout", "init_deviation", "residual_scaling")
 PROMPT_TOKENS = 16  # of the validation text, where the configuration names no prompt
 
 
@@ -31,6 +34,9 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
     prompt = sample_prompt(config.sample, prepared)
     begun = first_checkpoint(kind, rung, config.seed, prepared)
     model = build_neural(rung, begun.vocabulary_size, rng=stream(config.seed, f"{kind} weights"))
+    if isinstance(rung, TransformerConfig) and rung.init_from is not None:
+        path = Path(rung.init_from)
+        begun = replace(begun, init_digest=load_initial(model, path, rung, prepared))
     finished, speed = train(TrainingRun(model, begun, rung, prepared.train, prepared.val, out))
     validated = finished.history[1:]
     write_json(
@@ -76,6 +82,41 @@ def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> C
         data_digest=prepared.digest,
         code_digest=code_digest(),
     )
+
+
+def load_initial(
+    model: NeuralLanguageModel, path: Path, rung: TransformerConfig, prepared: Prepared
+) -> str:
+    """Give the model the weights of a checkpoint; sha256 of that file.
+
+    Raises
+    ------
+    InputError
+        If the file is no checkpoint of such a model on such tokens; names the setting that differs.
+    """
+    source = Checkpoint.load(path)
+    if source.kind != "transformer":
+        raise InputError(f"transformer.init_from: {path} holds no Transformer, but {source.kind!r}")
+    held = source.architecture()
+    for each in fields(held):
+        ours, theirs = getattr(rung, each.name), getattr(held, each.name)
+        if each.name not in FREE and ours != theirs:
+            raise InputError(
+                f"transformer.init_from: the model in {path} has transformer.{each.name}={theirs}, "
+                f"not {ours}"
+            )
+    if source.tokenizer != prepared.tokenizer.to_json():
+        raise InputError(
+            f"transformer.init_from: {PREPARED} has other tokens than the model in {path}; run "
+            f"`python stages/compose.py tokenizer=checkpoint tokenizer.path={path} ...`, then "
+            "`dvc repro prepare`"
+        )
+    try:
+        model.load(source.model)
+    except ValueError as error:
+        raise InputError(f"{path} does not fit its own configuration: {error}") from None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def load_rung(

@@ -21,7 +21,11 @@ from omegaconf import MISSING
 CONF = Path(__file__).resolve().parents[2] / "conf"
 RUNGS = ("mlp", "transformer")
 SHARED = ("optimizer", "schedule")  # groups that each rung chooses from
-MORE = {"data=file": ["data.path=book.txt"]}  # what an option leaves to the user
+MORE = {  # what an option leaves to the user
+    "data=file": ["data.path=book.txt"],
+    "tokenizer=checkpoint": ["tokenizer.path=imported.safetensors"],
+    "transformer=from_checkpoint": ["transformer.init_from=imported.safetensors"],
+}
 
 PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 OPTIONS = sorted(
@@ -77,6 +81,20 @@ MISTAKES = [
     (["mlp.training.patience=0"], ["mlp.training.patience"]),
     (["mlp.training.min_improvement=-1"], ["mlp.training.min_improvement"]),
     (["data=file"], ["data.path"]),
+    (["tokenizer=checkpoint"], ["tokenizer.path"]),
+    (["tokenizer.path=a"], ["tokenizer.path=a", "no effect", "checkpoint"]),
+    (["tokenizer=byte", "tokenizer.name=checkpoint"], ["needs its path", "tokenizer=checkpoint"]),
+    (
+        ["tokenizer=checkpoint", "tokenizer.path=a", "tokenizer.watch=b"],
+        ["tokenizer.path=a", "b is watched"],
+    ),
+    (["tokenizer=checkpoint", "tokenizer.path=missing"], ["tokenizer.path", "no file missing"]),
+    (["transformer=from_checkpoint"], ["transformer.init_from has no value"]),
+    (["transformer.init_from=a"], ["transformer.init_from=a", "transformer=from_checkpoint"]),
+    (
+        ["transformer=from_checkpoint", "transformer.init_from=missing"],
+        ["transformer.init_from", "no file missing"],
+    ),
     (["transformer.training.batch_size=???"], ["transformer.training.batch_size"]),
     (["data.prompt=${nope}"], ["nope"]),
     (["data.path='a"], ["data.path"]),
@@ -262,7 +280,7 @@ def test_an_experiment_with_a_misspelt_key_is_refused_before_any_stage_runs(chec
     [
         ("runtime.kernels", kernels.CHOICES),
         ("data.corpus", CORPORA),
-        ("tokenizer.name", TOKENIZERS),
+        ("tokenizer.name", {*TOKENIZERS, "checkpoint"}),
         ("mlp.activation", ACTIVATIONS),
         ("mlp.network", NETWORKS),
         ("transformer.norm", NORMS),

@@ -28,7 +28,8 @@ def covers(module, imported):
 def copy(source, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        compiled = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(source, target, ignore=compiled, dirs_exist_ok=True)
     else:
         shutil.copyfile(source, target)
 

@@ -10,6 +10,7 @@ from lmladder.text import (
     BpeTokenizer,
     ByteTokenizer,
     CharTokenizer,
+    WhitespaceTokenizer,
     WordTokenizer,
     build_tokenizer,
     bytes_from_text,
@@ -17,7 +18,7 @@ from lmladder.text import (
     token_dtype,
     tokenizer_from_json,
 )
-from lmladder.text.tokenizers import encode_pieces, reads_any_text
+from lmladder.text.tokenizers import encode_pieces, reads_any_text, tokenizer_from_checkpoint
 from lmladder.text.tokenizers.bpe import BLOCK_CHARACTERS, BYTE_OF
 from lmladder.text.tokenizers.contract import last_word_end, recut
 
@@ -25,6 +26,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import save_file
 
 same_examples = settings(derandomize=True, deadline=None)
 characters = st.characters(exclude_categories=["Cs"])
@@ -424,3 +426,62 @@ def test_only_tokenizers_that_read_any_text_need_not_see_all_of_it():
     """What these are fitted to is the training text: nothing of a test text is in their tokens."""
     assert [name for name in CONFIGS if reads_any_text(CONFIGS[name])] == ["byte", "bpe"]
     assert reads_any_text(word_config(None, "unk"))
+
+
+def test_words_between_white_space_are_tokens():
+    tokenizer = WhitespaceTokenizer(["the", "cat", "END"], boundary=2)
+    tokens = tokenizer.encode(" the\u00a0cat\n\tEND ")
+    assert tokens.tolist() == [0, 1, 2]
+    assert tokens.dtype == np.uint8
+    assert tokenizer.decode(tokens) == "the cat END"
+    assert tokenizer.n_bytes(tokens) == len("the cat END ")
+    assert tokenizer.encode("").tolist() == []
+    again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
+    assert again.to_json() == tokenizer.to_json()
+    with pytest.raises(InputError, match="unknown word 'dog'"):
+        tokenizer.encode("the dog")
+    with pytest.raises(ValueError, match="token ids"):
+        tokenizer.decode([3])
+
+
+@pytest.mark.parametrize("words", [[], ["a", "a"], ["a b"], [""], "ab", [1]])
+def test_what_is_no_vocabulary_of_words_between_white_space_is_refused(words):
+    with pytest.raises(InputError, match="whitespace tokenizer"):
+        tokenizer_from_json({"name": "whitespace", "words": words})
+
+
+def kept(path, fields):
+    """A file whose header has these fields, as a checkpoint's."""
+    save_file({"a": np.ones(1)}, path, {"lmladder": json.dumps(fields)})
+    return path
+
+
+def test_a_checkpoint_lends_its_tokenizer(tmp_path):
+    ours = build("bpe", "the cat the cat", boundary="\n")
+    path = kept(tmp_path / "checkpoint.safetensors", {"tokenizer": ours.to_json(), "schema": 1})
+    assert tokenizer_from_checkpoint(path).to_json() == ours.to_json()
+    config = TokenizerConfig("checkpoint", None, None, str(path))
+    assert reads_any_text(config)
+    built = build_tokenizer(config, [["another text"]], boundary="\x1e")
+    assert built.to_json() == ours.to_json()
+
+
+@pytest.mark.parametrize(
+    "fields", [None, [], 5, {}, {"tokenizer": None}, {"tokenizer": {"name": "nope"}}], ids=str
+)
+def test_a_file_that_keeps_no_tokenizer_is_refused(fields, tmp_path):
+    path = kept(tmp_path / "foreign.safetensors", fields)
+    with pytest.raises(InputError) as error:
+        tokenizer_from_checkpoint(path)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_checkpoint_lends_no_tokenizer(tmp_path):
+    save_file({"a": np.ones(1)}, tmp_path / "others.safetensors")
+    (tmp_path / "text.safetensors").write_text("Once upon a time\n" * 9)
+    for name in ("others.safetensors", "text.safetensors"):
+        with pytest.raises(InputError, match="is no checkpoint of lmladder"):
+            tokenizer_from_checkpoint(tmp_path / name)
+    for name in ("missing.safetensors", "."):
+        with pytest.raises(InputError, match="there is no checkpoint"):
+            tokenizer_from_checkpoint(tmp_path / name)

@@ -16,6 +16,7 @@ from lmladder.text.tokenizers import (
     ByteTokenizer,
     CharTokenizer,
     Tokenizer,
+    WhitespaceTokenizer,
     WordTokenizer,
     build_tokenizer,
     bytes_from_text,

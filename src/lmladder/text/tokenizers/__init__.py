@@ -1,7 +1,9 @@
 """Text to token numbers and back: what all do in `contract.py`, and a file for each."""
 
+import json
 import reprlib
 from collections.abc import Iterable
+from pathlib import Path
 
 from lmladder.config import TokenizerConfig
 from lmladder.errors import InputError
@@ -16,7 +18,10 @@ from lmladder.text.tokenizers.contract import (
     text_from_bytes,
     token_dtype,
 )
+from lmladder.text.tokenizers.whitespace import WhitespaceTokenizer
 from lmladder.text.tokenizers.word import WordTokenizer
+
+from safetensors import SafetensorError, safe_open
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {
     "byte": ByteTokenizer,
@@ -24,6 +29,8 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
     "word": WordTokenizer,
     "bpe": BpeTokenizer,
 }
+# Those that come with the models of other programs as well.
+_READABLE: dict[str, type[Tokenizer]] = {**TOKENIZERS, "whitespace": WhitespaceTokenizer}
 
 
 def build_tokenizer(
@@ -35,16 +42,19 @@ def build_tokenizer(
 ) -> Tokenizer:
     """The tokenizer of this configuration, fitted to texts that come in pieces each.
 
-    For the other arguments see `Tokenizer.build`.
+    For the other arguments see `Tokenizer.build`. One that is taken from a checkpoint stays as it
+    is, its boundary too.
     """
-    kind = _tokenizer_class(config.name)
+    if config.name == "checkpoint":
+        return tokenizer_from_checkpoint(Path(str(config.path)))
+    kind = _tokenizer_class(config.name, TOKENIZERS)
     pieces = (piece for text in texts for piece in recut(text, kind.last_cut))
     return kind.build(pieces, config, boundary=boundary, source=source)
 
 
 def reads_any_text(config: TokenizerConfig) -> bool:
     """Whether it can do without having seen the text that it will encode, all of it."""
-    return config.name in ("byte", "bpe") or config.unknown == "unk"
+    return config.name in ("byte", "bpe", "checkpoint") or config.unknown == "unk"
 
 
 def tokenizer_from_json(fields: object) -> Tokenizer:
@@ -57,12 +67,25 @@ def tokenizer_from_json(fields: object) -> Tokenizer:
     """
     if not isinstance(fields, dict):
         raise InputError(f"a tokenizer is described by an object, not by {reprlib.repr(fields)}")
-    return _tokenizer_class(fields.get("name")).from_json(fields)
+    return _tokenizer_class(fields.get("name"), _READABLE).from_json(fields)
 
 
-def _tokenizer_class(name: object) -> type[Tokenizer]:
-    if not isinstance(name, str) or name not in TOKENIZERS:
-        raise InputError(
-            f"unknown tokenizer {reprlib.repr(name)}; choose from {sorted(TOKENIZERS)}"
-        )
-    return TOKENIZERS[name]
+def tokenizer_from_checkpoint(path: Path) -> Tokenizer:
+    """The tokenizer that a checkpoint keeps in its header; nothing else of the file is read."""
+    if not path.is_file():
+        raise InputError(f"there is no checkpoint {path}")
+    try:
+        with safe_open(path, framework="np") as file:
+            header = json.loads((file.metadata() or {})["lmladder"])
+        fields = header["tokenizer"]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(f"{path} is no checkpoint of lmladder") from None
+    return tokenizer_from_json(fields)
+
+
+def _tokenizer_class(name: object, kinds: dict[str, type[Tokenizer]]) -> type[Tokenizer]:
+    if not isinstance(name, str) or name not in kinds:
+        raise InputError(f"unknown tokenizer {reprlib.repr(name)}; choose from {sorted(kinds)}")
+    return kinds[name]
