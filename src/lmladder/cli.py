@@ -121,6 +121,47 @@ def gradcheck(
     print("all gradients are those that differences show")
 
 
+Format = Annotated[str, typer.Option("--format", help="gpt2 or tiny-lm.")]
+
+
+@app.command("export")
+def export_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="A Transformer's checkpoint.safetensors.")],
+    target: Annotated[Path, typer.Argument(help="A new folder (gpt2) or file (tiny-lm).")],
+    format_name: Format = "gpt2",
+) -> None:
+    """Write a Transformer as another program keeps it: Hugging Face's GPT-2, or TinyLM.
+
+    Example: lmladder export outputs/transformer/checkpoint.safetensors mine --format gpt2
+    """
+    from lmladder.checkpoint import Checkpoint
+    from lmladder.interop import format_named
+
+    for note in format_named(format_name).write(Checkpoint.load(checkpoint), target):
+        print(f"note: {note}")
+    print(f"{format_name}: {checkpoint} -> {target}")
+
+
+@app.command("import")
+def import_checkpoint(
+    source: Annotated[Path, typer.Argument(help="A folder (gpt2) or file (tiny-lm).")],
+    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
+    format_name: Format = "gpt2",
+) -> None:
+    """Make a checkpoint of another program's model, to sample from and to train on.
+
+    Example: lmladder import gpt2 gpt2.safetensors --format gpt2
+    """
+    from lmladder.interop import format_named, training_command
+
+    loaded, notes = format_named(format_name).read(source)
+    loaded.save(checkpoint)
+    for note in notes:
+        print(f"note: {note}")
+    print(f"{format_name}: {source} -> {checkpoint}")
+    print(f"to train on from it: {training_command(loaded, checkpoint)}")
+
+
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
     try:

@@ -1,0 +1,302 @@
+"""TinyLM's JSON: the Go program's own numbers, round trips, and files that are not its own."""
+
+import copy
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.autograd import Tensor, functional
+from lmladder.checkpoint import Checkpoint
+from lmladder.errors import InputError
+from lmladder.interop import FORMATS
+from lmladder.models.transformer import Transformer
+from lmladder.text import cache_directory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+TINY = FORMATS["tiny-lm"]
+SENTENCE = "the cat sat on mat END"
+
+
+@pytest.fixture(scope="module")
+def original() -> Path:
+    """The weights that come with the Go program."""
+    path = cache_directory() / "tiny_gpt_weights.json"
+    if not path.is_file():
+        pytest.skip(f"tiny_gpt_weights.json is not in {cache_directory()} (see LMLADDER_DATA)")
+    return path
+
+
+def read(path: Path) -> Checkpoint:
+    checkpoint, notes = TINY.read(path)
+    assert notes == []
+    return checkpoint
+
+
+def in_float64(checkpoint: Checkpoint) -> Transformer:
+    (model,) = checkpoint.restore_models().values()
+    assert isinstance(model, Transformer)
+    model.astype(np.float64)
+    for name, tensor in model.parameters().items():
+        tensor.value = np.array(checkpoint.model[name], np.float64)
+    return model
+
+
+def tokens(checkpoint: Checkpoint, text: str) -> Any:
+    return checkpoint.restore_tokenizer().encode(text).astype(np.int64)[None]
+
+
+# --- What the Go program prints -------------------------------------------------------------------
+
+
+def test_the_loss_is_that_of_the_go_program(original: Path) -> None:
+    checkpoint = read(original)
+    (model,) = checkpoint.restore_models().values()
+    assert model.n_parameters == 224
+    assert f"{model.nats(tokens(checkpoint, SENTENCE)).mean():.4f}" == "2.3960"
+
+
+def test_training_with_its_gradients_gives_its_losses(original: Path) -> None:
+    """Its backward pass sends what flows past a branch through the branch's norm: no derivative.
+
+    So this puts norm(x) where x stands, for gradients alone; the values stay those of x.
+    """
+    checkpoint = read(original)
+    model, rows = in_float64(checkpoint), tokens(checkpoint, SENTENCE)
+    losses = []
+    for _ in range(50):
+        x = model.embedded(rows[:, :-1])
+        for block in model.blocks:
+            normed = block.attention_norm(x)
+            x = normed + Tensor(x.value - normed.value) + block.attention(normed)
+            normed = block.feed_forward_norm(x)
+            x = normed + Tensor(x.value - normed.value) + block.feed_forward(normed)
+        loss = functional.cross_entropy(model.head(model.norm(x)), rows[:, 1:])
+        losses.append(f"{float(loss.value):.4f}")
+        (loss * float(rows.shape[1] - 1)).backward()  # of the sum
+        for tensor in model.parameters().values():
+            tensor.value = tensor.value - 0.01 * tensor.grad
+            tensor.grad = None
+    assert [losses[step] for step in (0, 5, 20, 45)] == ["2.3960", "1.7137", "1.2517", "0.6704"]
+    text = tokens(checkpoint, "the cat")
+    for _ in range(4):
+        best = model.next_log_probabilities(text).argmax()
+        text = np.append(text, [[best]], axis=1)
+    tokenizer = checkpoint.restore_tokenizer()
+    assert tokenizer.decode(text[0]) == "the cat sat on mat END"
+    assert tokenizer.boundary == text[0, -1]
+
+
+def test_export_gives_back_the_same_numbers(original: Path, tmp_path: Path) -> None:
+    TINY.write(read(original), tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == json.loads(original.read_text())
+
+
+# --- Round trips ----------------------------------------------------------------------------------
+
+WORDS = ["a", "cat", "naïve", "END"]
+SHAPES = {
+    "token_embed.weight": (4, 6),
+    "pos_embed.weight": (5, 6),
+    **{
+        f"blocks.{block}.{name}": shape
+        for block in (0, 1)
+        for name, shape in {
+            **{f"attn.W_{letter}.weight": (6, 6) for letter in "qkvo"},
+            **{f"norm{n}.{part}": (6,) for n in (1, 2) for part in ("weight", "bias")},
+            "ff.linear1.weight": (6, 9),
+            "ff.linear1.bias": (9,),
+            "ff.linear2.weight": (9, 6),
+            "ff.linear2.bias": (6,),
+        }.items()
+    },
+    "ln_f.weight": (6,),
+    "ln_f.bias": (6,),
+    "lm_head.weight": (4, 6),
+}
+
+
+def made() -> dict[str, Any]:
+    rng = np.random.default_rng(0)
+    return {
+        "d_model": 6,
+        "n_layers": 2,
+        "n_heads": 3,
+        "vocab": list(WORDS),
+        "weights": {name: rng.standard_normal(shape).tolist() for name, shape in SHAPES.items()},
+    }
+
+
+def written(folder: Path, fields: Any) -> Path:
+    path = folder / "weights.json"
+    path.write_text(json.dumps(fields))
+    return path
+
+
+def test_a_file_of_any_shape_comes_back_as_it_was(tmp_path: Path) -> None:
+    checkpoint = read(written(tmp_path, made()))
+    checkpoint.save(tmp_path / "checkpoint.safetensors")
+    again = Checkpoint.load(tmp_path / "checkpoint.safetensors")
+    TINY.write(again, tmp_path / "again.json")
+    assert json.loads((tmp_path / "again.json").read_text()) == made()
+    config = again.architecture()
+    assert (config.context_length, config.feed_forward_factor) == (5, 1.5)
+    tokenizer = again.restore_tokenizer()
+    assert tokenizer.decode(tokenizer.encode(" a  cat\nnaïve END")) == "a cat naïve END"
+    with pytest.raises(InputError, match="unknown word 'dog'"):
+        tokenizer.encode("a dog")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"positions": "rotary"}, "transformer.positions=rotary, only learned"),
+        ({"attention_bias": True}, "transformer.attention_bias=true, only false"),
+        ({"tied": True}, "transformer.tied=true, only false"),
+        ({"activation": "gelu"}, "transformer.activation=gelu, only gelu_tanh"),
+    ],
+)
+def test_what_tiny_lm_lacks_is_refused_by_name(
+    changed: dict[str, Any], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = read(written(tmp_path, made()))
+    monkeypatch.setattr(Checkpoint, "restore_models", lambda self: {})  # its arrays do not matter
+    with pytest.raises(InputError, match=f"the format tiny-lm has no {told}"):
+        TINY.write(replace(checkpoint, config=checkpoint.config | changed), tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_another_tokenizer_is_refused_by_name(tmp_path: Path) -> None:
+    checkpoint = read(written(tmp_path, made()))
+    other = replace(checkpoint, tokenizer={"name": "char", "characters": "abcd"})
+    with pytest.raises(InputError, match=r"tokenizer\.name=char"):
+        TINY.write(other, tmp_path / "out.json")
+
+
+def test_weights_that_are_not_finite_are_not_written(tmp_path: Path) -> None:
+    checkpoint = read(written(tmp_path, made()))
+    spoilt = {**checkpoint.model, "norm.bias": np.full(6, np.nan)}
+    with pytest.raises(InputError, match="not finite"):
+        TINY.write(replace(checkpoint, model=spoilt), tmp_path / "out.json")
+    assert not (tmp_path / "out.json").exists()
+
+
+# --- Files that are not its own -------------------------------------------------------------------
+
+HEAD = "lm_head.weight"
+
+
+def spoil(*path: Any, value: Any) -> dict[str, Any]:
+    fields: Any = made()
+    at = fields
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    return dict(fields)
+
+
+def without(*path: Any) -> dict[str, Any]:
+    fields: Any = made()
+    at = fields
+    for key in path[:-1]:
+        at = at[key]
+    del at[path[-1]]
+    return dict(fields)
+
+
+WRONG = {
+    "no weights": (without("weights"), "has no weights"),
+    "a weight too few": (without("weights", HEAD), f"has no {HEAD}"),
+    "a weight too many": (spoil("weights", "odd", value=[1.0]), "odd"),
+    "a block too few": (spoil("n_layers", value=1), "blocks.1"),
+    "a block too many": (spoil("n_layers", value=3), "has no blocks.2"),
+    "a huge number of blocks": (spoil("n_layers", value=2**31 - 1), "has no blocks.2147483646"),
+    "no whole number": (spoil("d_model", value=6.0), "d_model must be a whole number"),
+    "true": (spoil("n_heads", value=True), "n_heads must be a whole number"),
+    "zero": (spoil("n_heads", value=0), "n_heads"),
+    "heads that do not fit": (spoil("n_heads", value=4), "transformer.n_head=4"),
+    "another size": (spoil("d_model", value=12), "must be of shape"),
+    "a row too few": (spoil("weights", HEAD, value=[[0.0] * 6] * 3), f"{HEAD} must be of shape"),
+    "a ragged row": (spoil("weights", HEAD, 1, value=[0.0] * 5), f"{HEAD} must be of shape"),
+    "a number for a row": (spoil("weights", HEAD, 1, value=1.0), f"{HEAD} must be of shape"),
+    "a string": (spoil("weights", HEAD, 1, 0, value="1.0"), "'1.0', which is no number"),
+    "null": (spoil("weights", HEAD, 1, 0, value=None), "None, which is no number"),
+    "a boolean": (spoil("weights", HEAD, 1, 0, value=True), "True, which is no number"),
+    "a huge whole number": (spoil("weights", HEAD, 1, 0, value=10**400), "not finite in float32"),
+    "more than a float32": (spoil("weights", HEAD, 1, 0, value=3.41e38), "not finite in float32"),
+    "NaN": (spoil("weights", HEAD, 1, 0, value=math.nan), "NaN is not a number"),
+    "infinity": (spoil("weights", HEAD, 1, 0, value=math.inf), "Infinity is not a number"),
+    "a word twice": (spoil("vocab", value=["a", "a", "b", "c"]), "each once"),
+    "a word with a space": (spoil("vocab", 0, value="a b"), "'a b'"),
+    "no words": (spoil("vocab", value=[]), "one or more"),
+    "a number for a word": (spoil("vocab", 0, value=1), "vocab must be a list of strings"),
+    "a half character": (spoil("vocab", 0, value="\ud800"), "U\\+D800"),
+    "an empty list": (spoil("weights", "pos_embed.weight", value=[]), "must be a list"),
+    "a list": ([1], "holds no JSON object"),
+    "a number": (1, "holds no JSON object"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_wrong_file_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
+    fields, told = WRONG[case]
+    with pytest.raises(InputError, match=told) as caught:
+        TINY.read(written(tmp_path, fields))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.json"
+    for data in (b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b'{"a": 1e'):
+        path.write_bytes(data)
+        with pytest.raises(InputError, match="is no JSON") as caught:
+            TINY.read(path)
+        assert "\n" not in str(caught.value)
+    for missing in (tmp_path, tmp_path / "missing.json"):
+        with pytest.raises(InputError, match="there is no file"):
+            TINY.read(missing)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.json"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no space
+    with pytest.raises(InputError, match="are not read"):
+        TINY.read(path)
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of all values in nested lists and mappings."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
+    found = [path] if path else []
+    for key, each in inner:
+        here = (*path, key)
+        found += places(each, here) if isinstance(each, dict | list) else [here]
+    return found
+
+
+PLACES = places(made())
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3),
+    max_leaves=4,
+)
+
+
+@given(place=st.sampled_from(PLACES), value=VALUES)
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+def test_any_value_anywhere_is_read_or_refused_in_one_line(
+    place: tuple[Any, ...], value: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = written(tmp_path_factory.getbasetemp(), spoil(*place, value=copy.deepcopy(value)))
+    message = ""
+    try:
+        TINY.read(path)[0].restore_models()
+    except InputError as error:
+        message = str(error)
+    assert "\n" not in message
