@@ -398,7 +398,7 @@ def test_a_folder_renewed_by_half_is_refused(directory, monkeypatch):
     def fail(path, data):
         raise RunError(f"cannot write {path}")
 
-    monkeypatch.setattr("lmladder.text.prepared.atomic_write", fail)
+    monkeypatch.setattr("lmladder.text.writing.atomic_write", fail)
     with pytest.raises(RunError):
         write(directory, WHOLE)
     assert "corpus.json is missing" in refusal(directory)

@@ -1,7 +1,7 @@
 """Where text comes from: a grammar's tales, a download, or a file of the user's.
 
 A corpus is named in `CORPORA` and loaded by `load_corpus`. What it is, is told in `corpus.py`; what
-is done with it (tokens, splits, files for training), in `prepared.py`.
+is done with it (tokens, splits, files for training), in `writing.py`.
 """
 
 import os

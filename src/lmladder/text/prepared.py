@@ -4,30 +4,22 @@
     tokenizer.json               see `tokenizers/`
     corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with
 
-`write_prepared` writes it, `Prepared.open` reads it back without loading the tokens.
+`writing.py` writes it, `Prepared.open` reads it back without loading the tokens.
 """
 
 import hashlib
 import json
-import math
 import reprlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lmladder.arrays import IntArray
-from lmladder.atomic import atomic_write, atomic_writer, discard_side_files
-from lmladder.config import TokenizerConfig
-from lmladder.errors import InputError, RunError
-from lmladder.text.corpus import Corpus
+from lmladder.errors import InputError
 from lmladder.text.splits import SPLITS
 from lmladder.text.tokenizers import (
     Tokenizer,
-    build_tokenizer,
-    bytes_from_text,
-    encode_pieces,
-    reads_any_text,
     token_dtype,
     tokenizer_from_json,
 )
@@ -86,83 +78,6 @@ class CorpusFacts:
     tokenizer: str
     digest: str
     splits: dict[str, SplitFacts]
-
-
-def write_prepared(
-    directory: Path,
-    corpus: Corpus,
-    *,
-    tokenizer: TokenizerConfig,
-    train: float,
-    val: float,
-    test: float,
-    seed: int,
-    settings: Mapping[str, Any],
-) -> CorpusFacts:
-    """Split a corpus, turn it into tokens, and write both to `directory`.
-
-    The text passes through memory in pieces, and corpus.json stands only beside files that are
-    whole and its own: where it is missing, `Prepared.open` refuses the folder.
-
-    Parameters
-    ----------
-    tokenizer : fitted to the training text where it can encode any other, else to the whole corpus
-    train, val, test : fractions that sum to 1
-    seed : of the shuffle of documents
-    settings : the configuration that led to this text, in the types of JSON
-
-    Raises
-    ------
-    InputError
-        If the tokenizer or the fractions do not suit the corpus.
-    RunError
-        If a file cannot be written.
-    """
-    directory = Path(directory)
-    parts = corpus.split(train=train, val=val, test=test, seed=seed)
-    if reads_any_text(tokenizer):
-        texts = [parts["train"].pieces()]
-    elif corpus.boundary is None:  # the cut between two parts may go through a word
-        texts = [part.pieces() for part in parts.values()]
-    else:
-        texts = [corpus.pieces()]
-    coder = build_tokenizer(tokenizer, texts, boundary=corpus.boundary, source=corpus.name)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # First away with the facts, last back with them: a folder half renewed shows as such.
-        (directory / "corpus.json").unlink(missing_ok=True)
-        discard_side_files(directory)
-    except OSError as error:
-        raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
-    written = {
-        name: _write_tokens(directory / f"{name}.npy", part.pieces(), coder)
-        for name, part in parts.items()
-    }
-    atomic_write(directory / "tokenizer.json", _json(coder.to_json()))
-    sha256, digest = _digests(directory)
-    facts = CorpusFacts(
-        name=corpus.name,
-        settings=dict(settings),
-        documents=len(corpus),
-        characters=sum(each.characters for each in written.values()),
-        bytes=sum(each.bytes for each in written.values()),
-        vocabulary_size=coder.vocabulary_size,
-        tokenizer=coder.name,
-        digest=digest,
-        splits={
-            name: SplitFacts(
-                documents=part.documents,
-                tokens=written[name].tokens,
-                bytes=written[name].bytes,
-                sha256=sha256[name],
-                # Known is how likely the text is, not how likely it is with words left out.
-                oracle=_oracle(part.nats) if len(part.nats) and written[name].lossless else None,
-            )
-            for name, part in parts.items()
-        },
-    )
-    atomic_write(directory / "corpus.json", _json(asdict(facts)))
-    return facts
 
 
 class Prepared:
@@ -230,7 +145,7 @@ class Prepared:
 
     def verify(self) -> None:
         """Read all files and compare their sha256 with corpus.json; InputError if one differs."""
-        found, digest = _digests(self.directory)
+        found, digest = digests(self.directory)
         for name in SPLITS:
             expected = self.corpus.splits[name].sha256
             if found[name] != expected:
@@ -256,55 +171,7 @@ class Prepared:
                 )
 
 
-def _oracle(nats: Sequence[float]) -> Oracle:
-    """Exact sums (math.fsum), so that the last digit does not depend on the machine."""
-    count, total = len(nats), math.fsum(nats)
-    if count < 2:
-        return Oracle(total, None)
-    variance = math.fsum((x - total / count) ** 2 for x in nats) / (count - 1)
-    return Oracle(total, math.sqrt(count * variance))
-
-
-@dataclass(frozen=True)
-class _Written:
-    """How long a split is."""
-
-    tokens: int
-    characters: int
-    bytes: int  # that its tokens stand for
-    lossless: bool  # whether these are all bytes of the text
-
-
-def _write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> _Written:
-    """Write the tokens of a text as an array, piece after piece."""
-    dtype = token_dtype(tokenizer.vocabulary_size)
-    tokens = characters = text_bytes = n_bytes = 0
-
-    def counted() -> Iterator[str]:
-        nonlocal characters, text_bytes
-        for piece in pieces:
-            characters += len(piece)
-            text_bytes += len(bytes_from_text(piece))
-            yield piece
-
-    with atomic_writer(path) as file:
-        _write_header(file, tokens, dtype)
-        for ids in encode_pieces(tokenizer, counted()):
-            file.write(ids.data)
-            tokens += len(ids)
-            n_bytes += tokenizer.n_bytes(ids)
-        file.seek(0)
-        _write_header(file, tokens, dtype)  # NumPy pads it so that any length fits
-    return _Written(tokens, characters, n_bytes, lossless=n_bytes == text_bytes)
-
-
-def _write_header(file: BinaryIO, length: int, dtype: np.dtype[Any]) -> None:
-    descr = np.lib.format.dtype_to_descr(dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _digests(directory: Path) -> tuple[dict[str, str], str]:
+def digests(directory: Path) -> tuple[dict[str, str], str]:
     """sha256 of the array of each split, and of all these and tokenizer.json together."""
     each, whole = {}, hashlib.sha256()
     for name in SPLITS:
@@ -316,10 +183,6 @@ def _digests(directory: Path) -> tuple[dict[str, str], str]:
     for block in _blocks(directory / "tokenizer.json"):
         whole.update(block)
     return each, whole.hexdigest()
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
 
 
 def _blocks(path: Path) -> Iterator[bytes]:
