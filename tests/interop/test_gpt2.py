@@ -2,17 +2,18 @@
 
 import json
 import os
+import shlex
 import struct
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from lmladder.arrays import Array
 from lmladder.checkpoint import Checkpoint
-from lmladder.config import CHOICES, TransformerArchitecture
+from lmladder.config import CHOICES, TransformerArchitecture, typed
 from lmladder.errors import InputError, RunError
-from lmladder.interop import FORMATS
+from lmladder.interop import FORMATS, training_command
 from lmladder.interop.architecture import imported
 from lmladder.models import build_neural
 from lmladder.rng import stream
@@ -20,6 +21,7 @@ from lmladder.text import ByteTokenizer
 
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -319,6 +321,21 @@ def test_a_head_of_its_own_that_is_missing_is_refused(tmp_path: Path) -> None:
     path = folder(tmp_path / "gpt2")
     edit(path / "config.json", tie_word_embeddings=False)
     assert_refused(path, "has no lm_head.weight")
+
+
+@pytest.mark.parametrize("name", ["gpt2.safetensors", "my model.safetensors", "it's,mine=1"])
+def test_the_command_for_training_names_the_model(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    _, script, *overrides = shlex.split(training_command(checkpoint(tied=False), path))
+    assert script == "stages/compose.py"
+    conf = Path(__file__).resolve().parents[2] / "conf"
+    with initialize_config_dir(str(conf), version_base="1.3"):
+        config = typed(compose("config", overrides)).transformer
+    assert (config.init_from, config.watch) == (str(path), str(path))
+    assert {each.name: getattr(config, each.name) for each in fields(SMALL)} == {
+        **asdict(SMALL),
+        "tied": False,
+    }
 
 
 def test_what_is_no_such_folder_is_told(tmp_path: Path) -> None:

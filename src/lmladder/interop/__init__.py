@@ -6,9 +6,10 @@ here unpickles, asks the network, or follows a path that stands in a file. What 
 express is refused, with the name of the setting.
 """
 
+import re
 import shlex
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from lmladder.checkpoint import Checkpoint
@@ -45,19 +46,23 @@ def format_named(name: str) -> Format:
 def training_command(checkpoint: Checkpoint, path: Path) -> str:
     """What to type so that the pipeline trains on from the Transformer that `path` holds."""
     architecture = checkpoint.architecture()
-    settings = {
-        each.name: getattr(architecture, each.name)
-        for each in fields(architecture)
-        if each.default is MISSING or getattr(architecture, each.name) != each.default
+    overrides = {
+        "tokenizer": "checkpoint",
+        "tokenizer.path": path,
+        "transformer": "from_checkpoint",
+        "transformer.init_from": path,
     }
-    chosen = [f"transformer.{key}={_written(value)}" for key, value in settings.items()]
-    return shlex.join(
-        [
-            *("python", "stages/compose.py", "tokenizer=checkpoint", f"tokenizer.path={path}"),
-            *("transformer=from_checkpoint", f"transformer.init_from={path}", *chosen),
-        ]
-    )
+    for each in fields(architecture):
+        if (value := getattr(architecture, each.name)) != each.default:
+            overrides[f"transformer.{each.name}"] = value
+    given = [f"{key}={_written(value)}" for key, value in overrides.items()]
+    return shlex.join(["python", "stages/compose.py", *given])
 
 
 def _written(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    """A value of an override, in quotes where Hydra wants them."""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    if re.fullmatch(r"[A-Za-z0-9_./+-]+", text):
+        return text
+    quoted = text.replace("'", "\\'")
+    return f"'{quoted}'"
