@@ -81,37 +81,22 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
     """
     path = folder / CONFIG
     config = read_json(path)
-    for key, value in REQUIRED.items():
-        if config.get(key, value) != value:
-            raise InputError(f"{path}: {key}={reprlib.repr(config[key])} is read only as {value}")
-    tensors = StoredTensors(_weights_file(folder))
-    names = _names(tensors)
-    vocabulary_size = size_from(config, "vocab_size", path)
     architecture = _architecture(config, path)
-    last = f"h.{architecture.n_layer - 1}.ln_1.weight"
-    if last not in names:  # before n_layer, which may be huge, is counted through
-        raise InputError(f"{tensors.path} has no {last}, though n_layer={architecture.n_layer}")
+    vocabulary_size = size_from(config, "vocab_size", path)
+    tensors = StoredTensors(_weights_file(folder))
+    names = _names(tensors, architecture)
     layout = _layout(architecture, vocabulary_size)
-    shapes = {name: origin.shape for name, origin in layout.items()}
-    if not architecture.tied or HEAD in names:
-        shapes[HEAD] = shapes["wte.weight"]
-    require_names(names, shapes, tensors.path)
-    for name, stored in names.items():
-        if tensors.shapes[stored] != shapes[name]:
-            raise InputError(
-                f"{tensors.path}: {stored} has shape {tensors.shapes[stored]}; "
-                f"{path} tells of {shapes[name]}"
-            )
+    _require_shapes(tensors, names, layout, tied=architecture.tied)
     tokenizer, notes = gpt2_tokenizer.read(folder, vocabulary_size, config.get("eos_token_id"))
     arrays: dict[str, Array] = {}
     for name, origin in layout.items():
         parts = np.split(tensors.read(names[name]), len(origin.ours), axis=-1)
         arrays |= dict(zip(origin.ours, parts, strict=True))
     if HEAD in names:
-        matrix = tensors.read(names[HEAD])
+        head = tensors.read(names[HEAD])
         if not architecture.tied:
-            arrays["unembedding.weight"] = matrix.T
-        elif not np.array_equal(matrix, arrays["tokens.weight"]):
+            arrays["unembedding.weight"] = head.T
+        elif not np.array_equal(head, arrays["tokens.weight"]):
             raise InputError(
                 f"{tensors.path}: {HEAD} is not wte.weight, though {path} says tie_word_embeddings"
             )
@@ -171,6 +156,10 @@ def _layout(architecture: TransformerArchitecture, vocabulary_size: int) -> dict
 
 
 def _architecture(config: Mapping[str, Any], path: Path) -> TransformerArchitecture:
+    """What config.json describes; InputError if that is another model, or one that ours is not."""
+    for key, value in REQUIRED.items():
+        if config.get(key, value) != value:
+            raise InputError(f"{path}: {key}={reprlib.repr(config[key])} is read only as {value}")
     activation = config.get("activation_function", "gelu_new")
     if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise InputError(
@@ -244,7 +233,7 @@ def _weights_file(folder: Path) -> Path:
     raise InputError(f"there is no file {path}")
 
 
-def _names(tensors: StoredTensors) -> dict[str, str]:
+def _names(tensors: StoredTensors, architecture: TransformerArchitecture) -> dict[str, str]:
     """The name in the file of each tensor, by name without prefix; without causal masks."""
     names: dict[str, str] = {}
     for stored in tensors.shapes:
@@ -253,7 +242,30 @@ def _names(tensors: StoredTensors) -> dict[str, str]:
             raise InputError(f"{tensors.path} has {name} with and without {PREFIX}")
         if not name.endswith(MASKS):
             names[name] = stored
+    last = f"h.{architecture.n_layer - 1}.ln_1.weight"
+    if last not in names:  # before anyone counts to n_layer, which may be huge
+        raise InputError(f"{tensors.path} has no {last}, though n_layer={architecture.n_layer}")
     return names
+
+
+def _require_shapes(
+    tensors: StoredTensors,
+    names: Mapping[str, str],
+    layout: Mapping[str, Origin],
+    *,
+    tied: bool,
+) -> None:
+    """InputError unless names and shapes are those of the layout; a tied head may be there too."""
+    shapes = {name: origin.shape for name, origin in layout.items()}
+    if not tied or HEAD in names:
+        shapes[HEAD] = shapes["wte.weight"]
+    require_names(names, shapes, tensors.path)
+    for name, stored in names.items():
+        if tensors.shapes[stored] != shapes[name]:
+            raise InputError(
+                f"{tensors.path}: {stored} has shape {tensors.shapes[stored]}; "
+                f"{CONFIG} tells of {shapes[name]}"
+            )
 
 
 def _json(value: object) -> bytes:
