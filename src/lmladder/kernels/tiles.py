@@ -40,7 +40,7 @@ def attention(
     """
     scale = q.shape[2] ** -0.5
     for queries, seen in _tiles(q, k):
-        scores = _products(0, q[:, queries], k[:, seen])
+        scores = _products("scores", q[:, queries], k[:, seen])
         rows.causal_softmax(scores, scale, log_total[:, queries])
         np.matmul(scores, v[:, seen], out=out[:, queries])
 
@@ -60,8 +60,8 @@ def attention_backward(
     scale = q.shape[2] ** -0.5
     along = np.einsum("hqi,hqi->hq", grad, out)  # the sum over keys of weight times its gradient
     for queries, seen in reversed(list(_tiles(q, k))):
-        scores = _products(0, q[:, queries], k[:, seen])
-        by_weights = _products(1, grad[:, queries], v[:, seen])
+        scores = _products("scores", q[:, queries], k[:, seen])
+        by_weights = _products("by weights", grad[:, queries], v[:, seen])
         rows.causal_softmax_backward(
             by_weights, scores, log_total[:, queries], along[:, queries], scale
         )
@@ -78,17 +78,17 @@ def attention_backward(
 _memory = threading.local()  # scores: what is big and short-lived is dear to allocate
 
 
-def _products(slot: int, a: FloatArray, b: FloatArray) -> FloatArray:
-    """Of each row of a and each of b, in memory that this thread's next call for `slot` reuses.
+def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
+    """Of each row of a and each of b, in memory that this thread's next call of `name` reuses.
 
     (heads, n, size), (heads, m, size) -> (heads, n, m).
     """
     shape = (*a.shape[:2], b.shape[1])
-    slots: dict[int, Array] = _memory.__dict__
+    slots: dict[str, Array] = _memory.__dict__
     nbytes = math.prod(shape) * a.itemsize
-    if slot not in slots or slots[slot].nbytes < nbytes:
-        slots[slot] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, b.swapaxes(1, 2), out=np.ndarray(shape, a.dtype, slots[slot]))
+    if name not in slots or slots[name].nbytes < nbytes:
+        slots[name] = np.empty(nbytes, np.uint8)
+    return np.matmul(a, b.swapaxes(1, 2), out=np.ndarray(shape, a.dtype, slots[name]))
 
 
 def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
