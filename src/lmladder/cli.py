@@ -69,7 +69,7 @@ def sample(
     except InputError:
         if prompt is not None:
             raise
-        ids = [0]  # a text in another alphabet; its first character, often the end of a line
+        ids = [tokenizer.boundary or 0]  # a text in another alphabet: begin a new document
     made = generate(
         models[name], ids, tokens=tokens, strategy=Strategy(temperature, top_k), seed=seed
     )
