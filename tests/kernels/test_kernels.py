@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import NamedTuple
 
+from lmladder import kernels
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import fused, reference, tiles
 from lmladder.rng import stream
@@ -313,7 +314,10 @@ KERNELS: dict[str, Row] = {
     ),
 }
 # Those that change arrays in place, or take other inputs, have tests of their own below.
-APART = {"causal_softmax", "causal_softmax_backward", "scatter_rows", "adam"}
+APART = {
+    "causal_softmax", "causal_softmax_backward", "scatter_rows", "adam", "linear_row",
+    "cached_attention",
+}  # fmt: skip
 
 
 def public_functions(module: ModuleType) -> set[str]:
@@ -845,3 +849,74 @@ def test_a_nan_in_adam_stays_in_its_place(module: ModuleType) -> None:
         arrays[place][17] = np.nan
         module.adam(*arrays, *settings(2))
         np.testing.assert_array_equal(np.isnan(arrays[3]), np.arange(40) == 17)
+
+
+# --- Decoding -------------------------------------------------------------------------------------
+
+
+@either_and_dtype
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 5), (4, 1), (7, 33), (128, 65), (0, 3)])
+def test_linear_row_is_a_product_and_a_sum(n: int, m: int, module: ModuleType, dtype: type) -> None:
+    rng = stream(0, f"linear row {n} {m}")
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in (n, (n, m), m))
+    expected = [math.fsum([*(x.astype(float) * weight[:, j]), bias[j]]) for j in range(m)]
+    assert_close(
+        run(module.linear_row, x, weight, bias, like=[bias]), (np.array(expected),), dtype, 10
+    )
+
+
+def draw_cache(positions: int, dtype: type) -> list[FloatArray]:
+    """q, keys and values of three rows and two heads; frozen."""
+    rng = stream(0, f"cache {positions}")
+    arrays = [
+        rng.standard_normal(shape).astype(dtype)
+        for shape in ((3, 2, 6), (3, 2, positions, 6), (3, 2, positions, 6))
+    ]
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
+
+
+@either_and_dtype
+@pytest.mark.parametrize(("n", "positions"), [(1, 1), (1, 9), (5, 9), (9, 9), (300, 301)])
+def test_cached_attention_is_that_of_the_last_query(
+    n: int, positions: int, module: ModuleType, dtype: type
+) -> None:
+    q, keys, values = draw_cache(positions, dtype)
+    (found,) = run(module.cached_attention, q, keys, values, n, 0.4, like=[q])
+    for row in range(3):
+        scores = (q[row].astype(float)[:, None] @ keys[row].swapaxes(1, 2))[:, :, :n]
+        weights, _ = slow_causal_softmax(scores, 0.4)
+        assert_close(found[row], (weights @ values[row, :, :n])[:, 0], dtype)
+
+
+@either
+def test_cached_attention_does_not_read_what_is_not_stored(module: ModuleType) -> None:
+    q, keys, values = (each.copy() for each in draw_cache(9, np.float32))
+    (before,) = run(module.cached_attention, q, keys, values, 4, 0.4, like=[q])
+    keys[:, :, 4:], values[:, :, 4:] = np.nan, np.inf
+    (after,) = run(module.cached_attention, q, keys, values, 4, 0.4, like=[q])
+    np.testing.assert_array_equal(after, before)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("queries", [1, 2, 5])
+def test_cached_attention_of_several_queries_is_that_of_one_after_another(
+    queries: int, dtype: type
+) -> None:
+    _, keys, values = draw_cache(9, dtype)
+    rng = stream(0, "queries")
+    q = rng.standard_normal((3, 2, queries, 6)).astype(dtype)
+    together = kernels.cached_attention(q, keys, values, 7)
+    for i in range(queries):
+        n = 7 - queries + i + 1
+        alone = kernels.cached_attention(q[:, :, i : i + 1], keys, values, n)
+        assert_close(together[:, :, i : i + 1], alone, dtype)
+
+
+def test_a_linear_layer_of_one_row_is_that_of_many() -> None:
+    rng = stream(0, "linear")
+    x, weight, bias = (rng.standard_normal(s).astype("f4") for s in ((4, 9), (9, 7), 7))
+    for i in range(4):
+        found = kernels.linear(x[i : i + 1], weight, bias)
+        assert_close(found, kernels.linear(x, weight, bias)[i : i + 1], np.float32)

@@ -8,6 +8,8 @@ from lmladder.autograd.tensor import Tensor, op
 
 import numpy as np
 
+NORM_EPSILON = 1e-5  # added to a variance or mean square, so that constant rows have a norm too
+
 
 @op
 def linear(x, weight, bias):
@@ -145,7 +147,7 @@ def cross_entropy(logits, targets):
 
 
 @op
-def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
+def layer_norm(x, weight, bias, *, epsilon: float = NORM_EPSILON):
     """Normalise along the last axis to mean 0 and variance 1, then scale and shift.
 
     Fused for speed (Ba, Kiros & Hinton 2016): (..., n), (n,), (n,) -> (..., n).
@@ -161,7 +163,7 @@ def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
 
 
 @op
-def rms_norm(x, weight, *, epsilon: float = 1e-5):
+def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
     """Divide by the root mean square along the last axis, then scale: (..., n), (n,) -> (..., n).
 
     Fused for speed (Zhang & Sennrich 2019).

@@ -31,6 +31,7 @@ READ_ANY_2D = _array(float32, 2, "A", readonly=True)
 READ_IDS = _array(int64, 1, "C", readonly=True)
 WRITE_1D, WRITE_2D, WRITE_3D = (_array(float32, n, "C", readonly=False) for n in (1, 2, 3))
 WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
+READ_3D, READ_4D = (_array(float32, n, "C", readonly=True) for n in (3, 4))
 
 
 def compiled(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -353,3 +354,51 @@ def adam(
         square[i] = keep_square * square[i] + take_square * g * g
         root = np.sqrt(square[i] * by_square) + small
         value[i] = value[i] * shrunk - mean[i] / root * step
+
+
+# ------------------------------------------------------------------------------- decoding
+
+
+@compiled(READ_1D, READ_2D, READ_1D, WRITE_1D)
+def linear_row(x, weight, bias, out):
+    n, m = weight.shape
+    out[:] = bias
+    whole = n - n % 4
+    for k in range(0, whole, 4):  # four rows of weights to each pass over the result
+        a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
+        for j in range(m):
+            out[j] += (
+                a * weight[k, j]
+                + b * weight[k + 1, j]
+                + c * weight[k + 2, j]
+                + d * weight[k + 3, j]
+            )
+    for k in range(whole, n):
+        for j in range(m):
+            out[j] += x[k] * weight[k, j]
+
+
+@compiled(READ_3D, READ_4D, READ_4D, int64, float32, WRITE_3D)
+def cached_attention(q, keys, values, n, scale, out):
+    rows, heads, size = q.shape
+    weights = np.empty(n, np.float32)
+    for r in range(rows):
+        for h in range(heads):
+            query, key, value, result = q[r, h], keys[r, h], values[r, h], out[r, h]
+            largest = float32(-np.inf)
+            for j in range(n):
+                score = float32(0)
+                for i in range(size):
+                    score += query[i] * key[j, i]
+                weights[j] = score * scale
+                largest = max(largest, weights[j])
+            total = float32(0)
+            for j in range(n):
+                weights[j] = _exp(weights[j] - largest)
+                total += weights[j]
+            for i in range(size):
+                result[i] = float32(0)
+            for j in range(n):
+                weight = weights[j] / total
+                for i in range(size):
+                    result[i] += weight * value[j, i]

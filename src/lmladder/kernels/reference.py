@@ -271,6 +271,30 @@ def adam(
     value -= mean / root * (rate / mean_correction)
 
 
+def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:
+    """x @ weight + bias of one vector: (n,), (n, m), (m,) -> (m,)."""
+    np.matmul(x, weight, out=out)
+    out += bias
+
+
+def cached_attention(
+    q: FloatArray, keys: FloatArray, values: FloatArray, n: int, scale: float, out: FloatArray
+) -> None:
+    """Attention of one query a row and head on the first n of the keys that are stored.
+
+    Parameters
+    ----------
+    q, out : (rows, heads, size)
+    keys, values : (rows, heads, positions, size), with n <= positions
+    """
+    scores = np.einsum("rhi,rhji->rhj", q, keys[:, :, :n])
+    scores *= scores.dtype.type(scale)
+    scores -= scores.max(axis=2, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=2, keepdims=True)
+    np.einsum("rhj,rhji->rhi", scores, values[:, :, :n], out=out)
+
+
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.
 _SMALL = (
     (1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2, 3.77485237685302021e2,

@@ -1,10 +1,19 @@
 """The Transformer rung: a decoder with pre-norm blocks and a tied head (Radford et al. 2019)."""
 
-from lmladder.arrays import IntArray
+from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor
 from lmladder.config import TransformerArchitecture
-from lmladder.models.neural import NeuralLanguageModel
-from lmladder.nn import ACTIVATIONS, CausalSelfAttention, Embedding, LayerNorm, Linear, Module
+from lmladder.models.decoding import CachingDecoder
+from lmladder.models.neural import NeuralLanguageModel, log_softmax
+from lmladder.nn import (
+    ACTIVATIONS,
+    CausalSelfAttention,
+    Embedding,
+    KeyValueCache,
+    LayerNorm,
+    Linear,
+    Module,
+)
 from lmladder.nn import dropout as drop
 
 import numpy as np
@@ -32,6 +41,10 @@ class FeedForward(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return self.contract(self.activation(self.expand(x)))
 
+    def infer(self, x: FloatArray) -> FloatArray:
+        hidden = self.activation(Tensor(self.expand.infer(x))).value
+        return self.contract.infer(hidden)
+
 
 class Block(Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
@@ -57,6 +70,11 @@ class Block(Module):
     def __call__(self, x: Tensor, rng: np.random.Generator | None) -> Tensor:
         x = x + drop(self.attention(self.attention_norm(x)), self.dropout, rng)
         return x + drop(self.feed_forward(self.feed_forward_norm(x)), self.dropout, rng)
+
+    def decode(self, x: FloatArray, cache: KeyValueCache) -> FloatArray:
+        """The same for the positions after those in `cache`, which then has them too."""
+        x = x + self.attention.decode(self.attention_norm.infer(x), cache)
+        return x + self.feed_forward.infer(self.feed_forward_norm.infer(x))
 
 
 class Transformer(NeuralLanguageModel):
@@ -87,3 +105,19 @@ class Transformer(NeuralLanguageModel):
 
     def head(self, hidden: Tensor) -> Tensor:
         return self.tokens.scores(hidden)
+
+    def caches(self) -> list[KeyValueCache]:
+        return [block.attention.cache(1, self.context_length) for block in self.blocks]
+
+    def decode(self, tokens: IntArray, caches: list[KeyValueCache], first: int) -> FloatArray:
+        rows, new = tokens.shape
+        positions = self.positions.weight.value[first : first + new]
+        embedded = self.tokens.weight.value[tokens] + positions
+        x: FloatArray = embedded.reshape(rows * new, embedded.shape[-1])
+        for block, cache in zip(self.blocks, caches, strict=True):
+            x = block.decode(x, cache)
+        last = self.norm.infer(x[new - 1 :: new])  # of each row
+        return log_softmax(last @ self.tokens.weight.value.T)
+
+    def decoder(self) -> CachingDecoder:
+        return CachingDecoder(self)

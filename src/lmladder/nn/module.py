@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lmladder.arrays import Array
-from lmladder.autograd import Tensor
+from lmladder.arrays import Array, FloatArray
+from lmladder.autograd import Tensor, no_grad
 
 import numpy as np
 
@@ -65,6 +65,16 @@ class Module:
                 )
         for name, tensor in parameters.items():
             tensor.value = np.array(arrays[name], tensor.dtype)
+
+    def infer(self, x: FloatArray) -> FloatArray:
+        """`self(x)` of plain arrays, with nothing remembered.
+
+        This one serves any layer that maps one Tensor to another. Those that decoding calls for
+        every token go without the Tensors.
+        """
+        with no_grad():
+            value: FloatArray = self(Tensor(x)).value  # type: ignore[operator]
+        return value
 
     def astype(self, dtype: Any) -> None:
         """Convert every parameter, for instance to float64 for a gradient check."""

@@ -1,5 +1,7 @@
 """Normalisation along the last axis."""
 
+from lmladder import kernels
+from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 
@@ -16,6 +18,10 @@ class LayerNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, self.weight, self.bias)
 
+    def infer(self, x: FloatArray) -> FloatArray:
+        weight, bias = self.weight.value, self.bias.value
+        return kernels.layer_norm(x, weight, bias, functional.NORM_EPSILON)[0]
+
 
 class RmsNorm(Module):
     """Root mean square 1, then a learnt scale: (..., size) -> (..., size)."""
@@ -25,3 +31,6 @@ class RmsNorm(Module):
 
     def __call__(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x, self.weight)
+
+    def infer(self, x: FloatArray) -> FloatArray:
+        return kernels.rms_norm(x, self.weight.value, functional.NORM_EPSILON)[0]
