@@ -63,6 +63,12 @@ class SampleConfig:
     tokens: int = MISSING
     temperature: float = MISSING  # 0: the likeliest token always
     top_k: int | None = MISSING  # null: all tokens
+    top_p: float = MISSING  # 1: all tokens
+    min_p: float = MISSING  # 0: all tokens
+    repetition_penalty: float = MISSING  # 1: none
+    beams: int | None = MISSING  # of a beam search, which knows none of the five above; null: draw
+    samples: int = MISSING  # for each model
+    stop: list[str] = MISSING  # texts before which a sample ends
 
 
 @dataclass
@@ -238,10 +244,11 @@ _POSITIVE = {
     "threads", "characters", "tokens", "top_k", "add_k", "learning_rate", "matrix_learning_rate",
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
-    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val",
+    "n_layer", "n_head", "d_model", "batch_tokens", "train", "val", "top_p", "repetition_penalty",
+    "beams", "samples",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps"}
-_FRACTIONS = {"test", "final_fraction"}
+_FRACTIONS = {"test", "final_fraction", "top_p", "min_p"}
 _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
 CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
@@ -298,6 +305,13 @@ def validate(config: Config) -> None:
                 f"{name}.optimizer.name=muon needs its matrix_learning_rate and momentum; "
                 f"choose it whole with optimizer@{name}.optimizer=muon"
             )
+    sample = config.sample
+    if "" in sample.stop:
+        raise InputError("sample.stop has an empty text; give at least one character")
+    if sample.beams is not None and sample.samples > sample.beams:
+        raise InputError(
+            f"sample.samples={sample.samples} is more than sample.beams={sample.beams} can give"
+        )
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")

@@ -226,10 +226,10 @@ def linear(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
 
     A product with one row is a matter of reading the weights, which BLAS has no good way for.
     """
-    if x.shape[:-1] != (1,):
+    if x.shape[:-1] != (1,) or not weight.flags.c_contiguous:
         return matmul(x, weight, bias)
     out = np.empty((1, len(bias)), x.dtype)
-    _kernels(x).linear_row(x[0], weight, bias, out[0])
+    _kernels(x).linear_row(_flat(x), weight, _flat(bias), out[0])
     return out
 
 
