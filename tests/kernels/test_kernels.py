@@ -866,57 +866,42 @@ def test_linear_row_is_a_product_and_a_sum(n: int, m: int, module: ModuleType, d
 
 
 def draw_cache(positions: int, dtype: type) -> list[FloatArray]:
-    """q, keys and values of three rows and two heads; frozen."""
+    """q, k, v, keys and values of three rows and two heads."""
     rng = stream(0, f"cache {positions}")
-    arrays = [
-        rng.standard_normal(shape).astype(dtype)
-        for shape in ((3, 2, 6), (3, 2, positions, 6), (3, 2, positions, 6))
-    ]
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays
+    shapes = [(3, 2, 1, 6)] * 3 + [(3, 2, positions, 6)] * 2
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
 
 
 @either_and_dtype
-@pytest.mark.parametrize(("n", "positions"), [(1, 1), (1, 9), (5, 9), (9, 9), (300, 301)])
+@pytest.mark.parametrize(("position", "positions"), [(0, 1), (0, 9), (4, 9), (8, 9), (299, 301)])
 def test_cached_attention_is_that_of_the_last_query(
-    n: int, positions: int, module: ModuleType, dtype: type
+    position: int, positions: int, module: ModuleType, dtype: type
 ) -> None:
-    q, keys, values = draw_cache(positions, dtype)
-    (found,) = run(module.cached_attention, q, keys, values, n, 0.4, like=[q])
+    q, k, v, keys, values = draw_cache(positions, dtype)
+    before = keys.copy(), values.copy()
+    (found,) = run(
+        module.cached_attention, q, k, v, keys, values, np.array([position]), 0.4, like=[q]
+    )
+    for stored, new, old in zip((keys, values), (k, v), before, strict=True):
+        np.testing.assert_array_equal(stored[:, :, position], new[:, :, 0])
+        others = np.arange(positions) != position
+        np.testing.assert_array_equal(stored[:, :, others], old[:, :, others])
     for row in range(3):
-        scores = (q[row].astype(float)[:, None] @ keys[row].swapaxes(1, 2))[:, :, :n]
+        scores = q[row].astype(float) @ keys[row, :, : position + 1].swapaxes(1, 2)
         weights, _ = slow_causal_softmax(scores, 0.4)
-        assert_close(found[row], (weights @ values[row, :, :n])[:, 0], dtype)
+        assert_close(found[row], weights @ values[row, :, : position + 1], dtype)
 
 
 @either
 def test_cached_attention_does_not_read_what_is_not_stored(module: ModuleType) -> None:
-    q, keys, values = (each.copy() for each in draw_cache(9, np.float32))
-    (before,) = run(module.cached_attention, q, keys, values, 4, 0.4, like=[q])
+    q, k, v, keys, values = draw_cache(9, np.float32)
+    position = np.array([4])
+    (before,) = run(module.cached_attention, q, k, v, keys, values, position, 0.4, like=[q])
     keys[:, :, 4:], values[:, :, 4:] = np.nan, np.inf
-    (after,) = run(module.cached_attention, q, keys, values, 4, 0.4, like=[q])
+    (after,) = run(module.cached_attention, q, k, v, keys, values, position, 0.4, like=[q])
     np.testing.assert_array_equal(after, before)
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("queries", [1, 2, 5])
-def test_cached_attention_of_several_queries_is_that_of_one_after_another(
-    queries: int, dtype: type
-) -> None:
-    _, keys, values = draw_cache(9, dtype)
-    rng = stream(0, "queries")
-    q = rng.standard_normal((3, 2, queries, 6)).astype(dtype)
-    together = kernels.cached_attention(q, keys, values, 7)
-    for i in range(queries):
-        n = 7 - queries + i + 1
-        alone = kernels.cached_attention(q[:, :, i : i + 1], keys, values, n)
-        assert_close(together[:, :, i : i + 1], alone, dtype)
-
-
-def test_a_linear_layer_of_one_row_is_that_of_many() -> None:
-    rng = stream(0, "linear")
-    x, weight, bias = (rng.standard_normal(s).astype("f4") for s in ((4, 9), (9, 7), 7))
-    for i in range(4):
-        found = kernels.linear(x[i : i + 1], weight, bias)
-        assert_close(found, kernels.linear(x, weight, bias)[i : i + 1], np.float32)
+def test_the_kernels_for_one_block_are_those_in_use() -> None:
+    assert kernels.alone(np.ones(1, np.float32)) is fused
+    assert kernels.alone(np.ones(1)) is reference

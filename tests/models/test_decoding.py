@@ -1,5 +1,8 @@
 """Decoders: reading token by token gives what computing the whole window anew gives."""
 
+from functools import partial
+from typing import Any
+
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor
 from lmladder.config import MlpArchitecture, TransformerArchitecture
@@ -7,7 +10,8 @@ from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
 from lmladder.models.counts import CountTables
 from lmladder.models.decoding import CachingDecoder, Decoder
 from lmladder.models.ngram import KneserNey, Uniform
-from lmladder.nn import LayerNorm, Linear, Module, RmsNorm
+from lmladder.models.transformer import FeedForward
+from lmladder.nn import ACTIVATIONS, Calls, LayerNorm, Linear, Module, RmsNorm
 from lmladder.rng import stream
 
 import numpy as np
@@ -111,16 +115,18 @@ def test_the_transformer_computes_only_new_tokens_until_its_window_moves(
 ) -> None:
     model = transformer()
     computed = []
-    decode = type(model).decode  # type: ignore[attr-defined]
+    hidden = type(model).hidden
 
-    def counted(self: NeuralLanguageModel, tokens: IntArray, *arguments: object) -> FloatArray:
+    def counted(self: NeuralLanguageModel, tokens: IntArray, **options: Any) -> Tensor:
         computed.append(tokens.shape[1])
-        return decode(self, tokens, *arguments)
+        return hidden(self, tokens, **options)
 
-    monkeypatch.setattr(type(model), "decode", counted)
-    read(model.decoder(), text(1, 3 * CONTEXT), [1] * 3 * CONTEXT)
-    assert computed == [1] * 8 + ([5] + [1] * 3) * 4
-    assert isinstance(model.decoder(), CachingDecoder)
+    monkeypatch.setattr(type(model), "hidden", counted)
+    decoder = model.decoder()
+    decoder.read(text(1, 3))
+    read(decoder, text(1, 3 * CONTEXT), [1] * 3 * CONTEXT)
+    assert computed == [3] + [5] * 5  # the prompt, and what is left when the window moves
+    assert isinstance(decoder, CachingDecoder)
 
 
 def test_two_decoders_of_one_model_do_not_disturb_each_other() -> None:
@@ -141,19 +147,40 @@ def test_decoding_in_float64_agrees_to_its_precision() -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("shape", [(1, 8), (5, 8), (1, 1, 8), (2, 3, 8)], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("rows", [1, 5])
 @pytest.mark.parametrize(
     "layer",
     [
         Linear(8, 5, rng=stream(0, "linear")),
         LayerNorm(8),
         RmsNorm(8),
-        transformer().blocks[0].feed_forward,  # type: ignore[attr-defined]
+        *(FeedForward(8, name, rng=stream(0, name), output_deviation=0.1) for name in ACTIVATIONS),
     ],
     ids=lambda layer: type(layer).__name__,
 )
-def test_a_layer_infers_what_it_computes(layer: Module, shape: tuple[int, ...]) -> None:
-    x = stream(0, "x").standard_normal(shape).astype("f4")
-    expected = layer(Tensor(x)).value  # type: ignore[operator]
-    np.testing.assert_allclose(layer.infer(x), expected, rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(Module.infer(layer, x), expected, rtol=1e-5, atol=1e-6)
+def test_a_plan_gives_what_the_layer_does_of_whatever_is_in_its_array(
+    layer: Module, rows: int, dtype: type
+) -> None:
+    layer.astype(dtype)
+    x = np.zeros((rows, 8), dtype)
+    for plan in (layer.plan, partial(Module.plan, layer)):
+        calls: Calls = []
+        out = plan(x, calls)
+        for seed in range(3):
+            x[...] = stream(seed, "x").standard_normal(x.shape)
+            for call in calls:
+                call()
+            expected = layer(Tensor(x)).value  # type: ignore[operator]
+            assert out.dtype == dtype
+            np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_plan_takes_weights_however_they_lie_in_memory() -> None:
+    layer, x = Linear(8, 5, rng=stream(0, "linear")), np.ones((1, 8), np.float32)
+    layer.weight.value = np.asfortranarray(layer.weight.value)
+    calls: Calls = []
+    out = layer.plan(x, calls)
+    for call in calls:
+        call()
+    np.testing.assert_allclose(out, layer(Tensor(x)).value, rtol=1e-5, atol=1e-6)

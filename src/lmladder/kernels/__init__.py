@@ -17,9 +17,9 @@ from lmladder.kernels.blocks import (
 from lmladder.kernels.threaded import (
     CHOICES,
     adam,
+    alone,
     attention,
     attention_backward,
-    cached_attention,
     cross_entropy,
     cross_entropy_backward,
     gelu,
@@ -28,7 +28,6 @@ from lmladder.kernels.threaded import (
     gelu_tanh_backward,
     layer_norm,
     layer_norm_backward,
-    linear,
     rms_norm,
     rms_norm_backward,
     scatter_rows,

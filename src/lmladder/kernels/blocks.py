@@ -149,8 +149,6 @@ def share(task: Callable[[int], None], count: int) -> None:
 
 def as_rows(array: Array) -> Array:
     """(..., n) -> (rows, n), without a copy where memory allows; a number becomes a row of one."""
-    if array.ndim == 2:
-        return array
     if array.ndim == 0:
         return array.reshape(1, 1)
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
@@ -239,12 +237,7 @@ def over_rows(
     sums : results that are sums over the rows; each block's are written apart, then added up
     """
     n_rows = len(rows[0])
-    n_bytes = rows[0].nbytes
-    for array in rows[1:]:
-        n_bytes = max(n_bytes, array.nbytes)
-    if n_bytes < 2 * BLOCK_BYTES:  # one block; where work is so small, the division below counts
-        kernel(*rows, *shared, *out, *sums)
-        return
+    n_bytes = max([array.nbytes for array in rows])
     step = -(-n_rows // min(ROW_BLOCKS, max(1, n_bytes // BLOCK_BYTES)))
     count = -(-n_rows // step) if n_rows else 0
     if count <= 1:

@@ -31,7 +31,8 @@ READ_ANY_2D = _array(float32, 2, "A", readonly=True)
 READ_IDS = _array(int64, 1, "C", readonly=True)
 WRITE_1D, WRITE_2D, WRITE_3D = (_array(float32, n, "C", readonly=False) for n in (1, 2, 3))
 WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
-READ_3D, READ_4D = (_array(float32, n, "C", readonly=True) for n in (3, 4))
+READ_4D = _array(float32, 4, "C", readonly=True)
+WRITE_4D = _array(float32, 4, "C", readonly=False)
 
 
 def compiled(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -378,27 +379,29 @@ def linear_row(x, weight, bias, out):
             out[j] += x[k] * weight[k, j]
 
 
-@compiled(READ_3D, READ_4D, READ_4D, int64, float32, WRITE_3D)
-def cached_attention(q, keys, values, n, scale, out):
-    rows, heads, size = q.shape
-    weights = np.empty(n, np.float32)
+@compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, WRITE_4D)
+def cached_attention(q, k, v, keys, values, position, scale, out):
+    rows, heads, _, size = q.shape
+    end = position[0] + 1
+    weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):
-            query, key, value, result = q[r, h], keys[r, h], values[r, h], out[r, h]
+            query, result, key, value = q[r, h, 0], out[r, h, 0], keys[r, h], values[r, h]
+            key[end - 1] = k[r, h, 0]
+            value[end - 1] = v[r, h, 0]
             largest = float32(-np.inf)
-            for j in range(n):
+            for j in range(end):
                 score = float32(0)
                 for i in range(size):
                     score += query[i] * key[j, i]
                 weights[j] = score * scale
                 largest = max(largest, weights[j])
             total = float32(0)
-            for j in range(n):
+            for j in range(end):
                 weights[j] = _exp(weights[j] - largest)
                 total += weights[j]
-            for i in range(size):
-                result[i] = float32(0)
-            for j in range(n):
+            result[:] = float32(0)
+            for j in range(end):
                 weight = weights[j] / total
                 for i in range(size):
                     result[i] += weight * value[j, i]

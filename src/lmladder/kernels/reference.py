@@ -278,21 +278,32 @@ def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatAr
 
 
 def cached_attention(
-    q: FloatArray, keys: FloatArray, values: FloatArray, n: int, scale: float, out: FloatArray
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    position: IntArray,
+    scale: float,
+    out: FloatArray,
 ) -> None:
-    """Attention of one query a row and head on the first n of the keys that are stored.
+    """Store key and value of one position, and attend to them and to those stored before.
 
     Parameters
     ----------
-    q, out : (rows, heads, size)
-    keys, values : (rows, heads, positions, size), with n <= positions
+    q, k, v, out : (rows, heads, 1, size)
+    keys, values : (rows, heads, positions, size), changed at the position
+    position : (1,), less than positions
     """
-    scores = np.einsum("rhi,rhji->rhj", q, keys[:, :, :n])
+    end = int(position[0]) + 1
+    keys[:, :, end - 1] = k[:, :, 0]
+    values[:, :, end - 1] = v[:, :, 0]
+    scores = q @ keys[:, :, :end].swapaxes(2, 3)
     scores *= scores.dtype.type(scale)
-    scores -= scores.max(axis=2, keepdims=True)
+    scores -= scores.max(axis=3, keepdims=True)
     np.exp(scores, out=scores)
-    scores /= scores.sum(axis=2, keepdims=True)
-    np.einsum("rhj,rhji->rhi", scores, values[:, :, :n], out=out)
+    scores /= scores.sum(axis=3, keepdims=True)
+    np.matmul(scores, values[:, :, :end], out=out)
 
 
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference, tiles
-from lmladder.kernels.blocks import as_rows, matmul, over_rows, share, wait_with
+from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
 
 import numpy as np
 
@@ -52,14 +52,10 @@ def _fused() -> ModuleType:
 
 def _rows(array: Array) -> Array:
     """(..., n) as rows one after another in memory."""
-    if array.ndim == 2 and array.flags.c_contiguous:
-        return array
     return np.ascontiguousarray(as_rows(array))
 
 
 def _flat(array: Array) -> Array:
-    if array.ndim == 1 and array.flags.c_contiguous:
-        return array
     return np.ascontiguousarray(array).reshape(-1)
 
 
@@ -221,34 +217,6 @@ def adam(
     over_rows(_kernels(value).adam, flat, *settings, out=[])
 
 
-def linear(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
-    """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m).
-
-    A product with one row is a matter of reading the weights, which BLAS has no good way for.
-    """
-    if x.shape[:-1] != (1,) or not weight.flags.c_contiguous:
-        return matmul(x, weight, bias)
-    out = np.empty((1, len(bias)), x.dtype)
-    _kernels(x).linear_row(_flat(x), weight, _flat(bias), out[0])
-    return out
-
-
-def cached_attention(q: FloatArray, keys: FloatArray, values: FloatArray, n: int) -> FloatArray:
-    """Attention of the last of n positions, whose keys and values are stored; no gradient of it.
-
-    Parameters
-    ----------
-    q : (rows, heads, queries, size): the queries of the last positions
-    keys, values : (rows, heads, positions, size), each a block of memory, with n <= positions
-
-    Returns
-    -------
-    (rows, heads, queries, size), laid out in memory as q is
-    """
-    rows, heads, queries, size = q.shape
-    if queries > 1:
-        return attention(q, keys[:, :, :n], values[:, :, :n])[0]
-    out = np.empty((rows, heads, size), q.dtype)
-    one = np.ascontiguousarray(q[:, :, 0])
-    _kernels(q).cached_attention(one, keys, values, n, size**-0.5, out)
-    return out[:, :, None]
+def alone(array: FloatArray) -> ModuleType:
+    """The kernels in use for arrays of this type, as they are: for one block, without threads."""
+    return _kernels(array)

@@ -6,7 +6,7 @@ changes seldom, what was computed for it can be kept, and the cost of a token st
 long the text. A model that takes any number of tokens is shown the last ones that matter to it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from lmladder.arrays import FloatArray, IntArray
@@ -61,30 +61,45 @@ class CachingModel(LanguageModel, Protocol):
         """Empty ones for one row of `max_length` tokens."""
         ...
 
-    def decode(self, tokens: IntArray, caches: list[KeyValueCache], first: int) -> FloatArray:
-        """As `next_log_probabilities`; tokens stand at position `first` and after.
+    def next_log_probabilities(
+        self, tokens: IntArray, caches: Sequence[KeyValueCache] | None = None
+    ) -> FloatArray:
+        """With caches, all that is computed of the tokens is stored there."""
+        ...
 
-        The caches have all positions before them, and afterwards theirs too.
+    def step(
+        self, rows: int, caches: Sequence[KeyValueCache], position: IntArray
+    ) -> Callable[[IntArray], FloatArray]:
+        """What takes the next token of each row, (rows,), and gives log probabilities after it.
+
+        It holds for the weights and the arrays of the caches as they are now, and stores what it
+        computes there. `position`, (1,), is read at each call.
         """
         ...
 
 
 class CachingDecoder(Decoder):
-    """The same, but that only new tokens are computed while the window stays where it is."""
+    """The same, but of a single new token it computes that alone, while the window stays."""
 
     def __init__(self, model: CachingModel):
         super().__init__(model)
-        self._decode = model.decode
+        self._caching = model
         self._caches = model.caches()
+        self._position = np.zeros(1, np.int64)
+        self._step: Callable[[IntArray], FloatArray] | None = None
 
     def read(self, tokens: IntArray) -> FloatArray:
-        if self._move_on(tokens):
-            tokens = self.window
-            for cache in self._caches:
-                cache.clear()
-        return self._decode(tokens, self._caches, self.window.shape[1] - tokens.shape[1])
+        if self._move_on(tokens) or tokens.shape[1] > 1:
+            return self._caching.next_log_probabilities(self.window, self._caches)
+        rows, length = self.window.shape
+        if self._step is None:
+            self._step = self._caching.step(rows, self._caches, self._position)
+        self._position[0] = length - 1
+        return self._step(tokens[:, 0])
 
     def select(self, rows: Sequence[int]) -> None:
+        if len(rows) != len(self.window):
+            self._step = None
         super().select(rows)
         for cache in self._caches:
-            cache.select(rows)
+            cache.select(np.asarray(rows))

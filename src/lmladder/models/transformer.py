@@ -1,18 +1,24 @@
 """The Transformer rung: a decoder with pre-norm blocks and a tied head (Radford et al. 2019)."""
 
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import repeat
+
 from lmladder.arrays import FloatArray, IntArray
-from lmladder.autograd import Tensor
+from lmladder.autograd import Tensor, no_grad
 from lmladder.config import TransformerArchitecture
 from lmladder.models.decoding import CachingDecoder
 from lmladder.models.neural import NeuralLanguageModel, log_softmax
 from lmladder.nn import (
     ACTIVATIONS,
+    Calls,
     CausalSelfAttention,
     Embedding,
     KeyValueCache,
     LayerNorm,
     Linear,
     Module,
+    plan_activation,
 )
 from lmladder.nn import dropout as drop
 
@@ -41,9 +47,9 @@ class FeedForward(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return self.contract(self.activation(self.expand(x)))
 
-    def infer(self, x: FloatArray) -> FloatArray:
-        hidden = self.activation(Tensor(self.expand.infer(x))).value
-        return self.contract.infer(hidden)
+    def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
+        hidden = plan_activation(self.activation, self.expand.plan(x, calls), calls)
+        return self.contract.plan(hidden, calls)
 
 
 class Block(Module):
@@ -67,14 +73,21 @@ class Block(Module):
             d_model, architecture.activation, rng=rng, output_deviation=output_deviation
         )
 
-    def __call__(self, x: Tensor, rng: np.random.Generator | None) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x)), self.dropout, rng)
+    def __call__(
+        self, x: Tensor, rng: np.random.Generator | None, cache: KeyValueCache | None = None
+    ) -> Tensor:
+        x = x + drop(self.attention(self.attention_norm(x), cache), self.dropout, rng)
         return x + drop(self.feed_forward(self.feed_forward_norm(x)), self.dropout, rng)
 
-    def decode(self, x: FloatArray, cache: KeyValueCache) -> FloatArray:
-        """The same for the positions after those in `cache`, which then has them too."""
-        x = x + self.attention.decode(self.attention_norm.infer(x), cache)
-        return x + self.feed_forward.infer(self.feed_forward_norm.infer(x))
+    def plan(  # type: ignore[override]
+        self, x: FloatArray, calls: Calls, cache: KeyValueCache, position: IntArray
+    ) -> FloatArray:
+        """As `CausalSelfAttention.plan`, but the result comes into x itself."""
+        branch = self.attention.plan(self.attention_norm.plan(x, calls), calls, cache, position)
+        calls.append(partial(np.add, x, branch, x))
+        branch = self.feed_forward.plan(self.feed_forward_norm.plan(x, calls), calls)
+        calls.append(partial(np.add, x, branch, x))
+        return x
 
 
 class Transformer(NeuralLanguageModel):
@@ -96,28 +109,49 @@ class Transformer(NeuralLanguageModel):
         self.blocks = [Block(architecture, rng=rng) for _ in range(architecture.n_layer)]
         self.norm = LayerNorm(d_model)
 
-    def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+    def hidden(
+        self,
+        tokens: IntArray,
+        rng: np.random.Generator | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+    ) -> Tensor:
+        """With caches, one a block, the keys and values of all positions are stored there."""
         x = self.tokens(tokens) + self.positions(np.arange(tokens.shape[1]))
         x = drop(x, self.dropout, rng)
-        for block in self.blocks:
-            x = block(x, rng)
+        for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
+            x = block(x, rng, cache)
         return self.norm(x)
 
     def head(self, hidden: Tensor) -> Tensor:
         return self.tokens.scores(hidden)
 
+    def next_log_probabilities(
+        self, tokens: IntArray, caches: Sequence[KeyValueCache] | None = None
+    ) -> FloatArray:
+        with no_grad():
+            last = self.hidden(tokens, caches=caches)[:, -1:]
+            return log_softmax(self.head(last).value[:, 0])
+
     def caches(self) -> list[KeyValueCache]:
         return [block.attention.cache(1, self.context_length) for block in self.blocks]
 
-    def decode(self, tokens: IntArray, caches: list[KeyValueCache], first: int) -> FloatArray:
-        rows, new = tokens.shape
-        positions = self.positions.weight.value[first : first + new]
-        embedded = self.tokens.weight.value[tokens] + positions
-        x: FloatArray = embedded.reshape(rows * new, embedded.shape[-1])
+    def step(
+        self, rows: int, caches: Sequence[KeyValueCache], position: IntArray
+    ) -> Callable[[IntArray], FloatArray]:
+        table, positions = self.tokens.weight.value, self.positions.weight.value
+        x = np.empty((rows, table.shape[1]), table.dtype)
+        calls: Calls = []
         for block, cache in zip(self.blocks, caches, strict=True):
-            x = block.decode(x, cache)
-        last = self.norm.infer(x[new - 1 :: new])  # of each row
-        return log_softmax(last @ self.tokens.weight.value.T)
+            block.plan(x, calls, cache, position)
+        last = self.norm.plan(x, calls)
+
+        def follow(tokens: IntArray) -> FloatArray:
+            np.add(table[tokens], positions[position], out=x)
+            for call in calls:
+                call()
+            return log_softmax(last @ table.T)
+
+        return follow
 
     def decoder(self) -> CachingDecoder:
         return CachingDecoder(self)

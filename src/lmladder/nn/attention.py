@@ -1,13 +1,13 @@
 """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import FloatArray
+from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.linear import Linear
-from lmladder.nn.module import Module
+from lmladder.nn.module import Calls, Module
 
 import numpy as np
 
@@ -20,30 +20,24 @@ class KeyValueCache:
 
     Attributes
     ----------
-    keys, values : (rows, heads, positions, size); of the first `length` positions
-    length : how many are stored, which is the position of the next one
+    keys, values : (rows, heads, positions, size)
     """
 
     def __init__(self, rows: int, heads: int, positions: int, size: int, dtype: np.dtype[Any]):
         self.keys = np.empty((rows, heads, positions, size), dtype)
         self.values = np.empty_like(self.keys)
-        self.length = 0
 
-    def append(self, keys: FloatArray, values: FloatArray) -> None:
-        """Store those of the next positions, each (rows, heads, new, size)."""
-        end = self.length + keys.shape[2]
-        self.keys[:, :, self.length : end] = keys
-        self.values[:, :, self.length : end] = values
-        self.length = end
+    def store(self, keys: FloatArray, values: FloatArray) -> None:
+        """Those of the first positions, each (rows, heads, length, size)."""
+        self.keys[:, :, : keys.shape[2]] = keys
+        self.values[:, :, : keys.shape[2]] = values
 
-    def select(self, rows: Sequence[int]) -> None:
-        """Make row i what row rows[i] was; there may be more or fewer than before."""
-        index = np.asarray(rows)
-        self.keys, self.values = self.keys[index], self.values[index]
-
-    def clear(self) -> None:
-        """Forget all positions."""
-        self.length = 0
+    def select(self, rows: IntArray) -> None:
+        """Make row i what row rows[i] was; in the same arrays, if there are as many as before."""
+        if len(rows) == len(self.keys):
+            self.keys[...], self.values[...] = self.keys[rows], self.values[rows]
+        else:
+            self.keys, self.values = self.keys[rows], self.values[rows]
 
 
 class CausalSelfAttention(Module):
@@ -69,10 +63,12 @@ class CausalSelfAttention(Module):
         self.value = Linear(d_model, d_model, rng=rng, deviation=deviation)
         self.output = Linear(d_model, d_model, rng=rng, deviation=output_deviation)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        heads = functional.causal_attention(
-            self._split(self.query(x)), self._split(self.key(x)), self._split(self.value(x))
-        )
+    def __call__(self, x: Tensor, cache: KeyValueCache | None = None) -> Tensor:
+        """With a cache, keys and values are stored there, from its first position on."""
+        q, k, v = (self._split(layer(x)) for layer in (self.query, self.key, self.value))
+        if cache is not None:
+            cache.store(k.value, v.value)
+        heads = functional.causal_attention(q, k, v)
         return self.output(heads.transpose(0, 2, 1, 3).reshape(*x.shape))
 
     def _split(self, x: Tensor) -> Tensor:
@@ -87,18 +83,21 @@ class CausalSelfAttention(Module):
             rows, self.n_head, positions, weight.shape[1] // self.n_head, weight.dtype
         )
 
-    def decode(self, x: FloatArray, cache: KeyValueCache) -> FloatArray:
-        """What `self` gives for the positions after those in `cache`, which then has them too.
+    def plan(  # type: ignore[override]
+        self, x: FloatArray, calls: Calls, cache: KeyValueCache, position: IntArray
+    ) -> FloatArray:
+        """`Module.plan` for one position of each row, which sees those before it in the cache.
 
-        Takes and gives (rows * new positions, d_model), the positions of a row one after another.
+        `position`, (1,), says which one that is, whenever the plan is followed.
         """
         rows, n_head, _, size = cache.keys.shape
-
-        def heads(layer: Linear) -> FloatArray:
-            return layer.infer(x).reshape(rows, -1, n_head, size).swapaxes(1, 2)
-
-        cache.append(heads(self.key), heads(self.value))
-        gathered = kernels.cached_attention(
-            heads(self.query), cache.keys, cache.values, cache.length
-        )
-        return self.output.infer(gathered.swapaxes(1, 2).reshape(x.shape))
+        q, k, v = (layer.plan(x, calls) for layer in (self.query, self.key, self.value))
+        out = np.empty_like(q)
+        q, k, v, heads = (each.reshape(rows, n_head, 1, size) for each in (q, k, v, out))
+        calls.append(
+            partial(
+                kernels.alone(x).cached_attention,
+                q, k, v, cache.keys, cache.values, position, size**-0.5, heads,
+            )
+        )  # fmt: skip
+        return self.output.plan(out, calls)

@@ -1,9 +1,11 @@
 """The linear layer."""
 
+from functools import partial
+
 from lmladder import kernels
 from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor, functional
-from lmladder.nn.module import Module, parameter
+from lmladder.nn.module import Calls, Module, parameter
 
 import numpy as np
 
@@ -30,5 +32,12 @@ class Linear(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return functional.linear(x, self.weight, self.bias)
 
-    def infer(self, x: FloatArray) -> FloatArray:
-        return kernels.linear(x, self.weight.value, self.bias.value)
+    def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
+        weight, bias = np.ascontiguousarray(self.weight.value), self.bias.value
+        out = np.empty((len(x), len(bias)), x.dtype)
+        if len(x) == 1:  # a matter of reading the weights, which BLAS has no good way for
+            calls.append(partial(kernels.alone(x).linear_row, x[0], weight, bias, out[0]))
+        else:
+            calls.append(partial(np.matmul, x, weight, out))
+            calls.append(partial(np.add, out, bias, out))
+        return out

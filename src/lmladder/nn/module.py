@@ -1,12 +1,14 @@
 """What all layers share: finding their parameters by walking their attributes."""
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 from lmladder.arrays import Array, FloatArray
 from lmladder.autograd import Tensor, no_grad
 
 import numpy as np
+
+Calls: TypeAlias = list[Callable[[], object]]
 
 
 class Module:
@@ -66,15 +68,13 @@ class Module:
         for name, tensor in parameters.items():
             tensor.value = np.array(arrays[name], tensor.dtype)
 
-    def infer(self, x: FloatArray) -> FloatArray:
-        """`self(x)` of plain arrays, with nothing remembered.
+    def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
+        """Add to `calls` what brings self(x) of the numbers then in x into the array returned.
 
-        This one serves any layer that maps one Tensor to another. Those that decoding calls for
-        every token go without the Tensors.
+        Decoding makes such a plan once and follows it for every token, (rows, size) at a time:
+        arrays are made and kernels looked up only once. This one serves any layer of one argument.
         """
-        with no_grad():
-            value: FloatArray = self(Tensor(x)).value  # type: ignore[operator]
-        return value
+        return planned(self, x, calls)  # type: ignore[arg-type]
 
     def astype(self, dtype: Any) -> None:
         """Convert every parameter, for instance to float64 for a gradient check."""
@@ -86,3 +86,16 @@ class Module:
 def parameter(values: Array) -> Tensor:
     """A float32 Tensor to be learnt, starting from `values`."""
     return Tensor(values.astype(np.float32), requires_grad=True)
+
+
+def planned(function: Callable[[Tensor], Tensor], x: FloatArray, calls: Calls) -> FloatArray:
+    """`Module.plan` of any function of Tensors."""
+    with no_grad():
+        out = function(Tensor(x)).value.copy()
+
+    def call() -> None:
+        with no_grad():
+            out[...] = function(Tensor(x)).value
+
+    calls.append(call)
+    return out

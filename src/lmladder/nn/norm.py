@@ -1,9 +1,11 @@
 """Normalisation along the last axis."""
 
+from functools import partial
+
 from lmladder import kernels
 from lmladder.arrays import FloatArray
 from lmladder.autograd import Tensor, functional
-from lmladder.nn.module import Module, parameter
+from lmladder.nn.module import Calls, Module, parameter
 
 import numpy as np
 
@@ -18,9 +20,11 @@ class LayerNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return functional.layer_norm(x, self.weight, self.bias)
 
-    def infer(self, x: FloatArray) -> FloatArray:
-        weight, bias = self.weight.value, self.bias.value
-        return kernels.layer_norm(x, weight, bias, functional.NORM_EPSILON)[0]
+    def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
+        out, statistics = np.empty_like(x), np.empty((2, len(x)), x.dtype)
+        settings = self.weight.value, self.bias.value, functional.NORM_EPSILON
+        calls.append(partial(kernels.alone(x).layer_norm, x, *settings, out, *statistics))
+        return out
 
 
 class RmsNorm(Module):
@@ -32,5 +36,8 @@ class RmsNorm(Module):
     def __call__(self, x: Tensor) -> Tensor:
         return functional.rms_norm(x, self.weight)
 
-    def infer(self, x: FloatArray) -> FloatArray:
-        return kernels.rms_norm(x, self.weight.value, functional.NORM_EPSILON)[0]
+    def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
+        out, inverse = np.empty_like(x), np.empty(len(x), x.dtype)
+        settings = self.weight.value, functional.NORM_EPSILON
+        calls.append(partial(kernels.alone(x).rms_norm, x, *settings, out, inverse))
+        return out
