@@ -10,7 +10,6 @@ from dataclasses import dataclass, fields, replace
 from types import ModuleType
 from typing import NamedTuple
 
-from lmladder import kernels
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import fused, reference, tiles
 from lmladder.rng import stream
@@ -900,8 +899,3 @@ def test_cached_attention_does_not_read_what_is_not_stored(module: ModuleType) -
     keys[:, :, 4:], values[:, :, 4:] = np.nan, np.inf
     (after,) = run(module.cached_attention, q, k, v, keys, values, position, 0.4, like=[q])
     np.testing.assert_array_equal(after, before)
-
-
-def test_the_kernels_for_one_block_are_those_in_use() -> None:
-    assert kernels.alone(np.ones(1, np.float32)) is fused
-    assert kernels.alone(np.ones(1)) is reference

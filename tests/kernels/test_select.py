@@ -109,7 +109,7 @@ def test_every_public_wrapper_is_in_the_table() -> None:
         for name, each in vars(threaded).items()
         if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
     }
-    assert wrappers - {"select", "selected"} == WRAPPERS.keys()
+    assert wrappers - {"select", "selected", "unshared"} == WRAPPERS.keys()
     assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
 
 
@@ -144,6 +144,13 @@ def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> N
         assert kernels.selected() == choice
         assert (kernels.softmax(np.zeros((3, 4), np.float32)) == mark).all()
         assert (kernels.softmax(np.zeros((3, 4), np.float64)) == 2).all()
+
+
+def test_unshared_kernels_are_those_in_use() -> None:
+    for choice, module in (("numba", fused), ("numpy", reference)):
+        kernels.select(choice)
+        assert kernels.unshared(np.ones(1, np.float32)) is module
+        assert kernels.unshared(np.ones(1)) is reference
 
 
 @pytest.mark.parametrize("wrong", ["", "Numba", "torch"])

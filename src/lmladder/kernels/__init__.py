@@ -17,7 +17,6 @@ from lmladder.kernels.blocks import (
 from lmladder.kernels.threaded import (
     CHOICES,
     adam,
-    alone,
     attention,
     attention_backward,
     cross_entropy,
@@ -34,4 +33,5 @@ from lmladder.kernels.threaded import (
     select,
     selected,
     softmax,
+    unshared,
 )

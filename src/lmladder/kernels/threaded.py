@@ -217,6 +217,6 @@ def adam(
     over_rows(_kernels(value).adam, flat, *settings, out=[])
 
 
-def alone(array: FloatArray) -> ModuleType:
-    """The kernels in use for arrays of this type, as they are: for one block, without threads."""
+def unshared(array: FloatArray) -> ModuleType:
+    """The kernels in use for arrays of this type as they are: for one block, by this thread."""
     return _kernels(array)

@@ -53,5 +53,8 @@ class LanguageModel(Protocol):
         ...
 
     def decoder(self) -> "Decoder":
-        """What reads one text, token after token, as fast as this model can."""
+        """What reads one text, token after token, as fast as this model can.
+
+        It holds for the weights that the model has now.
+        """
         ...

@@ -24,7 +24,7 @@ def plan_activation(
     activation: Callable[[Tensor], Tensor], x: FloatArray, calls: Calls
 ) -> FloatArray:
     """`Module.plan` of one of these; by the kernel of its name, where there is one."""
-    kernel = getattr(kernels.alone(x), activation.__name__, None)
+    kernel = getattr(kernels.unshared(x), activation.__name__, None)
     if kernel is None:
         return planned(activation, x, calls)
     out = np.empty_like(x)

@@ -96,7 +96,7 @@ class CausalSelfAttention(Module):
         q, k, v, heads = (each.reshape(rows, n_head, 1, size) for each in (q, k, v, out))
         calls.append(
             partial(
-                kernels.alone(x).cached_attention,
+                kernels.unshared(x).cached_attention,
                 q, k, v, cache.keys, cache.values, position, size**-0.5, heads,
             )
         )  # fmt: skip

@@ -36,7 +36,7 @@ class Linear(Module):
         weight, bias = np.ascontiguousarray(self.weight.value), self.bias.value
         out = np.empty((len(x), len(bias)), x.dtype)
         if len(x) == 1:  # a matter of reading the weights, which BLAS has no good way for
-            calls.append(partial(kernels.alone(x).linear_row, x[0], weight, bias, out[0]))
+            calls.append(partial(kernels.unshared(x).linear_row, x[0], weight, bias, out[0]))
         else:
             calls.append(partial(np.matmul, x, weight, out))
             calls.append(partial(np.add, out, bias, out))

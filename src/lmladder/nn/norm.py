@@ -23,7 +23,7 @@ class LayerNorm(Module):
     def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
         out, statistics = np.empty_like(x), np.empty((2, len(x)), x.dtype)
         settings = self.weight.value, self.bias.value, functional.NORM_EPSILON
-        calls.append(partial(kernels.alone(x).layer_norm, x, *settings, out, *statistics))
+        calls.append(partial(kernels.unshared(x).layer_norm, x, *settings, out, *statistics))
         return out
 
 
@@ -39,5 +39,5 @@ class RmsNorm(Module):
     def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
         out, inverse = np.empty_like(x), np.empty(len(x), x.dtype)
         settings = self.weight.value, functional.NORM_EPSILON
-        calls.append(partial(kernels.alone(x).rms_norm, x, *settings, out, inverse))
+        calls.append(partial(kernels.unshared(x).rms_norm, x, *settings, out, inverse))
         return out
