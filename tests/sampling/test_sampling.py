@@ -12,6 +12,7 @@ from lmladder.models.ngram import Uniform
 from lmladder.rng import stream
 from lmladder.sampling import Continuation, Strategy, complete, generate
 from lmladder.sampling.generation import draw
+from lmladder.sampling.strategies import likeliest
 from lmladder.text import CharTokenizer
 
 import numpy as np
@@ -123,6 +124,15 @@ def test_the_penalty_comes_before_the_other_filters_and_greedy_choice() -> None:
     ):
         assert strategy.choose(LOGS, stream(0, "unused"), seen) == 2
         assert strategy.choose(LOGS, stream(0, "unused")) == 1
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 25, 199, 200, 300, None])
+@pytest.mark.parametrize("different", [1, 3, 10**9])
+def test_the_likeliest_are_those_of_a_stable_sort(count: int | None, different: int) -> None:
+    values = stream(0, "values").integers(different, size=200).astype(float)
+    values[::9] = -np.inf
+    expected = sorted(range(200), key=lambda place: -values[place])[:count]
+    assert likeliest(values, count).tolist() == expected
 
 
 def test_every_filter_leaves_at_least_the_likeliest_of_equal_tokens() -> None:

@@ -8,6 +8,7 @@ from lmladder.errors import InputError
 from lmladder.models.contract import LanguageModel
 from lmladder.sampling.continuation import Continuation
 from lmladder.sampling.generation import begin, next_log_probabilities
+from lmladder.sampling.strategies import likeliest
 
 import numpy as np
 
@@ -58,8 +59,8 @@ def search(
     for _ in range(tokens):
         logs = next_log_probabilities(decoder, new)
         totals = logs + np.array([[each.log_probability] for each in going])
-        likeliest = (-totals).argsort(axis=None, kind="stable")[: width - len(finished)]
-        parents, chosen = np.unravel_index(likeliest, totals.shape)
+        best = likeliest(totals.ravel(), width - len(finished))
+        parents, chosen = np.unravel_index(best, totals.shape)
         children, left = list[Continuation](), list[int]()
         for parent, token in zip(parents.tolist(), chosen.tolist(), strict=True):
             child = going[parent].fork()

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from lmladder.arrays import BoolArray, FloatArray
+from lmladder.arrays import BoolArray, FloatArray, IntArray
 from lmladder.errors import InputError
 
 import numpy as np
@@ -64,7 +64,7 @@ class Strategy:
             log_probabilities = np.where(seen, penalised, log_probabilities)
         if self.temperature == 0:
             return int(log_probabilities.argmax())
-        order = (-log_probabilities).argsort(kind="stable")[: self.top_k]
+        order = likeliest(log_probabilities, self.top_k)
         ordered = log_probabilities[order]
         with np.errstate(over="ignore"):  # to -inf, at a temperature next to 0
             weights = np.exp((ordered - ordered[0]) / self.temperature)  # of the likeliest: 1
@@ -74,3 +74,15 @@ class Strategy:
         if self.min_p > 0:
             cumulative = cumulative[: np.count_nonzero(weights >= self.min_p)]
         return int(order[cumulative.searchsorted(rng.random() * cumulative[-1], "right")])
+
+
+def likeliest(log_probabilities: FloatArray, count: int | None) -> IntArray:
+    """Places of the `count` largest of (n,) numbers, or of all; largest first, equal ones in order.
+
+    Of a large vocabulary only what is in play is sorted.
+    """
+    if count is None or 8 * count > len(log_probabilities):
+        return (-log_probabilities).argsort(kind="stable")[:count]
+    least = np.partition(log_probabilities, -count)[-count]
+    (candidates,) = (log_probabilities >= least).nonzero()
+    return candidates[(-log_probabilities[candidates]).argsort(kind="stable")[:count]]
