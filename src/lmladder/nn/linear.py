@@ -9,6 +9,8 @@ from lmladder.nn.module import Calls, Module, parameter
 
 import numpy as np
 
+FEW_ROWS = 4  # up to which it pays to read the weights once a row rather than to ask BLAS
+
 
 class Linear(Module):
     """y = x @ weight + bias: (..., in_size) -> (..., out_size).
@@ -35,8 +37,9 @@ class Linear(Module):
     def plan(self, x: FloatArray, calls: Calls) -> FloatArray:
         weight, bias = np.ascontiguousarray(self.weight.value), self.bias.value
         out = np.empty((len(x), len(bias)), x.dtype)
-        if len(x) == 1:  # a matter of reading the weights, which BLAS has no good way for
-            calls.append(partial(kernels.unshared(x).linear_row, x[0], weight, bias, out[0]))
+        if len(x) <= FEW_ROWS:
+            kernel = kernels.unshared(x).linear_row
+            calls += [partial(kernel, x[i], weight, bias, out[i]) for i in range(len(x))]
         else:
             calls.append(partial(np.matmul, x, weight, out))
             calls.append(partial(np.add, out, bias, out))
