@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = list((ROOT / "docs").glob("*.md"))
 
 
 def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() -> None:
@@ -23,9 +24,7 @@ def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
     assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "docs/architectures.md", "docs/autograd.md", "docs/proof.md"]
-)
+@pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in DOCS)])
 def test_the_links_of_a_page_lead_to_files(page: str) -> None:
     path = ROOT / page
     targets = re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", path.read_text(encoding="utf-8"))
@@ -34,7 +33,7 @@ def test_the_links_of_a_page_lead_to_files(page: str) -> None:
 
 
 def test_every_page_of_the_docs_is_linked_from_the_readme_and_its_paths_exist() -> None:
-    for path in (ROOT / "docs").glob("*.md"):
+    for path in DOCS:
         assert f"(docs/{path.name})" in README
         named = re.findall(r"`((?:tests|src|examples)/[\w/.]+)`", path.read_text(encoding="utf-8"))
         assert [each for each in named if not (ROOT / each).exists()] == []

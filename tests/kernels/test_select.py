@@ -68,6 +68,15 @@ def _adam(dtype: type) -> tuple[Array, ...]:
     return (*means, *squares, *values)
 
 
+ROW = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
+
+
+def _cached_attention(dtype: type) -> tuple[Array, ...]:
+    q, k, v = (strided(name, 2, 3, 1, 8, dtype=dtype) for name in "qkv")
+    keys, values = (strided(name, 2, 3, 9, 8, dtype=dtype).copy("C") for name in ("K", "V"))
+    return kernels.cached_attention(q, k, v, keys, values, np.array([4])), keys, values
+
+
 def _elementwise(wrapper: Callable[..., Array], *names: str) -> Callable[[type], tuple[Array, ...]]:
     return lambda dtype: (wrapper(*(strided(each, 4, 30, 5, 67, dtype=dtype) for each in names)),)
 
@@ -105,6 +114,12 @@ WRAPPERS: dict[str, Callable[[type], tuple[Array, ...]]] = {
         ),
     ),
     "adam": _adam,
+    "linear_row": lambda dtype: (
+        kernels.linear_row(
+            *(strided(name, *shape, dtype=dtype) for name, shape in ROW.items()),
+        ),
+    ),
+    "cached_attention": _cached_attention,
 }
 
 
@@ -229,3 +244,11 @@ def test_arrays_that_take_the_place_of_others_in_memory_are_not_mistaken_for_the
     for size in range(1, 200):
         array = np.full(size, 2, np.float32)  # likely where the one before was
         assert kernels.square_sums([array]).tolist() == [4 * size]
+
+
+@pytest.mark.parametrize("position", [-1, 9])
+def test_a_position_that_a_cache_has_no_room_for_is_refused(position: int) -> None:
+    q = np.ones((1, 1, 1, 4), np.float32)
+    keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
+    with pytest.raises(IndexError, match=rf"positions range from {position} to {position}"):
+        kernels.cached_attention(q, q, q, keys, values, np.array([position]))

@@ -17,7 +17,7 @@ from typing import Any
 
 from lmladder import kernels
 from lmladder.arrays import Array
-from lmladder.autograd.tensor import Tensor
+from lmladder.autograd.tensor import Tensor, no_grad
 from lmladder.kernels.tape import Plan, Program, RefusedError, Tape
 
 import numpy as np
@@ -174,6 +174,43 @@ class _Recording:
             and len(parts[0]) == len(self.inputs)
             and all(map(_alike, parts[0], self.inputs))
         )
+
+
+class Recorded:
+    """A function of arrays, without gradients, whose second call and later ones are programs.
+
+    Parameters
+    ----------
+    function : of the inputs; may do and depend on what a loss may that `Captured` takes
+    kept : arrays besides the inputs that it reads, or writes
+    """
+
+    def __init__(self, function: Callable[..., Tensor], kept: Iterable[Array]):
+        self.function = function
+        self.kept = list(kept)
+        self._program: Program | None = None
+        self._inputs: tuple[Array, ...] | None = None  # those recorded
+
+    def __call__(self, *inputs: Array) -> Array:
+        """What the function gives; an array that the next call may overwrite."""
+        if self._program is not None and all(map(_alike, inputs, self._inputs or ())):
+            self._program(*inputs)
+            return self._program.results[0]
+        with no_grad():
+            if self._inputs is not None:
+                return self.function(*inputs).value
+            self._inputs = tuple(map(np.array, inputs))
+            tape = Tape(self._inputs)
+            for array in self.kept:
+                tape.keep(array)
+            with tape.on():
+                value = self.function(*self._inputs).value
+        try:
+            plan = tape.finish([value])
+        except RefusedError:
+            return value  # and so will be the others, without a program
+        self._program = plan.program(plan.scratch())
+        return value
 
 
 def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:

@@ -276,6 +276,41 @@ def square_sum(x: FloatArray, out: FloatArray) -> None:
     out[0] = np.square(x, dtype=np.float64).sum()
 
 
+def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:
+    """x @ weight + bias of one vector: (n,), (n, m), (m,) -> (m,)."""
+    np.matmul(x, weight, out=out)
+    out += bias
+
+
+def cached_attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    position: IntArray,
+    scale: float,
+    out: FloatArray,
+) -> None:
+    """Store key and value of one position, and attend to them and to those stored before.
+
+    Parameters
+    ----------
+    q, k, v, out : (rows, heads, 1, size)
+    keys, values : (rows, heads, positions, size), changed at the position
+    position : (1,), less than positions
+    """
+    end = int(position[0]) + 1
+    keys[:, :, end - 1] = k[:, :, 0]
+    values[:, :, end - 1] = v[:, :, 0]
+    scores = q @ keys[:, :, :end].swapaxes(2, 3)
+    scores *= scores.dtype.type(scale)
+    scores -= scores.max(axis=3, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=3, keepdims=True)
+    np.matmul(scores, values[:, :, :end], out=out)
+
+
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.
 _SMALL = (
     (1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2, 3.77485237685302021e2,

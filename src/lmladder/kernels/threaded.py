@@ -225,6 +225,36 @@ def _share_attention_backward(
     share(example, len(q))
 
 
+def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    """x @ weight + bias of a single row: (..., n), (n, m), (m,) -> (..., m)."""
+    out = tape.empty((*x.shape[:-1], weight.shape[1]), x.dtype)
+    arrays = _flat(x), tape.contiguous(weight), _flat(bias), out.reshape(-1)
+    tape.run(_kernels(x).linear_row, *arrays)
+    return out
+
+
+def cached_attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    position: IntArray,
+) -> FloatArray:
+    """`reference.cached_attention` of (rows, heads, 1, size), keys and values being changed.
+
+    Raises
+    ------
+    IndexError
+        If the position is past those that keys and values have room for.
+    """
+    number = numbers_below(position, keys.shape[2], "positions")
+    out = tape.empty(q.shape, q.dtype)
+    arrays = [tape.contiguous(each) for each in (q, k, v)]
+    tape.run(_kernels(q).cached_attention, *arrays, keys, values, number, q.shape[3] ** -0.5, out)
+    return out
+
+
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
     """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
     out = tape.empty((n_rows, grad.shape[-1]), grad.dtype)
