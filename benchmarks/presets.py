@@ -11,6 +11,7 @@ recorded; with --check it only tells whether that is stale.
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -41,9 +42,10 @@ def run(preset: str, changes: Sequence[str]) -> dict[str, Any]:
     """Train a preset's ladder in a fresh clone; what there is to say of it."""
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "lmladder"
+        environment = {**os.environ, "PYTHONPATH": str(clone / "src")}
 
         def call(*command: str, cwd: Path = clone) -> None:
-            subprocess.run(command, cwd=cwd, check=True)
+            subprocess.run(command, cwd=cwd, env=environment, check=True)
 
         call("git", "clone", "--quiet", str(ROOT), str(clone), cwd=ROOT)
         call(sys.executable, "stages/compose.py", f"experiment={preset}", *changes)

@@ -448,6 +448,8 @@ def linear_row(x, weight, bias, out):
 def cached_attention(q, k, v, keys, values, position, scale, out):
     rows, heads, _, size = q.shape
     end = position[0] + 1
+    if not 0 < end <= keys.shape[2]:
+        raise IndexError("the position is past those that there is room for")
     weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):

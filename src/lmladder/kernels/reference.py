@@ -301,6 +301,8 @@ def cached_attention(
     position : (1,), less than positions
     """
     end = int(position[0]) + 1
+    if not 0 < end <= keys.shape[2]:
+        raise IndexError("the position is past those that there is room for")
     keys[:, :, end - 1] = k[:, :, 0]
     values[:, :, end - 1] = v[:, :, 0]
     scores = q @ keys[:, :, :end].swapaxes(2, 3)

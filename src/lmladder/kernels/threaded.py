@@ -248,10 +248,9 @@ def cached_attention(
     IndexError
         If the position is past those that keys and values have room for.
     """
-    number = numbers_below(position, keys.shape[2], "positions")
     out = tape.empty(q.shape, q.dtype)
     arrays = [tape.contiguous(each) for each in (q, k, v)]
-    tape.run(_kernels(q).cached_attention, *arrays, keys, values, number, q.shape[3] ** -0.5, out)
+    tape.run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
     return out
 
 
