@@ -287,6 +287,10 @@ KERNELS: dict[str, Row] = {
         lambda m, i: run(m.gelu_tanh_backward, flat(i.grad), flat(i.x), like=[flat(i.x)]),
         lambda i: slow_gelu_tanh_backward(flat(i.grad), flat(i.x)),
     ),
+    "dropout": Row(
+        lambda m, i: run(m.dropout, flat(i.x), flat(i.grad), 0.25, like=[flat(i.x)]),
+        lambda i: flat(i.x) * (flat(i.grad) >= 0.25) / 0.75,
+    ),
     "layer_norm": Row(
         lambda m, i: run(
             m.layer_norm, i.x, i.weight, i.bias, EPSILON, like=[i.x, i.row_grad, i.row_grad]

@@ -1,6 +1,7 @@
 """Compiled or plain: `select` says which kernels are used, and they agree but for rounding."""
 
 from collections.abc import Callable
+from functools import partial
 
 from lmladder import kernels
 from lmladder.arrays import Array, FloatArray, IntArray
@@ -113,6 +114,7 @@ WRAPPERS: dict[str, Callable[[type], tuple[Array, ...]]] = {
             strided("grad", 300, 5, dtype=dtype), chosen("ids", 600, below=9)[::2], 11
         ),
     ),
+    "dropout": _elementwise(partial(kernels.dropout, rate=0.4), "x", "grad"),
     "adam": _adam,
     "linear_row": lambda dtype: (
         kernels.linear_row(
@@ -129,7 +131,7 @@ def test_every_public_wrapper_is_in_the_table() -> None:
         for name, each in vars(threaded).items()
         if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
     }
-    assert wrappers - {"select", "selected", "square_sums"} == WRAPPERS.keys()
+    assert wrappers - {"select", "selected", "square_sums", "uniform"} == WRAPPERS.keys()
     assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
 
 

@@ -349,12 +349,15 @@ def _time_product(states, by_sums):
 
 @op
 def dropout(x, *, rate: float, rng: np.random.Generator):
-    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate)."""
+    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate).
+
+    Fused for speed (Srivastava et al. 2014).
+    """
     if not 0 <= rate < 1:
         raise ValueError(f"the rate must be in [0, 1), not {rate}")
-    scale = (rng.random(x.shape, dtype=np.float32) >= rate) / x.dtype.type(1 - rate)
+    chances = kernels.uniform(rng, x.shape)
 
     def dropout_pullback(grad):
-        return (grad * scale,)
+        return (kernels.dropout(grad, chances, rate),)
 
-    return x * scale, dropout_pullback
+    return kernels.dropout(x, chances, rate), dropout_pullback

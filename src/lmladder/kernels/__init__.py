@@ -25,6 +25,7 @@ from lmladder.kernels.threaded import (
     cached_attention,
     cross_entropy,
     cross_entropy_backward,
+    dropout,
     gelu,
     gelu_backward,
     gelu_tanh,
@@ -39,4 +40,5 @@ from lmladder.kernels.threaded import (
     selected,
     softmax,
     square_sums,
+    uniform,
 )

@@ -170,6 +170,13 @@ def gelu_backward(grad, x, out):
         out[i] = grad[i] * (below + v * density)
 
 
+@compiled(READ_1D, READ_1D, float64, WRITE_1D)
+def dropout(x, chances, rate, out):
+    least, scale = float32(rate), float32(1) / float32(1 - rate)
+    for i in range(x.size):
+        out[i] = x[i] * (scale if chances[i] >= least else float32(0))
+
+
 # ------------------------------------------------------------------------------- normalisation
 
 

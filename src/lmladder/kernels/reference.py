@@ -229,6 +229,11 @@ def _future(queries: int, keys: int, dtype: "np.dtype[np.floating]") -> FloatArr
     return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
 
 
+def dropout(x: FloatArray, chances: FloatArray, rate: float, out: FloatArray) -> None:
+    """x / (1 - rate) where a chance in [0, 1) is at least `rate`, else 0; all of one shape."""
+    np.multiply(x, (chances >= rate) / x.dtype.type(1 - rate), out=out)
+
+
 def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
     """Sum the rows of `grad` that share an index: (m, size), (m,) -> (rows, size).
 

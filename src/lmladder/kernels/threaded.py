@@ -225,6 +225,24 @@ def _share_attention_backward(
     share(example, len(q))
 
 
+def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    """Random numbers in [0, 1), float32."""
+    out = tape.empty(shape, np.float32)
+    tape.run(_draw, rng, out)
+    return out
+
+
+def _draw(rng: np.random.Generator, out: FloatArray) -> None:
+    rng.random(out=out, dtype=np.float32)
+
+
+def dropout(x: FloatArray, chances: FloatArray, rate: float) -> FloatArray:
+    """`reference.dropout` of arrays of one shape, elementwise."""
+    out = tape.empty(x.shape, x.dtype)
+    over_rows(_kernels(x).dropout, [_flat(x), _flat(chances)], rate, out=[out.reshape(-1)])
+    return out
+
+
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
     """x @ weight + bias of a single row: (..., n), (n, m), (m,) -> (..., m)."""
     out = tape.empty((*x.shape[:-1], weight.shape[1]), x.dtype)
