@@ -23,8 +23,6 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import measure
-from lmladder.errors import LadderError
-from lmladder.reports.generated import update
 
 import yaml
 
@@ -104,10 +102,8 @@ def main() -> None:
     page = arguments.write or arguments.check
     if page:
         command = f"python benchmarks/presets.py --write {page}"
-        try:
-            update(page, {"presets": table}, command=command, check=arguments.write is None)
-        except LadderError as error:
-            raise SystemExit(f"error: {error}") from None
+        check = arguments.write is None
+        measure.bring_up_to_date(page, {"presets": table}, command=command, check=check)
 
 
 if __name__ == "__main__":

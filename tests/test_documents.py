@@ -1,6 +1,8 @@
 """The documents tell the truth: their numbers are generated, what they name exists."""
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -17,6 +19,20 @@ DOCS = list((ROOT / "docs").glob("*.md"))
 
 def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() -> None:
     assert main(["--check", str(ROOT / "README.md")]) == 0
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("presets.py", "--check", "docs/presets.md"),
+        ("compare.py", "--told-by", "benchmarks/compare.jsonl", "--check", "docs/performance.md"),
+    ],
+)
+def test_tables_of_the_docs_are_those_of_what_was_measured(command: tuple[str, ...]) -> None:
+    script, *options = command
+    arguments = [sys.executable, f"benchmarks/{script}", *options]
+    done = subprocess.run(arguments, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
