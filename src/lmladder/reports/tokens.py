@@ -1,0 +1,40 @@
+"""Tokens and their probabilities as people can see them, whatever characters they hold."""
+
+import unicodedata
+from collections.abc import Sequence
+
+from lmladder.arrays import IntArray
+from lmladder.text import Tokenizer
+
+MARKS = {"\n": "↵", "\t": "⇥"}
+
+
+def visible(text: str, *, space: str = "␣") -> str:
+    """`text` in one line, with a mark for each character that has no shape or changes the others'.
+
+    Controls, marks of direction and the like are named: U+202E. A space is `space`.
+    """
+    shown = "".join(
+        space if character == " " else MARKS.get(character) or _named(character)
+        for character in text
+    )
+    if unicodedata.category(shown[:1] or " ").startswith("M"):  # or it would sit on the quote
+        return f"\N{DOTTED CIRCLE}{shown}"
+    return shown
+
+
+def token_labels(tokenizer: Tokenizer, tokens: Sequence[int] | IntArray) -> list[str]:
+    """A label for each token; one that is but a part of a character is named by its number."""
+    texts = [tokenizer.decode([token]) for token in tokens]
+    return [
+        f"#{token}" if "\N{REPLACEMENT CHARACTER}" in text else visible(text)
+        for token, text in zip(tokens, texts, strict=True)
+    ]
+
+
+def percent(probability: float) -> str:
+    return f"{probability:.2%}" if probability >= 0.0001 else "<0.01%"
+
+
+def _named(character: str) -> str:
+    return character if character.isprintable() else f"U+{ord(character):04X}"
