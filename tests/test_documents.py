@@ -24,7 +24,11 @@ def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/architectures.md", "docs/autograd.md", "docs/proof.md"]
+    "page",
+    [
+        "README.md",
+        *(f"docs/{name}.md" for name in ("architectures", "autograd", "checkpoints", "proof")),
+    ],
 )
 def test_the_links_of_a_page_lead_to_files(page: str) -> None:
     path = ROOT / page

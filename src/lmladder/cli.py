@@ -1,4 +1,7 @@
-"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint."""
+"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint.
+
+Here stand the options of each command; what the larger ones do stands in `commands`.
+"""
 
 import os
 import sys
@@ -144,7 +147,7 @@ def inspect(
 
     Example: lmladder inspect outputs/transformer/checkpoint.safetensors --next "Once " -o next.svg
     """
-    from lmladder.commands.inspect import draw, tell
+    from lmladder.commands.inspect import draw_attention, draw_next, tell
 
     if attention is None and next_ is None:
         if output is not None or model is not None:
@@ -154,8 +157,10 @@ def inspect(
         raise InputError("one picture at a time: --attention or --next")
     elif output is None or as_json:
         raise InputError("a picture needs a file, -o FILE, and is no --json")
-    else:
-        draw(checkpoint, output, attention=attention, next_=next_, model=model)
+    elif attention is not None:
+        draw_attention(checkpoint, attention, output, model=model)
+    elif next_ is not None:
+        draw_next(checkpoint, next_, output, model=model)
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder import reports
+from lmladder.arrays import Array
 from lmladder.atomic import atomic_write
 from lmladder.checkpoint import Checkpoint
 from lmladder.commands import model_named
@@ -17,6 +18,7 @@ from lmladder.errors import InputError
 from lmladder.inspection import Part, attention_maps, likeliest_next, parts
 from lmladder.models import ARCHITECTURES, LanguageModel
 from lmladder.nn import Module
+from lmladder.text import Tokenizer
 
 from rich.console import Console
 from rich.filesize import decimal
@@ -28,27 +30,36 @@ MOST_MAPPED = 64  # tokens of a prompt whose maps can still be looked at
 BARS = 12
 
 
-def draw(
-    path: Path, output: Path, *, attention: str | None, next_: str | None, model: str | None
-) -> None:
-    """Write the SVG of a model's attention to a prompt, or of the tokens it expects next."""
+def draw_attention(path: Path, prompt: str, output: Path, *, model: str | None) -> None:
+    """Write the SVG of how each head of a model spreads its attention over a prompt."""
+    tokenizer, chosen = _open(path, model)
+    tokens = tokenizer.encode(prompt)
+    if len(tokens) > MOST_MAPPED:
+        raise InputError(f"{len(tokens)} tokens; a picture shows at most {MOST_MAPPED}")
+    maps = attention_maps(chosen, tokens)
+    picture = reports.attention_picture(maps, reports.token_labels(tokenizer, tokens))
+    atomic_write(output, picture.encode())
+
+
+def draw_next(path: Path, prompt: str, output: Path, *, model: str | None) -> None:
+    """Write the SVG of the tokens that a model expects after a prompt."""
+    tokenizer, chosen = _open(path, model)
+    likeliest, probabilities = likeliest_next(chosen, tokenizer.encode(prompt), BARS)
+    picture = reports.next_picture(
+        prompt,
+        reports.token_labels(tokenizer, likeliest),
+        probabilities,
+        others=tokenizer.vocabulary_size - len(likeliest),
+    )
+    atomic_write(output, picture.encode())
+
+
+def _open(path: Path, model: str | None) -> tuple[Tokenizer, LanguageModel]:
+    """The tokenizer of a checkpoint, and the model of that name, or else the strongest."""
     checkpoint = Checkpoint.load(path)
     tokenizer = checkpoint.restore_tokenizer()
     models = checkpoint.restore_models()
-    chosen = model_named(model or list(models)[-1], models, path)
-    if attention is not None:
-        tokens = tokenizer.encode(attention)
-        if len(tokens) > MOST_MAPPED:
-            raise InputError(f"{len(tokens)} tokens; a picture shows at most {MOST_MAPPED}")
-        maps = attention_maps(chosen, tokens)
-        picture = reports.attention_picture(maps, reports.token_labels(tokenizer, tokens))
-    else:
-        prompt = next_ or ""
-        likeliest, probabilities = likeliest_next(chosen, tokenizer.encode(prompt), BARS)
-        labels = reports.token_labels(tokenizer, likeliest)
-        others = checkpoint.vocabulary_size - len(likeliest)
-        picture = reports.next_picture(prompt, labels, probabilities, others=others)
-    atomic_write(output, picture.encode())
+    return tokenizer, model_named(model or list(models)[-1], models, path)
 
 
 def tell(path: Path, *, as_json: bool) -> None:
@@ -56,23 +67,23 @@ def tell(path: Path, *, as_json: bool) -> None:
     checkpoint = Checkpoint.load(path)
     checkpoint.restore_tokenizer()
     models = checkpoint.restore_models()
+    tree = parts(checkpoint.kind, _ordered(checkpoint, models))
     try:
-        facts = _facts(path, checkpoint, models)
+        facts = _facts(path, checkpoint, models, tree)
         text = json.dumps(facts, indent=2, allow_nan=False)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise InputError(f"{path} has a damaged header: {error}") from error
     if as_json:
         print(text)
     else:
-        _print(facts, parts(checkpoint.kind, _ordered(checkpoint, models)))
+        _print(facts, tree)
 
 
 def _facts(
-    path: Path, checkpoint: Checkpoint, models: Mapping[str, LanguageModel]
+    path: Path, checkpoint: Checkpoint, models: Mapping[str, LanguageModel], tree: Part
 ) -> dict[str, Any]:
     """All that the file tells, but for arrays and characters, in the types of JSON."""
     rows = [_scores(row) for row in checkpoint.history]
-    tree = parts("", _ordered(checkpoint, models))
     return {
         "kind": checkpoint.kind,
         "file_bytes": path.stat().st_size,
@@ -106,7 +117,7 @@ def _architecture(checkpoint: Checkpoint) -> dict[str, Any]:
 
 def _scores(row: Mapping[str, Any]) -> dict[str, float | None]:
     """What a line of the history says of the scores; a loss that is not finite is None."""
-    losses = {name: row[name] for name in ("train_nats", "val_nats")}
+    losses = {"train_nats": row.get("train_nats"), "val_nats": row["val_nats"]}
     finite = {
         name: float(loss) if loss is not None and math.isfinite(loss) else None
         for name, loss in losses.items()
@@ -118,7 +129,7 @@ def _val_nats(row: Mapping[str, float | None]) -> float:
     return math.inf if row["val_nats"] is None else row["val_nats"]
 
 
-def _ordered(checkpoint: Checkpoint, models: Mapping[str, LanguageModel]) -> dict[str, Any]:
+def _ordered(checkpoint: Checkpoint, models: Mapping[str, LanguageModel]) -> dict[str, Array]:
     """The arrays of the model, in the order in which it is built where it is made of modules."""
     (*_, strongest) = models.values()
     names = strongest.parameters() if isinstance(strongest, Module) else checkpoint.model

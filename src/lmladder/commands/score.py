@@ -58,12 +58,14 @@ def score_text(
         raise InputError(
             f"{source} has {len(tokens):,} tokens; a page shows at most {MOST_COLOURED:,}"
         )
-    nats = {}
-    for name, each in models.items():
-        nats[name] = token_nats(
+    nats = {
+        name: token_nats(
             each, tokens, before, least_context=least_context, batch_tokens=BATCH_TOKENS
         )
-        if not np.isfinite(nats[name]).all():
+        for name, each in models.items()
+    }
+    for name, each in nats.items():
+        if not np.isfinite(each).all():
             raise RunError(f"the nats of {name} are not numbers; its weights are damaged")
     n_bytes = len(bytes_from_text(words))
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}

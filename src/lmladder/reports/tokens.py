@@ -14,22 +14,22 @@ def visible(text: str, *, space: str = "␣") -> str:
 
     Controls, marks of direction and the like are named: U+202E. A space is `space`.
     """
-    shown = "".join(
+    return "".join(
         space if character == " " else MARKS.get(character) or _named(character)
         for character in text
     )
-    if unicodedata.category(shown[:1] or " ").startswith("M"):  # or it would sit on the quote
-        return f"\N{DOTTED CIRCLE}{shown}"
-    return shown
 
 
 def token_labels(tokenizer: Tokenizer, tokens: Sequence[int] | IntArray) -> list[str]:
     """A label for each token; one that is but a part of a character is named by its number."""
-    texts = [tokenizer.decode([token]) for token in tokens]
-    return [
-        f"#{token}" if "\N{REPLACEMENT CHARACTER}" in text else visible(text)
-        for token, text in zip(tokens, texts, strict=True)
-    ]
+    return [_label(int(token), tokenizer.decode([token])) for token in tokens]
+
+
+def _label(token: int, text: str) -> str:
+    if "\N{REPLACEMENT CHARACTER}" in text:
+        return f"#{token}"
+    bare = unicodedata.category(text[:1] or " ").startswith("M")  # an accent without its letter
+    return ("\N{DOTTED CIRCLE}" if bare else "") + visible(text)
 
 
 def percent(probability: float) -> str:
