@@ -145,7 +145,7 @@ def load_names() -> list[str]:
     """The names of `data=names`, downloaded where they are not in the cache yet."""
     choice = yaml.safe_load(NAMES.read_text())
     wanted = {key: choice[key] for key in ("corpus", "path", "url", "sha256", "documents")}
-    return list(load_corpus(**wanted).documents)
+    return list(load_corpus(**wanted))
 
 
 def run(steps: int, seed: int, count: int) -> None:

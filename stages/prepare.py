@@ -23,7 +23,7 @@ def main(config: Config, out: Path) -> None:
     facts = write_prepared(
         out,
         corpus,
-        tokenizer=config.tokenizer.name,
+        tokenizer=config.tokenizer,
         train=data.split.train,
         val=data.split.val,
         test=data.split.test,

@@ -3,13 +3,20 @@
 from typing import Any
 
 from lmladder.autograd import no_grad
-from lmladder.config import MlpArchitecture, TransformerArchitecture
+from lmladder.config import MlpArchitecture, TokenizerConfig, TransformerArchitecture
 from lmladder.errors import InputError, RunError
 from lmladder.inspection import Part, attention_maps, likeliest_next, parts, pieces
 from lmladder.models import Transformer, build_neural
 from lmladder.models.ngram import Uniform
 from lmladder.rng import stream
-from lmladder.text import ByteTokenizer, CharTokenizer, bytes_from_text
+from lmladder.text import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    build_tokenizer,
+    bytes_from_text,
+)
 
 import numpy as np
 import pytest
@@ -42,10 +49,11 @@ def test_the_maps_are_the_weights_by_which_the_layers_gather_values(
     maps = attention_maps(model, TOKENS)
     assert maps.shape == (2, 2, 6, 6)
     with no_grad():
-        x = model.embedded(np.array([TOKENS]))
+        positions = np.arange(6)
+        x = model.embedded(np.array([TOKENS]), positions)
         for block, weights in zip(model.blocks, maps, strict=True):
             normed = block.attention_norm(x)
-            _, _, values = block.attention.queries_keys_values(normed)
+            _, _, values = block.attention.queries_keys_values(normed, positions)
             heads = (weights @ values.value[0]).transpose(1, 0, 2).reshape(1, 6, 8)
             gathered = block.attention.output(heads.astype(np.float32))
             np.testing.assert_allclose(gathered.value, block.attention(normed).value, atol=1e-5)
@@ -107,13 +115,17 @@ def test_of_a_long_text_the_end_is_read() -> None:
 # --- Pieces of text -------------------------------------------------------------------------------
 
 
-@given(st.text(max_size=20))
-def test_pieces_are_the_text_and_their_nats_add_up(text: str) -> None:
-    if any("\ud800" <= each <= "\udfff" for each in text):
-        return
-    tokens = ByteTokenizer().encode(text)
+BPE = build_tokenizer(
+    TokenizerConfig("bpe", 300), [["Once upon a time a é said → to 𝄞. " * 9]], boundary=None
+)
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), BPE], ids=["byte", "bpe"])
+@given(text=st.text(max_size=20) | st.text("Oncé →𝄞 upon", max_size=20))
+def test_pieces_are_the_text_and_their_nats_add_up(tokenizer: Tokenizer, text: str) -> None:
+    tokens = tokenizer.encode(text)
     nats = stream(len(text), "nats").random(len(tokens))
-    found = list(pieces(ByteTokenizer(), tokens, nats))
+    found = list(pieces(tokenizer, tokens, nats))
     assert "".join(piece for piece, _ in found) == text
     assert sum(each for _, each in found) == pytest.approx(nats.sum())
 
@@ -125,6 +137,16 @@ def test_a_piece_is_one_character_whatever_its_bytes() -> None:
     char = CharTokenizer("!aé→𝄞")
     assert [piece for piece, _ in pieces(char, char.encode(text), np.arange(5.0))] == [*text]
     assert [nats for _, nats in pieces(char, char.encode(text), np.arange(5.0))] == [*range(5)]
+
+
+def test_a_token_that_only_glues_belongs_to_the_word_after_it() -> None:
+    text = "Once, (upon) a time"
+    words = WordTokenizer(["Once", "upon", "a", "time"], "error")
+    tokens = words.encode(text)
+    found = [piece for piece, _ in pieces(words, tokens, np.ones(len(tokens)))]
+    assert "".join(found) == text
+    assert found[:4] == ["Once", ",", " ", "("]
+    assert len(found) < len(tokens)
 
 
 @given(st.binary(max_size=40))

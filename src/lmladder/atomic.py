@@ -52,6 +52,12 @@ def atomic_write(path: Path, data: bytes) -> None:
         file.write(data)
 
 
+def discard_side_files(directory: Path) -> None:
+    """Remove from a folder what processes left there that were killed in a write."""
+    for side in directory.glob(f".*{SIDE_SUFFIX}"):
+        side.unlink(missing_ok=True)
+
+
 def replace_durably(side: Path, path: Path) -> None:
     """Rename `side` to `path`, and have the folder remember it even if the power fails."""
     os.replace(side, path)

@@ -41,7 +41,7 @@ class DataConfig:
     watch: str = MISSING  # the file whose change makes `dvc repro` prepare the text anew
     url: str | None = MISSING
     sha256: str | None = MISSING
-    documents: str = MISSING  # whole: one long text; lines: one document a line
+    documents: str = MISSING  # whole: one long text; lines, paragraphs: one document each
     characters: int | None = MISSING  # how much to tell; tales only
     seed: int = MISSING  # of the tales told and of the shuffle of documents
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -50,9 +50,11 @@ class DataConfig:
 
 @dataclass
 class TokenizerConfig:
-    """How text becomes numbers."""
+    """How text becomes numbers. What a tokenizer does not use is null."""
 
-    name: str = MISSING  # byte or char
+    name: str = MISSING  # byte, char, word or bpe
+    vocabulary_size: int | None = MISSING  # bpe and word, at most; null, word only: all words
+    unknown: str | None = MISSING  # word: what a word outside the vocabulary is, error or unk
 
 
 @dataclass
@@ -63,6 +65,12 @@ class SampleConfig:
     tokens: int = MISSING
     temperature: float = MISSING  # 0: the likeliest token always
     top_k: int | None = MISSING  # null: all tokens
+    top_p: float = MISSING  # 1: all tokens
+    min_p: float = MISSING  # 0: all tokens
+    repetition_penalty: float = MISSING  # 1: none
+    beams: int | None = MISSING  # of a beam search, which knows none of the five above; null: draw
+    samples: int = MISSING  # for each model
+    stop: list[str] = MISSING  # texts before which a sample ends
 
 
 @dataclass
@@ -269,10 +277,11 @@ _POSITIVE = {
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
     "n_layer", "n_head", "d_model", "feed_forward_factor", "init_deviation", "batch_tokens",
-    "train", "val", "accumulate", "monitor_every", "patience", "decay_fraction",
+    "train", "val", "accumulate", "monitor_every", "patience", "decay_fraction", "vocabulary_size",
+    "top_p", "repetition_penalty", "beams", "samples",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps", "min_improvement"}
-_FRACTIONS = {"test", "final_fraction", "decay_fraction"}
+_FRACTIONS = {"test", "final_fraction", "decay_fraction", "top_p", "min_p"}
 _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
 _ADAM = ("learning_rate", "betas", "epsilon")
 OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {  # what each uses
@@ -291,8 +300,9 @@ SCHEDULE_SETTINGS: dict[str, tuple[str, ...]] = {
 CHOICES = {
     "runtime.kernels": ("numba", "numpy"),
     "data.corpus": ("tales", "shakespeare", "names", "file"),
-    "data.documents": ("whole", "lines"),
-    "tokenizer.name": ("char", "byte"),
+    "data.documents": ("whole", "lines", "paragraphs"),
+    "tokenizer.name": ("char", "byte", "word", "bpe"),
+    "tokenizer.unknown": ("error", "unk"),
     **{
         f"{rung}.{key}": choices
         for rung in ("mlp", "transformer")
@@ -316,7 +326,7 @@ def validate(config: Config) -> None:
     for path, value in outer_first:  # as inner values may be theirs, such as a row_length
         key = path.rsplit(".", 1)[-1]
         for number in value if isinstance(value, list | tuple) else [value]:
-            if path in CHOICES and number not in CHOICES[path]:
+            if path in CHOICES and number not in (*CHOICES[path], None):
                 raise InputError(f"{path} must be one of {', '.join(CHOICES[path])}, not {number}")
             if not isinstance(number, int | float):
                 continue
@@ -332,8 +342,31 @@ def validate(config: Config) -> None:
                 raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
         if key == "betas" and value is not None and len(value) != 2:
             raise InputError(f"{path} must be two numbers, not {len(value)}")
+    tokenizer = config.tokenizer
+    for key, users, needed in (
+        ("vocabulary_size", ("word", "bpe"), tokenizer.name == "bpe"),
+        ("unknown", ("word",), tokenizer.name == "word"),
+    ):
+        given = getattr(tokenizer, key)
+        if given is None and needed:
+            raise InputError(
+                f"tokenizer.name={tokenizer.name} needs its {key}; "
+                f"choose it whole with tokenizer={tokenizer.name}"
+            )
+        if given is not None and tokenizer.name not in users:
+            raise InputError(
+                f"tokenizer.{key}={given} has no effect with tokenizer.name={tokenizer.name}; "
+                f"it is for {' and '.join(users)}"
+            )
     for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
         _validate_rung(name, rung)
+    sample = config.sample
+    if "" in sample.stop:
+        raise InputError("sample.stop has an empty text; give at least one character")
+    if sample.beams is not None and sample.samples > sample.beams:
+        raise InputError(
+            f"sample.samples={sample.samples} is more than sample.beams={sample.beams} can give"
+        )
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")

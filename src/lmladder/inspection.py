@@ -40,10 +40,11 @@ def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> Fl
             f"the prompt has {len(tokens)} tokens; the model's context is {model.context_length}"
         )
     maps = []
+    positions = np.arange(len(tokens))
     with no_grad():
-        x = model.embedded(np.array([tokens], np.int64))
+        x = model.embedded(np.array([tokens], np.int64), positions)
         for block in model.blocks:
-            query, key, _ = block.attention.queries_keys_values(block.attention_norm(x))
+            query, key, _ = block.attention.queries_keys_values(block.attention_norm(x), positions)
             maps.append(_causal_weights(query.value[0], key.value[0]))
             x = block(x, None)
     return _finite(np.stack(maps))
@@ -84,14 +85,15 @@ def likeliest_next(
 def pieces(tokenizer: Tokenizer, tokens: IntArray, nats: FloatArray) -> Iterator[tuple[str, float]]:
     """The text that tokens stand for, with the sum of their nats, in pieces of whole characters.
 
-    A piece is one token, or several where one alone is but a part of a character. Bytes that are
-    not UTF-8 become U+FFFD.
+    A piece is one token, or several where one alone is but a part of a character, or is there only
+    for the one after it, as a word tokenizer's sign for a missing space. Bytes that are not UTF-8
+    become U+FFFD.
     """
     start = 0
     for end in range(1, len(tokens) + 1):
         text = tokenizer.decode(tokens[start:end])
-        unfinished = text.endswith("\N{REPLACEMENT CHARACTER}") and end - start < LONGEST_PIECE
-        if not unfinished or end == len(tokens):
+        unfinished = not text or text.endswith("\N{REPLACEMENT CHARACTER}")
+        if not unfinished or end - start == LONGEST_PIECE or end == len(tokens):
             yield text, float(nats[start:end].sum())
             start = end
 

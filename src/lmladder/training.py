@@ -13,7 +13,7 @@ from pathlib import Path
 
 from lmladder import history
 from lmladder.arrays import Array, IntArray
-from lmladder.atomic import SIDE_SUFFIX, atomic_write
+from lmladder.atomic import atomic_write, discard_side_files
 from lmladder.autograd import Captured, Tensor
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import RungConfig, TrainingConfig
@@ -271,8 +271,7 @@ def discard_unfinished(directory: Path) -> None:
     """Remove what only an interrupted run would need; to be called when nothing is left to do."""
     for name in (UNFINISHED, UNFINISHED_BEST):
         (directory / name).unlink(missing_ok=True)
-    for side_file in directory.glob(f".*{SIDE_SUFFIX}"):  # of a process that was killed in a write
-        side_file.unlink()
+    discard_side_files(directory)
 
 
 def _with_row(state: Checkpoint, row: Row, training: TrainingConfig) -> Checkpoint:

@@ -107,6 +107,14 @@ MISTAKES = [
     (["data.characters=0"], ["data.characters"]),
     (["data.documents=pages"], ["data.documents", "lines", "pages"]),
     (["sample.temperature=inf"], ["sample.temperature"]),
+    (["sample.top_p=0"], ["sample.top_p", "0"]),
+    (["sample.top_p=1.5"], ["sample.top_p", "1.5"]),
+    (["sample.min_p=-1"], ["sample.min_p", "-1"]),
+    (["sample.repetition_penalty=0"], ["sample.repetition_penalty"]),
+    (["sample.beams=0"], ["sample.beams"]),
+    (["sample.samples=0"], ["sample.samples"]),
+    (["sample.beams=2", "sample.samples=3"], ["sample.samples=3", "sample.beams=2"]),
+    (["sample.stop=['']"], ["sample.stop", "empty"]),
     (["evaluate.splits=[train]"], ["evaluate.splits", "val", "train"]),
     (["evaluate.splits=[]"], ["evaluate.splits"]),
     (["evaluate.splits=[val,val]"], ["evaluate.splits"]),
@@ -285,6 +293,7 @@ def test_the_names_that_a_key_allows_are_those_that_can_be_built(key, registry):
         "mlp.network=nope",
         "mlp.schedule.name=nope",
         "tokenizer.name=nope",
+        "tokenizer.unknown=nope",
         "data.corpus=nope",
         "transformer.schedule.warmup_steps=1000",
     ],
@@ -292,3 +301,20 @@ def test_the_names_that_a_key_allows_are_those_that_can_be_built(key, registry):
 def test_a_name_that_cannot_be_built_is_refused_before_anything_runs(override, compose):
     with pytest.raises(InputError, match=override.partition("=")[0]):
         compose.composition([override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["tokenizer.vocabulary_size=99"], "vocabulary_size=99 has no effect with .*name=char"),
+        (["tokenizer=byte", "tokenizer.unknown=unk"], "unknown=unk has no effect with .*name=byte"),
+        (["tokenizer=bpe", "tokenizer.unknown=unk"], "unknown=unk has no effect .* it is for word"),
+        (["tokenizer.name=bpe"], "name=bpe needs its vocabulary_size; choose .* tokenizer=bpe"),
+        (["tokenizer.name=word"], "name=word needs its unknown; choose .* tokenizer=word"),
+        (["tokenizer=word", "tokenizer.unknown=skip"], "must be one of error, unk, not skip"),
+        (["tokenizer=bpe", "tokenizer.vocabulary_size=0"], "vocabulary_size must be more than 0"),
+    ],
+)
+def test_settings_that_a_tokenizer_lacks_or_does_not_use_are_refused(overrides, told, compose):
+    with pytest.raises(InputError, match=rf"tokenizer\..*{told}"):
+        compose.composition(overrides)

@@ -296,6 +296,20 @@ def test_any_bytes_at_all_go_from_end_to_end_with_the_byte_tokenizer(checkout):
     assert {row["bytes"] for row in rows(checkout)} == {"1024"}
 
 
+@pytest.mark.slow
+def test_the_bytes_and_the_oracle_of_a_text_are_the_same_under_every_tokenizer(checkout):
+    found = []
+    for tokenizer in ("char", "word", "bpe"):
+        checkout.compose(f"tokenizer={tokenizer}")
+        for stage in ("prepare", "bigram", "mlp", "transformer", "evaluate"):
+            checkout.stage(stage).succeeded()
+        table = [row for row in rows(checkout) if row["split"] == "test"]
+        bits = {row["model"]: float(row["bits_per_byte"]) for row in table}
+        assert min(bits, key=bits.__getitem__) == "oracle"
+        found.append(({row["bytes"] for row in table}, bits["oracle"]))
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("rung", sorted(RUNGS))
 def test_a_text_shorter_than_a_context_is_refused_before_training(checkout, rung):
     (checkout / "short.txt").write_text("Once upon a time there was a very short text. " * 4)
@@ -313,6 +327,18 @@ def test_a_prompt_that_cannot_be_continued_is_refused_before_training(checkout, 
     before = checkout.outputs()
     checkout.stage("mlp").failed_in_one_line(2)
     assert checkout.outputs() == before
+
+
+def test_samples_follow_their_settings(checkout):
+    checkout.compose("sample.samples=2", "sample.stop=[e]", "sample.top_p=0.9", "sample.prompt=On")
+    checkout.stage("mlp").succeeded()
+    texts = (checkout / "outputs/mlp/samples.txt").read_text().rstrip("\n").split("\n\n")
+    assert len(texts) >= 2
+    assert all(text.startswith("On") for text in (texts[0], texts[-1]))
+    assert not any("e" in text for text in texts)
+    checkout.compose("sample.beams=3", "sample.samples=3", "sample.prompt=On")
+    checkout.stage("mlp").succeeded()
+    assert (checkout / "outputs/mlp/samples.txt").read_text().count("On") >= 3
 
 
 def test_a_ladder_without_kneser_ney_works(checkout):

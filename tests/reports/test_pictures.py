@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 
 from lmladder.reports import attention_picture, next_picture, token_labels, visible
 from lmladder.rng import stream
-from lmladder.text import ByteTokenizer, CharTokenizer
+from lmladder.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
 import matplotlib
 import numpy as np
@@ -127,6 +127,8 @@ def test_a_part_of_a_character_is_named_by_its_number():
     tokenizer = ByteTokenizer()
     assert token_labels(tokenizer, tokenizer.encode("a é")) == ["a", "␣", "#195", "#169"]
     assert token_labels(CharTokenizer(" aé"), [2, 0]) == ["é", "␣"]
+    words = WordTokenizer(["cat"], "unk")
+    assert token_labels(words, words.encode("(cat dog")) == ["(", "#256", "␣cat", "␣<unk>"]
 
 
 def test_an_accent_alone_stands_on_a_circle():

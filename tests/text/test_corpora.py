@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 from lmladder.errors import InputError
-from lmladder.text import Corpus, cache_directory, load_corpus, read_text
+from lmladder.text import Documents, cache_directory, load_corpus, read_text
 
 import pytest
 
@@ -33,35 +33,36 @@ def refusal(**arguments):
 def test_a_file_is_one_document_as_it_stands(tmp_path):
     path = user_file(tmp_path, "\ufeffd\u00e9j\u00e0\r\n\r\nvu\n".encode())
     corpus = load_corpus(corpus="file", path=path)
-    assert corpus == Corpus("mine.txt", ("\ufeffd\u00e9j\u00e0\r\n\r\nvu\n",))
-    assert corpus.written() == corpus.documents
+    assert (corpus.name, len(corpus), corpus.boundary) == ("mine.txt", 1, None)
+    assert [*corpus] == [*corpus.pieces()] == ["\ufeffd\u00e9j\u00e0\r\n\r\nvu\n"]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 def test_each_line_that_is_not_blank_is_a_document(tmp_path, end):
     path = user_file(tmp_path, end.join([b"emma", b"", b" \t", b" ava ", b"mia"]))
     corpus = load_corpus(corpus="file", path=path, documents="lines")
-    assert corpus.documents == ("emma", " ava ", "mia")
-    assert corpus.written() == ("emma\n", " ava \n", "mia\n")
+    assert (corpus.name, len(corpus), corpus.boundary) == ("mine.txt", 3, "\n")
+    assert [*corpus] == ["emma", " ava ", "mia"]
+    assert [*corpus.pieces()] == ["emma\n ava \nmia\n"]
 
 
 def test_only_newlines_end_a_line(tmp_path):
     path = user_file(tmp_path, "a\x0cb\x1cc\u2028d\x85e\nf".encode())
     corpus = load_corpus(corpus="file", path=path, documents="lines")
-    assert corpus.documents == ("a\x0cb\x1cc\u2028d\x85e", "f")
+    assert [*corpus] == ["a\x0cb\x1cc\u2028d\x85e", "f"]
 
 
 def test_characters_cut_a_whole_text(tmp_path):
     path = user_file(tmp_path, b"abcdef")
-    assert load_corpus(corpus="file", path=path, characters=4).documents == ("abcd",)
-    assert load_corpus(corpus="file", path=path, characters=99).documents == ("abcdef",)
+    assert [*load_corpus(corpus="file", path=path, characters=4)] == ["abcd"]
+    assert [*load_corpus(corpus="file", path=path, characters=99)] == ["abcdef"]
 
 
 @pytest.mark.parametrize(("characters", "expected"), [(1, 1), (5, 1), (8, 1), (9, 2), (99, 3)])
 def test_characters_keep_whole_lines_that_fit_and_at_least_one(tmp_path, characters, expected):
     path = user_file(tmp_path, b"emma\nava\nmia\n")
     corpus = load_corpus(corpus="file", path=path, documents="lines", characters=characters)
-    assert len(corpus.documents) == expected
+    assert len(corpus) == expected
 
 
 def test_bytes_that_are_not_utf8_are_kept(tmp_path):
@@ -99,11 +100,11 @@ def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
 
 
 def test_an_unreadable_file_is_refused(tmp_path, monkeypatch):
-    def denied(path):
+    def denied(path, **how):
         raise PermissionError(13, "Permission denied")
 
     path = user_file(tmp_path, b"abc")
-    monkeypatch.setattr(Path, "read_bytes", denied)  # root may read anything
+    monkeypatch.setattr(Path, "open", denied)  # root may read anything
     assert f"cannot read {path}: Permission denied" in refusal(corpus="file", path=path)
 
 
@@ -117,7 +118,7 @@ def test_an_unknown_corpus_is_refused_with_the_choices():
 def test_an_unknown_cut_is_refused_with_the_choices(tmp_path):
     path = user_file(tmp_path, b"abc")
     message = refusal(corpus="file", path=path, documents="words")
-    assert message == "unknown documents 'words'; choose from ['lines', 'whole']"
+    assert message == "unknown documents 'words'; choose from ['lines', 'paragraphs', 'whole']"
 
 
 @pytest.mark.parametrize(
@@ -155,7 +156,7 @@ def test_a_cached_file_is_read_without_a_network(tmp_path):
         documents="lines",
         cache=tmp_path,
     )
-    assert corpus == Corpus("names", ("emma", "ava"))
+    assert (corpus.name, [*corpus]) == ("names", ["emma", "ava"])
 
 
 def test_a_cached_file_of_another_content_is_refused_with_the_remedy(tmp_path):
@@ -190,22 +191,44 @@ def test_tales_come_with_the_nats_of_each_and_depend_on_the_seed_alone(tmp_path)
     first, again, other = (
         load_corpus(corpus="tales", path=path, seed=seed, characters=200) for seed in (1, 1, 2)
     )
-    assert first == again
-    assert first.documents != other.documents
+    assert ([*first], first.nats) == ([*again], again.nats)
+    assert [*first] != [*other]
     assert first.nats is not None
-    assert len(first.nats) == len(first.documents) > 1
+    assert len(first.nats) == len(first) > 1
 
 
 def test_a_corpus_keeps_its_own_promises():
     with pytest.raises(ValueError, match="at least one document"):
-        Corpus("none", ())
+        Documents.of("none", ())
     with pytest.raises(ValueError, match="2 nats for 1 documents"):
-        Corpus("one", ("a",), (1.0, 2.0))
+        Documents.of("one", ("a",), (1.0, 2.0))
 
 
 def test_the_real_names_are_32033_documents():
     if not (cache_directory() / "names.txt").exists():
         pytest.skip(f"names.txt is not in {cache_directory()} (see LMLADDER_DATA)")
     corpus = load_corpus(corpus="names", path="names.txt", sha256=NAMES_SHA256, documents="lines")
-    assert len(corpus.documents) == 32033
-    assert set("".join(corpus.written())) == set("\nabcdefghijklmnopqrstuvwxyz")
+    assert len(corpus) == 32033
+    assert set("".join(corpus.pieces())) == set("\nabcdefghijklmnopqrstuvwxyz")
+
+
+def test_paragraphs_keep_their_lines_and_are_closed_by_the_record_separator(tmp_path):
+    path = user_file(tmp_path, b"\n a b \r\nc\r\n\r\n \t\nd\n\n\ne\rf\n")
+    corpus = load_corpus(corpus="file", path=path, documents="paragraphs")
+    assert (len(corpus), corpus.boundary) == (3, "\x1e")
+    assert [*corpus] == [" a b \r\nc", "d", "e\rf"]
+    assert [*corpus.pieces()] == [" a b \r\nc\x1ed\x1ee\rf\x1e"]
+
+
+@pytest.mark.parametrize(("characters", "expected"), [(1, 1), (11, 1), (12, 2), (99, 3)])
+def test_characters_keep_whole_paragraphs_that_fit_and_at_least_one(tmp_path, characters, expected):
+    path = user_file(tmp_path, b"emma\nava\n\nbo\n\nmia\nlea\n")
+    corpus = load_corpus(corpus="file", path=path, documents="paragraphs", characters=characters)
+    assert [*corpus] == ["emma\nava", "bo", "mia\nlea"][:expected]
+
+
+def test_a_document_that_holds_the_boundary_is_refused_with_its_line(tmp_path):
+    path = user_file(tmp_path, b"a\n\nb\nc\x1ed\n")
+    message = refusal(corpus="file", path=path, documents="paragraphs")
+    assert message == f"{path}: line 4 has the character U+001E, which is to close documents"
+    assert len(load_corpus(corpus="file", path=path, documents="lines")) == 3

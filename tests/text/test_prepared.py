@@ -4,27 +4,44 @@ import math
 import os
 import shutil
 import statistics
+import subprocess
+import sys
+from pathlib import Path
 
+from lmladder.config import TokenizerConfig
 from lmladder.errors import InputError, RunError
-from lmladder.text import SPLITS, Corpus, Prepared, cache_directory, load_corpus, write_prepared
+from lmladder.text import (
+    SPLITS,
+    Documents,
+    LongText,
+    Prepared,
+    cache_directory,
+    load_corpus,
+    write_prepared,
+)
+from lmladder.text.corpus import PIECE_CHARACTERS
 
 import numpy as np
 import pytest
 
-WHOLE = Corpus("letters", ("abcdefghij" * 10,))
+BYTE = TokenizerConfig("byte", None, None)
+CHAR = TokenizerConfig("char", None, None)
+WORD = TokenizerConfig("word", None, "error")
+BPE = TokenizerConfig("bpe", 300, None)
+WHOLE = LongText.of("letters", "abcdefghij" * 10)
 SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}
 
 
 def words(count=20):
-    return Corpus(
+    return Documents.of(
         "words",
-        tuple(f"w\u00f6rd {i}" for i in range(count)),
-        tuple(1 + i / 7 for i in range(count)),
+        [f"w\u00f6rd {i}" for i in range(count)],
+        [1 + i / 7 for i in range(count)],
     )
 
 
 def write(directory, corpus, **changes):
-    arguments = {"tokenizer": "char", "train": 0.8, "val": 0.1, "test": 0.1, "seed": 0}
+    arguments = {"tokenizer": CHAR, "train": 0.8, "val": 0.1, "test": 0.1, "seed": 0}
     return write_prepared(directory, corpus, **arguments | changes, settings=SETTINGS)
 
 
@@ -54,7 +71,7 @@ def test_one_document_is_cut_in_order(tmp_path):
     write(tmp_path, WHOLE)
     prepared = Prepared.open(tmp_path)
     text = "".join(prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS)
-    assert text == WHOLE.documents[0]
+    assert text == "abcdefghij" * 10
     assert [len(prepared.split(name)) for name in SPLITS] == [80, 10, 10]
 
 
@@ -62,8 +79,8 @@ def test_several_documents_are_shuffled_and_end_with_a_newline_each(directory):
     prepared = Prepared.open(directory)
     texts = [prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS]
     assert all(text.endswith("\n") for text in texts)
-    assert sorted("".join(texts).splitlines()) == sorted(words().documents)
-    assert texts[0].splitlines() != list(words().documents[:16])
+    assert sorted("".join(texts).splitlines()) == sorted(words())
+    assert texts[0].splitlines() != list(words())[:16]
 
 
 def test_tokens_are_mapped_and_not_read(directory):
@@ -83,7 +100,7 @@ def test_a_split_of_fraction_zero_is_an_empty_array(tmp_path):
 
 def test_the_facts_count_what_was_written(directory):
     facts = Prepared.open(directory).corpus
-    text = "".join(document + "\n" for document in words().documents)
+    text = "".join(document + "\n" for document in words())
     assert (facts.name, facts.tokenizer, facts.settings) == ("words", "char", SETTINGS)
     assert (facts.documents, facts.characters) == (20, len(text))
     assert facts.bytes == len(text.encode()) > facts.characters
@@ -95,7 +112,7 @@ def test_the_facts_count_what_was_written(directory):
 
 def test_the_oracle_sums_the_nats_of_the_documents_in_the_split(directory):
     prepared = Prepared.open(directory)
-    known = dict(zip(words().documents, words().nats, strict=True))
+    known = dict(zip(words(), words().nats, strict=True))
     for name in SPLITS:
         text = prepared.tokenizer.decode(prepared.split(name))
         nats = [known[document] for document in text.splitlines()]
@@ -114,7 +131,7 @@ def test_the_error_of_a_single_document_is_unknown(tmp_path):
 
 
 def test_text_of_unknown_probability_has_no_oracle(tmp_path):
-    write(tmp_path, Corpus("words", words().documents))
+    write(tmp_path, Documents.of("words", [*words()]))
     assert all(split.oracle is None for split in Prepared.open(tmp_path).corpus.splits.values())
 
 
@@ -163,10 +180,48 @@ def test_any_bytes_pass_through_the_byte_tokenizer(tmp_path):
     data = bytes(range(256)) * 4
     path = tmp_path / "any.bin"
     path.write_bytes(data)
-    write(tmp_path / "prepare", load_corpus(corpus="file", path=path), tokenizer="byte")
+    write(tmp_path / "prepare", load_corpus(corpus="file", path=path), tokenizer=BYTE)
     prepared = Prepared.open(tmp_path / "prepare")
     assert b"".join(prepared.split(name).tobytes() for name in SPLITS) == data
     assert prepared.corpus.bytes == len(data)
+
+
+@pytest.mark.parametrize("tokenizer", [BYTE, CHAR, WORD, BPE], ids=lambda each: each.name)
+def test_bytes_are_counted_the_same_whatever_the_tokenizer(tmp_path, tokenizer):
+    write(tmp_path, words(), tokenizer=tokenizer)
+    prepared = Prepared.open(tmp_path)
+    for name in SPLITS:
+        text = prepared.tokenizer.decode(prepared.split(name))
+        assert prepared.corpus.splits[name].bytes == len(text.encode())
+        assert prepared.corpus.splits[name].oracle is not None
+    assert prepared.tokenizer.decode([prepared.tokenizer.boundary]) == "\n"
+
+
+def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tmp_path):
+    unk = TokenizerConfig("word", 260, "unk")  # room for two words
+    facts = write(tmp_path, words(), tokenizer=unk).splits["val"]
+    prepared = Prepared.open(tmp_path)
+    text = prepared.tokenizer.decode(prepared.val)
+    assert text.count("<unk>") > 0
+    assert facts.bytes == len(text.replace("<unk>", "").encode())
+    assert facts.oracle is None
+
+
+def test_a_split_that_goes_through_a_word_makes_words_of_its_parts(tmp_path):
+    text = "once upon a midnight" * 3
+    write(tmp_path, LongText.of("text", text), tokenizer=WORD, train=0.6, val=0.2, test=0.2)
+    prepared = Prepared.open(tmp_path)
+    parts = [prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS]
+    assert parts == [text[:36], text[36:48], text[48:]]
+    assert {"midn", "ightonce", "upo", "n"} < set(prepared.tokenizer.words)
+
+
+def test_bpe_learns_nothing_from_the_test_text(tmp_path):
+    text = "a cat came " * 80 + "zyzyzyzyzy" * 22
+    write(tmp_path, LongText.of("text", text), tokenizer=BPE)
+    prepared = Prepared.open(tmp_path)
+    assert not any("z" in token and len(token) > 1 for token in prepared.tokenizer.vocabulary)
+    assert prepared.tokenizer.decode(prepared.test).endswith("zyzy")
 
 
 def test_bytes_that_are_not_utf8_stop_the_char_tokenizer_before_anything_is_written(tmp_path):
@@ -343,10 +398,100 @@ def test_a_folder_renewed_by_half_is_refused(directory, monkeypatch):
     def fail(path, data):
         raise RunError(f"cannot write {path}")
 
-    monkeypatch.setattr("lmladder.text.prepared.atomic_write", fail)
+    monkeypatch.setattr("lmladder.text.writing.atomic_write", fail)
     with pytest.raises(RunError):
         write(directory, WHOLE)
     assert "corpus.json is missing" in refusal(directory)
+
+
+KILLED_IN_THE_THIRD_PIECE = """
+import os, sys
+from lmladder.config import TokenizerConfig
+from lmladder.text import CharTokenizer, LongText, write_prepared
+from lmladder.text.corpus import PIECE_CHARACTERS
+
+encode, pieces = CharTokenizer.encode, []
+
+def encode_or_die(self, text):
+    pieces.append(text)
+    if len(pieces) == 3:
+        os.kill(os.getpid(), 9)
+    return encode(self, text)
+
+CharTokenizer.encode = encode_or_die
+corpus = LongText.of("letters", "a" * 4 * PIECE_CHARACTERS)
+tokenizer, split = TokenizerConfig("char", None, None), {"train": 1, "val": 0, "test": 0}
+write_prepared(sys.argv[1], corpus, tokenizer=tokenizer, **split, seed=0, settings={})
+"""
+
+
+def test_a_prepare_that_is_killed_in_a_write_leaves_only_what_the_next_one_removes(directory):
+    before = (directory / "train.npy").read_bytes()
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_THE_THIRD_PIECE, directory], check=False)
+    assert done.returncode == -9
+    assert (directory / "train.npy").read_bytes() == before
+    assert "corpus.json is missing" in refusal(directory)
+    (side,) = directory.glob(".train.npy.*")
+    write(directory, words())
+    assert not side.exists()
+    Prepared.open(directory).verify()
+
+
+def text_longer_than_a_piece():
+    """Lines of many lengths and of characters of 1 to 4 bytes, over several pieces."""
+    sample = "na\u00efve \u732b \U0001f408 "
+    lines = [sample[: i % 13] + str(i) for i in range(PIECE_CHARACTERS // 3)]
+    return "\r\n".join(lines)
+
+
+@pytest.mark.parametrize("tokenizer", [BYTE, CHAR, WORD, BPE], ids=lambda each: each.name)
+@pytest.mark.parametrize("documents", ["whole", "lines"])
+def test_a_text_in_many_pieces_is_written_as_if_it_were_one(tmp_path, documents, tokenizer):
+    text = text_longer_than_a_piece()
+    path = tmp_path / "long.txt"
+    path.write_bytes(text.encode())
+    corpus = load_corpus(corpus="file", path=path, documents=documents)
+    in_memory = {
+        "whole": LongText.of("long.txt", text),
+        "lines": Documents.of("long.txt", text.split("\r\n")),
+    }[documents]
+    assert len(list(corpus.pieces())) > 2
+    streamed = write(tmp_path / "a", corpus, tokenizer=tokenizer)
+    write(tmp_path / "b", in_memory, tokenizer=tokenizer)
+    for name in os.listdir(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    prepared = Prepared.open(tmp_path / "a")
+    prepared.verify()
+    found = b"".join(prepared.tokenizer.decode(prepared.split(name)).encode() for name in SPLITS)
+    if documents == "whole":
+        assert found == text.encode()
+    else:
+        assert sorted(found.splitlines()) == sorted(text.encode().splitlines())
+    assert (streamed.bytes, streamed.characters) == (len(found), len(found.decode()))
+
+
+def test_an_array_is_what_numpy_itself_writes(directory, tmp_path):
+    np.save(tmp_path / "train.npy", np.load(directory / "train.npy"))
+    assert (tmp_path / "train.npy").read_bytes() == (directory / "train.npy").read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    """What is added by 24 MB more text is a few bytes for each of its lines."""
+
+    def peak_mib(copies):
+        text = tmp_path / f"{copies}.txt"
+        text.write_text("Once upon a time, a cat came to a town and slept there.\n" * copies)
+        script = Path(__file__).parents[2] / "benchmarks" / "prepare.py"
+        done = subprocess.run(
+            [sys.executable, script, "--text", text, "--json"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)["peak_mib"]
+
+    assert peak_mib(450_000) - peak_mib(20_000) < 24
 
 
 def test_tiny_shakespeare_is_split_as_others_split_it(tmp_path):

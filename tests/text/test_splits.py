@@ -1,5 +1,6 @@
 from lmladder.errors import InputError
-from lmladder.text import SPLITS, split_contiguous, split_documents
+from lmladder.text import SPLITS
+from lmladder.text.splits import deal, spans
 
 import pytest
 from hypothesis import given, settings
@@ -9,9 +10,9 @@ same_examples = settings(derandomize=True, deadline=None)
 
 
 def lengths(count, train, val, test):
-    parts = split_contiguous("x" * count, train=train, val=val, test=test)
-    assert tuple(parts) == SPLITS
-    return tuple(map(len, parts.values()))
+    found = spans(count, train=train, val=val, test=test, unit="characters")
+    assert tuple(found) == SPLITS
+    return tuple(span.stop - span.start for span in found.values())
 
 
 @pytest.mark.parametrize(
@@ -31,9 +32,9 @@ def test_cuts_fall_where_decimal_fractions_say(count, fractions, expected):
     assert lengths(count, *fractions) == expected
 
 
-def test_a_text_is_cut_in_order():
-    parts = split_contiguous("abcdefghij", train=0.5, val=0.3, test=0.2)
-    assert parts == {"train": "abcde", "val": "fgh", "test": "ij"}
+def test_cuts_are_in_order():
+    found = spans(10, train=0.5, val=0.3, test=0.2, unit="characters")
+    assert found == {"train": slice(0, 5), "val": slice(5, 8), "test": slice(8, 10)}
 
 
 @same_examples
@@ -49,17 +50,16 @@ def test_no_character_is_lost_and_none_counted_twice(count, train, data):
 
 
 def test_documents_are_shuffled_and_dealt_out():
-    documents = [f"document {i}" for i in range(100)]
-    parts = split_documents(documents, train=0.8, val=0.1, test=0.1, seed=3)
+    parts = deal(100, train=0.8, val=0.1, test=0.1, seed=3)
     assert [len(parts[name]) for name in SPLITS] == [80, 10, 10]
-    dealt = [document for name in SPLITS for document in parts[name]]
-    assert sorted(dealt) == sorted(documents)
-    assert dealt != documents
+    dealt = [int(number) for name in SPLITS for number in parts[name]]
+    assert sorted(dealt) == list(range(100))
+    assert dealt != list(range(100))
 
 
 def test_the_shuffle_depends_on_the_seed_alone():
     first, again, other = (
-        split_documents(range(100), train=0.9, val=0.1, test=0, seed=seed) for seed in (1, 1, 2)
+        deal(100, train=0.9, val=0.1, test=0, seed=seed)["train"].tolist() for seed in (1, 1, 2)
     )
     assert first == again != other
 
@@ -75,6 +75,6 @@ def test_fractions_that_are_none_are_refused(fractions):
 
 def test_a_split_that_comes_out_empty_is_refused_by_name():
     with pytest.raises(InputError, match=r"split 'val' is empty: a fraction of 0.1 of 5 doc"):
-        split_documents(range(5), train=0.8, val=0.1, test=0.1, seed=0)
+        deal(5, train=0.8, val=0.1, test=0.1, seed=0)
     with pytest.raises(InputError, match=r"split 'train' is empty: .* of 1 characters"):
-        split_contiguous("a", train=0.9, val=0.1, test=0)
+        spans(1, train=0.9, val=0.1, test=0, unit="characters")

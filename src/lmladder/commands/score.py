@@ -15,7 +15,7 @@ from lmladder.commands import model_named
 from lmladder.errors import InputError, RunError
 from lmladder.inspection import pieces
 from lmladder.scoring import Score, token_nats
-from lmladder.text import Tokenizer, bytes_from_text, read_text, text_from_bytes
+from lmladder.text import Tokenizer, read_text, text_from_bytes
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def score_text(
     Parameters
     ----------
     file, text : where the text stands, or itself; with neither it is read from the standard input
-    past : the file of the text before it; None for the end of a line
+    past : the file of the text before it; None if the text is the first of its document
     model : one of several in the checkpoint; None for all
     per_token : whether to print each token with its nats
     html : where to write the coloured text, by the strongest model that is scored
@@ -67,7 +67,7 @@ def score_text(
     for name, each in nats.items():
         if not np.isfinite(each).all():
             raise RunError(f"the nats of {name} are not numbers; its weights are damaged")
-    n_bytes = len(bytes_from_text(words))
+    n_bytes = tokenizer.n_bytes(tokens)
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
     if html is not None:
         strongest = list(models)[-1]
@@ -109,9 +109,11 @@ def _encode(tokenizer: Tokenizer, text: str, source: str) -> IntArray:
 
 
 def _past(tokenizer: Tokenizer, past: str | None) -> IntArray:
-    """What the first token follows: a text, or the end of a line, where the tokenizer knows it."""
+    """What the first token follows: a text, or the end of a document, or else of a line."""
     if past is not None:
         return _encode(tokenizer, read_text(Path(past)), past)
+    if tokenizer.boundary is not None:
+        return np.array([tokenizer.boundary])
     try:
         return tokenizer.encode("\n")
     except InputError:

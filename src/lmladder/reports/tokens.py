@@ -21,12 +21,12 @@ def visible(text: str, *, space: str = "␣") -> str:
 
 
 def token_labels(tokenizer: Tokenizer, tokens: Sequence[int] | IntArray) -> list[str]:
-    """A label for each token; one that is but a part of a character is named by its number."""
+    """A label for each token; one without a text of whole characters is named by its number."""
     return [_label(int(token), tokenizer.decode([token])) for token in tokens]
 
 
 def _label(token: int, text: str) -> str:
-    if "\N{REPLACEMENT CHARACTER}" in text:
+    if not text or "\N{REPLACEMENT CHARACTER}" in text:
         return f"#{token}"
     bare = unicodedata.category(text[:1] or " ").startswith("M")  # an accent without its letter
     return ("\N{DOTTED CIRCLE}" if bare else "") + visible(text)

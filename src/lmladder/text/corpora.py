@@ -1,48 +1,18 @@
 """Where text comes from: a grammar's tales, a download, or a file of the user's.
 
-A corpus is named in `CORPORA` and loaded by `load_corpus`. What is done with it afterwards
-(tokens, splits, files for training) is told in `prepared.py`.
+A corpus is named in `CORPORA` and loaded by `load_corpus`. What it is, is told in `corpus.py`; what
+is done with it (tokens, splits, files for training), in `writing.py`.
 """
 
-import hashlib
 import os
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from lmladder.errors import InputError
-from lmladder.text.tokenizers import text_from_bytes
+from lmladder.text.corpus import Corpus, Documents, LongText, require_sha256
 
 MAX_DOWNLOAD_BYTES = 1 << 28
-DIGITS_SHOWN = 12  # of a sha256, in messages
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """One text, whole or in documents, before it is split and turned into tokens.
-
-    Attributes
-    ----------
-    documents : one or more; a long text without parts is a single document
-    nats : for text drawn from a known distribution, -log probability of each document
-    """
-
-    name: str
-    documents: tuple[str, ...]
-    nats: tuple[float, ...] | None = None
-
-    def __post_init__(self) -> None:
-        if not self.documents:
-            raise ValueError("a corpus needs at least one document")
-        if self.nats is not None and len(self.nats) != len(self.documents):
-            raise ValueError(f"{len(self.nats)} nats for {len(self.documents)} documents")
-
-    def written(self) -> tuple[str, ...]:
-        """The documents as a model reads them: where there are several, each ends its line."""
-        if len(self.documents) == 1:
-            return self.documents
-        return tuple(document + "\n" for document in self.documents)
 
 
 @dataclass(frozen=True)
@@ -77,7 +47,8 @@ def load_corpus(
     corpus : a name in `CORPORA`
     path : the grammar of the tales, the file name inside `cache`, or the user's file
     url, sha256 : where to download a corpus that is not in `cache` yet, and what it must be
-    documents : "whole" for one long text, "lines" for one document a line; tales are documents
+    documents : "whole" for one long text, "lines" for one document a line, "paragraphs" for
+        documents with blank lines between them; tales are documents
     seed : of the tales
     characters : how long the tales are to be in all; other text is cut to about that length
     cache : the folder of downloads; None for `cache_directory()`
@@ -112,30 +83,9 @@ def cache_directory() -> Path:
     return Path(os.environ.get("LMLADDER_DATA") or "data")
 
 
-def read_text(path: Path, *, sha256: str | None = None, remedy: str = "") -> str:
-    """The text of a file, any bytes at all, checked against `sha256` where it is given.
-
-    Raises
-    ------
-    InputError
-        If the file is missing, no regular file, unreadable, blank, or another than expected, in
-        which case the message ends with `remedy`.
-    """
-    try:
-        if path.exists() and not path.is_file():
-            kind = "a directory" if path.is_dir() else "no regular file"
-            raise InputError(f"cannot read {path}: it is {kind}")
-        data = path.read_bytes()
-    except FileNotFoundError as error:
-        raise InputError(f"there is no file {path}") from error
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
-    if sha256 is not None:
-        _require_sha256(path, data, sha256, remedy)
-    text = text_from_bytes(data)
-    if not text or text.isspace():
-        raise InputError(f"{path} {'holds only white space' if text else 'is empty'}")
-    return text
+def read_text(path: Path) -> str:
+    """The text of a file, any bytes at all, held whole; InputError if it has none."""
+    return "".join(LongText.from_file(path.name, path))
 
 
 def _tell_tales(source: Source) -> Corpus:
@@ -146,10 +96,8 @@ def _tell_tales(source: Source) -> Corpus:
     if source.path is None or source.characters is None:
         raise InputError(f"corpus {source.corpus!r} needs a path (its grammar) and characters")
     stories = tell(Grammar.load(source.path), source.seed, source.characters)
-    return Corpus(
-        source.corpus,
-        tuple(story.text for story in stories),
-        tuple(story.nats for story in stories),
+    return Documents.of(
+        source.corpus, [story.text for story in stories], [story.nats for story in stories]
     )
 
 
@@ -165,8 +113,8 @@ def _download(source: Source) -> Corpus:
         if source.url is None:
             raise InputError(f"there is no file {file}, and no url to download it from")
         fetch(source.url, file, sha256=source.sha256, max_bytes=MAX_DOWNLOAD_BYTES)
-    text = read_text(file, sha256=source.sha256, remedy="delete it to download it again")
-    return Corpus(source.corpus, _cut(text, source, file))
+    require_sha256(file, source.sha256, remedy="delete it to download it again")
+    return _read(source.corpus, file, source)
 
 
 def _open_file(source: Source) -> Corpus:
@@ -174,8 +122,9 @@ def _open_file(source: Source) -> Corpus:
     if source.path is None:
         raise InputError(f"corpus {source.corpus!r} needs a path (the text to read)")
     remedy = "give the new sha256 if the file has changed on purpose"
-    text = read_text(source.path, sha256=source.sha256, remedy=remedy)
-    return Corpus(source.path.name, _cut(text, source, source.path))
+    if source.sha256 is not None:
+        require_sha256(source.path, source.sha256, remedy=remedy)
+    return _read(source.path.name, source.path, source)
 
 
 CORPORA: dict[str, Callable[[Source], Corpus]] = {
@@ -186,39 +135,17 @@ CORPORA: dict[str, Callable[[Source], Corpus]] = {
 }
 
 
-def _cut(text: str, source: Source, path: Path) -> tuple[str, ...]:
-    """The documents of `text`, as many as `source.characters` allows, but at least one."""
-    if source.documents not in _CUTS:
-        raise InputError(f"unknown documents {source.documents!r}; choose from {sorted(_CUTS)}")
-    documents = _CUTS[source.documents](text, source.characters)
-    if not any(map(str.strip, documents)):
-        raise InputError(f"{path}: its first {source.characters} characters are white space")
-    return documents
+_READERS: dict[str, Callable[[str, Path, int | None], Corpus]] = {
+    "whole": LongText.from_file,
+    "lines": Documents.from_lines,
+    "paragraphs": Documents.from_paragraphs,
+}
 
 
-def _whole(text: str, characters: int | None) -> tuple[str, ...]:
-    return (text[:characters],)
-
-
-def _lines(text: str, characters: int | None) -> tuple[str, ...]:
-    """The lines that are not blank, whether they end in LF, CRLF or CR."""
-    lines = tuple(line for line in re.split(r"\r\n|\r|\n", text) if line.strip())
-    if characters is None:
-        return lines
-    return lines[: max(1, _how_many_fit(map(len, lines), characters))]
-
-
-_CUTS: dict[str, Callable[[str, int | None], tuple[str, ...]]] = {"whole": _whole, "lines": _lines}
-
-
-def _how_many_fit(lengths: Iterable[int], characters: int) -> int:
-    count = used = 0
-    for length in lengths:
-        used += length + 1  # and the newline that closes a document
-        if used > characters:
-            break
-        count += 1
-    return count
+def _read(name: str, path: Path, source: Source) -> Corpus:
+    if source.documents not in _READERS:
+        raise InputError(f"unknown documents {source.documents!r}; choose from {sorted(_READERS)}")
+    return _READERS[source.documents](name, path, source.characters)
 
 
 def _refuse(source: Source, *fields: str) -> None:
@@ -226,12 +153,3 @@ def _refuse(source: Source, *fields: str) -> None:
     for field in fields:
         if getattr(source, field) is not None:
             raise InputError(f"corpus {source.corpus!r} is not downloaded and takes no {field}")
-
-
-def _require_sha256(path: Path, data: bytes, expected: str, remedy: str) -> None:
-    found = hashlib.sha256(data).hexdigest()
-    if found != expected.lower():
-        raise InputError(
-            f"{path} has sha256 {found[:DIGITS_SHOWN]}, expected {expected[:DIGITS_SHOWN]}"
-            + (f"; {remedy}" if remedy else "")
-        )

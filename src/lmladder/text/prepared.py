@@ -1,37 +1,32 @@
 """The folder between the prepare stage and all others: token arrays, tokenizer, and their facts.
 
     train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
-    tokenizer.json               see `tokenizers.py`
+    tokenizer.json               see `tokenizers/`
     corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with
 
-`write_prepared` writes it, `Prepared.open` reads it back without loading the tokens.
+`writing.py` writes it, `Prepared.open` reads it back without loading the tokens.
 """
 
 import hashlib
-import io
 import json
-import math
 import reprlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmladder.arrays import Array, IntArray
-from lmladder.atomic import atomic_write
-from lmladder.errors import InputError, RunError
-from lmladder.text.corpora import Corpus
-from lmladder.text.splits import SPLITS, split_contiguous, split_documents
+from lmladder.arrays import IntArray
+from lmladder.errors import InputError
+from lmladder.text.splits import SPLITS
 from lmladder.text.tokenizers import (
     Tokenizer,
-    build_tokenizer,
-    bytes_from_text,
     token_dtype,
     tokenizer_from_json,
 )
 
 import numpy as np
 
+BLOCK_BYTES = 1 << 20  # read at a time
 REMEDY = "run `dvc repro prepare`"
 
 
@@ -68,7 +63,8 @@ class CorpusFacts:
     Attributes
     ----------
     settings : what the text was made with, for `Prepared.require_settings`
-    characters, bytes : of the whole text as the models read it
+    characters : of the whole text as the models read it
+    bytes : that its tokens stand for, which are all but those of words that become <unk>
     tokenizer : its name
     digest : sha256 of train.npy, val.npy, test.npy and tokenizer.json, one after another
     """
@@ -82,78 +78,6 @@ class CorpusFacts:
     tokenizer: str
     digest: str
     splits: dict[str, SplitFacts]
-
-
-def write_prepared(
-    directory: Path,
-    corpus: Corpus,
-    *,
-    tokenizer: str,
-    train: float,
-    val: float,
-    test: float,
-    seed: int,
-    settings: Mapping[str, Any],
-) -> CorpusFacts:
-    """Split a corpus, turn it into tokens, and write both to `directory`.
-
-    A corpus of one document is cut in order; several are shuffled first, and each ends its line.
-
-    Parameters
-    ----------
-    tokenizer : a name in `TOKENIZERS`; it is fitted to the whole corpus, so no split lacks a token
-    train, val, test : fractions that sum to 1
-    seed : of the shuffle
-    settings : the configuration that led to this text, in the types of JSON
-
-    Raises
-    ------
-    InputError
-        If the tokenizer or the fractions do not suit the corpus.
-    RunError
-        If a file cannot be written.
-    """
-    directory = Path(directory)
-    documents = corpus.written()
-    coder = build_tokenizer(tokenizer, documents, source=corpus.name)
-    splits = _split(corpus, {"train": train, "val": val, "test": test}, seed)
-
-    files = {}
-    facts = {}
-    for name, (texts, nats) in splits.items():
-        text = "".join(texts)
-        tokens = coder.encode(text)
-        files[f"{name}.npy"] = data = _npy(tokens)
-        facts[name] = SplitFacts(
-            documents=len(texts),
-            tokens=len(tokens),
-            bytes=len(bytes_from_text(text)),
-            sha256=hashlib.sha256(data).hexdigest(),
-            oracle=_oracle(nats) if nats else None,
-        )
-    files["tokenizer.json"] = _json(coder.to_json())
-    corpus_facts = CorpusFacts(
-        name=corpus.name,
-        settings=dict(settings),
-        documents=len(documents),
-        characters=sum(map(len, documents)),
-        bytes=sum(split.bytes for split in facts.values()),
-        vocabulary_size=coder.vocabulary_size,
-        tokenizer=tokenizer,
-        digest=hashlib.sha256(b"".join(files.values())).hexdigest(),
-        splits=facts,
-    )
-    files["corpus.json"] = _json(asdict(corpus_facts))
-
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # First away with the facts, last back with them: a folder half renewed shows as such.
-        (directory / "corpus.json").unlink(missing_ok=True)
-    except OSError as error:
-        raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
-    for file_name, data in files.items():
-        atomic_write(directory / file_name, data)
-    return corpus_facts
 
 
 class Prepared:
@@ -221,19 +145,16 @@ class Prepared:
 
     def verify(self) -> None:
         """Read all files and compare their sha256 with corpus.json; InputError if one differs."""
-        whole = hashlib.sha256()
+        found, digest = digests(self.directory)
         for name in SPLITS:
-            path = self.directory / f"{name}.npy"
-            data = _read(path)
-            whole.update(data)
-            found, expected = hashlib.sha256(data).hexdigest(), self.corpus.splits[name].sha256
-            if found != expected:
+            expected = self.corpus.splits[name].sha256
+            if found[name] != expected:
                 raise InputError(
-                    f"{path} has sha256 {found[:12]}, expected {expected[:12]}; {REMEDY}"
+                    f"{self.directory / name}.npy has sha256 {found[name][:12]}, "
+                    f"expected {expected[:12]}; {REMEDY}"
                 )
-        path = self.directory / "tokenizer.json"
-        whole.update(_read(path))
-        if whole.hexdigest() != self.digest:
+        if digest != self.digest:
+            path = self.directory / "tokenizer.json"
             raise InputError(f"{path} has changed since it was written; {REMEDY}")
 
     def require_settings(self, settings: Mapping[str, Any]) -> None:
@@ -250,43 +171,26 @@ class Prepared:
                 )
 
 
-def _split(
-    corpus: Corpus, fractions: Mapping[str, float], seed: int
-) -> dict[str, tuple[list[str], list[float]]]:
-    """For each split its documents as written, and where they are known the nats of each."""
-    documents, nats = corpus.written(), corpus.nats or ()
-    if len(documents) == 1:
-        parts = split_contiguous(documents[0], **fractions)
-        return {name: ([text] if text else [], []) for name, text in parts.items()}
-    dealt = split_documents(range(len(documents)), **fractions, seed=seed)
-    return {
-        name: ([documents[i] for i in numbers], [nats[i] for i in numbers if nats])
-        for name, numbers in dealt.items()
-    }
+def digests(directory: Path) -> tuple[dict[str, str], str]:
+    """sha256 of the array of each split, and of all these and tokenizer.json together."""
+    each, whole = {}, hashlib.sha256()
+    for name in SPLITS:
+        digest = hashlib.sha256()
+        for block in _blocks(directory / f"{name}.npy"):
+            digest.update(block)
+            whole.update(block)
+        each[name] = digest.hexdigest()
+    for block in _blocks(directory / "tokenizer.json"):
+        whole.update(block)
+    return each, whole.hexdigest()
 
 
-def _oracle(nats: Sequence[float]) -> Oracle:
-    """Exact sums (math.fsum), so that the last digit does not depend on the machine."""
-    count, total = len(nats), math.fsum(nats)
-    if count < 2:
-        return Oracle(total, None)
-    variance = math.fsum((x - total / count) ** 2 for x in nats) / (count - 1)
-    return Oracle(total, math.sqrt(count * variance))
-
-
-def _npy(tokens: IntArray) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, tokens, version=(1, 0), allow_pickle=False)
-    return buffer.getvalue()
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, sort_keys=True, indent=2, allow_nan=False) + "\n").encode("ascii")
-
-
-def _read(path: Path) -> bytes:
+def _blocks(path: Path) -> Iterator[bytes]:
+    """The bytes of a file of the folder, a block at a time."""
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            while block := file.read(BLOCK_BYTES):
+                yield block
     except FileNotFoundError as error:
         raise InputError(f"there is no prepared text: {path} is missing; {REMEDY}") from error
     except OSError as error:
@@ -295,7 +199,7 @@ def _read(path: Path) -> bytes:
 
 def _read_json(path: Path) -> object:
     try:
-        value: object = json.loads(_read(path), parse_constant=_refuse_constant)
+        value: object = json.loads(b"".join(_blocks(path)), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is no JSON: {error}; {REMEDY}") from error
     return value
@@ -353,7 +257,7 @@ def _map(path: Path, length: int, tokenizer: Tokenizer) -> IntArray:
     if not path.exists():
         raise InputError(f"there is no prepared text: {path} is missing; {REMEDY}")
     try:
-        array: Array = np.lib.format.open_memmap(path, mode="r")  # reads no pickle and no zip
+        array = np.lib.format.open_memmap(path, mode="r")  # reads no pickle and no zip
     except Exception as error:  # of many kinds: NumPy parses the header as Python source
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} is damaged or no array: {reason}; {REMEDY}") from error
@@ -367,13 +271,23 @@ def _map(path: Path, length: int, tokenizer: Tokenizer) -> IntArray:
         raise InputError(
             f"{path} holds {len(array):,} tokens, but corpus.json tells of {length:,}; {REMEDY}"
         )
-    largest = int(array.max(initial=0))
+    largest = _largest(path, array)
     if largest >= tokenizer.vocabulary_size:
         raise InputError(
             f"{path} holds token {largest}, but the vocabulary has only "
             f"{tokenizer.vocabulary_size}; {REMEDY}"
         )
     return array
+
+
+def _largest(path: Path, array: np.memmap[Any, Any]) -> int:
+    """The largest token of an array, read in blocks: a map keeps in memory what it has read."""
+    largest = 0
+    with path.open("rb") as file:
+        file.seek(array.offset)
+        while len(block := np.fromfile(file, array.dtype, BLOCK_BYTES)):
+            largest = max(largest, int(block.max()))
+    return largest
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
