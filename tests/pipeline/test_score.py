@@ -15,7 +15,7 @@ from lmladder.checkpoint import Checkpoint
 from lmladder.commands import score as command
 from lmladder.models.counts import CountTables
 from lmladder.reports import read_csv
-from lmladder.text import ByteTokenizer, Prepared
+from lmladder.text import ByteTokenizer, Prepared, WordTokenizer
 from tests.reports.test_html import Page
 
 import numpy as np
@@ -40,18 +40,27 @@ def splits(smoke, tmp_path_factory):
 
 
 @pytest.fixture
-def byte_checkpoint(smoke, tmp_path):
-    """Count models of bytes."""
-    tables = CountTables.count(ByteTokenizer().encode("Once upon a time é" * 9), 256, 3)
-    changed = replace(
-        Checkpoint.load(smoke / COUNTS),
-        vocabulary_size=256,
-        tokenizer=ByteTokenizer().to_json(),
-        model=tables.arrays(),
-    )
-    path = tmp_path / "bytes.safetensors"
-    changed.save(path)
-    return path
+def counted(smoke, tmp_path):
+    """A checkpoint of count models of a text, with the tokenizer that is asked for."""
+
+    def save(tokenizer, text):
+        tables = CountTables.count(tokenizer.encode(text), tokenizer.vocabulary_size, 3)
+        changed = replace(
+            Checkpoint.load(smoke / COUNTS),
+            vocabulary_size=tokenizer.vocabulary_size,
+            tokenizer=tokenizer.to_json(),
+            model=tables.arrays(),
+        )
+        path = tmp_path / f"{tokenizer.name}.safetensors"
+        changed.save(path)
+        return path
+
+    return save
+
+
+@pytest.fixture
+def byte_checkpoint(counted):
+    return counted(ByteTokenizer(), "Once upon a time é" * 9)
 
 
 @pytest.fixture
@@ -156,6 +165,14 @@ def test_a_byte_checkpoint_reads_any_bytes(lmladder, byte_checkpoint, standard_i
     standard_input(b"\xff\x00\xc3\n")
     found = scores(lmladder("score", byte_checkpoint, "--json"))
     assert {(each["tokens"], each["bytes"]) for each in found.values()} == {(4, 4)}
+
+
+def test_bytes_of_unknown_words_do_not_count(lmladder, counted):
+    path = counted(WordTokenizer(["Once", "upon"], "unk"), "Once upon Once upon a" * 3)
+    found = scores(lmladder("score", path, "--text", " Once upon midnight", "--json"))
+    assert {(each["tokens"], each["bytes"]) for each in found.values()} == {(3, 11)}
+    done = lmladder("score", path, "--text", "midnight")
+    done.failed_in_one_line(2, "the text is of unknown words only")
 
 
 # --- The coloured text ----------------------------------------------------------------------------

@@ -54,6 +54,9 @@ def score_text(
     words, source = _read(file, text)
     tokens = _encode(tokenizer, words, source)
     before = _past(tokenizer, past)
+    n_bytes = tokenizer.n_bytes(tokens)
+    if n_bytes == 0:
+        raise InputError(f"{source} is of unknown words only; there is nothing to score")
     if html is not None and len(tokens) > MOST_COLOURED:
         raise InputError(
             f"{source} has {len(tokens):,} tokens; a page shows at most {MOST_COLOURED:,}"
@@ -67,7 +70,6 @@ def score_text(
     for name, each in nats.items():
         if not np.isfinite(each).all():
             raise RunError(f"the nats of {name} are not numbers; its weights are damaged")
-    n_bytes = tokenizer.n_bytes(tokens)
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
     if html is not None:
         strongest = list(models)[-1]
