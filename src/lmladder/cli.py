@@ -1,4 +1,7 @@
-"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint."""
+"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint.
+
+Here stand the options of each command; what the larger ones do stands in `commands`.
+"""
 
 import os
 import sys
@@ -168,6 +171,82 @@ def sample(
         print("\n\n".join(texts))
     else:
         print()
+
+
+@app.command()
+def score(
+    checkpoint: Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(help="The text; - or nothing for the standard input.", show_default=False),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The text itself, in place of a file.")] = None,
+    past: Annotated[
+        str | None,
+        typer.Option(help="A file with the text before it. [default: the text begins a document]"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of several models in one file. [default: all]")
+    ] = None,
+    least_context: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.99, help="Of a context, seen by tokens of later windows."),
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, with all digits.")] = False,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="Each token with its nats, too.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the text to this page, coloured by its surprise.")
+    ] = None,
+) -> None:
+    """Score any text, as the perplexity table is made: nats per token, perplexity, bits per byte.
+
+    Example: lmladder score outputs/transformer/checkpoint.safetensors --text "Once upon a time"
+    """
+    from lmladder.commands.score import score_text
+
+    score_text(
+        checkpoint, file, text, past=past, model=model, least_context=least_context,
+        as_json=as_json, per_token=per_token, html=html,
+    )  # fmt: skip
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, and in full.")] = False,
+    attention: Annotated[
+        str | None, typer.Option(help="Draw where a Transformer looks in this prompt.")
+    ] = None,
+    next_: Annotated[
+        str | None, typer.Option("--next", help="Draw what most probably follows this prompt.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The SVG file to draw to.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of several models to ask. [default: the strongest]")
+    ] = None,
+) -> None:
+    """Tell what a checkpoint holds, or draw what its model makes of a prompt.
+
+    Example: lmladder inspect outputs/transformer/checkpoint.safetensors --next "Once " -o next.svg
+    """
+    from lmladder.commands.inspect import draw_attention, draw_next, tell
+
+    if attention is None and next_ is None:
+        if output is not None or model is not None:
+            raise InputError("--output and --model are for pictures: --attention or --next")
+        tell(checkpoint, as_json=as_json)
+    elif attention is not None and next_ is not None:
+        raise InputError("one picture at a time: --attention or --next")
+    elif output is None or as_json:
+        raise InputError("a picture needs a file, -o FILE, and is no --json")
+    elif attention is not None:
+        draw_attention(checkpoint, attention, output, model=model)
+    elif next_ is not None:
+        draw_next(checkpoint, next_, output, model=model)
 
 
 @app.command()
