@@ -11,6 +11,9 @@ so that a noisy minute hits all engines. Then it prints a Markdown table:
     MiB      peak memory, the least of all rounds; see train_step.py
     GFLOP/s  of lmladder's matrix products, and their share of the rate at which this machine's
              BLAS multiplied big matrices in the same rounds, by as many threads
+
+With --json FILE all that was measured is added to a file; `--told-by FILE` prints the table of what
+stands there and measures nothing, and with `--write PAGE` puts it into a page of the docs.
 """
 
 import json
@@ -130,29 +133,51 @@ class Collection:
                 yield facts
 
 
-def report(all_rounds: Collection, configs: list[str], engines: list[str], threads: int) -> None:
-    """Print the table, and beneath it what one must know to believe it."""
+def told_by(file: Path) -> Collection:
+    """What `--json` has left in a file."""
+    found = Collection()
+    for line in file.read_text().splitlines():
+        facts = json.loads(line)
+        if "engine" in facts:
+            found.runs[facts["config"], facts["engine"]].append(facts)
+        else:
+            found.rates[facts["threads"]].append(facts)
+    return found
+
+
+def report(all_rounds: Collection, configs: list[str], engines: list[str], threads: int) -> str:
+    """The table, and beneath it what one must know to believe it.
+
+    Raises
+    ------
+    SystemExit
+        If the engines' losses differ.
+    """
     runs = all_rounds.runs
     rates = {n: max(each, key=lambda run: run[RATE]) for n, each in all_rounds.rates.items()}
     there = [engine for engine in engines if engine not in all_rounds.missing]
     table = [row(config, runs, there, rates[threads][RATE]) for config in configs]
-    print(measure.markdown(table))
-    told = "; ".join(f"{n} threads {run[RATE]:.0f}" for n, run in rates.items())
-    print(f"Big matrix products, GFLOP/s: {told}. Rounds: {len(all_rounds.rates[threads])}.")
+    products = "; ".join(f"{n} threads {run[RATE]:.0f}" for n, run in rates.items())
     versions = {run["engine"]: run["version"] for each in runs.values() for run in each}
-    print(f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}.")
-    for reason in all_rounds.missing.values():
-        print(f"Left out: {reason}")
+    named = ", ".join(f"{name} {version}" for name, version in versions.items())
     best = {
         f"{config} {engine}": min(each, key=lambda run: run["min_ms"])
         for (config, engine), each in runs.items()
     }
-    if noisy := spoilt({"big products": rates[threads], **best}):
-        print(f"NOT TO BE TRUSTED, as other programs were busy meanwhile: {', '.join(noisy)}.")
     worst = max(disagreement(config, runs) for config in configs)
-    print(f"Losses of the first steps differ by {worst:.1g} at most (relative).")
     if not worst < LOSS_TOLERANCE:
-        sys.exit("error: the engines do not train the same model")
+        sys.exit(f"error: losses differ by {worst:.1g}: the engines do not train the same model")
+    lines = [
+        f"Big matrix products, GFLOP/s: {products}. Rounds: {len(all_rounds.rates[threads])}.",
+        f"Versions: {named}.",
+        *(f"Left out: {reason}" for reason in all_rounds.missing.values()),
+        f"Losses of the first steps differ by {worst:.1g} at most (relative).",
+    ]
+    if noisy := spoilt({"big products": rates[threads], **best}):
+        lines.append(
+            f"NOT TO BE TRUSTED, as other programs were busy meanwhile: {', '.join(noisy)}."
+        )
+    return "\n".join([measure.markdown(table), *lines])
 
 
 def main() -> None:
@@ -163,8 +188,21 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of timed steps a run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="is given a line for each run")
+    parser.add_argument("--told-by", type=Path, metavar="FILE", help="such a file; runs nothing")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="of the docs; with --told-by")
+    parser.add_argument("--check", type=Path, metavar="PAGE", help="only tells whether it is stale")
     arguments = parser.parse_args()
     configs, engines, threads = arguments.configs, arguments.engines, arguments.threads
+    if arguments.told_by:
+        told = report(told_by(arguments.told_by), configs, engines, threads)
+        page = arguments.write or arguments.check
+        if page is None:
+            print(told)
+            return
+        command = f"python benchmarks/compare.py --told-by {arguments.told_by} --write {page}"
+        check = arguments.write is None
+        measure.bring_up_to_date(page, {"compare": lambda _: told}, command=command, check=check)
+        return
     all_rounds = Collection()
     for number in range(1, arguments.rounds + 1):
         for facts in all_rounds.add_round(
@@ -175,7 +213,7 @@ def main() -> None:
             if arguments.json:
                 with arguments.json.open("a") as file:
                     file.write(json.dumps(facts) + "\n")
-    report(all_rounds, configs, engines, threads)
+    print(report(all_rounds, configs, engines, threads))
 
 
 if __name__ == "__main__":

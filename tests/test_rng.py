@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import zlib
 from itertools import combinations
 
 from lmladder.rng import stream
@@ -71,3 +72,10 @@ def test_negative_seeds_and_steps_are_refused(seed: int, step: int) -> None:
 def test_a_seed_that_is_no_integer_is_refused() -> None:
     with pytest.raises(TypeError, match="integer"):
         stream(0.5, "batches")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("seed", "step"), [(0, 0), (7, 123), (2**32, 2**40), (2**70, 1)])
+def test_a_stream_is_what_numpy_makes_of_its_three_numbers(seed: int, step: int) -> None:
+    words = [seed, zlib.crc32(b"sample"), step]
+    expected = np.random.default_rng(words).random(5)
+    np.testing.assert_array_equal(stream(seed, "sample", step).random(5), expected)

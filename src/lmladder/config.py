@@ -67,6 +67,12 @@ class SampleConfig:
     tokens: int = MISSING
     temperature: float = MISSING  # 0: the likeliest token always
     top_k: int | None = MISSING  # null: all tokens
+    top_p: float = MISSING  # 1: all tokens
+    min_p: float = MISSING  # 0: all tokens
+    repetition_penalty: float = MISSING  # 1: none
+    beams: int | None = MISSING  # of a beam search, which knows none of the five above; null: draw
+    samples: int = MISSING  # for each model
+    stop: list[str] = MISSING  # texts before which a sample ends
 
 
 @dataclass
@@ -276,11 +282,11 @@ _POSITIVE = {
     "epsilon", "steps", "batch_size", "row_length", "clip_norm", "evaluate_every",
     "evaluate_tokens", "context_length", "embedding_size", "hidden_sizes", "kneser_ney_orders",
     "n_layer", "n_head", "d_model", "feed_forward_factor", "init_deviation", "batch_tokens",
-    "train", "val", "accumulate", "monitor_every", "patience", "decay_fraction",
-    "vocabulary_size",
+    "train", "val", "accumulate", "monitor_every", "patience", "decay_fraction", "vocabulary_size",
+    "top_p", "repetition_penalty", "beams", "samples",
 }  # fmt: skip
 _NOT_NEGATIVE = {"seed", "temperature", "weight_decay", "warmup_steps", "min_improvement"}
-_FRACTIONS = {"test", "final_fraction", "decay_fraction"}
+_FRACTIONS = {"test", "final_fraction", "decay_fraction", "top_p", "min_p"}
 _BELOW_ONE = {"dropout", "momentum", "betas", "least_context"}
 _ADAM = ("learning_rate", "betas", "epsilon")
 OPTIMIZER_SETTINGS: dict[str, tuple[str, ...]] = {  # what each uses
@@ -363,6 +369,13 @@ def validate(config: Config) -> None:
     _validate_watch("transformer.init_from", init_from, watch, "transformer=from_checkpoint")
     for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
         _validate_rung(name, rung)
+    sample = config.sample
+    if "" in sample.stop:
+        raise InputError("sample.stop has an empty text; give at least one character")
+    if sample.beams is not None and sample.samples > sample.beams:
+        raise InputError(
+            f"sample.samples={sample.samples} is more than sample.beams={sample.beams} can give"
+        )
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")

@@ -14,7 +14,7 @@ from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
 from lmladder.errors import InputError
 from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
 from lmladder.rng import stream
-from lmladder.sampling import Strategy, generate
+from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
 from lmladder.text import Prepared
 from lmladder.training import BEST, LATEST, TrainingRun, discard_unfinished, train
@@ -157,11 +157,30 @@ def write_samples(
     seed: int,
     stage: str,
 ) -> None:
-    """One continued prompt a model; under a heading each, but for one named as its stage is."""
-    strategy = Strategy(config.temperature, config.top_k)
+    """Continued prompts, a blank line between; under a heading a model, but for the stage's own."""
+    strategy: Strategy | BeamSearch
+    if config.beams is None:
+        strategy = Strategy(
+            temperature=config.temperature,
+            top_k=config.top_k,
+            top_p=config.top_p,
+            min_p=config.min_p,
+            repetition_penalty=config.repetition_penalty,
+        )
+    else:
+        strategy = BeamSearch(config.beams)
     parts = []
     for name, model in models.items():
-        made = generate(model, prompt, tokens=config.tokens, strategy=strategy, seed=seed)
+        samples = complete(
+            model,
+            prepared.tokenizer,
+            prompt,
+            tokens=config.tokens,
+            strategy=strategy,
+            seed=seed,
+            samples=config.samples,
+            stop=config.stop,
+        )
         heading = f"== {name} ==\n" if list(models) != [stage] else ""
-        parts.append(heading + prepared.tokenizer.decode([*prompt, *made]) + "\n")
+        parts.append(heading + "\n\n".join(each.prompt + each.text for each in samples) + "\n")
     atomic_write(path, "\n".join(parts).encode("utf-8", "surrogateescape"))

@@ -42,6 +42,7 @@ BACKWARD: dict[str, list[Callable[..., Any]]] = {
     "gelu": [reference.gelu_backward],
     "gelu_tanh": [reference.gelu_tanh_backward],
     "embedding": [reference.scatter_rows],
+    "dropout": [reference.dropout],
     "cross_entropy": [reference.cross_entropy_backward],
     "layer_norm": [reference.layer_norm_backward],
     "rms_norm": [reference.rms_norm_backward],

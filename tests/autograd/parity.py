@@ -96,11 +96,11 @@ def _causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
-def _rotary(x: torch.Tensor, *, start: int = 0, base: float = 10_000.0) -> torch.Tensor:
-    time, size = x.shape[-2:]
+def _rotary(x: torch.Tensor, positions: Any, *, base: float = 10_000.0) -> torch.Tensor:
+    size = x.shape[-1]
     points = torch.complex(*x.chunk(2, -1))
-    positions = torch.arange(start, start + time, dtype=x.dtype)
-    angles = torch.outer(positions, base ** (-2 / size * torch.arange(size // 2, dtype=x.dtype)))
+    places = torch.tensor(positions, dtype=x.dtype)
+    angles = torch.outer(places, base ** (-2 / size * torch.arange(size // 2, dtype=x.dtype)))
     turned = points * torch.polar(torch.ones_like(angles), angles)
     return torch.cat([turned.real, turned.imag], -1)
 
@@ -368,7 +368,7 @@ def transformer_logits(
         if architecture.qk_norm:
             q, k = (F.rms_norm(each, each.shape[-1:], eps=1e-5) for each in (q, k))
         if architecture.positions == "rotary":
-            q, k = _rotary(q), _rotary(k)
+            q, k = (_rotary(each, range(each.shape[-2])) for each in (q, k))
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + w.linear(f"{block}.attention.output", heads.transpose(1, 2).flatten(2))
         inside = norm(f"{block}.feed_forward_norm", x)

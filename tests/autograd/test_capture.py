@@ -28,6 +28,7 @@ WITH_ARRAYS = {
     "embedding",
     "cross_entropy",
     "getitem",
+    "rotary",
 }
 
 

@@ -74,11 +74,11 @@ def causal_attention(q: Values, k: Values, v: Values) -> Values:
     return powers / powers.sum(axis=-1, keepdims=True) @ v
 
 
-def rotary(x: Values, *, start: int) -> Values:
+def rotary(x: Values, *, positions: Array) -> Values:
     time, size = x.shape[-2:]
     out = x.copy()
     for t, i in np.ndindex(time, size // 2):
-        angle = (start + t) / 10_000 ** (2 * i / size)
+        angle = positions[t] / 10_000 ** (2 * i / size)
         a, b = x[..., t, i], x[..., t, i + size // 2]
         out[..., t, i] = a * math.cos(angle) - b * math.sin(angle)
         out[..., t, i + size // 2] = b * math.cos(angle) + a * math.sin(angle)
@@ -389,7 +389,7 @@ OPS: dict[str, Op] = {
     "layer_norm": Op(3, layer_norm, scales),
     "rms_norm": Op(2, rms_norm, scales),
     "causal_attention": Op(3, causal_attention, queries_keys_values),
-    "rotary": Op(1, rotary, points, lambda _: named(start=st.integers(0, 9))),
+    "rotary": Op(1, rotary, points, lambda x: named(positions=numbers_below(9, x.shape[-2:-1]))),
     "rnn": Op(2, rnn, recurrent),
     "gru": Op(2, gru, gated_recurrent),
     "dropout": Op(1, dropout, options=lambda _: named(seed=st.integers(0, 9))),
@@ -406,6 +406,7 @@ CALLS: dict[str, Callable[..., Tensor]] = {
     "scatter_add": lambda a, b, indices, axis: ops.scatter_add(a, indices, b, axis=axis),
     "embedding": lambda table, ids: functional.embedding(table, ids),
     "cross_entropy": lambda logits, targets: functional.cross_entropy(logits, targets),
+    "rotary": lambda x, positions: functional.rotary(x, positions),
     "dropout": lambda x, seed: functional.dropout(x, rate=RATE, rng=np.random.default_rng(seed)),
 }
 

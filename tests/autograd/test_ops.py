@@ -152,7 +152,10 @@ def test_dropout_keeps_the_mean_and_zeroes_the_rate() -> None:
         (lambda a: functional.linear(a, a, a), "linear wants (..., n), (n, m) and (m,)"),
         (lambda a: functional.layer_norm(a, a, a), "layer_norm wants (..., n), (n,) and (n,)"),
         (lambda a: functional.rms_norm(a, a), "rms_norm wants (..., n) and (n,)"),
-        (lambda a: functional.rotary(a), "rotary wants (..., time, size) with an even size"),
+        (
+            lambda a: functional.rotary(a, [0]),
+            "rotary wants (..., time, size), size even, and (time,)",
+        ),
         (lambda a: functional.rnn(a, a), "rnn wants (rows, time, n) and (n, n)"),
         (lambda a: functional.gru(a, a), "gru wants (rows, time, 3 n) and (n, 3 n)"),
         (lambda a: functional.causal_attention(a, a, a), "attention wants q, k, v of (batch,"),

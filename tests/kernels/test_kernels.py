@@ -287,6 +287,10 @@ KERNELS: dict[str, Row] = {
         lambda m, i: run(m.gelu_tanh_backward, flat(i.grad), flat(i.x), like=[flat(i.x)]),
         lambda i: slow_gelu_tanh_backward(flat(i.grad), flat(i.x)),
     ),
+    "dropout": Row(
+        lambda m, i: run(m.dropout, flat(i.x), flat(i.grad), 0.25, like=[flat(i.x)]),
+        lambda i: flat(i.x) * (flat(i.grad) >= 0.25) / 0.75,
+    ),
     "layer_norm": Row(
         lambda m, i: run(
             m.layer_norm, i.x, i.weight, i.bias, EPSILON, like=[i.x, i.row_grad, i.row_grad]
@@ -313,7 +317,10 @@ KERNELS: dict[str, Row] = {
     ),
 }
 # Those that change arrays in place, or take other inputs, have tests of their own below.
-APART = {"causal_softmax", "causal_softmax_backward", "scatter_rows", "adam", "square_sum"}
+APART = {
+    "causal_softmax", "causal_softmax_backward", "scatter_rows", "adam", "square_sum", "linear_row",
+    "cached_attention",
+}  # fmt: skip
 
 
 def public_functions(module: ModuleType) -> set[str]:
@@ -855,3 +862,54 @@ def test_square_sum_keeps_its_digits(n: int, module: ModuleType, dtype: type) ->
     out = np.empty(1)
     module.square_sum(x, out)
     assert out[0] == pytest.approx(float(np.square(x, dtype=np.float64).sum()), rel=1e-6)
+
+
+# --- Decoding -------------------------------------------------------------------------------------
+
+
+@either_and_dtype
+@pytest.mark.parametrize(("n", "m"), [(1, 1), (3, 5), (4, 1), (7, 33), (128, 65), (0, 3)])
+def test_linear_row_is_a_product_and_a_sum(n: int, m: int, module: ModuleType, dtype: type) -> None:
+    rng = stream(0, f"linear row {n} {m}")
+    x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in (n, (n, m), m))
+    expected = [math.fsum([*(x.astype(float) * weight[:, j]), bias[j]]) for j in range(m)]
+    assert_close(
+        run(module.linear_row, x, weight, bias, like=[bias]), (np.array(expected),), dtype, 10
+    )
+
+
+def draw_cache(positions: int, dtype: type) -> list[FloatArray]:
+    """q, k, v, keys and values of three rows and two heads."""
+    rng = stream(0, f"cache {positions}")
+    shapes = [(3, 2, 1, 6)] * 3 + [(3, 2, positions, 6)] * 2
+    return [rng.standard_normal(shape).astype(dtype) for shape in shapes]
+
+
+@either_and_dtype
+@pytest.mark.parametrize(("position", "positions"), [(0, 1), (0, 9), (4, 9), (8, 9), (299, 301)])
+def test_cached_attention_is_that_of_the_last_query(
+    position: int, positions: int, module: ModuleType, dtype: type
+) -> None:
+    q, k, v, keys, values = draw_cache(positions, dtype)
+    before = keys.copy(), values.copy()
+    (found,) = run(
+        module.cached_attention, q, k, v, keys, values, np.array([position]), 0.4, like=[q]
+    )
+    for stored, new, old in zip((keys, values), (k, v), before, strict=True):
+        np.testing.assert_array_equal(stored[:, :, position], new[:, :, 0])
+        others = np.arange(positions) != position
+        np.testing.assert_array_equal(stored[:, :, others], old[:, :, others])
+    for row in range(3):
+        scores = q[row].astype(float) @ keys[row, :, : position + 1].swapaxes(1, 2)
+        weights, _ = slow_causal_softmax(scores, 0.4)
+        assert_close(found[row], weights @ values[row, :, : position + 1], dtype)
+
+
+@either
+def test_cached_attention_does_not_read_what_is_not_stored(module: ModuleType) -> None:
+    q, k, v, keys, values = draw_cache(9, np.float32)
+    position = np.array([4])
+    (before,) = run(module.cached_attention, q, k, v, keys, values, position, 0.4, like=[q])
+    keys[:, :, 4:], values[:, :, 4:] = np.nan, np.inf
+    (after,) = run(module.cached_attention, q, k, v, keys, values, position, 0.4, like=[q])
+    np.testing.assert_array_equal(after, before)

@@ -1,9 +1,11 @@
 """Compiled or plain: `select` says which kernels are used, and they agree but for rounding."""
 
 from collections.abc import Callable
+from functools import partial
 
 from lmladder import kernels
 from lmladder.arrays import Array, FloatArray, IntArray
+from lmladder.autograd import Tensor
 from lmladder.kernels import fused, reference, threaded
 from lmladder.rng import stream
 
@@ -67,6 +69,15 @@ def _adam(dtype: type) -> tuple[Array, ...]:
     return (*means, *squares, *values)
 
 
+ROW = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
+
+
+def _cached_attention(dtype: type) -> tuple[Array, ...]:
+    q, k, v = (strided(name, 2, 3, 1, 8, dtype=dtype) for name in "qkv")
+    keys, values = (strided(name, 2, 3, 9, 8, dtype=dtype).copy("C") for name in ("K", "V"))
+    return kernels.cached_attention(q, k, v, keys, values, np.array([4])), keys, values
+
+
 def _elementwise(wrapper: Callable[..., Array], *names: str) -> Callable[[type], tuple[Array, ...]]:
     return lambda dtype: (wrapper(*(strided(each, 4, 30, 5, 67, dtype=dtype) for each in names)),)
 
@@ -103,7 +114,14 @@ WRAPPERS: dict[str, Callable[[type], tuple[Array, ...]]] = {
             strided("grad", 300, 5, dtype=dtype), chosen("ids", 600, below=9)[::2], 11
         ),
     ),
+    "dropout": _elementwise(partial(kernels.dropout, rate=0.4), "x", "grad"),
     "adam": _adam,
+    "linear_row": lambda dtype: (
+        kernels.linear_row(
+            *(strided(name, *shape, dtype=dtype) for name, shape in ROW.items()),
+        ),
+    ),
+    "cached_attention": _cached_attention,
 }
 
 
@@ -113,7 +131,7 @@ def test_every_public_wrapper_is_in_the_table() -> None:
         for name, each in vars(threaded).items()
         if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
     }
-    assert wrappers - {"select", "selected", "square_sums"} == WRAPPERS.keys()
+    assert wrappers - {"select", "selected", "square_sums", "uniform"} == WRAPPERS.keys()
     assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
 
 
@@ -186,11 +204,23 @@ def test_adam_changes_its_state_in_place(dtype: type, choice: str) -> None:
 @pytest.mark.parametrize("place", range(3))
 def test_adam_refuses_state_that_it_could_only_change_in_a_copy(place: int, choice: str) -> None:
     kernels.select(choice)
-    for odd in (np.ones((4, 3), np.float32).T, np.broadcast_to(np.float32(1), (3, 4))):
-        state = [[np.ones((3, 4), np.float32)] for _ in range(3)]
-        state[place] = [odd]
-        with pytest.raises(ValueError, match=r"cannot change an array of shape \(3, 4\) in place"):
-            kernels.adam([np.ones((3, 4), np.float32)], *state, [0.99], *SETTINGS)
+    state = [[np.ones((3, 4), np.float32)] for _ in range(3)]
+    state[place] = [np.ones((4, 3), np.float32).T]
+    with pytest.raises(ValueError, match=r"an array of shape \(3, 4\) is not in one piece"):
+        kernels.adam([np.ones((3, 4), np.float32)], *state, [0.99], *SETTINGS)
+
+
+@pytest.mark.parametrize("choice", threaded.CHOICES)
+def test_adam_refuses_a_parameter_that_a_graph_holds(choice: str) -> None:
+    kernels.select(choice)
+    x = Tensor(np.ones((3, 4), np.float32), requires_grad=True)
+    graph = x * x
+    state = [[np.ones((3, 4), np.float32)] for _ in range(2)]
+    settings = [[np.ones((3, 4), np.float32)], *state, [x.value], [0.99], *SETTINGS]
+    with pytest.raises(ValueError, match=r"an array of shape \(3, 4\) is read-only"):
+        kernels.adam(*settings)
+    del graph
+    kernels.adam(*settings)
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [1], [70_000], [3, 0, 40_000, 5, 32_768, 32_769]])
@@ -216,3 +246,13 @@ def test_arrays_that_take_the_place_of_others_in_memory_are_not_mistaken_for_the
     for size in range(1, 200):
         array = np.full(size, 2, np.float32)  # likely where the one before was
         assert kernels.square_sums([array]).tolist() == [4 * size]
+
+
+@pytest.mark.parametrize("choice", threaded.CHOICES)
+@pytest.mark.parametrize("position", [-1, 9])
+def test_a_position_that_a_cache_has_no_room_for_is_refused(position: int, choice: str) -> None:
+    kernels.select(choice)
+    q = np.ones((1, 1, 1, 4), np.float32)
+    keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
+    with pytest.raises(IndexError, match="past those that there is room for"):
+        kernels.cached_attention(q, q, q, keys, values, np.array([position]))

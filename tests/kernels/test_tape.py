@@ -1,12 +1,18 @@
 """What a tape records is done again with the same numbers, in memory that is shared safely."""
 
+from lmladder.arrays import Array
 from lmladder.kernels import tape
-from lmladder.kernels.tape import ALIGNMENT, RefusedError, Tape, _Gaps
+from lmladder.kernels.tape import ALIGNMENT, Program, RefusedError, Tape, _Gaps
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
+
+def program_of(recorder: Tape, results: list[Array]) -> Program:
+    plan = recorder.finish(results)
+    return plan.program(plan.scratch())
 
 
 @given(st.data())
@@ -37,8 +43,10 @@ def test_a_chain_needs_the_memory_of_two_links() -> None:
         y = x
         for _ in range(10):
             y = tape.apply(np.add, y, 1.0)
-    program = recorder.finish([y])
-    assert program.memory.nbytes < 4.1 * x.nbytes  # and the input, and the result
+    plan = recorder.finish([y])
+    scratch = plan.scratch()
+    assert scratch.nbytes < 2.1 * x.nbytes
+    program = plan.program(scratch)
     program(np.full(1000, 5.0))
     assert set(program.results[0]) == {15.0}
 
@@ -50,7 +58,7 @@ def test_views_of_what_was_made_are_followed_and_copies_are_made_again() -> None
         flat = tape.reshape(tape.apply(np.multiply, x, 2.0).T, 6)  # a copy
         row = tape.contiguous(flat[::-2])
         again = tape.apply(np.add.reduce, row[None], 0, None)
-    program = recorder.finish([flat, again])
+    program = program_of(recorder, [flat, again])
     x += 1
     program(x)
     assert program.results[0].tolist() == (2 * x).T.reshape(6).tolist()
@@ -62,7 +70,7 @@ def test_results_lie_in_a_row_and_apart_though_one_array_is_two_of_them() -> Non
     recorder = Tape([x])
     with recorder.on():
         y = tape.apply(np.add, x, 1.0)
-    program = recorder.finish([y, y, y[::-1], np.float64(7)[()] * np.ones(())])
+    program = program_of(recorder, [y, y, y[::-1], np.float64(7)[()] * np.ones(())])
     program(np.arange(3.0) * 10)
     assert [each.tolist() for each in program.results] == [[1, 11, 21], [1, 11, 21], [21, 11, 1], 7]
     row = program.in_a_row(np.float64)
@@ -71,12 +79,14 @@ def test_results_lie_in_a_row_and_apart_though_one_array_is_two_of_them() -> Non
     assert program.results[1].tolist() == [1, 11, 21]
 
 
-def test_two_programs_of_one_tape_share_nothing() -> None:
+def test_two_programs_of_one_tape_have_results_of_their_own() -> None:
     x = np.arange(3.0)
     recorder = Tape([x])
     with recorder.on():
         y = tape.apply(np.add, x, 1.0)
-    one, other = recorder.finish([y]), recorder.finish([y])
+    plan = recorder.finish([y])
+    scratch = plan.scratch()  # they may work in one, if one after the other
+    one, other = plan.program(scratch), plan.program(scratch)
     one(x)
     other(10 * x)
     assert one.results[0].tolist() == [1, 2, 3]
@@ -88,7 +98,7 @@ def test_a_generator_is_taken_from_the_inputs_of_each_call() -> None:
     with recorder.on():
         out = tape.empty(3, np.float64)
         tape.run(lambda rng, out: rng.random(out=out), generator, out)
-    program = recorder.finish([out])
+    program = program_of(recorder, [out])
     for seed in (7, 8):
         program(np.random.default_rng(seed))
         assert program.results[0].tolist() == np.random.default_rng(seed).random(3).tolist()
@@ -113,5 +123,4 @@ def test_without_a_tape_nothing_is_noted() -> None:
         pass
     tape.apply(np.add, np.ones(3), 1.0)
     assert tape.recording() is None
-    program = recorder.finish([])
-    assert program.memory.nbytes == 0
+    assert recorder.finish([]).scratch().nbytes == 0

@@ -291,7 +291,7 @@ def test_a_gate_multiplies_the_hidden_layer() -> None:
 
 def test_rotary_turns_each_pair_of_halves_by_its_angle() -> None:
     x = normal("x", 3, 6)
-    out = functional.rotary(Tensor(x), start=4).value
+    out = functional.rotary(Tensor(x), np.arange(4, 7)).value
     for t in range(3):
         for i in range(3):
             point = complex(x[t, i], x[t, i + 3]) * np.exp(1j * (4 + t) / 10_000 ** (2 * i / 6))
@@ -301,7 +301,7 @@ def test_rotary_turns_each_pair_of_halves_by_its_angle() -> None:
 
 def test_after_rotary_products_depend_on_distances_alone() -> None:
     query, key = (np.tile(normal(name, 8), (20, 1)) for name in ("query", "key"))
-    q, k = (functional.rotary(Tensor(each)).value for each in (query, key))
+    q, k = (functional.rotary(Tensor(each), np.arange(20)).value for each in (query, key))
     products = q @ k.T  # (position of the query, position of the key)
     for distance in range(-19, 20):
         np.testing.assert_allclose(np.diff(np.diagonal(products, distance)), 0, atol=1e-12)
@@ -322,9 +322,9 @@ def test_queries_and_keys_of_one_late_token_are_those_it_has_in_the_whole_text()
     )
     layer.astype(np.float64)
     x = normal("x", 2, 6, 8)
-    whole = layer.queries_keys_values(Tensor(x))
+    whole = layer.queries_keys_values(Tensor(x), np.arange(6))
     for t in range(6):
-        alone = layer.queries_keys_values(Tensor(x[:, t : t + 1]), start=t)
+        alone = layer.queries_keys_values(Tensor(x[:, t : t + 1]), np.array([t]))
         for part, all_of_it in zip(alone, whole, strict=True):
             np.testing.assert_allclose(part.value, all_of_it.value[:, :, t : t + 1], rtol=1e-12)
 
@@ -333,7 +333,8 @@ def test_normalised_queries_and_keys_have_root_mean_square_1() -> None:
     layer = CausalSelfAttention(
         8, 2, rng=stream(0, "a"), deviation=9.0, output_deviation=1.0, rotary=True, qk_norm=True
     )
-    query, key, value = layer.queries_keys_values(Tensor(normal("x", 2, 6, 8).astype(np.float32)))
+    x = Tensor(normal("x", 2, 6, 8).astype(np.float32))
+    query, key, value = layer.queries_keys_values(x, np.arange(6))
     for each in (query, key):
         np.testing.assert_allclose((each.value**2).mean(axis=-1), 1, rtol=1e-4)
     assert (value.value**2).mean() > 10

@@ -53,23 +53,77 @@ def test_help_shows_the_commands_and_an_example(lmladder):
     assert "--temperature" in shown
 
 
-def test_the_example_of_the_help_works(lmladder):
+def test_the_examples_of_the_help_work(lmladder):
     shown = " ".join(text(lmladder("sample", "--help")).split())
-    (example,) = re.findall(r"Example: lmladder (.+?--seed \d+)", shown)
-    words = shlex.split(example)
-    assert text(lmladder(*words)).startswith(words[words.index("--prompt") + 1])
+    examples = re.findall(r"Example: lmladder (.+?)(?= Example:| Options:)", shown)
+    assert len(examples) == 3
+    for example in examples:
+        assert PROMPT in text(lmladder(*shlex.split(example)))
 
 
 @pytest.mark.parametrize("tokens", [1, 7, 80])
 def test_the_prompt_and_as_many_tokens_as_asked_for_are_printed(lmladder, tokens):
-    printed = text(lmladder("sample", "--prompt", PROMPT, "--tokens", tokens))
-    assert printed.startswith(PROMPT)
-    assert len(printed) == len(PROMPT) + tokens  # char: one token a character
+    how = ("sample", "--prompt", PROMPT, "--tokens", tokens)
+    line = json.loads(text(lmladder(*how, "--json")))
+    assert text(lmladder(*how)) == PROMPT + line["text"]
+    if line["finish_reason"] == "length":
+        assert len(line["text"]) == tokens  # char: one token a character
+    else:  # the tale has ended before
+        assert line["finish_reason"] == "boundary"
+        assert len(line["tokens"]) == len(line["text"]) + 1 <= tokens
 
 
 def test_the_same_seed_draws_the_same_text_and_another_seed_another(lmladder):
     drawn = [text(lmladder("sample", "--tokens", 60, "--seed", seed)) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_several_samples_are_those_of_the_next_seeds(lmladder):
+    how = ("sample", "--tokens", 30, "--seed")
+    alone = [text(lmladder(*how, seed)) for seed in (4, 5, 6)]
+    several = text(lmladder(*how, 4, "--samples", 3))
+    assert several == "\n\n".join(f"== {i} ==\n{each}" for i, each in enumerate(alone, 1))
+
+
+def test_a_line_of_json_a_sample_for_machines(lmladder):
+    how = ("sample", "--tokens", 40, "--samples", 3, "--stop", "e", "--stop", "th", "--json")
+    lines = [json.loads(line) for line in text(lmladder(*how)).splitlines()]
+    assert len(lines) == 3
+    for line in lines:
+        assert line.keys() == {"prompt", "text", "tokens", "log_probability", "finish_reason"}
+        assert line["prompt"] == PROMPT
+        assert line["finish_reason"] in ("stop", "length", "boundary")
+        assert not re.search("e|th", line["text"])
+        assert len(line["tokens"]) == 40 or line["finish_reason"] != "length"
+        assert line["log_probability"] < 0
+    (line,) = [json.loads(text(lmladder(*how, "--samples", 1)))]
+    assert line["tokens"] == lines[0]["tokens"]
+
+
+def test_every_filter_reaches_the_strategy(lmladder):
+    def draw(*more):
+        return text(lmladder("sample", "--tokens", 40, "--seed", 1, *more))
+
+    greedy = draw("--temperature", 0)
+    assert greedy == draw("--top-p", 1e-9) == draw("--min-p", 1) == draw("--beams", 1)
+    assert greedy != draw() != draw("--repetition-penalty", 3)
+    assert draw() == draw("--no-cache") == draw("--top-p", 1, "--min-p", 0, "--top-k", 999)
+
+
+def test_a_search_finds_what_is_likelier_than_greedy_choice(lmladder):
+    def log_probability(*how):
+        made = text(lmladder("sample", "--tokens", 12, "--json", *how)).splitlines()
+        return [json.loads(line)["log_probability"] for line in made]
+
+    found = log_probability("--beams", 5, "--samples", 5)
+    assert found == sorted(found, reverse=True)
+    assert found[0] >= log_probability("--temperature", 0)[0] - 1e-4  # by rounding alone
+
+
+def test_the_readmes_python_continues_a_prompt(smoke):
+    page = (smoke / "README.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    assert smoke.run("python", "-c", code).succeeded().stdout.startswith(PROMPT)
 
 
 def test_temperature_zero_takes_the_likeliest_whatever_the_seed(lmladder):
@@ -118,6 +172,12 @@ def test_a_missing_checkpoint_names_the_command_that_makes_it(checkout):
         (["--checkpoint", "outputs"], ["outputs"]),
         (["--checkpoint", "dvc.yaml"], ["dvc.yaml", "not a whole safetensors file"]),
         (["--temperature", "inf"], ["temperature", "inf"]),
+        (["--top-p", "0"], ["top-p", "0"]),
+        (["--min-p", "2"], ["min-p", "2"]),
+        (["--repetition-penalty", "nan"], ["repetition penalty", "nan"]),
+        (["--beams", "2", "--top-k", "5"], ["--beams", "--top-k"]),
+        (["--beams", "2", "--samples", "3"], ["3 samples", "2 beams"]),
+        (["--stop", ""], ["stop text is empty"]),
     ],
     ids=lambda value: ascii(" ".join(value)),
 )
@@ -138,6 +198,8 @@ def test_an_argument_that_does_not_fit_the_checkpoint_is_told_in_one_line(
         (["sample", "--tokens", "many"], ["--tokens"]),
         (["sample", "--top-k", "0"], ["--top-k"]),
         (["sample", "--seed", "-1"], ["--seed"]),
+        (["sample", "--beams", "0"], ["--beams"]),
+        (["sample", "--samples", "0"], ["--samples"]),
         (["sample", "--tokns", "5"], ["--tokns"]),
         (["sample", "more"], ["more"]),
         (["smaple"], ["smaple"]),

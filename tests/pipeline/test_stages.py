@@ -329,6 +329,18 @@ def test_a_prompt_that_cannot_be_continued_is_refused_before_training(checkout, 
     assert checkout.outputs() == before
 
 
+def test_samples_follow_their_settings(checkout):
+    checkout.compose("sample.samples=2", "sample.stop=[e]", "sample.top_p=0.9", "sample.prompt=On")
+    checkout.stage("mlp").succeeded()
+    texts = (checkout / "outputs/mlp/samples.txt").read_text().rstrip("\n").split("\n\n")
+    assert len(texts) >= 2
+    assert all(text.startswith("On") for text in (texts[0], texts[-1]))
+    assert not any("e" in text for text in texts)
+    checkout.compose("sample.beams=3", "sample.samples=3", "sample.prompt=On")
+    checkout.stage("mlp").succeeded()
+    assert (checkout / "outputs/mlp/samples.txt").read_text().count("On") >= 3
+
+
 def test_a_ladder_without_kneser_ney_works(checkout):
     checkout.compose("bigram.kneser_ney_orders=[]")
     checkout.stage("bigram").succeeded()

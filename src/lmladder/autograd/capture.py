@@ -12,12 +12,13 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 from lmladder import kernels
 from lmladder.arrays import Array
-from lmladder.autograd.tensor import Tensor
-from lmladder.kernels.tape import Program, RefusedError, Tape
+from lmladder.autograd.tensor import Tensor, no_grad
+from lmladder.kernels.tape import Plan, Program, RefusedError, Tape
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class Captured:
     Attributes
     ----------
     refusal : why the loss could not be recorded; None if it was, or has not been called yet
-    programs : what was recorded, one for each part of a batch; none where nothing was
+    programs : what was recorded, one for each part of a batch; none before the second call
     """
 
     def __init__(
@@ -52,9 +53,8 @@ class Captured:
         self.parameters = list(parameters)
         self.refusal: str | None = None
         self.programs: list[Program] = []
-        self._reached: list[Tensor] = []  # the parameters that have a gradient
-        self._values: list[Array] = []  # those of all parameters, when it was recorded
-        self._first: tuple[Any, ...] = ()  # the inputs that were recorded
+        self._recording: _Recording | None = None
+        self._threads = 0  # for which there are programs
 
     def __call__(self, *inputs: Any) -> float:
         """The mean loss over all rows, times `share`, adding to the parameters' `grad`.
@@ -66,12 +66,12 @@ class Captured:
         inputs : arrays of as many rows each; generators of random numbers, of which each part gets
             a child; and what else the loss takes
         """
-        if self.programs and not self._is_current():
-            self.programs = []  # the parameters are other arrays now
-        parts = _parts(inputs)
-        if self.programs and self._fits(parts):
-            return self._again(parts)
-        return self._by_graph(parts, record=not self.programs and self.refusal is None)
+        parts, found = _parts(inputs), self._recording
+        if found and not all(map(operator.is_, self._values(), found.values)):
+            found = self._recording = None  # the parameters are other arrays now
+        if found and found.fits(parts):
+            return self._again(found, parts)
+        return self._by_graph(parts, record=found is None and self.refusal is None)
 
     def by_graph(self, *inputs: Any) -> float:
         """The same without what was recorded."""
@@ -91,6 +91,9 @@ class Captured:
                 parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
         return float(total)
 
+    def _values(self) -> list[Array]:
+        return [parameter.value for parameter in self.parameters]
+
     def _forward_and_back(self, part: tuple[Any, ...], count: int) -> Array:
         """One of `count` parts of the loss."""
         loss = self.loss(*part)
@@ -104,40 +107,110 @@ class Captured:
         """The first part of the loss; what it does makes the programs of all parts."""
         inputs = tuple(np.array(each) if _is_array(each) else each for each in part)
         tape = Tape(inputs)
-        self._values = [parameter.value for parameter in self.parameters]
-        for value in self._values:
+        values = self._values()
+        for value in values:
             tape.keep(value)
         with tape.on():
             share = self._forward_and_back(inputs, count)
-        self._reached = [each for each in self.parameters if each.grad is not None]
-        gradients = [each.grad for each in self._reached if each.grad is not None]
+        reached = [each for each in self.parameters if each.grad is not None]
         try:
-            self.programs = [tape.finish([share, *gradients]) for _ in range(count)]
-            self._first = inputs
+            plan = tape.finish([share, *(each.grad for each in reached if each.grad is not None)])
         except RefusedError as error:
             self.refusal = str(error)
+        else:
+            self._recording = _Recording(inputs, count, values, reached, plan)
+            self._threads = 0
         return share
 
-    def _again(self, parts: list[tuple[Any, ...]]) -> float:
+    def _again(self, recording: "_Recording", parts: list[tuple[Any, ...]]) -> float:
+        workers = min(kernels.threads(), len(parts))
+        if workers != self._threads:
+            memory = [recording.plan.scratch() for _ in range(workers)]
+            self.programs = [
+                recording.plan.program(memory[part % workers]) for part in range(len(parts))
+            ]
+            self._threads = workers
         programs = self.programs
         share, *gradients = programs[0].results
-        for parameter, gradient in zip(self._reached, gradients, strict=True):
+        for parameter, gradient in zip(recording.reached, gradients, strict=True):
             if parameter.grad is gradient:  # that of the call before, about to be overwritten
                 parameter.grad = gradient.copy()
-        kernels.share(lambda number: programs[number](*parts[number]), len(parts))
+
+        def work(worker: int) -> None:
+            for part in range(worker, len(parts), workers):
+                programs[part](*parts[part])
+
+        kernels.share(work, workers)
         if len(programs) > 1:
             kernels.add_up([program.in_a_row(share.dtype) for program in programs])
-        for parameter, gradient in zip(self._reached, gradients, strict=True):
+        for parameter, gradient in zip(recording.reached, gradients, strict=True):
             earlier = parameter.grad
             parameter.grad = gradient if earlier is None else earlier + gradient
         return float(share)
 
-    def _is_current(self) -> bool:
-        pairs = zip(self.parameters, self._values, strict=True)
-        return all(parameter.value is value for parameter, value in pairs)
 
-    def _fits(self, parts: list[tuple[Any, ...]]) -> bool:
-        return len(parts) == len(self.programs) and all(map(_alike, parts[0], self._first))
+@dataclass(frozen=True)
+class _Recording:
+    """What a program was recorded with, and the plan for others like it.
+
+    Attributes
+    ----------
+    inputs : of the first part
+    count : of parts
+    values : of all parameters
+    reached : the parameters that have a gradient
+    """
+
+    inputs: tuple[Any, ...]
+    count: int
+    values: list[Array]
+    reached: list[Tensor]
+    plan: Plan
+
+    def fits(self, parts: list[tuple[Any, ...]]) -> bool:
+        """Whether its programs will do for inputs in these parts."""
+        return (
+            len(parts) == self.count
+            and len(parts[0]) == len(self.inputs)
+            and all(map(_alike, parts[0], self.inputs))
+        )
+
+
+class Recorded:
+    """A function of arrays, without gradients, whose second call and later ones are programs.
+
+    Parameters
+    ----------
+    function : of the inputs; may do and depend on what a loss may that `Captured` takes
+    kept : arrays besides the inputs that it reads, or writes
+    """
+
+    def __init__(self, function: Callable[..., Tensor], kept: Iterable[Array]):
+        self.function = function
+        self.kept = list(kept)
+        self._program: Program | None = None
+        self._inputs: tuple[Array, ...] | None = None  # those recorded
+
+    def __call__(self, *inputs: Array) -> Array:
+        """What the function gives; an array that the next call may overwrite."""
+        if self._program is not None and all(map(_alike, inputs, self._inputs or ())):
+            self._program(*inputs)
+            return self._program.results[0]
+        with no_grad():
+            if self._inputs is not None:
+                return self.function(*inputs).value
+            self._inputs = tuple(map(np.array, inputs))
+            tape = Tape(self._inputs)
+            for array in self.kept:
+                tape.keep(array)
+            with tape.on():
+                value = self.function(*self._inputs).value
+        try:
+            plan = tape.finish([value])
+        except RefusedError:
+            return value  # and so will be the others, without a program
+        self._program = plan.program(plan.scratch())
+        return value
 
 
 def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:

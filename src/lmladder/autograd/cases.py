@@ -321,10 +321,19 @@ def _networks() -> Iterator[Case]:
     ]:
         draws = (normal(*queries), normal(*keys), normal(*keys))
         yield Case(f"causal_attention{name}", f.causal_attention, draws)
-    yield Case("rotary", f.rotary, (normal(5, 4),))
-    yield Case("rotary heads", f.rotary, (normal(2, 3, 4, 6),), {"start": 7})
-    yield Case("rotary one", f.rotary, (normal(3, 1, 2),), {"start": 3, "base": 5.0})
-    yield Case("rotary none", f.rotary, (normal(0, 3, 2),))
+    for name, shape, start in [
+        ("", (5, 4), 0),
+        (" heads", (2, 3, 4, 6), 7),
+        (" one", (3, 1, 2), 3),
+        (" none", (0, 3, 2), 0),
+    ]:
+        places = np.arange(start, start + shape[-2])
+        yield Case(
+            f"rotary{name}",
+            lambda x, positions=places: f.rotary(x, positions),
+            (normal(*shape),),
+        )
+    yield Case("rotary base", lambda x: f.rotary(x, np.array([9, 2]), base=5.0), (normal(2, 2),))
     for rows, time, n in [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2)]:
         size = f"{(rows, time, n)}"
         yield Case(f"rnn {size}", f.rnn, (normal(rows, time, n), normal(n, n)))

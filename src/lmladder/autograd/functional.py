@@ -8,6 +8,8 @@ from lmladder.autograd.tensor import Tensor, op
 
 import numpy as np
 
+NORM_EPSILON = 1e-5  # added to a variance or mean square, so that constant rows have a norm too
+
 
 @op
 def linear(x, weight, bias):
@@ -18,7 +20,9 @@ def linear(x, weight, bias):
     def linear_pullback(grad):
         return kernels.linear_backward(grad, x, weight)
 
-    return kernels.matmul(x, weight, bias), linear_pullback
+    one_row = x.size == len(weight)
+    product = kernels.linear_row if one_row else kernels.matmul
+    return product(x, weight, bias), linear_pullback
 
 
 @op
@@ -148,7 +152,7 @@ def cross_entropy(logits, targets):
 
 
 @op
-def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
+def layer_norm(x, weight, bias, *, epsilon: float = NORM_EPSILON):
     """Normalise along the last axis to mean 0 and variance 1, then scale and shift.
 
     Fused for speed (Ba, Kiros & Hinton 2016): (..., n), (n,), (n,) -> (..., n).
@@ -164,7 +168,7 @@ def layer_norm(x, weight, bias, *, epsilon: float = 1e-5):
 
 
 @op
-def rms_norm(x, weight, *, epsilon: float = 1e-5):
+def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
     """Divide by the root mean square along the last axis, then scale: (..., n), (n,) -> (..., n).
 
     Fused for speed (Zhang & Sennrich 2019).
@@ -205,8 +209,8 @@ def causal_attention(q, k, v):
     return value, causal_attention_pullback
 
 
-@op
-def rotary(x, *, start: int = 0, base: float = 10_000.0):
+@op(discrete={1: "iu"})
+def rotary(x, positions, *, base: float = 10_000.0):
     """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
 
     Numbers i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
@@ -215,17 +219,17 @@ def rotary(x, *, start: int = 0, base: float = 10_000.0):
 
     Parameters
     ----------
-    start : the position of the first vector; those after it follow one by one
+    positions : integers, (time,)
     """
-    if x.ndim < 2 or x.shape[-1] % 2:
-        raise ValueError("rotary wants (..., time, size) with an even size")
-    time, size = x.shape[-2:]
+    if x.ndim < 2 or x.shape[-1] % 2 or positions.shape != x.shape[-2:-1]:
+        raise ValueError("rotary wants (..., time, size), size even, and (time,)")
+    size = x.shape[-1]
     frequencies = base ** (np.arange(0, size, 2) / -size)
-    angles = np.arange(start, start + time)[:, np.newaxis] * frequencies
+    angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
 
     def rotary_pullback(grad):
-        return (_turned(grad, cosine, -sine),)
+        return _turned(grad, cosine, -sine), None
 
     return _turned(x, cosine, sine), rotary_pullback
 
@@ -345,12 +349,15 @@ def _time_product(states, by_sums):
 
 @op
 def dropout(x, *, rate: float, rng: np.random.Generator):
-    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate)."""
+    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate).
+
+    Fused for speed (Srivastava et al. 2014).
+    """
     if not 0 <= rate < 1:
         raise ValueError(f"the rate must be in [0, 1), not {rate}")
-    scale = (rng.random(x.shape, dtype=np.float32) >= rate) / x.dtype.type(1 - rate)
+    chances = kernels.uniform(rng, x.shape)
 
     def dropout_pullback(grad):
-        return (grad * scale,)
+        return (kernels.dropout(grad, chances, rate),)
 
-    return x * scale, dropout_pullback
+    return kernels.dropout(x, chances, rate), dropout_pullback

@@ -203,34 +203,36 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 
 
 def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x @ weight + bias: (..., m), (..., n), (n, m) -> as x, weight and bias.
-
-    The blocks of both products are one job for the threads, which then wait once, not twice.
-    """
+    """Gradients of x @ weight + bias: (..., m), (..., n), (n, m) -> as x, weight and bias."""
     grads, rows = as_rows(grad), as_rows(x)
     by_x, by_weight = tape.empty_like(rows), tape.empty_like(weight)
     by_bias = tape.empty(weight.shape[1], weight.dtype)
-    products = ((grads, weight.T, by_x), (rows.T, grads, by_weight))
-    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _ in products):
-        tape.run(_share_backward, products, grads, by_bias)
-    else:
-        for product in products:
-            tape.run(np.matmul, *product)
-        tape.run(np.add.reduce, grads, 0, None, by_bias)
+    _run_backward([(grads, weight.T, by_x), (rows.T, grads, by_weight)], grads, by_bias)
     return tape.reshape(by_x, x.shape), by_weight, by_bias
 
 
-def _share_backward(
-    products: Sequence[tuple[Array, Array, Array]], grads: Array, by_bias: Array
+def _run_backward(
+    products: Sequence[tuple[Array, Array, Array]], rows: Array, total: Array
 ) -> None:
-    """Both products and the sum over rows, all their blocks shared."""
+    """Products a @ b into out, and the sum over rows; one job for the threads, who wait once."""
+    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _ in products):
+        tape.run(_share_backward, products, rows, total)
+        return
+    for product in products:
+        tape.run(np.matmul, *product)
+    tape.run(np.add.reduce, rows, 0, None, total)
+
+
+def _share_backward(
+    products: Sequence[tuple[Array, Array, Array]], rows: Array, total: Array
+) -> None:
     tasks = [
         partial(block, index)
         for product in products
         for block, count in [_product(*product)]
         for index in range(count)
     ]
-    tasks.append(partial(np.add.reduce, grads, 0, None, by_bias))
+    tasks.append(partial(np.add.reduce, rows, 0, None, total))
     share(lambda number: tasks[number](), len(tasks))
 
 

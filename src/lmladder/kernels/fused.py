@@ -35,6 +35,8 @@ WRITE_1D, WRITE_2D, WRITE_3D = (_array(float32, n, "C", readonly=False) for n in
 WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
 READ_TABLE = _array(int64, 2, "C", readonly=True)
 READ_DOUBLES, WRITE_DOUBLES = (_array(float64, 1, "C", readonly=each) for each in (True, False))
+READ_4D = _array(float32, 4, "C", readonly=True)
+WRITE_4D = _array(float32, 4, "C", readonly=False)
 
 
 def compiled(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -166,6 +168,13 @@ def gelu_backward(grad, x, out):
         below = float32(0.5) * (float32(1) + _erf(v * float32(0.70710678)))
         density = float32(0.39894228) * _exp(float32(-0.5) * v * v)
         out[i] = grad[i] * (below + v * density)
+
+
+@compiled(READ_1D, READ_1D, float64, WRITE_1D)
+def dropout(x, chances, rate, out):
+    least, scale = float32(rate), float32(1) / float32(1 - rate)
+    for i in range(x.size):
+        out[i] = x[i] * (scale if chances[i] >= least else float32(0))
 
 
 # ------------------------------------------------------------------------------- normalisation
@@ -418,3 +427,55 @@ def adam_pieces(
 def square_sum_pieces(table, out):
     for row in range(len(table)):
         square_sum(carray(_floats_at(table[row, 1]), table[row, 0]), out[row : row + 1])
+
+
+# ------------------------------------------------------------------------------- decoding
+
+
+@compiled(READ_1D, READ_2D, READ_1D, WRITE_1D)
+def linear_row(x, weight, bias, out):
+    n, m = weight.shape
+    out[:] = bias
+    whole = n - n % 4
+    for k in range(0, whole, 4):  # four rows of weights to each pass over the result
+        a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
+        for j in range(m):
+            out[j] += (
+                a * weight[k, j]
+                + b * weight[k + 1, j]
+                + c * weight[k + 2, j]
+                + d * weight[k + 3, j]
+            )
+    for k in range(whole, n):
+        for j in range(m):
+            out[j] += x[k] * weight[k, j]
+
+
+@compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, WRITE_4D)
+def cached_attention(q, k, v, keys, values, position, scale, out):
+    rows, heads, _, size = q.shape
+    end = position[0] + 1
+    if not 0 < end <= keys.shape[2]:
+        raise IndexError("the position is past those that there is room for")
+    weights = np.empty(end, np.float32)
+    for r in range(rows):
+        for h in range(heads):
+            query, result, key, value = q[r, h, 0], out[r, h, 0], keys[r, h], values[r, h]
+            key[end - 1] = k[r, h, 0]
+            value[end - 1] = v[r, h, 0]
+            largest = float32(-np.inf)
+            for j in range(end):
+                score = float32(0)
+                for i in range(size):
+                    score += query[i] * key[j, i]
+                weights[j] = score * scale
+                largest = max(largest, weights[j])
+            total = float32(0)
+            for j in range(end):
+                weights[j] = _exp(weights[j] - largest)
+                total += weights[j]
+            result[:] = float32(0)
+            for j in range(end):
+                weight = weights[j] / total
+                for i in range(size):
+                    result[i] += weight * value[j, i]

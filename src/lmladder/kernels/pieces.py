@@ -22,11 +22,20 @@ class Pieces:
     ----------
     owners : (pieces,), to which of the arrays of each list a piece belongs
     table : (pieces, 1 + lists): how many numbers a piece has, and its address in each list
+    step : how many pieces a thread shall take at a time
+    dtypes : of the arrays
+
+    Raises
+    ------
+    ValueError
+        If the numbers of an array do not lie in order, one after another.
     """
 
     def __init__(self, lists: Sequence[Sequence[Array]]):
         rows, owners = [], []
         for owner, arrays in enumerate(zip(*lists, strict=True)):
+            if not all(each.flags.c_contiguous for each in arrays):
+                raise ValueError(f"an array of shape {arrays[0].shape} is not in one piece")
             size, itemsize = arrays[0].size, arrays[0].itemsize
             addresses = [each.__array_interface__["data"][0] for each in arrays]
             for start in range(0, size, PIECE):
@@ -35,6 +44,9 @@ class Pieces:
                 owners.append(owner)
         self.owners: IntArray = np.array(owners, np.int64)
         self.table: IntArray = np.array(rows, np.int64).reshape(len(rows), 1 + len(lists))
+        total = int(self.table[:, 0].sum())
+        self.step = max(1, len(rows) * PIECE // max(1, total))
+        self.dtypes = {each.dtype for arrays in lists for each in arrays}
         self._hold = [weakref.ref(each, self._forget) for arrays in lists for each in arrays]
         self.is_current = True
 

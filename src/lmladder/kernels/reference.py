@@ -229,6 +229,11 @@ def _future(queries: int, keys: int, dtype: "np.dtype[np.floating]") -> FloatArr
     return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
 
 
+def dropout(x: FloatArray, chances: FloatArray, rate: float, out: FloatArray) -> None:
+    """x / (1 - rate) where a chance in [0, 1) is at least `rate`, else 0; all of one shape."""
+    np.multiply(x, (chances >= rate) / x.dtype.type(1 - rate), out=out)
+
+
 def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
     """Sum the rows of `grad` that share an index: (m, size), (m,) -> (rows, size).
 
@@ -274,6 +279,43 @@ def adam(
 def square_sum(x: FloatArray, out: FloatArray) -> None:
     """The sum of squares of numbers in a row, in float64, written to `out`, (1,)."""
     out[0] = np.square(x, dtype=np.float64).sum()
+
+
+def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:
+    """x @ weight + bias of one vector: (n,), (n, m), (m,) -> (m,)."""
+    np.matmul(x, weight, out=out)
+    out += bias
+
+
+def cached_attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    position: IntArray,
+    scale: float,
+    out: FloatArray,
+) -> None:
+    """Store key and value of one position, and attend to them and to those stored before.
+
+    Parameters
+    ----------
+    q, k, v, out : (rows, heads, 1, size)
+    keys, values : (rows, heads, positions, size), changed at the position
+    position : (1,), less than positions
+    """
+    end = int(position[0]) + 1
+    if not 0 < end <= keys.shape[2]:
+        raise IndexError("the position is past those that there is room for")
+    keys[:, :, end - 1] = k[:, :, 0]
+    values[:, :, end - 1] = v[:, :, 0]
+    scores = q @ keys[:, :, :end].swapaxes(2, 3)
+    scores *= scores.dtype.type(scale)
+    scores -= scores.max(axis=3, keepdims=True)
+    np.exp(scores, out=scores)
+    scores /= scores.sum(axis=3, keepdims=True)
+    np.matmul(scores, values[:, :, :end], out=out)
 
 
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.

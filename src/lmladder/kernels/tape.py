@@ -3,9 +3,10 @@
 The kernels, and the engine where it computes, make their arrays with `empty` or `apply` and write
 into them through `run`. All three just do it. But while a `Tape` records, they also note it: the
 function, and of each array only where its numbers lie within the block of memory that it views.
-From these notes `Tape.finish` makes a `Program`: it knows from which call to which each block is
-needed, lets blocks share memory that are not needed at the same time, and calls the same functions
-with the same numbers in the same order. So a program gives the same bits, and allocates nothing.
+From these notes `Tape.finish` makes a `Plan`: it knows from which call to which each block is
+needed, and lets blocks share memory that are not needed at the same time. A `Program` of this plan
+calls the same functions with the same numbers in the same order: it gives the same bits, and
+allocates nothing.
 
 An op that does other things to arrays is called again as a whole, by `Tape.call` and `Tape.pull`.
 What a tape cannot follow it refuses by name: an array that was made elsewhere, unless `constant`
@@ -253,8 +254,8 @@ class Tape:
         reference, number = self._known.get(id(owner), (None, None))
         return number if reference is not None and reference() is owner else None
 
-    def finish(self, results: Sequence[Array]) -> "Program":
-        """What was recorded, as a program that leaves `results`; as many programs as one likes.
+    def finish(self, results: Sequence[Array]) -> "Plan":
+        """What was recorded, as a plan for programs that leave `results`; ends the recording.
 
         Raises
         ------
@@ -268,19 +269,7 @@ class Tape:
         if self._refusal is not None:
             raise RefusedError(self._refusal)
         inputs = [self._noted(each) for each in self._inputs]
-        memory, starts, end = self._share(left, inputs)
-        ops: dict[int, _Again] = {}  # the program's own, by the id of the recorded one
-
-        def real(noted: Any) -> Any:
-            if isinstance(noted, _Again):
-                return ops.setdefault(id(noted), _Again(noted.function))
-            if not isinstance(noted, _View):
-                return noted
-            start = starts[noted.block] + noted.offset
-            return np.ndarray(noted.shape, noted.dtype, memory, start, noted.strides)
-
-        calls = [(function, _mapped(real, arguments)) for function, arguments in self._calls]
-        return Program(calls, _mapped(real, inputs), _mapped(real, left), memory, end)
+        return Plan(self._calls, self._blocks, inputs, left)
 
     def _apart(self, results: Sequence[Array]) -> list[_View]:
         """The results, each in order and alone in a block; copied there where they are not."""
@@ -298,48 +287,77 @@ class Tape:
             left.append(noted)
         return left
 
-    def _share(
-        self, results: Sequence[_View], inputs: Sequence[Any]
-    ) -> tuple[Array, list[int], int]:
-        """Memory for all blocks, where each begins in it, and where the results end.
 
-        The results come first, in order, and inputs next: these share memory with nothing.
-        """
-        starts = [-1] * len(self._blocks)
-        gaps = _Gaps()
+class Plan:
+    """Where a program puts what was recorded: the results and inputs apart, all else in scratch.
+
+    Results come in order, and share memory with nothing; in scratch blocks do that are not needed
+    at the same time.
+
+    Parameters
+    ----------
+    calls : functions with noted arguments
+    blocks : the bytes of each block
+    inputs, results : as they are noted
+    """
+
+    def __init__(
+        self,
+        calls: Sequence[tuple[Callable[..., object], Any]],
+        blocks: Sequence[int],
+        inputs: Sequence[Any],
+        results: Sequence[_View],
+    ):
+        self._calls, self._inputs, self._results = calls, inputs, results
+        self._starts: dict[int, int] = {}  # of blocks in a program's own memory
+        own = _Gaps()
         for view in results:
-            starts[view.block] = gaps.take(self._blocks[view.block])
-        end = gaps.end
-        for each in inputs:
-            if isinstance(each, _View):
-                starts[each.block] = gaps.take(self._blocks[each.block])
-        last: dict[int, int] = {}  # the call in which a block is used last
-        for place, (_, arguments) in enumerate(self._calls):
-            last.update(dict.fromkeys(self._blocks_of(arguments), place))
-        ending: dict[int, list[int]] = {}
-        for block, place in last.items():
-            if starts[block] < 0:
-                ending.setdefault(place, []).append(block)
-        for place, (_, arguments) in enumerate(self._calls):
-            for block in self._blocks_of(arguments):
-                if starts[block] < 0:
-                    starts[block] = gaps.take(self._blocks[block])
-            for block in ending.get(place, ()):
-                gaps.give_back(starts[block], self._blocks[block])
-        memory = np.zeros(gaps.end + ALIGNMENT, np.uint8)
-        skipped = -_address(memory) % ALIGNMENT
-        return memory[skipped : skipped + gaps.end], starts, end
+            self._starts[view.block] = own.take(blocks[view.block])
+        self._end = own.end
+        for block in _blocks_of(inputs):
+            self._starts[block] = own.take(blocks[block])
+        self._n_own = own.end
+        last: dict[int, int] = {}  # the call in which a block of the scratch is used last
+        for place, (_, arguments) in enumerate(calls):
+            last |= {block: place for block in _blocks_of(arguments) if block not in self._starts}
+        scratch = _Gaps()
+        self._scratch_starts: dict[int, int] = {}
+        for place, (_, arguments) in enumerate(calls):
+            used = dict.fromkeys(block for block in _blocks_of(arguments) if block in last)
+            for block in used:
+                if block not in self._scratch_starts:
+                    self._scratch_starts[block] = scratch.take(blocks[block])
+            for block in used:
+                if last[block] == place:
+                    scratch.give_back(self._scratch_starts[block], blocks[block])
+        self._n_scratch = scratch.end
 
-    def _blocks_of(self, noted: Any) -> list[int]:
-        """The numbers of the blocks that some noted arguments view."""
-        found: list[int] = []
+    def scratch(self) -> Array:
+        """Memory for a program; programs that never run at the same time may have the same."""
+        return _memory(self._n_scratch)
 
-        def find(each: Any) -> None:
-            if isinstance(each, _View):
-                found.append(each.block)
+    def program(self, scratch: Array) -> "Program":
+        """A program that works in `scratch`; its results are its own."""
+        own = _memory(self._n_own)
+        ops: dict[int, _Again] = {}  # the program's own, by the id of the recorded one
 
-        _mapped(find, noted)
-        return found
+        def real(noted: Any) -> Any:
+            if isinstance(noted, _Again):
+                return ops.setdefault(id(noted), _Again(noted.function))
+            if not isinstance(noted, _View):
+                return noted
+            if noted.block in self._starts:
+                memory, start = own, self._starts[noted.block]
+            else:
+                memory, start = scratch, self._scratch_starts[noted.block]
+            return np.ndarray(noted.shape, noted.dtype, memory, start + noted.offset, noted.strides)
+
+        return Program(
+            [(function, _mapped(real, arguments)) for function, arguments in self._calls],
+            _mapped(real, self._inputs),
+            _mapped(real, self._results),
+            own[: self._end],
+        )
 
 
 class Program:
@@ -349,7 +367,6 @@ class Program:
     ----------
     calls : functions with their arguments, in the order in which they are called
     results : arrays that each call of the program writes anew
-    memory : in which all arrays are that the program makes
     """
 
     def __init__(
@@ -358,20 +375,18 @@ class Program:
         inputs: Sequence[Any],
         results: Sequence[Array],
         memory: Array,
-        end: int,
     ):
         self.calls = calls
         self.results = results
-        self.memory = memory
         self._inputs = inputs
-        self._end = end
+        self._memory = memory  # of the results
         self._fitted = [  # places of the calls that take an input, with what was noted there
             (place, call) for place, call in enumerate(calls) if _takes_input(call[1])
         ]
 
     def in_a_row(self, dtype: Any) -> Array:
         """All results, of this one type, as one vector; between them there may be zeros."""
-        return self.memory[: self._end].view(dtype)
+        return self._memory.view(dtype)
 
     def __call__(self, *inputs: Any) -> None:
         """Do it all with other inputs, of the same shapes and types as those recorded."""
@@ -469,6 +484,13 @@ class _Gaps:
         self.free = joined
 
 
+def _memory(nbytes: int) -> Array:
+    """Zeros, beginning with a cache line."""
+    memory = np.zeros(nbytes + ALIGNMENT, np.uint8)
+    start = -_address(memory) % ALIGNMENT
+    return memory[start : start + nbytes]
+
+
 def _aligned(nbytes: int) -> int:
     return -(-nbytes // ALIGNMENT) * ALIGNMENT
 
@@ -501,6 +523,18 @@ def _mapped(change: Callable[[Any], Any], given: Any) -> Any:
     if isinstance(given, dict):
         return {name: _mapped(change, each) for name, each in given.items()}
     return change(given)
+
+
+def _blocks_of(noted: Any) -> list[int]:
+    """The numbers of the blocks that some noted arguments view."""
+    found: list[int] = []
+
+    def find(each: Any) -> None:
+        if isinstance(each, _View):
+            found.append(each.block)
+
+    _mapped(find, noted)
+    return found
 
 
 def _takes_input(noted: Any) -> bool:

@@ -13,7 +13,7 @@ from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.kernels import reference, tape, tiles
 from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
 from lmladder.kernels.indices import numbers_below
-from lmladder.kernels.pieces import PIECE, Pieces, pieces
+from lmladder.kernels.pieces import Pieces, pieces
 
 import numpy as np
 
@@ -225,6 +225,53 @@ def _share_attention_backward(
     share(example, len(q))
 
 
+def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
+    """Random numbers in [0, 1), float32."""
+    out = tape.empty(shape, np.float32)
+    tape.run(_draw, rng, out)
+    return out
+
+
+def _draw(rng: np.random.Generator, out: FloatArray) -> None:
+    rng.random(out=out, dtype=np.float32)
+
+
+def dropout(x: FloatArray, chances: FloatArray, rate: float) -> FloatArray:
+    """`reference.dropout` of arrays of one shape, elementwise."""
+    out = tape.empty(x.shape, x.dtype)
+    over_rows(_kernels(x).dropout, [_flat(x), _flat(chances)], rate, out=[out.reshape(-1)])
+    return out
+
+
+def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
+    """x @ weight + bias of a single row: (..., n), (n, m), (m,) -> (..., m)."""
+    out = tape.empty((*x.shape[:-1], weight.shape[1]), x.dtype)
+    arrays = _flat(x), tape.contiguous(weight), _flat(bias), out.reshape(-1)
+    tape.run(_kernels(x).linear_row, *arrays)
+    return out
+
+
+def cached_attention(
+    q: FloatArray,
+    k: FloatArray,
+    v: FloatArray,
+    keys: FloatArray,
+    values: FloatArray,
+    position: IntArray,
+) -> FloatArray:
+    """`reference.cached_attention` of (rows, heads, 1, size), keys and values being changed.
+
+    Raises
+    ------
+    IndexError
+        If the position is past those that keys and values have room for.
+    """
+    out = tape.empty(q.shape, q.dtype)
+    arrays = [tape.contiguous(each) for each in (q, k, v)]
+    tape.run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
+    return out
+
+
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
     """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
     out = tape.empty((n_rows, grad.shape[-1]), grad.dtype)
@@ -246,45 +293,40 @@ def adam(
     Raises
     ------
     ValueError
-        If an array that is to be changed is not one block of memory, or not writeable.
+        If an array that is to be changed is read-only, or its numbers do not lie in a row.
     """
+    for each in values:
+        if not each.flags.writeable:
+            raise ValueError(f"an array of shape {each.shape} is read-only")
     grads = [np.ascontiguousarray(each) for each in grads]
-    for each in (*means, *squares, *values):
-        if not (each.flags.c_contiguous and each.flags.writeable):
-            raise ValueError(f"cannot change an array of shape {each.shape} in place")
-    each_shrink = np.array(shrinks, np.float64)
-    if not _all_compiled(grads):
-        for grad, mean, square, value, shrink in zip(
-            grads, means, squares, values, shrinks, strict=True
-        ):
-            flat = [each.reshape(-1) for each in (grad, mean, square, value)]
-            step: Callable[..., None] = reference.adam
-            step(*flat, *settings, shrink)
-        return
     cut = pieces(grads, means, squares, values)
-    kernel, shrinks_of = _fused().adam_pieces, each_shrink[cut.owners]
-    _over_pieces(lambda part: kernel(cut.table[part], shrinks_of[part], *settings), cut)
+    if _choice == "numba" and cut.dtypes <= {np.dtype(np.float32)}:
+        kernel, shrinks_of = _fused().adam_pieces, np.array(shrinks, np.float64)[cut.owners]
+        _over_pieces(lambda part: kernel(cut.table[part], shrinks_of[part], *settings), cut)
+        return
+    for grad, mean, square, value, shrink in zip(
+        grads, means, squares, values, shrinks, strict=True
+    ):
+        flat = [each.reshape(-1) for each in (grad, mean, square, value)]
+        step: Callable[..., None] = reference.adam
+        step(*flat, *settings, shrink)
 
 
 def square_sums(arrays: Sequence[FloatArray]) -> FloatArray:
     """The sum of squares of each array, in float64: (arrays,)."""
     arrays = [np.ascontiguousarray(each) for each in arrays]
-    if not _all_compiled(arrays):
-        sums = np.empty(len(arrays))
-        for number, each in enumerate(arrays):
-            reference.square_sum(each.reshape(-1), sums[number : number + 1])
-        return sums
     cut = pieces(arrays)
-    kernel, sums = _fused().square_sum_pieces, np.empty(len(cut.table))
-    _over_pieces(lambda part: kernel(cut.table[part], sums[part]), cut)
-    return np.bincount(cut.owners, sums, len(arrays)).astype(np.float64)  # also if there are none
-
-
-def _all_compiled(arrays: Sequence[FloatArray]) -> bool:
-    return _choice == "numba" and all(each.dtype == np.float32 for each in arrays)
+    if _choice == "numba" and cut.dtypes <= {np.dtype(np.float32)}:
+        kernel, parts = _fused().square_sum_pieces, np.empty(len(cut.table))
+        _over_pieces(lambda part: kernel(cut.table[part], parts[part]), cut)
+        return np.bincount(cut.owners, parts, len(arrays)).astype(np.float64)  # of none too
+    sums = np.empty(len(arrays))
+    for number, each in enumerate(arrays):
+        reference.square_sum(each.reshape(-1), sums[number : number + 1])
+    return sums
 
 
 def _over_pieces(work: Callable[[slice], None], cut: Pieces) -> None:
     """work(part) for parts of the pieces, shared where there are many numbers."""
-    step = max(1, len(cut.table) * PIECE // max(1, int(cut.table[:, 0].sum())))
+    step = cut.step
     share(lambda index: work(slice(index * step, (index + 1) * step)), -(-len(cut.table) // step))

@@ -5,14 +5,18 @@ Scores are held for a tile at a time, and computed again for the gradient: memor
 context, not with its square (Dao et al. 2022, FlashAttention, section 3).
 """
 
+import math
+import threading
 from collections.abc import Iterator
 from types import ModuleType
 
-from lmladder.arrays import FloatArray
+from lmladder.arrays import Array, FloatArray
 
 import numpy as np
 
-SCORE_BYTES = 1 << 18  # of the scores held at a time, so that they stay in a core's L2 cache
+# Queries in a tile: as many as make so many bytes of scores, but enough for products to pay.
+SCORE_BYTES = 1 << 16
+QUERIES = 64
 
 
 def attention(
@@ -36,7 +40,7 @@ def attention(
     """
     scale = q.shape[2] ** -0.5
     for queries, seen in _tiles(q, k):
-        scores = q[:, queries] @ k[:, seen].swapaxes(1, 2)
+        scores = _products("scores", q[:, queries], k[:, seen])
         rows.causal_softmax(scores, scale, log_total[:, queries])
         np.matmul(scores, v[:, seen], out=out[:, queries])
 
@@ -56,8 +60,8 @@ def attention_backward(
     scale = q.shape[2] ** -0.5
     along = np.einsum("hqi,hqi->hq", grad, out)  # the sum over keys of weight times its gradient
     for queries, seen in reversed(list(_tiles(q, k))):
-        scores = q[:, queries] @ k[:, seen].swapaxes(1, 2)
-        by_weights = grad[:, queries] @ v[:, seen].swapaxes(1, 2)
+        scores = _products("scores", q[:, queries], k[:, seen])
+        by_weights = _products("by weights", grad[:, queries], v[:, seen])
         rows.causal_softmax_backward(
             by_weights, scores, log_total[:, queries], along[:, queries], scale
         )
@@ -71,11 +75,27 @@ def attention_backward(
             grad_k[:, seen] += by_scores.swapaxes(1, 2) @ q[:, queries]
 
 
+_memory = threading.local()  # scores: what is big and short-lived is dear to allocate
+
+
+def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
+    """Of each row of a and each of b, in memory that this thread's next call of `name` reuses.
+
+    (heads, n, size), (heads, m, size) -> (heads, n, m).
+    """
+    shape = (*a.shape[:2], b.shape[1])
+    slots: dict[str, Array] = _memory.__dict__
+    nbytes = math.prod(shape) * a.itemsize
+    if name not in slots or slots[name].nbytes < nbytes:
+        slots[name] = np.empty(nbytes, np.uint8)
+    return np.matmul(a, b.swapaxes(1, 2), out=np.ndarray(shape, a.dtype, slots[name]))
+
+
 def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
     """One tile of queries after another, with the keys that its last query may see."""
     heads, n_queries, _ = q.shape
     n_keys = k.shape[1]
-    tile = max(16, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
+    tile = max(QUERIES, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
     for start in range(0, n_queries, tile):
         stop = min(start + tile, n_queries)
         yield slice(start, stop), slice(n_keys - n_queries + stop)

@@ -1,8 +1,11 @@
 """What every rung of the ladder can do, whether it counts or learns."""
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from lmladder.arrays import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from lmladder.models.decoding import Decoder
 
 
 class LanguageModel(Protocol):
@@ -46,5 +49,12 @@ class LanguageModel(Protocol):
         Returns
         -------
         float64 array, shape (rows, vocabulary_size)
+        """
+        ...
+
+    def decoder(self) -> "Decoder":
+        """What reads one text, token after token, as fast as this model can.
+
+        It holds for the weights that the model has now.
         """
         ...

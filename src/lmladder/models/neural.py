@@ -3,6 +3,7 @@
 from lmladder import kernels
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, functional, no_grad
+from lmladder.models.decoding import Decoder, log_softmax
 from lmladder.nn import Linear, Module
 
 import numpy as np
@@ -55,11 +56,10 @@ class NeuralLanguageModel(Module):
 
     def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
         with no_grad():
-            logits = self.head(self.hidden(tokens)[:, -1:]).value[:, 0].astype(np.float64)
-        largest = logits.max(axis=-1, keepdims=True)
-        totals = np.exp(logits - largest).sum(axis=-1, keepdims=True)
-        log_probabilities: FloatArray = logits - largest - np.log(totals)
-        return log_probabilities
+            return log_softmax(self.head(self.hidden(tokens)[:, -1:]).value[:, 0])
+
+    def decoder(self) -> Decoder:
+        return Decoder(self)
 
     def hidden_matrices(self) -> list[str]:
         """Names of the weights of hidden linear layers: neither embeddings nor the head."""

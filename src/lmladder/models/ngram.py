@@ -33,6 +33,7 @@ from typing import TypeAlias
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.errors import InputError
 from lmladder.models.counts import CountTables, checked_tokens
+from lmladder.models.decoding import Decoder
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,9 @@ class Uniform:
         """-log V for each token: (rows, length) -> (rows, vocabulary)."""
         rows, _ = _checked_rows(tokens, self.vocabulary_size).shape
         return np.full((rows, self.vocabulary_size), -np.log(self.vocabulary_size))
+
+    def decoder(self) -> Decoder:
+        return Decoder(self)
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,9 @@ class InterpolatedModel:
             probabilities[row, token] += level.share[ngrams]
         log_probabilities: FloatArray = np.log(probabilities)
         return log_probabilities
+
+    def decoder(self) -> Decoder:
+        return Decoder(self)
 
 
 class AddK(InterpolatedModel):

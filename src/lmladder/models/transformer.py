@@ -1,15 +1,20 @@
 """The Transformer rung: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
 
+from collections.abc import Sequence
+from itertools import repeat
+
 from lmladder import kernels
-from lmladder.arrays import IntArray
-from lmladder.autograd import Tensor
+from lmladder.arrays import FloatArray, IntArray
+from lmladder.autograd import Tensor, functional, no_grad
 from lmladder.config import TransformerArchitecture
+from lmladder.models.decoding import CachingDecoder, log_softmax
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
     CausalSelfAttention,
     Embedding,
+    KeyValueCache,
     Linear,
     Module,
     NoNorm,
@@ -86,8 +91,15 @@ class Block(Module):
             bias=architecture.bias,
         )
 
-    def __call__(self, x: Tensor, rng: np.random.Generator | None) -> Tensor:
-        x = x + drop(self.attention(self.attention_norm(x)), self.dropout, rng)
+    def __call__(
+        self,
+        x: Tensor,
+        rng: np.random.Generator | None,
+        positions: IntArray | None = None,
+        cache: KeyValueCache | None = None,
+    ) -> Tensor:
+        attended = self.attention(self.attention_norm(x), positions, cache)
+        x = x + drop(attended, self.dropout, rng)
         return x + drop(self.feed_forward(self.feed_forward_norm(x)), self.dropout, rng)
 
 
@@ -106,12 +118,14 @@ class Transformer(NeuralLanguageModel):
         self.vocabulary_size = vocabulary_size
         self.context_length = self.max_length = architecture.context_length
         self.dropout = architecture.dropout
-        self.sinusoidal = architecture.positions == "sinusoidal"
         d_model, deviation = architecture.d_model, architecture.init_deviation
         self.tokens = Embedding(vocabulary_size, d_model, rng=rng, deviation=deviation)
         self.positions: Embedding | None = None
         if architecture.positions == "learned":
             self.positions = Embedding(self.context_length, d_model, rng=rng, deviation=deviation)
+        self.waves: FloatArray | None = None
+        if architecture.positions == "sinusoidal":
+            self.waves = sinusoidal(np.arange(self.context_length), d_model)
         self.embedding_norm = norm(architecture) if architecture.embedding_norm else NoNorm()
         self.blocks = [Block(architecture, rng=rng) for _ in range(architecture.n_layer)]
         self.norm = norm(architecture) if architecture.final_norm else NoNorm()
@@ -121,35 +135,60 @@ class Transformer(NeuralLanguageModel):
                 d_model, vocabulary_size, rng=rng, deviation=deviation, bias=False
             )
 
-    def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        x = drop(self.embedded(tokens), self.dropout, rng)
-        for block in self.blocks:
-            x = block(x, rng)
+    def hidden(
+        self,
+        tokens: IntArray,
+        rng: np.random.Generator | None = None,
+        *,
+        positions: IntArray | None = None,
+        caches: Sequence[KeyValueCache] | None = None,
+    ) -> Tensor:
+        """As `NeuralLanguageModel.hidden`.
+
+        With caches, one a block, keys and values are stored there; then the tokens may also be one
+        a row that follows those stored, at the position that `positions`, (1,), tells.
+        """
+        if positions is None:
+            positions = kernels.constant(np.arange(tokens.shape[1]))
+        x = drop(self.embedded(tokens, positions), self.dropout, rng)
+        for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
+            x = block(x, rng, positions, cache)
         return self.norm(x)
 
-    def embedded(self, tokens: IntArray, start: int = 0) -> Tensor:
-        """What the blocks get for tokens at `start` and later: (rows, length) -> (..., d_model).
+    def embedded(self, tokens: IntArray, positions: IntArray) -> Tensor:
+        """What the blocks get for tokens at positions, (length,): (rows, length) -> (..., d_model).
 
         Raises
         ------
         IndexError
-            If the positions leave the context.
+            If there are more tokens than the context has positions.
         """
-        end = start + tokens.shape[1]
-        if end > self.context_length:
-            raise IndexError(f"{end} positions in a context of {self.context_length}")
+        if len(positions) > self.context_length:
+            raise IndexError(f"{len(positions)} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
         if self.positions is not None:
-            x = x + self.positions.weight[start:end]
-        if self.sinusoidal:
+            x = x + self.positions(positions)
+        if self.waves is not None:
             # Scaled, or sines of size 1 would drown what the tokens say (Vaswani et al., 3.4).
-            size = x.shape[-1]
-            waves = sinusoidal(np.arange(start, end), size).astype(x.dtype)
-            x = x * size**0.5 + kernels.constant(waves)
+            waves = kernels.constant(self.waves.astype(x.dtype))
+            x = x * x.shape[-1] ** 0.5 + functional.embedding(waves, positions)
         return self.embedding_norm(x)
 
     def head(self, hidden: Tensor) -> Tensor:
         return self.tokens.scores(hidden) if self.unembedding is None else self.unembedding(hidden)
+
+    def next_log_probabilities(
+        self, tokens: IntArray, caches: Sequence[KeyValueCache] | None = None
+    ) -> FloatArray:
+        with no_grad():
+            last = self.hidden(tokens, caches=caches)[:, -1:]
+            return log_softmax(self.head(last).value[:, 0])
+
+    def caches(self) -> list[KeyValueCache]:
+        return [block.attention.cache(1, self.context_length) for block in self.blocks]
+
+    def decoder(self) -> CachingDecoder:
+        return CachingDecoder(self)
 
 
 def norm(architecture: TransformerArchitecture) -> Norm:

@@ -1,7 +1,7 @@
 """Layers, one concept a file. A layer is its constructor and its call; randomness is handed in."""
 
 from lmladder.nn.activation import ACTIVATIONS
-from lmladder.nn.attention import CausalSelfAttention
+from lmladder.nn.attention import CausalSelfAttention, KeyValueCache
 from lmladder.nn.dropout import dropout
 from lmladder.nn.embedding import Embedding
 from lmladder.nn.linear import Linear

@@ -5,7 +5,9 @@ Every line is named where it ends, so there is no legend to look up. Colours are
 """
 
 import io
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from lmladder.errors import InputError
@@ -60,7 +62,7 @@ def loss_curves(
     oracle : nats of the true distribution, where it is known
     unit : of the vertical axis
     """
-    with matplotlib.style.context(["default", STYLE]):  # whatever the user's matplotlibrc says
+    with drawing():
         figure = Figure(figsize=(8, 4.5))
         axes = figure.add_axes((0.075, 0.125, 0.7, 0.765))
         lines = _draw_baselines(axes, _chosen(baselines))
@@ -73,8 +75,22 @@ def loss_curves(
         axes.set(xlabel="tokens seen in training", ylabel=unit)
         axes.set_title("Loss on validation text (solid) and on training text (dashed)")
         name_lines(axes, lines)
-        file = io.StringIO()
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(METADATA))
+        return as_svg(figure)
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Within it figures look as ours do, whatever the user's matplotlibrc says."""
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        # Only the layout wants the glyph; who looks at the picture has fonts of their own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
+
+
+def as_svg(figure: Figure) -> str:
+    """The figure as an <svg> element; within `drawing`, the same figure gives the same bytes."""
+    file = io.StringIO()
+    figure.savefig(file, format="svg", metadata=dict.fromkeys(METADATA))
     svg = file.getvalue().replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
     return svg[svg.index("<svg") :]
 

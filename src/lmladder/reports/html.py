@@ -13,7 +13,7 @@ from lmladder.reports.table import TITLES, by_split, label, shown
 from lmladder.text import CorpusFacts
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 CONTEXT_PROTOCOL = (
@@ -46,15 +46,12 @@ def render_report(
     config : the resolved configuration as YAML
     protocol : how was scored, in a sentence or two
     """
-    template = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(files(__package__).joinpath("report.html.jinja").read_text(encoding="utf-8"))
     ladders = [
         (heading, [(shown(row), _share(row, rows)) for row in rows])
         for heading, rows in by_split(table)
     ]
     ordered = by_ladder(samples, list(dict.fromkeys(table["model"])))
-    return template.render(
+    return template("report.html.jinja").render(
         title=title,
         summary=summary,
         titles=TITLES,
@@ -65,6 +62,13 @@ def render_report(
         config=config,
         protocol=protocol,
     )
+
+
+def template(name: str) -> Template:
+    """The page layout of that name beside this module; what it is given is escaped."""
+    return Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    ).from_string(files(__package__).joinpath(name).read_text(encoding="utf-8"))
 
 
 def _share(row: Mapping[str, float], rows: list[dict[str, float]]) -> str:

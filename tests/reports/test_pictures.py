@@ -1,0 +1,135 @@
+"""Pictures of attention and of next tokens, and the labels of tokens in them."""
+
+import re
+import unicodedata
+import xml.etree.ElementTree as ElementTree
+
+from lmladder.reports import attention_picture, next_picture, token_labels, visible
+from lmladder.rng import stream
+from lmladder.text import ByteTokenizer, CharTokenizer, WordTokenizer
+
+import matplotlib
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+HOSTILE = ["</text><script>", "$x^2$", "a\x00\x1b[31m", "\u202eabc", "\ufeff", "漢", "\u0301", ""]
+LABELS = [visible(token) for token in HOSTILE]
+TIME = len(HOSTILE)
+
+
+def maps(n_layer=2, n_head=3, time=TIME):
+    weights = np.tril(stream(0, "maps").random((n_layer, n_head, time, time))) + 0.01
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def texts(svg):
+    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
+    return ["".join(element.itertext()) for element in elements]
+
+
+def images(svg):
+    return list(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"))
+
+
+PICTURES = {
+    "attention": lambda: attention_picture(maps(), LABELS),
+    "next": lambda: next_picture("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=5),
+}
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(picture):
+    first = picture()
+    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "image.cmap": "jet"}):
+        assert picture() == first
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+def test_a_picture_is_one_file_without_time_script_or_other_places(picture):
+    svg = picture()
+    assert svg.startswith("<svg")
+    assert "<metadata" not in svg
+    tags = {element.tag.partition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+    assert not tags & {"script", "foreignObject", "a"}
+    assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    for address in re.findall(r"href=\"([^\"]*)", svg):
+        assert address.startswith(("#", "data:image/png;base64,"))
+
+
+@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
+def test_tokens_are_text_and_not_markup(picture):
+    shown = texts(picture())
+    assert set(LABELS) - {""} <= set(shown)
+
+
+def test_every_head_of_every_layer_has_a_map_with_its_tokens():
+    svg = attention_picture(maps(), LABELS)
+    shown = texts(svg)
+    assert {f"Layer {layer}, head {head}" for layer in (1, 2) for head in (1, 2, 3)} <= set(shown)
+    assert shown.count("$x^2$") == 2 * 3 * 2
+    assert len(images(svg)) == 2 * 3 + 1  # and the scale
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 2), (3, 1, 40)])
+def test_maps_of_any_shape_can_be_drawn(shape):
+    n_layer, n_head, time = shape
+    svg = attention_picture(maps(*shape), ["a"] * time)
+    assert len(images(svg)) == n_layer * n_head + 1
+
+
+def test_other_weights_give_another_picture():
+    assert attention_picture(maps(), LABELS) != attention_picture(maps()[::-1], LABELS)
+
+
+def test_bars_tell_their_probabilities_and_what_is_left():
+    shown = texts(next_picture("On", ["c", "e", "␣"], np.array([0.5, 0.25, 0.00001]), others=1234))
+    for text in ("c", "50.00%", "25.00%", "<0.01%", "1,234 others", "What follows “On”"):
+        assert text in shown
+
+
+def test_a_vocabulary_that_is_shown_whole_has_no_others():
+    shown = texts(next_picture("a", ["a", "b"], np.array([0.5, 0.5]), others=0))
+    assert not any("others" in text for text in shown)
+
+
+def test_of_a_long_prompt_the_end_is_shown():
+    (title,) = [text for text in texts(next_picture("ab" * 99 + "\n!", ["a"], np.ones(1), others=0))
+                if "What" in text]  # fmt: skip
+    assert title.startswith("What follows “…")
+    assert title.endswith("ab↵!”")
+    assert len(title) < 80
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=()), max_size=8))
+def test_what_is_visible_has_shape_and_no_power(text):
+    shown = visible(text)
+    assert shown.isprintable()
+    assert not {unicodedata.category(each) for each in shown} & {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    assert (shown == "") == (text == "")
+    shown.encode()
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [("a b", "a␣b"), ("\n", "↵"), ("\u202e", "U+202E"), ("\udcff", "U+DCFF")],
+    ids=ascii,
+)
+def test_what_has_no_shape_is_named(text, shown):
+    assert visible(text) == shown
+
+
+def test_a_part_of_a_character_is_named_by_its_number():
+    tokenizer = ByteTokenizer()
+    assert token_labels(tokenizer, tokenizer.encode("a é")) == ["a", "␣", "#195", "#169"]
+    assert token_labels(CharTokenizer(" aé"), [2, 0]) == ["é", "␣"]
+    words = WordTokenizer(["cat"], "unk")
+    assert token_labels(words, words.encode("(cat dog")) == ["(", "#256", "␣cat", "␣<unk>"]
+
+
+def test_an_accent_alone_stands_on_a_circle():
+    assert token_labels(CharTokenizer("e\u0301"), [0, 1]) == ["e", "◌\u0301"]

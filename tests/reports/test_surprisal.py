@@ -1,0 +1,79 @@
+"""The page on which a text is coloured by how much it surprised a model."""
+
+import math
+import re
+
+from lmladder.reports import render_surprisal
+from lmladder.scoring import Score
+from tests.reports.test_html import Page
+
+import pytest
+
+PIECES = [("O", 0.001), ("n", 0.7), (" ", 2.0), ("é", 5.5), ("\n", 50.0), ("<b>", 0.0)]
+
+
+def page(pieces=PIECES, model="transformer"):
+    return render_surprisal(model, Score(6, 9, sum(nats for _, nats in pieces)), pieces)
+
+
+def coloured(text):
+    """The attributes of each piece, in order."""
+    return [attributes for tag, attributes in Page(text).elements if "data-told" in attributes]
+
+
+def test_the_same_numbers_give_the_same_bytes():
+    assert page() == page()
+
+
+def test_the_page_is_whole_loads_nothing_and_runs_nothing():
+    text = page()
+    found = Page(text)
+    assert found.open == []
+    assert "//" not in text
+    assert "url(" not in text
+    assert not {tag for tag, _ in found.elements} & {"script", "link", "img", "iframe", "form"}
+    policy = [attributes.get("content") for tag, attributes in found.elements if tag == "meta"]
+    assert "default-src 'none'; style-src 'unsafe-inline'" in policy
+
+
+def test_the_page_tells_the_score():
+    text = Page(page()).text
+    for number in ("6", "9", f"{58.201 / 6:.6f}", f"{58.201 / 9 / math.log(2):.6f}"):
+        assert number in text
+
+
+def test_every_piece_tells_its_nats_and_they_add_up_to_the_score():
+    told = [re.search(r"([\d.]+) nats", each["data-told"])[1] for each in coloured(page())]
+    assert [float(nats) for nats in told] == [nats for _, nats in PIECES]
+
+
+def test_the_colour_grows_with_the_bits_up_to_the_strongest():
+    levels = [each["class"] for each in coloured(page())]
+    assert levels == ["k0", "k1", "k2", "k7", "k8", "k0"]
+
+
+def test_the_probability_is_told():
+    told = [each["data-told"] for each in coloured(page())]
+    assert told[1].startswith(f"{math.exp(-0.7):.2%}")
+    assert told[4].startswith("<0.01%")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("<script>alert(1)</script>", "<script>alert(1)</script>"),
+        ("&amp;\"'", "&amp;\"'"),
+        ("a\u202eb\u2066", "aU+202EbU+2066"),
+        ("\x00\x1b[31m\r", "U+0000U+001B[31mU+000D"),
+        ("שלום", "שלום"),
+        ("{{ score }}", "{{ score }}"),
+        ("two\nlines", "two↵\nlines"),
+    ],
+    ids=ascii,
+)
+def test_hostile_text_is_shown_and_does_nothing(text, shown):
+    found = Page(page([(text, 1.0), (text, 2.0)], model=text))
+    assert shown * 2 in found.text
+    assert found.open == []
+    assert "script" not in {tag for tag, _ in found.elements}
+    assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
