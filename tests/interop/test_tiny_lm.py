@@ -82,7 +82,7 @@ def trained(
     model, rows = in_float64(checkpoint), tokens(checkpoint, SENTENCE)
     losses = []
     for _ in range(50):
-        x = model.embedded(rows[:, :-1])
+        x = model.embedded(rows[:, :-1], np.arange(rows.shape[1] - 1))
         for block in model.blocks:
             normed = block.attention_norm(x)
             x = skip(x, normed) + block.attention(normed)
