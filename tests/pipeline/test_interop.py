@@ -121,7 +121,9 @@ def test_tiny_lm_goes_in_and_out(lmladder, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(fields))
     checkpoint, how = tmp_path / "tiny.safetensors", ("--format", "tiny-lm")
     lmladder("import", tmp_path / "in.json", checkpoint, *how).succeeded()
-    said = lmladder("sample", "--checkpoint", checkpoint, "--prompt", "hm", "--tokens", 2)
-    assert re.fullmatch(r"hm( hm| END){2}\n", said.succeeded().stdout)
+    said = lmladder(
+        "sample", "--checkpoint", checkpoint, "--prompt", "hm", "--tokens", 2
+    )  # or to END
+    assert re.fullmatch(r"hm( hm){0,2}\n", said.succeeded().stdout)
     lmladder("export", checkpoint, tmp_path / "out.json", *how).succeeded()
     assert json.loads((tmp_path / "out.json").read_text()) == fields

@@ -78,20 +78,19 @@ def read(folder: Path, vocabulary_size: int, eos: object) -> tuple[Tokenizer, li
     InputError
         If there is none, or one that would give other tokens here.
     """
-    if (folder / OURS).exists():
-        tokenizer = tokenizer_from_json(read_json(folder / OURS))
-        if tokenizer.vocabulary_size != vocabulary_size:
-            raise InputError(
-                f"{folder / OURS} has {tokenizer.vocabulary_size} tokens, "
-                f"the model {vocabulary_size}"
-            )
-        return tokenizer, []
-    path = folder / TOKENIZER
+    path = folder / (OURS if (folder / OURS).exists() else TOKENIZER)
     fields = read_json(path)
     try:
-        return _tokenizer(fields, vocabulary_size, eos)
+        if path.name == TOKENIZER:
+            return _tokenizer(fields, vocabulary_size, eos)
+        tokenizer = tokenizer_from_json(fields)
+        if tokenizer.vocabulary_size != vocabulary_size:
+            raise InputError(
+                f"it has {tokenizer.vocabulary_size} tokens, the model {vocabulary_size}"
+            )
     except InputError as error:
         raise InputError(f"{path}: {error}") from None
+    return tokenizer, []
 
 
 def _text_of_boundary(tokenizer: Tokenizer) -> str | None:
