@@ -82,7 +82,13 @@ def without_cache(checkout):
     return checkout
 
 
-@pytest.mark.parametrize("stage", STAGES)
+SLOW = ("mlp", "evaluate")  # each compiles kernels, in a folder of its own
+
+
+@pytest.mark.parametrize(
+    "stage",
+    [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in STAGES],
+)
 def test_a_stage_runs_from_its_deps_alone_and_imports_each_of_them(smoke, stage, tmp_path):
     locked = smoke.lock[stage]
     deps = [dep["path"] for dep in locked["deps"]]

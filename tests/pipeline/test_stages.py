@@ -144,7 +144,7 @@ def test_another_transformer_reruns_the_transformer_and_the_evaluation_alone(smo
     assert {model for model in before if before[model] != after[model]} == {"transformer"}
 
 
-@pytest.mark.parametrize("network", ["rnn", "gru"])
+@pytest.mark.parametrize("network", [pytest.param("rnn", marks=pytest.mark.slow), "gru"])
 def test_a_recurrent_network_takes_the_place_of_the_mlp_under_its_own_name(checkout, network):
     checkout.compose(f"mlp={network}")
     assert checkout.dvc("repro").succeeded().stages_run == ["mlp", "evaluate"]
