@@ -65,7 +65,7 @@ def half_written(checkout, whole):
 def test_every_result_of_the_design_is_there_and_no_other_file(smoke):
     for folder, names in RESULTS.items():
         found = {path.name for path in (smoke / folder).iterdir()}
-        assert found - {".gitignore"} == names | {"performance.json"}
+        assert found - {".gitignore"} == names | {"performance.json", "environment.json"}
     assert {path.name for path in (smoke / "outputs").iterdir()} == {
         folder.removeprefix("outputs/") for folder in RESULTS
     }
