@@ -106,9 +106,11 @@ def crash_loop(kills: int, seed: int) -> Tally:
             folder = cwd / f"run {tally.runs}"
             tally.runs += 1
             while tally.kills.total() < kills:
+                started = time.monotonic()
                 process = stage("mlp", folder, cwd)
                 delay, in_write = rng.uniform(0, seconds), rng.random() < 0.5
                 if not kill(process, folder, delay, in_write=in_write):
+                    seconds = min(seconds, time.monotonic() - started)  # the machine was busy
                     break
                 half_written = any(folder.glob(SIDE_FILES))
                 begun = (folder / "unfinished.safetensors").exists()
