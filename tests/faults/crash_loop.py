@@ -38,7 +38,6 @@ SETTINGS = (
     "mlp.training.steps=160",
     "mlp.training.evaluate_every=2",
 )
-SIDE_FILES = ".*.safetensors.*.tmp"  # what a checkpoint is before it is whole
 RUN_SECONDS = 120  # far more than a run takes
 
 
@@ -77,18 +76,29 @@ def finish(process: subprocess.Popen[bytes]) -> None:
         raise RuntimeError(f"status {process.returncode}: {stderr.decode().strip()}")
 
 
-def kill(process: subprocess.Popen[bytes], folder: Path, delay: float, *, in_write: bool) -> bool:
-    """Kill a process after `delay` seconds, or when after them a file is half-written.
+def kill(process: subprocess.Popen[bytes], folder: Path, delay: float, *, in_write: bool) -> str:
+    """Kill a process after `delay` seconds, or when after them it is writing a checkpoint.
 
-    Returns whether it was killed; False if it has ended before.
+    Returns what it was at when it died, or nothing if it has ended before.
     """
     due = time.monotonic() + delay
     while process.poll() is None:
-        if time.monotonic() > due and (not in_write or any(folder.glob(SIDE_FILES))):
+        if time.monotonic() > due and (not in_write or half_written(process, folder)):
             process.send_signal(signal.SIGKILL)
             break
+        time.sleep(0 if in_write else 0.001)
     process.communicate(timeout=RUN_SECONDS)
-    return process.returncode == -signal.SIGKILL
+    if process.returncode != -signal.SIGKILL:
+        return ""
+    if half_written(process, folder):
+        return "in a checkpoint's write"
+    begun = (folder / "unfinished.safetensors").exists()
+    return "between writes" if begun else "before the first checkpoint"
+
+
+def half_written(process: subprocess.Popen[bytes], folder: Path) -> bool:
+    """Whether a checkpoint of this process is not yet whole, or was not when it died."""
+    return any(folder.glob(f".*.safetensors.{process.pid}.tmp"))
 
 
 def crash_loop(kills: int, seed: int) -> Tally:
@@ -109,13 +119,11 @@ def crash_loop(kills: int, seed: int) -> Tally:
                 started = time.monotonic()
                 process = stage("mlp", folder, cwd)
                 delay, in_write = rng.uniform(0, seconds), rng.random() < 0.5
-                if not kill(process, folder, delay, in_write=in_write):
+                died = kill(process, folder, delay, in_write=in_write)
+                if not died:
                     seconds = min(seconds, time.monotonic() - started)  # the machine was busy
                     break
-                half_written = any(folder.glob(SIDE_FILES))
-                begun = (folder / "unfinished.safetensors").exists()
-                where = "in a checkpoint's write" if half_written else "in training"
-                tally.kills[where if begun or half_written else "before the first checkpoint"] += 1
+                tally.kills[died] += 1
             finish(stage("mlp", folder, cwd))
             tally.differences += [
                 f"{folder.name}/{each}"
