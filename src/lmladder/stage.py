@@ -87,6 +87,8 @@ def stage(function: Stage) -> Callable[[], None]:
                 raise  # our own mistake, not the user's
             _fail(InputError(f"configuration: {one_line(error)}"))
         except (OSError, MemoryError) as error:  # such as a folder that Hydra may not make
+            if isinstance(error, OSError) and error.errno is None and not begun:
+                _fail(InputError(f"configuration: {one_line(error)}"))  # OmegaConf: no mapping
             _fail(RunError(str(error) or "out of memory"))
         except KeyboardInterrupt as interrupt:
             print(
