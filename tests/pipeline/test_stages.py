@@ -430,6 +430,35 @@ def test_an_interrupted_run_says_so_in_one_line_and_the_same_command_goes_on(che
     assert "going on from step" in checkout.run(*command).succeeded().stdout
 
 
+def test_a_second_run_in_the_same_folder_is_refused_and_does_the_first_no_harm(smoke, checkout):
+    checkout.compose(*LONG_TRAINING)
+    command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")
+    with checkout.start(*command) as first:
+        wait_for(checkout / "outputs/transformer/unfinished.safetensors", first)
+        first.send_signal(signal.SIGSTOP)
+        told = f"outputs/transformer is in use by process {first.pid};"
+        checkout.run(*command).failed_in_one_line(1, told)
+        first.send_signal(signal.SIGCONT)
+        first.communicate()
+    assert first.returncode == 0
+    found = {path.name for path in (checkout / "outputs/transformer").iterdir()}
+    assert found == {path.name for path in (smoke / "outputs/transformer").iterdir()}
+
+
+def test_a_killed_run_does_not_go_on_with_another_text(checkout):
+    checkout.compose(*LONG_TRAINING)
+    command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")
+    with checkout.start(*command) as run:
+        wait_for(checkout / "outputs/transformer/unfinished.safetensors", run)
+        run.kill()
+        run.communicate()
+    checkout.compose(*LONG_TRAINING, "data.seed=1")
+    checkout.stage("prepare").succeeded()
+    done = checkout.stage("transformer").succeeded()
+    assert "is of another configuration, data or code; starting anew" in done.stdout
+    assert "going on" not in done.stdout
+
+
 def test_what_a_killed_run_has_left_is_not_used_by_a_run_with_other_settings(checkout):
     folder = checkout / "outputs/transformer"
     (folder / "checkpoint.safetensors").rename(folder / "unfinished.safetensors")
