@@ -49,6 +49,7 @@ bench: .venv/.ready
 # The generated parts of README.md, from the results in outputs/, and of docs/.
 docs: .venv/.ready-test
 	$(RUN) python -m lmladder.reports.readme README.md
+	$(RUN) python -m lmladder.reports.failures docs/failures.md
 	$(RUN) python tests/snippets.py docs/*.md
 	$(RUN) python tests/autograd/mutation.py --write docs/proof.md
 	$(RUN) python benchmarks/presets.py --write docs/presets.md

@@ -2,13 +2,14 @@
 
 The format is safetensors: named arrays behind a JSON header, nothing that could be executed.
 Weights are named "model.*" and the optimizer's running means "optimizer.*"; all else is one JSON
-text in the header's metadata. The same contents always give the same bytes.
+text in the header's metadata, sealed with the sha256 of itself and of all arrays, so that a file
+changed or cut anywhere is refused. The same contents always give the same bytes.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.nn import RECURRENT
 from lmladder.rng import stream
+from lmladder.sealing import seal, unseal
 from lmladder.text import Tokenizer, tokenizer_from_json
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-SCHEMA = 1  # of the metadata; raised when an older reader would misread a newer file
+SCHEMA = 2  # of the metadata; raised when an older reader would misread a newer file
+REMEDY = "copy it anew from where it came, or make it again with `dvc repro`"
 
 
 @dataclass(frozen=True)
@@ -99,10 +102,10 @@ class Checkpoint:
             **{f"model.{name}": array for name, array in self.model.items()},
             **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
         }
-        # One metadata key only: safetensors writes several in an order that changes.
-        text = json.dumps(header, sort_keys=True)
         contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        atomic_write(path, to_safetensors(contiguous, metadata={"lmladder": text}))
+        # One metadata key only: safetensors writes several in an order that changes.
+        metadata = {"lmladder": seal(header, content_of(contiguous))}
+        atomic_write(path, to_safetensors(contiguous, metadata=metadata))
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
@@ -111,7 +114,8 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If there is none, or it is truncated, of another kind or of a newer schema.
+            If there is none, or it has changed since it was saved, if only by a bit; if it is cut
+            off, of another kind or of another schema. Memory is taken only for what is there.
         """
         try:
             if not path.is_file():
@@ -121,22 +125,26 @@ class Checkpoint:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} is not a whole safetensors file of NumPy types: {error}"
+                f"{path} is not a whole safetensors file of NumPy types: {error}; {REMEDY}"
             ) from None
         if "lmladder" not in metadata:
             raise InputError(f"{path} is a safetensors file, but not a checkpoint of lmladder")
         try:
-            header = json.loads(metadata["lmladder"])
-            schema = header.pop("schema")
+            schema = json.loads(metadata["lmladder"])["schema"]
             if schema != SCHEMA:
-                raise InputError(f"{path} has schema {schema}; this version reads {SCHEMA}")
+                raise InputError(
+                    f"{path} has schema {schema}; this version reads {SCHEMA}; "
+                    "make it again with `dvc repro`"
+                )
+            header = unseal(metadata["lmladder"], content_of(arrays))
+            del header["schema"]
             header["history"] = tuple(header["history"])
             header["pending"] = tuple(header["pending"])
             return cls(
                 **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
             )
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise InputError(f"{path} has a damaged header: {error}") from None
+            raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 
     def restore_tokenizer(self) -> Tokenizer:
         """The tokenizer that the model was trained with."""
@@ -198,6 +206,13 @@ class Checkpoint:
 
 
 COUNTS = "bigram"  # the kind of a checkpoint of count models, as their stage is called
+
+
+def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
+    """What the seal of a checkpoint covers of its arrays: names, types, shapes and numbers."""
+    for name, array in sorted(arrays.items()):
+        yield f"{name} {array.dtype.str} {array.shape}\n".encode()
+        yield np.ascontiguousarray(array).tobytes()
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

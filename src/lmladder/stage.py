@@ -19,11 +19,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lmladder import kernels
+from lmladder import environment, kernels
 from lmladder.atomic import atomic_write
 from lmladder.config import Config, one_line, typed
 from lmladder.errors import InputError, LadderError, RunError
 from lmladder.interrupt import exit_status
+from lmladder.locking import locked
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -36,6 +37,7 @@ from yaml import YAMLError
 OUTPUTS = Path("outputs")
 PREPARED = OUTPUTS / "prepare"
 PERFORMANCE = "performance.json"
+ENVIRONMENT = "environment.json"
 
 # What Hydra raises for a configuration that cannot be composed.
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError)
@@ -46,8 +48,9 @@ Stage: TypeAlias = Callable[[Config, Path], float | None]
 def stage(function: Stage) -> Callable[[], None]:
     """A stage's main program.
 
-    The function takes the configuration and the run's folder, which exists, and returns how many
-    tokens it worked through a second, or None; that goes to performance.json with time and memory.
+    The function takes the configuration and the run's folder, which exists and no other process is
+    at work in, and returns how many tokens it worked through a second, or None; that goes to
+    performance.json with time and memory, and what machine it was to environment.json.
     """
 
     begun = False
@@ -61,12 +64,13 @@ def stage(function: Stage) -> Callable[[], None]:
         try:
             config = typed(node)
             kernels.set_threads(config.runtime.threads)
-            speed = function(config, out)
+            with locked(out):
+                speed = function(config, out)
+                _write_facts(out, time.perf_counter() - started, speed)
         except LadderError as error:
             if HydraConfig.get().mode == RunMode.MULTIRUN:
                 raise  # the other jobs of a sweep go on
             _fail(error)
-        _write_performance(out, time.perf_counter() - started, speed)
 
     door = hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)
 
@@ -83,6 +87,8 @@ def stage(function: Stage) -> Callable[[], None]:
                 raise  # our own mistake, not the user's
             _fail(InputError(f"configuration: {one_line(error)}"))
         except (OSError, MemoryError) as error:  # such as a folder that Hydra may not make
+            if isinstance(error, OSError) and error.errno is None and not begun:
+                _fail(InputError(f"configuration: {one_line(error)}"))  # OmegaConf: no mapping
             _fail(RunError(str(error) or "out of memory"))
         except KeyboardInterrupt as interrupt:
             print(
@@ -99,8 +105,8 @@ def _fail(error: LadderError) -> None:
     sys.exit(error.exit_status)
 
 
-def _write_performance(out: Path, seconds: float, tokens_per_second: float | None) -> None:
-    """Facts of this machine and this run; not an out of DVC, as they change every time."""
+def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> None:
+    """Facts of this run and this machine; no outs of DVC, as they change with every one."""
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     if sys.platform == "darwin":
         peak_kib //= 1024  # bytes there
@@ -111,6 +117,7 @@ def _write_performance(out: Path, seconds: float, tokens_per_second: float | Non
         "peak_memory_mb": round(peak_kib / 1024),
     }
     write_json(out / PERFORMANCE, facts)
+    write_json(out / ENVIRONMENT, environment.describe())
 
 
 def read_performance(out: Path) -> dict[str, float | None]:

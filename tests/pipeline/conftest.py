@@ -21,6 +21,7 @@ import yaml
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
+MACHINE_FACTS = ("performance.json", "environment.json")  # which are no results
 SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
 
 
@@ -142,7 +143,7 @@ class Checkout:
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in paths
-            if path.name not in ("performance.json", ".gitignore")
+            if path.name not in (*MACHINE_FACTS, ".gitignore")
         }
 
     def remove_outputs(self):

@@ -266,11 +266,12 @@ def test_a_stage_started_by_hand_refuses_the_same_mistakes(checkout, override, n
         ("  n_layer: 1\n", "", "transformer.n_layer"),
         ("n_layer: 1", "n_layer: [", "params.yaml"),
         ("seed: 0\n", "seed: 0\nextra: 1\n", "extra"),
+        (None, "some text", "configuration: "),
     ],
 )
 def test_a_params_yaml_spoilt_by_hand_is_refused_by_the_stage(checkout, right, wrong, named):
     path = checkout / "params.yaml"
-    path.write_text(path.read_text().replace(right, wrong, 1))
+    path.write_text(path.read_text().replace(right, wrong, 1) if right else wrong)
     checkout.stage("transformer").failed_in_one_line(2, named)
 
 

@@ -65,7 +65,7 @@ def half_written(checkout, whole):
 def test_every_result_of_the_design_is_there_and_no_other_file(smoke):
     for folder, names in RESULTS.items():
         found = {path.name for path in (smoke / folder).iterdir()}
-        assert found - {".gitignore"} == names | {"performance.json"}
+        assert found - {".gitignore"} == names | {"performance.json", "environment.json"}
     assert {path.name for path in (smoke / "outputs").iterdir()} == {
         folder.removeprefix("outputs/") for folder in RESULTS
     }
@@ -428,6 +428,35 @@ def test_an_interrupted_run_says_so_in_one_line_and_the_same_command_goes_on(che
     assert stderr.startswith("interrupted")
     assert stderr.count("\n") == 1
     assert "going on from step" in checkout.run(*command).succeeded().stdout
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_does_the_first_no_harm(smoke, checkout):
+    checkout.compose(*LONG_TRAINING)
+    command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")
+    with checkout.start(*command) as first:
+        wait_for(checkout / "outputs/transformer/unfinished.safetensors", first)
+        first.send_signal(signal.SIGSTOP)
+        told = f"outputs/transformer is in use by process {first.pid};"
+        checkout.run(*command).failed_in_one_line(1, told)
+        first.send_signal(signal.SIGCONT)
+        first.communicate()
+    assert first.returncode == 0
+    found = {path.name for path in (checkout / "outputs/transformer").iterdir()}
+    assert found == {path.name for path in (smoke / "outputs/transformer").iterdir()}
+
+
+def test_a_killed_run_does_not_go_on_with_another_text(checkout):
+    checkout.compose(*LONG_TRAINING)
+    command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")
+    with checkout.start(*command) as run:
+        wait_for(checkout / "outputs/transformer/unfinished.safetensors", run)
+        run.kill()
+        run.communicate()
+    checkout.compose(*LONG_TRAINING, "data.seed=1")
+    checkout.stage("prepare").succeeded()
+    done = checkout.stage("transformer").succeeded()
+    assert "is of another configuration, data or code; starting anew" in done.stdout
+    assert "going on" not in done.stdout
 
 
 def test_what_a_killed_run_has_left_is_not_used_by_a_run_with_other_settings(checkout):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lmladder.config import TokenizerConfig
 from lmladder.errors import InputError, RunError
+from lmladder.sealing import seal, unseal
 from lmladder.text import (
     SPLITS,
     Documents,
@@ -61,10 +62,10 @@ def refusal(directory, action=Prepared.open):
 
 
 def rewrite(path, change):
-    """Apply `change` to the object in a JSON file."""
-    fields = json.loads(path.read_text())
+    """Apply `change` to the facts in corpus.json, and seal them again."""
+    fields = unseal(path.read_text())
     change(fields)
-    path.write_text(json.dumps(fields))
+    path.write_text(seal(fields))
 
 
 def test_one_document_is_cut_in_order(tmp_path):

@@ -2,7 +2,8 @@
 
     train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
     tokenizer.json               see `tokenizers/`
-    corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with
+    corpus.json                  `CorpusFacts`: counts, sums of sha256, what the text was made with;
+                                 sealed with a sha256 of itself
 
 `writing.py` writes it, `Prepared.open` reads it back without loading the tokens.
 """
@@ -17,6 +18,7 @@ from typing import Any
 
 from lmladder.arrays import IntArray
 from lmladder.errors import InputError
+from lmladder.sealing import unseal
 from lmladder.text.splits import SPLITS
 from lmladder.text.tokenizers import (
     Tokenizer,
@@ -210,8 +212,9 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read_facts(path: Path) -> CorpusFacts:
-    fields = _read_json(path)
+    text = b"".join(_blocks(path))
     try:
+        fields = unseal(text.decode())
         corpus = _object(fields, CorpusFacts, "corpus.json")
         splits = {}
         if corpus["splits"].keys() != set(SPLITS):
@@ -221,7 +224,7 @@ def _read_facts(path: Path) -> CorpusFacts:
             if split["oracle"] is not None:
                 split["oracle"] = Oracle(**_object(split["oracle"], Oracle, "oracle"))
             splits[name] = SplitFacts(**split)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} does not describe a prepared text: {error}; {REMEDY}") from error
     return CorpusFacts(**{**corpus, "splits": splits})
 

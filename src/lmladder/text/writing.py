@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from lmladder.atomic import atomic_write, atomic_writer, discard_side_files
 from lmladder.config import TokenizerConfig
 from lmladder.errors import RunError
+from lmladder.sealing import seal
 from lmladder.text.corpus import Corpus
 from lmladder.text.prepared import CorpusFacts, Oracle, SplitFacts, digests
 from lmladder.text.tokenizers import (
@@ -100,7 +101,8 @@ def write_prepared(
             for name, part in parts.items()
         },
     )
-    atomic_write(directory / "corpus.json", _json(asdict(facts)))
+    sealed = seal(asdict(facts), indent=2, allow_nan=False)
+    atomic_write(directory / "corpus.json", sealed.encode("ascii"))
     return facts
 
 
