@@ -14,13 +14,14 @@ import pytest
 RUNGS = {"mlp", "transformer"}
 RESULTS = {
     "outputs/prepare": {"train.npy", "val.npy", "test.npy", "tokenizer.json", "corpus.json"},
-    "outputs/bigram": {"checkpoint.safetensors", "metrics.json", "samples.txt"},
+    "outputs/bigram": {"checkpoint.safetensors", "metrics.json", "block_nats.csv", "samples.txt"},
     **{
         f"outputs/{rung}": {
             "checkpoint.safetensors",
             "best.safetensors",
             "metrics.json",
             "history.csv",
+            "block_nats.csv",
             "samples.txt",
         }
         for rung in RUNGS
@@ -31,6 +32,7 @@ RESULTS = {
         "metrics.json",
         "report.html",
         "loss_curves.svg",
+        "block_nats.csv",
     },
 }
 COUNTED = ("uniform", "unigram", "bigram", "trigram", "kneser_ney_3")
