@@ -75,12 +75,12 @@ class BlockNats:
         ValueError
             If the text is no such table, or a number is none.
         """
-        head, *rows = csv.reader(io.StringIO(text))
+        head, *rows = list(csv.reader(io.StringIO(text))) or [[]]
         if tuple(head[: len(COLUMNS)]) != COLUMNS or not rows:
             raise ValueError(f"expected the columns {', '.join(COLUMNS)} and a row a block")
+        if len({row[0] for row in rows}) > 1 or any(len(row) != len(head) for row in rows):
+            raise ValueError("expected rows of one text, with a number a column")
         data, first, tokens, *nats = zip(*rows, strict=True)
-        if len(set(data)) != 1 or not all(len(row) == len(head) for row in rows):
-            raise ValueError("the rows do not belong together")
         values = np.array(nats, dtype=np.float64).reshape(len(nats), len(rows))
         if not np.isfinite(values).all():
             raise ValueError("a number is not finite")
