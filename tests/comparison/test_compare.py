@@ -36,7 +36,7 @@ def test_runs_that_differ_only_in_seed_are_one_line_with_mean_and_deviation(swee
     made = table(sweep)
     assert made.metric == "val_nats"
     assert [line.shown for line in made.lines] == [
-        "transformer.n_layer=3", "transformer.n_layer=2", "transformer.n_layer=1",
+        "n_layer=3", "n_layer=2", "n_layer=1",
     ]  # fmt: skip
     for line, mean in zip(made.lines, (0.5, 0.5005, 0.9), strict=True):
         assert [run.seed for run in line.runs] == [0, 1, 2]
@@ -72,9 +72,9 @@ def test_difference_and_interval_are_those_of_the_blocks(sweep):
 
 
 def test_what_else_is_compared_does_not_change_a_difference(sweep, tmp_path):
-    alone = by_shown(table(sweep))["transformer.n_layer=1"]
+    alone = by_shown(table(sweep))["n_layer=1"]
     write_run(sweep / "more", 0.7, transformer__n_layer=4)
-    beside = by_shown(table(sweep))["transformer.n_layer=1"]
+    beside = by_shown(table(sweep))["n_layer=1"]
     assert (beside.low, beside.high) == (alone.low, alone.high)
 
 
@@ -82,6 +82,7 @@ def test_lines_are_ordered_by_a_setting_on_request(sweep):
     made = table(sweep, by="transformer.n_layer")
     assert [line.group for line in made.lines] == [1, 2, 3]
     assert [line.rank for line in made.lines] == [3, None, 1]
+    assert {line.shown for line in made.lines} == {""}  # the group tells it
 
 
 def test_values_of_a_setting_are_ordered_as_numbers(tmp_path):
@@ -109,6 +110,17 @@ def test_runs_without_the_setting_are_left_out_with_a_note(sweep, tmp_path):
 def test_settings_that_a_score_does_not_depend_on_make_no_line(tmp_path, settings):
     write_run(tmp_path / "a", 0.5)
     write_run(tmp_path / "b", 0.6, seed=1, **settings)
+    assert len(table(tmp_path).lines) == 1
+
+
+def test_a_setting_is_its_value_however_it_is_written(tmp_path):
+    """Hydra keeps references and writes 1.0e-08, DVC has resolved them and writes 1e-08."""
+    how = {"transformer__training__row_length": "${..context_length}"}
+    write_run(tmp_path / "a", 0.5, **how, transformer__context_length=64)
+    folder = write_run(tmp_path / "b", 0.6, seed=1, transformer__context_length=64)
+    config = folder / ".hydra/config.yaml"
+    written = config.read_text().replace("row_length: 256", "row_length: 64")
+    config.write_text(written.replace("epsilon: 1.0e-08", "epsilon: 1e-08"))
     assert len(table(tmp_path).lines) == 1
 
 
@@ -325,9 +337,7 @@ def test_the_terminal_shows_plain_text_where_it_is_none(sweep, command):
     heading, titles, *lines = done.stdout.splitlines()
     assert heading.startswith("Nats per token of validation rows, which begin without a past")
     assert titles.split()[:4] == ["Model", "Settings", "Rank", "Runs"]
-    assert [line.split()[1] for line in lines] == [
-        f"transformer.n_layer={n_layer}" for n_layer in (3, 2, 1)
-    ]
+    assert [line.split()[1] for line in lines] == [f"n_layer={n_layer}" for n_layer in (3, 2, 1)]
     assert "\x1b" not in done.stdout
     assert command(sweep).stdout == done.stdout
 
@@ -335,8 +345,8 @@ def test_the_terminal_shows_plain_text_where_it_is_none(sweep, command):
 def test_csv_is_for_programs(sweep, command):
     head, best, *_, worst = command(sweep, "--csv").stdout.splitlines()
     assert head == ("model,settings,rank,runs,val_nats,standard_deviation,difference,low,high")
-    assert best == "transformer,transformer.n_layer=3,1,3,0.500000,0.010000,,,"
-    assert worst.startswith("transformer,transformer.n_layer=1,3,3,0.900000,0.010000,0.400000,")
+    assert best == "transformer,n_layer=3,1,3,0.500000,0.010000,,,"
+    assert worst.startswith("transformer,n_layer=1,3,3,0.900000,0.010000,0.400000,")
 
 
 def test_json_tells_seeds_folders_and_notes_too(sweep, command):

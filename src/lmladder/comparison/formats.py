@@ -5,6 +5,7 @@ import io
 import json
 import sys
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from lmladder.comparison.lines import Comparison, Line, as_override
 from lmladder.comparison.runs import METRICS
@@ -13,10 +14,11 @@ TITLES = {
     "bits_per_byte": "Bits/byte",
     "nats_per_token": "Nats/token",
     "perplexity": "Perplexity",
-    "val_nats": "Validation nats",
+    "val_nats": "Nats/token",
 }
 LATEX = str.maketrans(
     {
+        "±": r"$\pm$",
         "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
         **{character: f"\\{character}" for character in "&%$#_{}"},
     }
@@ -25,31 +27,37 @@ LATEX = str.maketrans(
 
 def heading(comparison: Comparison) -> str:
     """What the numbers are, in a line."""
-    return f"{METRICS[comparison.metric].capitalize()}; the interval is a 95 % one"
+    of = METRICS[comparison.metric]
+    return f"{of[0].upper()}{of[1:]}; differences with 95 % intervals"
 
 
 def titles(comparison: Comparison) -> list[str]:
     """The words that head the columns for people; those of words come first."""
-    first = [] if comparison.by is None else [comparison.by]
     return [
-        *first, "Model", "Settings", "Rank", "Runs", TITLES[comparison.metric],
-        "Deviation", "To the best", "Interval",
-    ]  # fmt: skip
+        *([] if comparison.by is None else [comparison.by]),
+        "Model",
+        *(["Settings"] if _tells_settings(comparison) else []),
+        "Rank",
+        "Runs",
+        TITLES[comparison.metric],
+        "To the best",
+    ]
 
 
 def cells(comparison: Comparison, line: Line) -> list[str]:
     """A line for people, under `titles`; what is unknown is empty."""
-    bounds = "" if line.low is None else f"[{line.low:+.4f}, {line.high:+.4f}]"
+    spread = "" if line.deviation is None else f" ± {line.deviation:.4f}"
+    distance = (
+        "" if line.low is None else f"{line.difference:+.4f} [{line.low:+.4f}, {line.high:+.4f}]"
+    )
     return [
         *([] if comparison.by is None else [as_override(line.group)]),
         line.model,
-        line.shown,
+        *([line.shown] if _tells_settings(comparison) else []),
         _or_empty(line.rank, "d"),
         str(len(line.runs)),
-        f"{line.score:.4f}",
-        _or_empty(line.deviation, ".4f"),
-        _or_empty(line.difference, "+.4f"),
-        bounds,
+        f"{line.score:.4f}{spread}",
+        distance,
     ]
 
 
@@ -62,14 +70,11 @@ def print_terminal(comparison: Comparison) -> None:
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     grid = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    words = titles(comparison).index("Rank")
+    words = _columns_of_words(comparison)
     for index, title in enumerate(titles(comparison)):
-        grid.add_column(
-            title,
-            justify="left" if index < words else "right",
-            overflow="fold",
-            no_wrap=index >= words,
-        )
+        fold = title == "Settings"
+        justify: Literal["left", "right"] = "left" if index < words else "right"
+        grid.add_column(title, justify=justify, overflow="fold", no_wrap=not fold)
     previous = comparison.lines[0].group
     for line in comparison.lines:
         if line.group != previous:
@@ -84,7 +89,7 @@ def print_terminal(comparison: Comparison) -> None:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """All digits that are known, and the names of columns that DESIGN's other tables have."""
+    """Six digits after the point; what is unknown is empty."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(
@@ -138,8 +143,7 @@ def to_markdown(comparison: Comparison) -> str:
     """One GitHub table under a line that tells what its numbers are."""
     from lmladder.reports.table import escaped
 
-    head = titles(comparison)
-    words = head.index("Rank")
+    head, words = titles(comparison), _columns_of_words(comparison)
     rows = [[escaped(cell) for cell in cells(comparison, line)] for line in comparison.lines]
     rule = ["---" if index < words else "---:" for index in range(len(head))]
     table = "\n".join(f"| {' | '.join(row)} |" for row in [head, rule, *rows])
@@ -148,8 +152,7 @@ def to_markdown(comparison: Comparison) -> str:
 
 def to_latex(comparison: Comparison) -> str:
     """A tabular for the package booktabs."""
-    head = titles(comparison)
-    words = head.index("Rank")
+    head, words = titles(comparison), _columns_of_words(comparison)
     shape = "l" * words + "r" * (len(head) - words)
     rows = [_latex_row(cells(comparison, line)) for line in comparison.lines]
     return "\n".join(
@@ -182,6 +185,15 @@ def print_comparison(comparison: Comparison, wanted: str | None = None) -> None:
         print(FORMATS[wanted](comparison))
     for note in comparison.notes:
         print(f"note: {note}", file=sys.stderr)
+
+
+def _tells_settings(comparison: Comparison) -> bool:
+    return any(line.shown for line in comparison.lines)
+
+
+def _columns_of_words(comparison: Comparison) -> int:
+    """How many columns come before those of numbers."""
+    return titles(comparison).index("Rank")
 
 
 def _latex_row(row: Sequence[str]) -> str:

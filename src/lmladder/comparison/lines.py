@@ -4,7 +4,7 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,7 +15,7 @@ from lmladder.comparison.bootstrap import (
     other_seeds,
     resampled_nats,
 )
-from lmladder.comparison.runs import METRICS, Run
+from lmladder.comparison.runs import METRICS, Run, rung_of
 from lmladder.errors import InputError
 
 import numpy as np
@@ -110,7 +110,7 @@ def compare(
     lines = _against_best(_lines(scored, metric, notes), metric, notes)
     varied = _varied(lines)
     lines = [
-        replace(line, shown=_told(line.runs[0], varied), group=_setting(line.runs[0], by))
+        replace(line, shown=_told(line.runs[0], varied - {by}), group=_setting(line.runs[0], by))
         for line in lines
     ]
     if by is not None:
@@ -252,24 +252,29 @@ def _from_nats(metric: str, bits_per_nat: float | None) -> Callable[[FloatArray]
 # --- Words ----------------------------------------------------------------------------------------
 
 
-def _varied(lines: Sequence[Line]) -> list[str]:
+def _varied(lines: Sequence[Line]) -> Set[str | None]:
     """The settings in which those lines differ that have them."""
     values: dict[str, set[Any]] = {}
     for line in lines:
         for key, value in (line.runs[0].settings or {}).items():
             values.setdefault(key, set()).add(value)
-    return [key for key, found in values.items() if len(found) > 1]
+    return {key for key, found in values.items() if len(found) > 1}
 
 
 def _setting(run: Run, key: str | None) -> Any:
     return None if key is None or run.settings is None else run.settings[key]
 
 
-def _told(run: Run, varied: Sequence[str]) -> str:
+def _told(run: Run, varied: Set[str | None]) -> str:
+    """Those settings as overrides; without the name of the rung, as the model's tells it."""
     if run.settings is None:
         return str(run.path)
-    settings = run.settings
-    return " ".join(f"{key}={as_override(settings[key])}" for key in varied if key in settings)
+    rung = f"{rung_of(run.model)}."
+    return " ".join(
+        f"{key.removeprefix(rung)}={as_override(value)}"
+        for key, value in run.settings.items()
+        if key in varied
+    )
 
 
 def as_override(value: Any) -> str:

@@ -75,6 +75,11 @@ class Found:
     notes: list[str] = field(default_factory=list)
 
 
+def rung_of(model: str) -> str:
+    """The stage that makes a model, which is also where its settings stand."""
+    return RUNGS.get(model, COUNTS)
+
+
 def find_runs(paths: Iterable[Path]) -> Found:
     """All runs in these folders and below; one that cannot be read is noted and left out.
 
@@ -205,7 +210,7 @@ def _one_line(error: Exception) -> str:
 def _settings(folder: Path, hydra: bool) -> Settings | None:
     """All settings of a run, the seed among them; None where nothing tells."""
     if hydra:
-        return _flat(_sections((folder / ".hydra/config.yaml").read_text("utf-8")))
+        return _resolved(_flat(_sections((folder / ".hydra/config.yaml").read_text("utf-8"))))
     lock = folder.parent.parent / "dvc.lock"
     if folder.parent.name != "outputs" or not lock.exists():
         return None
@@ -222,7 +227,7 @@ def _deciding(
     """The settings without the seed and without those that this score does not depend on."""
     if settings is None:
         return None
-    rung = RUNGS.get(model, COUNTS)
+    rung = rung_of(model)
     sections = ["data", "tokenizer", rung]
     if "val_nats" not in scores:
         sections.append("evaluate")
@@ -235,7 +240,14 @@ def _deciding(
     }
 
 
-Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """YAML 1.1, but that 1e-08 is a number: Hydra reads it as one, and DVC writes it."""
+
+
+Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), [*"-+0123456789"]
+)
+REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")  # to another setting; a dot is a level up
 
 
 def _sections(text: str) -> dict[str, Any]:
@@ -257,6 +269,17 @@ def _section(path: Path, key: str) -> Any:
     for name in key.split("."):
         value = value[name]
     return value
+
+
+def _resolved(settings: Settings) -> Settings:
+    """With the values that settings refer to; DVC has them so, while Hydra keeps the reference."""
+    resolved = dict(settings)
+    for key, value in settings.items():
+        if found := REFERENCE.fullmatch(str(value)):
+            levels = len(found[1])
+            above = key.split(".")[:-levels] if levels else []
+            resolved[key] = settings.get(".".join((*above, found[2])), value)
+    return resolved
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
