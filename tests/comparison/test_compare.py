@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import time
 
 from lmladder.comparison import compare, find_runs
@@ -132,6 +133,14 @@ def test_an_mlp_is_named_by_its_network(tmp_path):
 def test_one_run_in_two_folders_counts_once(sweep):
     made = table(sweep, sweep / "transformer.n_layer=1", sweep)
     assert [len(line.runs) for line in made.lines] == [3, 3, 3]
+
+
+def test_runs_of_another_text_under_the_same_name_are_another_line(tmp_path):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.6, seed=1, blocks=block_scores(0.6, "b", data="1" * 16))
+    assert [line.shown for line in table(tmp_path).lines] == [
+        "data.digest=0000000000000000", "data.digest=1111111111111111",
+    ]  # fmt: skip
 
 
 def test_the_same_run_with_another_score_is_named(tmp_path):
@@ -278,7 +287,8 @@ DAMAGE = {
     "not UTF-8": (".hydra/config.yaml", b"seed: \xff\n"),
     "no YAML": (".hydra/config.yaml", "seed: [1\n"),
     "no settings": (".hydra/config.yaml", "nothing"),
-    "unknown stage": (".hydra/hydra.yaml", "hydra: {job: {name: other}}"),
+    "a seed of letters": (".hydra/config.yaml", "seed: one"),
+    "no seed": (".hydra/config.yaml", "data: {}"),
     "half a table": ("perplexity.csv", "model,split,tokens\nmlp,val,9\n"),
     "a table of text": (
         "perplexity.csv",
@@ -299,6 +309,22 @@ def test_a_damaged_run_is_named_in_a_line_and_left_out(sweep, damage):
     assert str(folder) in note
     assert "left out" in note
     assert "\n" not in note
+
+
+def test_a_run_of_no_rung_is_left_out(sweep):
+    folder = write_run(sweep / "other", 0.1, stage="other", blocks=False)
+    assert table(sweep).notes == (
+        f"{folder} is damaged and left out: metrics.json is of no rung that is known, "
+        "but of 'other'",
+    )
+
+
+def test_a_copy_of_a_run_under_any_name_is_a_run(tmp_path):
+    folder = write_run(tmp_path / "copied", 0.5)
+    shutil.rmtree(folder / ".hydra")
+    made = table(tmp_path)
+    assert [(line.model, line.shown) for line in made.lines] == [("transformer", str(folder))]
+    assert made.notes == ("1 run without known settings, each a line of its own",)
 
 
 def test_unfinished_runs_are_named_and_left_out(sweep):

@@ -103,6 +103,25 @@ def test_the_metrics_are_those_of_the_table(smoke):
         assert found == pytest.approx(float(row["perplexity"]), abs=1e-6)
 
 
+@pytest.mark.parametrize("stage", ["bigram", "mlp", "transformer", "evaluate"])
+def test_the_blocks_that_runs_are_compared_by_add_up_to_their_scores(smoke, stage):
+    if stage == "evaluate":
+        nats = {r["model"]: float(r["nats_per_token"]) for r in rows(smoke) if r["split"] == "val"}
+        del nats["oracle"]
+    else:
+        nats = json.loads((smoke / f"outputs/{stage}/metrics.json").read_text())["val_nats"]
+        nats = nats if stage == "bigram" else {stage: nats}
+    with open(smoke / f"outputs/{stage}/block_nats.csv", newline="") as file:
+        blocks = list(csv.DictReader(file))
+    digest = json.loads((smoke / "outputs/prepare/corpus.json").read_text())["digest"]
+    assert {row["data"] for row in blocks} == {digest[:16]}
+    tokens = sum(int(row["tokens"]) for row in blocks)
+    assert set(list(blocks[0])[3:]) == set(nats)
+    for model, expected in nats.items():
+        found = sum(float(row[model]) for row in blocks) / tokens
+        assert found == pytest.approx(expected, abs=2e-6)
+
+
 def test_no_model_beats_the_oracle(smoke):
     for split in ("val", "test"):
         nats = {

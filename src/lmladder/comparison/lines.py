@@ -279,7 +279,7 @@ def _told(run: Run, varied: Set[str | None]) -> str:
 
 def as_override(value: Any) -> str:
     """A setting as Hydra's overrides write it."""
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _natural(value: Any) -> tuple[int, float, str]:

@@ -130,25 +130,23 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
             notes.append(f"{folder} has no result and is left out")
         return []
     settings = _settings(folder, hydra)
+    seed = None if settings is None else int(settings["seed"])
+    scored: dict[str, dict[str, float]]
     if LADDER in names:
         scored, rate = _ladder(folder / LADDER)
         if not scored:
             notes.append(f"{folder} has no validation text in {LADDER} and is left out")
+            return []
     else:
-        scored, rate = _stage(folder, settings, hydra), None
-    if not scored:
-        return []
+        scored, rate = _stage(folder, settings, hydra, names), None
     blocks = None
     if BLOCK_NATS in names:
         try:
-            blocks = BlockNats.from_csv((folder / BLOCK_NATS).read_text("utf-8"))
-            _check(blocks, scored)
-        except (ValueError, KeyError, csv.Error) as error:
-            blocks = None
+            blocks = _blocks(folder / BLOCK_NATS, scored)
+        except DAMAGE as error:
             notes.append(f"{folder / BLOCK_NATS} is damaged and not used: {_one_line(error)}")
-    seed = None if settings is None else settings.get("seed")
     return [
-        Run(folder, model, seed, _deciding(model, scores, settings), scores, blocks, rate)
+        Run(folder, model, seed, _deciding(model, scores, settings, blocks), scores, blocks, rate)
         for model, scores in scored.items()
     ]
 
@@ -166,7 +164,9 @@ def _ladder(path: Path) -> tuple[dict[str, dict[str, float]], float | None]:
     return scored, rate
 
 
-def _stage(folder: Path, settings: Settings | None, hydra: bool) -> dict[str, dict[str, float]]:
+def _stage(
+    folder: Path, settings: Settings | None, hydra: bool, names: set[str]
+) -> dict[str, dict[str, float]]:
     """The scores of the models of one rung."""
     metrics = json.loads((folder / METRICS_FILE).read_bytes())
     nats = metrics["val_nats"]
@@ -175,20 +175,31 @@ def _stage(folder: Path, settings: Settings | None, hydra: bool) -> dict[str, di
             model: {"nats_per_token": _finite(value), "perplexity": math.exp(_finite(value))}
             for model, value in nats.items()
         }
-    stage = folder.name if not hydra else _section(folder / ".hydra/hydra.yaml", "hydra.job.name")
+    return {_neural_model(folder, settings, hydra, names): {"val_nats": _finite(nats)}}
+
+
+def _neural_model(folder: Path, settings: Settings | None, hydra: bool, names: set[str]) -> str:
+    """What a stage trained: it says so at the head of its blocks, or else its own name tells."""
+    if BLOCK_NATS in names:
+        with (folder / BLOCK_NATS).open(encoding="utf-8") as file:
+            model = file.readline().rstrip().rpartition(",")[2]
+        if model in RUNGS:
+            return model
+    stage = _section(folder / ".hydra/hydra.yaml", "hydra.job.name") if hydra else folder.name
     if stage not in RUNGS:
         raise ValueError(f"{METRICS_FILE} is of no rung that is known, but of {stage!r}")
-    model = stage if stage == "transformer" else (settings or {}).get("mlp.network", stage)
-    return {str(model): {"val_nats": _finite(nats)}}
+    return str(stage if stage == "transformer" else (settings or {}).get("mlp.network", stage))
 
 
-def _check(blocks: BlockNats, scored: Mapping[str, Mapping[str, float]]) -> None:
-    """ValueError if the blocks are of another run than the scores."""
+def _blocks(path: Path, scored: Mapping[str, Mapping[str, float]]) -> BlockNats:
+    """The blocks in a file; ValueError if they are of another run than the scores."""
+    blocks = BlockNats.from_csv(path.read_text("utf-8"))
     for model, scores in scored.items():
         expected = scores.get("val_nats", scores.get("nats_per_token"))
         found = float(sum(blocks.nats[model])) / sum(blocks.tokens)
         if expected is None or not math.isclose(found, expected, rel_tol=0, abs_tol=TOLERANCE):
             raise ValueError(f"{model} has {found:.6f} nats per token there, and {expected} here")
+    return blocks
 
 
 def _finite(value: Any) -> float:
@@ -216,15 +227,20 @@ def _settings(folder: Path, hydra: bool) -> Settings | None:
         return None
     stages = _sections(lock.read_text("utf-8"))["stages"]
     recorded: dict[str, Any] = {}
+    if folder.name not in stages:  # it was run by hand
+        return None
     for stage in ("prepare", folder.name):
         recorded |= stages[stage]["params"]["params.yaml"]
     return _flat(recorded)
 
 
 def _deciding(
-    model: str, scores: Mapping[str, float], settings: Settings | None
+    model: str, scores: Mapping[str, float], settings: Settings | None, blocks: BlockNats | None
 ) -> Settings | None:
-    """The settings without the seed and without those that this score does not depend on."""
+    """The settings without the seed and without those that this score does not depend on.
+
+    What was read counts as one, where it is known: a file can change under its name.
+    """
     if settings is None:
         return None
     rung = rung_of(model)
@@ -232,7 +248,8 @@ def _deciding(
     if "val_nats" not in scores:
         sections.append("evaluate")
     without_effect = ("data.prompt", "data.watch", "evaluate.splits", "evaluate.batch_tokens")
-    return {
+    digest = {} if blocks is None else {"data.digest": blocks.data}
+    return digest | {
         key: value
         for key, value in settings.items()
         if (key.partition(".")[0] in sections and key not in without_effect)
