@@ -3,10 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
+from lmladder.atomic import atomic_write
 from lmladder.config import Config
 from lmladder.models.counts import CountTables
 from lmladder.rung import first_checkpoint, open_prepared, sample_prompt, write_samples
-from lmladder.scoring import score
+from lmladder.scoring import BLOCK_NATS, BlockNats, score
 from lmladder.stage import stage, write_json
 
 
@@ -38,6 +39,12 @@ def main(config: Config, out: Path) -> None:
             "val_nats": {name: round(each.nats_per_token, 6) for name, each in scores.items()},
         },
     )
+    blocks = BlockNats.of_whole_text(
+        prepared.digest,
+        len(prepared.val),
+        {name: each.block_nats for name, each in scores.items()},
+    )
+    atomic_write(out / BLOCK_NATS, blocks.to_csv().encode())
     del models["uniform"]
     write_samples(
         out / "samples.txt",

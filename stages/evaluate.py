@@ -8,6 +8,7 @@ from lmladder.atomic import atomic_write
 from lmladder.config import Config
 from lmladder.evaluation import score_ladder
 from lmladder.rung import load_rung, open_prepared
+from lmladder.scoring import BLOCK_NATS, BlockNats
 from lmladder.stage import OUTPUTS, read_performance, stage, write_json
 
 from omegaconf import OmegaConf
@@ -23,7 +24,14 @@ def main(config: Config, out: Path) -> None:
         load_rung("mlp", config.mlp, seed, prepared, which),
         load_rung("transformer", config.transformer, seed, prepared, which),
     ]
-    table = reports.ladder_table(score_ladder(checkpoints, prepared, config.evaluate))
+    rows = score_ladder(checkpoints, prepared, config.evaluate)
+    table = reports.ladder_table(rows)
+    scores = {row.model: row.score for row in rows if row.split == "val" and row.score.block_nats}
+    blocks = BlockNats.of_whole_text(
+        prepared.digest,
+        len(prepared.val),
+        {name: each.block_nats for name, each in scores.items()},
+    )
     baselines = reports.nats_by_model(table, "val")
     oracle = baselines.pop("oracle", None)
     learnt = {config.mlp.network: OUTPUTS / "mlp", "transformer": OUTPUTS / "transformer"}
@@ -45,6 +53,7 @@ def main(config: Config, out: Path) -> None:
         config=OmegaConf.to_yaml(OmegaConf.create(settings)),
     )
     atomic_write(out / "perplexity.csv", reports.to_csv(table).encode())
+    atomic_write(out / BLOCK_NATS, blocks.to_csv().encode())
     atomic_write(out / "perplexity.md", reports.to_markdown(table).encode())
     atomic_write(out / "loss_curves.svg", figure.encode())
     atomic_write(out / "report.html", page.encode())

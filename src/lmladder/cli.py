@@ -327,6 +327,45 @@ def import_checkpoint(
     print(f"to train on from it: {training_command(loaded, checkpoint)}")
 
 
+@app.command()
+def compare(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(help="Folders of runs or sweeps, or outputs; all runs below count."),
+    ],
+    metric: Annotated[
+        str | None,
+        typer.Option(
+            help="bits_per_byte, nats_per_token, perplexity (of the whole validation text) or "
+            "val_nats (of validation rows). [default: the first that there is]"
+        ),
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Order lines by this setting, such as transformer.n_layer.")
+    ] = None,
+    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
+    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print all that is known.")] = False,
+) -> None:
+    """Compare runs: a line a model and settings, its mean over seeds, its distance to the best.
+
+    A difference has a 95 % interval by paired block bootstrap; a line whose interval includes 0
+    gets no rank.
+
+    Example: lmladder compare outputs/sweeps/transformer --by transformer.n_layer
+    """
+    from lmladder import comparison
+
+    flags = {"csv": csv, "markdown": markdown, "latex": latex, "json": json}
+    wanted = [name for name, chosen in flags.items() if chosen]
+    if len(wanted) > 1:
+        raise InputError(f"--{wanted[0]} and --{wanted[1]} do not go together; choose one")
+    found = comparison.find_runs(folders)
+    table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
+    comparison.print_comparison(table, wanted[0] if wanted else None)
+
+
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
     try:

@@ -15,9 +15,21 @@ from lmladder.errors import InputError
 from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
 from lmladder.rng import stream
 from lmladder.sampling import BeamSearch, Strategy, complete
+from lmladder.scoring import BLOCK_NATS, BlockNats
 from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
 from lmladder.text import Prepared
-from lmladder.training import BEST, LATEST, TrainingRun, discard_unfinished, train
+from lmladder.training import (
+    BEST,
+    LATEST,
+    TrainingRun,
+    discard_unfinished,
+    row_nats,
+    row_starts,
+    train,
+    validation_rows,
+)
+
+import numpy as np
 
 # Of an architecture, what may change when training goes on from given weights.
 FREE = ("dropout", "init_deviation", "residual_scaling")
@@ -49,6 +61,7 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
             "best_val_nats": round(min(row["val_nats"] for row in validated), 6),
         },
     )
+    atomic_write(out / BLOCK_NATS, _validation_blocks(model, rung, prepared).to_csv().encode())
     write_samples(
         out / "samples.txt",
         {model.name: model},
@@ -61,6 +74,21 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
     discard_unfinished(out)
     print(f"{kind}: {validated[-1]['val_nats']:.4f} nats/token on validation rows -> {out}")
     return speed
+
+
+def _validation_blocks(
+    model: NeuralLanguageModel, rung: MlpConfig | TransformerConfig, prepared: Prepared
+) -> BlockNats:
+    """Nats of each row that validation reads, as a block; their mean is `val_nats`."""
+    training = rung.training
+    shape = training.row_length, training.evaluate_tokens
+    nats = row_nats(model, training, validation_rows(prepared.val, *shape))
+    return BlockNats(
+        prepared.digest,
+        tuple((row_starts(len(prepared.val), *shape) + 1).tolist()),  # a row's first token is given
+        (training.row_length,) * len(nats),
+        {model.name: nats.sum(axis=1, dtype=np.float64)},
+    )
 
 
 def open_prepared(config: Config) -> Prepared:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lmladder import history
-from lmladder.arrays import Array, IntArray
+from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.atomic import atomic_write, discard_side_files
 from lmladder.autograd import Captured, Tensor
 from lmladder.checkpoint import Checkpoint
@@ -203,8 +203,12 @@ def _diverged(
 
 def _mean_nats(run: TrainingRun, rows: IntArray) -> float:
     """Nats a token over all rows."""
-    parts = [run.model.nats(part) for part in _parts(run.config.training, rows)]
-    return float(np.concatenate(parts).mean())
+    return float(row_nats(run.model, run.config.training, rows).mean())
+
+
+def row_nats(model: NeuralLanguageModel, training: TrainingConfig, rows: IntArray) -> FloatArray:
+    """Nats of each token of `validation_rows` but the first: (rows, row_length)."""
+    return np.concatenate([model.nats(part) for part in _parts(training, rows)])
 
 
 def _parts(training: TrainingConfig, rows: IntArray) -> Iterator[IntArray]:
@@ -222,9 +226,14 @@ def validation_rows(val: IntArray, row_length: int, tokens: int) -> IntArray:
         raise InputError(
             f"the validation text of {len(val)} tokens is shorter than a row of {row_length + 1}"
         )
-    count = max(1, min(tokens, len(val) - 1) // row_length)
-    starts = np.linspace(0, len(val) - row_length - 1, count).astype(np.int64)
+    starts = row_starts(len(val), row_length, tokens)
     return val[starts[:, None] + np.arange(row_length + 1)].astype(np.int64)
+
+
+def row_starts(n_tokens: int, row_length: int, tokens: int) -> IntArray:
+    """Where the `validation_rows` of a text of `n_tokens` begin."""
+    count = max(1, min(tokens, n_tokens - 1) // row_length)
+    return np.linspace(0, n_tokens - row_length - 1, count).astype(np.int64)
 
 
 def resume(directory: Path, origin: Checkpoint, latest: str, best: str) -> Checkpoint | None:

@@ -1,5 +1,7 @@
 """The `lmladder` command, on the checkpoints of a tiny pipeline."""
 
+import csv
+import io
 import json
 import re
 import shlex
@@ -269,3 +271,23 @@ def test_a_reader_that_has_had_enough_ends_the_command_without_complaint(smoke):
     door = "from lmladder.cli import main; main()"
     done = smoke.run("sh", "-c", f"python -c '{door}' sample --tokens 3000 | head -c 16")
     assert (done.stdout, done.stderr) == (PROMPT, "")
+
+
+def test_the_ladder_of_the_pipeline_is_compared(lmladder):
+    done = lmladder("compare", "outputs", "--csv").succeeded()
+    lines = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert lines[0]["model"] == "kneser_ney_3"
+    assert {"mlp", "transformer", "uniform"} < {line["model"] for line in lines}
+    assert "fewer than 20 blocks" in done.stderr
+
+
+def test_a_sweep_is_compared_with_what_its_seeds_tell(checkout):
+    """Of validation rows there are enough, as of the whole text of the smoke settings not."""
+    settings = ("experiment=smoke", "transformer.training.evaluate_tokens=4096")
+    sweep = ("transformer.optimizer.learning_rate=0.001,0.01", "seed=0,1")
+    checkout.stage("transformer", "-m", *settings, *sweep).succeeded()
+    done = checkout.lmladder("compare", "outputs/sweeps", "--json").succeeded()
+    best, other = json.loads(done.stdout)["lines"]
+    assert done.stderr == ""
+    assert best["seeds"] == other["seeds"] == [0, 1]
+    assert other["low"] < other["difference"] < other["high"]

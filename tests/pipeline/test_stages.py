@@ -14,13 +14,14 @@ import pytest
 RUNGS = {"mlp", "transformer"}
 RESULTS = {
     "outputs/prepare": {"train.npy", "val.npy", "test.npy", "tokenizer.json", "corpus.json"},
-    "outputs/bigram": {"checkpoint.safetensors", "metrics.json", "samples.txt"},
+    "outputs/bigram": {"checkpoint.safetensors", "metrics.json", "block_nats.csv", "samples.txt"},
     **{
         f"outputs/{rung}": {
             "checkpoint.safetensors",
             "best.safetensors",
             "metrics.json",
             "history.csv",
+            "block_nats.csv",
             "samples.txt",
         }
         for rung in RUNGS
@@ -31,6 +32,7 @@ RESULTS = {
         "metrics.json",
         "report.html",
         "loss_curves.svg",
+        "block_nats.csv",
     },
 }
 COUNTED = ("uniform", "unigram", "bigram", "trigram", "kneser_ney_3")
@@ -99,6 +101,25 @@ def test_the_metrics_are_those_of_the_table(smoke):
     for row in rows(smoke):
         found = metrics[row["split"]]["perplexity"][row["model"]]
         assert found == pytest.approx(float(row["perplexity"]), abs=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["bigram", "mlp", "transformer", "evaluate"])
+def test_the_blocks_that_runs_are_compared_by_add_up_to_their_scores(smoke, stage):
+    if stage == "evaluate":
+        nats = {r["model"]: float(r["nats_per_token"]) for r in rows(smoke) if r["split"] == "val"}
+        del nats["oracle"]
+    else:
+        nats = json.loads((smoke / f"outputs/{stage}/metrics.json").read_text())["val_nats"]
+        nats = nats if stage == "bigram" else {stage: nats}
+    with open(smoke / f"outputs/{stage}/block_nats.csv", newline="") as file:
+        blocks = list(csv.DictReader(file))
+    digest = json.loads((smoke / "outputs/prepare/corpus.json").read_text())["digest"]
+    assert {row["data"] for row in blocks} == {digest[:16]}
+    tokens = sum(int(row["tokens"]) for row in blocks)
+    assert set(list(blocks[0])[3:]) == set(nats)
+    for model, expected in nats.items():
+        found = sum(float(row[model]) for row in blocks) / tokens
+        assert found == pytest.approx(expected, abs=2e-6)
 
 
 def test_no_model_beats_the_oracle(smoke):

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.models.contract import LanguageModel
+from lmladder.scoring.blocks import block_starts
 
 import numpy as np
 
@@ -27,11 +28,13 @@ class Score:
     ----------
     tokens, bytes : length of the text in tokens and in UTF-8 bytes
     nats : negative log-likelihood of the whole text
+    block_nats : of each block of `block_starts`; empty where only the whole is known
     """
 
     tokens: int
     bytes: int
     nats: float
+    block_nats: tuple[float, ...] = ()
 
     @property
     def nats_per_token(self) -> float:
@@ -116,4 +119,5 @@ def score(
 ) -> Score:
     """The score of a text of `n_bytes` bytes; the other arguments are those of `token_nats`."""
     nats = token_nats(model, tokens, past, least_context=least_context, batch_tokens=batch_tokens)
-    return Score(tokens=len(tokens), bytes=n_bytes, nats=float(nats.sum()))
+    blocks = np.add.reduceat(nats, block_starts(len(nats))) if len(nats) else nats
+    return Score(len(tokens), n_bytes, float(nats.sum()), tuple(blocks.tolist()))

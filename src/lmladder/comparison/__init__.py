@@ -1,0 +1,10 @@
+"""One table of many runs: `lmladder compare`. docs/comparing.md tells what its numbers mean.
+
+`runs.py` finds and reads what the stages wrote, `lines.py` makes one line of runs that differ only
+in seed and holds each against the best, `bootstrap.py` tells differences from chance, `formats.py`
+prints. Nothing here loads a model: scores of blocks of the text are in the folders of the runs.
+"""
+
+from lmladder.comparison.formats import FORMATS, print_comparison
+from lmladder.comparison.lines import Comparison, Line, compare
+from lmladder.comparison.runs import METRICS, Run, find_runs
