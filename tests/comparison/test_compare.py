@@ -1,8 +1,12 @@
 """Lines and their differences, from folders as the stages leave them."""
 
+import errno
 import json
 import math
+import os
+import re
 import shutil
+import sys
 import time
 
 from lmladder.comparison import compare, find_runs
@@ -336,6 +340,30 @@ def test_unfinished_runs_are_named_and_left_out(sweep):
     )
 
 
+def test_links_to_runs_are_followed_once(sweep, tmp_path):
+    (tmp_path / "chosen").mkdir()
+    for n_layer in (1, 3):
+        name = f"transformer.n_layer={n_layer}"
+        (tmp_path / "chosen" / name).symlink_to(sweep / name)
+    (tmp_path / "chosen/circle").symlink_to(tmp_path / "chosen")
+    assert [len(line.runs) for line in table(tmp_path / "chosen").lines] == [3, 3]
+
+
+def test_a_folder_that_cannot_be_read_is_named(sweep, monkeypatch):
+    closed = str(sweep / "transformer.n_layer=2")
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    made = table(sweep)
+    assert len(made.lines) == 2
+    assert made.notes == (f"{closed} cannot be read and is left out: Permission denied",)
+
+
 def test_nothing_to_compare_is_an_input_error(tmp_path):
     with pytest.raises(InputError, match="no finished run in"):
         find_runs([tmp_path])
@@ -366,6 +394,18 @@ def test_the_terminal_shows_plain_text_where_it_is_none(sweep, command):
     assert [line.split()[1] for line in lines] == [f"n_layer={n_layer}" for n_layer in (3, 2, 1)]
     assert "\x1b" not in done.stdout
     assert command(sweep).stdout == done.stdout
+
+
+def test_a_terminal_of_80_columns_folds_settings_and_no_number(sweep, command, monkeypatch):
+    write_run(sweep / "long", 0.95, transformer__training__evaluate_every=77)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, value in {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", command(sweep).stdout)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "0.9000 ± 0.0100  +0.4000 [" in shown
+    joined = "".join(line[13:24].strip() for line in shown.splitlines())
+    assert "training.evaluate_every=77" in joined
 
 
 def test_csv_is_for_programs(sweep, command):

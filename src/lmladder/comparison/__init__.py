@@ -7,4 +7,4 @@ prints. Nothing here loads a model: scores of blocks of the text are in the fold
 
 from lmladder.comparison.formats import FORMATS, print_comparison
 from lmladder.comparison.lines import Comparison, Line, compare
-from lmladder.comparison.runs import METRICS, Run, find_runs
+from lmladder.comparison.runs import METRICS, Found, Run, find_runs

@@ -89,16 +89,13 @@ def find_runs(paths: Iterable[Path]) -> Found:
         If a path is no folder, or there is no run in any of them.
     """
     found = Found()
-    seen = set()
+    seen: set[Path] = set()
     paths = list(paths)
     for path in paths:
         if not path.is_dir():
             reason = "is no folder of runs" if path.exists() else "does not exist"
             raise InputError(f"{path} {reason}")
-        for folder, hydra, names in _folders(path):
-            if (place := folder.resolve()) in seen:
-                continue
-            seen.add(place)
+        for folder, hydra, names in _folders(path, seen, found.notes):
             try:
                 found.runs += _read(folder, hydra, names, found.notes)
             except DAMAGE as error:
@@ -111,9 +108,19 @@ def find_runs(paths: Iterable[Path]) -> Found:
     return found
 
 
-def _folders(root: Path) -> Iterator[tuple[Path, bool, set[str]]]:
-    """Each folder, whether Hydra made it, and its files; in the order of names."""
-    for folder, below, names in os.walk(root):
+def _folders(
+    root: Path, seen: set[Path], notes: list[str]
+) -> Iterator[tuple[Path, bool, set[str]]]:
+    """Each folder not yet seen, whether Hydra made it, and its files; in the order of names."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"{error.filename} cannot be read and is left out: {error.strerror}")
+
+    for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
+        if (place := Path(folder).resolve()) in seen:  # as where links go in a circle
+            below.clear()
+            continue
+        seen.add(place)
         hydra = ".hydra" in below
         below[:] = sorted(name for name in below if not name.startswith("."))
         yield Path(folder), hydra, set(names)
