@@ -712,16 +712,22 @@ def test_a_checkpoint_of_another_run_is_not_resumed_and_the_run_says_so(
     assert found == finish(tmp_path / "fresh", **changed)
 
 
-@pytest.mark.parametrize("name", [LATEST, UNFINISHED])
+@pytest.mark.parametrize("damage", ["cut off", "a bit flipped"])
+@pytest.mark.parametrize("name", [LATEST, BEST, UNFINISHED, UNFINISHED_BEST])
 def test_a_damaged_checkpoint_is_not_resumed_and_the_run_says_so(
-    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    name: str, damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     expected = finish(tmp_path / "fresh")
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / name).write_bytes(expected[LATEST][:-5])
+    finish(tmp_path / "run")
+    other = UNFINISHED if name in (LATEST, BEST) else LATEST  # which it would go on from as well
+    (tmp_path / "run" / other).unlink()
+    path = tmp_path / "run" / name
+    *whole, last = path.read_bytes()
+    path.write_bytes(bytes(whole) if damage == "cut off" else bytes([*whole, last ^ 1]))
     capsys.readouterr()
     assert finish(tmp_path / "run") == expected
-    assert "starting anew" in capsys.readouterr().out
+    assert f"{name} is " in (told := capsys.readouterr().out)
+    assert told.splitlines()[0].endswith("; starting anew")
 
 
 def test_a_finished_run_is_not_replaced_by_what_another_left_unfinished(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from lmladder import history
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.atomic import atomic_write, discard_side_files
 from lmladder.autograd import Captured, Tensor
-from lmladder.checkpoint import Checkpoint
+from lmladder.checkpoint import REMEDY, Checkpoint
 from lmladder.config import RungConfig, TrainingConfig
 from lmladder.errors import InputError, RunError
 from lmladder.history import WAITED, Measured, Row, waited
@@ -248,7 +248,7 @@ def resume(directory: Path, origin: Checkpoint, latest: str, best: str) -> Check
         pair = (found.fingerprint, Checkpoint.load(directory / best).fingerprint)
         reason = f"{directory / latest} is of another configuration, data or code"
     except InputError as error:
-        pair, reason = ("", ""), str(error)
+        pair, reason = ("", ""), str(error).removesuffix(f"; {REMEDY}")
     if pair == (origin.fingerprint, origin.fingerprint):
         return found
     print(f"{reason}; starting anew", flush=True)

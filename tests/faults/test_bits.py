@@ -1,7 +1,10 @@
 """Flip any bit of a file, or cut it off anywhere: it is refused in one line, never used."""
 
+import json
+import math
 import random
 import struct
+import tracemalloc
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +16,7 @@ from lmladder.models import build_neural
 from lmladder.rng import stream
 from lmladder.text import Documents, Prepared, write_prepared
 
+import numpy as np
 import pytest
 
 SAMPLED = 400  # places in the data of a file, beside all of its header
@@ -132,3 +136,33 @@ def test_no_damage_to_a_prepared_file_is_silent(name: str, tmp_path: Path, bits:
     silent_ones = silent(lambda _: load_prepared(tmp_path), path, damages(path, header, bits))
     assert silent_ones == []
     load_prepared(tmp_path)
+
+
+def without_memory(load: Callable[[Path], object], path: Path) -> None:
+    """Refused, and before more memory is asked for than a file so small could need."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError):
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [[1 << 60], [1 << 30, 1 << 30], [1 << 40, 0, 1 << 40]], ids=str)
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_an_array_larger_than_its_file_is_refused_before_memory_is_taken(
+    shape: list[int], tmp_path: Path
+) -> None:
+    path = tmp_path / "huge.safetensors"
+    array = {"dtype": "F32", "shape": shape, "data_offsets": [0, math.prod(shape) * 4]}
+    header = json.dumps({"model.a": array}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header + b"four")
+    without_memory(Checkpoint.load, path)
+
+    prepared(tmp_path)
+    with (tmp_path / "train.npy").open("wb") as file:
+        declared = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+        np.lib.format.write_array_header_1_0(file, declared)
+        file.write(b"four")
+    without_memory(load_prepared, tmp_path)

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from lmladder import locking
+from lmladder.atomic import atomic_write
 from lmladder.errors import RunError
 from lmladder.locking import LOCK, locked
 
@@ -104,6 +105,19 @@ def test_a_folder_that_may_not_be_written_is_told_in_one_line(
 
     monkeypatch.setattr(os, "open", no_permission)
     assert re.fullmatch(r"cannot write .*/\.lock: Permission denied", refusal(tmp_path))
+
+
+def test_a_read_only_folder_is_told_in_one_line_and_stays_as_it_is(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    if os.access(tmp_path, os.W_OK):
+        pytest.skip("root may write anywhere")
+    try:
+        assert refusal(tmp_path) == f"cannot write {tmp_path / LOCK}: Permission denied"
+        with pytest.raises(RunError, match="Permission denied"):
+            atomic_write(tmp_path / "metrics.json", b"{}")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        tmp_path.chmod(0o755)
 
 
 def test_without_locks_nothing_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

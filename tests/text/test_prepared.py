@@ -359,6 +359,8 @@ def test_a_damaged_json_file_is_refused_in_one_line(directory, name, data):
         lambda facts: facts["splits"]["val"].update(tokens=1.5),
         lambda facts: facts["splits"]["val"].update(oracle={"nats": 1.0}),
         lambda facts: facts["splits"]["val"]["oracle"].update(nats=None),
+        lambda facts: facts["splits"]["val"]["oracle"].update(nats=math.nan),
+        lambda facts: facts["splits"]["val"]["oracle"].update(nats=math.inf),
     ],
 )
 def test_facts_of_another_shape_are_refused_in_one_line(directory, change):

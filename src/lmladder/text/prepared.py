@@ -10,6 +10,7 @@
 
 import hashlib
 import json
+import math
 import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -249,8 +250,8 @@ def _object(fields: object, kind: type, where: str) -> dict[str, Any]:
         wrong = reprlib.repr(sorted(fields.keys() ^ expected.keys()))
         raise ValueError(f"{where} lacks or should not have {wrong}")
     for key, value in fields.items():
-        negative = isinstance(value, int | float) and value < 0
-        if isinstance(value, bool) or negative or not isinstance(value, _KINDS[expected[key]]):
+        no_count = isinstance(value, int | float) and not 0 <= value < math.inf  # nor is NaN
+        if isinstance(value, bool) or no_count or not isinstance(value, _KINDS[expected[key]]):
             raise ValueError(f"{key} of {where} is {reprlib.repr(value)}")
     return dict(fields)
 
