@@ -48,6 +48,7 @@ def measure_profile(size: Size, *, threads: int, seconds: float) -> tuple[list[F
     """The table's lines, and what is to be said of all of it."""
     engines.load("lmladder", threads)
     from benchmarks.engines import ours
+    from lmladder import kernels
 
     weights, rows = engines.initial_weights(size), size.batches()[0]
     step = ours.trainer(size, weights)
@@ -70,7 +71,10 @@ def measure_profile(size: Size, *, threads: int, seconds: float) -> tuple[list[F
         loss_of(rows)
         optimizer.append(measure.timed(update)[1])
 
+    if len(loss_of.programs) > 1:
+        kernels.set_threads(1)  # as within a part
     measure.repeated(pass_over_calls, seconds=seconds)
+    kernels.set_threads(threads)
     measure.repeated(timed_update, seconds=seconds / 3)
 
     spent: dict[str, float] = defaultdict(float)

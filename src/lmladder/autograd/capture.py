@@ -12,6 +12,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ from lmladder.kernels.tape import Plan, Program, RefusedError, Tape
 import numpy as np
 
 PARTS = 4  # at most; a power of two, whose inverse is exact
-PART_NUMBERS = 256  # that the inputs of a part have at least, such as tokens: for products to pay
+PART_NUMBERS = 384  # that the inputs of a part have at least, such as tokens: for products to pay
 
 
 class Captured:
@@ -96,11 +97,12 @@ class Captured:
 
     def _forward_and_back(self, part: tuple[Any, ...], count: int) -> Array:
         """One of `count` parts of the loss."""
-        loss = self.loss(*part)
-        if (share := self.share / count) != 1:
-            loss = loss * share
-        value = loss.value
-        loss.backward()
+        with kernels.undivided() if count > 1 else nullcontext():
+            loss = self.loss(*part)
+            if (share := self.share / count) != 1:
+                loss = loss * share
+            value = loss.value
+            loss.backward()
         return value
 
     def _record(self, part: tuple[Any, ...], count: int) -> Array:
@@ -137,8 +139,9 @@ class Captured:
                 parameter.grad = gradient.copy()
 
         def work(worker: int) -> None:
-            for part in range(worker, len(parts), workers):
-                programs[part](*parts[part])
+            with kernels.undivided() if len(parts) > 1 else nullcontext():
+                for part in range(worker, len(parts), workers):
+                    programs[part](*parts[part])
 
         kernels.share(work, workers)
         if len(programs) > 1:

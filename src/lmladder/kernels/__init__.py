@@ -14,6 +14,7 @@ from lmladder.kernels.blocks import (
     set_threads,
     share,
     threads,
+    undivided,
 )
 from lmladder.kernels.indices import gather_rows, pad_front
 from lmladder.kernels.tape import apply, constant, recording, reshape

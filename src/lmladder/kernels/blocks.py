@@ -10,7 +10,8 @@ import math
 import os
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 
 from lmladder import runtime
@@ -59,7 +60,19 @@ class _Job:
         return last
 
 
-_thread = threading.local()  # is_at_work: within a task, whose own jobs are not shared further
+# is_at_work: within a task, whose own jobs are not shared further; undivided: see there
+_thread = threading.local()
+
+
+@contextmanager
+def undivided() -> Iterator[None]:
+    """Within this context this thread cuts nothing into blocks: it does all by itself anyway."""
+    before = getattr(_thread, "undivided", False)
+    _thread.undivided = True
+    try:
+        yield
+    finally:
+        _thread.undivided = before
 
 
 def _sleep(address: int, old: int) -> None:
@@ -257,6 +270,8 @@ def _product(
 
 def _blocks_of_product(rows: Array, b: Array) -> tuple[int, int]:
     """How many rows a block of rows @ b has, and how many blocks there are."""
+    if getattr(_thread, "undivided", False):
+        return len(rows), min(1, len(rows))
     worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
     wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
     step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
@@ -281,7 +296,8 @@ def over_rows(
     """
     n_rows = len(rows[0])
     n_bytes = max([array.nbytes for array in rows])
-    step = -(-n_rows // min(ROW_BLOCKS, max(1, n_bytes // BLOCK_BYTES)))
+    most = 1 if getattr(_thread, "undivided", False) else ROW_BLOCKS
+    step = -(-n_rows // min(most, max(1, n_bytes // BLOCK_BYTES)))
     count = -(-n_rows // step) if n_rows else 0
     if count <= 1:
         tape.run(kernel, *rows, *shared, *out, *sums)

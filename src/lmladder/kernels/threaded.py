@@ -186,10 +186,13 @@ def _share_attention(
     log_total: FloatArray,
     rows: ModuleType,
 ) -> None:
-    def example(i: int) -> None:
+    step = tiles.examples_at_a_time(q, k)
+
+    def group(number: int) -> None:
+        i = slice(number * step, (number + 1) * step)
         tiles.attention(q[i], k[i], v[i], out[i], log_total[i], rows)
 
-    share(example, len(q))
+    share(group, -(-len(q) // step))
 
 
 def attention_backward(
@@ -217,12 +220,14 @@ def _share_attention_backward(
     rows: ModuleType,
 ) -> None:
     by_q, by_k, by_v = grads
+    step = tiles.examples_at_a_time(q, k)
 
-    def example(i: int) -> None:
+    def group(number: int) -> None:
+        i = slice(number * step, (number + 1) * step)
         parts = by_q[i], by_k[i], by_v[i]
         tiles.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], parts, rows)
 
-    share(example, len(q))
+    share(group, -(-len(q) // step))
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Causal attention of some heads, a tile of queries at a time.
+"""Causal attention of some heads of some examples, a tile of queries at a time.
 
 The products are NumPy's; what lies between them is up to `rows`, the module of kernels in use.
 Scores are held for a tile at a time, and computed again for the gradient: memory grows with the
@@ -17,6 +17,7 @@ import numpy as np
 # Queries in a tile: as many as make so many bytes of scores, but enough for products to pay.
 SCORE_BYTES = 1 << 16
 QUERIES = 64
+GROUP_BYTES = 1 << 19  # of a tile's scores of all examples that go through together
 
 
 def attention(
@@ -33,16 +34,17 @@ def attention(
 
     Parameters
     ----------
-    q : (heads, queries, size), with queries <= keys
-    k, v : (heads, keys, size)
-    out : (heads, queries, size), written
-    log_total : (heads, queries), written: the log of each query's sum of exp(score)
+    q : (..., heads, queries, size), with queries <= keys
+    k, v : (..., heads, keys, size)
+    out : (..., heads, queries, size), written
+    log_total : (..., heads, queries), written: the log of each query's sum of exp(score)
     """
-    scale = q.shape[2] ** -0.5
+    scale = q.shape[-1] ** -0.5
+    totals = _flat(log_total, 2)
     for queries, seen in _tiles(q, k):
-        scores = _products("scores", q[:, queries], k[:, seen])
-        rows.causal_softmax(scores, scale, log_total[:, queries])
-        np.matmul(scores, v[:, seen], out=out[:, queries])
+        scores = _products("scores", q[..., queries, :], k[..., seen, :])
+        rows.causal_softmax(_flat(scores, 3), scale, totals[:, queries])
+        np.matmul(scores, v[..., seen, :], out=out[..., queries, :])
 
 
 def attention_backward(
@@ -57,22 +59,25 @@ def attention_backward(
 ) -> None:
     """Gradients of `attention`, written into `grads`, which are shaped as q, k and v."""
     grad_q, grad_k, grad_v = grads
-    scale = q.shape[2] ** -0.5
-    along = np.einsum("hqi,hqi->hq", grad, out)  # the sum over keys of weight times its gradient
-    for queries, seen in reversed(list(_tiles(q, k))):
-        scores = _products("scores", q[:, queries], k[:, seen])
-        by_weights = _products("by weights", grad[:, queries], v[:, seen])
+    scale = q.shape[-1] ** -0.5
+    totals = _flat(log_total, 2)
+    # of each query, the sum over keys of weight times its gradient
+    along = _flat(np.einsum("...qi,...qi->...q", grad, out), 2)
+    for number, (queries, seen) in enumerate(reversed(list(_tiles(q, k)))):
+        scores = _products("scores", q[..., queries, :], k[..., seen, :])
+        by_weights = _products("by weights", grad[..., queries, :], v[..., seen, :])
         rows.causal_softmax_backward(
-            by_weights, scores, log_total[:, queries], along[:, queries], scale
+            _flat(by_weights, 3), _flat(scores, 3), totals[:, queries], along[:, queries], scale
         )
         weights, by_scores = scores, by_weights  # what they have become
-        np.matmul(by_scores, k[:, seen], out=grad_q[:, queries])
-        if seen.stop == k.shape[1]:  # the last tile of queries, which comes first, sees all keys
-            np.matmul(weights.swapaxes(1, 2), grad[:, queries], out=grad_v)
-            np.matmul(by_scores.swapaxes(1, 2), q[:, queries], out=grad_k)
+        np.matmul(by_scores, k[..., seen, :], out=grad_q[..., queries, :])
+        weights, by_scores = _transposed(weights), _transposed(by_scores)
+        if number == 0:  # the last queries, which see all keys
+            np.matmul(weights, grad[..., queries, :], out=grad_v)
+            np.matmul(by_scores, q[..., queries, :], out=grad_k)
         else:
-            grad_v[:, seen] += weights.swapaxes(1, 2) @ grad[:, queries]
-            grad_k[:, seen] += by_scores.swapaxes(1, 2) @ q[:, queries]
+            grad_v[..., seen, :] += weights @ grad[..., queries, :]
+            grad_k[..., seen, :] += by_scores @ q[..., queries, :]
 
 
 _memory = threading.local()  # scores: what is big and short-lived is dear to allocate
@@ -81,20 +86,38 @@ _memory = threading.local()  # scores: what is big and short-lived is dear to al
 def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
     """Of each row of a and each of b, in memory that this thread's next call of `name` reuses.
 
-    (heads, n, size), (heads, m, size) -> (heads, n, m).
+    (..., n, size), (..., m, size) -> (..., n, m).
     """
-    shape = (*a.shape[:2], b.shape[1])
+    shape = (*a.shape[:-1], b.shape[-2])
     slots: dict[str, Array] = _memory.__dict__
     nbytes = math.prod(shape) * a.itemsize
     if name not in slots or slots[name].nbytes < nbytes:
         slots[name] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, b.swapaxes(1, 2), out=np.ndarray(shape, a.dtype, slots[name]))
+    return np.matmul(a, _transposed(b), out=np.ndarray(shape, a.dtype, slots[name]))
+
+
+def _transposed(array: FloatArray) -> FloatArray:
+    """With the last two axes exchanged."""
+    return array.swapaxes(-1, -2)
+
+
+def _flat(array: FloatArray, n_axes: int) -> FloatArray:
+    """A view with all but the last axes as one, so that there are n_axes."""
+    last = array.shape[1 - n_axes :]
+    return array.reshape(math.prod(array.shape[: 1 - n_axes]), *last)
+
+
+def examples_at_a_time(q: FloatArray, k: FloatArray) -> int:
+    """How many examples of (batch, heads, time, size) to hand in together."""
+    heads, queries = q.shape[1:3]
+    scores = heads * min(queries, QUERIES) * k.shape[2] * q.itemsize
+    return max(1, GROUP_BYTES // max(1, scores))
 
 
 def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
     """One tile of queries after another, with the keys that its last query may see."""
-    heads, n_queries, _ = q.shape
-    n_keys = k.shape[1]
+    heads, n_queries, _ = q.shape[-3:]
+    n_keys = k.shape[-2]
     tile = max(QUERIES, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
     for start in range(0, n_queries, tile):
         stop = min(start + tile, n_queries)
