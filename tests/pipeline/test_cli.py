@@ -8,6 +8,9 @@ import shlex
 import tomllib
 from importlib.metadata import EntryPoint
 
+from lmladder.checkpoint import content_of
+from lmladder.sealing import seal, unseal
+
 import numpy as np
 import pytest
 from safetensors import safe_open
@@ -19,13 +22,14 @@ PROMPT = "Once upon a time"
 
 
 def changed(source, target, *, header=None, arrays=None, metadata=None):
-    """A copy of a checkpoint with other header fields, other arrays, or other metadata."""
+    """A copy of a checkpoint with other header fields, other arrays, or other metadata, sealed."""
     with safe_open(source, framework="np") as file:
         found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fields = json.loads(file.metadata()["lmladder"])
+        fields = unseal(file.metadata()["lmladder"], content_of(found))
     fields |= (header or (lambda fields: {}))(fields)
-    metadata = metadata or {"lmladder": json.dumps(fields)}
-    save_file({name: (arrays or np.copy)(array) for name, array in found.items()}, target, metadata)
+    other = {name: (arrays or np.copy)(array) for name, array in found.items()}
+    metadata = metadata or {"lmladder": seal(fields, content_of(other))}
+    save_file(other, target, metadata)
 
 
 def text(done):
@@ -234,7 +238,7 @@ def test_a_truncated_checkpoint_is_refused(smoke, lmladder, size, tmp_path):
         (lambda _: {"tokenizer": {"name": "byte"}}, ["tokenizer", "256"]),
         (lambda _: {"tokenizer": {"name": "byte"}, "vocabulary_size": 256}, ["does not fit"]),
         (lambda _: {"schema": 99}, ["schema 99"]),
-        (lambda _: {"extra": 1}, ["damaged header", "extra"]),
+        (lambda _: {"extra": 1}, ["damaged", "extra"]),
         (lambda _: {"kind": "rnn"}, ["unknown kind 'rnn'"]),
         (lambda _: {"config": "none"}, []),
         (lambda _: {"config": {}}, ["n_layer"]),
