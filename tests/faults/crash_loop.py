@@ -27,6 +27,7 @@ RESULTS = (
     "best.safetensors",
     "history.csv",
     "metrics.json",
+    "block_nats.csv",
     "samples.txt",
 )
 SETTINGS = (
