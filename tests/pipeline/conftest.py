@@ -151,7 +151,10 @@ class Checkout:
 
 
 def new_checkout(path):
-    """The files of the work tree as they are now, committed; neither results nor a lock file."""
+    """The files of the work tree as they are now, committed; neither results nor a lock file.
+
+    Compiled kernels come along, or each checkout would spend its first half minute on them.
+    """
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -163,7 +166,12 @@ def new_checkout(path):
         source = PROJECT / name
         if source.is_file() and name != "dvc.lock" and not name.startswith("outputs/"):
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, path / name)
+            shutil.copy2(source, path / name)  # with its time, by which Numba knows it again
+    importlib.import_module("lmladder.kernels.fused")  # compiles them, if none has yet
+    for source in PROJECT.glob("src/lmladder/kernels/__pycache__/*.nb?"):
+        target = path / source.relative_to(PROJECT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(source, target)
     checkout = Checkout(path)
     commit(checkout)
     return checkout

@@ -28,10 +28,10 @@ def covers(module, imported):
 def copy(source, target):
     target.parent.mkdir(parents=True, exist_ok=True)
     if source.is_dir():
-        compiled = shutil.ignore_patterns("__pycache__")
+        compiled = shutil.ignore_patterns("*.pyc")  # but kernels, which take long to compile, stay
         shutil.copytree(source, target, ignore=compiled, dirs_exist_ok=True)
     else:
-        shutil.copyfile(source, target)
+        shutil.copy2(source, target)
 
 
 def stale(checkout):
@@ -82,13 +82,7 @@ def without_cache(checkout):
     return checkout
 
 
-SLOW = ("mlp", "evaluate")  # each compiles kernels, in a folder of its own
-
-
-@pytest.mark.parametrize(
-    "stage",
-    [pytest.param(each, marks=pytest.mark.slow) if each in SLOW else each for each in STAGES],
-)
+@pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_runs_from_its_deps_alone_and_imports_each_of_them(smoke, stage, tmp_path):
     locked = smoke.lock[stage]
     deps = [dep["path"] for dep in locked["deps"]]
