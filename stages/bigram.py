@@ -3,17 +3,17 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lmladder.atomic import atomic_write
+from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
 from lmladder.models.counts import CountTables
 from lmladder.rung import first_checkpoint, open_prepared, sample_prompt, write_samples
 from lmladder.scoring import BLOCK_NATS, BlockNats, score
-from lmladder.stage import stage, write_json
+from lmladder.stage import Done, stage
 
 
-@stage
-def main(config: Config, out: Path) -> None:
-    prepared = open_prepared(config)
+@stage("prepare")
+def main(config: Config, out: Path, ladder: Path) -> Done:
+    prepared = open_prepared(config, ladder)
     prompt = sample_prompt(config.sample, prepared)
     order = max([3, *config.bigram.kneser_ney_orders])  # the ladder has a trigram in any case
     tables = CountTables.count(prepared.train, prepared.tokenizer.vocabulary_size, order)
@@ -57,6 +57,7 @@ def main(config: Config, out: Path) -> None:
     )
     best = min(scores, key=lambda name: scores[name].nats)
     print(f"bigram: best is {best} with {scores[best].nats_per_token:.4f} nats/token -> {out}")
+    return Done(objective=scores[best].nats_per_token)
 
 
 if __name__ == "__main__":

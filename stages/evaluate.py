@@ -4,20 +4,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from lmladder import kernels, reports
-from lmladder.atomic import atomic_write
+from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
 from lmladder.evaluation import score_ladder
 from lmladder.rung import load_rung, open_prepared
 from lmladder.scoring import BLOCK_NATS, BlockNats
-from lmladder.stage import OUTPUTS, read_performance, stage, write_json
+from lmladder.stage import Done, read_performance, stage
 
 from omegaconf import OmegaConf
 
 
-@stage
-def main(config: Config, out: Path) -> None:
+@stage("prepare", "bigram", "mlp", "transformer")
+def main(config: Config, out: Path, ladder: Path) -> Done:
     kernels.select(config.runtime.kernels)
-    prepared = open_prepared(config)
+    prepared = open_prepared(config, ladder)
     which, seed = config.evaluate.checkpoint, config.seed
     checkpoints = [
         load_rung("bigram", config.bigram, seed, prepared),  # has no steps: the latest is the best
@@ -34,11 +34,11 @@ def main(config: Config, out: Path) -> None:
     )
     baselines = reports.nats_by_model(table, "val")
     oracle = baselines.pop("oracle", None)
-    learnt = {config.mlp.network: OUTPUTS / "mlp", "transformer": OUTPUTS / "transformer"}
+    learnt = {config.mlp.network: ladder / "mlp", "transformer": ladder / "transformer"}
     histories = {name: reports.read_history(path / "history.csv") for name, path in learnt.items()}
     figure = reports.loss_curves(histories, baselines, oracle=oracle)
     samples: dict[str, str] = {}
-    stages = {"bigram": OUTPUTS / "bigram", **learnt}
+    stages = {"bigram": ladder / "bigram", **learnt}
     for path in stages.values():
         samples |= reports.read_samples(path / "samples.txt")
     settings = asdict(config)
@@ -60,6 +60,7 @@ def main(config: Config, out: Path) -> None:
     write_json(out / "metrics.json", reports.metrics(table))
     reports.print_table(table, {name: read_performance(path) for name, path in stages.items()})
     print(f"evaluate: perplexity.csv, report.html and loss_curves.svg -> {out}")
+    return Done(objective=scores["transformer"].bits_per_byte if scores else None)
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from lmladder.config import Config
 from lmladder.rung import train_rung
-from lmladder.stage import stage
+from lmladder.stage import Done, stage
 
 
-@stage
-def main(config: Config, out: Path) -> float:
-    return train_rung("mlp", config.mlp, config, out)
+@stage("prepare")
+def main(config: Config, out: Path, ladder: Path) -> Done:
+    return train_rung("mlp", config.mlp, config, out, ladder)
 
 
 if __name__ == "__main__":

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 from lmladder.config import Config
-from lmladder.stage import data_settings, stage
+from lmladder.stage import Done, data_settings, stage
 from lmladder.text import cache_directory, load_corpus, write_prepared
 
 
-@stage
-def main(config: Config, out: Path) -> None:
+@stage()
+def main(config: Config, out: Path, ladder: Path) -> Done:
     data = config.data
     corpus = load_corpus(
         corpus=data.corpus,
@@ -32,6 +32,7 @@ def main(config: Config, out: Path) -> None:
     )
     sizes = ", ".join(f"{name} {split.tokens:,}" for name, split in facts.splits.items())
     print(f"prepare: {facts.name}, vocabulary {facts.vocabulary_size}; tokens: {sizes} -> {out}")
+    return Done()
 
 
 if __name__ == "__main__":

@@ -2,16 +2,17 @@
 
 import json
 import os
+import shutil
 import struct
 import subprocess
 import sys
 import tempfile
-import types
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lmladder import checkpoint as module
 from lmladder.arrays import Array
 from lmladder.checkpoint import COUNTS, SCHEMA, Checkpoint, code_digest, content_of
 from lmladder.config import BigramConfig, TransformerArchitecture
@@ -23,6 +24,7 @@ from lmladder.sealing import seal
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load, save_file
@@ -180,19 +182,32 @@ def test_the_fingerprint_does_not_change_with_how_far_a_run_is() -> None:
     assert begun.fingerprint == checkpoint().fingerprint
 
 
-def test_the_code_digest_changes_with_the_source_of_a_loaded_module(
+RUNGS = ("bigram", "mlp", "transformer")
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def test_the_code_digest_changes_with_the_source_that_dvc_runs_the_rungs_again_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = code_digest()
-    assert code_digest() == before
-    module = types.ModuleType("lmladder.added")
-    module.__file__ = str(tmp_path / "added.py")
-    (tmp_path / "added.py").write_text("x = 1\n")
-    monkeypatch.setitem(sys.modules, "lmladder.added", module)
-    added = code_digest()
-    assert added != before
-    (tmp_path / "added.py").write_text("x = 2\n")
-    assert code_digest() not in (before, added)
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    (watched,) = {
+        tuple(dep for dep in stages[rung]["deps"] if dep.startswith("src/lmladder/"))
+        for rung in RUNGS
+    }
+    package = tmp_path / "lmladder"
+    shutil.copytree(module.PACKAGE, package)
+    monkeypatch.setattr(module, "PACKAGE", package)
+    digest = code_digest.__wrapped__
+    before = digest(package / "rung.py")
+    rooms = {path.relative_to(package).parts[0]: path for path in package.rglob("*.py")}
+    for path in rooms.values():
+        source = path.read_bytes()
+        path.write_bytes(source + b"# another line\n")
+        name = f"src/lmladder/{path.relative_to(package).as_posix()}"
+        changed = digest(package / "rung.py") != before
+        assert changed == any(name == each or name.startswith(f"{each}/") for each in watched), name
+        path.write_bytes(source)
+    assert digest(package / "rung.py") == before
 
 
 # --- Files that are no checkpoint -----------------------------------------------------------------

@@ -125,6 +125,21 @@ def test_available_cores_is_at_least_one() -> None:
     assert runtime.available_cores() >= 1
 
 
+@pytest.mark.parametrize("name", runtime.SHARES)
+@pytest.mark.parametrize(
+    ("told", "cores"),
+    [("1", 1), ("3", 3), ("2,1", 2), ("64", 8), ("0", 8), ("", 8), ("-1", 8), ("all", 8)],
+)
+def test_a_launcher_may_leave_a_job_fewer_cores_than_there_are_and_never_more(
+    name: str, told: str, cores: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for each in runtime.SHARES:
+        monkeypatch.delenv(each, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setenv(name, told)
+    assert runtime.available_cores() == cores
+
+
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
 def test_available_cores_are_those_the_process_may_use() -> None:
     program = (

@@ -5,11 +5,12 @@ final name by a rename, which replaces an older file whole or not at all.
 """
 
 import errno
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from lmladder.errors import RunError
 
@@ -50,6 +51,11 @@ def atomic_write(path: Path, data: bytes) -> None:
     """Make `data` the content of `path`, or fail with a RunError and leave `path` as it was."""
     with atomic_writer(path) as file:
         file.write(data)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented and sorted: the same values give the same bytes, and git shows what changed."""
+    atomic_write(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
 def discard_side_files(directory: Path) -> None:

@@ -6,9 +6,10 @@ text in the header's metadata, sealed with the sha256 of itself and of all array
 changed or cut anywhere is refused. The same contents always give the same bytes.
 """
 
+import functools
 import hashlib
 import json
-import sys
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -30,6 +31,10 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
+PACKAGE = Path(__file__).parent
+IMPORT = re.compile(  # as `ruff format` leaves them; a parser takes a quarter of a second for all
+    r"^ *(?:from|import) lmladder(?:\.(\w+)| import (\([^)]*\)|.*))", re.MULTILINE
+)
 SCHEMA = 2  # of the metadata; raised when an older reader would misread a newer file
 REMEDY = "copy it anew from where it came, or make it again with `dvc repro`"
 
@@ -224,14 +229,30 @@ def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
     }
 
 
-def code_digest() -> str:
-    """sha256 of the source of every module of this package that the process has loaded."""
-    sources = {
-        name: Path(module.__file__).read_bytes()
-        for name, module in sys.modules.items()
-        if name.partition(".")[0] == "lmladder" and module.__file__
-    }
+@functools.cache
+def code_digest(module: Path) -> str:
+    """sha256 of all source of this package that a module of it stands on.
+
+    That is read from import statements, as a process may have loaded more, such as all stages of a
+    ladder. A package of which anything is imported counts whole, as it does for DVC.
+    """
+    sources = {module: module.read_bytes()}
+    names = _imported(sources[module])
+    seen: set[str] = set()
+    while names:
+        seen.add(name := names.pop())
+        for path in (PACKAGE / f"{name}.py", *(PACKAGE / name).rglob("*.py")):
+            if path.is_file():
+                sources[path] = path.read_bytes()
+                names |= _imported(sources[path]) - seen
     digest = hashlib.sha256()
-    for name in sorted(sources):
-        digest.update(f"{name} {len(sources[name])}\n".encode() + sources[name])
+    for path in sorted(sources):
+        place = path.relative_to(PACKAGE).as_posix()
+        digest.update(f"{place} {len(sources[path])}\n".encode() + sources[path])
     return digest.hexdigest()
+
+
+def _imported(source: bytes) -> set[str]:
+    """The modules and packages right under this one that a source imports, and `__init__`."""
+    named = (part + names for part, names in IMPORT.findall(source.decode()))
+    return {"__init__", *re.findall(r"\w+", " ".join(named))}

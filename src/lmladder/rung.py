@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder import kernels
-from lmladder.atomic import atomic_write
+from lmladder.atomic import atomic_write, write_json
 from lmladder.checkpoint import Checkpoint, code_digest
 from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
 from lmladder.errors import InputError
@@ -16,7 +16,7 @@ from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
 from lmladder.rng import stream
 from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.scoring import BLOCK_NATS, BlockNats
-from lmladder.stage import OUTPUTS, PREPARED, data_settings, write_json
+from lmladder.stage import Done, data_settings
 from lmladder.text import Prepared
 from lmladder.training import (
     BEST,
@@ -36,13 +36,16 @@ FREE = ("dropout", "init_deviation", "residual_scaling")
 PROMPT_TOKENS = 16  # of the validation text, where the configuration names no prompt
 
 
-def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, out: Path) -> float:
+def train_rung(
+    kind: str, rung: MlpConfig | TransformerConfig, config: Config, out: Path, ladder: Path
+) -> Done:
     """Train a neural rung; write its checkpoints, history, metrics and samples to `out`.
 
-    Returns tokens predicted per second.
+    The objective is nats per token of the validation rows: of the checkpoint that
+    `evaluate.checkpoint` names, so that a search chooses by what would stand in the table.
     """
     kernels.select(config.runtime.kernels)
-    prepared = open_prepared(config)
+    prepared = open_prepared(config, ladder)
     prompt = sample_prompt(config.sample, prepared)
     begun = first_checkpoint(kind, rung, config.seed, prepared)
     model = build_neural(rung, begun.vocabulary_size, rng=stream(config.seed, f"{kind} weights"))
@@ -51,14 +54,15 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
         begun = replace(begun, init_digest=load_initial(model, path, rung, prepared))
     finished, speed = train(TrainingRun(model, begun, rung, prepared.train, prepared.val, out))
     validated = finished.history[1:]
+    nats = {"latest": validated[-1]["val_nats"], "best": min(row["val_nats"] for row in validated)}
     write_json(
         out / "metrics.json",
         {
             "parameters": model.n_parameters,
             "steps": finished.step,
             "train_nats": round(validated[-1]["train_nats"], 6),
-            "val_nats": round(validated[-1]["val_nats"], 6),
-            "best_val_nats": round(min(row["val_nats"] for row in validated), 6),
+            "val_nats": round(nats["latest"], 6),
+            "best_val_nats": round(nats["best"], 6),
         },
     )
     atomic_write(out / BLOCK_NATS, _validation_blocks(model, rung, prepared).to_csv().encode())
@@ -72,8 +76,8 @@ def train_rung(kind: str, rung: MlpConfig | TransformerConfig, config: Config, o
         stage=kind,
     )
     discard_unfinished(out)
-    print(f"{kind}: {validated[-1]['val_nats']:.4f} nats/token on validation rows -> {out}")
-    return speed
+    print(f"{kind}: {nats['latest']:.4f} nats/token on validation rows -> {out}")
+    return Done(tokens_per_second=speed, objective=nats[config.evaluate.checkpoint])
 
 
 def _validation_blocks(
@@ -91,9 +95,9 @@ def _validation_blocks(
     )
 
 
-def open_prepared(config: Config) -> Prepared:
-    """The prepared text, whole and as this configuration wants it; InputError with the remedy."""
-    prepared = Prepared.open(PREPARED)
+def open_prepared(config: Config, ladder: Path) -> Prepared:
+    """A ladder's text, whole and as this configuration wants it; InputError with the remedy."""
+    prepared = Prepared.open(ladder / "prepare")
     prepared.require_settings(data_settings(config))
     prepared.verify()
     return prepared
@@ -108,7 +112,7 @@ def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> C
         vocabulary_size=prepared.tokenizer.vocabulary_size,
         tokenizer=prepared.tokenizer.to_json(),
         data_digest=prepared.digest,
-        code_digest=code_digest(),
+        code_digest=code_digest(Path(__file__)),
     )
 
 
@@ -135,9 +139,9 @@ def load_initial(
             )
     if source.tokenizer != prepared.tokenizer.to_json():
         raise InputError(
-            f"transformer.init_from: {PREPARED} has other tokens than the model in {path}; run "
-            f"`python stages/compose.py tokenizer=checkpoint tokenizer.path={path} ...`, then "
-            "`dvc repro prepare`"
+            f"transformer.init_from: {prepared.directory} has other tokens than the model in "
+            f"{path}; run `python stages/compose.py tokenizer=checkpoint tokenizer.path={path} "
+            "...`, then `dvc repro prepare`"
         )
     try:
         model.load(source.model)
@@ -150,13 +154,13 @@ def load_initial(
 def load_rung(
     kind: str, rung: Any, seed: int, prepared: Prepared, which: str = "latest"
 ) -> Checkpoint:
-    """A rung's latest or best checkpoint from the pipeline, if this configuration trained it."""
-    path = OUTPUTS / kind / {"latest": LATEST, "best": BEST}[which]
+    """A rung's latest or best checkpoint, beside its text, if this configuration trained it."""
+    path = prepared.directory.parent / kind / {"latest": LATEST, "best": BEST}[which]
     if not path.exists():
         raise InputError(f"there is no {path}; run `dvc repro {kind}`")
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:
-        raise InputError(f"{path} was not trained on {PREPARED}; run `dvc repro {kind}`")
+        raise InputError(f"{path} was not trained on {prepared.directory}; run `dvc repro {kind}`")
     asked = json.loads(json.dumps(asdict(rung)))  # tuples are lists in a checkpoint
     if (checkpoint.config, checkpoint.seed) != (asked, seed):
         raise InputError(

@@ -23,6 +23,8 @@ AVX2_EVERYWHERE = {
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+lzcnt,+popcnt,+f16c",
 }
+# Where joblib and Ray, and Slurm, tell a job how many cores are its own.
+SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 # malloc.h: from these sizes on, a block is mapped from the kernel, or given back to it, at once.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
@@ -52,8 +54,14 @@ def has_avx2() -> bool:
 
 
 def available_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Cores that this process may run on, or its share of them where a launcher has set one."""
+    known = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    for name in SHARES:
+        share = os.environ.get(name, "").partition(",")[0]  # OpenMP: one for each level of nesting
+        if share.isdecimal() and int(share) > 0:
+            cores = min(cores, int(share))
+    return cores
 
 
 def _keep_freed_memory() -> None:

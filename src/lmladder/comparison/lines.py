@@ -15,7 +15,7 @@ from lmladder.comparison.bootstrap import (
     other_seeds,
     resampled_nats,
 )
-from lmladder.comparison.runs import METRICS, Run, rung_of
+from lmladder.comparison.runs import DIGEST, METRICS, Run, rung_of
 from lmladder.errors import InputError
 
 import numpy as np
@@ -258,7 +258,14 @@ def _varied(lines: Sequence[Line]) -> Set[str | None]:
     for line in lines:
         for key, value in (line.runs[0].settings or {}).items():
             values.setdefault(key, set()).add(value)
-    return {key for key, found in values.items() if len(found) > 1}
+    varied = {key for key, found in values.items() if len(found) > 1}
+    made = [key for key in varied if key.startswith(("data.", "tokenizer.")) and key != DIGEST]
+    texts: dict[Any, set[Any]] = {}  # digests, by the settings that the texts were made with
+    for settings in (line.runs[0].settings or {} for line in lines):
+        texts.setdefault(tuple(map(settings.get, made)), set()).add(settings.get(DIGEST))
+    if all(len(digests) == 1 for digests in texts.values()):
+        varied.discard(DIGEST)  # as no file has changed under its name
+    return varied
 
 
 def _setting(run: Run, key: str | None) -> Any:

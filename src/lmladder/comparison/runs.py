@@ -3,7 +3,8 @@
 A folder holds a run if it has perplexity.csv (a ladder: exact scores of the whole validation text)
 or metrics.json with `val_nats` (a stage alone: count models have exact scores, neural rungs those
 of validation rows, which begin without a past). Settings are those that Hydra wrote beside the run,
-or that DVC recorded in dvc.lock when it made the folder `outputs/<stage>`.
+or beside the ladder that the run is a part of, or that DVC recorded in dvc.lock when it made the
+folder `outputs/<stage>`.
 """
 
 import csv
@@ -30,9 +31,15 @@ METRICS = {
     "val_nats": "nats per token of validation rows, which begin without a past",
 }
 LADDER, METRICS_FILE = "perplexity.csv", "metrics.json"
+TABLE_OF_LADDER = f"evaluate/{LADDER}"  # where stages/ladder.py has run all stages
 ORACLE = "oracle"  # a floor, not a model
 NOTHING_TO_SCORE = "corpus.json"  # what the prepare stage writes
 RUNGS = dict.fromkeys(("mlp", "rnn", "gru"), "mlp") | {"transformer": "transformer"}
+DIGEST = "data.digest"  # the text and its tokens, among the settings
+WITHOUT_EFFECT = (  # on a score
+    "data.prompt", "data.watch", "tokenizer.watch", "transformer.watch", "evaluate.splits",
+    "evaluate.batch_tokens",
+)  # fmt: skip
 COUNTS = "bigram"  # the rung of all other models
 DAMAGE = (  # what files raise that are not as the stages write them
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
@@ -133,7 +140,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
         notes.append(f"{folder} is unfinished and left out")
         return []
     if not names & {LADDER, METRICS_FILE}:
-        if hydra:
+        if hydra and not (folder / TABLE_OF_LADDER).exists():
             notes.append(f"{folder} has no result and is left out")
         return []
     settings = _settings(folder, hydra)
@@ -227,8 +234,9 @@ def _one_line(error: Exception) -> str:
 
 def _settings(folder: Path, hydra: bool) -> Settings | None:
     """All settings of a run, the seed among them; None where nothing tells."""
-    if hydra:
-        return _resolved(_flat(_sections((folder / ".hydra/config.yaml").read_text("utf-8"))))
+    for job in (folder,) if hydra else (folder.parent,):
+        if (told := job / ".hydra/config.yaml").exists():
+            return _resolved(_flat(_sections(told.read_text("utf-8"))))
     lock = folder.parent.parent / "dvc.lock"
     if folder.parent.name != "outputs" or not lock.exists():
         return None
@@ -254,12 +262,11 @@ def _deciding(
     sections = ["data", "tokenizer", rung]
     if "val_nats" not in scores:
         sections.append("evaluate")
-    without_effect = ("data.prompt", "data.watch", "evaluate.splits", "evaluate.batch_tokens")
-    digest = {} if blocks is None else {"data.digest": blocks.data}
+    digest = {} if blocks is None else {DIGEST: blocks.data}
     return digest | {
         key: value
         for key, value in settings.items()
-        if (key.partition(".")[0] in sections and key not in without_effect)
+        if (key.partition(".")[0] in sections and key not in WITHOUT_EFFECT)
         or (key == "runtime.kernels" and rung != COUNTS)
     }
 
