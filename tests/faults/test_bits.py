@@ -36,7 +36,7 @@ def checkpoint(path: Path) -> None:
         config=asdict(ARCHITECTURE) | {"name": "naïve"},
         seed=0,
         vocabulary_size=3,
-        tokenizer={"name": "char", "characters": "\n aé"},
+        tokenizer={"name": "char", "characters": "\n é"},
         data_digest="d" * 64,
         code_digest="c" * 64,
         step=2,
