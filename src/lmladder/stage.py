@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmladder import environment, kernels
-from lmladder.atomic import atomic_write
+from lmladder.atomic import atomic_write, cannot_write
 from lmladder.config import Config, one_line, typed
 from lmladder.errors import InputError, LadderError, RunError
 from lmladder.interrupt import exit_status
@@ -85,10 +85,14 @@ def stage(function: Stage) -> Callable[[], None]:
         except CONFIGURATION_ERRORS as error:
             if begun:
                 raise  # our own mistake, not the user's
+            if isinstance(error.__cause__, OSError):  # Hydra could not open its log
+                _fail(cannot_write(Path(error.__cause__.filename or ""), error.__cause__))
             _fail(InputError(f"configuration: {one_line(error)}"))
         except (OSError, MemoryError) as error:  # such as a folder that Hydra may not make
             if isinstance(error, OSError) and error.errno is None and not begun:
                 _fail(InputError(f"configuration: {one_line(error)}"))  # OmegaConf: no mapping
+            if isinstance(error, OSError) and error.filename and not begun:
+                _fail(cannot_write(Path(error.filename), error))
             _fail(RunError(str(error) or "out of memory"))
         except KeyboardInterrupt as interrupt:
             print(
