@@ -9,21 +9,20 @@ changed or cut anywhere is refused. The same contents always give the same bytes
 import functools
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lmladder.arrays import Array
+from lmladder.arrays import Array, FloatArray
 from lmladder.atomic import atomic_write
 from lmladder.config import BigramConfig, from_mapping
 from lmladder.errors import InputError
 from lmladder.models import ARCHITECTURES, LanguageModel, build_neural
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
-from lmladder.nn import RECURRENT
-from lmladder.rng import stream
 from lmladder.sealing import seal, unseal
 from lmladder.text import Tokenizer, tokenizer_from_json
 
@@ -36,6 +35,7 @@ IMPORT = re.compile(  # as `ruff format` leaves them; a parser takes a quarter o
     r"^ *(?:from|import) lmladder(?:\.(\w+)| import (\([^)]*\)|.*))", re.MULTILINE
 )
 SCHEMA = 2  # of the metadata; raised when an older reader would misread a newer file
+MOST_WAVES = 1 << 26  # numbers in a table of sinusoidal positions, which no file holds
 REMEDY = "copy it anew from where it came, or make it again with `dvc repro`"
 
 
@@ -182,8 +182,14 @@ class Checkpoint:
                 )
                 return dict(ladder)
             architecture = self.architecture()
-            self._refuse_huge(asdict(architecture))
-            model = build_neural(architecture, self.vocabulary_size, rng=stream(0, "placeholder"))
+            zeros: Any = _Zeros(sum(array.size for array in self.model.values()))
+            waves = getattr(architecture, "positions", None) == "sinusoidal"
+            if waves and architecture.context_length * architecture.d_model > MOST_WAVES:
+                raise ValueError(
+                    f"context_length={architecture.context_length} asks for more than "
+                    f"{MOST_WAVES:,} numbers"
+                )
+            model = build_neural(architecture, self.vocabulary_size, rng=zeros)
             model.load(self.model)
             return {model.name: model}
         except (ValueError, MemoryError) as error:
@@ -198,16 +204,21 @@ class Checkpoint:
         settings = {name: value for name, value in self.config.items() if name in names}
         return from_mapping(schema, settings)
 
-    def _refuse_huge(self, settings: Mapping[str, Any]) -> None:
-        """ValueError if a size in the configuration exceeds all that the file holds."""
-        held = sum(array.size for array in self.model.values())
-        sized = dict(settings)
-        if sized.get("positions") not in (None, "learned") or sized.get("network") in RECURRENT:
-            sized.pop("context_length", None)  # no array of theirs is so long
-        for name, value in sized.items():
-            for size in value if isinstance(value, list) else [value]:
-                if isinstance(size, int | float) and size > held:
-                    raise ValueError(f"{name}={size}, but the file holds {held} numbers")
+
+class _Zeros:
+    """In the place of a generator, for weights that are about to be replaced.
+
+    A configuration may ask for weights of any size, so no more are made than the file holds.
+    """
+
+    def __init__(self, held: int) -> None:
+        self.held = self.left = held
+
+    def standard_normal(self, shape: tuple[int, ...]) -> FloatArray:
+        self.left -= math.prod(shape)
+        if self.left < 0:
+            raise ValueError(f"its sizes ask for more than the {self.held} numbers that it holds")
+        return np.zeros(shape)
 
 
 COUNTS = "bigram"  # the kind of a checkpoint of count models, as their stage is called

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 from lmladder import environment, kernels, outcome
-from lmladder.atomic import write_json
+from lmladder.atomic import cannot_write, write_json
 from lmladder.config import Config, one_line, typed
 from lmladder.errors import InputError, LadderError, RunError
 from lmladder.interrupt import exit_status
@@ -188,7 +188,11 @@ def _explained(error: Exception, begun: bool) -> LadderError | None:
         for name, extra in EXTRAS.items():
             if f"'{name}'" in str(error):
                 return InputError(f"{name} is not installed; run: pip install -e '.[{extra}]'")
+        if isinstance(error.__cause__, OSError):  # Hydra could not open its log
+            return cannot_write(Path(error.__cause__.filename or ""), error.__cause__)
         return InputError(f"configuration: {one_line(error)}")
+    if isinstance(error, OSError) and error.filename and not begun:
+        return cannot_write(Path(error.filename), error)
     if isinstance(error, OSError | MemoryError):  # such as a folder that Hydra may not make
         return RunError(str(error) or "out of memory")
     return None

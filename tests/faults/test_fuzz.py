@@ -1,25 +1,36 @@
 """Whatever a file holds, reading it ends in a result or in one line: no hang, no other exception.
 
 Bits that have changed are refused by their seal (test_bits.py). Here files are wrong on purpose, as
-if someone had written them so: sealed, well-formed, and full of nonsense.
+if someone had written them so: sealed, well-formed, and full of nonsense. `pytest -s` on this file
+prints how many were tried; FUZZ=20 before it tries twenty times as many.
 """
 
 import contextlib
 import json
 import os
+import resource
+import shutil
+import signal
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lmladder.checkpoint import Checkpoint, content_of
+from lmladder.comparison.runs import find_runs
 from lmladder.config import Config, TokenizerConfig, one_line, typed
 from lmladder.errors import InputError
+from lmladder.interop import FORMATS
 from lmladder.sealing import seal
 from lmladder.stage import CONFIGURATION_ERRORS
 from lmladder.text.tokenizers import TOKENIZERS, build_tokenizer, tokenizer_from_json
+from tests.comparison.folders import write_run
 from tests.faults.test_bits import checkpoint
+from tests.faults.test_hostile import small
 
 import numpy as np
 import pytest
+import yaml
 from hydra import compose, initialize_config_dir
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
@@ -29,9 +40,16 @@ from safetensors.numpy import save
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = (ROOT / "params.yaml").read_text()
 
+TIMES = int(os.environ.get("FUZZ", "1"))
 bounded = settings(
-    max_examples=150, derandomize=True, deadline=None, database=None, phases=[Phase.generate]
+    max_examples=150 * TIMES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
 )
+SECONDS = 60  # that reading one small file may take on a busy machine; it takes milliseconds
+BYTES = 1 << 32  # of address space, beyond what the process has when a test begins
 numbers = st.integers() | st.floats() | st.sampled_from([0, 1, 2, 3, 2**31, 10**15, 10**30])
 scalars = st.none() | st.booleans() | numbers | st.text(max_size=8)
 values = st.recursive(
@@ -58,16 +76,52 @@ def changed(fields: Any, data: st.DataObject) -> Any:
     return data.draw(values)
 
 
+counts: Counter[tuple[str, str]] = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def told() -> Iterator[None]:
+    """Tells at the end how many files were tried, of which kind: there must be some of either."""
+    yield
+    for kind in sorted({kind for kind, _ in counts}):
+        refused, fine = counts[kind, "refused"], counts[kind, "fine"]
+        print(f"\n{refused + fine:,} of {kind}: {refused:,} refused, {fine:,} read", end="")
+        assert refused
+        assert fine
+
+
+@pytest.fixture(scope="module", autouse=True)
+def bounded_memory() -> Iterator[None]:
+    """Whoever asks for much more memory than there was in use gets a MemoryError."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + BYTES, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def hangs(signal_number: int, frame: object) -> None:
+    raise AssertionError(f"not done after {SECONDS} seconds")
+
+
 @contextlib.contextmanager
-def refused_or_fine() -> Any:
+def refused_or_fine(kind: str) -> Iterator[None]:
+    """The block ends, in time, or raises an InputError of one line; either is counted."""
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(SECONDS)
     try:
         yield
+        counts[kind, "fine"] += 1
     except InputError as error:
-        told = str(error)
+        counts[kind, "refused"] += 1
+        message = str(error)
     else:
         return
-    assert told
-    assert "\n" not in told
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert message
+    assert "\n" not in message
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +152,7 @@ def test_a_checkpoint_of_anything_is_refused_or_works(
         header = {"schema": header}
     path = tmp_path_factory.getbasetemp() / "fuzz.safetensors"
     path.write_bytes(save(arrays, metadata={"lmladder": seal(header, content_of(arrays))}))
-    with refused_or_fine():
+    with refused_or_fine("checkpoints"):
         loaded = Checkpoint.load(path)
         _ = loaded.fingerprint
         loaded.restore_tokenizer()
@@ -118,7 +172,7 @@ DESCRIBED = {name: described(name) for name in TOKENIZERS}
 @bounded
 @given(data=st.data(), name=st.sampled_from(sorted(TOKENIZERS)))
 def test_a_tokenizer_of_anything_is_refused_or_works(data: st.DataObject, name: str) -> None:
-    with refused_or_fine():
+    with refused_or_fine("tokenizers"):
         tokenizer = tokenizer_from_json(changed(DESCRIBED[name], data))
         assert tokenizer_from_json(tokenizer.to_json()).to_json() == tokenizer.to_json()
         ids = tokenizer.encode("a cat")
@@ -126,28 +180,32 @@ def test_a_tokenizer_of_anything_is_refused_or_works(data: st.DataObject, name: 
         assert "<unk>" in tokenizer.decode(ids) or tokenizer.decode(ids) == "a cat"
 
 
+likely = st.sampled_from(["1", "2", "0.5", "0.001", "true", "null", "[64, 64]", "tales"])
+
+
 @st.composite
 def spoilt(draw: st.DrawFn) -> str:
     """params.yaml with a few lines that are gone, doubled, swapped or have other values."""
     lines = PARAMS.splitlines()
+    only_values = draw(st.booleans())
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(lines) - 1))
         key, colon, _ = lines[place].partition(":")
-        value = draw(st.text(max_size=8) | values.map(json.dumps))
-        lines[place : place + 1] = draw(
-            st.sampled_from([[], [lines[place]] * 2, [value], *[[f"{key}{colon} {value}"]] * 5])
-        )
+        value = draw(likely if only_values else st.text(max_size=8) | values.map(json.dumps))
+        other = [f"{key}{colon} {value}"]
+        torn = st.sampled_from([[], [lines[place]] * 2, [value], other])
+        lines[place : place + 1] = other if only_values else draw(torn)
     return "\n".join(lines) + "\n"
 
 
-@settings(bounded, max_examples=40)
+@settings(bounded, max_examples=40 * TIMES)
 @given(text=spoilt() | st.text(max_size=50))
 def test_a_params_yaml_of_anything_is_refused_or_a_whole_configuration(
     text: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("params")
     (folder / "params.yaml").write_text(text, encoding="utf-8", errors="replace")
-    with refused_or_fine(), contextlib.chdir(folder):
+    with refused_or_fine("configurations"), contextlib.chdir(folder):
         try:
             with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
                 node = compose("pipeline")
@@ -156,3 +214,64 @@ def test_a_params_yaml_of_anything_is_refused_or_a_whole_configuration(
         config = typed(node)
         assert isinstance(config, Config)
     assert os.listdir(folder) == ["params.yaml"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The JSON weights of a small Transformer."""
+    path = small(tmp_path_factory.mktemp("tiny") / "weights.json", "tiny-lm")
+    return json.loads(path.read_text())
+
+
+def imported(kind: str, source: Path, target: Path) -> None:
+    """What `lmladder import` does; there is a whole file in the end, or none."""
+    with refused_or_fine(kind):
+        read, _ = FORMATS[kind].read(source)
+        read.save(target)
+        (model,) = Checkpoint.load(target).restore_models().values()
+        assert model.nats(np.array([[0, 1, 0]])).shape == (1, 2)
+    assert os.listdir(target.parent) in ([], [target.name])
+
+
+@bounded
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
+def test_json_weights_of_anything_are_refused_or_work(
+    data: st.DataObject, tiny: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("tiny")
+    (folder / "into").mkdir()
+    (folder / "weights.json").write_text(json.dumps(changed(tiny, data)))
+    imported("tiny-lm", folder / "weights.json", folder / "into/checkpoint.safetensors")
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small(tmp_path_factory.mktemp("gpt2") / "model", "gpt2")
+
+
+@bounded
+@given(data=st.data(), name=st.sampled_from(["config.json", "tokenizer.json"]))
+def test_a_gpt2_folder_of_anything_is_refused_or_works(
+    data: st.DataObject, name: str, gpt2: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("gpt2")
+    (folder / "into").mkdir()
+    path = shutil.copytree(gpt2, folder / "model") / name
+    path.write_text(json.dumps(changed(json.loads(path.read_text()), data)))
+    imported("gpt2", folder / "model", folder / "into/checkpoint.safetensors")
+
+
+@bounded
+@given(data=st.data())
+def test_a_run_of_anything_is_left_out_or_compared(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = write_run(tmp_path_factory.mktemp("runs") / "run", 0.5)
+    name = data.draw(st.sampled_from(["metrics.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]))
+    path = folder / name
+    fields = yaml.safe_load(path.read_text())  # JSON is YAML
+    path.write_text(json.dumps(changed(fields, data)))
+    with refused_or_fine("runs"):
+        (run,) = find_runs([folder]).runs
+        assert np.isfinite([*run.scores.values()]).all()

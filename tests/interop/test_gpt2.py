@@ -247,7 +247,7 @@ CONFIGS: dict[str, tuple[Any, str]] = {
     "tie_word_embeddings": ("yes", "tie_word_embeddings"),
     "resid_pdrop": (1.0, "resid_pdrop"),
     "initializer_range": ("x", "initializer_range"),
-    "n_layer": (2**31 - 1, "no h.2147483646.ln_1.weight"),
+    "n_layer": (2**31 - 1, "too few for 2147483647 layers"),
     "n_head": (3, r"transformer\.n_head=3"),
     "n_embd": (8, "has shape"),
     "n_inner": (15, "has shape"),

@@ -246,7 +246,10 @@ WRONG = {
     "a weight too many": (spoil("weights", "odd", value=[1.0]), "odd"),
     "a block too few": (spoil("n_layers", value=1), "blocks.1"),
     "a block too many": (spoil("n_layers", value=3), "has no blocks.2"),
-    "a huge number of blocks": (spoil("n_layers", value=2**31 - 1), "has no blocks.2147483646"),
+    "a huge number of blocks": (
+        spoil("n_layers", value=2**31 - 1),
+        "too few for 2147483647 layers",
+    ),
     "no whole number": (spoil("d_model", value=6.0), "d_model must be a whole number"),
     "true": (spoil("n_heads", value=True), "n_heads must be a whole number"),
     "zero": (spoil("n_heads", value=0), "n_heads"),

@@ -9,6 +9,7 @@ folder `outputs/<stage>`.
 
 import csv
 import functools
+import io
 import json
 import math
 import os
@@ -45,6 +46,9 @@ DAMAGE = (  # what files raise that are not as the stages write them
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError,
     csv.Error, yaml.YAMLError,
 )  # fmt: skip
+MOST_BYTES = 1 << 24  # that are read of a file
+MOST_CHARACTERS = 1 << 20  # of all values of a YAML file, those that stand for others counted too
+MOST_NESTED = 10_000  # characters that may begin a level of it; it has crashed at 50,000
 TOLERANCE = 1e-4  # nats per token, between a score and that of its blocks
 
 Settings = Mapping[str, Any]  # by dotted key; lists as JSON
@@ -159,22 +163,26 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
             blocks = _blocks(folder / BLOCK_NATS, scored)
         except DAMAGE as error:
             notes.append(f"{folder / BLOCK_NATS} is damaged and not used: {_one_line(error)}")
-    return [
+    runs = [
         Run(folder, model, seed, _deciding(model, scores, settings, blocks), scores, blocks, rate)
         for model, scores in scored.items()
     ]
+    for run in runs:
+        for text in (run.model, *(run.settings or {}), *(run.settings or {}).values()):
+            if not str(text).isprintable():  # a terminal may take orders
+                raise ValueError(f"{text!r} cannot be printed")
+    return runs
 
 
 def _ladder(path: Path) -> tuple[dict[str, dict[str, float]], float | None]:
     """The scores of each model on the validation text, and bits per byte for a nat per token."""
     scored, rate = {}, None
-    with path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            if row["split"] != "val" or row["model"] == ORACLE:
-                continue
-            rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
-            names = ("bits_per_byte", "nats_per_token", "perplexity")
-            scored[row["model"]] = {name: _finite(row[name]) for name in names}
+    for row in csv.DictReader(io.StringIO(_text(path), newline="")):
+        if row["split"] != "val" or row["model"] == ORACLE:
+            continue
+        rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
+        names = ("bits_per_byte", "nats_per_token", "perplexity")
+        scored[row["model"]] = {name: _finite(row[name]) for name in names}
     return scored, rate
 
 
@@ -182,7 +190,7 @@ def _stage(
     folder: Path, settings: Settings | None, hydra: bool, names: set[str]
 ) -> dict[str, dict[str, float]]:
     """The scores of the models of one rung."""
-    metrics = json.loads((folder / METRICS_FILE).read_bytes())
+    metrics = json.loads(_text(folder / METRICS_FILE))
     nats = metrics["val_nats"]
     if isinstance(nats, dict):
         return {
@@ -195,8 +203,7 @@ def _stage(
 def _neural_model(folder: Path, settings: Settings | None, hydra: bool, names: set[str]) -> str:
     """What a stage trained: it says so at the head of its blocks, or else its own name tells."""
     if BLOCK_NATS in names:
-        with (folder / BLOCK_NATS).open(encoding="utf-8") as file:
-            model = file.readline().rstrip().rpartition(",")[2]
+        model = _text(folder / BLOCK_NATS).partition("\n")[0].rstrip().rpartition(",")[2]
         if model in RUNGS:
             return model
     stage = _section(folder / ".hydra/hydra.yaml", "hydra.job.name") if hydra else folder.name
@@ -207,13 +214,21 @@ def _neural_model(folder: Path, settings: Settings | None, hydra: bool, names: s
 
 def _blocks(path: Path, scored: Mapping[str, Mapping[str, float]]) -> BlockNats:
     """The blocks in a file; ValueError if they are of another run than the scores."""
-    blocks = BlockNats.from_csv(path.read_text("utf-8"))
+    blocks = BlockNats.from_csv(_text(path))
     for model, scores in scored.items():
         expected = scores.get("val_nats", scores.get("nats_per_token"))
         found = float(sum(blocks.nats[model])) / sum(blocks.tokens)
         if expected is None or not math.isclose(found, expected, rel_tol=0, abs_tol=TOLERANCE):
             raise ValueError(f"{model} has {found:.6f} nats per token there, and {expected} here")
     return blocks
+
+
+def _text(path: Path) -> str:
+    """A file that anyone may have written; ValueError for a pipe, a device or what is huge."""
+    size = path.stat().st_size
+    if not path.is_file() or size > MOST_BYTES:
+        raise ValueError(f"{path.name} is no file of at most {MOST_BYTES:,} bytes")
+    return path.read_text("utf-8")
 
 
 def _finite(value: Any) -> float:
@@ -236,11 +251,11 @@ def _settings(folder: Path, hydra: bool) -> Settings | None:
     """All settings of a run, the seed among them; None where nothing tells."""
     for job in (folder,) if hydra else (folder.parent,):
         if (told := job / ".hydra/config.yaml").exists():
-            return _resolved(_flat(_sections(told.read_text("utf-8"))))
+            return _resolved(_flat(_sections(_text(told))))
     lock = folder.parent.parent / "dvc.lock"
     if folder.parent.name != "outputs" or not lock.exists():
         return None
-    stages = _sections(lock.read_text("utf-8"))["stages"]
+    stages = _sections(_text(lock))["stages"]
     recorded: dict[str, Any] = {}
     if folder.name not in stages:  # it was run by hand
         return None
@@ -272,7 +287,25 @@ def _deciding(
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.1, but that 1e-08 is a number: Hydra reads it as one, and DVC writes it."""
+    """YAML 1.1, but that 1e-08 is a number: Hydra reads it as one, and DVC writes it.
+
+    A value can stand for one that is told elsewhere, and so on: a short file may unfold to one that
+    fills any memory. A file that would is refused before it does.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        left, todo = MOST_CHARACTERS, [node] if node else []
+        while todo:
+            each = todo.pop()
+            left -= 1 + len(each.value)
+            if left < 0:
+                raise yaml.YAMLError(f"it unfolds to more than {MOST_CHARACTERS:,} characters")
+            if isinstance(each, yaml.MappingNode):
+                todo += (part for pair in each.value for part in pair)
+            elif isinstance(each, yaml.SequenceNode):
+                todo += each.value
+        return node
 
 
 Loader.add_implicit_resolver(
@@ -292,11 +325,18 @@ def _sections(text: str) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=4096)
 def _parsed(text: str) -> dict[str, Any]:
-    return dict(yaml.load(text, Loader) or {})
+    return dict(_yaml(text) or {})
+
+
+def _yaml(text: str) -> Any:
+    """What a YAML file says; its parser, in C, crashes where very many levels are nested."""
+    if sum(map(text.count, "[{-?")) > MOST_NESTED:
+        raise ValueError(f"it has more than {MOST_NESTED:,} lists and items")
+    return yaml.load(text, Loader)
 
 
 def _section(path: Path, key: str) -> Any:
-    value: Any = yaml.load(path.read_text("utf-8"), Loader)
+    value = _yaml(_text(path))
     for name in key.split("."):
         value = value[name]
     return value

@@ -2,7 +2,7 @@
 
 import json
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,15 @@ def require_float32_range(array: FloatArray, name: str) -> None:
     """InputError for nan, infinity, and what a float32, in which models compute, cannot hold."""
     if array.size and not np.abs(array).max() <= np.finfo(np.float32).max:
         raise InputError(f"{name} has numbers that are not finite in float32")
+
+
+def require_layers(n_layer: int, names: Collection[str], path: Path) -> None:
+    """InputError for more layers than weights, before anyone counts to what may be a huge number.
+
+    It is no proof that a file has the last layer: a stranger can give one weight any number.
+    """
+    if n_layer > len(names):
+        raise InputError(f"{path} has {len(names)} weights, too few for {n_layer} layers")
 
 
 def require_names(found: Iterable[str], expected: Iterable[str], path: Path) -> None:

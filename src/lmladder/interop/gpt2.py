@@ -19,7 +19,13 @@ from lmladder.config import TransformerArchitecture
 from lmladder.errors import InputError
 from lmladder.interop import gpt2_tokenizer
 from lmladder.interop.architecture import imported, require_settings, require_transformer
-from lmladder.interop.files import StoredTensors, read_json, require_names, size_from
+from lmladder.interop.files import (
+    StoredTensors,
+    read_json,
+    require_layers,
+    require_names,
+    size_from,
+)
 from lmladder.models.transformer import feed_forward_width
 
 import numpy as np
@@ -242,9 +248,7 @@ def _names(tensors: StoredTensors, architecture: TransformerArchitecture) -> dic
             raise InputError(f"{tensors.path} has {name} with and without {PREFIX}")
         if not name.endswith(MASKS):
             names[name] = stored
-    last = f"h.{architecture.n_layer - 1}.ln_1.weight"
-    if last not in names:  # before anyone counts to n_layer, which may be huge
-        raise InputError(f"{tensors.path} has no {last}, though n_layer={architecture.n_layer}")
+    require_layers(architecture.n_layer, names, tensors.path)
     return names
 
 

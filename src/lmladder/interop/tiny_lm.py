@@ -16,7 +16,13 @@ from lmladder.checkpoint import Checkpoint
 from lmladder.config import TransformerArchitecture
 from lmladder.errors import InputError
 from lmladder.interop.architecture import imported, require_settings, require_transformer
-from lmladder.interop.files import read_json, require_float32_range, require_names, size_from
+from lmladder.interop.files import (
+    read_json,
+    require_float32_range,
+    require_layers,
+    require_names,
+    size_from,
+)
 from lmladder.models.transformer import feed_forward_width
 from lmladder.text import WhitespaceTokenizer
 
@@ -69,7 +75,7 @@ def read(path: Path) -> tuple[Checkpoint, list[str]]:
         feed_forward_factor=width / d_model,
         **FIXED,
     )
-    _length(weights, f"blocks.{n_layer - 1}.norm1.weight", path)  # so n_layer is no huge number
+    require_layers(n_layer, weights, path)
     layout = _layout(architecture, tokenizer.vocabulary_size)
     require_names(weights, layout, path)
     arrays = {

@@ -2,14 +2,14 @@
 
 Numba compiles them for the processor that `runtime.pin` names, so that all processors with AVX2 get
 the same code and the same bits. Compiled code is kept on disk, beside this file or in the user's
-cache; the first run says that it compiles. Sums may be taken in any order that suits the vector
-unit, but it is the compiler that chooses it, not the machine at run time.
+cache (`compiling.py`); the first run says that it compiles. Sums may be taken in any order that
+suits the vector unit, but it is the compiler that chooses it, not the machine at run time.
 """
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from lmladder.kernels.compiling import compile_kept
 from lmladder.kernels.reference import CUBIC, SLOPE
 
 import numpy as np
@@ -19,8 +19,6 @@ from numba.extending import intrinsic
 
 REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and quotients
 EXACT = {"contract"}
-
-_announced = False
 
 
 def _array(element: Any, n_axes: int, layout: Any, *, readonly: bool) -> types.Array:
@@ -43,18 +41,8 @@ def compiled(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., N
     """Compile for these types of arguments, or load what an earlier run has compiled."""
 
     def compile_now(function: Callable[..., None]) -> Callable[..., None]:
-        global _announced
-        kernel = njit(
-            types.void(*arguments),
-            nogil=True,
-            cache=True,
-            error_model="numpy",
-            fastmath=REORDER,
-        )(function)
-        if kernel.stats.cache_misses and not _announced:
-            _announced = True
-            print("compiling kernels, once on this machine ...", file=sys.stderr, flush=True)
-        return kernel
+        signature = types.void(*arguments)
+        return compile_kept(signature, function, nogil=True, error_model="numpy", fastmath=REORDER)
 
     return compile_now
 

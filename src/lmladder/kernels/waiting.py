@@ -6,8 +6,10 @@ Compiled, because a thread that waits in Python would hold the global lock.
 import platform
 from typing import Any
 
+from lmladder.kernels.compiling import compile_kept
+
 from llvmlite import ir
-from numba import int64, njit, types
+from numba import int64, types
 from numba.extending import intrinsic
 
 LOOKS = 3000  # some 100 microseconds
@@ -37,10 +39,12 @@ def _pause(typing_context: Any) -> Any:
     return types.void(), generate
 
 
-@njit(types.void(int64, int64), nogil=True, cache=True)
-def wait_for_change(address, old):
+def _wait_for_change(address, old):
     """Return when the number at `address` is no longer `old`, or after a while."""
     for _ in range(LOOKS):
         if _load(address) != old:
             return
         _pause()
+
+
+wait_for_change = compile_kept(types.void(int64, int64), _wait_for_change, nogil=True)

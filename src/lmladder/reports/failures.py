@@ -1,21 +1,27 @@
-"""docs/failures.md: every message with which a command may fail, read from the source.
+"""docs/failures.md: every message with which a command may fail, what it means, and what to do.
 
     python -m lmladder.reports.failures docs/failures.md
 
-makes the list anew; with --check it only tells whether it is stale.
+makes the list anew from the source and docs/failures.yaml, which explains each message; with
+--check it only tells whether it is stale. A message without explanation is an error.
 """
 
 import argparse
 import ast
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from lmladder.errors import InputError, LadderError, RunError
 from lmladder.reports import generated
 
+import yaml
+
 SOURCE = Path(__file__).resolve().parents[1]
 COMMAND = "python -m lmladder.reports.failures docs/failures.md"
+HEAD = ("| exit | message | meaning | remedy |", "| --- | --- | --- | --- |")
 STATUS = {each.__name__: each.exit_status for each in (InputError, RunError)}
 
 
@@ -64,29 +70,103 @@ def _name(value: ast.expr) -> str:
     match value:
         case ast.Name(id=name) | ast.Attribute(attr=name):
             return name.strip("_").lower()
-        case ast.Call(func=ast.Attribute(value=ast.Constant()), args=[inner, *_]):
-            return _name(inner)  # ", ".join(choices)
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Call(func=ast.Attribute(attr="get"), args=[key, *_]):
+            return _name(key)
         case ast.Call(args=[inner, *_]) | ast.Subscript(value=inner):
-            return _name(inner)
-        case ast.BoolOp(values=[first, *_]):
+            return _name(inner)  # ", ".join(choices) too
+        case ast.Call(func=ast.Attribute(value=inner)):
+            return _name(inner)  # text.strip()
+        case ast.BoolOp(values=[first, *_]) | ast.BinOp(left=first, op=ast.Add()):
             return _name(first)
-        case ast.Call(func=inner):
-            return _name(inner)
+        case ast.BinOp(right=last):
+            return _name(last)  # folder / name
+        case ast.IfExp(body=one, orelse=other):
+            return f"{_name(one)} or {_name(other)}"
     return "..."
 
 
-def listing(source: Path = SOURCE) -> str:
-    """A table for each module that may fail, in the order of their paths."""
+@dataclass(frozen=True)
+class Explanation:
+    """What one or several messages of a module have in common.
+
+    Attributes
+    ----------
+    messages : with {name} for each value
+    meaning : what has happened
+    remedy : what to do; None where each message ends with it, behind its last semicolon
+    """
+
+    messages: Sequence[str]
+    meaning: str
+    remedy: str | None = None
+
+    def remedies(self) -> list[str]:
+        """Each once. InputError if a message neither has nor is given one."""
+        if self.remedy:
+            return [self.remedy]
+        told = {message: message.rpartition("; ")[2] for message in self.messages}
+        for message, remedy in told.items():
+            if remedy == message or (remedy.startswith("{") and remedy.endswith("}")):
+                raise InputError(f"the message `{message}` ends with no remedy; give it one")
+        return list(dict.fromkeys(told.values()))
+
+
+def explanations(path: Path) -> dict[str, list[Explanation]]:
+    """Those in a file, by module; InputError if it cannot be read."""
+    try:
+        modules = yaml.safe_load(path.read_text(encoding="utf-8")).items()
+        return {module: [Explanation(**entry) for entry in entries] for module, entries in modules}
+    except (OSError, ValueError, TypeError, AttributeError, yaml.YAMLError) as error:
+        raise InputError(f"cannot read {path}: {' '.join(str(error).split())}") from None
+
+
+def listing(explained: Mapping[str, Sequence[Explanation]], source: Path = SOURCE) -> str:
+    """A table for each module that may fail, in the order of their paths.
+
+    Raises
+    ------
+    InputError
+        If a message has no meaning or no remedy, or one that is explained is nowhere in the source.
+    """
     parts = []
-    for path in sorted(source.rglob("*.py")):
-        text = path.read_text(encoding="utf-8")
-        if found := sorted({*messages(text)}, key=lambda each: (-each[0], each[1].lower())):
+    written = {path.relative_to(source).as_posix(): path for path in sorted(source.rglob("*.py"))}
+    for module in [*written, *(explained.keys() - written.keys())]:
+        text = written[module].read_text(encoding="utf-8") if module in written else ""
+        status = {message: code for code, message in messages(text)}
+        rows = explained.get(module, [])
+        _require_the_same(module, status, [each for row in rows for each in row.messages])
+        if rows:
             summary = (ast.get_docstring(ast.parse(text)) or "").partition("\n\n")[0]
-            lines = [f"## {path.relative_to(source).as_posix()}", "", summary, ""]
-            lines += ["| exit | message |", "| --- | --- |"]
-            lines += [f"| {status} | {_cell(message)} |" for status, message in found]
+            lines = [f"## {module}", "", summary, "", *HEAD, *(_row(row, status) for row in rows)]
             parts.append("\n".join(lines))
     return "\n\n".join(parts)
+
+
+def _require_the_same(module: str, found: Mapping[str, int], explained: Sequence[str]) -> None:
+    """InputError unless each message of a module is explained once, and no others are."""
+    for message in found:
+        if message not in explained:
+            raise InputError(f"{module} has the message `{message}`, which is not explained")
+    for message in explained:
+        if message not in found:
+            raise InputError(f"{module} has no message `{message}`, which is explained")
+        if explained.count(message) > 1:
+            raise InputError(f"{module} has its message `{message}` explained twice")
+
+
+def _row(row: Explanation, status: Mapping[str, int]) -> str:
+    codes = sorted({status[message] for message in row.messages}, reverse=True)
+    told = "<br>".join(map(_cell, row.messages))
+    remedies = "<br>".join(_sentence(each) for each in row.remedies())
+    return f"| {', '.join(map(str, codes))} | {told} | {row.meaning} | {remedies} |"
+
+
+def _sentence(remedy: str) -> str:
+    """The end of a message as a sentence, where it is not one; what it names stands as code."""
+    text = remedy if "`" in remedy else re.sub(r"\S*\{\w+\}\S*", r"`\g<0>`", remedy)
+    return f"{text[0].upper()}{text[1:].rstrip('.')}."
 
 
 def _cell(message: str) -> str:
@@ -100,8 +180,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("path", type=Path)
     parser.add_argument("--check", action="store_true", help="fail if it is stale")
     options = parser.parse_args(arguments)
-    makers = {"failures": lambda _: listing()}
     try:
+        explained = explanations(options.path.with_suffix(".yaml"))
+        makers = {"failures": lambda _: listing(explained)}
         generated.update(options.path, makers, command=COMMAND, check=options.check)
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -82,8 +82,8 @@ def _download(
             begin = _first_byte(response)
             if begin not in (0, _size(part)):
                 raise http.client.HTTPException("the server sent another part than asked for")
-            length = response.headers.get("Content-Length")
-            total = begin + int(length) if length and length.isdecimal() else None
+            size = _whole(response.headers.get("Content-Length"), otherwise=-1)
+            total = None if size < 0 else begin + size
             received = _receive(response, part, begin=begin, total=total, max_bytes=max_bytes)
     except urllib.error.HTTPError as error:
         error.close()
@@ -130,7 +130,13 @@ def _first_byte(response: Any) -> int:
     if response.status != http.HTTPStatus.PARTIAL_CONTENT:
         return 0
     words = response.headers.get("Content-Range", "").replace("-", " ").split()
-    return int(words[1]) if len(words) > 1 and words[1].isdecimal() else -1
+    return _whole(words[1] if len(words) > 1 else None, otherwise=-1)
+
+
+def _whole(text: str | None, *, otherwise: int) -> int:
+    """The number in a header, which may hold anything; a file of more digits would be too long."""
+    digits = text is not None and text.isascii() and text.isdecimal() and len(text) < 20
+    return int(text or "") if digits else otherwise
 
 
 def _receive(response: Any, part: Path, *, begin: int, total: int | None, max_bytes: int) -> int:
