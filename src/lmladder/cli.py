@@ -223,7 +223,7 @@ def inspect(
         str | None, typer.Option("--next", help="Draw what most probably follows this prompt.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The SVG file to draw to.")
+        Path | None, typer.Option("--output", "-o", help="The file to draw to, .svg or .png.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Which of several models to ask. [default: the strongest]")
@@ -284,6 +284,27 @@ def gradcheck(
     if failed:
         raise RunError(f"wrong gradients: {', '.join(failed)}")
     print("all gradients are those that differences show")
+
+
+@app.command()
+def plot(
+    outputs: Annotated[Path, typer.Argument(help="The folder that `dvc repro` has filled.")] = Path(
+        "outputs"
+    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to draw to; made if need be.")
+    ] = Path("pictures"),
+    format_name: Annotated[str, typer.Option("--format", help="svg or png.")] = "svg",
+) -> None:
+    """Draw all pictures of the results: losses, costs, context, calibration.
+
+    Those of `outputs/evaluate`, and perplexity against training time on this machine.
+
+    Example: lmladder plot outputs -o pictures --format png
+    """
+    from lmladder.commands.plot import plot
+
+    plot(outputs, output, format_name)
 
 
 Format = Annotated[str, typer.Option("--format", help="gpt2 or tiny-lm.")]

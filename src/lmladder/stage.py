@@ -120,15 +120,6 @@ def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> 
     write_json(out / ENVIRONMENT, environment.describe())
 
 
-def read_performance(out: Path) -> dict[str, float | None]:
-    """What `@stage` wrote of the last run; nothing where it is missing or damaged."""
-    try:
-        facts = json.loads((out / PERFORMANCE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
-
-
 def write_json(path: Path, value: Any) -> None:
     """Indented and sorted: the same values give the same bytes, and git shows what changed."""
     atomic_write(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
