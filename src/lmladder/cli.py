@@ -368,6 +368,10 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all that is known.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Draw the scores over the setting of --by to this file, .svg or .png."),
+    ] = None,
 ) -> None:
     """Compare runs: a line a model and settings, its mean over seeds, its distance to the best.
 
@@ -375,6 +379,8 @@ def compare(
     gets no rank.
 
     Example: lmladder compare outputs/sweeps/transformer --by transformer.n_layer
+
+    Example: lmladder compare outputs/sweeps --by transformer.d_model --figure sweep.svg
     """
     from lmladder import comparison
 
@@ -385,6 +391,10 @@ def compare(
     found = comparison.find_runs(folders)
     table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
     comparison.print_comparison(table, wanted[0] if wanted else None)
+    if figure is not None:
+        from lmladder.comparison.picture import write_picture
+
+        write_picture(table, figure)
 
 
 def main() -> None:

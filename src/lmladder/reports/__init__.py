@@ -42,6 +42,7 @@ from lmladder.reports.table import (
     Row,
     is_count_model,
     is_fitted,
+    label,
     ladder_table,
     metrics,
     nats_by_model,

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLUMNS = 4
 LEAST_TOKENS = 10  # of a point; of fewer, accuracy tells nothing
@@ -29,7 +30,8 @@ def calibration_panels(table: pd.DataFrame) -> Figure:
     """
     found = reliabilities(table)
     n_rows = math.ceil(len(found) / COLUMNS)
-    figure = Figure(figsize=(8, 0.95 + 1.75 * n_rows), layout="compressed")
+    layout = ConstrainedLayoutEngine(compress=True, h_pad=0.08)
+    figure = Figure(figsize=(8, 1.1 + 1.8 * n_rows), layout=layout)
     n_columns = min(COLUMNS, len(found))
     grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(found) :]:
@@ -40,7 +42,9 @@ def calibration_panels(table: pd.DataFrame) -> Figure:
         error = f"{each.expected_calibration_error:.1%}"
         axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
     figure.suptitle("Are the models as sure as they are right?", x=0.01, ha="left", fontsize=10)
-    figure.supxlabel("probability of the likeliest token", fontsize=9)
+    figure.supxlabel(
+        "probability of the likeliest token; bars: share of the predictions", fontsize=9
+    )
     figure.supylabel("how often it came", fontsize=9)
     return figure
 

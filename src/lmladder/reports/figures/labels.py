@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from lmladder.arrays import FloatArray
+from lmladder.reports.figures.style import legible
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -44,18 +45,20 @@ class Point:
 def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
     """Write the names into the right margin, as near to the lines' ends as they do not overlap.
 
-    The vertical axis is logarithmic.
+    The scales must be final.
     """
-    low, high = np.log(axes.get_ylim())
+    to_fraction = axes.transData + axes.transAxes.inverted()
+    edge = axes.get_xlim()[1]
     lines = sorted(lines, key=lambda line: line.y)
-    places = _apart([(np.log(line.y) - low) / (high - low) for line in lines], LABEL_GAP)
+    wanted = [float(to_fraction.transform((edge, line.y))[1]) for line in lines]
+    places = _apart(wanted, LABEL_GAP)
     for line, place in zip(lines, places, strict=True):
         end = (1.0, line.y) if line.x is None else (line.x, line.y)
         axes.annotate(
             line.text, end, (1.045, place),
             xycoords=axes.get_yaxis_transform() if line.x is None else "data",
-            textcoords="axes fraction", va="center", color=line.color, fontweight=line.weight,
-            annotation_clip=False, parse_math=False,
+            textcoords="axes fraction", va="center", color=legible(line.color),
+            fontweight=line.weight, annotation_clip=False, parse_math=False,
             arrowprops={"arrowstyle": "-", "color": line.color, "linewidth": 0.5, "alpha": 0.6,
                         "shrinkA": 2, "shrinkB": 0, "relpos": (0, 0.5)},
         )  # fmt: skip
@@ -105,7 +108,7 @@ def _beside(axes: Axes, point: Point, side: tuple[int, int]) -> Annotation:
         point.text, (point.x, point.y), (7 * across, (4 if across else 7) * up),
         textcoords="offset points", ha={1: "left", -1: "right", 0: "center"}[across],
         va={1: "bottom", -1: "top", 0: "center"}[up] if not across or up else "center",
-        color=point.color, fontweight=point.weight, fontsize=8, annotation_clip=False,
+        color=legible(point.color), fontweight=point.weight, fontsize=8, annotation_clip=False,
         parse_math=False,
     )  # fmt: skip
 

@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, N
 
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = "osD^vP"
+LIGHT = COLORS[3:]  # of these, text on white would be hard to read
 INK, GREY, PALE = "#24292f", "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 LAYOUT_FONT = "DejaVu Sans"  # comes with Matplotlib, so that all machines place the text alike
@@ -106,6 +107,11 @@ def _drawing() -> Iterator[None]:
         # Only the layout wants the glyph; who looks at the picture has fonts of their own.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
+
+
+def legible(color: str) -> str:
+    """The colour for text beside what has this one."""
+    return INK if color in LIGHT else color
 
 
 def look(model: str, place: int = 2) -> tuple[str, str]:
