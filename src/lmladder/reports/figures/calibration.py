@@ -11,9 +11,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 COLUMNS = 4
+PANEL, GAP, NAME = (
+    1.55,
+    0.25,
+    0.4,
+)  # inches: a square, beside it, between its name and the one above
+LEFT, RIGHT, TOP, FOOT = 0.75, 0.15, 0.75, 0.65
 LEAST_TOKENS = 10  # of a point; of fewer, accuracy tells nothing
 
 
@@ -29,23 +34,35 @@ def calibration_panels(table: pd.DataFrame) -> Figure:
     table : of `calibration_table`
     """
     found = reliabilities(table)
-    n_rows = math.ceil(len(found) / COLUMNS)
-    layout = ConstrainedLayoutEngine(compress=True, h_pad=0.08)
-    figure = Figure(figsize=(8, 1.1 + 1.8 * n_rows), layout=layout)
-    n_columns = min(COLUMNS, len(found))
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    n_columns, n_rows = min(COLUMNS, len(found)), math.ceil(len(found) / COLUMNS)
+    width = LEFT + n_columns * PANEL + (n_columns - 1) * GAP + RIGHT
+    height = TOP + n_rows * PANEL + (n_rows - 1) * NAME + FOOT
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(
+        n_rows,
+        n_columns,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        gridspec_kw={
+            "left": LEFT / width, "right": 1 - RIGHT / width, "wspace": GAP / PANEL,
+            "bottom": FOOT / height, "top": 1 - TOP / height, "hspace": NAME / PANEL,
+        },
+    )  # fmt: skip
     for axes in grid.flat[len(found) :]:
         axes.remove()
     for place, (axes, (model, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
         _draw(axes, each, *look(model, place))
+        axes.tick_params(labelbottom=place + n_columns >= len(found))  # none below
         axes.set_title(label(model), fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
         axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
-    figure.suptitle("Are the models as sure as they are right?", x=0.01, ha="left", fontsize=10)
-    figure.supxlabel(
-        "probability of the likeliest token; bars: share of the predictions", fontsize=9
-    )
-    figure.supylabel("how often it came", fontsize=9)
+    left = LEFT / width
+    note = "Bars: share of the predictions. ECE: expected calibration error."
+    figure.text(left, 1 - 0.25 / height, "Are the models as sure as they are right?", fontsize=10)
+    figure.text(left, 1 - 0.43 / height, note, fontsize=8, color=GREY)
+    figure.text(left, 0.2 / height, "probability of the likeliest token")
+    figure.supylabel("how often it came", x=0.2 / width, fontsize=9)
     return figure
 
 
@@ -62,6 +79,6 @@ def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:
         each.confidence[there], accuracy, error,
         color=color, marker=marker, markersize=4, linewidth=1.2, elinewidth=0.8, clip_on=False,
     )  # fmt: skip
-    axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
