@@ -1,4 +1,4 @@
-"""Stage 5: every rung scores the same text; the table, the curves and the report."""
+"""Stage 5: every rung scores the same text; the table, the pictures and the report."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -6,10 +6,10 @@ from pathlib import Path
 from lmladder import kernels, reports
 from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
-from lmladder.evaluation import score_ladder
+from lmladder.evaluation import predict_ladder, reliability_of, score_ladder
 from lmladder.rung import load_rung, open_prepared
-from lmladder.scoring import BLOCK_NATS, BlockNats
-from lmladder.stage import Done, read_performance, stage
+from lmladder.scoring import BLOCK_NATS, BlockNats, ContextLosses
+from lmladder.stage import Done, stage
 
 from omegaconf import OmegaConf
 
@@ -32,11 +32,24 @@ def main(config: Config, out: Path, ladder: Path) -> Done:
         len(prepared.val),
         {name: each.block_nats for name, each in scores.items()},
     )
-    baselines = reports.nats_by_model(table, "val")
-    oracle = baselines.pop("oracle", None)
+    predicted = predict_ladder(checkpoints, prepared, config.evaluate)
+    positions = reports.position_table(
+        {name: ContextLosses.of_rows(each.nats) for name, each in predicted.items()}
+    )
+    least_context = config.evaluate.least_context
+    calibration = reports.calibration_table(
+        {name: reliability_of(each, least_context) for name, each in predicted.items()}
+    )
     learnt = {config.mlp.network: ladder / "mlp", "transformer": ladder / "transformer"}
     histories = {name: reports.read_history(path / "history.csv") for name, path in learnt.items()}
-    figure = reports.loss_curves(histories, baselines, oracle=oracle)
+    drawn = reports.result_pictures(
+        table,
+        histories,
+        positions,
+        calibration,
+        train_tokens=len(prepared.train),
+    )
+    pictures = {name: reports.as_svg(figure) for name, figure in drawn.items()}
     samples: dict[str, str] = {}
     stages = {"bigram": ladder / "bigram", **learnt}
     for path in stages.values():
@@ -47,7 +60,7 @@ def main(config: Config, out: Path, ladder: Path) -> Done:
         title=f"lmladder on {prepared.corpus.name}",
         summary=reports.findings(table),
         table=table,
-        figure=figure,
+        figure=pictures["loss_curves"],
         samples=samples,
         corpus=prepared.corpus,
         config=OmegaConf.to_yaml(OmegaConf.create(settings)),
@@ -55,11 +68,18 @@ def main(config: Config, out: Path, ladder: Path) -> Done:
     atomic_write(out / "perplexity.csv", reports.to_csv(table).encode())
     atomic_write(out / BLOCK_NATS, blocks.to_csv().encode())
     atomic_write(out / "perplexity.md", reports.to_markdown(table).encode())
-    atomic_write(out / "loss_curves.svg", figure.encode())
+    atomic_write(out / "position.csv", reports.to_csv(positions).encode())
+    atomic_write(out / "calibration.csv", reports.to_csv(calibration).encode())
+    for name, svg in pictures.items():
+        atomic_write(out / f"{name}.svg", svg.encode())
     atomic_write(out / "report.html", page.encode())
-    write_json(out / "metrics.json", reports.metrics(table))
-    reports.print_table(table, {name: read_performance(path) for name, path in stages.items()})
-    print(f"evaluate: perplexity.csv, report.html and loss_curves.svg -> {out}")
+    metrics = reports.metrics(table)
+    errors = reports.calibration_errors(calibration)
+    metrics.setdefault("val", {})["expected_calibration_error"] = errors
+    write_json(out / "metrics.json", metrics)
+    performance = {name: reports.read_performance(path) for name, path in stages.items()}
+    reports.print_table(table, performance)
+    print(f"evaluate: perplexity.csv, report.html and {len(pictures)} pictures -> {out}")
     return Done(objective=scores["transformer"].bits_per_byte if scores else None)
 
 

@@ -223,7 +223,7 @@ def inspect(
         str | None, typer.Option("--next", help="Draw what most probably follows this prompt.")
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="The SVG file to draw to.")
+        Path | None, typer.Option("--output", "-o", help="The file to draw to, .svg or .png.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="Which of several models to ask. [default: the strongest]")
@@ -284,6 +284,27 @@ def gradcheck(
     if failed:
         raise RunError(f"wrong gradients: {', '.join(failed)}")
     print("all gradients are those that differences show")
+
+
+@app.command()
+def plot(
+    outputs: Annotated[Path, typer.Argument(help="The folder that `dvc repro` has filled.")] = Path(
+        "outputs"
+    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder to draw to; made if need be.")
+    ] = Path("pictures"),
+    format_name: Annotated[str, typer.Option("--format", help="svg or png.")] = "svg",
+) -> None:
+    """Draw all pictures of the results: losses, costs, context, calibration.
+
+    Those of `outputs/evaluate`, and perplexity against training time on this machine.
+
+    Example: lmladder plot outputs -o pictures --format png
+    """
+    from lmladder.commands.plot import plot
+
+    plot(outputs, output, format_name)
 
 
 Format = Annotated[str, typer.Option("--format", help="gpt2 or tiny-lm.")]
@@ -347,6 +368,10 @@ def compare(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print all that is known.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Draw the scores over the setting of --by to this file, .svg or .png."),
+    ] = None,
 ) -> None:
     """Compare runs: a line a model and settings, its mean over seeds, its distance to the best.
 
@@ -354,6 +379,8 @@ def compare(
     gets no rank.
 
     Example: lmladder compare outputs/sweeps/transformer --by transformer.n_layer
+
+    Example: lmladder compare outputs/sweeps --by transformer.d_model --figure sweep.svg
     """
     from lmladder import comparison
 
@@ -364,6 +391,10 @@ def compare(
     found = comparison.find_runs(folders)
     table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
     comparison.print_comparison(table, wanted[0] if wanted else None)
+    if figure is not None:
+        from lmladder.comparison.picture import write_picture
+
+        write_picture(table, figure)
 
 
 def main() -> None:

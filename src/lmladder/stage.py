@@ -9,7 +9,6 @@ fails, and does not run again what it has finished.
 """
 
 import functools
-import json
 import math
 import os
 import resource
@@ -216,15 +215,6 @@ def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> 
     }
     write_json(out / PERFORMANCE, facts)
     write_json(out / ENVIRONMENT, environment.describe())
-
-
-def read_performance(out: Path) -> dict[str, float | None]:
-    """What `@stage` wrote of the last run; nothing where it is missing or damaged."""
-    try:
-        facts = json.loads((out / PERFORMANCE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def data_settings(config: Config) -> dict[str, Any]:

@@ -156,6 +156,17 @@ def test_nats_are_those_of_the_next_token_at_each_position(rung: str) -> None:
 
 
 @every_rung
+def test_the_distributions_of_a_row_are_those_after_each_of_its_positions(rung: str) -> None:
+    model, tokens = RUNGS[rung](), rows(CONTEXT)
+    for length in range(1, CONTEXT + 1):
+        found = model.log_probabilities(tokens[:, :length])
+        assert (found.shape, found.dtype) == ((5, length, VOCABULARY), np.float64)
+        for position in range(length):
+            expected = model.next_log_probabilities(tokens[:, : position + 1])
+            np.testing.assert_allclose(found[:, position], expected, rtol=2e-5)
+
+
+@every_rung
 def test_later_tokens_do_not_change_earlier_scores(rung: str) -> None:
     model, tokens = RUNGS[rung](), rows(CONTEXT + 1)
     nats = model.nats(tokens)

@@ -31,7 +31,13 @@ RESULTS = {
         "perplexity.md",
         "metrics.json",
         "report.html",
+        "position.csv",
+        "calibration.csv",
         "loss_curves.svg",
+        "perplexity_parameters.svg",
+        "perplexity_tokens.svg",
+        "position.svg",
+        "calibration.svg",
         "block_nats.csv",
     },
 }

@@ -2,7 +2,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import loss_curves, render_report
+from lmladder.reports import as_svg, loss_curves, render_report
 from lmladder.reports.table import shown
 
 import pytest
@@ -43,7 +43,7 @@ def report(table, history, corpus):
         "title": "The ladder of tales",
         "summary": "It went well.",
         "table": table,
-        "figure": loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6),
+        "figure": as_svg(loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6)),
         "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
         "corpus": corpus,
         "config": "seed: 0\n",
@@ -92,7 +92,7 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
 
 
 def test_names_in_the_figure_do_not_become_markup_either(report, history, hostile):
-    page = Page(report(figure=loss_curves({hostile: history}, {}, oracle=None)))
+    page = Page(report(figure=as_svg(loss_curves({hostile: history}, {}, oracle=None))))
     assert "script" not in {tag for tag, _ in page.elements}
     assert hostile in page.text
 

@@ -31,18 +31,18 @@ BARS = 12
 
 
 def draw_attention(path: Path, prompt: str, output: Path, *, model: str | None) -> None:
-    """Write the SVG of how each head of a model spreads its attention over a prompt."""
+    """Draw to a file, .svg or .png, how each head of a model looks back in a prompt."""
     tokenizer, chosen = _open(path, model)
     tokens = tokenizer.encode(prompt)
     if len(tokens) > MOST_MAPPED:
         raise InputError(f"{len(tokens)} tokens; a picture shows at most {MOST_MAPPED}")
     maps = attention_maps(chosen, tokens)
     picture = reports.attention_picture(maps, reports.token_labels(tokenizer, tokens))
-    atomic_write(output, picture.encode())
+    atomic_write(output, reports.encoded(picture, output))
 
 
 def draw_next(path: Path, prompt: str, output: Path, *, model: str | None) -> None:
-    """Write the SVG of the tokens that a model expects after a prompt."""
+    """Draw to a file, .svg or .png, the tokens that a model expects after a prompt."""
     tokenizer, chosen = _open(path, model)
     likeliest, probabilities = likeliest_next(chosen, tokenizer.encode(prompt), BARS)
     picture = reports.next_picture(
@@ -51,7 +51,7 @@ def draw_next(path: Path, prompt: str, output: Path, *, model: str | None) -> No
         probabilities,
         others=tokenizer.vocabulary_size - len(likeliest),
     )
-    atomic_write(output, picture.encode())
+    atomic_write(output, reports.encoded(picture, output))
 
 
 def _open(path: Path, model: str | None) -> tuple[Tokenizer, LanguageModel]:

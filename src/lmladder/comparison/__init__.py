@@ -2,7 +2,8 @@
 
 `runs.py` finds and reads what the stages wrote, `lines.py` makes one line of runs that differ only
 in seed and holds each against the best, `bootstrap.py` tells differences from chance, `formats.py`
-prints. Nothing here loads a model: scores of blocks of the text are in the folders of the runs.
+prints and `picture.py` draws. Nothing here loads a model: scores of blocks of the text are in the
+folders of the runs.
 """
 
 from lmladder.comparison.formats import FORMATS, print_comparison

@@ -52,6 +52,19 @@ class LanguageModel(Protocol):
         """
         ...
 
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        """Log probability of each possible next token after every position of each row.
+
+        Parameters
+        ----------
+        tokens : (rows, length), length at most max_length
+
+        Returns
+        -------
+        float64 array, shape (rows, length, vocabulary_size); large, so ask for few rows at a time
+        """
+        ...
+
     def decoder(self) -> "Decoder":
         """What reads one text, token after token, as fast as this model can.
 

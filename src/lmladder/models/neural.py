@@ -58,6 +58,10 @@ class NeuralLanguageModel(Module):
         with no_grad():
             return log_softmax(self.head(self.hidden(tokens)[:, -1:]).value[:, 0])
 
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        with no_grad():
+            return log_softmax(self.logits(tokens).value)
+
     def decoder(self) -> Decoder:
         return Decoder(self)
 

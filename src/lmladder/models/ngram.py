@@ -63,6 +63,11 @@ class Uniform:
         rows, _ = _checked_rows(tokens, self.vocabulary_size).shape
         return np.full((rows, self.vocabulary_size), -np.log(self.vocabulary_size))
 
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        """-log V for each token: (rows, length) -> (rows, length, vocabulary)."""
+        shape = _checked_rows(tokens, self.vocabulary_size).shape
+        return np.full((*shape, self.vocabulary_size), -np.log(self.vocabulary_size))
+
     def decoder(self) -> Decoder:
         return Decoder(self)
 
@@ -164,6 +169,28 @@ class InterpolatedModel:
             probabilities[row, token] += level.share[ngrams]
         log_probabilities: FloatArray = np.log(probabilities)
         return log_probabilities
+
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        """Log p of each token of the vocabulary after every position of each row.
+
+        Parameters
+        ----------
+        tokens : int array, shape (rows, length)
+
+        Returns
+        -------
+        float64, shape (rows, length, vocabulary), in nats
+        """
+        rows, length = tokens.shape
+        found = np.empty((rows, length, self.vocabulary_size))
+        width = max(self.context_length, 1)
+        for end in range(1, min(width - 1, length) + 1):  # where a row has no whole context yet
+            found[:, end - 1] = self.next_log_probabilities(tokens[:, :end])
+        if length >= width:
+            contexts = np.lib.stride_tricks.sliding_window_view(tokens, width, axis=1)
+            whole = self.next_log_probabilities(contexts.reshape(-1, width))
+            found[:, width - 1 :] = whole.reshape(rows, -1, self.vocabulary_size)
+        return found
 
     def decoder(self) -> Decoder:
         return Decoder(self)

@@ -1,10 +1,8 @@
 """The table in one sentence."""
 
-from lmladder.reports.table import ORACLE, is_count_model, label
+from lmladder.reports.table import ORACLE, UNIFORM, is_count_model, label, split_name
 
 import pandas as pd
-
-UNIFORM = "uniform"
 
 
 def findings(table: pd.DataFrame) -> str:
@@ -30,8 +28,9 @@ def findings(table: pd.DataFrame) -> str:
     if true_bits:
         truth = f"the oracle, which knows the true distribution ({true_bits:.4f})"
         comparisons.append(_compared(bits[best], true_bits, truth))
-    name = {"val": "validation", "train": "training"}.get(split, split)
-    sentence = f"On the {name} text the {label(best)} needs {bits[best]:.4f} bits per byte"
+    sentence = (
+        f"On the {split_name(split)} text the {label(best)} needs {bits[best]:.4f} bits per byte"
+    )
     return f"{sentence}: {' and '.join(comparisons)}." if comparisons else f"{sentence}."
 
 

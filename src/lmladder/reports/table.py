@@ -21,10 +21,10 @@ COLUMNS = (
 )  # fmt: skip
 TITLES = ("Model", "Perplexity", "Bits/byte", "Nats/token", "Parameters", "Steps")
 DECIMALS = 6
-ORACLE = "oracle"
+UNIFORM, ORACLE = "uniform", "oracle"
 
 _LABELS = {"mlp": "MLP", "rnn": "RNN", "gru": "GRU"}
-_SPLIT_NAMES = {"train": "Training", "val": "Validation", "test": "Test"}
+_SPLIT_NAMES = {"train": "training", "val": "validation"}
 _TYPES: dict[Any, Any] = dict.fromkeys(("tokens", "bytes", "parameters", "steps"), "Int64")
 _TYPES |= dict.fromkeys(
     ("nats_per_token", "perplexity", "bits_per_byte", "standard_error"), "float64"
@@ -95,7 +95,7 @@ def nats_by_model(table: pd.DataFrame, split: str) -> dict[str, float]:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """The table as perplexity.csv; what is missing is empty."""
+    """A table as it stands in a file, such as perplexity.csv; what is missing is empty."""
     return table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
 
 
@@ -121,7 +121,7 @@ def by_split(table: pd.DataFrame) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """The heading and the rows of each split."""
     for split in dict.fromkeys(table["split"]):
         rows: list[dict[str, Any]] = table[table["split"] == split].to_dict("records")
-        name, first = _SPLIT_NAMES[split], rows[0]
+        name, first = split_name(split).capitalize(), rows[0]
         yield f"{name} text: {first['tokens']:,} tokens, {first['bytes']:,} bytes", rows
 
 
@@ -141,6 +141,16 @@ def label(model: str) -> str:
     if model.startswith("kneser_ney_"):
         return f"Kneser-Ney {model.removeprefix('kneser_ney_')}"
     return _LABELS.get(model, model[:1].upper() + model[1:])
+
+
+def split_name(split: str) -> str:
+    """What people call the text of a split."""
+    return _SPLIT_NAMES.get(split, split)
+
+
+def is_fitted(model: str) -> bool:
+    """Whether the model has learnt or counted, rather than being given."""
+    return model not in (UNIFORM, ORACLE)
 
 
 def is_count_model(model: str) -> bool:

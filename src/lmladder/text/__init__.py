@@ -8,7 +8,7 @@
 from lmladder.text.batches import sample_rows
 from lmladder.text.corpora import CORPORA, cache_directory, load_corpus, read_text
 from lmladder.text.corpus import Corpus, Documents, LongText
-from lmladder.text.prepared import CorpusFacts, Oracle, Prepared, SplitFacts
+from lmladder.text.prepared import CorpusFacts, Oracle, Prepared, SplitFacts, read_facts
 from lmladder.text.splits import SPLITS
 from lmladder.text.tokenizers import (
     TOKENIZERS,

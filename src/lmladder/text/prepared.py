@@ -116,7 +116,7 @@ class Prepared:
             If a file is missing, damaged, or does not belong to the others.
         """
         directory = Path(directory)
-        corpus = _read_facts(directory / "corpus.json")
+        corpus = read_facts(directory / "corpus.json")
         path = directory / "tokenizer.json"
         try:
             tokenizer = tokenizer_from_json(_read_json(path))
@@ -212,7 +212,8 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
-def _read_facts(path: Path) -> CorpusFacts:
+def read_facts(path: Path) -> CorpusFacts:
+    """What a corpus.json tells; InputError if it is missing or damaged."""
     text = b"".join(_blocks(path))
     try:
         fields = unseal(text.decode())

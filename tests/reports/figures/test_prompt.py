@@ -4,7 +4,8 @@ import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 
-from lmladder.reports import attention_picture, next_picture, token_labels, visible
+from lmladder import reports
+from lmladder.reports import as_svg, token_labels, visible
 from lmladder.rng import stream
 from lmladder.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
@@ -17,6 +18,14 @@ from hypothesis import strategies as st
 HOSTILE = ["</text><script>", "$x^2$", "a\x00\x1b[31m", "\u202eabc", "\ufeff", "漢", "\u0301", ""]
 LABELS = [visible(token) for token in HOSTILE]
 TIME = len(HOSTILE)
+
+
+def attention_picture(*arguments):
+    return as_svg(reports.attention_picture(*arguments))
+
+
+def next_picture(*arguments, **options):
+    return as_svg(reports.next_picture(*arguments, **options))
 
 
 def maps(n_layer=2, n_head=3, time=TIME):

@@ -1,0 +1,113 @@
+"""What pictures are drawn from, beside the perplexity table.
+
+position.csv and calibration.csv have a row a range and columns for each model, so that `dvc plots`
+can draw them too. Their numbers are rounded once, when a table is made. history.csv and
+performance.json are what other stages leave.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from lmladder.arrays import Array
+from lmladder.errors import InputError
+from lmladder.reports.table import DECIMALS
+from lmladder.scoring import BINS, ContextLosses, Reliability
+
+import numpy as np
+import pandas as pd
+
+PERFORMANCE = "performance.json"
+ERROR = "_standard_error"
+TOKENS, CONFIDENCE, ACCURACY = "_tokens", "_confidence", "_accuracy"
+
+
+def position_table(losses: Mapping[str, ContextLosses]) -> pd.DataFrame:
+    """Nats per token of each model by how many tokens stood before.
+
+    The ranges are those of the longest context. A model that reads less has no numbers beyond; nor
+    has it one for its last range, where that ends within one of the table's.
+    """
+    longest = max(losses.values(), key=lambda each: int(each.last[-1]))
+    columns: dict[str, Array] = {"first": longest.first, "last": longest.last}
+    for model, each in losses.items():
+        for name, values in ((model, each.nats), (model + ERROR, each.standard_error)):
+            columns[name] = pd.Series(values, each.last).reindex(longest.last).to_numpy()
+    return pd.DataFrame(columns).round(DECIMALS)
+
+
+def calibration_table(models: Mapping[str, Reliability]) -> pd.DataFrame:
+    """Of each model's predictions, by how sure they were, how many there are and came true."""
+    edges = np.linspace(0, 1, BINS + 1)
+    columns: dict[str, Array] = {"low": edges[:-1], "high": edges[1:]}
+    for model, each in models.items():
+        columns[model + TOKENS] = each.tokens
+        columns[model + CONFIDENCE] = each.confidence
+        columns[model + ACCURACY] = each.accuracy
+    return pd.DataFrame(columns).round(DECIMALS)
+
+
+def calibration_errors(table: pd.DataFrame) -> dict[str, float]:
+    """The expected calibration error of each model in a `calibration_table`."""
+    found = reliabilities(table)
+    return {name: round(each.expected_calibration_error, DECIMALS) for name, each in found.items()}
+
+
+def position_models(table: pd.DataFrame) -> list[str]:
+    """The models that a table of `position_table` tells of."""
+    return [name.removesuffix(ERROR) for name in table.columns if name.endswith(ERROR)]
+
+
+def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
+    """What a table of `calibration_table` tells of each model."""
+    models = [name.removesuffix(ACCURACY) for name in table.columns if name.endswith(ACCURACY)]
+    return {
+        model: Reliability(
+            table[model + TOKENS].to_numpy(),
+            table[model + CONFIDENCE].to_numpy(),
+            table[model + ACCURACY].to_numpy(),
+        )
+        for model in models
+    }
+
+
+def read_positions(path: Path) -> pd.DataFrame:
+    """The table of `position_table` in a file; InputError if there is none, or it is another."""
+    return _read(path, ("first", "last"))
+
+
+def read_calibration(path: Path) -> pd.DataFrame:
+    """The table of `calibration_table` in a file; InputError if there is none, or it is another."""
+    table = _read(path, ("low", "high"))
+    if len(table) != BINS:
+        raise InputError(f"{path} has {len(table)} rows, expected {BINS}")
+    return table
+
+
+def read_history(path: Path) -> pd.DataFrame:
+    """A rung's history.csv; InputError if it is missing or is no such table."""
+    return _read(path, ("tokens", "train_nats", "val_nats"))
+
+
+def read_performance(folder: Path) -> dict[str, float | None]:
+    """What a stage's last run took on this machine; nothing where that is missing or damaged."""
+    try:
+        facts = json.loads((folder / PERFORMANCE).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of numbers with these columns and others."""
+    try:
+        table = pd.read_csv(path, float_precision="round_trip")
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValueError as error:  # pandas' own errors are ValueErrors
+        raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path} has no column {missing[0]!r}")
+    if len(other := table.select_dtypes(exclude="number").columns):
+        raise InputError(f"{path} has no numbers in its column {other[0]!r}")
+    return table

@@ -1,0 +1,84 @@
+"""Whether the models are as sure as they are right: a reliability diagram for each."""
+
+import math
+
+from lmladder.reports.detail import reliabilities
+from lmladder.reports.figures.style import GREY, PALE, look, picture, short
+from lmladder.reports.table import label
+from lmladder.scoring import BINS, Reliability
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+COLUMNS = 4
+PANEL, GAP, NAME = (
+    1.55,
+    0.25,
+    0.4,
+)  # inches: a square, beside it, between its name and the one above
+LEFT, RIGHT, TOP, FOOT = 0.75, 0.15, 0.75, 0.65
+LEAST_TOKENS = 10  # of a point; of fewer, accuracy tells nothing
+
+
+@picture
+def calibration_panels(table: pd.DataFrame) -> Figure:
+    """How often the likeliest token came, over how probable the model said it was.
+
+    On the diagonal a model is as right as it is sure; below it, it is too sure. Error bars are two
+    binomial standard errors, bars at the foot the share of the predictions.
+
+    Parameters
+    ----------
+    table : of `calibration_table`
+    """
+    found = reliabilities(table)
+    n_columns, n_rows = min(COLUMNS, len(found)), math.ceil(len(found) / COLUMNS)
+    width = LEFT + n_columns * PANEL + (n_columns - 1) * GAP + RIGHT
+    height = TOP + n_rows * PANEL + (n_rows - 1) * NAME + FOOT
+    figure = Figure(figsize=(width, height))
+    grid = figure.subplots(
+        n_rows,
+        n_columns,
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        gridspec_kw={
+            "left": LEFT / width, "right": 1 - RIGHT / width, "wspace": GAP / PANEL,
+            "bottom": FOOT / height, "top": 1 - TOP / height, "hspace": NAME / PANEL,
+        },
+    )  # fmt: skip
+    for axes in grid.flat[len(found) :]:
+        axes.remove()
+    for place, (axes, (model, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
+        _draw(axes, each, *look(model, place))
+        axes.tick_params(labelbottom=place + n_columns >= len(found))  # none below
+        axes.set_title(label(model), fontsize=9, fontweight="bold", pad=6)
+        error = f"{each.expected_calibration_error:.1%}"
+        axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
+    left = LEFT / width
+    note = "Bars: share of the predictions. ECE: expected calibration error."
+    figure.text(left, 1 - 0.25 / height, "Are the models as sure as they are right?", fontsize=10)
+    figure.text(left, 1 - 0.43 / height, note, fontsize=8, color=GREY)
+    figure.text(left, 0.2 / height, "probability of the likeliest token")
+    figure.supylabel("how often it came", x=0.2 / width, fontsize=9)
+    return figure
+
+
+def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:
+    share = each.tokens / each.tokens.sum()
+    axes.bar(
+        (np.arange(BINS) + 0.5) / BINS, share, width=0.8 / BINS, color=PALE, linewidth=0, zorder=0
+    )
+    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=1)
+    there = each.tokens >= LEAST_TOKENS
+    accuracy = each.accuracy[there]
+    error = 2 * np.sqrt(accuracy * (1 - accuracy) / each.tokens[there])
+    axes.errorbar(
+        each.confidence[there], accuracy, error,
+        color=color, marker=marker, markersize=4, linewidth=1.2, elinewidth=0.8, clip_on=False,
+    )  # fmt: skip
+    axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(lambda value, _: short(value))

@@ -1,0 +1,56 @@
+"""The pictures of a ladder's results, by the names of their files."""
+
+from collections.abc import Mapping
+
+from lmladder.reports.figures.calibration import calibration_panels
+from lmladder.reports.figures.loss import loss_curves
+from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_tokens
+from lmladder.reports.figures.position import position_curves
+from lmladder.reports.table import ORACLE, nats_by_model
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+# What each shows, in the order in which to look at them.
+CAPTIONS = {
+    "loss_curves": "How they learn",
+    "perplexity_parameters": "What size is worth",
+    "perplexity_tokens": "What reading is worth",
+    "perplexity_time": "What time is worth",
+    "position": "What a longer past is worth",
+    "calibration": "Are they as sure as they are right?",
+}
+
+
+def result_pictures(
+    table: pd.DataFrame,
+    histories: Mapping[str, pd.DataFrame],
+    positions: pd.DataFrame,
+    calibration: pd.DataFrame,
+    *,
+    train_tokens: int,
+) -> dict[str, Figure]:
+    """All of `CAPTIONS` but that of time, which is no result.
+
+    Parameters
+    ----------
+    table, positions, calibration : of `ladder_table`, `position_table`, `calibration_table`
+    histories : the history.csv of each neural rung
+    train_tokens : of the training text
+    """
+    baselines = nats_by_model(table, "val")
+    oracle = baselines.pop(ORACLE, None)
+    return {
+        "loss_curves": loss_curves(histories, baselines, oracle=oracle),
+        "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
+        "perplexity_tokens": perplexity_by_tokens(
+            table, table["split"].iloc[0], histories, train_tokens
+        ),
+        "position": position_curves(positions),
+        "calibration": calibration_panels(calibration),
+    }
+
+
+def last_split(table: pd.DataFrame) -> str:
+    """The split that a ladder is judged by: the test text, where there is one."""
+    return str(table["split"].iloc[-1])
