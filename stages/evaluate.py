@@ -6,7 +6,7 @@ from pathlib import Path
 from lmladder import kernels, reports
 from lmladder.atomic import atomic_write
 from lmladder.config import Config
-from lmladder.evaluation import score_ladder
+from lmladder.evaluation import read_attention, read_passage, score_ladder
 from lmladder.rung import load_rung, open_prepared
 from lmladder.scoring import BLOCK_NATS, BlockNats
 from lmladder.stage import OUTPUTS, read_performance, stage, write_json
@@ -47,8 +47,10 @@ def main(config: Config, out: Path) -> None:
         title=f"lmladder on {prepared.corpus.name}",
         summary=reports.findings(table),
         table=table,
-        figure=figure,
+        figures={reports.LOSS_CURVES: figure},
         samples=samples,
+        passage=read_passage(checkpoints, prepared, least_context=config.evaluate.least_context),
+        attention=read_attention(checkpoints, prepared),
         corpus=prepared.corpus,
         config=OmegaConf.to_yaml(OmegaConf.create(settings)),
     )

@@ -5,12 +5,14 @@ The same input gives the same bytes, as these texts are outputs of the pipeline.
 command of its own: python -m lmladder.reports.readme README.md
 """
 
+from lmladder.reports.attention import Attention
 from lmladder.reports.figures import loss_curves, read_history
 from lmladder.reports.findings import findings
-from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
+from lmladder.reports.html import CONTEXT_PROTOCOL, LOSS_CURVES, render_report
+from lmladder.reports.page import Grid
 from lmladder.reports.pictures import attention_picture, next_picture
 from lmladder.reports.samples import read_samples
-from lmladder.reports.surprisal import render_surprisal
+from lmladder.reports.surprisal import Passage, render_surprisal
 from lmladder.reports.table import (
     COLUMNS,
     Row,
