@@ -49,7 +49,7 @@ def main(config: Config, out: Path) -> None:
         table=table,
         figures={reports.LOSS_CURVES: figure},
         samples=samples,
-        passage=read_passage(checkpoints, prepared, least_context=config.evaluate.least_context),
+        passage=read_passage(checkpoints, prepared),
         attention=read_attention(checkpoints, prepared),
         corpus=prepared.corpus,
         config=OmegaConf.to_yaml(OmegaConf.create(settings)),

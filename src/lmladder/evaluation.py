@@ -11,6 +11,7 @@ from lmladder.scoring import Score, score, token_nats
 from lmladder.text import Prepared
 
 PASSAGE_TOKENS = 600
+PASSAGE_CONTEXT = 0.5  # as evaluate.least_context in conf/; a passage has few windows
 ATTENTION_TOKENS = 20
 UNIFORM = "uniform"  # is as surprised everywhere
 
@@ -56,9 +57,7 @@ def _oracle_row(split: str, prepared: Prepared) -> list[Row]:
     return [Row("oracle", split, truth, None, None, error and error / facts.tokens)]
 
 
-def read_passage(
-    checkpoints: Sequence[Checkpoint], prepared: Prepared, *, least_context: float
-) -> Passage | None:
+def read_passage(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Passage | None:
     """The beginning of the validation text under every model; None where there is no such text."""
     tokens = prepared.val[:PASSAGE_TOKENS]
     if not len(tokens):
@@ -71,13 +70,13 @@ def read_passage(
                 continue
             of_tokens = token_nats(
                 model, tokens, prepared.past("val"),
-                least_context=least_context, batch_tokens=PASSAGE_TOKENS,
+                least_context=PASSAGE_CONTEXT, batch_tokens=PASSAGE_TOKENS,
             )  # fmt: skip
             texts, nats[name] = zip(*pieces(prepared.tokenizer, tokens, of_tokens), strict=True)
     return Passage(texts, nats)
 
 
-def read_attention(checkpoints: Sequence[Checkpoint], prepared: Prepared) -> Attention | None:
+def read_attention(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Attention | None:
     """Where the Transformer among the checkpoints looks in the beginning of the validation text."""
     tokens = prepared.val[:ATTENTION_TOKENS]
     for checkpoint in checkpoints:

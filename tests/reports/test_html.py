@@ -4,14 +4,14 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import Attention, Grid, Passage, loss_curves, render_report
+from lmladder.reports import Attention, Grid, Passage, loss_curves
 from lmladder.reports.attention import MOST_MAPS, head_maps
 from lmladder.reports.table import shown
+from tests.reports.conftest import ATTENTION
 
 import numpy as np
 import pytest
 
-ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
 NASTY = "\x00\x1b[31m\u202e\u2066\r"  # controls, and marks that turn the direction of text
 
 
@@ -41,23 +41,6 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         self.text += data
-
-
-@pytest.fixture
-def report(table, history, corpus):
-    """A function that renders the page, with some arguments changed."""
-    arguments = {
-        "title": "The ladder of tales",
-        "summary": "It went well.",
-        "table": table,
-        "figures": {"How it learnt": loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6)},
-        "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
-        "passage": Passage(["O", "n", "\n"], {"transformer": [0.1, 0.7, 10], "mlp": [2, 3.5, 0]}),
-        "attention": Attention(["O", "n", "c", "e"], ATTENTION),
-        "corpus": corpus,
-        "config": "seed: 0\n",
-    }
-    return lambda **changes: render_report(**(arguments | changes))
 
 
 def test_the_same_input_gives_the_same_bytes(report):
