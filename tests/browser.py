@@ -24,7 +24,6 @@ FLAGS = (
     "--font-render-hinting=none", "--remote-debugging-pipe",
 )  # fmt: skip
 SECONDS = 60  # to wait for one answer; a browser takes some to start on a busy machine
-SETTLED = "document.fonts.ready.then(() => new Promise(requestAnimationFrame)).then(() => 0)"
 
 
 def find() -> str | None:
@@ -43,7 +42,7 @@ class Page:
 
     def __init__(self, send: int, receive: int) -> None:
         self._send, self._receive = send, receive
-        self._rest, self._number, self._session = b"", 0, ""
+        self._rest, self._number, self._session, self._loaded = b"", 0, "", False
         self.problems: list[str] = []
         self.requests: list[str] = []
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
@@ -64,15 +63,14 @@ class Page:
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=scale, mobile=width < 600,
         )  # fmt: skip
+        self._loaded = False
         self.call("Page.navigate", url=path.resolve().as_uri())
-        self._until("Page.loadEventFired")
-        self.ask(SETTLED)
+        while not self._loaded:
+            self._next()
 
     def ask(self, expression: str) -> Any:
         """The value of an expression of JavaScript in the page, as JSON holds it."""
-        answer = self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
+        answer = self.call("Runtime.evaluate", expression=expression, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(json.dumps(answer["exceptionDetails"]))
         return answer["result"].get("value")
@@ -121,10 +119,6 @@ class Page:
             raise RuntimeError(f"{method}: {answer['error']}")
         return answer["result"]
 
-    def _until(self, event: str) -> None:
-        while self._next().get("method") != event:
-            pass
-
     def _next(self) -> dict[str, Any]:
         end = time.monotonic() + SECONDS
         while b"\0" not in self._rest:
@@ -147,6 +141,8 @@ class Page:
             self.problems.append(f"log: {facts['entry']['text']}")
         elif method == "Network.requestWillBeSent":
             self.requests.append(facts["request"]["url"])
+        elif method == "Page.loadEventFired":
+            self._loaded = True
 
 
 @contextmanager
