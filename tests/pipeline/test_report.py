@@ -18,20 +18,16 @@ def other(smoke, tmp_path):
     )
     lock = (smoke / "dvc.lock").read_text()
     (path / "dvc.lock").write_text(lock.replace("d_model: 16", "d_model: 48"))
-    for name in ("perplexity.csv", "block_nats.csv"):
-        _shift(path / "outputs/evaluate" / name)
+    _shift(path / "outputs/evaluate/perplexity.csv")
     return path / "outputs"
 
 
 def _shift(path):
-    """Make the Transformer's scores worse by 1 % in a table of the stage evaluate."""
+    """Make the Transformer's scores worse by 1 % in perplexity.csv."""
     lines = [line.split(",") for line in path.read_text().splitlines()]
-    for line in lines[1:]:
+    for line in lines:
         if line[0] == "transformer":
             line[4:7] = [f"{float(cell) * 1.01:.6f}" for cell in line[4:7]]
-        elif "transformer" in lines[0]:
-            place = lines[0].index("transformer")
-            line[place] = f"{float(line[place]) * 1.01:.6f}"
     path.write_text("".join(",".join(line) + "\n" for line in lines))
 
 
@@ -71,12 +67,12 @@ def test_the_committed_page_tells_nothing_of_the_machine_and_this_one_does(smoke
     assert facts["platform"] not in (smoke / "outputs/evaluate/report.html").read_text()
 
 
-def test_facts_in_which_stages_differ_name_the_stage(checkout, tmp_path):
+def test_facts_in_which_stages_differ_name_the_stage(checkout, lmladder, tmp_path):
     path = checkout / "outputs/mlp/environment.json"
     path.write_text(path.read_text().replace('"CPython', '"PyPy'))
     (checkout / "outputs/prepare/performance.json").write_text("[")
     (checkout / "outputs/bigram/performance.json").write_text('{"seconds": "soon"}')
-    checkout.lmladder("report", "-o", tmp_path / "page.html").succeeded()
+    lmladder("report", checkout / "outputs", "-o", tmp_path / "page.html").succeeded()
     text = Page((tmp_path / "page.html").read_text()).text
     assert "python (mlp)PyPy" in text
     assert "python (evaluate)CPython" in text
@@ -90,15 +86,14 @@ def test_against_itself_nothing_has_changed(page):
     assert "Difference" not in text
 
 
-def test_what_has_changed_is_told_with_its_interval(page, other):
+def test_what_has_changed_is_told(page, other):
     part = section(page("--against", other), "What has changed")
     text = Page(part).text
     assert re.findall(r'<th scope="row" class="words">([^<]*)<', part) == [
         "Transformer", "Transformer", "transformer.d_model",
     ]  # fmt: skip
     assert "transformer.d_model4816" in "".join(text.split())  # before, now
-    (difference, low, high) = map(float, re.findall(r"[-+]\d\.\d{4}", text)[:3])
-    assert low <= difference <= high < 0
+    assert len(re.findall(r"-0\.\d{4}", text)) == 2  # no interval, as such a text has few blocks
 
 
 def test_another_machine_is_told_and_an_unknown_one_too(page, other):
@@ -130,17 +125,17 @@ def test_the_same_results_give_the_same_bytes(page, other):
     ],
     ids=["no results", "no text", "no checkpoint", "no history", "no lock file"],
 )
-def test_what_is_missing_or_damaged_is_named(checkout, tmp_path, damage, named):
+def test_what_is_missing_or_damaged_is_named(checkout, lmladder, tmp_path, damage, named):
     damage(checkout / "outputs")
-    done = checkout.lmladder("report", "-o", tmp_path / "page.html")
+    done = lmladder("report", checkout / "outputs", "-o", tmp_path / "page.html")
     done.failed_in_one_line(2, named)
     assert not (tmp_path / "page.html").exists()
 
 
-def test_a_checkpoint_of_another_text_is_refused(checkout, tmp_path):
+def test_a_checkpoint_of_another_text_is_refused(checkout, lmladder, tmp_path):
     checkout.compose("data.seed=1")
     checkout.stage("prepare").succeeded()
-    done = checkout.lmladder("report", "-o", tmp_path / "page.html")
+    done = lmladder("report", checkout / "outputs", "-o", tmp_path / "page.html")
     done.failed_in_one_line(2, "bigram/checkpoint.safetensors", "was not trained on")
 
 

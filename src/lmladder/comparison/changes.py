@@ -82,7 +82,7 @@ def _changed_split(
         if old.get(model) != new.get(model)
     ]
     titles = ["Model", "Before", "Now", "Difference", "95 % interval"]
-    shown = len(titles) if intervals else -1
+    shown = len(titles) if any(row[-1] for row in cells) else -1
     return Grid(caption, titles[:shown], [row[:shown] for row in cells])
 
 
