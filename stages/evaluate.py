@@ -6,7 +6,13 @@ from pathlib import Path
 from lmladder import kernels, reports
 from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
-from lmladder.evaluation import predict_ladder, reliability_of, score_ladder
+from lmladder.evaluation import (
+    predict_ladder,
+    read_attention,
+    read_passage,
+    reliability_of,
+    score_ladder,
+)
 from lmladder.rung import load_rung, open_prepared
 from lmladder.scoring import BLOCK_NATS, BlockNats, ContextLosses
 from lmladder.stage import Done, stage
@@ -60,8 +66,10 @@ def main(config: Config, out: Path, ladder: Path) -> Done:
         title=f"lmladder on {prepared.corpus.name}",
         summary=reports.findings(table),
         table=table,
-        figure=pictures["loss_curves"],
+        figures={reports.CAPTIONS[name]: svg for name, svg in pictures.items()},
         samples=samples,
+        passage=read_passage(checkpoints, prepared),
+        attention=read_attention(checkpoints, prepared),
         corpus=prepared.corpus,
         config=OmegaConf.to_yaml(OmegaConf.create(settings)),
     )

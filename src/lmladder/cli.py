@@ -9,6 +9,7 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated, Any
 
+from lmladder.atomic import atomic_write
 from lmladder.errors import InputError, LadderError, RunError
 
 import typer
@@ -372,6 +373,9 @@ def compare(
         Path | None,
         typer.Option(help="Draw the scores over the setting of --by to this file, .svg or .png."),
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the table to this page, too, with every run.")
+    ] = None,
 ) -> None:
     """Compare runs: a line a model and settings, its mean over seeds, its distance to the best.
 
@@ -390,11 +394,35 @@ def compare(
         raise InputError(f"--{wanted[0]} and --{wanted[1]} do not go together; choose one")
     found = comparison.find_runs(folders)
     table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
+    if html is not None:
+        atomic_write(html, comparison.to_html(table).encode())
     comparison.print_comparison(table, wanted[0] if wanted else None)
     if figure is not None:
         from lmladder.comparison.picture import write_picture
 
         write_picture(table, figure)
+
+
+@app.command()
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    outputs: Annotated[
+        Path, typer.Argument(help="What the stages wrote.", show_default=True)
+    ] = Path("outputs"),
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Outputs of another run, to tell what has changed since."),
+    ] = None,
+) -> None:
+    """Write the page of results anew, with what the committed one leaves out: machine and times.
+
+    Against another run it also tells what has changed in scores, settings and versions.
+
+    Example: lmladder report --against ../before/outputs -o report.html
+    """
+    from lmladder.commands.report import write_report
+
+    write_report(outputs, output, against=against)
 
 
 def main() -> None:

@@ -1,18 +1,22 @@
-"""All rungs on one text: the rows of the perplexity table, and how the rungs came to them."""
+"""All rungs on one text: the rows of the perplexity table, and what else is shown of them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lmladder.checkpoint import COUNTS, Checkpoint
 from lmladder.config import EvaluateConfig
 from lmladder.errors import InputError
-from lmladder.reports import UNIFORM, Row
-from lmladder.scoring import Predictions, Reliability, Score, predict, score
+from lmladder.inspection import attention_maps, pieces
+from lmladder.reports import UNIFORM, Attention, Passage, Row, token_labels
+from lmladder.scoring import Predictions, Reliability, Score, predict, score, token_nats
 from lmladder.text import Prepared
 from lmladder.training import validation_rows
 
 import numpy as np
 
 PREDICTED_TOKENS = 32768  # by each model; enough to see, and seconds for all of them
+PASSAGE_TOKENS = 600
+PASSAGE_CONTEXT = 0.5  # as evaluate.least_context in conf/; a passage has few windows
+ATTENTION_TOKENS = 20
 
 
 def score_ladder(
@@ -84,3 +88,34 @@ def _oracle_row(split: str, prepared: Prepared) -> list[Row]:
     error = facts.oracle.standard_error_nats
     truth = Score(facts.tokens, facts.bytes, facts.oracle.nats)
     return [Row("oracle", split, truth, None, None, error and error / facts.tokens)]
+
+
+def read_passage(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Passage | None:
+    """The beginning of the validation text under every model; None where there is no such text."""
+    tokens = prepared.val[:PASSAGE_TOKENS]
+    if not len(tokens):
+        return None
+    texts: Sequence[str] = ()
+    nats: dict[str, Sequence[float]] = {}
+    for checkpoint in checkpoints:
+        for name, model in checkpoint.restore_models().items():
+            if name == UNIFORM:
+                continue  # as surprised everywhere
+            of_tokens = token_nats(
+                model, tokens, prepared.past("val"),
+                least_context=PASSAGE_CONTEXT, batch_tokens=PASSAGE_TOKENS,
+            )  # fmt: skip
+            texts, nats[name] = zip(*pieces(prepared.tokenizer, tokens, of_tokens), strict=True)
+    return Passage(texts, nats)
+
+
+def read_attention(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Attention | None:
+    """Where the Transformer among the checkpoints looks in the beginning of the validation text."""
+    tokens = prepared.val[:ATTENTION_TOKENS]
+    for checkpoint in checkpoints:
+        if checkpoint.kind == "transformer" and len(tokens):
+            (model,) = checkpoint.restore_models().values()
+            tokens = tokens[: model.context_length]
+            labels = token_labels(prepared.tokenizer, tokens)
+            return Attention(labels, attention_maps(model, tokens))
+    return None

@@ -1,8 +1,16 @@
-"""A ladder with numbers like those of a real run, and one with names that want to break out."""
+"""A ladder with numbers like those of a real run, one with names that want to break out, a page."""
 
 import math
 
-from lmladder.reports import Row, ladder_table
+from lmladder.reports import (
+    Attention,
+    Passage,
+    Row,
+    as_svg,
+    ladder_table,
+    loss_curves,
+    render_report,
+)
 from lmladder.scoring import Score
 from lmladder.text import CorpusFacts, SplitFacts
 
@@ -20,6 +28,7 @@ NATS = {
     "bigram": 2.2,
     "uniform": math.log(256),
 }
+ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
 
 
 def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]:
@@ -71,3 +80,22 @@ def history() -> pd.DataFrame:
 def corpus() -> CorpusFacts:
     splits = {name: SplitFacts(10, 1000, 1100, "0" * 64, None) for name in ("train", "val", "test")}
     return CorpusFacts("tales", {}, 30, 3210, 3300, 64, "char", "0" * 64, splits)
+
+
+@pytest.fixture
+def report(table, history, corpus):
+    """A function that renders the page, with some arguments changed."""
+    arguments = {
+        "title": "The ladder of tales",
+        "summary": "It went well.",
+        "table": table,
+        "figures": {
+            "How it learnt": as_svg(loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6))
+        },
+        "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
+        "passage": Passage(["O", "n", "\n"], {"transformer": [0.1, 0.7, 10], "mlp": [2, 3.5, 0]}),
+        "attention": Attention(["O", "n", "c", "e"], ATTENTION),
+        "corpus": corpus,
+        "config": "seed: 0\n",
+    }
+    return lambda **changes: render_report(**(arguments | changes))

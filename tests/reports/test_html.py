@@ -1,11 +1,18 @@
+import base64
+import hashlib
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import as_svg, loss_curves, render_report
+from lmladder.reports import Attention, Grid, Passage, as_svg, loss_curves
+from lmladder.reports.attention import MOST_MAPS, head_maps
 from lmladder.reports.table import shown
+from tests.reports.conftest import ATTENTION
 
+import numpy as np
 import pytest
+
+NASTY = "\x00\x1b[31m\u202e\u2066\r"  # controls, and marks that turn the direction of text
 
 
 class Page(HTMLParser):
@@ -36,21 +43,6 @@ class Page(HTMLParser):
         self.text += data
 
 
-@pytest.fixture
-def report(table, history, corpus):
-    """A function that renders the page, with some arguments changed."""
-    arguments = {
-        "title": "The ladder of tales",
-        "summary": "It went well.",
-        "table": table,
-        "figure": as_svg(loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6)),
-        "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
-        "corpus": corpus,
-        "config": "seed: 0\n",
-    }
-    return lambda **changes: render_report(**(arguments | changes))
-
-
 def test_the_same_input_gives_the_same_bytes(report):
     assert report() == report()
 
@@ -60,41 +52,111 @@ def test_every_element_is_closed_in_order(report):
     assert page.open == []
 
 
-def test_the_page_loads_nothing_and_runs_nothing(report):
+def test_the_page_loads_nothing_and_runs_only_what_sorts_its_tables(report):
     text = report()
     page = Page(text)
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
-    assert set(re.findall(r"(?:https?:)?//[a-z][^\"' <]*", text)) <= namespaces
+    markup, script, _ = re.split(r"<script>(.*)</script>", text, flags=re.DOTALL)
+    assert set(re.findall(r"(?:https?:)?//[a-z][^\"' <]*", markup)) <= namespaces
     assert "@import" not in text
-    assert "url(" not in re.sub(r"url\(#\w+\)", "", text)
-    tags = {tag for tag, _ in page.elements}
-    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "base", "form"}
+    assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text)
+    tags = [tag for tag, _ in page.elements]
+    assert not {*tags} & {"link", "img", "iframe", "object", "embed", "base", "form"}
+    assert tags.count("script") == 1
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = dict(page.elements)["meta"]["content"]
-    assert policy == "default-src 'none'; style-src 'unsafe-inline'"
+    assert policy == (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src 'sha256-{digest}'"
+    )
 
 
 def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, corpus):
+    grid = Grid(hostile, [hostile, hostile], [[hostile, hostile]], words=2)
     page = Page(
         report(
             title=hostile,
             summary=hostile,
             table=hostile_table,
             samples={hostile: hostile},
+            passage=Passage([hostile, hostile], {hostile: [1.0, 2.0]}),
+            attention=Attention([hostile, "a"], ATTENTION[:, :, :2, :2]),
             config=hostile,
             protocol=hostile,
             corpus=replace(corpus, name=hostile, tokenizer=hostile),
+            changes=[grid],
+            environment=[grid],
+            notes=[hostile],
         )
     )
-    assert "script" not in {tag for tag, _ in page.elements}
+    assert [tag for tag, _ in page.elements].count("script") == 1
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert page.open == []
-    assert page.text.count(hostile) == 10  # a title stands twice
+    # title twice, summary, model, sample and its name; passage of two and its model; two grids;
+    # configuration, protocol, corpus, tokenizer, note; in 6 maps one that looks and is seen twice
+    assert page.text.count(hostile) == 6 + 3 + 2 * 5 + 5 + 6 * 3
 
 
-def test_names_in_the_figure_do_not_become_markup_either(report, history, hostile):
-    page = Page(report(figure=as_svg(loss_curves({hostile: history}, {}, oracle=None))))
-    assert "script" not in {tag for tag, _ in page.elements}
-    assert hostile in page.text
+def test_what_a_text_holds_cannot_act_in_the_passage_or_beside_a_map(report):
+    shown = "U+0000U+001B[31mU+202EU+2066U+000D"
+    text = report(passage=Passage([NASTY], {"mlp": [1.0]}), attention=None)
+    assert shown in Page(text).text
+    assert not {*text} & {*NASTY} - {*"[31m"}
+    page = Page(report(attention=Attention(["</title></svg><script>"], ATTENTION[:, :, :1, :1])))
+    assert "</title></svg><script> looks at" in page.text
+    assert page.open == []
+
+
+def test_names_in_the_figures_do_not_become_markup_either(report, history, hostile):
+    figure = as_svg(loss_curves({hostile: history}, {}, oracle=None))
+    page = Page(report(figures={hostile: figure}))
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert page.text.count(hostile) >= 2
+
+
+def test_pictures_in_one_page_share_no_identifier(report, history):
+    curves = as_svg(loss_curves({"mlp": history}, {}, oracle=None))
+    page = Page(report(figures={"one": curves, "two": curves}))
+    names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(names) == len(set(names)) > 100
+    used = {a[key][1:] for _, a in page.elements for key in ("href", "xlink:href") if key in a}
+    assert used <= set(names)
+
+
+def test_a_place_of_the_passage_tells_its_probability_under_each_model(report):
+    page = Page(report())
+    labels = [a for tag, a in page.elements if tag == "label" and "data-told" in a]
+    assert [each["data-told"] for each in labels] == [
+        "MLP          13.53%\nTransformer  90.48%",
+        "MLP           3.02%\nTransformer  49.66%",
+        "MLP         100.00%\nTransformer  <0.01%",
+    ]
+    assert [each["class"] for each in labels] == ["piece s0-2", "piece s0-5 s1-1", "piece s1-8"]
+    assert "↵" in page.text
+    chosen = [a["id"] for tag, a in page.elements if tag == "input" and "checked" in a]
+    assert chosen == ["model-1"]  # the strongest
+
+
+def test_the_passage_is_one_stop_of_the_tab_key_and_every_place_can_be_reached(report):
+    names = [a["name"] for tag, a in Page(report()).elements if tag == "input"]
+    assert names == ["model"] * 2 + ["place"] * 3  # radio buttons of one name
+
+
+def test_every_cell_of_a_map_is_drawn_once_at_its_level():
+    weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.0001, 0.4999, 0.5]])
+    ((layer, (drawn,)),) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
+    assert (layer, drawn.head) == (1, 1)
+    assert dict(drawn.shades) == {
+        5: "M0 1h1v1h-1z", 7: "M1 2h2v1h-2z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
+    }  # fmt: skip
+    assert drawn.rows[2] == "c looks at c 50.00% (0 back), b 49.99% (1 back), a 0.01% (2 back)"
+
+
+@pytest.mark.parametrize(("shape", "drawn"), [((12, 12), 2), ((2, 4), 2), ((1, 99), 1)])
+def test_of_a_large_model_the_last_layers_are_drawn(shape, drawn):
+    maps = head_maps(Attention(["a"], np.ones((*shape, 1, 1))))
+    assert [layer for layer, _ in maps] == list(range(shape[0] - drawn + 1, shape[0] + 1))
+    assert sum(len(heads) for _, heads in maps) <= MOST_MAPS
 
 
 def test_the_page_shows_all_numbers_of_the_table(report, table):
@@ -112,6 +174,15 @@ def test_the_page_shows_corpus_configuration_and_samples_in_the_ladders_order(re
 
 
 def test_what_is_missing_leaves_no_empty_heading(report):
-    text = Page(report(figure=None, samples={})).text
-    assert "How they learn" not in text
-    assert "What they write" not in text
+    page = Page(report(figures={}, samples={}, passage=None, attention=None))
+    headings = [tag for tag, _ in page.elements if tag == "h2"]
+    assert len(headings) == 3
+    for heading in ("The ladder", "The text", "How it was made"):
+        assert heading in page.text
+
+
+def test_changes_environment_and_notes_stand_in_the_page(report):
+    grid = Grid("Settings", ["Setting", "Before", "Now"], [["seed", "0", "1"]])
+    page = report(changes=[grid], environment=[replace(grid, caption="Facts")], notes=["Lacks"])
+    for text in ("What has changed", "Settings", "Where it was made", "Facts", "Lacks"):
+        assert text in Page(page).text

@@ -33,7 +33,7 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing():
     assert "url(" not in text
     assert not {tag for tag, _ in found.elements} & {"script", "link", "img", "iframe", "form"}
     policy = [attributes.get("content") for tag, attributes in found.elements if tag == "meta"]
-    assert "default-src 'none'; style-src 'unsafe-inline'" in policy
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in policy
 
 
 def test_the_page_tells_the_score():
@@ -77,3 +77,8 @@ def test_hostile_text_is_shown_and_does_nothing(text, shown):
     assert found.open == []
     assert "script" not in {tag for tag, _ in found.elements}
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+
+
+@pytest.mark.parametrize("nats", [math.inf, math.nan, -1e-12])
+def test_nats_of_a_broken_model_still_have_a_colour(nats):
+    assert coloured(page([("a", nats)]))[0]["class"] == ("k0" if nats < 0 else "k8")

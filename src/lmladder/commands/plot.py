@@ -19,7 +19,7 @@ def plot(outputs: Path, folder: Path, format_name: str) -> None:
     """Write a picture of each kind to a folder, which is made if need be."""
     if format_name not in reports.FORMATS:
         raise InputError(f"no format {format_name!r}; choose from {', '.join(reports.FORMATS)}")
-    drawn = _pictures(outputs)
+    drawn = pictures_of(outputs)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -31,7 +31,8 @@ def plot(outputs: Path, folder: Path, format_name: str) -> None:
             print(f"{path}: {caption}")
 
 
-def _pictures(outputs: Path) -> dict[str, Figure]:
+def pictures_of(outputs: Path) -> dict[str, Figure]:
+    """Every picture that the stages left numbers for, by name; that of time if they ran here."""
     evaluated = outputs / "evaluate"
     table = reports.read_csv(evaluated / "perplexity.csv")
     models = list(dict.fromkeys(table["model"]))

@@ -2,10 +2,10 @@
 
 `runs.py` finds and reads what the stages wrote, `lines.py` makes one line of runs that differ only
 in seed and holds each against the best, `bootstrap.py` tells differences from chance, `formats.py`
-prints and `picture.py` draws. Nothing here loads a model: scores of blocks of the text are in the
-folders of the runs.
+prints and `picture.py` draws; `changes.py` holds two runs of the whole pipeline against each other.
+Nothing here loads a model: scores of blocks of the text are in the folders of the runs.
 """
 
-from lmladder.comparison.formats import FORMATS, print_comparison
+from lmladder.comparison.formats import FORMATS, print_comparison, to_html
 from lmladder.comparison.lines import Comparison, Line, compare
-from lmladder.comparison.runs import METRICS, Found, Run, find_runs
+from lmladder.comparison.runs import METRICS, Found, Run, find_runs, settings_of

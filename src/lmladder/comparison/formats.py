@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from lmladder.comparison.lines import Comparison, Line, as_override
@@ -169,6 +169,44 @@ def to_latex(comparison: Comparison) -> str:
     )
 
 
+def to_html(comparison: Comparison, figures: Mapping[str, str] | None = None) -> str:
+    """A page that stands alone: the table, every run, and what all have in common.
+
+    Parameters
+    ----------
+    figures : SVGs by their captions, trusted to be markup
+    """
+    from lmladder.reports.page import Grid, inlined, render
+
+    head, words = titles(comparison), _columns_of_words(comparison)
+    best = min(comparison.lines, key=lambda line: line.score)
+    runs = [
+        (line.model, line.shown, str(run.path), _or_empty(run.seed, "d"), f"{score:.4f}")
+        for line in comparison.lines
+        for run, score in zip(line.runs, line.scores(comparison.metric), strict=True)
+    ]
+    return render(
+        "comparison.html.jinja",
+        sorts=True,
+        title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} compared",
+        summary=f"The best is {' '.join(filter(None, (best.model, best.shown)))}: "
+        f"{best.score:.4f} {TITLES[comparison.metric].lower()}.",
+        lines=Grid(
+            heading(comparison), head, [cells(comparison, each) for each in comparison.lines], words
+        ),
+        figures=inlined(figures or {}),
+        runs=Grid(
+            "Each run, in the order of the lines",
+            ("Model", "Settings", "Folder", "Seed", TITLES[comparison.metric]), runs, words=3,
+        ),
+        settings=Grid(
+            "Settings that are the same in all lines that have them",
+            ("Setting", "Value"), _common(comparison.lines), words=2,
+        ),
+        notes=comparison.notes,
+    )  # fmt: skip
+
+
 FORMATS: dict[str, Callable[[Comparison], str]] = {
     "csv": to_csv,
     "markdown": to_markdown,
@@ -194,6 +232,14 @@ def _tells_settings(comparison: Comparison) -> bool:
 def _columns_of_words(comparison: Comparison) -> int:
     """How many columns come before those of numbers."""
     return titles(comparison).index("Rank")
+
+
+def _common(lines: Sequence[Line]) -> list[tuple[str, str]]:
+    values: dict[str, set[str]] = {}
+    for line in lines:
+        for key, value in (line.runs[0].settings or {}).items():
+            values.setdefault(key, set()).add(as_override(value))
+    return [(key, min(found)) for key, found in values.items() if len(found) == 1]
 
 
 def _latex_row(row: Sequence[str]) -> str:

@@ -247,6 +247,20 @@ def _one_line(error: Exception) -> str:
 # --- Settings -------------------------------------------------------------------------------------
 
 
+def settings_of(folder: Path) -> Settings | None:
+    """All settings of the run in a folder, the seed among them; None where nothing tells.
+
+    Raises
+    ------
+    InputError
+        If what should tell them is damaged.
+    """
+    try:
+        return _settings(folder, (folder / ".hydra").is_dir())
+    except (*DAMAGE, OSError) as error:
+        raise InputError(f"the settings of {folder} cannot be read: {_one_line(error)}") from error
+
+
 def _settings(folder: Path, hydra: bool) -> Settings | None:
     """All settings of a run, the seed among them; None where nothing tells."""
     for job in (folder,) if hydra else (folder.parent,):

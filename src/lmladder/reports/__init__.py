@@ -5,6 +5,7 @@ a score. The same input gives the same bytes, as these are outputs of the pipeli
 command of its own: python -m lmladder.reports.readme README.md
 """
 
+from lmladder.reports.attention import Attention
 from lmladder.reports.detail import (
     calibration_errors,
     calibration_table,
@@ -34,8 +35,9 @@ from lmladder.reports.figures import (
 )
 from lmladder.reports.findings import findings
 from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
+from lmladder.reports.page import Grid
 from lmladder.reports.samples import read_samples
-from lmladder.reports.surprisal import render_surprisal
+from lmladder.reports.surprisal import Passage, render_surprisal
 from lmladder.reports.table import (
     COLUMNS,
     UNIFORM,

@@ -1,20 +1,19 @@
-"""One self-contained HTML page: ladder, curves, samples, the text's facts and the configuration.
+"""The report: ladder, curves, samples, a passage, attention, the text's facts, the configuration.
 
-It loads nothing, runs no script, and its content policy forbids both, should a text that a model
-made up ever look like one. Layout and wording are in report.html.jinja.
+Layout and wording are in layout/report.html.jinja.
 """
 
 import math
-from collections.abc import Mapping
-from importlib.resources import files
+from collections.abc import Mapping, Sequence
 
+from lmladder.reports.attention import LEVELS, Attention, head_maps, short_labels
+from lmladder.reports.page import Grid, inlined, render
 from lmladder.reports.samples import by_ladder, printable
+from lmladder.reports.surprisal import STRONGEST, Passage, coloured, mean_bits
 from lmladder.reports.table import TITLES, by_split, label, shown
 from lmladder.text import CorpusFacts
 
 import pandas as pd
-from jinja2 import Environment, StrictUndefined, Template
-from markupsafe import Markup
 
 CONTEXT_PROTOCOL = (
     "Every token of a split is scored exactly once, as the continuation of the text before it. "
@@ -28,10 +27,15 @@ def render_report(
     title: str,
     summary: str,
     table: pd.DataFrame,
-    figure: str | None,
+    figures: Mapping[str, str],
     samples: Mapping[str, str],
+    passage: Passage | None,
+    attention: Attention | None,
     corpus: CorpusFacts,
     config: str,
+    changes: Sequence[Grid] = (),
+    environment: Sequence[Grid] = (),
+    notes: Sequence[str] = (),
     protocol: str = CONTEXT_PROTOCOL,
 ) -> str:
     """The page; the same arguments give the same bytes.
@@ -40,35 +44,53 @@ def render_report(
     ----------
     title, summary : the heading, and one sentence under it
     table : of `ladder_table`
-    figure : the SVG of `loss_curves`, the only argument that is trusted to be markup
+    figures : SVGs by their captions, the only argument that is trusted to be markup
     samples : the text of each model; shown in the order of the ladder
+    passage : validation text under each model
+    attention : of the Transformer, at a prompt
     corpus : what corpus.json tells
-    config : the resolved configuration as YAML
+    config : the resolved configuration
+    changes : what is other than in another run
+    environment : the machine, versions and times
+    notes : what the page lacks, and why
     protocol : how was scored, in a sentence or two
     """
     ladders = [
         (heading, [(shown(row), _share(row, rows)) for row in rows])
         for heading, rows in by_split(table)
     ]
-    ordered = by_ladder(samples, list(dict.fromkeys(table["model"])))
-    return template("report.html.jinja").render(
+    models = list(dict.fromkeys(table["model"]))
+    if passage is not None:
+        passage = Passage(passage.pieces, by_ladder(passage.nats, models))
+    return render(
+        "report.html.jinja",
+        sorts=True,
         title=title,
         summary=summary,
         titles=TITLES,
         ladders=ladders,
-        figure=None if figure is None else Markup(figure),
-        samples=[(label(model), printable(text)) for model, text in ordered.items()],
+        figures=inlined(figures),
+        samples=[
+            (label(model), printable(text)) for model, text in by_ladder(samples, models).items()
+        ],
+        passage=None if passage is None else coloured(passage),
+        passage_models=[] if passage is None else _named(mean_bits(passage)),
+        strongest=STRONGEST,
+        heads=None if attention is None else head_maps(attention),
+        n_layer=0 if attention is None else len(attention.maps),
+        tokens=[] if attention is None else short_labels(attention.labels),
+        levels=LEVELS,
         corpus=corpus,
         config=config,
+        changes=changes,
+        environment=environment,
+        notes=notes,
         protocol=protocol,
     )
 
 
-def template(name: str) -> Template:
-    """The page layout of that name beside this module; what it is given is escaped."""
-    return Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).from_string(files(__package__).joinpath(name).read_text(encoding="utf-8"))
+def _named(bits: Mapping[str, float]) -> list[tuple[str, str]]:
+    return [(label(model), f"{value:.2f}") for model, value in bits.items()]
 
 
 def _share(row: Mapping[str, float], rows: list[dict[str, float]]) -> str:

@@ -4,8 +4,11 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from lmladder.errors import InputError
+
+T = TypeVar("T")
 
 HEADING = re.compile(r"^== (\S+) ==\n", re.MULTILINE)  # of each model, where one file holds several
 
@@ -40,8 +43,8 @@ def printable(text: str) -> str:
     ).strip("\n")
 
 
-def by_ladder(samples: Mapping[str, str], models: Sequence[str]) -> dict[str, str]:
-    """The samples in the order of `models`; those of others come last, by name."""
+def by_ladder(samples: Mapping[str, T], models: Sequence[str]) -> dict[str, T]:
+    """What there is of each model, in the order of `models`; others come last, by name."""
     place = {model: index for index, model in enumerate(models)}
     return {
         name: samples[name] for name in sorted(samples, key=lambda n: (place.get(n, len(place)), n))

@@ -1,18 +1,30 @@
-"""One self-contained HTML page: a text in which what surprised a model is coloured.
-
-As the report, it loads nothing and runs no script; layout and wording are in surprisal.html.jinja.
-"""
+"""Text coloured by how much it surprised models: a page of one, or a passage under several."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
-from lmladder.reports.html import template
+from lmladder.reports.page import render
 from lmladder.reports.table import label
 from lmladder.reports.tokens import MARKS, percent, visible
 from lmladder.scoring import Score
 from lmladder.scoring.exact import LOG_2
 
 STRONGEST = 8  # bits, from which on colours are alike: one of 256 equally likely
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A short text in pieces, and how surprising each was to several models.
+
+    Attributes
+    ----------
+    pieces : the text in order
+    nats : of each piece, by model
+    """
+
+    pieces: Sequence[str]
+    nats: Mapping[str, Sequence[float]]
 
 
 def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float]]) -> str:
@@ -24,7 +36,9 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     score : of the whole text
     pieces : the text in order, with the nats of each piece, which add up to those of the score
     """
-    return template("surprisal.html.jinja").render(
+    return render(
+        "surprisal.html.jinja",
+        sorts=False,
         model=label(model),
         score=score,
         strongest=STRONGEST,
@@ -32,9 +46,32 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     )
 
 
+def coloured(passage: Passage) -> list[tuple[str, str, str]]:
+    """(classes, what to tell, text) of each piece; class s2-5 is 5 bits under the third model."""
+    names = [label(model) for model in passage.nats]
+    width = max(map(len, names), default=0)
+    return [
+        (
+            " ".join(f"s{model}-{_level(nats)}" for model, nats in enumerate(each) if _level(nats)),
+            "\n".join(
+                f"{name:{width}} {percent(math.exp(-nats)):>7}"
+                for name, nats in zip(names, each, strict=True)
+            ),
+            _shown(text),
+        )
+        for text, *each in zip(passage.pieces, *passage.nats.values(), strict=True)
+    ]
+
+
+def mean_bits(passage: Passage) -> dict[str, float]:
+    """Bits per piece of each model."""
+    return {model: sum(nats) / len(nats) / LOG_2 for model, nats in passage.nats.items()}
+
+
 def _level(nats: float) -> int:
     """The whole bits, up to the strongest colour."""
-    return min(int(max(nats, 0.0) / LOG_2), STRONGEST)
+    bits = max(nats, 0.0) / LOG_2
+    return int(bits) if bits < STRONGEST else STRONGEST
 
 
 def _told(nats: float) -> str:

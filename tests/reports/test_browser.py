@@ -1,0 +1,161 @@
+"""The pages in a real browser: they load nothing and overflow nowhere, and what moves works."""
+
+import itertools
+
+from lmladder.comparison import compare, find_runs, to_html
+from lmladder.reports import Grid, Passage, render_surprisal
+from lmladder.scoring import Score
+from tests import browser
+from tests.comparison.folders import write_run
+
+import pytest
+
+PROGRAM = browser.find()
+pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium or Chrome")
+
+LONG = "transformer.optimizer.matrix_learning_rate" * 3
+CHANGES = [
+    Grid("Bits per byte", ("Model", "Now", "Interval"), [("MLP", "1.2", "[-1.7267, -1.7009]")]),
+    Grid("Settings", ("Name", "Before", "Now"), [(LONG, LONG, "1"), ("seed", "0", "1")], words=3),
+    Grid("Nothing has changed", (), ()),
+]
+FIRST_TABLE = "[...document.querySelector('tbody').rows].map(row => row.cells[{}].textContent)"
+CARD = "getComputedStyle(document.querySelector('{}'), '::after').content"
+COLOUR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    with browser.browsing(PROGRAM, tmp_path_factory.mktemp("profile")) as page:
+        yield page
+
+
+@pytest.fixture
+def show(page, tmp_path):
+    """A function that opens the text of a page."""
+
+    def show(text, *, width=1280, dark=False):
+        path = tmp_path / "page.html"
+        path.write_text(text, encoding="utf-8")
+        page.open(path, width=width, dark=dark)
+        return page
+
+    return show
+
+
+@pytest.fixture
+def comparison(tmp_path):
+    for n_layer, seed in itertools.product((1, 2), (0, 1)):
+        folder = tmp_path / f"a rather long name of a folder/{n_layer}{seed}"
+        write_run(folder, 1 / n_layer, transformer__n_layer=n_layer, seed=seed)
+    return to_html(compare(find_runs([tmp_path]).runs, notes=("note " * 30,)))
+
+
+@pytest.fixture
+def pages(report, comparison):
+    """Each kind of page, with all that it may hold, by name."""
+    pieces = [(text, 2.0) for text in ("Long " * 40, "x" * 300, "\n", "שלום\u202e")]
+    return {
+        "report": report(
+            changes=CHANGES,
+            environment=CHANGES[1:2],
+            notes=["x" * 200],
+            samples={"mlp": "x" * 500, "transformer": "a b " * 99},
+            passage=Passage([text for text, _ in pieces], {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
+        ),
+        "comparison": comparison,
+        "surprisal": render_surprisal("transformer", Score(4, 600, 8.0), pieces),
+    }
+
+
+@pytest.mark.parametrize("name", ["report", "comparison", "surprisal"])
+def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(pages, show, name):
+    for width, dark in itertools.product((1280, 390), (False, True)):
+        shown = show(pages[name], width=width, dark=dark)
+        assert shown.problems == []
+        assert [address[:8] for address in shown.requests] == ["file:///"]
+        assert shown.ask("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
+        assert shown.ask("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+
+
+def test_a_click_on_a_title_sorts_up_then_down_then_as_it_was(report, show, table):
+    shown = show(report())
+    models = shown.ask(FIRST_TABLE.format(0))
+    click = "document.querySelectorAll('thead th')[{}].firstElementChild.click()"
+    shown.ask(click.format(1))  # Perplexity, worst first
+    assert shown.ask(FIRST_TABLE.format(0)) == models[::-1]
+    assert shown.ask("document.querySelectorAll('thead th')[1].ariaSort") == "ascending"
+    shown.ask(click.format(1))
+    assert shown.ask(FIRST_TABLE.format(0)) == models
+    assert shown.ask("document.querySelectorAll('thead th')[1].ariaSort") == "descending"
+    shown.ask(click.format(1))
+    assert shown.ask(FIRST_TABLE.format(0)) == models
+    assert shown.ask("document.querySelectorAll('thead th')[1].ariaSort") is None
+
+
+def test_numbers_are_sorted_by_size_words_by_letter_and_empty_cells_come_last(report, show):
+    cells = ["9.5", "-1.25 [-2, -1]", "1,000", "", "inf", "<0.01%"]
+    names = ["b", "a10", "a9", "c", "d", "e"]
+    grid = Grid("Grid", ("Name", "Value"), list(zip(names, cells, strict=True)))
+    shown = show(report(changes=[grid]))
+    table = "[...document.querySelectorAll('table')].find(t => t.caption?.innerText == 'Grid')"
+    heads = f"{table}.querySelectorAll('thead button')"
+    column = f"[...{table}.tBodies[0].rows].map(row => row.cells[{{}}].textContent)"
+    shown.ask(f"{heads}[1].click()")
+    assert shown.ask(column.format(1)) == [cells[i] for i in (1, 5, 0, 2, 4, 3)]
+    shown.ask(f"{heads}[1].click()")
+    assert shown.ask(column.format(1)) == [cells[i] for i in (4, 2, 0, 5, 1, 3)]
+    shown.ask(f"{heads}[0].click()")
+    assert shown.ask(column.format(0)) == ["a9", "a10", "b", "c", "d", "e"]
+
+
+def test_tables_can_be_sorted_with_the_keyboard(report, show):
+    shown = show(report())
+    models = shown.ask(FIRST_TABLE.format(0))
+    for key in ("Tab", "Tab", "Tab", "Enter"):  # the table, Model, Perplexity
+        shown.press(key)
+    assert shown.ask(FIRST_TABLE.format(0)) == models[::-1]
+
+
+def test_another_model_colours_the_passage(report, show):
+    shown = show(report())
+    before = shown.ask(COLOUR)
+    shown.ask("document.querySelector('#model-0').click()")
+    assert shown.ask(COLOUR) != before
+
+
+def test_a_place_tells_its_probabilities_to_mouse_and_keyboard(report, show):
+    shown = show(report())
+    first, second = (f".passage label:nth-of-type({n})" for n in (1, 2))
+    assert shown.ask(CARD.format(first)) == "none"
+    shown.point(second)
+    assert "49.66%" in shown.ask(CARD.format(second))
+    shown.ask("document.querySelector('#model-1').focus()")
+    shown.point("h1")
+    shown.press("Tab")
+    assert "90.48%" in shown.ask(CARD.format(first))
+    shown.press("ArrowRight")
+    assert shown.ask(CARD.format(first)) == "none"
+    assert "49.66%" in shown.ask(CARD.format(second))
+
+
+def test_without_scripts_the_page_lacks_the_sorting_only(report, show, page):
+    page.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        shown = show(report())
+        assert shown.ask("document.querySelectorAll('button').length") == 0
+        assert len(shown.ask(FIRST_TABLE.format(0))) > 3
+        shown.point(".passage label")
+        assert "90.48%" in shown.ask(CARD.format(".passage label"))
+    finally:
+        page.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_the_policy_stops_what_is_not_ours_even_in_markup(report, show):
+    evil = "<svg onload='ran = 1'><script>ran = 2</script><image href='http://x.invalid/'/></svg>"
+    shown = show(report(figures={"evil": evil}))
+    assert shown.ask("typeof ran") == "undefined"
+    assert len([each for each in shown.problems if "Content Security Policy" in each]) == 3
+    shown = show(report(samples={"<script>ran = 3</script>": "<img src=x onerror='ran = 4'>"}))
+    assert shown.ask("typeof ran") == "undefined"
+    assert shown.problems == []
