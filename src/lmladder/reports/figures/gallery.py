@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 # What each shows, in the order in which to look at them.
 CAPTIONS = {
-    "loss_curves": "How they learn, on rows that begin without a past; numbers in the table are lower",
+    "loss_curves": "How they learn, on rows without a past; in the table every token has one",
     "perplexity_parameters": "What size is worth",
     "perplexity_tokens": "What reading is worth",
     "perplexity_time": "What time is worth",
