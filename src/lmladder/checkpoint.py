@@ -23,7 +23,7 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.nn import RECURRENT
 from lmladder.rng import stream
-from lmladder.sealing import seal, unseal
+from lmladder.sealing import seal, sha256_of, unseal
 from lmladder.text import Tokenizer, tokenizer_from_json
 
 import numpy as np
@@ -213,6 +213,11 @@ def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
     for name, array in sorted(arrays.items()):
         yield f"{name} {array.dtype.str} {array.shape}\n".encode()
         yield np.ascontiguousarray(array).tobytes()
+
+
+def weights_digest(arrays: Mapping[str, Array]) -> str:
+    """What tells a model's arrays from all others: the first 16 digits of the sha256 of them."""
+    return sha256_of(content_of(arrays))[:16]
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
