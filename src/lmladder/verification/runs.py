@@ -1,0 +1,284 @@
+"""Training again from what a checkpoint tells, and where the second run parts from the first.
+
+The lines of both histories are compared as they come, so that a run which parts is not trained to
+its end. Each line has a digest of the weights: from the first that differs on, other bits are at
+work. Whether these are but other roundings is for the numbers to tell, and only where something
+differs that may round otherwise; on the same machine with the same versions and code none does.
+"""
+
+import math
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import redirect_stdout, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lmladder import environment, kernels
+from lmladder.arrays import Array
+from lmladder.checkpoint import Checkpoint
+from lmladder.config import BigramConfig, dotted
+from lmladder.errors import InputError
+from lmladder.history import DIGEST, Row
+from lmladder.rung import begin, count
+from lmladder.text import Prepared
+from lmladder.training import TrainingRun, train
+from lmladder.verification.recorded import RecordedRun
+
+import numpy as np
+
+IDENTICAL, TOLERATED, PARTS = "bit-identical", "equal within tolerance", "parts"
+HARMLESS = {"threads"}  # of an environment: what is promised to change no bit
+WEIGHTS = ("model", "optimizer")  # the arrays of a checkpoint
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of one number of a line of history, or of one array, between the run and its repetition.
+
+    Attributes
+    ----------
+    name : the column, or "model." or "optimizer." and the name of the array
+    step : at which
+    recorded, again : the two values; of arrays their Euclidean norms
+    relative : of numbers |a - b| / max(|a|, |b|), of arrays the same with Euclidean norms;
+        infinite where the two cannot be compared, such as digests
+    """
+
+    name: str
+    step: int
+    recorded: Any
+    again: Any
+    relative: float
+
+
+@dataclass(frozen=True)
+class RunVerdict:
+    """What became of a run that was trained again.
+
+    Attributes
+    ----------
+    outcome : IDENTICAL, TOLERATED or PARTS
+    step : up to which the two were compared
+    same_until : the last step to which all was the same bit for bit; None: not even the first line
+    parts_at : the step of the first line or checkpoint that was not; None if there is none
+    tolerance : relative, that was granted
+    difference : the largest; where the run parts, the one that decided. None if there is none
+    environment : what differs, by dotted key: there, here; None where there is unknown
+    code : digest of the modules that trained: there, here
+    """
+
+    path: Path
+    kind: str
+    outcome: str
+    step: int
+    same_until: int | None
+    parts_at: int | None
+    tolerance: float
+    difference: Difference | None
+    environment: Mapping[str, tuple[Any, Any]] | None
+    code: tuple[str, str]
+
+
+def verify_run(
+    run: RecordedRun, prepared: Prepared, *, tolerance: float, code_digest: str
+) -> RunVerdict:
+    """Train again and compare; what the repetition writes is gone at the end.
+
+    Parameters
+    ----------
+    prepared : the text that the run was trained on
+    tolerance : relative; granted where machine, versions or code differ or are unknown
+    code_digest : of the code as it is now
+
+    Raises
+    ------
+    InputError
+        If the weights that the run began from are not at hand.
+    RunError
+        If the repetition fails, such as by a loss that is not finite.
+    """
+    there = run.environment or {}
+    kernels.select(there["kernels"] if there.get("kernels") in kernels.CHOICES else "numba")
+    differs = None if run.environment is None else _differences(there, environment.describe())
+    code = (run.checkpoint.code_digest, code_digest)
+    may_round = differs is None or bool(differs.keys() - HARMLESS) or code[0] != code[1]
+    if isinstance(run.config, BigramConfig):
+        comparison = _Comparison(run, tolerance=0.0)  # counts are not rounded
+        comparison.compare(count(run.origin, run.config, prepared))
+    else:
+        comparison = _Comparison(run, tolerance if may_round else 0.0)
+        with tempfile.TemporaryDirectory(prefix="lmladder-verify-") as folder:
+            again = begin(run.origin, run.config, prepared, Path(folder))
+            _require_weights(run, again)
+            with redirect_stdout(sys.stderr):  # so that its progress mixes with no verdict
+                comparison.follow(again)
+    return comparison.verdict(differs, code)
+
+
+def training_code_digest() -> str:
+    """The digest that a checkpoint trained by this code has; in a process of its own.
+
+    In this one other modules are loaded, too, which are none of those that train.
+    """
+    program = "import lmladder.rung, lmladder.checkpoint as c; print(c.code_digest())"
+    paths = os.pathsep.join(path or os.curdir for path in sys.path)
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=True,
+    )
+    return done.stdout.strip()
+
+
+def _require_weights(run: RecordedRun, again: TrainingRun) -> None:
+    """InputError unless both begin from the same file of weights, if from any."""
+    wanted, found = run.checkpoint.init_digest, again.origin.init_digest
+    if wanted != found:
+        raise InputError(
+            f"{run.path} began from weights with sha256 {wanted and wanted[:12]}, but "
+            f"transformer.init_from={run.checkpoint.config['init_from']} has "
+            f"{found and found[:12]}; put that file back"
+        )
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What two environments tell differently, by dotted key; None for what one does not tell."""
+    then, now = dotted(there), dotted(here)
+    return {
+        key: (then.get(key), now.get(key))
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
+    }
+
+
+class _EnoughError(Exception):
+    """Ends a repetition of which all is known."""
+
+
+class _Comparison:
+    """A recorded run beside its repetition, state by state."""
+
+    def __init__(self, run: RecordedRun, tolerance: float) -> None:
+        self.run, self.tolerance = run, tolerance
+        self.step = 0
+        self.same_until: int | None = None
+        self.parts_at: int | None = None
+        self.parts = False
+        self.difference: Difference | None = None
+        self.other_weights: Difference | None = None  # the first digest that differed
+
+    def follow(self, again: TrainingRun) -> None:
+        """Train, and compare each state, till all is known."""
+        end = self.run.checkpoint.step
+
+        def watch(state: Checkpoint) -> None:
+            self.compare(state)
+            if self.parts or state.step >= end:
+                raise _EnoughError
+
+        with suppress(_EnoughError):
+            state, _ = train(again, watch)
+            self._note([Difference("step", state.step, end, state.step, math.inf)])
+
+    def compare(self, state: Checkpoint) -> None:
+        """A state of the repetition with what was recorded of that step."""
+        self.step = state.step
+        found: list[Difference] = []
+        if state.history:
+            recorded = self.run.checkpoint.history[len(state.history) - 1]
+            found += _in_line(recorded, state.history[-1])
+        for each in (self.run.checkpoint, self.run.best):
+            if each is not None and each.step == state.step:
+                found += _in_arrays(each, state)
+        self._note(found)
+
+    def _note(self, found: list[Difference]) -> None:
+        """Remember the largest of what differs at this step, and whether it is too much."""
+        digest = next((each for each in found if each.name == DIGEST), None)
+        if self.other_weights is not None and digest is None:
+            # Other roundings never lead back to the same bits: a line of the history is wrong.
+            self.difference, self.parts = self.other_weights, True
+            return
+        self.other_weights = self.other_weights or digest
+        if not found:
+            if self.parts_at is None:
+                self.same_until = self.step
+            return
+        if self.parts_at is None:
+            self.parts_at = self.step
+        if self.tolerance > 0:
+            found = [each for each in found if each.name != DIGEST]
+        largest = max(found, key=lambda each: each.relative, default=None)
+        if largest is None:
+            return
+        self.parts = largest.relative > self.tolerance
+        if self.parts or self.difference is None or largest.relative > self.difference.relative:
+            self.difference = largest
+
+    def verdict(
+        self, differs: Mapping[str, tuple[Any, Any]] | None, code: tuple[str, str]
+    ) -> RunVerdict:
+        equal = IDENTICAL if self.parts_at is None else TOLERATED
+        return RunVerdict(
+            path=self.run.path,
+            kind=self.run.checkpoint.kind,
+            outcome=PARTS if self.parts else equal,
+            step=self.step,
+            same_until=self.same_until,
+            parts_at=self.parts_at,
+            tolerance=self.tolerance,
+            difference=self.difference,
+            environment=differs,
+            code=code,
+        )
+
+
+def _in_line(recorded: Row, again: Row) -> Iterator[Difference]:
+    """Where a line of history differs; of what is recorded, as older ones tell less."""
+    for name, value in recorded.items():
+        if value != again.get(name):
+            yield Difference(
+                name, again["step"], value, again.get(name), _relative(value, again.get(name))
+            )
+
+
+def _relative(a: Any, b: Any) -> float:
+    """|a - b| / max(|a|, |b|) of two numbers that are not equal, infinite for all else."""
+    if not all(isinstance(each, int | float) and math.isfinite(each) for each in (a, b)):
+        return math.inf
+    return abs(a - b) / max(abs(a), abs(b))
+
+
+def _in_arrays(recorded: Checkpoint, again: Checkpoint) -> Iterator[Difference]:
+    """Which arrays of two checkpoints differ, if only by a bit."""
+    for part in ("model", "optimizer"):
+        ours, theirs = getattr(recorded, part), getattr(again, part)
+        for name in sorted(ours.keys() | theirs.keys()):
+            a, b = ours.get(name), theirs.get(name)
+            if a is None or b is None or not _same_bits(a, b):
+                norms = _norm(a), _norm(b)
+                yield Difference(f"{part}.{name}", again.step, *norms, _relative_distance(a, b))
+
+
+def _same_bits(a: Array, b: Array) -> bool:
+    return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
+
+
+def _norm(array: Array | None) -> float | None:
+    """Euclidean."""
+    return None if array is None else float(np.linalg.norm(array.astype(np.float64)))
+
+
+def _relative_distance(a: Array | None, b: Array | None) -> float:
+    """||a - b|| / max(||a||, ||b||) of arrays whose bits differ; infinite if no numbers fit."""
+    if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
+        return math.inf
+    distance = np.linalg.norm(a.astype(np.float64) - b.astype(np.float64))
+    size = max(np.linalg.norm(a.astype(np.float64)), np.linalg.norm(b.astype(np.float64)))
+    return float(distance / size) if np.isfinite(distance) and size > 0 else math.inf
