@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,18 +32,17 @@ import numpy as np
 
 IDENTICAL, TOLERATED, PARTS = "bit-identical", "equal within tolerance", "parts"
 HARMLESS = {"threads"}  # of an environment: what is promised to change no bit
-WEIGHTS = ("model", "optimizer")  # the arrays of a checkpoint
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of one number of a line of history, or of one array, between the run and its repetition.
+    """Of a number in a line of history, or of arrays, between a run and its repetition.
 
     Attributes
     ----------
-    name : the column, or "model." or "optimizer." and the name of the array
+    name : the column; or "model" or "optimizer", with the name of the array if only one differs
     step : at which
-    recorded, again : the two values; of arrays their Euclidean norms
+    recorded, again : the two values; of arrays the Euclidean norm of all
     relative : of numbers |a - b| / max(|a|, |b|), of arrays the same with Euclidean norms;
         infinite where the two cannot be compared, such as digests
     """
@@ -212,11 +211,11 @@ class _Comparison:
             return
         if self.parts_at is None:
             self.parts_at = self.step
-        if self.tolerance > 0:
-            found = [each for each in found if each.name != DIGEST]
-        largest = max(found, key=lambda each: each.relative, default=None)
-        if largest is None:
+        numbers = [each for each in found if each is not digest]
+        decisive = numbers or (found if self.tolerance == 0 else [])
+        if not decisive:
             return
+        largest = max(decisive, key=lambda each: each.relative)
         self.parts = largest.relative > self.tolerance
         if self.parts or self.difference is None or largest.relative > self.difference.relative:
             self.difference = largest
@@ -256,29 +255,38 @@ def _relative(a: Any, b: Any) -> float:
 
 
 def _in_arrays(recorded: Checkpoint, again: Checkpoint) -> Iterator[Difference]:
-    """Which arrays of two checkpoints differ, if only by a bit."""
+    """Whether the weights, or the optimizer's means, of two checkpoints differ, if only by a bit.
+
+    Each are taken as one vector: an array alone may hold nothing but noise, as the bias of keys,
+    which softmax makes irrelevant.
+    """
     for part in ("model", "optimizer"):
-        ours, theirs = getattr(recorded, part), getattr(again, part)
-        for name in sorted(ours.keys() | theirs.keys()):
-            a, b = ours.get(name), theirs.get(name)
-            if a is None or b is None or not _same_bits(a, b):
-                norms = _norm(a), _norm(b)
-                yield Difference(f"{part}.{name}", again.step, *norms, _relative_distance(a, b))
+        ours: Mapping[str, Array] = getattr(recorded, part)
+        theirs: Mapping[str, Array] = getattr(again, part)
+        names = sorted(ours.keys() | theirs.keys())
+        if other := [name for name in names if not _same_bits(ours.get(name), theirs.get(name))]:
+            label = f"{part}.{other[0]}" if len(other) == 1 else part
+            norms = _norm(ours.values()), _norm(theirs.values())
+            yield Difference(label, again.step, *norms, _relative_distance(ours, theirs))
 
 
-def _same_bits(a: Array, b: Array) -> bool:
+def _same_bits(a: Array | None, b: Array | None) -> bool:
+    if a is None or b is None:
+        return False
     return (a.dtype, a.shape, a.tobytes()) == (b.dtype, b.shape, b.tobytes())
 
 
-def _norm(array: Array | None) -> float | None:
-    """Euclidean."""
-    return None if array is None else float(np.linalg.norm(array.astype(np.float64)))
+def _norm(arrays: Iterable[Array]) -> float:
+    """Euclidean, of all arrays as one vector."""
+    return math.sqrt(
+        math.fsum(float(np.linalg.norm(each.astype(np.float64))) ** 2 for each in arrays)
+    )
 
 
-def _relative_distance(a: Array | None, b: Array | None) -> float:
-    """||a - b|| / max(||a||, ||b||) of arrays whose bits differ; infinite if no numbers fit."""
-    if a is None or b is None or (a.dtype, a.shape) != (b.dtype, b.shape):
+def _relative_distance(a: Mapping[str, Array], b: Mapping[str, Array]) -> float:
+    """||a - b|| / max(||a||, ||b||) of vectors that differ; infinite if they are not comparable."""
+    if {name: each.shape for name, each in a.items()} != {n: each.shape for n, each in b.items()}:
         return math.inf
-    distance = np.linalg.norm(a.astype(np.float64) - b.astype(np.float64))
-    size = max(np.linalg.norm(a.astype(np.float64)), np.linalg.norm(b.astype(np.float64)))
-    return float(distance / size) if np.isfinite(distance) and size > 0 else math.inf
+    distance = _norm(a[name].astype(np.float64) - b[name] for name in a)
+    size = max(_norm(a.values()), _norm(b.values()))
+    return distance / size if math.isfinite(distance) and size > 0 else math.inf
