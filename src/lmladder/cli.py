@@ -22,7 +22,7 @@ DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 DEFAULT_PREPARED = Path("outputs/prepare")
-DEFAULT_TOLERANCE = 1e-3
+DEFAULT_TOLERANCE = 2e-3
 
 app = typer.Typer(
     help="A ladder of language models on one text: what one does beside the pipeline.",
@@ -385,7 +385,7 @@ def verify(
         typer.Option(
             min=0.0,
             max=1.0,
-            help="Relative; granted where code, machine or versions are not those of the run.",
+            help="Of losses, relative; granted where code, machine or versions are not the run's.",
         ),
     ] = DEFAULT_TOLERANCE,
     threads: Annotated[

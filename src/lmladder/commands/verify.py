@@ -112,11 +112,14 @@ def _reason(verdict: RunVerdict) -> str:
         if largest and largest.step != verdict.parts_at:
             since += f"; beyond tolerance {verdict.tolerance:g} at step {largest.step}"
         return f" at step {verdict.parts_at}{since}{_told(largest)}"
-    if largest is None:
-        how = "; no number differs"
-    else:
-        how = f"; {largest.name} differs most, by {largest.relative:.1e} at step {largest.step}"
-    return f" {verdict.tolerance:g} to step {verdict.step}, other bits from {verdict.parts_at}{how}"
+    how = "no loss differs"
+    if largest is not None:
+        how = f"{largest.name} differs most, by {largest.relative:.1e} at step {largest.step}"
+    apart = "" if verdict.weights is None else f", weights {verdict.weights:.1e} apart at the end"
+    return (
+        f" {verdict.tolerance:g} to step {verdict.step}: {how}; other bits from step "
+        f"{verdict.parts_at} on{apart}"
+    )
 
 
 def _told(difference: Difference | None) -> str:
@@ -147,8 +150,10 @@ def _facts(verdict: RunVerdict) -> dict[str, Any]:
             for key, (was, is_now) in verdict.environment.items()
         }
     if facts["difference"]:
-        facts["difference"] = {
-            key: None if isinstance(value, float) and not math.isfinite(value) else value
-            for key, value in facts["difference"].items()
-        }
+        facts["difference"] = {key: _finite(value) for key, value in facts["difference"].items()}
+    facts["weights"] = _finite(facts["weights"])
     return facts
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

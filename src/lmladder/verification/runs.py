@@ -2,8 +2,10 @@
 
 The lines of both histories are compared as they come, so that a run which parts is not trained to
 its end. Each line has a digest of the weights: from the first that differs on, other bits are at
-work. Whether these are but other roundings is for the numbers to tell, and only where something
+work. Whether these are but other roundings is for the losses to tell, and only where something
 differs that may round otherwise; on the same machine with the same versions and code none does.
+Weights and gradient norms do not tell: other roundings grow to differences of percents in a long
+run, whose losses stay close all the same.
 """
 
 import math
@@ -25,13 +27,14 @@ from lmladder.errors import InputError
 from lmladder.history import DIGEST, Row
 from lmladder.rung import begin, count
 from lmladder.text import Prepared
-from lmladder.training import TrainingRun, train
+from lmladder.training import TrainingRun, row_nats, train, validation_rows
 from lmladder.verification.recorded import RecordedRun
 
 import numpy as np
 
 IDENTICAL, TOLERATED, PARTS = "bit-identical", "equal within tolerance", "parts"
 HARMLESS = {"threads"}  # of an environment: what is promised to change no bit
+JUDGED = {"step", "tokens", "train_nats", "val_nats", "learning_rate_factor"}  # by the tolerance
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class RunVerdict:
     same_until : the last step to which all was the same bit for bit; None: not even the first line
     parts_at : the step of the first line or checkpoint that was not; None if there is none
     tolerance : relative, that was granted
-    difference : the largest; where the run parts, the one that decided. None if there is none
+    difference : the largest that was judged; where the run parts, the one that decided
+    weights : how far apart they are at the end, relative as in `Difference`; None if unknown
     environment : what differs, by dotted key: there, here; None where there is unknown
     code : digest of the modules that trained: there, here
     """
@@ -78,6 +82,7 @@ class RunVerdict:
     parts_at: int | None
     tolerance: float
     difference: Difference | None
+    weights: float | None
     environment: Mapping[str, tuple[Any, Any]] | None
     code: tuple[str, str]
 
@@ -170,6 +175,7 @@ class _Comparison:
         self.parts_at: int | None = None
         self.parts = False
         self.difference: Difference | None = None
+        self.weights: float | None = None
         self.other_weights: Difference | None = None  # the first digest that differed
 
     def follow(self, again: TrainingRun) -> None:
@@ -184,6 +190,17 @@ class _Comparison:
         with suppress(_EnoughError):
             state, _ = train(again, watch)
             self._note([Difference("step", state.step, end, state.step, math.inf)])
+        if self.parts_at is not None and not self.parts:
+            self._score(again)
+
+    def _score(self, again: TrainingRun) -> None:
+        """Whether the recorded weights have the loss that their history tells, wherever learnt."""
+        training, recorded = again.config.training, self.run.checkpoint
+        rows = validation_rows(again.val, training.row_length, training.evaluate_tokens)
+        again.model.load(recorded.model)
+        found = float(row_nats(again.model, training, rows).mean())
+        told = {"val_nats": recorded.history[-1]["val_nats"]}
+        self._judge(list(_in_line(told, {"step": recorded.step, "val_nats": found})))
 
     def compare(self, state: Checkpoint) -> None:
         """A state of the repetition with what was recorded of that step."""
@@ -192,13 +209,15 @@ class _Comparison:
         if state.history:
             recorded = self.run.checkpoint.history[len(state.history) - 1]
             found += _in_line(recorded, state.history[-1])
-        for each in (self.run.checkpoint, self.run.best):
+        for each in (self.run.best, self.run.checkpoint):
             if each is not None and each.step == state.step:
-                found += _in_arrays(each, state)
+                apart = list(_in_arrays(each, state))
+                self.weights = next((d.relative for d in apart if d.name[:5] == "model"), 0.0)
+                found += apart
         self._note(found)
 
     def _note(self, found: list[Difference]) -> None:
-        """Remember the largest of what differs at this step, and whether it is too much."""
+        """Remember where bits begin to differ, and judge the numbers."""
         digest = next((each for each in found if each.name == DIGEST), None)
         if self.other_weights is not None and digest is None:
             # Other roundings never lead back to the same bits: a line of the history is wrong.
@@ -211,11 +230,16 @@ class _Comparison:
             return
         if self.parts_at is None:
             self.parts_at = self.step
-        numbers = [each for each in found if each is not digest]
-        decisive = numbers or (found if self.tolerance == 0 else [])
-        if not decisive:
+        self._judge(found)
+
+    def _judge(self, found: list[Difference]) -> None:
+        """Remember the largest difference that is judged, and whether it is too much."""
+        if self.tolerance > 0:
+            found = [each for each in found if each.name in JUDGED]
+        numbers = [each for each in found if each.name != DIGEST]  # they tell more than a digest
+        largest = max(numbers or found, key=lambda each: each.relative, default=None)
+        if largest is None:
             return
-        largest = max(decisive, key=lambda each: each.relative)
         self.parts = largest.relative > self.tolerance
         if self.parts or self.difference is None or largest.relative > self.difference.relative:
             self.difference = largest
@@ -233,6 +257,7 @@ class _Comparison:
             parts_at=self.parts_at,
             tolerance=self.tolerance,
             difference=self.difference,
+            weights=self.weights,
             environment=differs,
             code=code,
         )
@@ -248,8 +273,8 @@ def _in_line(recorded: Row, again: Row) -> Iterator[Difference]:
 
 
 def _relative(a: Any, b: Any) -> float:
-    """|a - b| / max(|a|, |b|) of two numbers that are not equal, infinite for all else."""
-    if not all(isinstance(each, int | float) and math.isfinite(each) for each in (a, b)):
+    """|a - b| / max(|a|, |b|) of two that are not equal; infinite for what is never rounded."""
+    if not all(isinstance(each, float) and math.isfinite(each) for each in (a, b)):
         return math.inf
     return abs(a - b) / max(abs(a), abs(b))
 
