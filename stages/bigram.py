@@ -1,12 +1,10 @@
 """Stage 2: the count models, from uniform to Kneser-Ney, which share one set of counts."""
 
-from dataclasses import replace
 from pathlib import Path
 
 from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
-from lmladder.models.counts import CountTables
-from lmladder.rung import first_checkpoint, open_prepared, sample_prompt, write_samples
+from lmladder.rung import count, first_checkpoint, open_prepared, sample_prompt, write_samples
 from lmladder.scoring import BLOCK_NATS, BlockNats, score
 from lmladder.stage import Done, stage
 
@@ -15,10 +13,8 @@ from lmladder.stage import Done, stage
 def main(config: Config, out: Path, ladder: Path) -> Done:
     prepared = open_prepared(config, ladder)
     prompt = sample_prompt(config.sample, prepared)
-    order = max([3, *config.bigram.kneser_ney_orders])  # the ladder has a trigram in any case
-    tables = CountTables.count(prepared.train, prepared.tokenizer.vocabulary_size, order)
     begun = first_checkpoint("bigram", config.bigram, config.seed, prepared)
-    checkpoint = replace(begun, model=tables.arrays())
+    checkpoint = count(begun, config.bigram, prepared)
     models = checkpoint.restore_models()
     checkpoint.save(out / "checkpoint.safetensors")
     scores = {

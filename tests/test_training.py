@@ -19,7 +19,7 @@ from typing import Any
 from lmladder import kernels, training
 from lmladder.arrays import IntArray
 from lmladder.autograd import Captured, capture
-from lmladder.checkpoint import Checkpoint
+from lmladder.checkpoint import Checkpoint, weights_digest
 from lmladder.config import (
     MlpConfig,
     OptimizerConfig,
@@ -28,7 +28,7 @@ from lmladder.config import (
     TransformerConfig,
 )
 from lmladder.errors import InputError, RunError
-from lmladder.history import COLUMNS, WAITED, waited
+from lmladder.history import COLUMNS, DIGEST, WAITED, waited
 from lmladder.interrupt import exit_status
 from lmladder.kernels import blocks
 from lmladder.models import build_neural
@@ -280,9 +280,10 @@ def test_history_has_a_row_before_the_first_step_and_one_an_evaluation(
     assert tuple(rows[0]) == COLUMNS
     assert [row["step"] for row in rows] == ["0", "2", "4", "5"]
     assert [row["tokens"] for row in rows] == ["0", "48", "96", "120"]
-    assert [name for name, cell in rows[0].items() if cell] == ["step", "tokens", "val_nats"]
+    known_at_first = ["step", "tokens", "val_nats", DIGEST]
+    assert [name for name, cell in rows[0].items() if cell] == known_at_first
     for row in rows[1:]:
-        assert all(float(row[name]) > 0 for name in COLUMNS)
+        assert all(float(row[name]) > 0 for name in COLUMNS if name != DIGEST)
     assert float(rows[1]["learning_rate_factor"]) == 1
     assert 0.1 < float(rows[-1]["learning_rate_factor"]) < 0.5  # a step short of its end
 
@@ -304,6 +305,37 @@ def _arrays(run: TrainingRun) -> dict[str, Any]:
         f"{kind}.{name}": array for kind in ("mean", "square") for name, array in weights.items()
     }
     return {"model": weights, "optimizer": means}
+
+
+@every_rung
+def test_each_row_has_the_digest_of_the_weights_that_it_tells_of(kind: str, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def watch(state: Checkpoint) -> None:
+        arrays = state.model or initial
+        assert state.history[-1][DIGEST] == weights_digest(arrays)
+        seen.append(weights_digest(arrays))
+
+    run = make_run(tmp_path, kind)
+    initial = {name: each.value.copy() for name, each in run.model.parameters().items()}
+    train(run, watch)
+    assert [row[DIGEST] for row in table(tmp_path)] == seen
+    assert len(set(seen)) == len(seen) == 1 + STEPS // 2
+    assert seen[-1] == weights_digest(Checkpoint.load(tmp_path / LATEST).model)
+
+
+def test_one_bit_of_one_weight_makes_another_digest() -> None:
+    arrays = {"a": np.zeros((2, 3), np.float32), "b": np.ones(2, np.float32)}
+    digest = weights_digest(arrays)
+    assert len(digest) == 16
+    assert weights_digest(dict(reversed(arrays.items()))) == digest
+    others = (
+        {"a": arrays["a"] * -1},  # zeros whose sign alone differs
+        {"a": arrays["a"].T},
+        {"a": arrays["a"].view(np.int32)},
+        {"c": arrays["a"]},
+    )
+    assert all(weights_digest(arrays | other) != digest for other in others)
 
 
 def test_the_training_loss_is_the_mean_since_the_last_row(tmp_path: Path) -> None:
@@ -328,6 +360,10 @@ def test_how_often_one_evaluates_does_not_change_what_is_learnt(
     changed = changed | {"evaluate_every": evaluate_every, "evaluate_tokens": 30}
     other, _ = train(make_run(tmp_path / "other", kind, **changed))
     assert other.step == STEPS
+    digests = {row["step"]: row[DIGEST] for row in usual.history}
+    common = [row for row in other.history if row["step"] in digests]
+    assert [common[0]["step"], common[-1]["step"]] == [0, STEPS]
+    assert all(row[DIGEST] == digests[row["step"]] for row in common)
     for ours, theirs in ((usual.model, other.model), (usual.optimizer, other.optimizer)):
         for name, array in ours.items():
             np.testing.assert_array_equal(array, theirs[name])
@@ -352,6 +388,7 @@ def test_micro_batches_learn_what_the_whole_batch_does(
     for name, array in whole.model.items():
         np.testing.assert_allclose(parts.model[name], array, rtol=1e-10, atol=1e-14, err_msg=name)
     for ours, theirs in zip(whole.history[1:], parts.history[1:], strict=True):
+        assert ours.pop(DIGEST) != theirs.pop(DIGEST)  # of weights that rounding parts
         assert ours == pytest.approx(theirs, rel=1e-10)
 
 

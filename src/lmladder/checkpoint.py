@@ -23,7 +23,7 @@ from lmladder.errors import InputError
 from lmladder.models import ARCHITECTURES, LanguageModel, build_neural
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
-from lmladder.sealing import seal, unseal
+from lmladder.sealing import seal, sha256_of, unseal
 from lmladder.text import Tokenizer, tokenizer_from_json
 
 import numpy as np
@@ -229,6 +229,11 @@ def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
     for name, array in sorted(arrays.items()):
         yield f"{name} {array.dtype.str} {array.shape}\n".encode()
         yield np.ascontiguousarray(array).tobytes()
+
+
+def weights_digest(arrays: Mapping[str, Array]) -> str:
+    """What tells a model's arrays from all others: the first 16 digits of the sha256 of them."""
+    return sha256_of(content_of(arrays))[:16]
 
 
 def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:

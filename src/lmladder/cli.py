@@ -22,6 +22,8 @@ ClickException: Any = next(
 DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
+DEFAULT_PREPARED = Path("outputs/prepare")
+DEFAULT_TOLERANCE = 2e-3
 
 app = typer.Typer(
     help="A ladder of language models on one text: what one does beside the pipeline.",
@@ -423,6 +425,53 @@ def report(
     from lmladder.commands.report import write_report
 
     write_report(outputs, output, against=against)
+
+
+@app.command()
+def verify(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of runs, or checkpoints.", show_default=False),
+    ] = None,
+    pipeline: Annotated[
+        bool, typer.Option("--pipeline", help="The results of the last commit, all of them.")
+    ] = False,
+    prepared: Annotated[
+        Path, typer.Option(help="The text that the runs were trained on.")
+    ] = DEFAULT_PREPARED,
+    tolerance: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Of losses, relative; granted where code, machine or versions are not the run's.",
+        ),
+    ] = DEFAULT_TOLERANCE,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Changes speed only. [default: one a core]")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs, with all digits.")] = False,
+) -> None:
+    """Train again from what checkpoints tell, and say whether the results come again.
+
+    A run is bit-identical, or equal within a tolerance, or it parts at a step; the last ends with
+    status 1. With --pipeline the last commit is cloned, all its stages run from nothing, and each
+    file of its results is compared.
+
+    Example: lmladder verify outputs/mlp outputs/transformer
+
+    Example: lmladder verify --pipeline
+    """
+    from lmladder.commands.verify import tell_pipeline, tell_runs
+
+    if pipeline and runs:
+        raise InputError("--pipeline verifies all results of the last commit; name no runs")
+    if pipeline:
+        tell_pipeline(as_json=as_json)
+    elif runs:
+        tell_runs(runs, prepared, tolerance=tolerance, threads=threads, as_json=as_json)
+    else:
+        raise InputError("name a run, such as outputs/transformer, or ask for --pipeline")
 
 
 def main() -> None:

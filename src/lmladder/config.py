@@ -5,7 +5,7 @@ keys and wrong types before anything runs. `validate` adds what types cannot say
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -327,26 +327,7 @@ CHOICES = {
 
 def validate(config: Config) -> None:
     """Raise InputError, naming the key, for a number out of range or settings that do not fit."""
-    outer_first = sorted(_leaves("", config), key=lambda leaf: leaf[0].count("."))
-    for path, value in outer_first:  # as inner values may be theirs, such as a row_length
-        key = path.rsplit(".", 1)[-1]
-        for number in value if isinstance(value, list | tuple) else [value]:
-            if path in CHOICES and number not in (*CHOICES[path], None):
-                raise InputError(f"{path} must be one of {', '.join(CHOICES[path])}, not {number}")
-            if not isinstance(number, int | float):
-                continue
-            if not math.isfinite(number):
-                raise InputError(f"{path} must be a finite number, not {number}")
-            if key in _POSITIVE and not number > 0:
-                raise InputError(f"{path} must be more than 0, not {number}")
-            if key in _NOT_NEGATIVE and not number >= 0:
-                raise InputError(f"{path} must be at least 0, not {number}")
-            if key in _FRACTIONS and not 0 <= number <= 1:
-                raise InputError(f"{path} must be between 0 and 1, not {number}")
-            if key in _BELOW_ONE and not 0 <= number < 1:
-                raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
-        if key == "betas" and value is not None and len(value) != 2:
-            raise InputError(f"{path} must be two numbers, not {len(value)}")
+    _validate_values("", config)
     tokenizer = config.tokenizer
     for key, users, needed in (
         ("vocabulary_size", ("word", "bpe"), tokenizer.name == "bpe"),
@@ -379,19 +360,41 @@ def validate(config: Config) -> None:
     splits = config.evaluate.splits
     if not splits or len(set(splits)) < len(splits):
         raise InputError(f"evaluate.splits must name val or test, each once, not {splits}")
-    for name, rung in (("mlp", config.mlp), ("transformer", config.transformer)):
-        validate_architecture(rung)
-        any_length = isinstance(rung, MlpConfig) and rung.network == "mlp"
-        if not any_length and rung.training.row_length > rung.context_length:
-            raise InputError(
-                f"{name}.training.row_length={rung.training.row_length} is more than "
-                f"{name}.context_length={rung.context_length}"
-            )
     split = config.data.split
     if abs(split.train + split.val + split.test - 1) > 1e-9:
         raise InputError(
             f"data.split must sum to 1, not {split.train} + {split.val} + {split.test}"
         )
+
+
+def validate_rung(name: str, rung: MlpConfig | TransformerConfig) -> None:
+    """The same for a rung alone, such as that of a checkpoint."""
+    _validate_values(name, rung)
+    _validate_rung(name, rung)
+
+
+def _validate_values(path: str, config: Any) -> None:
+    """Raise InputError for a value, at `path` or below, that is out of range or no choice."""
+    outer_first = sorted(_leaves(path, config), key=lambda leaf: leaf[0].count("."))
+    for path, value in outer_first:  # as inner values may be theirs, such as a row_length
+        key = path.rsplit(".", 1)[-1]
+        for number in value if isinstance(value, list | tuple) else [value]:
+            if path in CHOICES and number not in (*CHOICES[path], None):
+                raise InputError(f"{path} must be one of {', '.join(CHOICES[path])}, not {number}")
+            if not isinstance(number, int | float):
+                continue
+            if not math.isfinite(number):
+                raise InputError(f"{path} must be a finite number, not {number}")
+            if key in _POSITIVE and not number > 0:
+                raise InputError(f"{path} must be more than 0, not {number}")
+            if key in _NOT_NEGATIVE and not number >= 0:
+                raise InputError(f"{path} must be at least 0, not {number}")
+            if key in _FRACTIONS and not 0 <= number <= 1:
+                raise InputError(f"{path} must be between 0 and 1, not {number}")
+            if key in _BELOW_ONE and not 0 <= number < 1:
+                raise InputError(f"{path} must be at least 0 and less than 1, not {number}")
+        if key == "betas" and value is not None and len(value) != 2:
+            raise InputError(f"{path} must be two numbers, not {len(value)}")
 
 
 def _validate_watch(key: str, path: str | None, watch: str | None, option: str) -> None:
@@ -402,7 +405,7 @@ def _validate_watch(key: str, path: str | None, watch: str | None, option: str) 
         raise InputError(f"{key}={path}, but {watch} is watched; choose {option} {key}={path}")
 
 
-def _validate_rung(name: str, rung: RungConfig) -> None:
+def _validate_rung(name: str, rung: MlpConfig | TransformerConfig) -> None:
     """Raise InputError for settings of the rung `name` that do not fit each other."""
     optimizer, schedule, training = rung.optimizer, rung.schedule, rung.training
     _validate_settings(name, "optimizer", optimizer, OPTIMIZER_SETTINGS[optimizer.name])
@@ -422,6 +425,13 @@ def _validate_rung(name: str, rung: RungConfig) -> None:
         raise InputError(
             f"{name}.training.accumulate={training.accumulate} does not divide "
             f"{name}.training.batch_size={training.batch_size}"
+        )
+    validate_architecture(rung)
+    any_length = isinstance(rung, MlpConfig) and rung.network == "mlp"
+    if not any_length and training.row_length > rung.context_length:
+        raise InputError(
+            f"{name}.training.row_length={training.row_length} is more than "
+            f"{name}.context_length={rung.context_length}"
         )
 
 
@@ -511,6 +521,17 @@ def _missing(path: str, node: DictConfig) -> Iterator[str]:
             yield path + name
         elif not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node[name]):
             yield from _missing(f"{path}{name}.", node[name])
+
+
+def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one with dotted keys: {"data": {"seed": 0}} as {"data.seed": 0}."""
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat |= dotted(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
 
 
 def _leaves(path: str, node: Any) -> list[tuple[str, Any]]:

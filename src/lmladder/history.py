@@ -6,7 +6,10 @@ from typing import Any, TypeAlias
 
 from lmladder.config import TrainingConfig
 
-COLUMNS = ("step", "tokens", "train_nats", "val_nats", "learning_rate_factor", "gradient_norm")
+DIGEST = "weights_digest"  # of the parameters after that step, to tell where two runs part
+COLUMNS = (
+    "step", "tokens", "train_nats", "val_nats", "learning_rate_factor", "gradient_norm", DIGEST
+)  # fmt: skip
 WAITED = "evaluations_without_improvement"  # a column more where there is patience
 
 Row: TypeAlias = dict[str, Any]
@@ -67,7 +70,7 @@ def as_csv(history: Iterable[Row], names: Sequence[str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _cell(value: float | None) -> str:
+def _cell(value: float | str | None) -> str:
     if value is None:
         return ""
-    return str(value) if isinstance(value, int) else f"{value:.6g}"
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -10,9 +10,10 @@ from typing import Any
 from lmladder import kernels
 from lmladder.atomic import atomic_write, write_json
 from lmladder.checkpoint import Checkpoint, code_digest
-from lmladder.config import Config, MlpConfig, SampleConfig, TransformerConfig
+from lmladder.config import BigramConfig, Config, MlpConfig, SampleConfig, TransformerConfig
 from lmladder.errors import InputError
 from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
+from lmladder.models.counts import CountTables
 from lmladder.rng import stream
 from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.scoring import BLOCK_NATS, BlockNats
@@ -48,11 +49,9 @@ def train_rung(
     prepared = open_prepared(config, ladder)
     prompt = sample_prompt(config.sample, prepared)
     begun = first_checkpoint(kind, rung, config.seed, prepared)
-    model = build_neural(rung, begun.vocabulary_size, rng=stream(config.seed, f"{kind} weights"))
-    if isinstance(rung, TransformerConfig) and rung.init_from is not None:
-        path = Path(rung.init_from)
-        begun = replace(begun, init_digest=load_initial(model, path, rung, prepared))
-    finished, speed = train(TrainingRun(model, begun, rung, prepared.train, prepared.val, out))
+    run = begin(begun, rung, prepared, out)
+    finished, speed = train(run)
+    model = run.model
     validated = finished.history[1:]
     nats = {"latest": validated[-1]["val_nats"], "best": min(row["val_nats"] for row in validated)}
     write_json(
@@ -78,6 +77,25 @@ def train_rung(
     discard_unfinished(out)
     print(f"{kind}: {nats['latest']:.4f} nats/token on validation rows -> {out}")
     return Done(tokens_per_second=speed, objective=nats[config.evaluate.checkpoint])
+
+
+def begin(
+    origin: Checkpoint, rung: MlpConfig | TransformerConfig, prepared: Prepared, out: Path
+) -> TrainingRun:
+    """The run that `origin` tells of, before its first step, with its first weights."""
+    rng = stream(origin.seed, f"{origin.kind} weights")
+    model = build_neural(rung, origin.vocabulary_size, rng=rng)
+    if isinstance(rung, TransformerConfig) and rung.init_from is not None:
+        given = load_initial(model, Path(rung.init_from), rung, prepared)
+        origin = replace(origin, init_digest=given)
+    return TrainingRun(model, origin, rung, prepared.train, prepared.val, out)
+
+
+def count(origin: Checkpoint, config: BigramConfig, prepared: Prepared) -> Checkpoint:
+    """`origin` with what the count models learn: how often each n-gram is in the training text."""
+    order = max([3, *config.kneser_ney_orders])  # the ladder has a trigram in any case
+    tables = CountTables.count(prepared.train, origin.vocabulary_size, order)
+    return replace(origin, model=tables.arrays())
 
 
 def _validation_blocks(

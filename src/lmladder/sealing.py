@@ -7,6 +7,7 @@ followed by the content that the text describes, if there is any.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Any
 
 KEY = "sha256"
@@ -36,12 +37,17 @@ def unseal(text: str, content: Iterable[bytes] = ()) -> dict[str, Any]:
     return fields
 
 
+def sha256_of(content: Iterable[bytes]) -> str:
+    """The sum of all of `content`, however it is cut."""
+    digest = hashlib.sha256()
+    for each in content:
+        digest.update(each)
+    return digest.hexdigest()
+
+
 def _dumps(fields: Mapping[str, Any], **how: Any) -> str:
     return json.dumps(fields, sort_keys=True, **how) + "\n"
 
 
 def _sum(text: str, content: Iterable[bytes]) -> str:
-    digest = hashlib.sha256(text.encode())
-    for each in content:
-        digest.update(each)
-    return digest.hexdigest()
+    return sha256_of(chain([text.encode()], content))

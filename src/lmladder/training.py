@@ -7,7 +7,7 @@ the final names when all is done.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,10 +15,10 @@ from lmladder import history
 from lmladder.arrays import Array, FloatArray, IntArray
 from lmladder.atomic import atomic_write, discard_side_files
 from lmladder.autograd import Captured, Tensor
-from lmladder.checkpoint import REMEDY, Checkpoint
+from lmladder.checkpoint import REMEDY, Checkpoint, weights_digest
 from lmladder.config import RungConfig, TrainingConfig
 from lmladder.errors import InputError, RunError
-from lmladder.history import WAITED, Measured, Row, waited
+from lmladder.history import DIGEST, WAITED, Measured, Row, waited
 from lmladder.interrupt import deferred
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.monitoring import first_not_finite, parameter_groups
@@ -62,8 +62,15 @@ class TrainingRun:
     directory: Path
 
 
-def train(run: TrainingRun) -> tuple[Checkpoint, float]:
+def train(
+    run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: None
+) -> tuple[Checkpoint, float]:
     """Train to the configured step, or till patience ends; write checkpoints and history.
+
+    Parameters
+    ----------
+    watch : is shown each state that has a new line of history; before the first step one without
+        arrays. What it raises ends the run.
 
     Returns
     -------
@@ -90,7 +97,8 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
     state = finished or resume(run.directory, run.origin, UNFINISHED, UNFINISHED_BEST)
     if state is None:
         row = {"step": 0, "tokens": 0, "val_nats": _mean_nats(run, validation)}
-        state = _with_row(run.origin, row, training)
+        state = _with_row(run, run.origin, row)
+        watch(state)
     else:
         print(f"{run.origin.kind}: going on from step {state.step}", flush=True)
         run.model.load(state.model)
@@ -119,7 +127,7 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
                     "learning_rate_factor": factor(step, training.steps, schedule),
                     **history.summary(pending),
                 }
-                state = _with_row(state, row, training)
+                state = _with_row(run, state, row)
                 pending.clear()
             if evaluate or interrupt.signal is not None:
                 state = replace(
@@ -131,6 +139,7 @@ def train(run: TrainingRun) -> tuple[Checkpoint, float]:
                 )
                 _keep(run.directory, state)
             if evaluate:
+                watch(state)
                 progress.evaluated(done, loss, val_nats)
             interrupt.raise_now()
         speed = progress.tokens_per_second(state.step)
@@ -283,8 +292,10 @@ def discard_unfinished(directory: Path) -> None:
     discard_side_files(directory)
 
 
-def _with_row(state: Checkpoint, row: Row, training: TrainingConfig) -> Checkpoint:
+def _with_row(run: TrainingRun, state: Checkpoint, row: Row) -> Checkpoint:
     """The state with one more line of history, which counts for patience where there is any."""
+    training = run.config.training
+    row[DIGEST] = weights_digest(_values(run.model))
     if training.patience is not None:
         row[WAITED] = waited([*_scores(state), row["val_nats"]], training.min_improvement)
     return replace(state, history=(*state.history, row))

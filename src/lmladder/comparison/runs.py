@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lmladder.config import dotted
 from lmladder.errors import InputError
 from lmladder.scoring import BLOCK_NATS, BlockNats
 
@@ -367,12 +368,9 @@ def _resolved(settings: Settings) -> Settings:
     return resolved
 
 
-def _flat(node: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(node: Mapping[str, Any]) -> dict[str, Any]:
     """Dotted keys; a list is one value."""
-    flat: dict[str, Any] = {}
-    for key, value in node.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value) if isinstance(value, list) else value
-    return flat
+    return {
+        key: json.dumps(value) if isinstance(value, list) else value
+        for key, value in dotted(node).items()
+    }

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.arrays import IntArray
+from lmladder.config import dotted
 from lmladder.errors import InputError
 from lmladder.sealing import unseal
 from lmladder.text.splits import SPLITS
@@ -295,12 +296,6 @@ def _largest(path: Path, array: np.memmap[Any, Any]) -> int:
     return largest
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
+def _flat(settings: Mapping[str, Any]) -> dict[str, str]:
     """Nested settings as {"data.seed": "0"}, each value in JSON."""
-    flat = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat.update(_flat(value, f"{prefix}{key}."))
-        else:
-            flat[f"{prefix}{key}"] = json.dumps(value, sort_keys=True)
-    return flat
+    return {key: json.dumps(value, sort_keys=True) for key, value in dotted(settings).items()}
