@@ -130,8 +130,13 @@ def first_checkpoint(kind: str, config: Any, seed: int, prepared: Prepared) -> C
         vocabulary_size=prepared.tokenizer.vocabulary_size,
         tokenizer=prepared.tokenizer.to_json(),
         data_digest=prepared.digest,
-        code_digest=code_digest(Path(__file__)),
+        code_digest=training_code_digest(),
     )
+
+
+def training_code_digest() -> str:
+    """sha256 of all source that trains a rung, as a checkpoint of this code holds it."""
+    return code_digest(Path(__file__))
 
 
 def load_initial(

@@ -10,6 +10,7 @@ from typing import Any
 from lmladder import kernels
 from lmladder.checkpoint import COUNTS
 from lmladder.errors import RunError
+from lmladder.rung import training_code_digest
 from lmladder.verification import (
     IDENTICAL,
     PARTS,
@@ -18,7 +19,6 @@ from lmladder.verification import (
     RunVerdict,
     open_run,
     open_text,
-    training_code_digest,
     verify_pipeline,
     verify_run,
 )

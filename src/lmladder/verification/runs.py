@@ -9,8 +9,6 @@ run, whose losses stay close all the same.
 """
 
 import math
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -121,23 +119,6 @@ def verify_run(
             with redirect_stdout(sys.stderr):  # so that its progress mixes with no verdict
                 comparison.follow(again)
     return comparison.verdict(differs, code)
-
-
-def training_code_digest() -> str:
-    """The digest that a checkpoint trained by this code has; in a process of its own.
-
-    In this one other modules are loaded, too, which are none of those that train.
-    """
-    program = "import lmladder.rung, lmladder.checkpoint as c; print(c.code_digest())"
-    paths = os.pathsep.join(path or os.curdir for path in sys.path)
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=os.environ | {"PYTHONPATH": paths},
-        stdout=subprocess.PIPE,
-        encoding="utf-8",
-        check=True,
-    )
-    return done.stdout.strip()
 
 
 def _require_weights(run: RecordedRun, again: TrainingRun) -> None:
