@@ -7,13 +7,13 @@ from lmladder.config import EvaluateConfig
 from lmladder.errors import InputError
 from lmladder.inspection import attention_maps, pieces
 from lmladder.reports import Attention, Passage, Row, token_labels
+from lmladder.reports.findings import UNIFORM
 from lmladder.scoring import Score, score, token_nats
 from lmladder.text import Prepared
 
 PASSAGE_TOKENS = 600
 PASSAGE_CONTEXT = 0.5  # as evaluate.least_context in conf/; a passage has few windows
 ATTENTION_TOKENS = 20
-UNIFORM = "uniform"  # is as surprised everywhere
 
 
 def score_ladder(
@@ -66,7 +66,7 @@ def read_passage(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Passa
     nats: dict[str, Sequence[float]] = {}
     for checkpoint in checkpoints:
         for name, model in checkpoint.restore_models().items():
-            if name == UNIFORM:
+            if name == UNIFORM:  # as surprised everywhere
                 continue
             of_tokens = token_nats(
                 model, tokens, prepared.past("val"),
