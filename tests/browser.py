@@ -85,26 +85,15 @@ class Page:
 
     def point(self, selector: str) -> None:
         """Move the mouse to the middle of the first element that a selector finds."""
-        self.ask(
-            f"document.querySelector({json.dumps(selector)}).scrollIntoView({{block: 'center'}})"
-        )
-        x, y = self.ask(
-            f"(b => [b.x + b.width / 2, b.y + b.height / 2])"
-            f"(document.querySelector({json.dumps(selector)}).getBoundingClientRect())"
-        )
+        found = f"document.querySelector({json.dumps(selector)})"
+        self.ask(f"{found}.scrollIntoViewIfNeeded()")
+        box = f"{found}.getBoundingClientRect()"
+        x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
-    def screenshot(
-        self, path: Path, *, whole: bool = False, top: float = 0, height: float = 0
-    ) -> None:
-        """Write a PNG of the window, of the whole page, or of a band of it."""
-        how: dict[str, Any] = {}
-        if whole or height:
-            width, all_of_it = self.ask("[innerWidth, document.documentElement.scrollHeight]")
-            clip = {"x": 0, "y": top, "width": width, "height": height or all_of_it, "scale": 1}
-            how = {"captureBeyondViewport": True, "clip": clip}
-        data = self.call("Page.captureScreenshot", format="png", **how)["data"]
-        path.write_bytes(base64.b64decode(data))
+    def screenshot(self, path: Path) -> None:
+        """Write a PNG of the window."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def call(self, method: str, **parameters: Any) -> Any:
         """The result of a method of the protocol."""

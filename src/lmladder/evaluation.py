@@ -99,8 +99,8 @@ def read_passage(checkpoints: Iterable[Checkpoint], prepared: Prepared) -> Passa
     nats: dict[str, Sequence[float]] = {}
     for checkpoint in checkpoints:
         for name, model in checkpoint.restore_models().items():
-            if name == UNIFORM:
-                continue  # as surprised everywhere
+            if name == UNIFORM:  # as surprised everywhere
+                continue
             of_tokens = token_nats(
                 model, tokens, prepared.past("val"),
                 least_context=PASSAGE_CONTEXT, batch_tokens=PASSAGE_TOKENS,

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 from lmladder.reports import Attention, Grid, Passage, as_svg, loss_curves
 from lmladder.reports.attention import MOST_MAPS, head_maps
 from lmladder.reports.table import shown
+from lmladder.rng import stream
 from tests.reports.conftest import ATTENTION
 
 import numpy as np
@@ -186,3 +187,14 @@ def test_changes_environment_and_notes_stand_in_the_page(report):
     page = report(changes=[grid], environment=[replace(grid, caption="Facts")], notes=["Lacks"])
     for text in ("What has changed", "Settings", "Where it was made", "Facts", "Lacks"):
         assert text in Page(page).text
+
+
+def test_a_page_of_the_usual_size_stays_small(report):
+    rng = stream(0, "a page")
+    nats = {f"kneser_ney_{order}": rng.exponential(2.0, 600).tolist() for order in range(8)}
+    maps = np.tril(rng.random((4, 6, 20, 20))) + 1e-9
+    page = report(
+        passage=Passage(["a"] * 600, nats),
+        attention=Attention(["a"] * 20, maps / maps.sum(axis=-1, keepdims=True)),
+    )
+    assert len(page) < 600_000

@@ -1,0 +1,69 @@
+"""Take the pictures of docs/report.md, in a headless Chromium:
+
+    python tests/screenshots.py REPORT.html COMPARISON.html docs/images
+
+The report is one of `lmladder report --against`, the comparison of `lmladder compare --html`.
+"""
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests import browser
+
+DESK, PHONE = (1100, 760), (390, 860)
+
+
+class Shot(NamedTuple):
+    """A window of a page: from the heading of a section on, with the mouse at an element."""
+
+    name: str
+    size: tuple[int, int]
+    heading: str | None = None
+    dark: bool = False
+    mouse: str | None = None
+
+
+PLACE = ".passage label:nth-of-type(92)"
+REPORT = (
+    Shot("report", DESK),
+    Shot("report-changes", (1100, 640), "What has changed"),
+    Shot("report-passage", (1100, 720), "What surprises them", dark=True, mouse=PLACE),
+    Shot("report-attention", DESK, "Where the Transformer looks"),
+    Shot("report-phone", PHONE),
+    Shot("report-phone-passage", PHONE, "What surprises them", dark=True, mouse=PLACE),
+)
+COMPARISON = (Shot("comparison", (1100, 560)),)
+TO_HEADING = """{{
+  const heading = [...document.querySelectorAll("h2")].find(h2 => h2.textContent == "{}");
+  scrollTo(0, heading.getBoundingClientRect().top + scrollY - 24);
+}}"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    for name in ("report", "comparison", "folder"):
+        parser.add_argument(name, type=Path)
+    given = parser.parse_args()
+    program = browser.find()
+    if program is None:
+        parser.error("there is no Chromium or Chrome")
+    given.folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as profile, browser.browsing(program, Path(profile)) as page:
+        for path, shots in ((given.report, REPORT), (given.comparison, COMPARISON)):
+            for shot in shots:
+                width, height = shot.size
+                page.open(path, width=width, height=height, dark=shot.dark)
+                if shot.heading:
+                    page.ask(TO_HEADING.format(shot.heading))
+                if shot.mouse:
+                    page.point(shot.mouse)
+                page.screenshot(given.folder / f"{shot.name}.png")
+
+
+if __name__ == "__main__":
+    main()
