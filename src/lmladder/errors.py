@@ -11,6 +11,12 @@ class LadderError(Exception):
 
     exit_status = 1
 
+    def __str__(self) -> str:
+        """One line, whatever it quotes: what stands in a file may be orders to a terminal."""
+        return "".join(
+            each if each.isprintable() else repr(each)[1:-1] for each in super().__str__()
+        )
+
 
 class InputError(LadderError):
     """The user's input is at fault: a file, a config value, a prompt. Exit status 2."""

@@ -2,13 +2,14 @@
 
 import ast
 import ctypes
+import io
 import os
 import resource
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from lmladder.atomic import SIDE_SUFFIX, atomic_write
@@ -124,7 +125,7 @@ def test_preparing_on_a_full_disk_leaves_no_folder_that_could_be_used(
         prepared(folder)
         assert results(folder) == expected
         shutil.rmtree(folder)
-    assert pages > len(expected)
+    assert pages >= len(expected)
     load_prepared(folder)
 
 
@@ -149,12 +150,12 @@ def files_up_to(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("action", [train_in, prepared])
 def test_a_file_that_cannot_grow_is_told_and_nothing_of_it_is_left(
-    action: Callable[[Path], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    action: Callable[[Path], None], tmp_path: Path
 ) -> None:
     action(tmp_path / "whole")
     expected = results(tmp_path / "whole")
     limits = sorted({len(each) - 1 for each in expected.values()})
-    with capsys.disabled():  # so that no file of pytest's is concerned
+    with redirect_stdout(io.StringIO()):  # so that no file of pytest's is concerned
         for limit in limits:
             folder = tmp_path / f"{limit}"
             with files_up_to(limit):
@@ -229,7 +230,8 @@ def test_a_stage_in_a_read_only_folder_fails_in_one_line(name: str, prepared_fol
 def test_a_stage_on_a_full_disk_fails_in_one_line(disk: Disk, prepared_folder: Path) -> None:
     disk.remount("size=120k")  # enough for Hydra's files, too little for two checkpoints
     line = failed(disk.path / "mlp", prepared_folder)
-    assert line.startswith(f"error: cannot write {disk.path / 'mlp'}")
+    where = os.path.relpath(disk.path / "mlp", prepared_folder)
+    assert line.startswith(f"error: cannot write {where}/")
     assert line.endswith(": No space left on device")
     assert not list(disk.path.rglob(f"*{SIDE_SUFFIX}"))
     assert not list(disk.path.rglob("checkpoint.safetensors"))

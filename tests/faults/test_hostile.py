@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmladder.checkpoint import Checkpoint
+from lmladder.checkpoint import SCHEMA, Checkpoint
 from lmladder.comparison.runs import MOST_BYTES, find_runs
 from lmladder.config import MlpArchitecture, TransformerArchitecture
 from lmladder.errors import InputError
@@ -17,6 +17,7 @@ from lmladder.interop import FORMATS
 from lmladder.interop.architecture import imported
 from lmladder.models import build_neural
 from lmladder.rng import stream
+from lmladder.sealing import seal
 from lmladder.text import WhitespaceTokenizer
 from tests.comparison.folders import write_run
 from tests.faults.test_bits import without_memory
@@ -80,6 +81,23 @@ def test_nothing_in_the_source_could_run_what_stands_in_a_file() -> None:
     sources = [*(ROOT / "src").rglob("*.py"), *(ROOT / "stages").glob("*.py")]
     assert len(sources) > 100
     assert {str(path): found for path in sources if (found := dangers(path.read_text()))} == {}
+
+
+# --- What is told of a file -----------------------------------------------------------------------
+
+
+def test_a_message_is_one_line_and_gives_a_terminal_no_orders() -> None:
+    told = str(InputError("naïve\n\x1b]0;owned\a \udcff\u202e"))
+    assert told == r"naïve\n\x1b]0;owned\x07 \udcff\u202e"
+    assert told.isprintable()
+
+
+def test_a_key_of_a_checkpoint_is_quoted_without_its_powers(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.safetensors"
+    save_file({}, path, metadata={"lmladder": seal({"schema": SCHEMA, "\x1b[31m\n": 1})})
+    with pytest.raises(InputError, match="is damaged") as caught:
+        Checkpoint.load(path)
+    assert str(caught.value).isprintable()
 
 
 # --- Sizes ----------------------------------------------------------------------------------------
