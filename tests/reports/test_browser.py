@@ -68,6 +68,13 @@ def pages(report, comparison):
     }
 
 
+def test_tables_that_fit_do_not_scroll_even_when_sorted(report, show):
+    shown = show(report())
+    shown.ask("document.querySelectorAll('thead th:last-child button').forEach(b => b.click())")
+    wide = "[...document.querySelectorAll('.wide')]"
+    assert shown.ask(f"{wide}.filter(each => each.scrollWidth > each.clientWidth).length") == 0
+
+
 @pytest.mark.parametrize("name", ["report", "comparison", "surprisal"])
 def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(pages, show, name):
     for width, dark in itertools.product((1280, 390), (False, True)):
