@@ -59,7 +59,7 @@ def pages(report, comparison):
         "report": report(
             changes=CHANGES,
             environment=CHANGES[1:2],
-            notes=["x" * 200],
+            protocol="x" * 200,
             samples={"mlp": "x" * 500, "transformer": "a b " * 99},
             passage=Passage([text for text, _ in pieces], {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
         ),
