@@ -59,13 +59,20 @@ def pages(report, comparison):
         "report": report(
             changes=CHANGES,
             environment=CHANGES[1:2],
-            notes=["x" * 200],
+            protocol="x" * 200,
             samples={"mlp": "x" * 500, "transformer": "a b " * 99},
             passage=Passage([text for text, _ in pieces], {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
         ),
         "comparison": comparison,
         "surprisal": render_surprisal("transformer", Score(4, 600, 8.0), pieces),
     }
+
+
+def test_tables_that_fit_do_not_scroll_even_when_sorted(report, show):
+    shown = show(report())
+    shown.ask("document.querySelectorAll('thead th:last-child button').forEach(b => b.click())")
+    wide = "[...document.querySelectorAll('.wide')]"
+    assert shown.ask(f"{wide}.filter(each => each.scrollWidth > each.clientWidth).length") == 0
 
 
 @pytest.mark.parametrize("name", ["report", "comparison", "surprisal"])

@@ -87,15 +87,14 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
             corpus=replace(corpus, name=hostile, tokenizer=hostile),
             changes=[grid],
             environment=[grid],
-            notes=[hostile],
         )
     )
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert page.open == []
     # title twice, summary, model, sample and its name; passage of two and its model; two grids;
-    # configuration, protocol, corpus, tokenizer, note; in 6 maps one that looks and is seen twice
-    assert page.text.count(hostile) == 6 + 3 + 2 * 5 + 5 + 6 * 3
+    # configuration, protocol, corpus, tokenizer; in 6 maps one that looks and is seen twice
+    assert page.text.count(hostile) == 6 + 3 + 2 * 5 + 4 + 6 * 3
 
 
 def test_what_a_text_holds_cannot_act_in_the_passage_or_beside_a_map(report):
@@ -182,10 +181,10 @@ def test_what_is_missing_leaves_no_empty_heading(report):
         assert heading in page.text
 
 
-def test_changes_environment_and_notes_stand_in_the_page(report):
+def test_changes_and_environment_stand_in_the_page(report):
     grid = Grid("Settings", ["Setting", "Before", "Now"], [["seed", "0", "1"]])
-    page = report(changes=[grid], environment=[replace(grid, caption="Facts")], notes=["Lacks"])
-    for text in ("What has changed", "Settings", "Where it was made", "Facts", "Lacks"):
+    page = report(changes=[grid], environment=[replace(grid, caption="Facts")])
+    for text in ("What has changed", "Settings", "Where it was made", "Facts"):
         assert text in Page(page).text
 
 

@@ -35,7 +35,6 @@ def render_report(
     config: str,
     changes: Sequence[Grid] = (),
     environment: Sequence[Grid] = (),
-    notes: Sequence[str] = (),
     protocol: str = CONTEXT_PROTOCOL,
 ) -> str:
     """The page; the same arguments give the same bytes.
@@ -52,7 +51,6 @@ def render_report(
     config : the resolved configuration
     changes : what is other than in another run
     environment : the machine, versions and times
-    notes : what the page lacks, and why
     protocol : how was scored, in a sentence or two
     """
     ladders = [
@@ -84,7 +82,6 @@ def render_report(
         config=config,
         changes=changes,
         environment=environment,
-        notes=notes,
         protocol=protocol,
     )
 
