@@ -11,6 +11,5 @@ from lmladder.verification.runs import (
     TOLERATED,
     Difference,
     RunVerdict,
-    training_code_digest,
     verify_run,
 )

@@ -8,6 +8,7 @@ Weights and gradient norms do not tell: other roundings grow to differences of p
 run, whose losses stay close all the same.
 """
 
+import functools
 import math
 import os
 import subprocess
@@ -87,16 +88,13 @@ class RunVerdict:
     code: tuple[str, str]
 
 
-def verify_run(
-    run: RecordedRun, prepared: Prepared, *, tolerance: float, code_digest: str
-) -> RunVerdict:
+def verify_run(run: RecordedRun, prepared: Prepared, *, tolerance: float) -> RunVerdict:
     """Train again and compare; what the repetition writes is gone at the end.
 
     Parameters
     ----------
     prepared : the text that the run was trained on
     tolerance : relative; granted where machine, versions or code differ or are unknown
-    code_digest : of the code as it is now
 
     Raises
     ------
@@ -106,9 +104,12 @@ def verify_run(
         If the repetition fails, such as by a loss that is not finite.
     """
     there = run.environment or {}
-    kernels.select(there["kernels"] if there.get("kernels") in kernels.CHOICES else "numba")
+    choice = there["kernels"] if there.get("kernels") in kernels.CHOICES else "numba"
+    kernels.select(choice)
     differs = None if run.environment is None else _differences(there, environment.describe())
-    code = (run.checkpoint.code_digest, code_digest)
+    counts = isinstance(run.config, BigramConfig)
+    here = training_code_digest(prepared.directory, None if counts else choice)
+    code = (run.checkpoint.code_digest, here)
     may_round = differs is None or bool(differs.keys() - HARMLESS) or code[0] != code[1]
     if isinstance(run.config, BigramConfig):
         comparison = _Comparison(run, tolerance=0.0)  # counts are not rounded
@@ -123,15 +124,29 @@ def verify_run(
     return comparison.verdict(differs, code)
 
 
-def training_code_digest() -> str:
-    """The digest that a checkpoint trained by this code has; in a process of its own.
+CODE_DIGEST = """
+import sys
+from pathlib import Path
+from lmladder import kernels, rung
+from lmladder.text import Prepared
+directory, *choice = sys.argv[1:]
+for each in choice:
+    kernels.select(each)
+Prepared.open(Path(directory))
+print(rung.code_digest())
+"""
 
-    In this one other modules are loaded, too, which are none of those that train.
+
+@functools.lru_cache
+def training_code_digest(directory: Path, choice: str | None) -> str:
+    """The digest of the modules that this code would train with on the text in `directory`.
+
+    Those that a stage has loaded when it begins to train, with the kernels of its choice if it asks
+    for any; found in a process of its own, as this one has loaded others, too.
     """
-    program = "import lmladder.rung, lmladder.checkpoint as c; print(c.code_digest())"
     paths = os.pathsep.join(path or os.curdir for path in sys.path)
     done = subprocess.run(
-        [sys.executable, "-c", program],
+        [sys.executable, "-c", CODE_DIGEST, directory, *([choice] if choice else [])],
         env=os.environ | {"PYTHONPATH": paths},
         stdout=subprocess.PIPE,
         encoding="utf-8",
