@@ -36,6 +36,17 @@ import numpy as np
 IDENTICAL, TOLERATED, PARTS = "bit-identical", "equal within tolerance", "parts"
 HARMLESS = {"threads"}  # of an environment: what is promised to change no bit
 JUDGED = {"step", "tokens", "train_nats", "val_nats", "learning_rate_factor"}  # by the tolerance
+CODE_DIGEST = """
+import sys
+from pathlib import Path
+from lmladder import kernels, rung
+from lmladder.text import Prepared
+directory, *choice = sys.argv[1:]
+for each in choice:
+    kernels.select(each)
+Prepared.open(Path(directory))
+print(rung.code_digest())
+"""
 
 
 @dataclass(frozen=True)
@@ -122,19 +133,6 @@ def verify_run(run: RecordedRun, prepared: Prepared, *, tolerance: float) -> Run
             with redirect_stdout(sys.stderr):  # so that its progress mixes with no verdict
                 comparison.follow(again)
     return comparison.verdict(differs, code)
-
-
-CODE_DIGEST = """
-import sys
-from pathlib import Path
-from lmladder import kernels, rung
-from lmladder.text import Prepared
-directory, *choice = sys.argv[1:]
-for each in choice:
-    kernels.select(each)
-Prepared.open(Path(directory))
-print(rung.code_digest())
-"""
 
 
 @functools.lru_cache
