@@ -101,7 +101,7 @@ def change():
 def command(monkeypatch, capsys):
     """`lmladder verify` in this process, with as many threads as before."""
     threads = kernels.threads()
-    monkeypatch.setattr("lmladder.commands.verify.training_code_digest", lambda: CODE)
+    monkeypatch.setattr("lmladder.verification.runs.training_code_digest", lambda: CODE)
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["lmladder", "verify", *map(str, arguments)])

@@ -10,7 +10,6 @@ from typing import Any
 from lmladder import kernels
 from lmladder.checkpoint import COUNTS
 from lmladder.errors import RunError
-from lmladder.rung import training_code_digest
 from lmladder.verification import (
     IDENTICAL,
     PARTS,
@@ -47,10 +46,9 @@ def tell_runs(
     kernels.set_threads(threads)
     runs = [open_run(path) for path in paths]
     text = open_text(prepared, runs)
-    code = training_code_digest()
     verdicts = []
     for run in runs:
-        verdicts.append(verify_run(run, text, tolerance=tolerance, code_digest=code))
+        verdicts.append(verify_run(run, text, tolerance=tolerance))
         if not as_json:
             print("\n".join(_lines(verdicts[-1])), flush=True)
     if as_json:

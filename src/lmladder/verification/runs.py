@@ -23,7 +23,7 @@ from lmladder.checkpoint import Checkpoint
 from lmladder.config import BigramConfig, dotted
 from lmladder.errors import InputError
 from lmladder.history import DIGEST, Row
-from lmladder.rung import begin, count
+from lmladder.rung import begin, count, training_code_digest
 from lmladder.text import Prepared
 from lmladder.training import TrainingRun, row_nats, train, validation_rows
 from lmladder.verification.recorded import RecordedRun
@@ -85,16 +85,13 @@ class RunVerdict:
     code: tuple[str, str]
 
 
-def verify_run(
-    run: RecordedRun, prepared: Prepared, *, tolerance: float, code_digest: str
-) -> RunVerdict:
+def verify_run(run: RecordedRun, prepared: Prepared, *, tolerance: float) -> RunVerdict:
     """Train again and compare; what the repetition writes is gone at the end.
 
     Parameters
     ----------
     prepared : the text that the run was trained on
     tolerance : relative; granted where machine, versions or code differ or are unknown
-    code_digest : of the code as it is now
 
     Raises
     ------
@@ -106,7 +103,7 @@ def verify_run(
     there = run.environment or {}
     kernels.select(there["kernels"] if there.get("kernels") in kernels.CHOICES else "numba")
     differs = None if run.environment is None else _differences(there, environment.describe())
-    code = (run.checkpoint.code_digest, code_digest)
+    code = (run.checkpoint.code_digest, training_code_digest())
     may_round = differs is None or bool(differs.keys() - HARMLESS) or code[0] != code[1]
     if isinstance(run.config, BigramConfig):
         comparison = _Comparison(run, tolerance=0.0)  # counts are not rounded
