@@ -73,12 +73,12 @@ def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
 
 def read_positions(path: Path) -> pd.DataFrame:
     """The table of `position_table` in a file; InputError if there is none, or it is another."""
-    return _read(path, ("first", "last"))
+    return _read(path, ("first", "last")).round(DECIMALS)  # pandas may read a float one bit off
 
 
 def read_calibration(path: Path) -> pd.DataFrame:
     """The table of `calibration_table` in a file; InputError if there is none, or it is another."""
-    table = _read(path, ("low", "high"))
+    table = _read(path, ("low", "high")).round(DECIMALS)
     if len(table) != BINS:
         raise InputError(f"{path} has {len(table)} rows, expected {BINS}")
     return table
@@ -101,7 +101,7 @@ def read_performance(folder: Path) -> dict[str, float | None]:
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A table of numbers with these columns and others."""
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # pandas' own errors are ValueErrors
