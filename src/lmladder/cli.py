@@ -390,11 +390,11 @@ def compare(
         raise InputError(f"--{wanted[0]} and --{wanted[1]} do not go together; choose one")
     found = comparison.find_runs(folders)
     table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
-    comparison.print_comparison(table, wanted[0] if wanted else None)
     if figure is not None:
         from lmladder.comparison.picture import write_picture
 
         write_picture(table, figure)
+    comparison.print_comparison(table, wanted[0] if wanted else None)
 
 
 def main() -> None:
