@@ -79,3 +79,30 @@ def test_no_performance_is_known_where_none_is_told(tmp_path, content):
 def test_an_empty_bin_is_an_empty_cell():
     table = calibration_table({"mlp": Reliability.of(np.array([0.99]), np.array([True]))})
     assert to_csv(table).splitlines()[1] == "0.000000,0.066667,0,,"
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        (POSITIONS, "transformer", np.nan),
+        (POSITIONS, "transformer", -1.0),
+        (POSITIONS, "transformer", np.inf),
+        (POSITIONS, "transformer", None),
+        (POSITIONS, "first", 0),
+        (POSITIONS, "first", 99),
+        (CALIBRATION, "mlp_tokens", 0),
+        (CALIBRATION, "mlp_tokens", -1),
+        (CALIBRATION, "mlp_tokens", np.inf),
+        (CALIBRATION, "mlp_tokens", None),
+        (CALIBRATION, "mlp_accuracy", 1.5),
+        (CALIBRATION, "mlp_accuracy", np.nan),
+        (CALIBRATION, "mlp_confidence", -0.5),
+    ],
+)
+def test_numbers_that_cannot_be_are_refused(tmp_path, table, column, value):
+    wrong = table.drop(columns=column) if value is None else table.assign(**{column: value})
+    path = tmp_path / "table.csv"
+    path.write_text(to_csv(wrong))
+    read = read_positions if table is POSITIONS else read_calibration
+    with pytest.raises(InputError, match=r"table\.csv (tells no|has no column|has ranges)"):
+        read(path)

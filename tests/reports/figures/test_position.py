@@ -30,3 +30,10 @@ def test_a_curve_ends_where_its_model_reads_no_further(positions):
 def test_a_context_of_one_token_and_one_row_can_be_drawn():
     table = position_table({"mlp": ContextLosses.of_rows(np.ones((1, 1)))})
     assert "MLP 1.000" in texts(reports.as_svg(reports.position_curves(table)))
+
+
+def test_a_model_that_is_never_surprised_can_be_drawn():
+    nats = {"mlp": np.zeros((4, 4)), "transformer": np.ones((4, 4))}
+    for models in (["mlp"], ["mlp", "transformer"]):
+        table = position_table({model: ContextLosses.of_rows(nats[model]) for model in models})
+        assert reports.as_svg(reports.position_curves(table)).startswith("<svg")

@@ -117,7 +117,7 @@ def _against(
     perplexities = {
         model: value
         for model, value in zip(of_split["model"], of_split["perplexity"], strict=True)
-        if np.isfinite(value)
+        if 0 < value < np.inf
     }
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.075, 0.125, 0.755, 0.735 if note else 0.765))
@@ -131,7 +131,7 @@ def _against(
     found = [
         _Cost(model, costs[model], perplexity)
         for model, perplexity in perplexities.items()
-        if model in costs and is_fitted(model)
+        if is_fitted(model) and 0 < costs.get(model, 0) < np.inf
     ]
     _draw_curves(axes, curves or {})
     begins = [float(tokens.iloc[0]) for tokens, _ in (curves or {}).values()]
