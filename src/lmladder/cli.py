@@ -398,11 +398,11 @@ def compare(
     table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
     if html is not None:
         atomic_write(html, comparison.to_html(table).encode())
-    comparison.print_comparison(table, wanted[0] if wanted else None)
     if figure is not None:
         from lmladder.comparison.picture import write_picture
 
         write_picture(table, figure)
+    comparison.print_comparison(table, wanted[0] if wanted else None)
 
 
 @app.command()

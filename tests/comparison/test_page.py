@@ -10,7 +10,7 @@ import pytest
 @pytest.fixture
 def page(sweep):
     found = find_runs([sweep])
-    return to_html(compare(found.runs, notes=("a note",)), {"The sweep": '<svg id="s"></svg>'})
+    return to_html(compare(found.runs, by="transformer.n_layer", notes=("a note",)))
 
 
 def test_the_command_writes_the_page_beside_what_it_prints(sweep, command, tmp_path):
@@ -24,13 +24,24 @@ def test_the_page_has_lines_intervals_ranks_runs_settings_notes_and_pictures(pag
     text = Page(page).text
     assert "9 runs compared" in text
     assert "The best is transformer n_layer=3: 0.5000 nats/token." in text
-    for part in ("n_layer=1", "± 0.0100", "[+0.3", "To the best", "a note", "The sweep"):
+    for part in (
+        "n_layer=1",
+        "± 0.0100",
+        "[+0.3",
+        "To the best",
+        "a note",
+        "Scores over transformer.n_layer",
+    ):
         assert part in text
     for path in sweep.glob("*/*"):
         assert str(path) in text
     assert "transformer.d_model" in text
     assert "transformer.n_layer" not in text.partition("What they have in common")[2]
-    assert '<svg id="f1-s">' in page
+    assert page.count("<figcaption>") == 1
+
+
+def test_without_a_setting_to_group_by_there_is_no_picture(sweep):
+    assert "<figcaption>" not in to_html(compare(find_runs([sweep]).runs))
 
 
 def test_every_element_is_closed_and_the_same_runs_give_the_same_bytes(page, sweep):

@@ -188,6 +188,7 @@ def test_what_follows_is_drawn_for_the_model_that_is_named(lmladder, tmp_path):
         ([TRANSFORMER, "--attention", "a" * 65, "-o", "x.svg"], ["65 tokens", "64"]),
         ([TRANSFORMER, "--next", "a"], ["-o FILE"]),
         ([TRANSFORMER, "--next", "a", "-o", "x.svg", "--json"], ["--json"]),
+        ([TRANSFORMER, "--next", "a", "-o", "x.pdf"], ["x.pdf", ".svg or .png"]),
         ([TRANSFORMER, "-o", "x.svg"], ["--attention or --next"]),
         ([TRANSFORMER, "--model", "transformer"], ["--attention or --next"]),
         ([TRANSFORMER, "--next", "a", "--attention", "a", "-o", "x.svg"], ["one picture"]),

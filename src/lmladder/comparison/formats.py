@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from lmladder.comparison.lines import Comparison, Line, as_override
@@ -169,15 +169,19 @@ def to_latex(comparison: Comparison) -> str:
     )
 
 
-def to_html(comparison: Comparison, figures: Mapping[str, str] | None = None) -> str:
+def to_html(comparison: Comparison) -> str:
     """A page that stands alone: the table, every run, and what all have in common.
 
-    Parameters
-    ----------
-    figures : SVGs by their captions, trusted to be markup
+    Where lines are grouped by a setting, there is a picture of their scores over it.
     """
+    from lmladder.comparison.picture import sweep_picture
+    from lmladder.reports import as_svg
     from lmladder.reports.page import Grid, inlined, render
 
+    figures = {}
+    if comparison.by is not None:
+        caption = f"Scores over {comparison.by}: mean and spread over seeds"
+        figures[caption] = as_svg(sweep_picture(comparison))
     head, words = titles(comparison), _columns_of_words(comparison)
     best = min(comparison.lines, key=lambda line: line.score)
     runs = [
@@ -194,7 +198,7 @@ def to_html(comparison: Comparison, figures: Mapping[str, str] | None = None) ->
         lines=Grid(
             heading(comparison), head, [cells(comparison, each) for each in comparison.lines], words
         ),
-        figures=inlined(figures or {}),
+        figures=inlined(figures),
         runs=Grid(
             "Each run, in the order of the lines",
             ("Model", "Settings", "Folder", "Seed", TITLES[comparison.metric]), runs, words=3,

@@ -6,6 +6,7 @@ performance.json are what other stages leave.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -58,29 +59,47 @@ def position_models(table: pd.DataFrame) -> list[str]:
     return [name.removesuffix(ERROR) for name in table.columns if name.endswith(ERROR)]
 
 
+def calibration_models(table: pd.DataFrame) -> list[str]:
+    """The models that a table of `calibration_table` tells of."""
+    return [name.removesuffix(ACCURACY) for name in table.columns if name.endswith(ACCURACY)]
+
+
 def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
     """What a table of `calibration_table` tells of each model."""
-    models = [name.removesuffix(ACCURACY) for name in table.columns if name.endswith(ACCURACY)]
     return {
         model: Reliability(
             table[model + TOKENS].to_numpy(),
             table[model + CONFIDENCE].to_numpy(),
             table[model + ACCURACY].to_numpy(),
         )
-        for model in models
+        for model in calibration_models(table)
     }
 
 
 def read_positions(path: Path) -> pd.DataFrame:
     """The table of `position_table` in a file; InputError if there is none, or it is another."""
-    return _read(path, ("first", "last"))
+    table = _read(path, ("first", "last")).round(DECIMALS)  # pandas may read a float one bit off
+    for model in position_models(table):
+        _require(path, table, [model])
+        if not (table[model].max() < math.inf and table[model].min() >= 0):
+            raise InputError(f"{path} tells no nats of {model}")
+    if not table["first"].between(1, table["last"]).all():
+        raise InputError(f"{path} has ranges of context that cannot be")
+    return table
 
 
 def read_calibration(path: Path) -> pd.DataFrame:
     """The table of `calibration_table` in a file; InputError if there is none, or it is another."""
-    table = _read(path, ("low", "high"))
+    table = _read(path, ("low", "high")).round(DECIMALS)
     if len(table) != BINS:
         raise InputError(f"{path} has {len(table)} rows, expected {BINS}")
+    for model in calibration_models(table):
+        _require(path, table, [model + TOKENS, model + CONFIDENCE])
+        tokens = table[model + TOKENS]
+        known = table.loc[tokens > 0, [model + CONFIDENCE, model + ACCURACY]]
+        rates = ((known >= 0) & (known <= 1)).all(axis=None)
+        if not (rates and tokens.min() >= 0 and 0 < tokens.sum() < math.inf):
+            raise InputError(f"{path} tells no predictions of {model}")
     return table
 
 
@@ -101,13 +120,17 @@ def read_performance(folder: Path) -> dict[str, float | None]:
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """A table of numbers with these columns and others."""
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # pandas' own errors are ValueErrors
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
-    if missing := [name for name in columns if name not in table]:
-        raise InputError(f"{path} has no column {missing[0]!r}")
+    _require(path, table, columns)
     if len(other := table.select_dtypes(exclude="number").columns):
         raise InputError(f"{path} has no numbers in its column {other[0]!r}")
     return table
+
+
+def _require(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    if missing := [name for name in columns if name not in table]:
+        raise InputError(f"{path} has no column {missing[0]!r}")

@@ -131,7 +131,7 @@ def shown(row: Mapping[str, Any]) -> tuple[str, ...]:
     if not pd.isna(row["standard_error"]):
         nats += f" ± {row['standard_error']:.4f}"
     return (
-        label(row["model"]), _significant(row["perplexity"]), f"{row['bits_per_byte']:.4f}", nats,
+        label(row["model"]), significant(row["perplexity"]), f"{row['bits_per_byte']:.4f}", nats,
         whole(row["parameters"]), whole(row["steps"]),
     )  # fmt: skip
 
@@ -158,7 +158,7 @@ def is_count_model(model: str) -> bool:
     return model in ("unigram", "bigram", "trigram") or model.startswith("kneser_ney_")
 
 
-def _significant(value: float) -> str:
+def significant(value: float) -> str:
     """Four significant digits, and all of them before the point."""
     return f"{value:#.4g}" if value < 999.95 else f"{value:,.0f}"
 

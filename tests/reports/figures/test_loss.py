@@ -1,9 +1,6 @@
-import re
-import xml.etree.ElementTree as ElementTree
-
 from lmladder import reports
+from tests.reports.figures.reading import texts
 
-import matplotlib
 import pytest
 
 BASELINES = {
@@ -14,26 +11,6 @@ BASELINES = {
 
 def loss_curves(*arguments, **options):
     return reports.as_svg(reports.loss_curves(*arguments, **options))
-
-
-def texts(svg: str) -> list[str]:
-    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
-    return [" ".join("".join(element.itertext()).split()) for element in elements]
-
-
-def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(history):
-    first = loss_curves({"mlp": history}, BASELINES, oracle=0.6)
-    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path"}):
-        assert loss_curves({"mlp": history}, BASELINES, oracle=0.6) == first
-
-
-def test_the_picture_names_no_time_no_program_and_no_other_place(history):
-    svg = loss_curves({"mlp": history}, BASELINES, oracle=0.6)
-    assert "<metadata" not in svg
-    assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }
 
 
 def test_each_line_is_named_with_what_it_ends_at(history):

@@ -1,6 +1,5 @@
 """Pictures of attention and of next tokens, and the labels of tokens in them."""
 
-import re
 import unicodedata
 import xml.etree.ElementTree as ElementTree
 
@@ -9,7 +8,6 @@ from lmladder.reports import as_svg, token_labels, visible
 from lmladder.rng import stream
 from lmladder.text import ByteTokenizer, CharTokenizer, WordTokenizer
 
-import matplotlib
 import numpy as np
 import pytest
 from hypothesis import given
@@ -42,38 +40,18 @@ def images(svg):
     return list(ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}image"))
 
 
-PICTURES = {
-    "attention": lambda: attention_picture(maps(), LABELS),
-    "next": lambda: next_picture("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=5),
-}
-
-
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(picture):
-    first = picture()
-    with matplotlib.rc_context({"font.size": 30, "svg.hashsalt": None, "image.cmap": "jet"}):
-        assert picture() == first
-
-
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_a_picture_is_one_file_without_time_script_or_other_places(picture):
-    svg = picture()
-    assert svg.startswith("<svg")
-    assert "<metadata" not in svg
+@pytest.mark.parametrize(
+    "svg",
+    [
+        attention_picture(maps(), LABELS),
+        next_picture("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=5),
+    ],
+    ids=["attention", "next"],
+)
+def test_tokens_are_text_and_not_markup(svg):
+    assert set(LABELS) - {""} <= set(texts(svg))
     tags = {element.tag.partition("}")[2] for element in ElementTree.fromstring(svg).iter()}
     assert not tags & {"script", "foreignObject", "a"}
-    assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
-        "http://www.w3.org/2000/svg",
-        "http://www.w3.org/1999/xlink",
-    }
-    for address in re.findall(r"href=\"([^\"]*)", svg):
-        assert address.startswith(("#", "data:image/png;base64,"))
-
-
-@pytest.mark.parametrize("picture", PICTURES.values(), ids=PICTURES)
-def test_tokens_are_text_and_not_markup(picture):
-    shown = texts(picture())
-    assert set(LABELS) - {""} <= set(shown)
 
 
 def test_every_head_of_every_layer_has_a_map_with_its_tokens():

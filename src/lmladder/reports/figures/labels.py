@@ -74,7 +74,7 @@ def name_points(axes: Axes, points: Sequence[Point]) -> None:
     centers = [axes.transData.transform((point.x, point.y)) for point in points]
     taken = [Bbox([center - half, center + half]) for center in centers]
     taken += [text.get_window_extent(renderer) for text in axes.texts]
-    strokes = np.concatenate([_stroke(line) for line in axes.lines])
+    strokes = np.concatenate([np.empty((0, 2)), *map(_stroke, axes.lines)])
     page, frame = axes.figure.bbox, axes.bbox
     inside = Bbox([[frame.x0, frame.y0], [page.x1, frame.y1]])
     for index, point in enumerate(points):

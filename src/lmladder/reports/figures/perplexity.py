@@ -14,7 +14,15 @@ from lmladder.reports.figures.style import (
     ruled,
     title,
 )
-from lmladder.reports.table import ORACLE, UNIFORM, is_count_model, label, split_name
+from lmladder.reports.table import (
+    ORACLE,
+    UNIFORM,
+    is_count_model,
+    is_fitted,
+    label,
+    significant,
+    split_name,
+)
 
 import numpy as np
 import pandas as pd
@@ -109,7 +117,7 @@ def _against(
     perplexities = {
         model: value
         for model, value in zip(of_split["model"], of_split["perplexity"], strict=True)
-        if np.isfinite(value)
+        if 0 < value < np.inf
     }
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.075, 0.125, 0.755, 0.735 if note else 0.765))
@@ -118,12 +126,12 @@ def _against(
         if model in perplexities:
             color, _ = look(model)
             axes.axhline(perplexities[model], color=color, linewidth=1.0, linestyle=style, zorder=1)
-            name = f"{label(model)}\N{EM SPACE}{perplexities[model]:#.3g}"
+            name = f"{label(model)}\N{EM SPACE}{significant(perplexities[model])}"
             lines.append(Line(name, None, perplexities[model], color))
     found = [
         _Cost(model, costs[model], perplexity)
         for model, perplexity in perplexities.items()
-        if model in costs
+        if is_fitted(model) and 0 < costs.get(model, 0) < np.inf
     ]
     _draw_curves(axes, curves or {})
     begins = [float(tokens.iloc[0]) for tokens, _ in (curves or {}).values()]
@@ -147,7 +155,7 @@ def _draw_point(axes: Axes, each: _Cost) -> Point:
     axes.plot(
         [each.cost], [each.perplexity], marker, color=color, markersize=7, markerfacecolor=inside
     )
-    name = f"{label(each.model)}\N{EM SPACE}{each.perplexity:#.3g}"
+    name = f"{label(each.model)}\N{EM SPACE}{significant(each.perplexity)}"
     weight = "normal" if color == GREY else "bold"
     return Point(name, each.cost, each.perplexity, INK if color == GREY else color, weight)
 
@@ -158,7 +166,7 @@ def _scale(axes: Axes, costs: Sequence[float], perplexities: Sequence[float]) ->
         room = (max(costs) / min(costs)) ** 0.05 * 1.4
         axes.set_xlim(min(costs) / room, max(costs) * room)
     if perplexities:
-        room = (max(perplexities) / min(perplexities)) ** 0.05
+        room = (max(perplexities) / min(perplexities)) ** 0.05 * 1.02
         axes.set_ylim(min(perplexities) / room, max(perplexities) * room)
     number(axes.xaxis, (1, 2, 5))
     number(axes.yaxis, (1, 1.5, 2, 3, 5, 7))

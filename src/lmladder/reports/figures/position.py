@@ -29,11 +29,14 @@ def position_curves(table: pd.DataFrame) -> Figure:
     """
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.075, 0.125, 0.7, 0.735))
-    axes.set(xscale="log", yscale="log")
-    lines = []
     models = position_models(table)
     ends = {model: float(table[model].dropna().iloc[-1]) for model in models}
     drawn = [each for each in models if not is_count_model(each) or each in worth_a_line(ends)]
+    surprised = table[drawn].to_numpy()
+    surprised = surprised[surprised > 0]  # the axis is logarithmic
+    low, high = (surprised.min(), surprised.max()) if surprised.size else (0.1, 1)
+    axes.set(xscale="log", yscale="log", ylim=(low / 1.15, high * 1.08))
+    lines = []
     for place, model in enumerate(drawn):
         rows = table.dropna(subset=model)
         # In a range, the past of a token is as long as its middle on a logarithmic scale.
@@ -63,5 +66,5 @@ def position_curves(table: pd.DataFrame) -> Figure:
         "Validation rows that begin without a past. Bands: two standard errors over the rows.",
     )
     ruled(axes)
-    name_lines(axes, lines)
+    name_lines(axes, [line for line in lines if line.y > 0])
     return figure

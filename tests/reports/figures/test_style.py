@@ -1,0 +1,118 @@
+"""What holds for every picture."""
+
+import re
+import struct
+import xml.etree.ElementTree as ElementTree
+from collections import Counter
+from pathlib import Path
+
+from lmladder import reports
+from lmladder.errors import InputError
+from lmladder.reports import CAPTIONS, as_png, as_svg, encoded
+from lmladder.reports.figures.style import COLORS, GREY, INK, legible, look
+from lmladder.reports.figures.sweep import Swept, sweep_curves
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+
+SWEPT = [Swept("n_layer=1", [0.001, 0.01, 0.1], [[1.0, 1.1], [0.8, 0.9], [0.9, 0.95]])]
+ATTENTION = np.tril(np.full((1, 2, 3, 3), 0.5))
+KINDS = [*CAPTIONS, "sweep", "attention", "next"]
+every_picture = pytest.mark.parametrize("kind", KINDS)
+
+
+@pytest.fixture
+def draw(table, history, positions, calibration):
+    """A function that draws a picture of that kind."""
+    histories = {"mlp": history, "transformer": history}
+    kinds = {
+        "loss_curves": lambda: reports.loss_curves(histories, {"unigram": 2.9}, oracle=0.6),
+        "perplexity_parameters": lambda: reports.perplexity_by_parameters(table, "test"),
+        "perplexity_tokens": lambda: reports.perplexity_by_tokens(table, "val", histories, 10_000),
+        "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
+        "position": lambda: reports.position_curves(positions),
+        "calibration": lambda: reports.calibration_panels(calibration),
+        "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
+        "attention": lambda: reports.attention_picture(ATTENTION, ["a", "b", "c"]),
+        "next": lambda: reports.next_picture("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
+    }
+    assert list(kinds) == KINDS
+    return lambda kind: kinds[kind]()
+
+
+@every_picture
+@pytest.mark.parametrize("form", [as_svg, as_png])
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(draw, kind, form):
+    first = form(draw(kind))
+    theirs = {"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path", "savefig.dpi": 30}
+    with matplotlib.rc_context(theirs | {"axes.spines.top": True, "lines.linewidth": 9}):
+        assert form(draw(kind)) == first
+
+
+@every_picture
+def test_an_svg_is_whole_by_itself_and_can_stand_beside_others(draw, kind):
+    svg = as_svg(draw(kind))
+    assert svg.startswith("<svg")
+    assert "<metadata" not in svg
+    assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+    elements = list(ElementTree.fromstring(svg).iter())
+    assert not {each.tag.partition("}")[2] for each in elements} & {"script", "foreignObject", "a"}
+    ids = Counter(each.get("id") for each in elements if each.get("id"))
+    assert all(count == 1 for count in ids.values())
+    assert all(f"#{name}" in svg for name in ids)  # so none that merely number its parts
+    assert set(re.findall(r"(?:url\(|href=\")#([\w.-]+)", svg)) <= set(ids)
+
+
+@every_picture
+def test_a_png_holds_an_image_and_neither_time_nor_version(draw, kind):
+    data = as_png(draw(kind))
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    kinds, place = set(), 8
+    while place < len(data):
+        (length,) = struct.unpack(">I", data[place : place + 4])
+        kinds.add(data[place + 4 : place + 8])
+        place += 12 + length
+    assert kinds == {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
+
+
+@pytest.mark.parametrize("kind", CAPTIONS)
+def test_other_numbers_give_another_picture(draw, kind, table, history, positions, calibration):
+    first = as_svg(draw(kind))
+    for each in (table, history, positions, calibration):
+        numbers = each.select_dtypes("float64").columns
+        each[numbers] = each[numbers] * 0.9
+    assert as_svg(draw(kind)) != first
+
+
+@pytest.mark.parametrize("name", ["p.svg", "p.PNG"])
+def test_the_name_of_a_file_tells_the_format(draw, name):
+    data = encoded(draw("next"), Path(name))
+    assert data.startswith(b"<svg" if name.endswith("svg") else b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["p", "p.jpg", "svg", "p.svg.txt"])
+def test_other_names_are_refused(draw, name):
+    with pytest.raises(InputError, match=r"is no name of a picture; end it in \.svg or \.png"):
+        encoded(draw("next"), Path(name))
+
+
+def test_kinds_of_models_differ_in_more_than_colour():
+    looks = [look(model) for model in ("bigram", "kneser_ney_5", "mlp", "transformer", "another")]
+    assert len({marker for _, marker in looks}) == 4  # counts share theirs with the MLP, hollow
+    assert len({color for color, _ in looks}) == 4
+
+
+def test_text_is_dark_enough_to_be_read():
+    def contrast(color):
+        """With white, as WCAG 2 counts it."""
+        linear = [
+            c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(color)
+        ]
+        return 1.05 / (float(np.dot(linear, (0.2126, 0.7152, 0.0722))) + 0.05)
+
+    assert min(contrast(legible(color)) for color in (*COLORS, GREY, INK)) > 3.3
