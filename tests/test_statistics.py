@@ -2,8 +2,8 @@
 
 A mask that leaks, a loss in the wrong unit, dropout that is left on: shapes and types stay the
 same, and so does the curve's look. Here every architecture, every choice of a Transformer, every
-count model and every strategy is held to what probability theory says of it. The section of
-docs/reproducibility.md that is called like this file lists the checks.
+count model and every strategy is held to what probability theory says of it;
+docs/reproducibility.md lists the checks.
 """
 
 import itertools

@@ -28,7 +28,7 @@ SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 # malloc.h: from these sizes on, a block is mapped from the kernel, or given back to it, at once.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-_KEEP_BYTES = 1 << 30
+KEPT_BYTES = 1 << 30
 
 
 def pin() -> None:
@@ -68,5 +68,5 @@ def _keep_freed_memory() -> None:
     """Let malloc reuse big blocks, where it would map and unmap fresh pages at every step."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, _KEEP_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import measure
+from lmladder import runtime
 
 import pytest
 
@@ -34,6 +35,16 @@ def test_monitor() -> None:
     assert 0 < facts["norms_ms"] < facts["monitored_step_ms"]
     share = 100 * facts["norms_ms"] / (2 * facts["step_ms"])
     assert facts["percent"] == pytest.approx(share, rel=0.01)
+
+
+@pytest.mark.skipif(not runtime.has_avx2(), reason="nothing is pinned here")
+def test_pinning() -> None:
+    options = ("--config", "micro", "--seconds", 0)
+    (facts,) = measure.in_fresh_process("pinning.py", *options)
+    assert facts["steps"] == 5
+    share = 100 * (facts["pinned_ms"] / facts["free_ms"] - 1)
+    assert facts["percent"] == pytest.approx(share, abs=2)
+    assert isinstance(facts["same_losses"], bool)
 
 
 def test_matmul_rate() -> None:

@@ -184,6 +184,7 @@ def to_html(comparison: Comparison) -> str:
         figures[caption] = as_svg(sweep_picture(comparison))
     head, words = titles(comparison), _columns_of_words(comparison)
     best = min(comparison.lines, key=lambda line: line.score)
+    group = "" if comparison.by is None else f"{comparison.by}={as_override(best.group)}"
     runs = [
         (line.model, line.shown, str(run.path), _or_empty(run.seed, "d"), f"{score:.4f}")
         for line in comparison.lines
@@ -193,7 +194,7 @@ def to_html(comparison: Comparison) -> str:
         "comparison.html.jinja",
         sorts=True,
         title=f"{len(runs)} run{'s' if len(runs) > 1 else ''} compared",
-        summary=f"The best is {' '.join(filter(None, (best.model, best.shown)))}: "
+        summary=f"The best is {' '.join(filter(None, (best.model, group, best.shown)))}: "
         f"{best.score:.4f} {TITLES[comparison.metric].lower()}.",
         lines=Grid(
             heading(comparison), head, [cells(comparison, each) for each in comparison.lines], words

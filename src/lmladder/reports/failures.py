@@ -72,6 +72,8 @@ def _name(value: ast.expr) -> str:
             return name.strip("_").lower()
         case ast.Constant(value=str(text)):
             return text
+        case ast.Call(func=ast.Name(id="map"), args=[_, inner]):
+            return _name(inner)  # map(str, paths)
         case ast.Call(func=ast.Attribute(attr="get"), args=[key, *_]):
             return _name(key)
         case ast.Call(args=[inner, *_]) | ast.Subscript(value=inner):
