@@ -117,6 +117,11 @@ def test_another_machine_is_told(verify, runs):
     ]
 
 
+def test_a_hostile_environment_cannot_speak_to_the_terminal(verify, runs):
+    other_machine(runs / "mlp", **{"\x1b[2J": "\x1b[31m\r", "numpy_instructions": ["\x07"]})
+    assert all(line.isprintable() for line in verify("mlp").lines)
+
+
 def test_the_kernels_are_those_of_the_run(verify, runs):
     other_machine(runs / "mlp", kernels="numpy")
     other = verify("mlp")
@@ -307,10 +312,17 @@ def test_weights_that_are_not_those_of_the_history_are_told_as_damage(verify, ru
         ({"step": 5}, "it is of step 5, but its history ends at step 6"),
         ({"history": ({"weights": 1},)}, "its history is no history"),
         ({"history": (7,)}, "its history is no history"),
+        ({"history": ({"step": "6", "val_nats": 1.0},)}, "its history is no history"),
+        ({"history": ({"step": 6, "val_nats": None},)}, "its history is no history"),
+        ({"seed": -1}, "its seed is -1"),
+        ({"seed": "x"}, "its seed is 'x'"),
+        ({"vocabulary_size": 5}, "does not fit its own configuration"),
+        ({"tokenizer": {"name": "byte"}}, "its tokenizer is not that of its text"),
+        ({"model": {}}, "does not fit its own configuration"),
         ({"history": ()}, "tells of no training"),
         ({"pending": ({"train_nats": 1.0},)}, "was interrupted at step 6"),
         ({"kind": "oracle"}, "unknown kind 'oracle'"),
-        ({"config": {"context_length": 3}}, "MlpConfig"),
+        ({"config": {"context_length": 3}}, "missing mandatory value"),
     ],
     ids=str,
 )
@@ -325,8 +337,9 @@ def test_what_no_finished_run_has_is_refused(verify, runs, change, fields, told)
 def test_settings_that_make_no_sense_are_refused(verify, runs, change):
     config = Checkpoint.load(runs / "mlp" / LATEST).config
     for name in (LATEST, BEST):
-        change(runs / "mlp", name, config=config | {"hidden_sizes": [-1]})
-    assert "mlp.hidden_sizes must be more than 0" in verify("mlp").error
+        uneven = {**config["training"], "accumulate": 3}
+        change(runs / "mlp", name, config=config | {"training": uneven})
+    assert "mlp.training.accumulate=3 does not divide" in verify("mlp").error
 
 
 @pytest.mark.parametrize("name", [UNFINISHED, UNFINISHED_BEST])
