@@ -73,7 +73,8 @@ def tell_pipeline(*, as_json: bool) -> None:
         print(json.dumps(asdict(verdict), indent=2))
     else:
         for each in verdict.files:
-            print(f"{each.outcome:9}  {each.path}")
+            apart = "" if each.numbers is None else f" (only numbers, by up to {each.numbers:.1e})"
+            print(f"{each.outcome:9}  {each.path}{apart}")
         if verdict.uncommitted:
             print(f"not verified, as they are not committed: {', '.join(verdict.uncommitted)}")
     whole = f"{len(verdict.files)} results of commit {verdict.commit[:SHOWN]}"
