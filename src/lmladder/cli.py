@@ -456,7 +456,7 @@ def verify(
 
     A run is bit-identical, or equal within a tolerance, or it parts at a step; the last ends with
     status 1. With --pipeline the last commit is cloned, all its stages run from nothing, and each
-    file of its results is compared.
+    file of its results is compared; the options but --json are for runs.
 
     Example: lmladder verify outputs/mlp outputs/transformer
 

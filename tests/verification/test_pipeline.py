@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from lmladder.verification.pipeline import _numbers_apart
+
 import pytest
 import yaml
 
@@ -87,7 +89,7 @@ def project(reproduced, tmp_path, monkeypatch):
 def verdicts(done):
     """By path; the last line is the verdict on all."""
     pairs = (line.rsplit("  ", 1) for line in done.lines if "  " in line)
-    return {path: outcome.strip() for outcome, path in pairs}
+    return {path.split(" ")[0]: outcome.strip() for outcome, path in pairs}
 
 
 ALL_SAME = dict.fromkeys(["dvc.lock", TABLE, WEIGHTS], "identical")
@@ -102,11 +104,12 @@ def test_results_that_come_again_are_identical_file_by_file(command, project):
 
 
 def test_a_table_that_was_tampered_with_is_told(command, project):
-    (project / TABLE).write_text("model,bytes\nours,1\n")
+    (project / TABLE).write_text("model,bytes\nours,15\n")
     commit(project)
     done = command("--pipeline")
     assert done.status == 1
     assert verdicts(done) == ALL_SAME | {TABLE: "differs"}
+    assert f"differs    {TABLE} (only numbers, by up to 6.2e-02)" in done.lines
     assert done.error.endswith(f"1 do not come again: {TABLE}")
 
 
@@ -144,6 +147,22 @@ def test_a_result_that_no_stage_makes_is_told(command, project):
     assert verdicts(done) == ALL_SAME | {"outputs/evaluate/better.csv": "not made"}
 
 
+@pytest.mark.parametrize(
+    ("text", "apart"),
+    [
+        ("a 1.5 b -2e-3", 0.0),
+        ("a 1.5 b -2.1e-3", 1 / 21),
+        ("a 1 b -0.002", 1 / 3),
+        ("a 1.5 b 2e-3", 2.0),
+        ("a 1.5 c -2e-3", None),
+        ("a 1.5 b", None),
+    ],
+)
+def test_numbers_are_told_apart_from_the_text_between_them(text, apart):
+    found = _numbers_apart(b"a 1.5 b -0.002", text.encode())
+    assert found == (None if apart is None else pytest.approx(apart))
+
+
 def test_what_is_not_committed_is_named_and_left_out(command, project):
     (project / TABLE).write_text("model,bytes\nours,1\n")
     done = command("--pipeline")
@@ -167,7 +186,9 @@ def test_programs_get_json_alone_on_the_standard_output(command, project):
     assert told == {
         "commit": head,
         "uncommitted": [],
-        "files": [{"path": path, "outcome": "identical"} for path in sorted(ALL_SAME)],
+        "files": [
+            {"path": path, "outcome": "identical", "numbers": None} for path in sorted(ALL_SAME)
+        ],
     }
 
 

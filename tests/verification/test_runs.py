@@ -117,6 +117,11 @@ def test_another_machine_is_told(verify, runs):
     ]
 
 
+def test_a_hostile_environment_cannot_speak_to_the_terminal(verify, runs):
+    other_machine(runs / "mlp", **{"\x1b[2J": "\x1b[31m\r", "numpy_instructions": ["\x07"]})
+    assert all(line.isprintable() for line in verify("mlp").lines)
+
+
 def test_the_kernels_are_those_of_the_run(verify, runs):
     other_machine(runs / "mlp", kernels="numpy")
     other = verify("mlp")
@@ -228,15 +233,13 @@ def test_one_step_that_is_taken_otherwise_parts_at_the_next_line(verify, monkeyp
 
 
 def test_a_repetition_that_ends_early_parts(verify, runs, change):
-    """As where patience ends it, though it did not end what was recorded."""
     config = Checkpoint.load(runs / "mlp" / LATEST).config
-    patient = config | {"training": config["training"] | {"steps": 4}}
+    patient = config | {"training": config["training"] | {"patience": 1, "min_improvement": 9.0}}
     for name in (LATEST, BEST):
         change(runs / "mlp", name, config=patient)
-    other_machine(runs / "mlp")
-    done = verify("mlp", tolerance=1)
+    done = verify("mlp")
     assert done.status == 1
-    assert "parts at step" in done.lines[0]
+    assert done.lines[0].endswith(": parts at step 2, the same until step 2: step is 2, was 6")
 
 
 def test_no_difference_is_granted_to_a_tolerance_of_zero(verify, runs):
@@ -307,10 +310,17 @@ def test_weights_that_are_not_those_of_the_history_are_told_as_damage(verify, ru
         ({"step": 5}, "it is of step 5, but its history ends at step 6"),
         ({"history": ({"weights": 1},)}, "its history is no history"),
         ({"history": (7,)}, "its history is no history"),
+        ({"history": ({"step": "6", "val_nats": 1.0},)}, "its history is no history"),
+        ({"history": ({"step": 6, "val_nats": None},)}, "its history is no history"),
+        ({"seed": -1}, "its seed is -1"),
+        ({"seed": "x"}, "its seed is 'x'"),
+        ({"vocabulary_size": 5}, "does not fit its own configuration"),
+        ({"tokenizer": {"name": "byte"}}, "its tokenizer is not that of its text"),
+        ({"model": {}}, "does not fit its own configuration"),
         ({"history": ()}, "tells of no training"),
         ({"pending": ({"train_nats": 1.0},)}, "was interrupted at step 6"),
         ({"kind": "oracle"}, "unknown kind 'oracle'"),
-        ({"config": {"context_length": 3}}, "MlpConfig"),
+        ({"config": {"context_length": 3}}, "missing mandatory value"),
     ],
     ids=str,
 )
@@ -325,8 +335,9 @@ def test_what_no_finished_run_has_is_refused(verify, runs, change, fields, told)
 def test_settings_that_make_no_sense_are_refused(verify, runs, change):
     config = Checkpoint.load(runs / "mlp" / LATEST).config
     for name in (LATEST, BEST):
-        change(runs / "mlp", name, config=config | {"hidden_sizes": [-1]})
-    assert "mlp.hidden_sizes must be more than 0" in verify("mlp").error
+        uneven = {**config["training"], "accumulate": 3}
+        change(runs / "mlp", name, config=config | {"training": uneven})
+    assert "mlp.training.accumulate=3 does not divide" in verify("mlp").error
 
 
 @pytest.mark.parametrize("name", [UNFINISHED, UNFINISHED_BEST])

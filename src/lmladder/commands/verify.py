@@ -73,7 +73,8 @@ def tell_pipeline(*, as_json: bool) -> None:
         print(json.dumps(asdict(verdict), indent=2))
     else:
         for each in verdict.files:
-            print(f"{each.outcome:9}  {each.path}")
+            apart = "" if each.numbers is None else f" (only numbers, by up to {each.numbers:.1e})"
+            print(f"{each.outcome:9}  {each.path}{apart}")
         if verdict.uncommitted:
             print(f"not verified, as they are not committed: {', '.join(verdict.uncommitted)}")
     whole = f"{len(verdict.files)} results of commit {verdict.commit[:SHOWN]}"
@@ -92,7 +93,7 @@ def _lines(verdict: RunVerdict) -> Iterator[str]:
     if verdict.environment is None:
         yield "  environment: unknown, as there is no environment.json beside it"
     for key, (was, is_now) in (verdict.environment or {}).items():
-        yield f"  {key}: {_differing(was, is_now)}"
+        yield f"  {_plain(key)}: {_differing(was, is_now)}"
     if verdict.outcome == PARTS and there == here and verdict.environment == {}:
         yield "  code and environment are the same, so that no bit should differ"
 
@@ -123,19 +124,26 @@ def _reason(verdict: RunVerdict) -> str:
 def _told(difference: Difference | None) -> str:
     if difference is None:
         return ""
-    return f": {difference.name} is {difference.again}, was {difference.recorded}"
+    again, recorded = _plain(difference.again), _plain(difference.recorded)
+    return f": {_plain(difference.name)} is {again}, was {recorded}"
 
 
 def _differing(was: Any, is_now: Any) -> str:
     """Two values of an environment; of lists only what the other has not."""
     if not (isinstance(was, list) and isinstance(is_now, list)):
-        return f"{was} there, {is_now} here"
+        return f"{_plain(was)} there, {_plain(is_now)} here"
     parts = []
     for where, these, those in (("there", was, is_now), ("here", is_now, was)):
-        if only := [str(each) for each in these if each not in those]:
+        if only := [_plain(each) for each in these if each not in those]:
             more = "" if len(only) <= MOST_ITEMS else f" and {len(only) - MOST_ITEMS} more"
             parts.append(f"only {where} {', '.join(only[:MOST_ITEMS])}{more}")
     return "; ".join(parts) or "in another order"
+
+
+def _plain(value: Any) -> str:
+    """As text that cannot speak to the terminal, whoever wrote the file that it comes from."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _facts(verdict: RunVerdict) -> dict[str, Any]:

@@ -7,6 +7,7 @@ keep; the new dvc.lock is compared, too, but nothing is taken from it.
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,14 +23,24 @@ import yaml
 
 LOCK = "dvc.lock"
 SAME, OTHER, NOT_MADE = "identical", "differs", "not made"
+NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
+TINY = sys.float_info.min  # so that 0 and -0 are not divided by 0
 
 
 @dataclass(frozen=True)
 class FileVerdict:
-    """A committed result: its path in the work tree, and SAME, OTHER or NOT_MADE."""
+    """A committed result.
+
+    Attributes
+    ----------
+    path : in the work tree
+    outcome : SAME, OTHER or NOT_MADE
+    numbers : of a text that differs in numbers alone, by how much at most: |a - b| / max(|a|, |b|)
+    """
 
     path: str
     outcome: str
+    numbers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -66,11 +77,12 @@ def verify_pipeline(directory: Path) -> Pipeline:
         _git(root, "clone", "--quiet", "--no-checkout", str(root), str(clone))
         _git(clone, "checkout", "--quiet", commit)
         sums = _committed(clone)
+        texts = {path: (clone / path).read_bytes() for path in sums if (clone / path).is_file()}
         for path in sums:  # so that nothing of it can be taken for what comes out
             if path != LOCK:
                 (clone / path).unlink(missing_ok=True)
         _reproduce(clone, root)
-        files = tuple(FileVerdict(path, _outcome(clone / path, sums[path])) for path in sums)
+        files = tuple(_verdict(clone, path, sums[path], texts.get(path)) for path in sums)
     return Pipeline(commit, uncommitted, files)
 
 
@@ -90,10 +102,25 @@ def _committed(clone: Path) -> dict[str, set[str]]:
     return dict(sorted(sums.items()))
 
 
-def _outcome(path: Path, sums: set[str]) -> str:
-    if not path.is_file():
-        return NOT_MADE
-    return SAME if sums == {_md5(path)} else OTHER
+def _verdict(clone: Path, path: str, sums: set[str], committed: bytes | None) -> FileVerdict:
+    """On what now stands at `path`, beside its sums and, if git keeps it, its committed bytes."""
+    made = clone / path
+    if not made.is_file():
+        return FileVerdict(path, NOT_MADE)
+    if sums == {_md5(made)}:
+        return FileVerdict(path, SAME)
+    apart = None if committed is None else _numbers_apart(committed, made.read_bytes())
+    return FileVerdict(path, OTHER, apart)
+
+
+def _numbers_apart(a: bytes, b: bytes) -> float | None:
+    """The largest relative difference of the numbers in two texts; None if more differs."""
+    texts = a.decode(errors="replace"), b.decode(errors="replace")
+    between, numbers = zip(*((NUMBER.split(t), NUMBER.findall(t)) for t in texts), strict=True)
+    if between[0] != between[1]:
+        return None
+    pairs = (map(float, pair) for pair in zip(*numbers, strict=True) if pair[0] != pair[1])
+    return max((abs(x - y) / max(abs(x), abs(y), TINY) for x, y in pairs), default=None)
 
 
 def _md5(path: Path) -> str:

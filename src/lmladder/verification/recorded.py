@@ -98,6 +98,10 @@ def open_text(directory: Path, runs: Iterable[RecordedRun]) -> Prepared:
                 "make it again with `python stages/compose.py` and its settings, then "
                 "`dvc repro prepare`"
             )
+        if run.checkpoint.tokenizer != prepared.tokenizer.to_json():
+            raise InputError(
+                f"{run.path} is damaged: its tokenizer is not that of its text; {REMEDY}"
+            )
     return prepared
 
 
@@ -105,6 +109,12 @@ def _require_whole(path: Path, checkpoint: Checkpoint) -> None:
     """InputError unless this is a checkpoint of a run, whose history ends with these weights."""
     if checkpoint.kind not in SCHEMAS:
         raise InputError(f"{path}: a run of unknown kind {checkpoint.kind!r}")
+    try:
+        checkpoint.restore_models()  # so that sizes are those of the arrays
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    if type(checkpoint.seed) is not int or checkpoint.seed < 0:
+        raise InputError(f"{path} is damaged: its seed is {checkpoint.seed!r}; {REMEDY}")
     if checkpoint.kind == COUNTS:
         return
     if not checkpoint.history or checkpoint.step == 0:
@@ -114,11 +124,10 @@ def _require_whole(path: Path, checkpoint: Checkpoint) -> None:
             f"{path} was interrupted at step {checkpoint.step}; end it with the command that "
             "began it"
         )
-    try:
-        last = checkpoint.history[-1]
-        told, digest = int(last["step"]), last.get(DIGEST)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise InputError(f"{path} is damaged: its history is no history; {REMEDY}") from None
+    last = checkpoint.history[-1]
+    if not all(map(_is_line, checkpoint.history)):
+        raise InputError(f"{path} is damaged: its history is no history; {REMEDY}")
+    told, digest = last["step"], last.get(DIGEST)
     if told != checkpoint.step:
         raise InputError(
             f"{path} is damaged: it is of step {checkpoint.step}, but its history ends at step "
@@ -130,6 +139,13 @@ def _require_whole(path: Path, checkpoint: Checkpoint) -> None:
             f"{path} is damaged: its weights have digest {found}, but its history tells of "
             f"{digest} at step {told}; {REMEDY}"
         )
+
+
+def _is_line(row: Any) -> bool:
+    """Whether this may be a line of a history."""
+    if not isinstance(row, dict):
+        return False
+    return type(row.get("step")) is int and type(row.get("val_nats")) is float
 
 
 def _read_environment(path: Path) -> Mapping[str, Any] | None:

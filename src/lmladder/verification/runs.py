@@ -167,7 +167,9 @@ class _Comparison:
 
         with suppress(_EnoughError):
             state, _ = train(again, watch)
-            self._note([Difference("step", state.step, end, state.step, math.inf)])
+            # As where patience has ended it before, by another loss.
+            self.parts_at = state.step if self.parts_at is None else self.parts_at
+            self._judge([Difference("step", state.step, end, state.step, math.inf)])
         if self.parts_at is not None and not self.parts:
             self._score(again)
 
