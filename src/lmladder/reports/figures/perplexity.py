@@ -120,7 +120,7 @@ def _against(
         if 0 < value < np.inf
     }
     figure = Figure(figsize=(8, 4.5))
-    axes = figure.add_axes((0.075, 0.125, 0.755, 0.735 if note else 0.765))
+    axes = figure.add_axes((0.075, 0.125, 0.735, 0.735 if note else 0.765))
     lines = []
     for model, style in ((UNIFORM, DOTTED), (ORACLE, "-")):
         if model in perplexities:
