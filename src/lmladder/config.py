@@ -234,6 +234,7 @@ def typed(node: DictConfig) -> Config:
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {one_line(error)}") from None
     _refuse_other_keys("", node, config)
+    _refuse_nested(config)
     validate(config)
     return config
 
@@ -242,9 +243,11 @@ def from_mapping(schema: type[T], mapping: dict[str, Any]) -> T:
     """An instance of one of the dataclasses above, from plain values of unknown origin."""
     try:
         merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(mapping))
-        return cast(T, OmegaConf.to_object(merged))
+        made = cast(T, OmegaConf.to_object(merged))
     except (OmegaConfBaseException, ValueError) as error:
         raise InputError(f"{schema.__name__}: {one_line(error)}") from None
+    _refuse_nested(made)
+    return made
 
 
 # Lines of Hydra's and OmegaConf's messages that help a developer, not a user.
@@ -511,6 +514,13 @@ def _refuse_other_keys(path: str, node: DictConfig, config: Any) -> None:
             raise InputError(f"unknown key {where}")
         if is_dataclass(getattr(config, str(key))):
             _refuse_other_keys(f"{where}.", node[key], getattr(config, str(key)))
+
+
+def _refuse_nested(config: Any) -> None:
+    """Raise InputError for a list in a list or the like, which OmegaConf takes for any item."""
+    for path, value in _leaves("", config):
+        if isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
+            raise InputError(f"{path} must be a list of single values, not {value}")
 
 
 def _missing(path: str, node: DictConfig) -> Iterator[str]:

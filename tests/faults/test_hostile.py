@@ -142,6 +142,13 @@ def test_sizes_in_a_checkpoint_take_no_more_memory_than_its_weights(
     assert "more than" in told
 
 
+@pytest.mark.parametrize("sizes", [[[3]], [{}], [3, [4]]], ids=str)
+def test_a_size_in_a_checkpoint_is_a_number(sizes: list[Any], tmp_path: Path) -> None:
+    config = asdict(MLP) | {"hidden_sizes": sizes}
+    with pytest.raises(InputError, match="hidden_sizes must be a list of single values"):
+        Checkpoint("mlp", config, 0, 3, {}, "", "").restore_models()
+
+
 def small(path: Path, name: str) -> Path:
     """A Transformer as another program keeps it."""
     tokenizer = WhitespaceTokenizer(["a", "b", "END"], 2)

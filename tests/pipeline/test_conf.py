@@ -115,6 +115,7 @@ MISTAKES = [
     (["mlp.optimizer.learning_rate=nan"], ["mlp.optimizer.learning_rate"]),
     (["mlp.optimizer.learning_rate=inf"], ["mlp.optimizer.learning_rate"]),
     (["mlp.hidden_sizes=[64,0]"], ["mlp.hidden_sizes"]),
+    (["mlp.hidden_sizes=[64,[8]]"], ["mlp.hidden_sizes"]),
     (["mlp.optimizer.betas=[0.9]"], ["mlp.optimizer.betas", "two"]),
     (["mlp.optimizer.betas=[0.9,0.9,0.9]"], ["mlp.optimizer.betas", "two"]),
     (["mlp.optimizer.betas=0.9"], ["mlp.optimizer.betas"]),
