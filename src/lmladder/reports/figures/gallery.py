@@ -17,8 +17,8 @@ CAPTIONS = {
     "perplexity_parameters": "What size is worth",
     "perplexity_tokens": "What reading is worth",
     "perplexity_time": "What time is worth",
-    "position": "What a longer past is worth",
-    "calibration": "Are they as sure as they are right?",
+    "position": "Each point is the mean loss of tokens that have so much context",
+    "calibration": "On the diagonal a model is as sure as it is right, above it too modest",
 }
 
 
