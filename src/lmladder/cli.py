@@ -22,7 +22,6 @@ ClickException: Any = next(
 DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_TEMPERATURE = 0.8
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
-DEFAULT_PREPARED = Path("outputs/prepare")
 DEFAULT_TOLERANCE = 2e-3
 
 app = typer.Typer(
@@ -437,8 +436,12 @@ def verify(
         bool, typer.Option("--pipeline", help="The results of the last commit, all of them.")
     ] = False,
     prepared: Annotated[
-        Path, typer.Option(help="The text that the runs were trained on.")
-    ] = DEFAULT_PREPARED,
+        Path | None,
+        typer.Option(
+            help="The text that the runs were trained on. [default: that of the ladder that a run "
+            "stands in, or outputs/prepare]"
+        ),
+    ] = None,
     tolerance: Annotated[
         float,
         typer.Option(

@@ -117,7 +117,7 @@ def command(monkeypatch, capsys):
 
 @pytest.fixture
 def verify(command, runs):
-    """The same for runs in `runs`, on the text there."""
+    """The same for runs in `runs`, on the text beside them."""
 
     def run(*names, **options):
         more = [
@@ -125,6 +125,6 @@ def verify(command, runs):
             for name, value in options.items()
             for part in ([f"--{name}"] if value is True else [f"--{name}", value])
         ]
-        return command(*(runs / name for name in names), "--prepared", runs / "prepare", *more)
+        return command(*(runs / name for name in names), *more)
 
     return run

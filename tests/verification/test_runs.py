@@ -370,6 +370,18 @@ def test_another_text_is_refused_with_the_remedy(command, runs, tmp_path):
         assert str(named) in done.error
 
 
+def test_the_text_is_that_of_the_ladder_of_each_run_or_else_of_the_pipeline(
+    command, runs, tmp_path, monkeypatch
+):
+    shutil.copytree(runs / "bigram", tmp_path / "alone/bigram")
+    monkeypatch.chdir(tmp_path)
+    done = command("alone/bigram")
+    assert done.status == 2
+    assert "outputs/prepare" in done.error
+    shutil.copytree(runs / "prepare", tmp_path / "outputs/prepare")
+    assert command("alone/bigram", runs / "bigram/checkpoint.safetensors").status == 0
+
+
 def test_a_run_needs_the_weights_that_it_began_from(verify, runs, tmp_path):
     prepared = Prepared.open(runs / "prepare")
     given = tmp_path / "given.safetensors"

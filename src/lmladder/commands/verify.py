@@ -28,13 +28,13 @@ MOST_ITEMS = 6  # of a list that is not in the other
 
 def tell_runs(
     paths: Sequence[Path],
-    prepared: Path,
+    prepared: Path | None,
     *,
     tolerance: float,
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Verify runs on the prepared text in a folder, and print a verdict each.
+    """Verify runs, each on the text of its ladder or on that in `prepared`; print a verdict each.
 
     Raises
     ------
@@ -45,9 +45,9 @@ def tell_runs(
     """
     kernels.set_threads(threads)
     runs = [open_run(path) for path in paths]
-    text = open_text(prepared, runs)
+    texts = [open_text(run, prepared) for run in runs]
     verdicts = []
-    for run in runs:
+    for run, text in zip(runs, texts, strict=True):
         verdicts.append(verify_run(run, text, tolerance=tolerance))
         if not as_json:
             print("\n".join(_lines(verdicts[-1])), flush=True)

@@ -1,7 +1,7 @@
 """A finished run as it lies on the disk, and the text that it was trained on."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from lmladder.config import (
 )
 from lmladder.errors import InputError
 from lmladder.history import DIGEST
-from lmladder.stage import ENVIRONMENT
+from lmladder.stage import ENVIRONMENT, OUTPUTS
 from lmladder.text import Prepared
 from lmladder.training import BEST, LATEST, UNFINISHED, UNFINISHED_BEST
 
@@ -45,6 +45,11 @@ class RecordedRun:
     best: Checkpoint | None
     config: BigramConfig | MlpConfig | TransformerConfig
     environment: Mapping[str, Any] | None
+
+    @property
+    def folder(self) -> Path:
+        """Where its files are."""
+        return self.path if self.path.is_dir() else self.path.parent
 
     @property
     def origin(self) -> Checkpoint:
@@ -85,23 +90,33 @@ def open_run(path: Path) -> RecordedRun:
     return RecordedRun(path, checkpoint, best, config, _read_environment(folder / ENVIRONMENT))
 
 
-def open_text(directory: Path, runs: Iterable[RecordedRun]) -> Prepared:
-    """The prepared text in a folder; InputError if a run was trained on another, or it is none."""
+def open_text(run: RecordedRun, directory: Path | None = None) -> Prepared:
+    """The prepared text that a run was trained on.
+
+    Parameters
+    ----------
+    directory : where it is; None looks in the ladder that the run stands in, then in the pipeline
+
+    Raises
+    ------
+    InputError
+        If there is none, or another than the run was trained on.
+    """
+    if directory is None:
+        beside = run.folder.parent / "prepare"
+        directory = beside if beside.is_dir() else OUTPUTS / "prepare"
     prepared = Prepared.open(directory)
     prepared.verify()
-    for run in runs:
-        wanted = run.checkpoint.data_digest
-        if prepared.digest != wanted:
-            raise InputError(
-                f"{run.path} was trained on a text with digest {wanted[:12]}, but {directory} "
-                f"holds {prepared.digest[:12]}; name the folder of that text with --prepared, or "
-                "make it again with `python stages/compose.py` and its settings, then "
-                "`dvc repro prepare`"
-            )
-        if run.checkpoint.tokenizer != prepared.tokenizer.to_json():
-            raise InputError(
-                f"{run.path} is damaged: its tokenizer is not that of its text; {REMEDY}"
-            )
+    wanted = run.checkpoint.data_digest
+    if prepared.digest != wanted:
+        raise InputError(
+            f"{run.path} was trained on a text with digest {wanted[:12]}, but {directory} "
+            f"holds {prepared.digest[:12]}; name the folder of that text with --prepared, or "
+            "make it again with `python stages/compose.py` and its settings, then "
+            "`dvc repro prepare`"
+        )
+    if run.checkpoint.tokenizer != prepared.tokenizer.to_json():
+        raise InputError(f"{run.path} is damaged: its tokenizer is not that of its text; {REMEDY}")
     return prepared
 
 
