@@ -35,6 +35,15 @@ def test_a_table_comes_back_from_its_file_bit_for_bit(tmp_path, table, read):
     pd.testing.assert_frame_equal(read(tmp_path / "table.csv"), table, check_exact=True)
 
 
+def test_a_history_has_digests_beside_its_numbers(tmp_path):
+    told = "tokens,train_nats,val_nats,weights_digest\n0,,4.5,{}\n64,4.25,4.125,0123456789abcdef\n"
+    for digest in ("00e1234567890123", "0123456789012345", "fedcba9876543210"):
+        (tmp_path / "history.csv").write_text(told.format(digest))
+        table = read_history(tmp_path / "history.csv")
+        assert table["weights_digest"].tolist() == [digest, "0123456789abcdef"]
+        assert table["val_nats"].tolist() == [4.5, 4.125]
+
+
 def test_a_model_that_reads_less_has_no_numbers_beyond():
     assert POSITIONS["last"].tolist() == [1, 2, 3, 4, 6, 8, 12, 16, 20]
     known = POSITIONS["gru"].notna()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from lmladder.arrays import Array
 from lmladder.errors import InputError
+from lmladder.history import DIGEST
 from lmladder.reports.table import DECIMALS
 from lmladder.scoring import BINS, ContextLosses, Reliability
 
@@ -105,7 +106,7 @@ def read_calibration(path: Path) -> pd.DataFrame:
 
 def read_history(path: Path) -> pd.DataFrame:
     """A rung's history.csv; InputError if it is missing or is no such table."""
-    return _read(path, ("tokens", "train_nats", "val_nats"))
+    return _read(path, ("tokens", "train_nats", "val_nats"), words=(DIGEST,))
 
 
 def read_performance(folder: Path) -> dict[str, float | None]:
@@ -117,17 +118,18 @@ def read_performance(folder: Path) -> dict[str, float | None]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """A table of numbers with these columns and others."""
+def _read(path: Path, columns: Sequence[str], words: Sequence[str] = ()) -> pd.DataFrame:
+    """A table with these columns and others; all but `words` are of numbers."""
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=dict.fromkeys(words, str))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:  # pandas' own errors are ValueErrors
         raise InputError(f"cannot read {path}: {str(error).splitlines()[0]}") from error
     _require(path, table, columns)
-    if len(other := table.select_dtypes(exclude="number").columns):
-        raise InputError(f"{path} has no numbers in its column {other[0]!r}")
+    for name in table.select_dtypes(exclude="number"):
+        if name not in words:
+            raise InputError(f"{path} has no numbers in its column {name!r}")
     return table
 
 
