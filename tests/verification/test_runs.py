@@ -242,6 +242,17 @@ def test_a_repetition_that_ends_early_parts(verify, runs, change):
     assert done.lines[0].endswith(": parts at step 2, the same until step 2: step is 2, was 6")
 
 
+def test_a_repetition_that_diverges_is_told_without_naming_what_is_gone(verify, runs, change):
+    config = Checkpoint.load(runs / "mlp" / LATEST).config
+    wild = config | {"optimizer": config["optimizer"] | {"learning_rate": 1e30}}
+    for name in (LATEST, BEST):
+        change(runs / "mlp", name, config=wild)
+    other_machine(runs / "mlp")
+    done = verify("mlp", tolerance=1)
+    assert done.status == 1
+    assert re.search(r"mlp cannot be trained again: mlp: \w*\s?loss .* at step \d$", done.error)
+
+
 def test_no_difference_is_granted_to_a_tolerance_of_zero(verify, runs):
     other_machine(runs / "mlp", kernels="numpy", python="another")
     assert verify("mlp", tolerance=0).status == 1

@@ -16,12 +16,13 @@ from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 from lmladder import environment, kernels
 from lmladder.arrays import Array
 from lmladder.checkpoint import Checkpoint
 from lmladder.config import BigramConfig, dotted
-from lmladder.errors import InputError
+from lmladder.errors import InputError, RunError
 from lmladder.history import DIGEST, Row
 from lmladder.rung import begin, count, training_code_digest
 from lmladder.text import Prepared
@@ -113,8 +114,14 @@ def verify_run(run: RecordedRun, prepared: Prepared, *, tolerance: float) -> Run
         with tempfile.TemporaryDirectory(prefix="lmladder-verify-") as folder:
             again = begin(run.origin, run.config, prepared, Path(folder))
             _require_weights(run, again)
-            with redirect_stdout(sys.stderr):  # so that its progress mixes with no verdict
-                comparison.follow(again)
+            try:
+                # Its progress is to mix with no verdict, and a loss that diverges has its own line.
+                with redirect_stdout(sys.stderr), catch_warnings():
+                    simplefilter("ignore", RuntimeWarning)
+                    comparison.follow(again)
+            except RunError as error:  # without the remedy, which names what is gone by then
+                reason = str(error).partition("; ")[0]
+                raise RunError(f"{run.path} cannot be trained again: {reason}") from error
     return comparison.verdict(differs, code)
 
 
