@@ -131,19 +131,19 @@ class Sweep(Callback):
         Sweep.before = outcome.failures(Sweep.folder)
 
 
-def _main(stage: Stage) -> None:
+def _main(program: Stage) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not to Hydra's own report
     begun = False
 
-    @functools.wraps(stage.run)
+    @functools.wraps(program.run)
     def task(node: DictConfig) -> float | None:
         nonlocal begun
         begun = True
         out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             with outcome.attempt(out):
-                return stage.carry_out_once(typed(node), out, OUTPUTS).objective
-        return stage.carry_out(typed(node), out, OUTPUTS).objective
+                return program.carry_out_once(typed(node), out, OUTPUTS).objective
+        return program.carry_out(typed(node), out, OUTPUTS).objective
 
     try:
         hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)()
@@ -191,6 +191,8 @@ def _explained(error: Exception, begun: bool) -> LadderError | None:
         return InputError(f"configuration: {one_line(error)}")
     if isinstance(error, OSError | MemoryError):  # such as a folder that Hydra may not make
         return RunError(str(error) or "out of memory")
+    if not begun and Sweep.folder is not None:  # a launcher's, as where there is no Slurm
+        return RunError(f"the sweep could not be run: {one_line(error)}")
     return None
 
 
