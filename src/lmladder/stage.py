@@ -19,7 +19,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from lmladder import environment, kernels, outcome
 from lmladder.atomic import write_json
@@ -143,7 +143,10 @@ def _main(program: Stage) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             with outcome.attempt(out):
                 return program.carry_out_once(typed(node), out, OUTPUTS).objective
-        return program.carry_out(typed(node), out, OUTPUTS).objective
+        try:
+            return program.carry_out(typed(node), out, OUTPUTS).objective
+        except LadderError as error:
+            _fail(error)  # here, before Hydra adds lines of its own
 
     try:
         hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)()
@@ -196,7 +199,7 @@ def _explained(error: Exception, begun: bool) -> LadderError | None:
     return None
 
 
-def _fail(error: LadderError) -> None:
+def _fail(error: LadderError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_status)
 
