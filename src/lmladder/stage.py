@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, NoReturn, TypeAlias
 
 from lmladder import environment, kernels, outcome
 from lmladder.atomic import cannot_write, write_json
@@ -130,19 +130,22 @@ class Sweep(Callback):
         Sweep.before = outcome.failures(Sweep.folder)
 
 
-def _main(stage: Stage) -> None:
+def _main(program: Stage) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not to Hydra's own report
     begun = False
 
-    @functools.wraps(stage.run)
+    @functools.wraps(program.run)
     def task(node: DictConfig) -> float | None:
         nonlocal begun
         begun = True
         out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             with outcome.attempt(out):
-                return stage.carry_out_once(typed(node), out, OUTPUTS).objective
-        return stage.carry_out(typed(node), out, OUTPUTS).objective
+                return program.carry_out_once(typed(node), out, OUTPUTS).objective
+        try:
+            return program.carry_out(typed(node), out, OUTPUTS).objective
+        except LadderError as error:
+            _fail(error)  # here, before Hydra adds lines of its own
 
     try:
         hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)()
@@ -194,10 +197,12 @@ def _explained(error: Exception, begun: bool) -> LadderError | None:
         return cannot_write(Path(error.filename), error)
     if isinstance(error, OSError | MemoryError):  # such as a folder that Hydra may not make
         return RunError(str(error) or "out of memory")
+    if not begun and Sweep.folder is not None:  # a launcher's, as where there is no Slurm
+        return RunError(f"the sweep could not be run: {one_line(error)}")
     return None
 
 
-def _fail(error: LadderError) -> None:
+def _fail(error: LadderError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
     sys.exit(error.exit_status)
 

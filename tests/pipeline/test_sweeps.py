@@ -216,6 +216,15 @@ def test_a_search_finds_the_least_validation_nats_and_goes_on_where_it_was(check
     assert best == pytest.approx(min(found), abs=1e-6)
 
 
+@needs("hydra/launcher=slurm")
+def test_a_launcher_that_cannot_run_is_told_in_one_line(checkout, tmp_path):
+    tools = tmp_path / "tools"  # where there is no Slurm
+    tools.mkdir()
+    command = ("-m", SMOKE, "seed=0,1", "hydra/launcher=slurm")
+    done = checkout.stage("transformer", *command, environment={"PATH": str(tools)})
+    done.failed_in_one_line(1, "the sweep could not be run", "slurm")
+
+
 @pytest.mark.slow
 @needs("hydra/launcher=ray_local")
 def test_a_sweep_on_ray_gives_the_bytes_of_one_after_the_other(checkout):
