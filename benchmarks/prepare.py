@@ -51,8 +51,9 @@ def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
 
     def work(directory: Path) -> None:
         corpus = load_corpus(corpus="file", path=text, documents=documents)
-        split = {"train": 0.9, "val": 0.05, "test": 0.05}
-        write_prepared(directory, corpus, tokenizer=preset, **split, seed=0, settings={})
+        write_prepared(
+            directory, corpus, tokenizer=preset, train=0.9, val=0.05, test=0.05, seed=0, settings={}
+        )
 
     n_bytes = text.stat().st_size
     with TemporaryDirectory() as folder:

@@ -1,9 +1,17 @@
-"""Stage 2: the count models, from uniform to Kneser-Ney, which share one set of counts."""
+"""Stage 2: the count models, from uniform to Kneser-Ney, which share one set of counts.
+
+They read outputs/prepare. In the pipeline: dvc repro bigram. By hand, in folders of their own under
+outputs/runs/bigram, or outputs/sweeps/bigram with -m:
+
+    python stages/bigram.py bigram.kneser_ney_orders=[4,6]
+    python stages/bigram.py -m bigram.add_k=0.1,1
+"""
 
 from pathlib import Path
 
 from lmladder.atomic import atomic_write, write_json
 from lmladder.config import Config
+from lmladder.progress import CountingProgress
 from lmladder.rung import count, first_checkpoint, open_prepared, sample_prompt, write_samples
 from lmladder.scoring import BLOCK_NATS, BlockNats, score
 from lmladder.stage import Done, stage
@@ -17,17 +25,19 @@ def main(config: Config, out: Path, ladder: Path) -> Done:
     checkpoint = count(begun, config.bigram, prepared)
     models = checkpoint.restore_models()
     checkpoint.save(out / "checkpoint.safetensors")
-    scores = {
-        name: score(
-            model,
-            prepared.val,
-            prepared.past("val"),
-            n_bytes=prepared.corpus.splits["val"].bytes,
-            least_context=config.evaluate.least_context,
-            batch_tokens=config.evaluate.batch_tokens,
-        )
-        for name, model in models.items()
-    }
+    with CountingProgress("bigram", "tokens", len(models) * len(prepared.val)) as progress:
+        scores = {
+            name: score(
+                model,
+                prepared.val,
+                prepared.past("val"),
+                n_bytes=prepared.corpus.splits["val"].bytes,
+                least_context=config.evaluate.least_context,
+                batch_tokens=config.evaluate.batch_tokens,
+                advance=progress.advance,
+            )
+            for name, model in models.items()
+        }
     write_json(
         out / "metrics.json",
         {

@@ -1,4 +1,11 @@
-"""Stage 5: every rung scores the same text; the table, the pictures and the report."""
+"""Stage 5: every rung scores the same text; the table, the pictures and the report.
+
+It reads what the other stages have left in outputs/. In the pipeline: dvc repro. By hand, in a
+folder of its own under outputs/runs/evaluate:
+
+    python stages/evaluate.py
+    python stages/evaluate.py evaluate.checkpoint=best evaluate.splits=[val]
+"""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -1,4 +1,11 @@
-"""Stage 4: the Transformer language model."""
+"""Stage 4: the Transformer language model.
+
+It reads outputs/prepare. In the pipeline: dvc repro transformer. By hand, in folders of their own
+under outputs/runs/transformer, or outputs/sweeps/transformer with -m:
+
+    python stages/transformer.py transformer.n_layer=3 transformer.dropout=0.1
+    python stages/transformer.py -m transformer.n_layer=1,2 seed=0,1
+"""
 
 from pathlib import Path
 

@@ -25,11 +25,34 @@ DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
 DEFAULT_TOLERANCE = 2e-3
 
 app = typer.Typer(
-    help="A ladder of language models on one text: what one does beside the pipeline.",
+    help="A ladder of language models on one text: what one does beside the pipeline.\n\n"
+    "`dvc repro` trains the models; docs/tutorial.md begins at the beginning.\n\n"
+    "Example: lmladder sample --tokens 300",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+# What the shell completes; each argument's name is one that Typer knows.
+
+
+def _metrics(incomplete: str) -> list[str]:
+    from lmladder.comparison import METRICS
+
+    return [name for name in METRICS if name.startswith(incomplete)]
+
+
+def _formats(incomplete: str) -> list[str]:
+    from lmladder.interop import FORMATS
+
+    return [name for name in FORMATS if name.startswith(incomplete)]
+
+
+def _ops(incomplete: str) -> list[str]:
+    from lmladder.autograd.selfcheck import op_names
+
+    return [name for name in op_names() if name.startswith(incomplete)]
 
 
 @app.command()
@@ -104,7 +127,7 @@ def sample(
 
     Example: lmladder sample --beams 4 --tokens 60
     """
-    from lmladder.checkpoint import Checkpoint
+    from lmladder.commands import open_checkpoint
     from lmladder.sampling import BeamSearch, Strategy, complete
 
     chosen = {
@@ -123,9 +146,7 @@ def sample(
         raise InputError(f"--beams searches and draws nothing; leave out --{option}")
     else:
         strategy = BeamSearch(beams)
-    if checkpoint == DEFAULT_CHECKPOINT and not checkpoint.exists():
-        raise InputError(f"there is no {checkpoint} yet; train it with: dvc repro")
-    loaded = Checkpoint.load(checkpoint)
+    loaded = open_checkpoint(checkpoint)
     tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
     name = model or list(models)[-1]
@@ -254,7 +275,10 @@ def inspect(
 @app.command()
 def gradcheck(
     ops: Annotated[
-        list[str] | None, typer.Argument(help="Ops to check. [default: all]", show_default=False)
+        list[str] | None,
+        typer.Argument(
+            help="Ops to check. [default: all]", show_default=False, autocompletion=_ops
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Other seeds draw other numbers.")] = 0,
 ) -> None:
@@ -309,7 +333,10 @@ def plot(
     plot(outputs, output, format_name)
 
 
-Format = Annotated[str, typer.Option("--format", help="gpt2 or tiny-lm.")]
+Format = Annotated[
+    str,
+    typer.Option("--format", help="gpt2 or tiny-lm.", autocompletion=_formats),
+]
 
 
 @app.command("export")
@@ -322,10 +349,10 @@ def export_checkpoint(
 
     Example: lmladder export outputs/transformer/checkpoint.safetensors mine --format gpt2
     """
-    from lmladder.checkpoint import Checkpoint
+    from lmladder.commands import open_checkpoint
     from lmladder.interop import format_named
 
-    for note in format_named(format_name).write(Checkpoint.load(checkpoint), target):
+    for note in format_named(format_name).write(open_checkpoint(checkpoint), target):
         print(f"note: {note}")
     print(f"{format_name}: {checkpoint} -> {target}")
 
@@ -353,14 +380,25 @@ def import_checkpoint(
 @app.command()
 def compare(
     folders: Annotated[
-        list[Path],
-        typer.Argument(help="Folders of runs or sweeps, or outputs; all runs below count."),
-    ],
+        list[Path] | None,
+        typer.Argument(
+            help="Folders of runs or sweeps, or outputs; all runs below count.", show_default=False
+        ),
+    ] = None,
+    rev: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The committed outputs of a git revision or of an experiment of DVC; * stands for "
+            "any part of an experiment's name. May be given several times.",
+            show_default=False,
+        ),
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(
+            autocompletion=_metrics,
             help="bits_per_byte, nats_per_token, perplexity (of the whole validation text) or "
-            "val_nats (of validation rows). [default: the first that there is]"
+            "val_nats (of validation rows). [default: the first that there is]",
         ),
     ] = None,
     by: Annotated[
@@ -386,6 +424,8 @@ def compare(
     Example: lmladder compare outputs/sweeps/transformer --by transformer.n_layer
 
     Example: lmladder compare outputs/sweeps --by transformer.d_model --figure sweep.svg
+
+    Example: lmladder compare outputs --rev HEAD
     """
     from lmladder import comparison
 
@@ -393,8 +433,12 @@ def compare(
     wanted = [name for name, chosen in flags.items() if chosen]
     if len(wanted) > 1:
         raise InputError(f"--{wanted[0]} and --{wanted[1]} do not go together; choose one")
-    found = comparison.find_runs(folders)
-    table = comparison.compare(found.runs, metric=metric, by=by, notes=found.notes)
+    if not folders and not rev:
+        raise InputError("name folders of runs, such as outputs, or a revision: --rev NAME")
+    found = comparison.find_runs(folders) if folders else comparison.Found()
+    kept = comparison.find_revisions(rev or [])
+    runs, notes = found.runs + kept.runs, found.notes + kept.notes
+    table = comparison.compare(runs, metric=metric, by=by, notes=notes)
     if html is not None:
         atomic_write(html, comparison.to_html(table).encode())
     if figure is not None:
@@ -480,13 +524,13 @@ def verify(
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="lmladder", standalone_mode=False)
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ClickException as error:
-        if message := error.format_message():  # none where help has been shown instead
-            print(f"error: {message}", file=sys.stderr)
+        message = error.format_message()  # or the help, where nothing was asked
+        print(message if message.startswith("Usage:") else f"error: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
     except BrokenPipeError:  # the reader, such as `head`, has had enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -6,6 +6,7 @@ from lmladder.checkpoint import COUNTS, Checkpoint
 from lmladder.config import EvaluateConfig
 from lmladder.errors import InputError
 from lmladder.inspection import attention_maps, pieces
+from lmladder.progress import CountingProgress
 from lmladder.reports import UNIFORM, Attention, Passage, Row, token_labels
 from lmladder.scoring import Predictions, Reliability, Score, predict, score, token_nats
 from lmladder.text import Prepared
@@ -34,10 +35,15 @@ def score_ladder(
     splits = [name for name in config.splits if prepared.corpus.splits[name].tokens]
     if not splits:
         raise InputError(f"evaluate.splits: no text in {', '.join(config.splits)}")
+    models = [
+        (name, model, None if checkpoint.kind == COUNTS else checkpoint.step)
+        for checkpoint in checkpoints
+        for name, model in checkpoint.restore_models().items()
+    ]
+    tokens = len(models) * sum(prepared.corpus.splits[split].tokens for split in splits)
     rows = []
-    for checkpoint in checkpoints:
-        steps = None if checkpoint.kind == COUNTS else checkpoint.step
-        for name, model in checkpoint.restore_models().items():
+    with CountingProgress("evaluate", "tokens", tokens) as progress:
+        for name, model, steps in models:
             for split in splits:
                 scored = score(
                     model,
@@ -46,6 +52,7 @@ def score_ladder(
                     n_bytes=prepared.corpus.splits[split].bytes,
                     least_context=config.least_context,
                     batch_tokens=config.batch_tokens,
+                    advance=progress.advance,
                 )
                 rows.append(Row(name, split, scored, model.n_parameters, steps))
     return rows + [row for split in splits for row in _oracle_row(split, prepared)]

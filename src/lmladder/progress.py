@@ -1,12 +1,73 @@
-"""How training shows where it stands: a bar on a terminal, a line now and then elsewhere."""
+"""How long work shows where it stands: a bar on a terminal, a line now and then elsewhere."""
 
 import math
 import sys
 import time
 from types import TracebackType
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_A_LINE = 10.0
+
+
+class CountingProgress:
+    """How much of something is done: characters read, tokens scored.
+
+    Work of less than `SECONDS_A_LINE` prints no line.
+
+    Parameters
+    ----------
+    name : of the stage
+    unit : what is counted, in the plural
+    total : how much there is; None where nobody knows
+    """
+
+    def __init__(self, name: str, unit: str, total: int | None = None):
+        self.name, self.unit, self.total = name, unit, total
+        self.done = 0
+        self.started = self.told = time.perf_counter()
+        self.bar: Progress | None = None
+        if sys.stderr.isatty():
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                TextColumn("{task.fields[facts]}"),
+                TimeRemainingColumn(),
+                console=Console(stderr=True),
+                transient=True,
+            )
+            self.task = self.bar.add_task(name, total=total, facts="")
+
+    def __enter__(self) -> Self:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, count: int) -> None:
+        """So many more are done."""
+        self.done += count
+        now = time.perf_counter()
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, facts=self._facts(now))
+        elif now - self.told >= SECONDS_A_LINE:
+            self.told = now
+            print(f"{self.name}: {self._facts(now)}", flush=True)
+
+    def _facts(self, now: float) -> str:
+        of = "" if self.total is None else f" of {self.total:,}"
+        rate = self.done / max(now - self.started, 1e-9)
+        return f"{self.done:,}{of} {self.unit}, {rate:,.0f} a second"
 
 
 class TrainingProgress:

@@ -5,7 +5,7 @@ in: the folder with a folder for each stage, where it reads what the stages befo
 `@stage` puts Hydra in front of it: `python stages/x.py -cn pipeline` reads params.yaml for DVC,
 `python stages/x.py [-m] overrides` composes conf/ for people. A mistake in the input ends in one
 line and exit status 2, a run that fails in one line and status 1. A sweep goes on after a job that
-fails, and does not run again what it has finished.
+fails, and does not run again what it has finished. `--help` begins with the script's docstring.
 """
 
 import functools
@@ -33,7 +33,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -147,6 +147,8 @@ def _main(program: Stage) -> None:
         except LadderError as error:
             _fail(error)  # here, before Hydra adds lines of its own
 
+    about = (sys.modules[program.run.__module__].__doc__ or "").strip()
+    OmegaConf.register_new_resolver("stage", lambda: about)  # in --help
     try:
         hydra.main(version_base="1.3", config_path="../conf", config_name="config")(task)()
     except KeyboardInterrupt as interrupt:

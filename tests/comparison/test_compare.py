@@ -443,7 +443,7 @@ def test_markdown_and_latex_survive_any_setting(tmp_path, command):
     ("arguments", "named"),
     [
         (["nowhere"], "nowhere does not exist"),
-        ([], "folders"),
+        ([], "name folders of runs"),
         (["--csv", "--json"], "--csv and --json"),
         (["--metric", "loss"], "unknown metric 'loss'"),
         (["--by", "transformer.depth"], "'transformer.depth'"),

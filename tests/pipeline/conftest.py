@@ -173,11 +173,12 @@ def new_checkout(path):
         target.parent.mkdir(exist_ok=True)
         shutil.copy2(source, target)
     checkout = Checkout(path)
-    commit(checkout)
+    commit_all(checkout)
     return checkout
 
 
-def commit(checkout):
+def commit_all(checkout):
+    """Commit all files that git does not ignore; in a new repository if there is none."""
     who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
     checkout.git("init", "--quiet")
     checkout.git("add", "--all")
@@ -201,6 +202,12 @@ def project():
 def compose():
     """The module stages/compose.py."""
     return COMPOSE
+
+
+@pytest.fixture(scope="session")
+def commit():
+    """A function that commits all files of a checkout."""
+    return commit_all
 
 
 @pytest.fixture

@@ -162,9 +162,22 @@ def test_sampled_texts_are_those_of_the_pipeline(smoke, lmladder):
     assert made.split("\n\n") == alone
 
 
-def test_a_missing_checkpoint_names_the_command_that_makes_it(checkout):
-    checkout.remove_outputs()
-    checkout.lmladder("sample").failed_in_one_line(2, TRANSFORMER, "dvc repro")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample"],
+        ["score", COUNTS, "--text", "a"],
+        ["inspect", TRANSFORMER],
+        ["inspect", TRANSFORMER, "--next", "a", "-o", "next.svg"],
+        ["export", TRANSFORMER, "mine"],
+    ],
+)
+def test_a_missing_checkpoint_names_the_command_that_makes_it(
+    lmladder, arguments, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    path = COUNTS if COUNTS in arguments else TRANSFORMER
+    lmladder(*arguments).failed_in_one_line(2, path, "dvc repro")
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from lmladder import reports
 from lmladder.arrays import Array
 from lmladder.atomic import atomic_write
 from lmladder.checkpoint import Checkpoint
-from lmladder.commands import model_named
+from lmladder.commands import model_named, open_checkpoint
 from lmladder.errors import InputError
 from lmladder.inspection import Part, attention_maps, likeliest_next, parts
 from lmladder.models import ARCHITECTURES, LanguageModel
@@ -56,7 +56,7 @@ def draw_next(path: Path, prompt: str, output: Path, *, model: str | None) -> No
 
 def _open(path: Path, model: str | None) -> tuple[Tokenizer, LanguageModel]:
     """The tokenizer of a checkpoint, and the model of that name, or else the strongest."""
-    checkpoint = Checkpoint.load(path)
+    checkpoint = open_checkpoint(path)
     tokenizer = checkpoint.restore_tokenizer()
     models = checkpoint.restore_models()
     return tokenizer, model_named(model or list(models)[-1], models, path)
@@ -64,7 +64,7 @@ def _open(path: Path, model: str | None) -> tuple[Tokenizer, LanguageModel]:
 
 def tell(path: Path, *, as_json: bool) -> None:
     """Print what the checkpoint holds, having restored its models as a proof that it is whole."""
-    checkpoint = Checkpoint.load(path)
+    checkpoint = open_checkpoint(path)
     checkpoint.restore_tokenizer()
     models = checkpoint.restore_models()
     tree = parts(checkpoint.kind, _ordered(checkpoint, models))

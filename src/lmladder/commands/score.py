@@ -10,8 +10,7 @@ from typing import Any
 from lmladder import reports
 from lmladder.arrays import FloatArray, IntArray
 from lmladder.atomic import atomic_write
-from lmladder.checkpoint import Checkpoint
-from lmladder.commands import model_named
+from lmladder.commands import model_named, open_checkpoint
 from lmladder.errors import InputError, RunError
 from lmladder.inspection import pieces
 from lmladder.scoring import Score, token_nats
@@ -46,7 +45,7 @@ def score_text(
     per_token : whether to print each token with its nats
     html : where to write the coloured text, by the strongest model that is scored
     """
-    checkpoint = Checkpoint.load(path)
+    checkpoint = open_checkpoint(path)
     tokenizer = checkpoint.restore_tokenizer()
     models = checkpoint.restore_models()
     if model is not None:

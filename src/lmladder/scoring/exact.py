@@ -9,6 +9,7 @@ windows of L; each window after the first begins so far back that its first scor
 one batch changes memory, and scores by rounding only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmladder.arrays import FloatArray, IntArray
@@ -58,6 +59,7 @@ def token_nats(
     *,
     least_context: float,
     batch_tokens: int,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> FloatArray:
     """Nats of each of `tokens`, shape (len(tokens),), given `past` and the tokens before it.
 
@@ -69,6 +71,7 @@ def token_nats(
     least_context : fraction of the model's context, in [0, 1), that each scored token of a later
         window sees at least
     batch_tokens : read at a time, about; bounds memory
+    advance : is told how many more tokens are scored, as the work goes on
     """
     if len(past) == 0:
         raise ValueError("scoring needs at least one token before the text")
@@ -90,9 +93,11 @@ def token_nats(
     for first in range(0, len(starts), rows):
         batch = starts[first : first + rows]
         scored = model.nats(stream[batch[:, None] + np.arange(window + 1)])
+        before = done
         for start, row in zip(batch, scored, strict=True):
             nats[done : start + window] = row[done - start :]
             done = start + window
+        advance(done - before)
     return nats[lead - 1 :]
 
 
@@ -116,8 +121,16 @@ def score(
     n_bytes: int,
     least_context: float,
     batch_tokens: int,
+    advance: Callable[[int], None] = lambda count: None,
 ) -> Score:
     """The score of a text of `n_bytes` bytes; the other arguments are those of `token_nats`."""
-    nats = token_nats(model, tokens, past, least_context=least_context, batch_tokens=batch_tokens)
+    nats = token_nats(
+        model,
+        tokens,
+        past,
+        least_context=least_context,
+        batch_tokens=batch_tokens,
+        advance=advance,
+    )
     blocks = np.add.reduceat(nats, block_starts(len(nats))) if len(nats) else nats
     return Score(len(tokens), n_bytes, float(nats.sum()), tuple(blocks.tolist()))

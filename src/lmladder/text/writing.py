@@ -5,7 +5,7 @@ The text passes through memory in pieces, so that it may be larger.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -38,6 +38,7 @@ def write_prepared(
     test: float,
     seed: int,
     settings: Mapping[str, Any],
+    advance: Callable[[int], None] = lambda count: None,
 ) -> CorpusFacts:
     """Split a corpus, turn it into tokens, and write both to `directory`.
 
@@ -50,6 +51,7 @@ def write_prepared(
     train, val, test : fractions that sum to 1
     seed : of the shuffle of documents
     settings : the configuration that led to this text, in the types of JSON
+    advance : is told how many more characters are written as tokens, as the work goes on
 
     Raises
     ------
@@ -75,7 +77,7 @@ def write_prepared(
     except OSError as error:
         raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
     written = {
-        name: _write_tokens(directory / f"{name}.npy", part.pieces(), coder)
+        name: _write_tokens(directory / f"{name}.npy", part.pieces(), coder, advance)
         for name, part in parts.items()
     }
     atomic_write(directory / "tokenizer.json", _json(coder.to_json()))
@@ -125,7 +127,9 @@ class _Written:
     lossless: bool  # whether these are all bytes of the text
 
 
-def _write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> _Written:
+def _write_tokens(
+    path: Path, pieces: Iterable[str], tokenizer: Tokenizer, advance: Callable[[int], None]
+) -> _Written:
     """Write the tokens of a text as an array, piece after piece."""
     dtype = token_dtype(tokenizer.vocabulary_size)
     tokens = characters = text_bytes = n_bytes = 0
@@ -136,6 +140,7 @@ def _write_tokens(path: Path, pieces: Iterable[str], tokenizer: Tokenizer) -> _W
             characters += len(piece)
             text_bytes += len(bytes_from_text(piece))
             yield piece
+            advance(len(piece))
 
     with atomic_writer(path) as file:
         _write_header(file, tokens, dtype)
