@@ -26,7 +26,7 @@ test: .venv/.ready-test
 	$(RUN) pytest -q -n auto
 
 test-slow: .venv/.ready-test
-	$(RUN) pytest -q -m slow
+	$(RUN) pytest -q -n auto -m slow
 
 lint: .venv/.ready-test
 	$(RUN) ruff check .

@@ -7,38 +7,23 @@ from types import TracebackType
 from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeRemainingColumn,
+)
 
 SECONDS_A_LINE = 10.0
 
 
-class CountingProgress:
-    """How much of something is done: characters read, tokens scored.
+class _Shown:
+    """A bar that stands on the terminal while the work goes on, if there is a terminal."""
 
-    Work of less than `SECONDS_A_LINE` prints no line.
-
-    Parameters
-    ----------
-    name : of the stage
-    unit : what is counted, in the plural
-    total : how much there is; None where nobody knows
-    """
-
-    def __init__(self, name: str, unit: str, total: int | None = None):
-        self.name, self.unit, self.total = name, unit, total
-        self.done = 0
-        self.started = self.told = time.perf_counter()
-        self.bar: Progress | None = None
-        if sys.stderr.isatty():
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-                transient=True,
-            )
-            self.task = self.bar.add_task(name, total=total, facts="")
+    def __init__(self, bar: Progress):
+        self.bar = bar if sys.stderr.isatty() else None
 
     def __enter__(self) -> Self:
         if self.bar:
@@ -53,6 +38,27 @@ class CountingProgress:
     ) -> None:
         if self.bar:
             self.bar.stop()
+
+
+class CountingProgress(_Shown):
+    """How much of something is done: characters read, tokens scored.
+
+    Work of less than `SECONDS_A_LINE` prints no line.
+
+    Parameters
+    ----------
+    name : of the stage
+    unit : what is counted, in the plural
+    total : how much there is; None where nobody knows
+    """
+
+    def __init__(self, name: str, unit: str, total: int | None = None):
+        super().__init__(_bar(transient=True))
+        self.name, self.unit, self.total = name, unit, total
+        self.done = 0
+        self.started = self.told = time.perf_counter()
+        if self.bar:
+            self.task = self.bar.add_task(name, total=total, facts="")
 
     def advance(self, count: int) -> None:
         """So many more are done."""
@@ -70,7 +76,7 @@ class CountingProgress:
         return f"{self.done:,}{of} {self.unit}, {rate:,.0f} a second"
 
 
-class TrainingProgress:
+class TrainingProgress(_Shown):
     """Step, loss, validation loss, tokens a second and time left, of one run.
 
     Parameters
@@ -81,35 +87,13 @@ class TrainingProgress:
     """
 
     def __init__(self, name: str, first: int, last: int, tokens_per_step: int):
+        super().__init__(_bar(MofNCompleteColumn()))
         self.name, self.first, self.last = name, first, last
         self.tokens_per_step = tokens_per_step
         self.started = time.perf_counter()
         self.val_nats: float | None = None
-        self.bar: Progress | None = None
-        if sys.stderr.isatty():
-            self.bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TextColumn("{task.fields[facts]}"),
-                TimeRemainingColumn(),
-                console=Console(stderr=True),
-            )
+        if self.bar:
             self.task = self.bar.add_task(name, total=last, completed=first, facts="")
-
-    def __enter__(self) -> "TrainingProgress":
-        if self.bar:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.bar:
-            self.bar.stop()
 
     def tokens_per_second(self, done: int) -> float:
         """Predicted since the start, when `done` steps are taken; nan if they were before."""
@@ -139,3 +123,16 @@ class TrainingProgress:
     def _facts(self, done: int, train_nats: float) -> str:
         val = "" if self.val_nats is None else f", val {self.val_nats:.4f}"
         return f"train {train_nats:.4f}{val} nats, {self.tokens_per_second(done):,.0f} tokens/s"
+
+
+def _bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
+    """A bar with these columns behind it, and then facts in words and the time left."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        *columns,
+        TextColumn("{task.fields[facts]}"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=transient,
+    )

@@ -37,6 +37,7 @@ def test_monitor() -> None:
     assert facts["percent"] == pytest.approx(share, rel=0.01)
 
 
+@pytest.mark.slow  # compiles kernels for this very processor
 @pytest.mark.skipif(not runtime.has_avx2(), reason="nothing is pinned here")
 def test_pinning() -> None:
     options = ("--config", "micro", "--seconds", 0)

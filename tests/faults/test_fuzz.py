@@ -76,6 +76,11 @@ def changed(fields: Any, data: st.DataObject) -> Any:
     return data.draw(values)
 
 
+def perhaps_changed(fields: Any, data: st.DataObject) -> Any:
+    """Changed, or now and then as it was: what refuses everything is not seen to work."""
+    return changed(fields, data) if data.draw(st.integers(0, 9)) else fields
+
+
 counts: Counter[tuple[str, str]] = Counter()
 
 
@@ -144,7 +149,7 @@ def test_a_checkpoint_of_anything_is_refused_or_works(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     header, arrays = parts
-    header = changed(header, data)
+    header = perhaps_changed(header, data)
     if data.draw(st.booleans()):
         names = st.sampled_from(sorted(arrays))
         arrays = arrays | {data.draw(names): np.zeros(data.draw(st.integers(0, 9)), np.float32)}
@@ -173,7 +178,7 @@ DESCRIBED = {name: described(name) for name in TOKENIZERS}
 @given(data=st.data(), name=st.sampled_from(sorted(TOKENIZERS)))
 def test_a_tokenizer_of_anything_is_refused_or_works(data: st.DataObject, name: str) -> None:
     with refused_or_fine("tokenizers"):
-        tokenizer = tokenizer_from_json(changed(DESCRIBED[name], data))
+        tokenizer = tokenizer_from_json(perhaps_changed(DESCRIBED[name], data))
         assert tokenizer_from_json(tokenizer.to_json()).to_json() == tokenizer.to_json()
         ids = tokenizer.encode("a cat")
         assert ids.max() < tokenizer.vocabulary_size
@@ -241,7 +246,7 @@ def test_json_weights_of_anything_are_refused_or_work(
 ) -> None:
     folder = tmp_path_factory.mktemp("tiny")
     (folder / "into").mkdir()
-    (folder / "weights.json").write_text(json.dumps(changed(tiny, data)))
+    (folder / "weights.json").write_text(json.dumps(perhaps_changed(tiny, data)))
     imported("tiny-lm", folder / "weights.json", folder / "into/checkpoint.safetensors")
 
 
@@ -258,7 +263,7 @@ def test_a_gpt2_folder_of_anything_is_refused_or_works(
     folder = tmp_path_factory.mktemp("gpt2")
     (folder / "into").mkdir()
     path = shutil.copytree(gpt2, folder / "model") / name
-    path.write_text(json.dumps(changed(json.loads(path.read_text()), data)))
+    path.write_text(json.dumps(perhaps_changed(json.loads(path.read_text()), data)))
     imported("gpt2", folder / "model", folder / "into/checkpoint.safetensors")
 
 
@@ -271,7 +276,7 @@ def test_a_run_of_anything_is_left_out_or_compared(
     name = data.draw(st.sampled_from(["metrics.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]))
     path = folder / name
     fields = yaml.safe_load(path.read_text())  # JSON is YAML
-    path.write_text(json.dumps(changed(fields, data)))
+    path.write_text(json.dumps(perhaps_changed(fields, data)))
     with refused_or_fine("runs"):
         (run,) = find_runs([folder]).runs
         assert np.isfinite([*run.scores.values()]).all()

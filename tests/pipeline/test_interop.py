@@ -36,6 +36,7 @@ def test_an_imported_model_says_what_the_exported_one_said(lmladder, exchanged):
     assert lmladder("sample", "--checkpoint", path, *HOW).succeeded().stdout == said
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_imported_weights(exchanged, checkout):
     path, told = exchanged
     path.rename(checkout / "imported.safetensors")

@@ -54,7 +54,7 @@ def test_the_page_has_all_that_the_committed_one_has(smoke, page):
     headings = re.findall("<h2>(.*)</h2>", committed)
     assert len(headings) == 7
     for heading in headings[:-1]:
-        assert section(made, heading) == section(committed, heading)
+        assert section(committed, heading).rstrip() in section(made, heading)
     assert "transformer.d_model=16" in section(made, headings[-1])
 
 

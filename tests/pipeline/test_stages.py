@@ -357,6 +357,7 @@ def test_samples_follow_their_settings(checkout):
     assert (checkout / "outputs/mlp/samples.txt").read_text().count("On") >= 3
 
 
+@pytest.mark.slow
 def test_a_ladder_without_kneser_ney_works(checkout):
     checkout.compose("bigram.kneser_ney_orders=[]")
     checkout.stage("bigram").succeeded()
@@ -372,6 +373,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
     checkout.stage("transformer").failed_in_one_line(1, *told)
 
 
+@pytest.mark.slow
 def test_a_run_whose_patience_ends_tells_the_steps_that_it_took(checkout):
     checkout.compose("mlp.training.patience=1", "mlp.training.min_improvement=100")
     checkout.stage("mlp").succeeded()
@@ -392,6 +394,7 @@ def test_gradient_norms_of_groups_are_in_the_history(checkout):
     checkout.stage("evaluate").succeeded()
 
 
+@pytest.mark.slow
 def test_repro_prepares_a_file_anew_once_it_has_changed(checkout):
     checkout.compose("data=file", "data.path=book.txt")
     for text in ("A first text. ", "Another text. "):

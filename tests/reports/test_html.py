@@ -118,7 +118,7 @@ def test_pictures_in_one_page_share_no_identifier(report, history):
     curves = as_svg(loss_curves({"mlp": history}, {}, oracle=None))
     page = Page(report(figures={"one": curves, "two": curves}))
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
-    assert len(names) == len(set(names)) > 100
+    assert len(names) == len(set(names)) > 10
     used = {a[key][1:] for _, a in page.elements for key in ("href", "xlink:href") if key in a}
     assert used <= set(names)
 

@@ -12,6 +12,7 @@ from lmladder.commands.plot import pictures_of
 from lmladder.comparison import settings_of
 from lmladder.comparison.changes import changed_facts, changed_scores, changed_settings
 from lmladder.comparison.lines import as_override
+from lmladder.config import dotted
 from lmladder.errors import InputError
 from lmladder.evaluation import read_attention, read_passage
 from lmladder.outcome import ENVIRONMENT
@@ -78,10 +79,10 @@ def _checkpoints(
 
 def read_environment(outputs: Path) -> dict[str, str]:
     """Facts of the machine, by dotted name; where stages differ, with the stage behind the name."""
-    by_stage = {stage: _flat(_json(outputs / stage / ENVIRONMENT)) for stage in STAGES}
+    by_stage = {stage: dotted(_json(outputs / stage / ENVIRONMENT)) for stage in STAGES}
     facts: dict[str, str] = {}
     for name in dict.fromkeys(name for each in by_stage.values() for name in each):
-        values = {stage: each[name] for stage, each in by_stage.items() if name in each}
+        values = {stage: _told(each[name]) for stage, each in by_stage.items() if name in each}
         if len(set(values.values())) == 1:
             facts[name] = next(iter(values.values()))
         else:
@@ -131,13 +132,8 @@ def _json(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _flat(facts: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
-    flat: dict[str, str] = {}
-    for name, value in facts.items():
-        if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list):
-            flat[prefix + name] = " ".join(map(str, value))
-        else:
-            flat[prefix + name] = "unknown" if value is None else str(value)
-    return flat
+def _told(value: Any) -> str:
+    """A fact as one reads it."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "unknown" if value is None else str(value)

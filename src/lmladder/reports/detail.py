@@ -13,13 +13,13 @@ from pathlib import Path
 from lmladder.arrays import Array
 from lmladder.errors import InputError
 from lmladder.history import DIGEST
+from lmladder.outcome import PERFORMANCE
 from lmladder.reports.table import DECIMALS
 from lmladder.scoring import BINS, ContextLosses, Reliability
 
 import numpy as np
 import pandas as pd
 
-PERFORMANCE = "performance.json"
 ERROR = "_standard_error"
 TOKENS, CONFIDENCE, ACCURACY = "_tokens", "_confidence", "_accuracy"
 
