@@ -56,6 +56,7 @@ def test_every_example_is_run_by_a_test() -> None:
     assert all(f'"{path.name}"' in here for path in EXAMPLES.glob("*.py"))
 
 
+@pytest.mark.slow
 def test_microgpt_learns_in_20_steps_and_invents_names() -> None:
     if not (cache_directory() / "names.txt").exists():
         pytest.skip(f"names.txt is not in {cache_directory()} (see LMLADDER_DATA)")

@@ -54,6 +54,7 @@ def test_matmul_rate() -> None:
     assert facts["gflops_per_second"] > 0
 
 
+@pytest.mark.slow
 def test_compare(tmp_path: Path) -> None:
     lines = tmp_path / "lines.jsonl"
     options = ("--rounds", 1, "--seconds", 0, "--json", lines)
@@ -92,6 +93,7 @@ def test_prepare() -> None:
     assert (seconds["exponent of"], memory["exponent of"]) == ("seconds", "peak_mib")
 
 
+@pytest.mark.slow
 def test_growth_of_a_step() -> None:
     options = ("--only", "batch", "--points", 1, 2, "--seconds", 0, "--json")
     one, two, time, memory = measure.in_fresh_process("growth.py", *options)

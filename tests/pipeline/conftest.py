@@ -238,7 +238,9 @@ def smoke(tmp_path_factory):
 @pytest.fixture
 def checkout(smoke, tmp_path):
     """A copy of `smoke` that the test may change."""
-    shutil.copytree(smoke.path, tmp_path / "checkout", symlinks=True)
+    # git may just be at work there, for another test that only looks.
+    at_work = shutil.ignore_patterns("index.lock")
+    shutil.copytree(smoke.path, tmp_path / "checkout", symlinks=True, ignore=at_work)
     return Checkout(tmp_path / "checkout")
 
 

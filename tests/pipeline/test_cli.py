@@ -298,6 +298,7 @@ def test_the_ladder_of_the_pipeline_is_compared(lmladder):
     assert "fewer than 20 blocks" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_is_compared_with_what_its_seeds_tell(checkout):
     """Of validation rows there are enough, as of the whole text of the smoke settings not."""
     settings = ("experiment=smoke", "transformer.training.evaluate_tokens=4096")

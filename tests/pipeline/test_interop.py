@@ -70,6 +70,7 @@ def test_weights_for_other_tokens_are_refused(exchanged, checkout):
     checkout.stage("transformer").failed_in_one_line(2, path, "tokenizer=checkpoint")
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_from_other_weights_is_not_gone_on_with(exchanged, checkout):
     path, told = exchanged
     path.rename(checkout / "imported.safetensors")

@@ -151,7 +151,8 @@ def test_a_second_repro_runs_nothing(checkout):
     assert "up to date" in done.stdout
 
 
-@pytest.mark.parametrize("threads", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("threads", [1, 3])
 def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(
     smoke, checkout, threads
 ):
@@ -163,6 +164,7 @@ def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(
     assert checkout.outputs() == smoke.outputs()
 
 
+@pytest.mark.slow
 def test_another_transformer_reruns_the_transformer_and_the_evaluation_alone(smoke, checkout):
     checkout.compose("transformer.n_layer=2")
     assert checkout.dvc("repro").succeeded().stages_run == ["transformer", "evaluate"]
@@ -171,7 +173,8 @@ def test_another_transformer_reruns_the_transformer_and_the_evaluation_alone(smo
     assert {model for model in before if before[model] != after[model]} == {"transformer"}
 
 
-@pytest.mark.parametrize("network", [pytest.param("rnn", marks=pytest.mark.slow), "gru"])
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["rnn", "gru"])
 def test_a_recurrent_network_takes_the_place_of_the_mlp_under_its_own_name(checkout, network):
     checkout.compose(f"mlp={network}")
     assert checkout.dvc("repro").succeeded().stages_run == ["mlp", "evaluate"]
@@ -196,6 +199,7 @@ def test_a_setting_concerns_the_stages_that_it_can_change(checkout, override, st
     assert checkout.dvc("repro", "--dry").succeeded().stages_run == stages
 
 
+@pytest.mark.slow
 def test_an_experiment_ends_with_the_bytes_of_compose_and_repro(smoke, checkout):
     (checkout / "params.yaml").unlink()
     checkout.dvc("exp", "run", "--set-param", "experiment=smoke").succeeded()
@@ -236,6 +240,7 @@ def test_a_sweep_of_seeds_alone_works(checkout):
     assert sorted(map(str, found)) == ["seed=0", "seed=1"]
 
 
+@pytest.mark.slow
 def test_other_data_than_prepared_is_refused_and_the_remedy_works(checkout):
     wanted = ("experiment=smoke", "data.seed=1")
     line = checkout.stage("transformer", *wanted).failed_in_one_line(2, "data.seed=1")
@@ -464,6 +469,7 @@ def test_a_second_run_in_the_same_folder_is_refused_and_does_the_first_no_harm(s
     assert found == {path.name for path in (smoke / "outputs/transformer").iterdir()}
 
 
+@pytest.mark.slow
 def test_a_killed_run_does_not_go_on_with_another_text(checkout):
     checkout.compose(*LONG_TRAINING)
     command = (sys.executable, "stages/transformer.py", "-cn", "pipeline")

@@ -68,6 +68,7 @@ def test_there_is_an_extra_for_each_preset_and_none_of_them_is_for_tests(project
     assert re.search(rf'^{extra} = \["{plugin.replace("_", "-")}', text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     sweep = checkout / "outputs/sweeps/transformer"
     command = ("-m", SMOKE, "transformer.n_head=3,2,5", "seed=0")

@@ -478,6 +478,7 @@ def test_an_array_is_what_numpy_itself_writes(directory, tmp_path):
     assert (tmp_path / "train.npy").read_bytes() == (directory / "train.npy").read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
 def test_memory_does_not_grow_with_the_text(tmp_path):
     """What is added by 24 MB more text is a few bytes for each of its lines."""
