@@ -1,8 +1,7 @@
 """What pictures are drawn from, beside the perplexity table.
 
-position.csv and calibration.csv have a row a range and columns for each model, so that `dvc plots`
-can draw them too. Their numbers are rounded once, when a table is made. history.csv and
-performance.json are what other stages leave.
+position.csv and calibration.csv have a row a range and columns for each model. Their numbers are
+rounded once, when a table is made. history.csv and performance.json are what other stages leave.
 """
 
 import json
