@@ -1,6 +1,6 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
-.PHONY: repro test test-slow lint smoke bench docs clean
+.PHONY: repro test test-slow test-peers test-browser lint smoke bench docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -28,6 +28,17 @@ test: .venv/.ready-test
 test-slow: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m slow
 
+# Against PyTorch, transformers, JAX and NLTK, in an environment of their own.
+test-peers:
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
+	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
+		tests/optim tests/interop tests/benchmarks
+
+# The pages in a headless Chromium or Chrome.
+test-browser: .venv/.ready-test
+	$(RUN) pytest -q -m browser
+
 lint: .venv/.ready-test
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
@@ -49,14 +60,12 @@ bench: .venv/.ready
 # The generated parts of README.md, from the results in outputs/, and of docs/.
 docs: .venv/.ready-test
 	$(RUN) python -m lmladder.reports.readme README.md
-	$(RUN) python -m lmladder.reports.failures docs/failures.md
 	$(RUN) python tests/snippets.py docs/*.md
-	$(RUN) python tests/autograd/mutation.py --write docs/proof.md
 	$(RUN) python benchmarks/presets.py --write docs/presets.md
 	$(RUN) python benchmarks/compare.py --told-by benchmarks/compare.jsonl --write docs/performance.md
 
 # What the commands above made, but neither results nor downloaded texts.
 clean:
-	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf src/lmladder.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

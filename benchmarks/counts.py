@@ -26,10 +26,10 @@ if __name__ == "__main__":
 
 from benchmarks import measure
 from benchmarks.measure import Facts, UnavailableError, timed
-from lmladder.arrays import IntArray
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import ADD_K_NAMES, AddK, CountModel, KneserNey, Uniform
-from lmladder.rng import stream
+from lmladder.system.arrays import IntArray
+from lmladder.system.streams import stream
 
 import numpy as np
 
@@ -114,7 +114,7 @@ def beside_nltk(
 
     model, fit_seconds = timed(fit)
     row = tokens[np.newaxis, known - order + 1 :]
-    nats, score_seconds = timed(lambda: model.nats(row)[0, order - 2 :].mean())
+    nats, score_seconds = timed(lambda: model.nll(row)[0, order - 2 :].mean())
     _, peer_fit_seconds = timed(fit_peer)
     peer_nats, peer_score_seconds = timed(score_peer)
     about: Facts = {"order": order, "train_tokens": known, "tokens": n_scored}
@@ -168,7 +168,7 @@ def main() -> None:
     row = tokens[np.newaxis, n_train - past :]
     for name, fit in fits(tables, arguments.add_k).items():
         model, fit_seconds = timed(fit)
-        nats, score_seconds = timed(partial(model.nats, row))
+        nats, score_seconds = timed(partial(model.nll, row))
         line = {
             "member": name,
             **about_text,

@@ -45,8 +45,8 @@ def bring_up_to_date(
     page: Path, makers: Mapping[str, Callable[[Sequence[str]], str]], *, command: str, check: bool
 ) -> None:
     """`lmladder.reports.generated.update`, whose errors end this program in one line."""
-    from lmladder.errors import LadderError
     from lmladder.reports.generated import update
+    from lmladder.system.errors import LadderError
 
     try:
         update(page, makers, command=command, check=check)

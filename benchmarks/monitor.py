@@ -32,8 +32,8 @@ def measure_monitoring(size: Size, *, threads: int, every: int, seconds: float) 
     """What monitoring costs at this size, in this process."""
     engines.load("lmladder", threads)
     from benchmarks.engines import ours
-    from lmladder.monitoring import parameter_groups
     from lmladder.optim import global_norm
+    from lmladder.training.gradient_norms import parameter_groups
 
     loss_of, update = ours.training(size, engines.initial_weights(size))
     twin = ours.new_model(size)

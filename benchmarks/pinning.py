@@ -31,13 +31,15 @@ if __name__ == "__main__":
 from benchmarks import measure
 from benchmarks.measure import Facts
 from benchmarks.shapes import SIZES, Size
-from lmladder import runtime
+from lmladder.system import runtime
 
 WARM_UP = 3  # steps that are not timed
-# A worker is this file again; where NumPy is imported before lmladder, nothing is pinned.
-FREE_FIRST = (
-    "import numpy, runpy, sys; del sys.argv[0]; runpy.run_path(sys.argv[0], None, '__main__')"
-)
+# A worker is this file again; where these are imported before lmladder, nothing is pinned.
+FREE_FIRST = """
+import numba, numpy, runpy, sys
+del sys.argv[0]
+runpy.run_path(sys.argv[0], None, "__main__")
+"""
 
 
 class Worker:
@@ -80,14 +82,15 @@ class Worker:
 def work(size: Size, steps: int) -> None:
     """Be a worker: take `steps` steps for each line that comes, and tell their times."""
     from benchmarks.engines import ours
-    from lmladder import environment, kernels
+    from lmladder import kernels
+    from lmladder.system import environment
 
     kernels.set_threads(1)
     weights = {name: each.value for name, each in ours.new_model(size).parameters().items()}
     step, batches = ours.trainer(size, weights), size.batches()
     for number in range(WARM_UP):
         step(batches[number % len(batches)])
-    print(json.dumps(environment.describe()["blas"]["kernels"]), flush=True)
+    print(json.dumps(environment.describe(kernels.describe())["blas"]["kernels"]), flush=True)
     numbers = itertools.count(WARM_UP)
     for _ in sys.stdin:
         seconds, losses = [], []

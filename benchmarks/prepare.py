@@ -32,10 +32,9 @@ EXPECTED = {"seconds": 1.0, "peak_mib": 0.0}
 
 def tell(path: Path, n_bytes: int) -> None:
     """Write a text of about `n_bytes`, whole tales, one a line."""
-    from lmladder.text.tales import Grammar
-    from lmladder.text.tales import tell as tell_tales
+    from lmladder.data.tales import Grammar, generate
 
-    tales = tell_tales(Grammar.load(GRAMMAR), 0, min(n_bytes, TALES_BYTES))
+    tales = generate(Grammar.load(GRAMMAR), 0, min(n_bytes, TALES_BYTES))
     lines = "".join(f"{tale.text}\n" for tale in tales).encode()
     with path.open("wb") as file:
         for _ in range(max(1, round(n_bytes / len(lines)))):
@@ -44,16 +43,18 @@ def tell(path: Path, n_bytes: int) -> None:
 
 def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
     """Time and memory of the prepare stage's work on a file, in this process."""
-    from lmladder.config import TokenizerConfig
-    from lmladder.text import load_corpus, write_prepared
+    from lmladder.data import load_corpus, write_prepared
+    from lmladder.data.settings import TOKENIZERS, FileSettings, SplitSettings
 
-    preset = TokenizerConfig(**yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text()))
+    given = yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text())
+    del given["defaults"]
+    preset = TOKENIZERS.read(given, "tokenizer")
+    split = SplitSettings(0.9, 0.05, 0.05)
+    data = FileSettings("file", str(text), str(text), 0, split, None, documents)
 
     def work(directory: Path) -> None:
-        corpus = load_corpus(corpus="file", path=text, documents=documents)
-        write_prepared(
-            directory, corpus, tokenizer=preset, train=0.9, val=0.05, test=0.05, seed=0, settings={}
-        )
+        corpus = load_corpus(data)
+        write_prepared(directory, corpus, tokenizer=preset, split=split, seed=0, settings={})
 
     n_bytes = text.stat().st_size
     with TemporaryDirectory() as folder:

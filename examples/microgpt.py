@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from lmladder.autograd.scalar import Value, dot
-from lmladder.errors import InputError, LadderError
-from lmladder.text import load_corpus
+from lmladder.data import CORPORA, load_corpus
+from lmladder.system.errors import InputError, LadderError
 
 import yaml
 
@@ -47,8 +47,8 @@ class Microgpt:
         self.tokens = matrix(symbols, D_MODEL)
         self.positions = matrix(CONTEXT_LENGTH, D_MODEL)
         self.query, self.key, self.value, self.output = (matrix(D_MODEL, D_MODEL) for _ in range(4))
-        self.expand = matrix(4 * D_MODEL, D_MODEL)
-        self.contract = matrix(D_MODEL, 4 * D_MODEL)
+        self.up_proj = matrix(4 * D_MODEL, D_MODEL)
+        self.down_proj = matrix(D_MODEL, 4 * D_MODEL)
         self.head = matrix(symbols, D_MODEL)
 
     def parameters(self) -> Vector:
@@ -68,11 +68,11 @@ class Microgpt:
             columns = zip(*(value[head] for value in values), strict=True)
             gathered += [dot(weights, column) for column in columns]
         x = add(x, linear(gathered, self.output))
-        hidden = [each.relu() for each in linear(norm(x), self.expand)]
-        x = add(x, linear(hidden, self.contract))
+        hidden = [each.relu() for each in linear(norm(x), self.up_proj)]
+        x = add(x, linear(hidden, self.down_proj))
         return linear(x, self.head)
 
-    def nats(self, tokens: Sequence[int]) -> Vector:
+    def nll(self, tokens: Sequence[int]) -> Vector:
         """-log probability of each token but the first."""
         keys: Matrix = []
         values: Matrix = []
@@ -143,9 +143,9 @@ def mean(nats: Iterable[list[float]]) -> float:
 
 def load_names() -> list[str]:
     """The names of `data=names`, downloaded where they are not in the cache yet."""
-    choice = yaml.safe_load(NAMES.read_text())
-    wanted = {key: choice[key] for key in ("corpus", "path", "url", "sha256", "documents")}
-    return list(load_corpus(**wanted))
+    settings = yaml.safe_load(NAMES.read_text())
+    del settings["defaults"]
+    return list(load_corpus(CORPORA.read(settings, "data")))
 
 
 def run(steps: int, seed: int, count: int) -> None:
@@ -160,21 +160,21 @@ def run(steps: int, seed: int, count: int) -> None:
     parameters = model.parameters()
     optimizer = Adam(parameters, steps)
 
-    def nats(name: str) -> Vector:
-        return model.nats([symbols.index(each) for each in (BOUNDARY, *name, BOUNDARY)])
+    def nll(name: str) -> Vector:
+        return model.nll([symbols.index(each) for each in (BOUNDARY, *name, BOUNDARY)])
 
     print(f"parameters: {len(parameters):,}; symbols: {len(symbols)}")
     print(f"names: {len(training):,} to train on, {len(held_out)} others held out")
     print(f"nats a character: {math.log(len(symbols)):.4f} for a uniform guess")
     recent: deque[list[float]] = deque(maxlen=REPORT_EVERY)
     for step in range(steps):
-        losses = nats(training[step % len(training)])
+        losses = nll(training[step % len(training)])
         (sum(losses, Value(0)) / len(losses)).backward()
         optimizer.step(step)
         recent.append(numbers(losses))
         if (done := step + 1) % REPORT_EVERY == 0 or done == steps:
             print(f"step {done:,}: {mean(recent):.4f} on its last {len(recent)} names", flush=True)
-    print(f"held out: {mean(numbers(nats(name)) for name in held_out):.4f}")
+    print(f"held out: {mean(numbers(nll(name)) for name in held_out):.4f}")
     print(f"{count} new names at temperature {TEMPERATURE}:")
     for _ in range(count):
         made = model.sample(symbols.index(BOUNDARY), rng)

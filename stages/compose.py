@@ -6,14 +6,20 @@ Not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp run -S .
 itself, to the same bytes.
 """
 
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
+
 import argparse
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
-from lmladder.atomic import atomic_write
-from lmladder.config import one_line, typed
-from lmladder.errors import InputError, LadderError
-from lmladder.stage import CONFIGURATION_ERRORS
+from lmladder.config import CONFIGURATION_ERRORS, Config, arguments, one_line, typed
+from lmladder.system.errors import InputError, LadderError, no_file
+from lmladder.system.files import atomic_write
+from lmladder.system.settings import dotted
 
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
@@ -22,38 +28,42 @@ CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
 def composition(overrides: list[str]) -> str:
-    """The resolved configuration as YAML.
+    """Return the resolved configuration as YAML.
 
     Raises
     ------
     InputError
-        If an override names an unknown key, or a value is of the wrong type, missing or absurd.
+        If an override names an unknown key, or a value is of the wrong type, missing, out of range
+        or the name of a file that does not exist.
     """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
             node = compose("config", overrides)
     except CONFIGURATION_ERRORS as error:
         raise InputError(f"configuration: {one_line(error)}") from None
-    typed(node)
+    require_watched(typed(node))
     OmegaConf.resolve(node)
     return OmegaConf.to_yaml(node)
+
+
+def require_watched(config: Config) -> None:
+    """Raise InputError unless each file exists that DVC watches, the value of a key `watch`."""
+    settings = dotted(asdict(config))
+    for key, name in settings.items():
+        if key.endswith(".watch") and name is not None and not (CONF.parent / name).is_file():
+            group = key.removesuffix("watch")
+            same = [other for other in settings if other.startswith(group) and other != key]
+            # What people set is another key of the group, such as data.path.
+            shown = next((other for other in same if settings[other] == name), key)
+            raise InputError(f"{shown}: {no_file(CONF.parent / name, name)}")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("overrides", nargs="*", help="such as transformer.n_layer=3 data=names")
-    arguments = parser.parse_args()
+    overrides = parser.parse_args(arguments(sys.argv[1:])).overrides
     try:
-        params = composition(arguments.overrides)
-        composed = OmegaConf.create(params)
-        for key, watched in (
-            ("data.path", composed.data.watch),
-            ("tokenizer.path", composed.tokenizer.watch),
-            ("transformer.init_from", composed.transformer.watch),
-        ):
-            if not (CONF.parent / watched).is_file():
-                raise InputError(f"{key}: there is no file {watched}")
-        atomic_write(Path("params.yaml"), params.encode())
+        atomic_write(Path("params.yaml"), composition(overrides).encode())
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status

@@ -6,30 +6,11 @@ Not a stage of the pipeline: `dvc repro` runs the stages one by one. Each part h
 below this one's as it has in outputs/, and is not run again if it is finished.
 """
 
-import sys
-from pathlib import Path
-
 if __name__ == "__main__":
-    sys.path[0] = str(Path(__file__).resolve().parents[1])
+    import signal
 
-from lmladder.config import Config
-from lmladder.stage import Done, stage
-from stages import bigram, evaluate, mlp, prepare, transformer
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
 
-PARTS = {
-    "prepare": prepare.main,
-    "bigram": bigram.main,
-    "mlp": mlp.main,
-    "transformer": transformer.main,
-    "evaluate": evaluate.main,
-}
+    from lmladder.pipeline import main
 
-
-@stage()
-def main(config: Config, out: Path, ladder: Path) -> Done:
-    parts = [part.carry_out_once(config, out / name, out) for name, part in PARTS.items()]
-    return Done(objective=parts[-1].objective)  # bits per byte: the same whatever the tokens
-
-
-if __name__ == "__main__":
-    main()
+    main("ladder", __file__, __doc__)

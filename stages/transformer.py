@@ -7,17 +7,11 @@ under outputs/runs/transformer, or outputs/sweeps/transformer with -m:
     python stages/transformer.py -m transformer.n_layer=1,2 seed=0,1
 """
 
-from pathlib import Path
-
-from lmladder.config import Config
-from lmladder.rung import train_rung
-from lmladder.stage import Done, stage
-
-
-@stage("prepare")
-def main(config: Config, out: Path, ladder: Path) -> Done:
-    return train_rung("transformer", config.transformer, config, out, ladder)
-
-
 if __name__ == "__main__":
-    main()
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
+
+    from lmladder.pipeline import main
+
+    main("transformer", __file__, __doc__)

@@ -2,7 +2,7 @@
 
     python tests/screenshots.py REPORT.html COMPARISON.html docs/images
 
-The report is one of `lmladder report --against`, the comparison of `lmladder compare --html`.
+The report is one of `lmladder report`, the comparison of `lmladder compare --html`.
 """
 
 import argparse
@@ -31,7 +31,6 @@ class Shot(NamedTuple):
 PLACE = ".passage label:nth-of-type(92)"
 REPORT = (
     Shot("report", DESK),
-    Shot("report-changes", (1100, 640), "What has changed"),
     Shot("report-passage", (1100, 720), "What surprises them", dark=True, mouse=PLACE),
     Shot("report-attention", DESK, "Where the Transformer looks"),
     Shot("report-phone", PHONE),

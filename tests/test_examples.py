@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from lmladder.autograd.gradcheck import TOLERANCE
-from lmladder.text import cache_directory
+from lmladder.data import cache_directory
 
 import pytest
 

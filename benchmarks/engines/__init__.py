@@ -12,7 +12,7 @@ from benchmarks.measure import UnavailableError, in_fresh_process
 from benchmarks.shapes import Size
 
 if TYPE_CHECKING:
-    from lmladder.arrays import FloatArray, IntArray
+    from lmladder.system.arrays import FloatArray, IntArray
 
 Weights: TypeAlias = "Mapping[str, FloatArray]"  # by lmladder's names
 Step: TypeAlias = "Callable[[IntArray], float]"  # trains on (batch, context + 1), returns the loss

@@ -19,14 +19,15 @@ from benchmarks import shapes
 from benchmarks.engines import Engine, Generate, Step, Weights
 from benchmarks.shapes import Size
 from lmladder import kernels
-from lmladder.arrays import IntArray
-from lmladder.autograd import Captured
-from lmladder.config import OptimizerConfig, TransformerArchitecture
-from lmladder.models import build_neural
+from lmladder.autograd import CapturedLoss
 from lmladder.models.neural import NeuralLanguageModel
+from lmladder.models.settings import TransformerSettings
+from lmladder.models.transformer import Transformer
 from lmladder.optim import build_optimizer, clip_scale, global_norm
-from lmladder.rng import stream
+from lmladder.optim.settings import AdamWSettings
 from lmladder.sampling import Strategy, generate
+from lmladder.system.arrays import IntArray
+from lmladder.system.streams import stream
 
 import numpy as np
 
@@ -41,7 +42,7 @@ def engine(name: str, threads: int) -> Engine:
 
 
 def new_model(size: Size) -> NeuralLanguageModel:
-    architecture = TransformerArchitecture(
+    architecture = TransformerSettings(
         n_layer=size.layers,
         n_head=size.heads,
         d_model=size.width,
@@ -49,23 +50,20 @@ def new_model(size: Size) -> NeuralLanguageModel:
         activation="gelu_tanh",
         dropout=0.0,
     )
-    return build_neural(architecture, size.vocabulary, rng=stream(0, "weights"))
+    return Transformer(architecture, size.vocabulary, rng=stream(0, "weights"))
 
 
-def training(size: Size, weights: Weights) -> tuple[Captured, Callable[[], None]]:
+def training(size: Size, weights: Weights) -> tuple[CapturedLoss, Callable[[], None]]:
     """A new model's loss, and what brings its gradients into its weights and then drops them."""
     model = new_model(size)
     model.load(weights)
     parameters = model.parameters()
-    config = OptimizerConfig(
+    config = AdamWSettings(
         name="adamw",
         learning_rate=shapes.LEARNING_RATE,
         betas=shapes.BETAS,
         epsilon=shapes.EPSILON,
         weight_decay=shapes.WEIGHT_DECAY,
-        matrix_learning_rate=None,
-        momentum=None,
-        nesterov=None,
     )
     optimizer = build_optimizer(config, parameters, ())
     numbers = itertools.count()
@@ -76,7 +74,7 @@ def training(size: Size, weights: Weights) -> tuple[Captured, Callable[[], None]
         for tensor in parameters.values():
             tensor.grad = None
 
-    return Captured(model.loss, parameters.values()), update
+    return CapturedLoss(model.loss, parameters.values()), update
 
 
 def trainer(size: Size, weights: Weights) -> Step:

@@ -33,8 +33,8 @@ class Block(nn.Module):
         self.qkv = nn.Linear(d, 3 * d)
         self.output = nn.Linear(d, d)
         self.feed_forward_norm = nn.LayerNorm(d, eps=shapes.NORM_EPSILON)
-        self.expand = nn.Linear(d, 4 * d)
-        self.contract = nn.Linear(4 * d, d)
+        self.up_proj = nn.Linear(d, 4 * d)
+        self.down_proj = nn.Linear(4 * d, d)
 
     def forward(self, x: torch.Tensor, kept: Kept | None, first: int) -> torch.Tensor:
         batch, length, d = x.shape
@@ -49,8 +49,8 @@ class Block(nn.Module):
         # One query after all keys sees them all; several at once begin where the keys do.
         heads = self.attention(q, k, v, is_causal=first == 0)
         x = x + self.output(heads.transpose(1, 2).reshape(batch, length, d))
-        hidden = functional.gelu(self.expand(self.feed_forward_norm(x)), approximate="tanh")
-        return x + self.contract(hidden)
+        hidden = functional.gelu(self.up_proj(self.feed_forward_norm(x)), approximate="tanh")
+        return x + self.down_proj(hidden)
 
 
 class Transformer(nn.Module):

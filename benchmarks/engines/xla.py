@@ -55,8 +55,8 @@ def loss_of(parameters: dict[str, Any], rows: Any, size: Size) -> Any:
     for layer in range(size.layers):
         block = f"blocks.{layer}"
         x = x + attention(norm(x, f"{block}.attention_norm"), f"{block}.attention")
-        hidden = linear(norm(x, f"{block}.feed_forward_norm"), f"{block}.feed_forward.expand")
-        x = x + linear(jax.nn.gelu(hidden, approximate=True), f"{block}.feed_forward.contract")
+        hidden = linear(norm(x, f"{block}.feed_forward_norm"), f"{block}.feed_forward.up_proj")
+        x = x + linear(jax.nn.gelu(hidden, approximate=True), f"{block}.feed_forward.down_proj")
     logits = norm(x, "norm") @ parameters["tokens.weight"].T
     chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)
     return -chosen.mean()

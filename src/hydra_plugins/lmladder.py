@@ -1,7 +1,11 @@
-"""Found by Hydra, and through it by DVC: tells both the schema of the configuration."""
+"""Found by Hydra, and through it by DVC: registers the schemas of the configuration."""
 
-from lmladder.config import Config
+import sys
+from pathlib import Path
 
-from hydra.core.config_store import ConfigStore
+# The schemas of this work tree, also where the package is installed from another one.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-ConfigStore.instance().store(name="schema", node=Config)
+from lmladder.config import register
+
+register()

@@ -1,5 +1,5 @@
 """lmladder: a ladder of language models on one text, from counts to a Transformer, in NumPy."""
 
-from lmladder import runtime
+from lmladder.system import runtime
 
 runtime.pin()  # before anything imports NumPy

@@ -1,8 +1,8 @@
 """Does the suite see a wrong gradient? Break each pullback in turn, and look.
 
-    python tests/autograd/mutation.py [OP ...] [--write PAGE.md]
+    python tests/autograd/mutation.py [OP ...]
 
-prints a table, or writes it into a page. Each mutant is one small change of one pullback, or of a
+prints a table. Each mutant is one small change of one pullback, or of a
 function that only pullbacks call: a returned gradient gets another sign, a factor of 1.001 or its
 axes reversed; inside, an operator, a constant, a comparison or a subscript becomes another, a call,
 a statement or a `.T` is left out. A mutant is caught if a row or a kink of the broken op fails, as
@@ -20,7 +20,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -28,7 +27,6 @@ from lmladder.autograd import OPS, functional, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.selfcheck import check_op
 from lmladder.kernels import blocks, reference, tiles
-from lmladder.reports.generated import update
 
 import numpy as np
 
@@ -265,7 +263,6 @@ def table(found: Mapping[str, Sequence[Mutant]], alive: Sequence[Mutant]) -> str
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("ops", nargs="*", metavar="OP", help="all, unless some are named")
-    parser.add_argument("--write", type=Path, metavar="PAGE.md")
     given = parser.parse_args()
     if unknown := sorted(set(given.ops) - OPS.keys()):
         parser.error(f"no op {unknown[0]!r}; choose from {', '.join(sorted(OPS))}")
@@ -273,11 +270,7 @@ def main() -> int:
         parser.error(f"the gradients of {', '.join(wrong)} are wrong as they are")
     found = {op: list(mutants(op)) for op in given.ops or sorted(OPS)}
     alive = [mutant for made in found.values() for mutant in made if not is_caught(mutant)]
-    if given.write:
-        made = {"mutation": lambda _: table(found, alive)}
-        update(given.write, made, others=["parity"], command="make docs")
-    else:
-        print(table(found, alive))
+    print(table(found, alive))
     for mutant in alive:
         print(f"survived: {mutant}", file=sys.stderr)
     return 1 if alive else 0

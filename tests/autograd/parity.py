@@ -1,8 +1,8 @@
 """Does the engine agree with PyTorch? Every row of every op, then whole models, side by side.
 
-    python tests/autograd/parity.py [OP ...] [--write PAGE.md]
+    python tests/autograd/parity.py [OP ...]
 
-prints a table, or writes it into a page; the extra `bench` installs PyTorch. Both sides get the
+prints a table; the extra `bench` installs PyTorch. Both sides get the
 same float64 arrays and the same random upstream gradient, and the models the same weights and
 tokens. A difference is the largest distance between two numbers over the largest magnitude on
 PyTorch's side (over 1 if all is 0 there): of a row's values; of all its gradients together, for one
@@ -16,18 +16,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, functional, ops
 from lmladder.autograd.cases import CASES, Case
-from lmladder.config import MlpArchitecture, TransformerArchitecture
-from lmladder.models import build_neural
-from lmladder.nn import ACTIVATIONS, RECURRENT
-from lmladder.reports.generated import update
-from lmladder.rng import stream
+from lmladder.models import MlpSettings, RecurrentSettings, TransformerSettings
+from lmladder.models.settings import GruSettings
+from lmladder.nn import ACTIVATIONS
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.streams import stream
+from tests.models.examples import build
 
 import numpy as np
 import torch
@@ -283,7 +282,7 @@ def compare_op(op: str) -> Difference:
 VOCABULARY, CONTEXT = 11, 8
 TOKENS: IntArray = stream(0, "tokens").integers(VOCABULARY, size=(3, CONTEXT + 1))
 TRANSFORMERS = {
-    f"transformer, {activation}": TransformerArchitecture(
+    f"transformer, {activation}": TransformerSettings(
         n_layer=2,
         n_head=2,
         d_model=16,
@@ -294,7 +293,7 @@ TRANSFORMERS = {
     for activation in ACTIVATIONS
 }
 MLPS = {
-    f"mlp, {activation}": MlpArchitecture(
+    f"mlp, {activation}": MlpSettings(
         context_length=4, embedding_size=5, hidden_sizes=[12, 7], activation=activation
     )
     for activation in ACTIVATIONS
@@ -317,11 +316,11 @@ TRANSFORMERS["transformer, bare"] = replace(
     positions="sinusoidal",
     attention_bias=False,
 )
-MLPS |= {
-    f"mlp, {network}": replace(MLPS["mlp, tanh"], context_length=CONTEXT, network=network)
-    for network in RECURRENT
+NETWORKS = {
+    "rnn": RecurrentSettings(CONTEXT, 5, [12, 7]),
+    "gru": GruSettings(CONTEXT, 5, [12, 7]),
 }
-MODELS: dict[str, TransformerArchitecture | MlpArchitecture] = {**TRANSFORMERS, **MLPS}
+MODELS: dict[str, Any] = {**TRANSFORMERS, **MLPS, **NETWORKS}
 
 
 class Weights:
@@ -346,7 +345,7 @@ class Weights:
 
 
 def transformer_logits(
-    w: Weights, tokens: torch.Tensor, architecture: TransformerArchitecture
+    w: Weights, tokens: torch.Tensor, architecture: TransformerSettings
 ) -> torch.Tensor:
     """The Transformer rung in PyTorch."""
     norm = partial(w.norm, architecture.norm)
@@ -372,13 +371,13 @@ def transformer_logits(
         heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + w.linear(f"{block}.attention.output", heads.transpose(1, 2).flatten(2))
         inside = norm(f"{block}.feed_forward_norm", x)
-        hidden = w.linear(f"{block}.feed_forward.expand", inside)
+        hidden = w.linear(f"{block}.feed_forward.up_proj", inside)
         if architecture.gated:
             gate = w.linear(f"{block}.feed_forward.gate", inside)
             hidden = TORCH[architecture.activation](gate) * hidden
         else:
             hidden = TORCH[architecture.activation](hidden)
-        x = x + w.linear(f"{block}.feed_forward.contract", hidden)
+        x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
     x = norm("norm", x) if architecture.final_norm else x
     return x @ w["tokens.weight"].T if architecture.tied else w.linear("unembedding", x)
 
@@ -392,37 +391,41 @@ def _sinusoids(time: int, size: int) -> torch.Tensor:
     return table
 
 
-def mlp_logits(w: Weights, tokens: torch.Tensor, architecture: MlpArchitecture) -> torch.Tensor:
-    """The MLP rung in PyTorch, or the recurrent network in its place."""
-    layers = [f"layers.{layer}" for layer in range(len(architecture.hidden_sizes))]
-    if architecture.network != "mlp":
-        x = F.embedding(tokens, w["embedding.weight"])
-        for layer in layers:
-            given = w.linear(f"{layer}.input", x)
-            x = TORCH[architecture.network](given, w[f"{layer}.recurrent.weight"])
-        return w.linear("unembedding", x)
-    context = architecture.context_length
+def recurrent_logits(w: Weights, tokens: torch.Tensor, settings: RecurrentSettings) -> torch.Tensor:
+    """A recurrent network in PyTorch."""
+    x = F.embedding(tokens, w["embedding.weight"])
+    for layer in range(len(settings.hidden_sizes)):
+        given = w.linear(f"layers.{layer}.input", x)
+        network = "gru" if isinstance(settings, GruSettings) else "rnn"
+        x = TORCH[network](given, w[f"layers.{layer}.recurrent.weight"])
+    return w.linear("unembedding", x)
+
+
+def mlp_logits(w: Weights, tokens: torch.Tensor, settings: MlpSettings) -> torch.Tensor:
+    """The MLP rung in PyTorch."""
+    layers = [f"layers.{layer}" for layer in range(len(settings.hidden_sizes))]
+    context = settings.context_length
     padded = F.pad(tokens, (context - 1, 0), value=VOCABULARY)  # the number of a missing token
     windows = padded.unfold(dimension=1, size=context, step=1)  # (rows, length, context)
     x = F.embedding(windows, w["embedding.weight"]).flatten(2)
     for layer in layers:
-        x = TORCH[architecture.activation](w.linear(layer, x))
+        x = TORCH[settings.activation](w.linear(layer, x))
     return w.linear("unembedding", x)
 
 
 def compare_model(name: str) -> Difference:
     """The loss of a model and the gradients of all its parameters, on both sides."""
-    model = build_neural(MODELS[name], VOCABULARY, rng=stream(0, "weights"))
+    model = build(MODELS[name], VOCABULARY)
     model.astype(np.float64)
     parameters = model.parameters()
     for parameter, tensor in parameters.items():  # biases and norms too
         tensor.value = stream(1, parameter).normal(0, 0.5, tensor.shape)
     w = Weights({parameter: tensor.value for parameter, tensor in parameters.items()})
     tokens = torch.tensor(TOKENS)
-    if name in TRANSFORMERS:
-        logits = transformer_logits(w, tokens[:, :-1], TRANSFORMERS[name])
-    else:
-        logits = mlp_logits(w, tokens[:, :-1], MLPS[name])
+    logits_of: Any = transformer_logits if name in TRANSFORMERS else mlp_logits
+    if name in NETWORKS:
+        logits_of = recurrent_logits
+    logits = logits_of(w, tokens[:, :-1], MODELS[name])
     loss = model.loss(TOKENS)
     twin = F.cross_entropy(logits.flatten(0, 1), tokens[:, 1:].flatten())
     loss.backward()
@@ -470,17 +473,12 @@ def _short(number: float) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="OP", help="or model; default: all")
-    parser.add_argument("--write", type=Path, metavar="PAGE.md")
     given = parser.parse_args(arguments)
     try:
         found = differences(given.names)
     except ValueError as error:
         parser.error(str(error))
-    if given.write:
-        made = {"parity": lambda _: table(found)}
-        update(given.write, made, others=["mutation"], command="python tests/autograd/parity.py")
-    else:
-        print(table(found))
+    print(table(found))
     return 0 if all(each.passed for each in found.values()) else 1
 
 

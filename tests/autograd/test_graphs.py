@@ -14,12 +14,12 @@ from dataclasses import dataclass, field, replace
 from string import ascii_lowercase
 from typing import Any, TypeAlias
 
-from lmladder.arrays import Array, FloatArray
 from lmladder.autograd import Tensor, functional, gradcheck, no_grad, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.autograd.scalar import Value
-from lmladder.rng import stream
+from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.streams import stream
 
 import numpy as np
 from hypothesis import given, settings
@@ -264,6 +264,7 @@ def indices(a: FloatArray) -> Options:
     if a.ndim:
         found |= arrays(bool, a.shape)
         found |= places_in(len(a), (2, 2))
+        found |= st.lists(st.integers(-len(a), len(a) - 1), min_size=1, max_size=3)
         found |= st.tuples(st.just(...), places_in(a.shape[-1], (3,)))
     return named(index=found)
 
@@ -641,7 +642,7 @@ def test_programs_have_every_op_and_both_reused_and_unused_results() -> None:
     steps, uses = Counter[str](), Counter[int]()
 
     @any_program
-    @settings(thoroughly, max_examples=300)
+    @settings(thoroughly, max_examples=600)
     def look(program: Program) -> None:
         steps.update(step.op for step in program.steps)
         used = Counter(place for step in program.steps for place in step.inputs)

@@ -8,12 +8,12 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from lmladder.arrays import IntArray
 from lmladder.autograd.scalar import Value
-from lmladder.config import MlpArchitecture, TransformerArchitecture
-from lmladder.models import NeuralLanguageModel, build_neural
+from lmladder.models import MlpSettings, NeuralLanguageModel, TransformerSettings
 from lmladder.nn import ACTIVATIONS
-from lmladder.rng import stream
+from lmladder.system.arrays import IntArray
+from lmladder.system.streams import stream
+from tests.models.examples import build
 
 import numpy as np
 import pytest
@@ -64,7 +64,7 @@ class Weights:
         return centred / deviation * self[f"{layer}.weight"] + self[f"{layer}.bias"]
 
 
-def nats(logits: Values, target: int) -> Value:
+def nll(logits: Values, target: int) -> Value:
     """-log softmax(logits)[target]."""
     return np.log(np.exp(logits).sum()) - logits[target]
 
@@ -91,10 +91,10 @@ def transformer_nats(w: Weights, tokens: IntArray, activation: str) -> list[Valu
         heads = map(attention, queries, keys, values)
         x = x + w.linear(f"{block}.attention.output", np.concatenate(list(heads), axis=1))
         inside = w.layer_norm(f"{block}.feed_forward_norm", x)
-        hidden = each(FORMULAS[activation], w.linear(f"{block}.feed_forward.expand", inside))
-        x = x + w.linear(f"{block}.feed_forward.contract", hidden)
+        hidden = each(FORMULAS[activation], w.linear(f"{block}.feed_forward.up_proj", inside))
+        x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
     logits = w.layer_norm("norm", x) @ w["tokens.weight"].T
-    return list(map(nats, logits, tokens[1:]))
+    return list(map(nll, logits, tokens[1:]))
 
 
 def mlp_nats(w: Weights, tokens: IntArray, activation: str) -> list[Value]:
@@ -105,13 +105,13 @@ def mlp_nats(w: Weights, tokens: IntArray, activation: str) -> list[Value]:
         x = w["embedding.weight"][padded[place : place + CONTEXT]].reshape(-1)
         for layer in ("layers.0", "layers.1"):
             x = each(FORMULAS[activation], w.linear(layer, x))
-        found.append(nats(w.linear("unembedding", x), target))
+        found.append(nll(w.linear("unembedding", x), target))
     return found
 
 
-def drawn(architecture: MlpArchitecture | TransformerArchitecture) -> NeuralLanguageModel:
+def drawn(settings: MlpSettings | TransformerSettings) -> NeuralLanguageModel:
     """A model in float64 with every parameter, norms and biases too, at random."""
-    model = build_neural(architecture, VOCABULARY, rng=stream(0, "weights"))
+    model = build(settings, VOCABULARY)
     model.astype(np.float64)
     for name, tensor in model.parameters().items():
         tensor.value = stream(1, name).normal(0, 0.7, tensor.shape)
@@ -142,7 +142,7 @@ def assert_agreement(
 
 @every_activation
 def test_the_transformer_agrees_in_the_loss_and_in_every_gradient(activation: str) -> None:
-    model = drawn(TransformerArchitecture(N_LAYER, N_HEAD, D_MODEL, CONTEXT, activation, 0.0))
+    model = drawn(TransformerSettings(N_LAYER, N_HEAD, D_MODEL, CONTEXT, activation, 0.0))
     assert model.n_parameters == 532
     gradients = assert_agreement(model, transformer_nats, activation)
     for name, gradient in gradients.items():
@@ -156,7 +156,7 @@ def test_the_transformer_agrees_in_the_loss_and_in_every_gradient(activation: st
 
 @every_activation
 def test_the_mlp_agrees_in_the_loss_and_in_every_gradient(activation: str) -> None:
-    model = drawn(MlpArchitecture(CONTEXT, 2, [6, 4], activation))
+    model = drawn(MlpSettings(CONTEXT, 2, [6, 4], activation))
     gradients = assert_agreement(model, mlp_nats, activation)
     for name, gradient in gradients.items():
         assert gradient.any() if activation.startswith("relu") else gradient.all(), name

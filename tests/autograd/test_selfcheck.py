@@ -4,11 +4,11 @@ import re
 import sys
 from collections.abc import Callable
 
-from lmladder import cli
 from lmladder.autograd import OPS, gradcheck, op
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.autograd.selfcheck import check_op, op_names
+from lmladder.cli.main import main
 from tests.autograd import mutation
 
 import numpy as np
@@ -24,7 +24,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def command(*arguments: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["lmladder", "gradcheck", *arguments])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main()
         return end.value.code, *capsys.readouterr()
 
     return command

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from benchmarks import measure
-from lmladder import runtime
+from lmladder.system import runtime
 
 import pytest
 

@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from lmladder.checkpoint import Checkpoint
 from lmladder.config import MlpArchitecture, TokenizerConfig
-from lmladder.errors import InputError
+from lmladder.data import Corpus, Prepared, write_prepared
 from lmladder.models import build_neural
-from lmladder.rng import stream
-from lmladder.text import Documents, Prepared, write_prepared
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 import pytest
@@ -38,10 +38,10 @@ def checkpoint(path: Path) -> None:
         vocabulary_size=3,
         tokenizer={"name": "char", "characters": "\n é"},
         data_digest="d" * 64,
-        code_digest="c" * 64,
+        trained_by={"code": "c" * 64, "kernels": "numba"},
         step=2,
-        history=({"step": 0, "val_nats": 1e-300}, {"step": 2, "val_nats": 1.5}),
-        pending=({"train_nats": 0.25},),
+        history=({"step": 0, "val_loss": 1e-300}, {"step": 2, "val_loss": 1.5}),
+        pending=({"train_loss": 0.25},),
         model=weights,
         optimizer={f"mean.{name}": value * 0.5 for name, value in weights.items()},
     ).save(path)
@@ -51,7 +51,7 @@ def prepared(folder: Path) -> None:
     documents = [f"wörd {i}" for i in range(60)]
     write_prepared(
         folder,
-        Documents.of("words", documents, [1 + i * 1e-7 for i in range(60)]),
+        Corpus.of_documents("words", documents, [1 + i * 1e-7 for i in range(60)]),
         tokenizer=TokenizerConfig("char", None, None),
         train=0.8,
         val=0.1,

@@ -12,16 +12,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from lmladder.atomic import SIDE_SUFFIX, atomic_write
-from lmladder.checkpoint import Checkpoint
-from lmladder.errors import InputError, RunError
-from lmladder.text import Prepared
+from lmladder.data import Prepared
+from lmladder.system.errors import InputError, RunError
+from lmladder.system.files import SIDE_SUFFIX, atomic_write
 from lmladder.training import UNFINISHED, UNFINISHED_BEST, train
+from lmladder.training.checkpoint import Checkpoint
 from tests.faults.crash_loop import ROOT, SETTINGS, finish, stage
 from tests.faults.test_bits import load_prepared, prepared
-from tests.test_training import make_run
 
 import pytest
+from tests.test_training import make_run
 
 PAGE = 4096  # tmpfs gives space in these
 SMALLEST = 1  # pages; 0 would mean no limit
@@ -237,11 +237,22 @@ def test_a_stage_on_a_full_disk_fails_in_one_line(disk: Disk, prepared_folder: P
     assert not list(disk.path.rglob("checkpoint.safetensors"))
 
 
+def test_no_room_for_the_settings_of_a_run_is_told_and_leaves_no_part_of_them(
+    disk: Disk, prepared_folder: Path
+) -> None:
+    disk.remount(f"size={2 * PAGE}")
+    line = failed(disk.path / "mlp", prepared_folder)
+    where = os.path.relpath(disk.path / "mlp", prepared_folder)
+    assert line.startswith(f"error: cannot write {where}/.hydra/")
+    assert line.endswith(".yaml: No space left on device")
+    assert all(path.stat().st_size for path in disk.path.rglob("*.yaml"))
+
+
 # --- Whoever writes -------------------------------------------------------------------------------
 
-# Beside these, nobody opens a file to write: the lock has no content that counts, and a download
-# has a name of its own until its sha256 is right.
-WRITERS = {"atomic.py": ["open"], "text/download.py": ["open"], "locking.py": ["os.open"]}
+# Beside these, nobody opens a file to write: the lock has no content that counts, and pooch gives a
+# download a name of its own until its sha256 is right.
+WRITERS = {"atomic.py": ["open"], "locking.py": ["os.open"]}
 
 
 def writing(source: str) -> Iterator[str]:

@@ -16,15 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmladder.checkpoint import Checkpoint, content_of
-from lmladder.comparison.runs import find_runs
 from lmladder.config import Config, TokenizerConfig, one_line, typed
-from lmladder.errors import InputError
+from lmladder.data.tokenizers import TOKENIZERS, build_tokenizer, tokenizer_from_json
+from lmladder.experiments import find_runs
 from lmladder.interop import FORMATS
-from lmladder.sealing import seal
 from lmladder.stage import CONFIGURATION_ERRORS
-from lmladder.text.tokenizers import TOKENIZERS, build_tokenizer, tokenizer_from_json
-from tests.comparison.folders import write_run
+from lmladder.system.errors import InputError
+from lmladder.system.sealing import seal
+from lmladder.training.checkpoint import Checkpoint, content_of
+from tests.experiments.folders import write_finished, write_run
 from tests.faults.test_bits import checkpoint
 from tests.faults.test_hostile import small
 
@@ -159,10 +159,10 @@ def test_a_checkpoint_of_anything_is_refused_or_works(
     path.write_bytes(save(arrays, metadata={"lmladder": seal(header, content_of(arrays))}))
     with refused_or_fine("checkpoints"):
         loaded = Checkpoint.load(path)
-        _ = loaded.fingerprint
+        _ = loaded.identity
         loaded.restore_tokenizer()
         for model in loaded.restore_models().values():
-            assert np.isfinite(model.nats(np.array([[0, 1, 2]]))).all()
+            assert np.isfinite(model.nll(np.array([[0, 1, 2]]))).all()
 
 
 def described(name: str) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def imported(kind: str, source: Path, target: Path) -> None:
         read, _ = FORMATS[kind].read(source)
         read.save(target)
         (model,) = Checkpoint.load(target).restore_models().values()
-        assert model.nats(np.array([[0, 1, 0]])).shape == (1, 2)
+        assert model.nll(np.array([[0, 1, 0]])).shape == (1, 2)
     assert os.listdir(target.parent) in ([], [target.name])
 
 
@@ -267,16 +267,30 @@ def test_a_gpt2_folder_of_anything_is_refused_or_works(
     imported("gpt2", folder / "model", folder / "into/checkpoint.safetensors")
 
 
+RUN_FILES = [
+    "metrics.json", ".hydra/config.yaml", "finished.json", "environment.json",
+    "checkpoint.safetensors",
+]  # fmt: skip
+
+
 @bounded
 @given(data=st.data())
 def test_a_run_of_anything_is_left_out_or_compared(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = write_run(tmp_path_factory.mktemp("runs") / "run", 0.5)
-    name = data.draw(st.sampled_from(["metrics.json", ".hydra/config.yaml", ".hydra/hydra.yaml"]))
+    write_finished(folder)
+    name = data.draw(st.sampled_from(RUN_FILES))
     path = folder / name
-    fields = yaml.safe_load(path.read_text())  # JSON is YAML
-    path.write_text(json.dumps(perhaps_changed(fields, data)))
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="np") as file:
+            header = perhaps_changed(json.loads(file.metadata()["lmladder"]), data)
+        path.write_bytes(save({}, metadata={"lmladder": json.dumps(header)}))
+    else:
+        fields = yaml.safe_load(path.read_text())  # JSON is YAML
+        path.write_text(json.dumps(perhaps_changed(fields, data)))
+    for record in data.draw(st.sets(st.sampled_from(["finished.json", "checkpoint.safetensors"]))):
+        (folder / record).unlink()  # what it would contradict is then read
     with refused_or_fine("runs"):
         (run,) = find_runs([folder]).runs
         assert np.isfinite([*run.scores.values()]).all()

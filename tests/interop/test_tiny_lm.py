@@ -1,6 +1,5 @@
 """TinyLM's JSON: the Go program's own numbers, round trips, and files that are not its own."""
 
-import copy
 import json
 import math
 from collections.abc import Callable
@@ -8,17 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.autograd import Tensor, functional
-from lmladder.checkpoint import Checkpoint
-from lmladder.errors import InputError
+from lmladder.autograd import Captured, Tensor, functional
+from lmladder.data import cache_directory
 from lmladder.interop import FORMATS
 from lmladder.models.transformer import Transformer
-from lmladder.text import cache_directory
+from lmladder.optim import AdamW, global_norm
+from lmladder.system.errors import InputError
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 TINY = FORMATS["tiny-lm"]
 SENTENCE = "the cat sat on mat END"
@@ -59,7 +57,33 @@ def test_the_loss_is_that_of_the_go_program(original: Path) -> None:
     checkpoint = read(original)
     (model,) = checkpoint.restore_models().values()
     assert model.n_parameters == 224
-    assert f"{model.nats(tokens(checkpoint, SENTENCE)).mean():.4f}" == "2.3960"
+    assert f"{model.nll(tokens(checkpoint, SENTENCE)).mean():.4f}" == "2.3960"
+
+
+def test_an_imported_model_is_trained_to_the_same_bits_as_the_file_that_it_is_saved_in(
+    original: Path, tmp_path: Path
+) -> None:
+    imported = read(original)
+    assert not imported.model["unembedding.weight"].flags.c_contiguous
+    imported.save(tmp_path / "imported.safetensors")
+
+    def trained_by_adamw(checkpoint: Checkpoint) -> dict[str, bytes]:
+        (model,) = checkpoint.restore_models().values()
+        assert isinstance(model, Transformer)
+        parameters = model.parameters()
+        optimizer = AdamW(
+            parameters, learning_rate=0.01, betas=(0.9, 0.99), epsilon=1e-8, weight_decay=0.1
+        )
+        loss_of = Captured(model.loss, parameters.values())
+        for step in range(3):
+            loss_of(tokens(checkpoint, SENTENCE))
+            optimizer.step(step, gradient_scale=1 / global_norm(parameters.values()))
+            for tensor in parameters.values():
+                tensor.grad = None
+        return {name: tensor.value.tobytes() for name, tensor in parameters.items()}
+
+    saved = Checkpoint.load(tmp_path / "imported.safetensors")
+    assert trained_by_adamw(imported) == trained_by_adamw(saved)
 
 
 def past(x: Tensor, normed: Tensor) -> Tensor:
@@ -187,6 +211,7 @@ def test_a_file_of_any_shape_comes_back_as_it_was(tmp_path: Path) -> None:
     ("changed", "told"),
     [
         ({"positions": "rotary"}, "transformer.positions=rotary, only learned"),
+        ({"qk_norm": True}, "transformer.qk_norm=true, only false"),
         ({"attention_bias": True}, "transformer.attention_bias=true, only false"),
         ({"tied": True}, "transformer.tied=true, only false"),
         ({"activation": "gelu"}, "transformer.activation=gelu, only gelu_tanh"),
@@ -197,7 +222,7 @@ def test_what_tiny_lm_lacks_is_refused_by_name(
 ) -> None:
     checkpoint = read(written(tmp_path, made()))
     monkeypatch.setattr(Checkpoint, "restore_models", lambda self: {})  # its arrays do not matter
-    with pytest.raises(InputError, match=f"the format tiny-lm has no {told}"):
+    with pytest.raises(InputError, match=f"the format tiny-lm does not have {told}"):
         TINY.write(replace(checkpoint, config=checkpoint.config | changed), tmp_path / "out.json")
     assert not (tmp_path / "out.json").exists()
 
@@ -241,38 +266,38 @@ def without(*path: Any) -> dict[str, Any]:
 
 
 WRONG = {
-    "no weights": (without("weights"), "has no weights"),
-    "a weight too few": (without("weights", HEAD), f"has no {HEAD}"),
+    "no weights": (without("weights"), "does not have weights"),
+    "a weight too few": (without("weights", HEAD), f"does not have {HEAD}"),
     "a weight too many": (spoil("weights", "odd", value=[1.0]), "odd"),
     "a block too few": (spoil("n_layers", value=1), "blocks.1"),
-    "a block too many": (spoil("n_layers", value=3), "has no blocks.2"),
+    "a block too many": (spoil("n_layers", value=3), "does not have blocks.2"),
     "a huge number of blocks": (
         spoil("n_layers", value=2**31 - 1),
         "too few for 2147483647 layers",
     ),
-    "no whole number": (spoil("d_model", value=6.0), "d_model must be a whole number"),
-    "true": (spoil("n_heads", value=True), "n_heads must be a whole number"),
+    "no whole number": (spoil("d_model", value=6.0), "d_model must be an integer"),
+    "true": (spoil("n_heads", value=True), "n_heads must be an integer"),
     "zero": (spoil("n_heads", value=0), "n_heads"),
     "heads that do not fit": (spoil("n_heads", value=4), "transformer.n_head=4"),
-    "another size": (spoil("d_model", value=12), "must be of shape"),
-    "a row too few": (spoil("weights", HEAD, value=[[0.0] * 6] * 3), f"{HEAD} must be of shape"),
-    "a ragged row": (spoil("weights", HEAD, 1, value=[0.0] * 5), f"{HEAD} must be of shape"),
-    "a number for a row": (spoil("weights", HEAD, 1, value=1.0), f"{HEAD} must be of shape"),
-    "a string": (spoil("weights", HEAD, 1, 0, value="1.0"), "'1.0', which is no number"),
-    "null": (spoil("weights", HEAD, 1, 0, value=None), "None, which is no number"),
-    "a boolean": (spoil("weights", HEAD, 1, 0, value=True), "True, which is no number"),
+    "another size": (spoil("d_model", value=12), "ask for more than the 672"),
+    "a row too few": (spoil("weights", HEAD, value=[[0.0] * 6] * 3), r"shape \(6, 3\)"),
+    "a ragged row": (spoil("weights", HEAD, 1, value=[0.0] * 5), f"{HEAD} must be rectangular"),
+    "a number for a row": (spoil("weights", HEAD, 1, value=1.0), f"{HEAD} must be rectangular"),
+    "a string": (spoil("weights", HEAD, 1, 0, value="1.0"), "of numbers, got '1.0'"),
+    "null": (spoil("weights", HEAD, 1, 0, value=None), "of numbers, got None"),
+    "a boolean": (spoil("weights", HEAD, 1, 0, value=True), "of numbers, got True"),
     "a huge whole number": (spoil("weights", HEAD, 1, 0, value=10**400), "not finite in float32"),
     "more than a float32": (spoil("weights", HEAD, 1, 0, value=3.41e38), "not finite in float32"),
     "NaN": (spoil("weights", HEAD, 1, 0, value=math.nan), "NaN is not a number"),
     "infinity": (spoil("weights", HEAD, 1, 0, value=math.inf), "Infinity is not a number"),
-    "a word twice": (spoil("vocab", value=["a", "a", "b", "c"]), "each once"),
+    "a word twice": (spoil("vocab", value=["a", "a", "b", "c"]), "one or more words, each once"),
     "a word with a space": (spoil("vocab", 0, value="a b"), "'a b'"),
-    "no words": (spoil("vocab", value=[]), "one or more"),
+    "no words": (spoil("vocab", value=[]), "one or more words"),
     "a number for a word": (spoil("vocab", 0, value=1), "vocab must be a list of strings"),
     "a half character": (spoil("vocab", 0, value="\ud800"), "U\\+D800"),
-    "an empty list": (spoil("weights", "pos_embed.weight", value=[]), "must be a list"),
-    "a list": ([1], "holds no JSON object"),
-    "a number": (1, "holds no JSON object"),
+    "an empty list": (spoil("weights", "pos_embed.weight", value=[]), "of numbers, got \\[\\]"),
+    "a list": ([1], "has no JSON object"),
+    "a number": (1, "has no JSON object"),
 }
 
 
@@ -282,55 +307,3 @@ def test_a_wrong_file_is_refused_in_one_line(case: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=told) as caught:
         TINY.read(written(tmp_path, fields))
     assert "\n" not in str(caught.value)
-
-
-def test_a_file_that_is_no_json_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "weights.json"
-    for data in (b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b'{"a": 1e'):
-        path.write_bytes(data)
-        with pytest.raises(InputError, match="is no JSON") as caught:
-            TINY.read(path)
-        assert "\n" not in str(caught.value)
-    for missing in (tmp_path, tmp_path / "missing.json"):
-        with pytest.raises(InputError, match="there is no file"):
-            TINY.read(missing)
-
-
-def test_a_huge_file_is_refused_before_it_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "weights.json"
-    with path.open("wb") as file:
-        file.truncate(1 << 40)  # a hole: it takes no space
-    with pytest.raises(InputError, match="are not read"):
-        TINY.read(path)
-
-
-def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The paths of all values in nested lists and mappings."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
-    found = [path] if path else []
-    for key, each in inner:
-        here = (*path, key)
-        found += places(each, here) if isinstance(each, dict | list) else [here]
-    return found
-
-
-PLACES = places(made())
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3),
-    max_leaves=4,
-)
-
-
-@given(place=st.sampled_from(PLACES), value=VALUES)
-@settings(max_examples=200, derandomize=True, deadline=None, database=None)
-def test_any_value_anywhere_is_read_or_refused_in_one_line(
-    place: tuple[Any, ...], value: Any, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = written(tmp_path_factory.getbasetemp(), spoil(*place, value=copy.deepcopy(value)))
-    message = ""
-    try:
-        TINY.read(path)[0].restore_models()
-    except InputError as error:
-        message = str(error)
-    assert "\n" not in message

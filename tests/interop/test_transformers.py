@@ -4,13 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from lmladder.checkpoint import Checkpoint
 from lmladder.config import TokenizerConfig, TransformerArchitecture
+from lmladder.data import WhitespaceTokenizer, build_tokenizer
 from lmladder.interop import FORMATS
 from lmladder.interop.architecture import imported
 from lmladder.models import build_neural
-from lmladder.rng import stream
-from lmladder.text import WhitespaceTokenizer, build_tokenizer
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 import pytest

@@ -1,14 +1,28 @@
 """Blocks and threads: every index once, and the same bits however many threads there are."""
 
+import contextlib
+import gc
+import itertools
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable
+from types import FrameType
+from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import Array, FloatArray, IntArray
-from lmladder.kernels import blocks, over_rows, reference, set_threads, share, threaded, tiles
-from lmladder.rng import stream
+from lmladder.kernels import (
+    blocks,
+    over_rows,
+    parallel_for,
+    reference,
+    set_threads,
+    threaded,
+    tiles,
+)
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest
@@ -35,7 +49,7 @@ def test_share_runs_every_index_once(n_threads: int, count: int) -> None:
     def task(index: int) -> None:
         runs[index] += 1
 
-    share(task, count)
+    parallel_for(task, count)
     assert (runs == 1).all()
 
 
@@ -51,14 +65,14 @@ def test_share_returns_only_when_all_are_done(n_threads: int) -> None:
 
     for _ in range(5):
         done.clear()
-        share(task, 8)
+        parallel_for(task, 8)
         assert sorted(done) == list(range(8))
 
 
 def test_share_uses_as_many_threads_as_were_set() -> None:
     set_threads(3)
     meeting = threading.Barrier(3)  # opens only when three threads stand before it
-    share(lambda _: [meeting.wait(timeout=20)], 3)  # type: ignore[arg-type, return-value]
+    parallel_for(lambda _: [meeting.wait(timeout=20)], 3)  # type: ignore[arg-type, return-value]
 
 
 @pytest.mark.parametrize("failing", [0, 3, 9])
@@ -72,9 +86,9 @@ def test_share_raises_what_a_task_raises_and_goes_on_working(n_threads: int, fai
 
     for _ in range(3):
         with pytest.raises(LookupError, match=f"task {failing}"):
-            share(task, 10)
+            parallel_for(task, 10)
     done: list[int] = []
-    share(done.append, 10)
+    parallel_for(done.append, 10)
     assert sorted(done) == list(range(10))
 
 
@@ -88,13 +102,13 @@ def test_a_task_may_share_in_its_turn(n_threads: int) -> None:
             def inner(k: int) -> None:
                 runs[i, j, k] += 1
 
-            share(inner, 4)
+            parallel_for(inner, 4)
 
-        share(middle, 5)
+        parallel_for(middle, 5)
 
     for _ in range(20):
         runs[:] = 0
-        share(outer, 6)
+        parallel_for(outer, 6)
         assert (runs == 1).all()
 
 
@@ -105,7 +119,67 @@ def test_an_error_passes_through_nested_shares() -> None:
         raise KeyError(index)
 
     with pytest.raises(KeyError):
-        share(lambda _: share(inner, 4), 4)
+        parallel_for(lambda _: parallel_for(inner, 4), 4)
+
+
+def run_interrupted(work: Callable[[], None], instruction: int) -> bool:
+    """Whether Ctrl-C came in `work`: at this of the instructions that blocks.py executes for it."""
+    executed = itertools.count()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != blocks.__file__:
+            return None
+        frame.f_trace_opcodes = True
+        if event == "opcode" and next(executed) == instruction:
+            raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        work()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
+
+
+def test_ctrl_c_at_any_instruction_leaves_no_call_under_way_and_all_threads_of_use() -> None:
+    set_threads(3)
+    under_way: set[int] = set()
+    pause, meeting = threading.Event(), threading.Barrier(3)
+
+    def task(index: int) -> None:
+        under_way.add(index)
+        pause.wait(0.002)
+        under_way.discard(index)
+
+    instruction = 0
+    while run_interrupted(lambda: parallel_for(task, 6), instruction):
+        assert not under_way
+        parallel_for(lambda _: [meeting.wait(timeout=20)], 3)  # type: ignore[arg-type, return-value]
+        instruction += 1
+    assert instruction > 100
+
+
+def test_an_error_and_the_arrays_of_its_task_are_freed_without_the_garbage_collector() -> None:
+    set_threads(2)
+    held = np.zeros(3)
+    freed = weakref.ref(held)
+
+    def task(index: int, held: FloatArray = held) -> None:
+        raise LookupError
+
+    gc.disable()
+    try:
+        with contextlib.suppress(LookupError):
+            parallel_for(task, 4)
+        del task, held
+        waiting = threading.Event()
+        assert any(freed() is None or waiting.wait(0.01) for _ in range(500))  # for the helper too
+    finally:
+        gc.enable()
 
 
 def test_threads_may_share_at_the_same_time() -> None:
@@ -117,7 +191,7 @@ def test_threads_may_share_at_the_same_time() -> None:
             runs[row, index] += 1
 
         for start in range(0, 200, 20):
-            share(lambda index: task(start + index), 20)  # noqa: B023
+            parallel_for(lambda index: task(start + index), 20)  # noqa: B023
 
     callers = [threading.Thread(target=caller, args=(row,)) for row in range(4)]
     for each in callers:
@@ -132,23 +206,23 @@ def test_share_works_in_a_forked_child() -> None:
     # In a process of its own, as newer Pythons warn of a fork where threads are running.
     program = """
 import os, threading, warnings
-from lmladder.kernels import set_threads, share, threads
+from lmladder.kernels import set_threads, parallel_for, threads
 warnings.simplefilter("ignore")
 set_threads(3)
-share(lambda _: None, 50)  # starts the helpers, whom the child will not have
+parallel_for(lambda _: None, 50)  # starts the helpers, whom the child will not have
 child = os.fork()
 if child == 0:
     try:
         meeting = threading.Barrier(3)  # opens only when three threads stand before it
-        share(lambda _: meeting.wait(timeout=20), 3)
+        parallel_for(lambda _: meeting.wait(timeout=20), 3)
         done = []
-        share(done.append, 50)
+        parallel_for(done.append, 50)
         os._exit(0 if sorted(done) == list(range(50)) and threads() == 3 else 1)
     finally:
         os._exit(2)
 _, status = os.waitpid(child, 0)
 done = []
-share(done.append, 50)
+parallel_for(done.append, 50)
 assert sorted(done) == list(range(50))
 raise SystemExit(os.waitstatus_to_exitcode(status))
 """
@@ -348,12 +422,11 @@ def _cross_entropy_backward() -> tuple[Array, ...]:
 
 
 def _adam() -> tuple[Array, ...]:
-    mean, square, value = (normal(name, 300, 500).copy() for name in ("m", "s", "v"))
+    grad, mean, square, value = (normal(name, 150_000).copy() for name in ("g", "m", "s", "v"))
     square **= 2
-    settings = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.1, 0.001)
-    grad = normal("grad", 500, 300).T
-    kernels.adam([grad], [mean], [square], [value], [0.99], *settings)
-    return mean, square, value, kernels.square_sums([grad, mean])
+    settings = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.1, 0.001, 0.99)
+    kernels.adam(kernels.cut(grad, mean, square, value), *settings)
+    return mean, square, value, np.array(kernels.square_sums([grad, mean]))
 
 
 def _scatter_rows() -> tuple[Array, ...]:
@@ -422,7 +495,7 @@ def test_each_example_attends_on_its_own(length: int) -> None:
     out, log_total = kernels.attention(q, k, v)
     for i in range(3):
         alone, total = np.empty((2, length, 4)), np.empty((2, length))
-        tiles.attention(q[i], k[i], v[i], alone, total, reference)
+        tiles.attention(q[i], k[i], v[i], reference, alone, total)
         np.testing.assert_array_equal(out[i], alone)
         np.testing.assert_array_equal(log_total[i], total)
 

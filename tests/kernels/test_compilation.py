@@ -1,11 +1,17 @@
 """Kernels are compiled once on a machine, and what is compiled suits every processor alike."""
 
+import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import lmladder
+
 import pytest
+
+LEFT_OUT = shutil.ignore_patterns("__pycache__")
 
 LINE = "compiling kernels, once on this machine ...\n"
 # Prints the bits of a result.
@@ -29,10 +35,14 @@ for name, kernel in sorted(vars(fused).items()):
 """
 
 
-def python(program: str, cache: Path) -> "subprocess.CompletedProcess[str]":
+def python(
+    program: str, cache: Path, source: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a program that imports lmladder, from a folder if one is named."""
+    path = {"PYTHONPATH": str(source)} if source else {}
     return subprocess.run(
         [sys.executable, "-c", program],
-        env={**os.environ, "NUMBA_CACHE_DIR": str(cache)},
+        env={**os.environ, "NUMBA_CACHE_DIR": str(cache), **path},
         capture_output=True,
         text=True,
         check=True,
@@ -74,6 +84,37 @@ def test_no_instruction_is_in_use_whose_digits_are_the_makers_choice(
 ) -> None:
     """Estimates of 1 / x and 1 / sqrt(x) differ between Intel's processors and AMD's."""
     assert [line for line in first.stdout.splitlines() if line.startswith("estimate")] == []
+
+
+def test_a_constant_that_a_kernel_takes_from_another_file_changes_its_results_at_once(
+    tmp_path: Path,
+) -> None:
+    package = tmp_path / "src/lmladder"
+    shutil.copytree(Path(lmladder.__file__).parent, package, ignore=LEFT_OUT)
+    fused, reference = package / "kernels/fused.py", package / "kernels/reference.py"
+    head, _, _ = fused.read_text().partition("@compiled(READ_1D, READ_1D, WRITE_1D)")
+    assert "def gelu_tanh(" in head
+    fused.write_text(head)  # the others would only take time
+    program = """
+from lmladder import kernels
+import numpy as np
+print(kernels.gelu_tanh(np.ones(1, np.float32))[0])
+"""
+
+    def result() -> float:
+        return float(python(program, tmp_path / "cache", package.parent).stdout)
+
+    def exact(cubic: float) -> float:
+        return (1 + math.tanh(math.sqrt(2 / math.pi) * (1 + cubic))) / 2
+
+    assert result() == pytest.approx(exact(0.044715), rel=1e-6)
+    source = reference.read_text()
+    changed = source.replace("\nCUBIC = 0.044715", "\nCUBIC = 0.5")
+    assert changed != source
+    reference.write_text(changed)
+    assert result() == pytest.approx(exact(0.5), rel=1e-6)
+    reference.write_text(source)
+    assert result() == pytest.approx(exact(0.044715), rel=1e-6)
 
 
 def test_plain_kernels_compile_nothing(tmp_path: Path) -> None:

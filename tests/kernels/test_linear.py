@@ -1,7 +1,7 @@
 """The gradients of a linear layer, whose products are one job for the threads."""
 
 from lmladder import kernels
-from lmladder.rng import stream
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest

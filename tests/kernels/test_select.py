@@ -4,15 +4,14 @@ from collections.abc import Callable
 from functools import partial
 
 from lmladder import kernels
-from lmladder.arrays import Array, FloatArray, IntArray
-from lmladder.autograd import Tensor
 from lmladder.kernels import fused, reference, threaded
-from lmladder.rng import stream
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest
 
-SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003)  # of Adam's third step
+SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003, 0.99)  # of Adam's third step
 
 
 def strided(name: str, *shape: int, dtype: type) -> FloatArray:
@@ -58,15 +57,11 @@ def _attention_backward(dtype: type) -> tuple[Array, ...]:
     return kernels.attention_backward(grad, q, k, v, *kernels.attention(q, k, v))
 
 
-def _adam(dtype: type) -> tuple[Array, ...]:
-    shapes = (7, 5, 3), (400, 300), (2,)
-    grads = [strided("grad", *shape, dtype=dtype) for shape in shapes]
-    means, squares, values = (
-        [strided(name, *shape, dtype=dtype).copy("C") for shape in shapes] for name in "msv"
-    )
-    squares = [square**2 for square in squares]
-    kernels.adam(grads, means, squares, values, (0.9, 1.0, 0.99), *SETTINGS)
-    return (*means, *squares, *values)
+def _adam(dtype: type, size: int = 70_000) -> tuple[Array, ...]:
+    grad, mean, square, value = (strided(name, size, dtype=dtype).copy() for name in "gmsv")
+    square **= 2
+    kernels.adam(kernels.cut(grad, mean, square, value), *SETTINGS)
+    return mean, square, value
 
 
 ROW = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
@@ -131,7 +126,8 @@ def test_every_public_wrapper_is_in_the_table() -> None:
         for name, each in vars(threaded).items()
         if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
     }
-    assert wrappers - {"select", "selected", "square_sums", "uniform"} == WRAPPERS.keys()
+    others = {"cut", "describe", "select", "selected", "square_sums", "uniform"}
+    assert wrappers - others == WRAPPERS.keys()
     assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
 
 
@@ -190,62 +186,23 @@ def test_ids_may_be_integers_of_any_type(index_type: type, choice: str) -> None:
     np.testing.assert_array_equal(found, kernels.cross_entropy(logits, ids))
 
 
-@pytest.mark.parametrize("choice", threaded.CHOICES)
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_adam_changes_its_state_in_place(dtype: type, choice: str) -> None:
-    kernels.select(choice)
-    grad = np.full((4, 3), 6, dtype).T
-    state = [[np.ones((3, 4), dtype)] for _ in range(3)]
-    kernels.adam([grad], *state, [0.99], *SETTINGS)
-    assert all((each != 1).all() for (each,) in state)
-
-
-@pytest.mark.parametrize("choice", threaded.CHOICES)
-@pytest.mark.parametrize("place", range(3))
-def test_adam_refuses_state_that_it_could_only_change_in_a_copy(place: int, choice: str) -> None:
-    kernels.select(choice)
-    state = [[np.ones((3, 4), np.float32)] for _ in range(3)]
-    state[place] = [np.ones((4, 3), np.float32).T]
-    with pytest.raises(ValueError, match=r"an array of shape \(3, 4\) is not in one piece"):
-        kernels.adam([np.ones((3, 4), np.float32)], *state, [0.99], *SETTINGS)
-
-
-@pytest.mark.parametrize("choice", threaded.CHOICES)
-def test_adam_refuses_a_parameter_that_a_graph_holds(choice: str) -> None:
-    kernels.select(choice)
-    x = Tensor(np.ones((3, 4), np.float32), requires_grad=True)
-    graph = x * x
-    state = [[np.ones((3, 4), np.float32)] for _ in range(2)]
-    settings = [[np.ones((3, 4), np.float32)], *state, [x.value], [0.99], *SETTINGS]
-    with pytest.raises(ValueError, match=r"an array of shape \(3, 4\) is read-only"):
-        kernels.adam(*settings)
-    del graph
-    kernels.adam(*settings)
-
-
 @pytest.mark.parametrize("sizes", [[], [0], [1], [70_000], [3, 0, 40_000, 5, 32_768, 32_769]])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_arrays_of_any_sizes_are_cut_into_pieces(sizes: list[int], threads: int) -> None:
+def test_square_sums_are_of_arrays_of_any_sizes(sizes: list[int], threads: int) -> None:
     kernels.set_threads(threads)
     arrays = [stream(0, "x", size).standard_normal(size).astype(np.float32) for size in sizes]
-    sums = kernels.square_sums(arrays)
     exact = [float(np.square(each, dtype=np.float64).sum()) for each in arrays]
-    np.testing.assert_allclose(sums, exact, rtol=1e-6)
-    ones = [np.ones(size, np.float32) for size in sizes]
-    state = [[each.copy() for each in ones] for _ in range(3)]
-    kernels.adam(arrays, *state, [1.0] * len(sizes), *SETTINGS)
-    for array, *alone, mean, square, value in zip(arrays, ones, *state, strict=True):
-        expected = [each.copy() for each in alone * 3]
-        reference.adam(array, *expected, *SETTINGS, 1.0)
-        for found, wanted in zip((mean, square, value), expected, strict=True):
-            np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert kernels.square_sums(arrays) == pytest.approx(exact, rel=1e-6)
 
 
-def test_arrays_that_take_the_place_of_others_in_memory_are_not_mistaken_for_them() -> None:
-    kernels.select("numba")
-    for size in range(1, 200):
-        array = np.full(size, 2, np.float32)  # likely where the one before was
-        assert kernels.square_sums([array]).tolist() == [4 * size]
+@pytest.mark.parametrize("size", [0, 1, 32_768, 70_001])
+def test_adam_is_the_same_in_pieces_as_in_one(size: int) -> None:
+    whole = [strided(name, size, dtype=np.float32).copy() ** 2 for name in "gmsv"]
+    parts = [each.copy() for each in whole]
+    fused.adam(*whole, *SETTINGS)
+    kernels.adam(kernels.cut(*parts), *SETTINGS)
+    for ours, right in zip(parts, whole, strict=True):
+        np.testing.assert_array_equal(ours, right)
 
 
 @pytest.mark.parametrize("choice", threaded.CHOICES)

@@ -1,122 +1,74 @@
-"""Decoders: reading token by token gives what computing the whole window anew gives."""
+"""Decoders: reading token by token gives what computing the whole window again gives."""
 
+from dataclasses import replace
 from typing import Any
 
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor
-from lmladder.config import MlpArchitecture, TransformerArchitecture
-from lmladder.models import LanguageModel, NeuralLanguageModel, build_neural
-from lmladder.models.counts import CountTables
+from lmladder.models import LanguageModel, NeuralLanguageModel
 from lmladder.models.decoding import CachingDecoder, Decoder
-from lmladder.models.ngram import KneserNey, Uniform
-from lmladder.nn import ACTIVATIONS
-from lmladder.rng import stream
+from lmladder.models.settings import ACTIVATIONS
+from lmladder.system.arrays import FloatArray, IntArray
+from tests.models.examples import BARE, COUNT_MODELS, MODERN, TRANSFORMER, build, draw, model_named
 
 import numpy as np
 import pytest
 
-VOCABULARY = 11
 CONTEXT = 8
 
 
-def transformer(
-    context_length: int = CONTEXT, n_layer: int = 2, **settings: Any
-) -> NeuralLanguageModel:
-    choices = {"activation": "gelu_tanh", "dropout": 0.3, **settings}
-    return with_large_weights(TransformerArchitecture(n_layer, 2, 8, context_length, **choices))
-
-
-def with_large_weights(
-    architecture: TransformerArchitecture | MlpArchitecture,
-) -> NeuralLanguageModel:
-    """A model whose guesses differ."""
-    model = build_neural(architecture, VOCABULARY, rng=stream(0, "weights"))
-    for name, tensor in model.parameters().items():
-        tensor.value += (0.3 * stream(1, name).standard_normal(tensor.shape)).astype("f4")
-    return model
-
-
-def text(rows: int, length: int) -> IntArray:
-    return stream(2, "text").integers(VOCABULARY, size=(rows, length))
+def transformer(context_length: int = CONTEXT, **settings: Any) -> Any:
+    return build(replace(TRANSFORMER, context_length=context_length, **settings), spread=0.3)
 
 
 MODELS: dict[str, LanguageModel] = {
-    "uniform": Uniform(VOCABULARY),
-    "kneser_ney": KneserNey(CountTables.count(text(1, 500)[0], VOCABULARY, 4), 4),
-    "mlp": with_large_weights(MlpArchitecture(3, 4, [9], "tanh")),
-    "transformer": transformer(),
+    "uniform": COUNT_MODELS["uniform"],
+    "kneser_ney": COUNT_MODELS["kneser_ney_4"],
+    "mlp": model_named("mlp"),
     "transformer, odd context": transformer(5),
     "transformer, context 1": transformer(1),
     "transformer, context 2": transformer(2),
     "transformer, no layers": transformer(n_layer=0),
-    "transformer, modern": transformer(
-        norm="rmsnorm", gated=True, activation="silu", positions="rotary", qk_norm=True, tied=False
-    ),
-    "transformer, bare": transformer(
-        norm="none", bias=False, activation="relu_squared", positions="none"
-    ),
-    "transformer, sinusoidal": transformer(
-        positions="sinusoidal", embedding_norm=True, norm_weights=False, final_norm=False
-    ),
+    "transformer, modern": transformer(**MODERN),
+    "transformer, bare": transformer(**BARE, positions="none"),
+    "transformer, sinusoidal": transformer(positions="sinusoidal", embedding_norm=True),
     **{f"transformer, {name}": transformer(activation=name) for name in ACTIVATIONS},
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
 
 def read(decoder: Decoder, tokens: IntArray, lengths: list[int]) -> list[FloatArray]:
-    """What a decoder says after each piece of the text."""
+    """Return the result after each piece of the text."""
     pieces = np.split(tokens, np.cumsum(lengths), axis=1)
     assert pieces.pop().size == 0
     return [decoder.read(piece) for piece in pieces]
 
 
 @every_model
-def test_a_decoder_agrees_with_one_that_computes_everything_anew(model: LanguageModel) -> None:
-    tokens = text(1, 10 * CONTEXT)
-    found = read(model.decoder(), tokens, [1] * tokens.size)
+def test_a_text_may_be_read_in_pieces_of_any_length(model: LanguageModel) -> None:
+    tokens = draw("text", 1, 10 * CONTEXT)
     expected = read(Decoder(model), tokens, [1] * tokens.size)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("lengths", [[1, 3, 4, 1], [7, 1, 1, 5], [8, 1], [9], [30, 2, 1], [3, 40]])
-@every_model
-def test_a_text_may_be_read_in_pieces_of_any_length(
-    model: LanguageModel, lengths: list[int]
-) -> None:
-    tokens = text(1, sum(lengths))
-    found = read(model.decoder(), tokens, lengths)
-    one_by_one = read(Decoder(model), tokens, [1] * tokens.size)
-    expected = [one_by_one[end - 1] for end in np.cumsum(lengths)]
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5)
+    for lengths in ([1] * tokens.size, [1, 3, 4, 1], [7, 1, 1, 5], [8, 1], [9], [30, 2, 1]):
+        found = read(model.decoder(), tokens[:, : sum(lengths)], lengths)
+        right = [expected[end - 1] for end in np.cumsum(lengths)]
+        np.testing.assert_allclose(found, right, rtol=0, atol=1e-5)
 
 
 @every_model
-def test_the_first_window_is_all_of_the_text_and_gives_its_probabilities(
-    model: LanguageModel,
-) -> None:
-    length = model.max_length or CONTEXT
-    tokens = text(1, length)
-    np.testing.assert_allclose(
-        model.decoder().read(tokens), model.next_log_probabilities(tokens), rtol=0, atol=1e-5
-    )
-
-
-@every_model
-def test_rows_go_on_as_those_that_were_selected(model: LanguageModel) -> None:
-    tokens = text(4, 3 * CONTEXT)
+def test_sequences_continue_as_those_that_were_selected(model: LanguageModel) -> None:
+    tokens = draw("text", 4, 3 * CONTEXT)
+    tokens[:, :3] = tokens[0, :3]
     decoder = model.decoder()
     decoder.read(tokens[:1, :3])
     decoder.select([0] * 4)  # four texts that begin alike
-    tokens[:, :3] = tokens[0, :3]
     found = read(decoder, tokens[:, 3:7], [1, 2, 1])
     order = [2, 0, 2]
     decoder.select(order)
     found += read(decoder, tokens[order, 7:], [1] * (tokens.shape[1] - 7))
-    for place, row in enumerate(order):
-        alone = read(Decoder(model), tokens[row : row + 1], [4, 2, 1] + [1] * (len(found) - 3))
+    for i, sequence in enumerate(order):
+        alone = read(Decoder(model), tokens[[sequence]], [4, 2, 1] + [1] * (len(found) - 3))
         for ours, right in zip(found[3:], alone[3:], strict=True):
-            np.testing.assert_allclose(ours[place], right[0], rtol=0, atol=1e-5)
-        np.testing.assert_allclose(found[0][row], alone[0][0], rtol=0, atol=1e-5)
+            np.testing.assert_allclose(ours[i], right[0], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(found[0][sequence], alone[0][0], rtol=0, atol=1e-5)
 
 
 def test_the_transformer_computes_only_new_tokens_until_its_window_moves(
@@ -132,26 +84,20 @@ def test_the_transformer_computes_only_new_tokens_until_its_window_moves(
 
     monkeypatch.setattr(type(model), "hidden", counted)
     decoder = model.decoder()
-    decoder.read(text(1, 3))
-    read(decoder, text(1, 3 * CONTEXT), [1] * 3 * CONTEXT)
+    decoder.read(draw("text", 1, 3))
+    read(decoder, draw("text", 1, 3 * CONTEXT), [1] * 3 * CONTEXT)
     # The prompt, a token that is recorded, and what is left whenever the window moves.
     assert computed == [3, 1] + [5] * 5
     assert isinstance(decoder, CachingDecoder)
 
 
-def test_two_decoders_of_one_model_do_not_disturb_each_other() -> None:
-    model, tokens = transformer(), text(2, CONTEXT)
-    first, second = model.decoder(), model.decoder()
-    for position in range(CONTEXT):
-        piece = slice(position, position + 1)
-        found = [first.read(tokens[:1, piece]), second.read(tokens[1:, piece])]
-        expected = model.next_log_probabilities(tokens[:, : position + 1])
-        np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=1e-5)
-
-
-def test_decoding_in_float64_agrees_to_its_precision() -> None:
-    model, tokens = transformer(), text(1, 3 * CONTEXT)
-    model.astype(np.float64)
-    found = read(model.decoder(), tokens, [1] * tokens.size)
-    expected = read(Decoder(model), tokens, [1] * tokens.size)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+def test_decoders_of_one_model_are_independent_and_as_precise_as_its_weights() -> None:
+    model, tokens = transformer(), draw("text", 2, CONTEXT)
+    for precision, dtype in ((1e-5, np.float32), (1e-12, np.float64)):
+        model.astype(dtype)
+        first, second = model.decoder(), model.decoder()
+        for position in range(CONTEXT):
+            piece = slice(position, position + 1)
+            found = [first.read(tokens[:1, piece]), second.read(tokens[1:, piece])]
+            expected = model.next_log_probabilities(tokens[:, : position + 1])
+            np.testing.assert_allclose(np.concatenate(found), expected, rtol=0, atol=precision)

@@ -4,24 +4,32 @@ Tests use `smoke`, whose pipeline has run and which none of them may change, or 
 of their own. Nothing runs in the real work tree, and git and DVC see no settings of the user's.
 """
 
+import csv
 import fcntl
 import importlib.util
+import io
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
-from lmladder import cli
+from lmladder import kernels
+from lmladder.cli import main as cli
+from lmladder.config import typed
+from lmladder.pipeline.stages import STAGES
+from lmladder.system.errors import LadderError
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
-MACHINE_FACTS = ("performance.json", "environment.json")  # which are no results
+MACHINE_FACTS = ("performance.json", "environment.json", "trained.json")  # which are no results
 SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
 
 
@@ -53,7 +61,7 @@ class Done:
         lines = self.stderr.splitlines()
         assert len(lines) == 1, "\n".join(lines[-20:])
         assert lines[0].startswith("error: ")
-        assert self.status == status
+        assert self.status == status, lines[0]
         for name in named:
             assert str(name) in lines[0]
         return lines[0]
@@ -115,9 +123,23 @@ class Checkout:
         text = COMPOSE.composition(["experiment=smoke", *overrides])
         (self / "params.yaml").write_text(text)
 
-    def stage(self, name, *arguments, environment=None):
-        """A stage without DVC: by params.yaml, or with other arguments as people run it."""
-        arguments = arguments or ("-cn", "pipeline")
+    def stage(self, name):
+        """A stage by params.yaml, in this process, as a new one takes seconds; without DVC."""
+        stdout, stderr, status = io.StringIO(), io.StringIO(), 0
+        with chdir(self.path), redirect_stdout(stdout), redirect_stderr(stderr):
+            try:
+                config = typed(OmegaConf.load("params.yaml"))
+                STAGES[name].run(config, Path("outputs", name), Path("outputs"))
+            except LadderError as error:
+                print(f"error: {error}", file=stderr)
+                status = error.exit_status
+            finally:
+                kernels.select("numba")
+                kernels.set_threads(None)
+        return Done(status, stdout.getvalue(), stderr.getvalue())
+
+    def by_hand(self, name, *arguments, environment=None):
+        """A stage in a process of its own, as people run it; by params.yaml with -cn pipeline."""
         return self.run(PYTHON, f"stages/{name}.py", *arguments, environment=environment)
 
     def dvc(self, *arguments, environment=None):
@@ -129,13 +151,18 @@ class Checkout:
         return self.run("git", *arguments).succeeded().stdout
 
     def lmladder(self, *arguments):
-        door = "from lmladder.cli import main; main()"
-        return self.run(PYTHON, "-c", door, *arguments)
+        entry_point = "from lmladder.cli.main import main; main()"
+        return self.run(PYTHON, "-c", entry_point, *arguments)
 
     @property
     def lock(self):
         """The stages of dvc.lock."""
         return yaml.safe_load((self / "dvc.lock").read_text())["stages"]
+
+    def table(self, name="outputs/evaluate/perplexity.csv"):
+        """The rows of a table, as mappings."""
+        with (self / name).open(newline="") as file:
+            return list(csv.DictReader(file))
 
     def outputs(self):
         """The bytes of every file under outputs/ that is no fact of one machine, by path."""
@@ -148,6 +175,17 @@ class Checkout:
 
     def remove_outputs(self):
         shutil.rmtree(self / "outputs")
+
+    def commit(self):
+        """Commit all files that git does not ignore; in a new repository if there is none."""
+        who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+        self.git("init", "--quiet")
+        self.git("add", "--all")
+        self.git(*who, "commit", "--quiet", "--message", "as it is")
+
+    def make_tiny_settings_the_default(self):
+        conf = self / "conf/config.yaml"
+        conf.write_text(conf.read_text().replace("experiment: null", "experiment: smoke"))
 
 
 def new_checkout(path):
@@ -164,32 +202,25 @@ def new_checkout(path):
     ).stdout
     for name in listed.split("\0"):
         source = PROJECT / name
-        if source.is_file() and name != "dvc.lock" and not name.startswith("outputs/"):
+        result = name.startswith("outputs/") and source.name != ".gitignore"
+        if source.is_file() and name != "dvc.lock" and not result:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, path / name)  # with its time, by which Numba knows it again
+            shutil.copy2(source, path / name)
     importlib.import_module("lmladder.kernels.fused")  # compiles them, if none has yet
-    for source in PROJECT.glob("src/lmladder/kernels/__pycache__/*.nb?"):
+    for source in PROJECT.glob("src/lmladder/kernels/__pycache__/lmladder-*/*.nb?"):
         target = path / source.relative_to(PROJECT)
-        target.parent.mkdir(exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(source, target)
     checkout = Checkout(path)
-    commit_all(checkout)
+    checkout.commit()
     return checkout
 
 
-def commit_all(checkout):
-    """Commit all files that git does not ignore; in a new repository if there is none."""
-    who = ("-c", "user.name=test", "-c", "user.email=test@example.org")
-    checkout.git("init", "--quiet")
-    checkout.git("add", "--all")
-    checkout.git(*who, "commit", "--quiet", "--message", "as it is")
-
-
-@contextmanager
-def one_process_at_a_time(path):
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def wait_for(condition, process, seconds=60):
+    """Return as soon as the condition holds, or the process has ended without it."""
+    deadline = time.monotonic() + seconds
+    while not condition() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
 
 
 @pytest.fixture(scope="session")
@@ -202,12 +233,6 @@ def project():
 def compose():
     """The module stages/compose.py."""
     return COMPOSE
-
-
-@pytest.fixture(scope="session")
-def commit():
-    """A function that commits all files of a checkout."""
-    return commit_all
 
 
 @pytest.fixture
@@ -225,7 +250,8 @@ def smoke(tmp_path_factory):
     if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
     path = folder / "smoke"
-    with one_process_at_a_time(folder / "smoke.lock"):
+    with (folder / "smoke.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         if not (folder / "smoke.done").exists():
             shutil.rmtree(path, ignore_errors=True)
             checkout = new_checkout(path)

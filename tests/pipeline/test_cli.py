@@ -1,35 +1,91 @@
-"""The `lmladder` command, on the checkpoints of a tiny pipeline."""
+"""The `lmladder` command on the checkpoints of a tiny pipeline: samples, pages, and mistakes."""
 
 import csv
 import io
 import json
 import re
 import shlex
-import tomllib
-from importlib.metadata import EntryPoint
+from dataclasses import replace
 
-from lmladder.checkpoint import content_of
-from lmladder.sealing import seal, unseal
+from lmladder.data import ByteTokenizer
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 import pytest
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
 TRANSFORMER = "outputs/transformer/checkpoint.safetensors"
+MLP = "outputs/mlp/checkpoint.safetensors"
 COUNTS = "outputs/bigram/checkpoint.safetensors"
 PROMPT = "Once upon a time"
-
-
-def changed(source, target, *, header=None, arrays=None, metadata=None):
-    """A copy of a checkpoint with other header fields, other arrays, or other metadata, sealed."""
-    with safe_open(source, framework="np") as file:
-        found = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        fields = unseal(file.metadata()["lmladder"], content_of(found))
-    fields |= (header or (lambda fields: {}))(fields)
-    other = {name: (arrays or np.copy)(array) for name, array in found.items()}
-    metadata = metadata or {"lmladder": seal(fields, content_of(other))}
-    save_file(other, target, metadata)
+SAMPLE = ("sample", "--checkpoint")
+READERS = {  # commands that read a checkpoint, which comes last
+    "sample": SAMPLE,
+    "score": ("score", "--text", "Once"),
+    "inspect": ("inspect", "--json"),
+    "next": ("inspect", "--next", "Once", "-o", "x.svg"),
+    "attention": ("inspect", "--attention", "Once", "-o", "x.svg"),
+    "export": ("export",),
+}
+# Arguments with a mistake, and words of the one line, in their order.
+MISTAKES = {
+    "smaple": "'smaple'",
+    "sample --tokns 5": "--tokns",
+    "sample more": "more",
+    "sample --temperature -1": "--temperature",
+    "sample --temperature nan": "--temperature",
+    "sample --temperature inf": "temperature|inf",
+    "sample --tokens 0": "--tokens",
+    "sample --tokens many": "--tokens",
+    "sample --top-k 0": "--top-k",
+    "sample --top-p 0": "top_p|0",
+    "sample --min-p 2": "min_p|2",
+    "sample --repetition-penalty nan": "repetition_penalty|nan",
+    "sample --seed -1": "--seed",
+    "sample --beams 0": "--beams",
+    "sample --beams 2 --top-k 5": "--beams|--top-k",
+    "sample --beams 2 --samples 3": "samples|2 beams|3",
+    "sample --stop ''": "stop|empty",
+    "sample --prompt ''": "prompt is empty",
+    "sample --prompt caf\u00e9": "U+00E9|offset 3",
+    "sample --prompt a\udcff": "byte 0xff",
+    "sample --model nope": "'nope'|transformer",
+    f"sample --checkpoint {COUNTS} --model nope": "'nope'|bigram|kneser_ney_3",
+    "score": "'checkpoint'",
+    f"score {COUNTS} --text a --model nope": "'nope'|trigram, kneser_ney_3",
+    f"score {TRANSFORMER} --text caf\u00e9": "the text|U+00E9|offset 3",
+    f"score {TRANSFORMER} --text ''": "the text is empty",
+    f"score {TRANSFORMER} nope.txt": "nope.txt",
+    f"score {TRANSFORMER} outputs": "outputs|directory",
+    f"score {TRANSFORMER} {TRANSFORMER}": f"{TRANSFORMER}: unknown character",
+    f"score {TRANSFORMER} README.md --text a": "not both",
+    f"score {TRANSFORMER} --text a --past nope.txt": "nope.txt",
+    f"score {TRANSFORMER} --text a --min-context 1": "--min-context",
+    f"inspect {MLP} --attention a -o x.svg": "attention",
+    f"inspect {TRANSFORMER} --attention '' -o x.svg": "prompt is empty",
+    f"inspect {TRANSFORMER} --next '' -o x.svg": "prompt is empty",
+    f"inspect {TRANSFORMER} --attention {'a' * 33} -o x.svg": "33 tokens|32",
+    f"inspect {TRANSFORMER} --attention {'a' * 65} -o x.svg": "65 tokens|64",
+    f"inspect {TRANSFORMER} --next a": "-o FILE",
+    f"inspect {TRANSFORMER} --next a -o x.svg --json": "--json",
+    f"inspect {TRANSFORMER} --next a -o x.pdf": "x.pdf|.svg or .png",
+    f"inspect {TRANSFORMER} -o x.svg": "--attention or --next",
+    f"inspect {TRANSFORMER} --model transformer": "--attention or --next",
+    f"inspect {TRANSFORMER} --next a --attention a -o x.svg": "--attention or --next",
+    f"inspect {COUNTS} --next a -o x.svg --model nope": "'nope'|trigram",
+    f"export {TRANSFORMER} new --format onnx": "onnx|gpt2, tiny-lm",
+    f"export {MLP} new": "'mlp'",
+    f"export {TRANSFORMER} new --format tiny-lm": "transformer.attention_bias",
+    f"export {TRANSFORMER} outputs": "outputs exists|--force",
+    f"export {TRANSFORMER} {MLP} --format tiny-lm": f"{MLP} exists|--force",
+    f"export {TRANSFORMER} {MLP} --force": f"{MLP} exists and is not",
+    f"import missing {MLP}": f"{MLP} exists|--force",
+    "import missing new": "missing",
+    "import outputs new --format tiny-lm": "outputs",
+    "import outputs/transformer new": "config.json",
+    "plot outputs --format pdf": "'pdf'|svg, png",
+    "plot nowhere": "nowhere",
+    "report nowhere -o page.html": "nowhere",
+}
 
 
 def text(done):
@@ -39,91 +95,61 @@ def text(done):
     return output[:-1]
 
 
-def test_the_console_script_is_this_command(project):
-    scripts = tomllib.loads((project / "pyproject.toml").read_text())["project"]["scripts"]
-    point = EntryPoint("lmladder", scripts["lmladder"], "console_scripts")
-    assert point.value == "lmladder.cli:main"
-    assert callable(point.load())
+def test_the_command_works_in_a_process_of_its_own_whose_reader_may_leave_early(smoke):
+    entry_point = "from lmladder.cli.main import main; main()"
+    command = f"python -c '{entry_point}' sample --tokens 3000 | head -c 16"
+    done = smoke.run("bash", "-c", f"set -o pipefail; {command}")
+    assert (done.stdout, done.stderr) == (PROMPT, "")
+    assert smoke.lmladder("sample", "--tokens", 5).succeeded().stdout.startswith(PROMPT)
 
 
-def test_the_command_works_in_a_process_of_its_own(smoke):
-    how = ("--tokens", 5, "--seed", 1)
-    assert len(text(smoke.lmladder("sample", *how))) == len(PROMPT) + 5
-    smoke.lmladder("sample", *how, "--model", "nope").failed_in_one_line(2, "nope")
+def test_a_sample_is_the_prompt_and_at_most_so_many_tokens_of_the_pipelines_transformer(lmladder):
+    how = ("--prompt", PROMPT, "--tokens", 7)
+    line = json.loads(text(lmladder("sample", *how, "--json")))
+    assert text(lmladder("sample", *how)) == text(lmladder("sample", "--tokens", 7))
+    assert text(lmladder(*SAMPLE, TRANSFORMER, *how)) == PROMPT + line["text"]
+    assert len(line["tokens"]) == 7 or line["finish_reason"] != "length"
 
 
-def test_help_shows_the_commands_and_an_example(lmladder):
-    assert "sample" in text(lmladder("--help"))
-    shown = " ".join(text(lmladder("sample", "--help")).split())
-    assert "Example: lmladder sample --prompt" in shown
-    assert "--temperature" in shown
-
-
-def test_the_examples_of_the_help_work(lmladder):
-    shown = " ".join(text(lmladder("sample", "--help")).split())
-    examples = re.findall(r"Example: lmladder (.+?)(?= Example:| Options:)", shown)
-    assert len(examples) == 3
-    for example in examples:
-        assert PROMPT in text(lmladder(*shlex.split(example)))
-
-
-@pytest.mark.parametrize("tokens", [1, 7, 80])
-def test_the_prompt_and_as_many_tokens_as_asked_for_are_printed(lmladder, tokens):
-    how = ("sample", "--prompt", PROMPT, "--tokens", tokens)
-    line = json.loads(text(lmladder(*how, "--json")))
-    assert text(lmladder(*how)) == PROMPT + line["text"]
-    if line["finish_reason"] == "length":
-        assert len(line["text"]) == tokens  # char: one token a character
-    else:  # the tale has ended before
-        assert line["finish_reason"] == "boundary"
-        assert len(line["tokens"]) == len(line["text"]) + 1 <= tokens
-
-
-def test_the_same_seed_draws_the_same_text_and_another_seed_another(lmladder):
-    drawn = [text(lmladder("sample", "--tokens", 60, "--seed", seed)) for seed in (1, 1, 2)]
-    assert drawn[0] == drawn[1] != drawn[2]
-
-
-def test_several_samples_are_those_of_the_next_seeds(lmladder):
-    how = ("sample", "--tokens", 30, "--seed")
-    alone = [text(lmladder(*how, seed)) for seed in (4, 5, 6)]
-    several = text(lmladder(*how, 4, "--samples", 3))
+def test_several_samples_are_those_of_the_next_seeds_and_of_the_pipeline(smoke, lmladder):
+    how = ("--temperature", 0.8, "--top-k", 40, "--tokens", 20)
+    alone = [text(lmladder("sample", *how, "--seed", seed)) for seed in range(3)]
+    assert len(set(alone)) == 3
+    several = text(lmladder("sample", *how, "--samples", 3))
     assert several == "\n\n".join(f"== {i} ==\n{each}" for i, each in enumerate(alone, 1))
+    samples = (smoke / "outputs/evaluate/samples.txt").read_text()
+    assert "== transformer ==\n" + "\n\n".join(alone) in samples
 
 
-def test_a_line_of_json_a_sample_for_machines(lmladder):
+def test_a_line_of_json_a_sample_for_programs(lmladder):
     how = ("sample", "--tokens", 40, "--samples", 3, "--stop", "e", "--stop", "th", "--json")
     lines = [json.loads(line) for line in text(lmladder(*how)).splitlines()]
     assert len(lines) == 3
     for line in lines:
         assert line.keys() == {"prompt", "text", "tokens", "log_probability", "finish_reason"}
         assert line["prompt"] == PROMPT
-        assert line["finish_reason"] in ("stop", "length", "boundary")
         assert not re.search("e|th", line["text"])
         assert len(line["tokens"]) == 40 or line["finish_reason"] != "length"
         assert line["log_probability"] < 0
-    (line,) = [json.loads(text(lmladder(*how, "--samples", 1)))]
-    assert line["tokens"] == lines[0]["tokens"]
 
 
-def test_every_filter_reaches_the_strategy(lmladder):
+def test_every_option_reaches_the_strategy(lmladder):
     def draw(*more):
         return text(lmladder("sample", "--tokens", 40, "--seed", 1, *more))
 
     greedy = draw("--temperature", 0)
-    assert greedy == draw("--top-p", 1e-9) == draw("--min-p", 1) == draw("--beams", 1)
+    for same in ("--top-p 1e-9", "--min-p 1", "--top-k 1", "--beams 1", "--temperature 0 --seed 2"):
+        assert draw(*same.split()) == greedy
     assert greedy != draw() != draw("--repetition-penalty", 3)
     assert draw() == draw("--no-cache") == draw("--top-p", 1, "--min-p", 0, "--top-k", 999)
 
 
-def test_a_search_finds_what_is_likelier_than_greedy_choice(lmladder):
-    def log_probability(*how):
-        made = text(lmladder("sample", "--tokens", 12, "--json", *how)).splitlines()
-        return [json.loads(line)["log_probability"] for line in made]
+def test_a_file_of_count_models_samples_the_one_that_is_named_or_the_strongest(lmladder):
+    def draw(*more):
+        return text(lmladder(*SAMPLE, COUNTS, "--tokens", 60, *more))
 
-    found = log_probability("--beams", 5, "--samples", 5)
-    assert found == sorted(found, reverse=True)
-    assert found[0] >= log_probability("--temperature", 0)[0] - 1e-4  # by rounding alone
+    assert draw("--model", "bigram") != draw("--model", "uniform")
+    assert draw() == draw("--model", "kneser_ney_3")
 
 
 def test_the_readmes_python_continues_a_prompt(smoke):
@@ -132,162 +158,72 @@ def test_the_readmes_python_continues_a_prompt(smoke):
     assert smoke.run("python", "-c", code).succeeded().stdout.startswith(PROMPT)
 
 
-def test_temperature_zero_takes_the_likeliest_whatever_the_seed(lmladder):
-    drawn = {
-        text(lmladder("sample", "--tokens", 60, "--seed", seed, *how))
-        for seed in (1, 2)
-        for how in (["--temperature", 0], ["--top-k", 1])
-    }
-    assert len(drawn) == 1
+@pytest.mark.parametrize("mistake", MISTAKES, ids=ascii)
+def test_a_mistake_is_one_line_and_nothing_is_written(smoke, lmladder, mistake):
+    before = smoke.outputs()
+    line = lmladder(*shlex.split(mistake)).failed_in_one_line(2)
+    assert re.search(".*".join(map(re.escape, MISTAKES[mistake].split("|"))), line), line
+    assert not [
+        name for name in ("x.svg", "new", "page.html", "figures") if (smoke / name).exists()
+    ]
+    assert smoke.outputs() == before
 
 
-def test_a_file_of_count_models_samples_the_one_that_is_named(lmladder):
-    def draw(*more):
-        return text(lmladder("sample", "--checkpoint", COUNTS, "--tokens", 60, *more))
+@pytest.mark.parametrize("reader", READERS)
+def test_a_checkpoint_that_cannot_be_used_is_one_line(smoke, lmladder, reader, tmp_path):
+    target = [tmp_path / "new"] if reader == "export" else []
 
-    assert draw("--model", "bigram") == draw("--model", "bigram")
-    assert draw("--model", "bigram") != draw("--model", "uniform")
-    assert draw() == draw("--model", "kneser_ney_3")
+    def read(path):
+        return lmladder(*READERS[reader], path, *target)
+
+    held, path = Checkpoint.load(smoke / TRANSFORMER), tmp_path / "damaged.safetensors"
+    for missing in ("nope.safetensors", "outputs"):
+        read(missing).failed_in_one_line(2, missing)
+    read("dvc.yaml").failed_in_one_line(2, "dvc.yaml", "not a whole safetensors file")
+    path.write_bytes((smoke / TRANSFORMER).read_bytes()[:-4])
+    read(path).failed_in_one_line(2, path, "not a whole")
+    for wrong in ({"kind": "nope"}, {"config": {}}, {"tokenizer": ByteTokenizer().to_json()}):
+        replace(held, **wrong).save(path)
+        read(path).failed_in_one_line(2)
+    if reader not in ("inspect", "export"):
+        model = {name: array * np.float32(np.nan) for name, array in held.model.items()}
+        replace(held, model=model).save(path)
+        read(path).failed_in_one_line(1)
+    assert not target or not target[0].exists()
 
 
-def test_the_default_checkpoint_is_the_transformer(lmladder):
-    named = lmladder("sample", "--tokens", 20, "--checkpoint", TRANSFORMER)
-    assert text(named) == text(lmladder("sample", "--tokens", 20))
-
-
-def test_sampled_texts_are_those_of_the_pipeline(smoke, lmladder):
-    made = (smoke / "outputs/transformer/samples.txt").read_text().removesuffix("\n")
-    how = ("--prompt", PROMPT, "--tokens", 20, "--temperature", 0.8, "--top-k", 40)
-    alone = [text(lmladder("sample", *how, "--seed", seed)) for seed in range(3)]
-    assert made.split("\n\n") == alone
+@pytest.mark.parametrize("reader", READERS)
+def test_a_missing_checkpoint_names_the_command_that_makes_it(
+    lmladder, reader, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    target = ["mine"] if reader == "export" else []
+    lmladder(*READERS[reader], COUNTS, *target).failed_in_one_line(2, COUNTS, "dvc repro")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["sample"],
-        ["score", COUNTS, "--text", "a"],
-        ["inspect", TRANSFORMER],
-        ["inspect", TRANSFORMER, "--next", "a", "-o", "next.svg"],
-        ["export", TRANSFORMER, "mine"],
+        ["report", "-o"],
+        ["compare", "outputs", "--html"],
+        ["compare", "outputs/mlp", "--by", "mlp.context_length", "--figure"],
+        ["score", TRANSFORMER, "--text", "Once", "--html"],
+        ["inspect", TRANSFORMER, "--next", "Once", "-o"],
     ],
+    ids=lambda value: value[0] + value[-1],
 )
-def test_a_missing_checkpoint_names_the_command_that_makes_it(
-    lmladder, arguments, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    path = COUNTS if COUNTS in arguments else TRANSFORMER
-    lmladder(*arguments).failed_in_one_line(2, path, "dvc repro")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["--model", "nope"], ["'nope'", "transformer"]),
-        (["--checkpoint", COUNTS, "--model", "nope"], ["'nope'", "bigram", "kneser_ney_3"]),
-        (["--prompt", ""], ["prompt is empty"]),
-        (["--prompt", "caf\u00e9"], ["U+00E9", "offset 3"]),
-        (["--prompt", "a\udcff"], ["byte 0xff"]),
-        (["--checkpoint", "nope.safetensors"], ["nope.safetensors"]),
-        (["--checkpoint", "outputs"], ["outputs"]),
-        (["--checkpoint", "dvc.yaml"], ["dvc.yaml", "not a whole safetensors file"]),
-        (["--temperature", "inf"], ["temperature", "inf"]),
-        (["--top-p", "0"], ["top-p", "0"]),
-        (["--min-p", "2"], ["min-p", "2"]),
-        (["--repetition-penalty", "nan"], ["repetition penalty", "nan"]),
-        (["--beams", "2", "--top-k", "5"], ["--beams", "--top-k"]),
-        (["--beams", "2", "--samples", "3"], ["3 samples", "2 beams"]),
-        (["--stop", ""], ["stop text is empty"]),
-    ],
-    ids=lambda value: ascii(" ".join(value)),
-)
-def test_an_argument_that_does_not_fit_the_checkpoint_is_told_in_one_line(
-    lmladder, arguments, named
-):
-    done = lmladder("sample", *arguments)
-    done.failed_in_one_line(2, *named)
-    assert done.stdout == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["sample", "--temperature", "-1"], ["--temperature"]),
-        (["sample", "--temperature", "nan"], ["--temperature"]),
-        (["sample", "--tokens", "0"], ["--tokens"]),
-        (["sample", "--tokens", "many"], ["--tokens"]),
-        (["sample", "--top-k", "0"], ["--top-k"]),
-        (["sample", "--seed", "-1"], ["--seed"]),
-        (["sample", "--beams", "0"], ["--beams"]),
-        (["sample", "--samples", "0"], ["--samples"]),
-        (["sample", "--tokns", "5"], ["--tokns"]),
-        (["sample", "more"], ["more"]),
-        (["smaple"], ["smaple"]),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_an_argument_that_no_checkpoint_would_fit_is_told_in_one_line(lmladder, arguments, named):
-    done = lmladder(*arguments)
-    done.failed_in_one_line(2, *named)
-    assert done.stdout == ""
-
-
-def test_without_arguments_the_help_is_shown(lmladder):
-    done = lmladder()
-    assert "sample" in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.parametrize("size", [0, 4, 3000, -4])
-def test_a_truncated_checkpoint_is_refused(smoke, lmladder, size, tmp_path):
-    path = tmp_path / "cut.safetensors"
-    path.write_bytes((smoke / TRANSFORMER).read_bytes()[:size])
-    lmladder("sample", "--checkpoint", path).failed_in_one_line(2, path, "not a whole")
-
-
-@pytest.mark.parametrize(
-    ("header", "named"),
-    [
-        (lambda _: {"tokenizer": {"name": "byte"}}, ["tokenizer", "256"]),
-        (lambda _: {"tokenizer": {"name": "byte"}, "vocabulary_size": 256}, ["does not fit"]),
-        (lambda _: {"schema": 99}, ["schema 99"]),
-        (lambda _: {"extra": 1}, ["damaged", "extra"]),
-        (lambda _: {"kind": "rnn"}, ["unknown kind 'rnn'"]),
-        (lambda _: {"config": "none"}, []),
-        (lambda _: {"config": {}}, ["n_layer"]),
-        (lambda fields: {"config": fields["config"] | {"n_layer": 2}}, ["does not fit"]),
-        (lambda fields: {"config": fields["config"] | {"n_head": 3}}, []),
-    ],
-    ids=[
-        "tokenizer", "vocabulary", "schema", "extra", "kind", "text for config", "empty config",
-        "layers", "heads",
-    ],
-)  # fmt: skip
-def test_a_checkpoint_that_contradicts_itself_is_refused(smoke, lmladder, header, named, tmp_path):
-    path = tmp_path / "odd.safetensors"
-    changed(smoke / TRANSFORMER, path, header=header)
-    lmladder("sample", "--checkpoint", path).failed_in_one_line(2, *named)
-
-
-def test_a_safetensors_file_of_another_program_is_refused(smoke, lmladder, tmp_path):
-    path = tmp_path / "other.safetensors"
-    changed(smoke / TRANSFORMER, path, metadata={"format": "pt"})
-    done = lmladder("sample", "--checkpoint", path)
-    done.failed_in_one_line(2, path, "not a checkpoint of lmladder")
-
-
-def test_weights_that_are_not_numbers_are_told_in_one_line(smoke, lmladder, tmp_path):
-    path = tmp_path / "nan.safetensors"
-    changed(smoke / TRANSFORMER, path, arrays=lambda array: array * np.float32(np.nan))
-    done = lmladder("sample", "--checkpoint", path)
-    assert done.status in (1, 2)
-    done.failed_in_one_line(done.status)
-
-
-def test_a_reader_that_has_had_enough_ends_the_command_without_complaint(smoke):
-    door = "from lmladder.cli import main; main()"
-    done = smoke.run("sh", "-c", f"python -c '{door}' sample --tokens 3000 | head -c 16")
-    assert (done.stdout, done.stderr) == (PROMPT, "")
+def test_a_page_or_figure_replaces_nothing_else_unless_it_is_forced(lmladder, tmp_path, arguments):
+    target = tmp_path / "written.svg"
+    target.write_bytes(b"trained for days")
+    lmladder(*arguments, target).failed_in_one_line(2, target, "neither a page nor a", "--force")
+    assert target.read_bytes() == b"trained for days"
+    if arguments[0] == "score":
+        for content in (b"<svg", b"<!doctype html>\n", b"\x89PNG\r\n", b""):
+            target.write_bytes(content)
+            lmladder(*arguments, target).succeeded()
+        target.write_bytes(b"trained for days")
+        lmladder(*arguments, target, "--force").succeeded()
+        lmladder(*arguments, tmp_path / "nowhere/x.svg").failed_in_one_line(1, "nowhere/x.svg")
 
 
 def test_the_ladder_of_the_pipeline_is_compared(lmladder):
@@ -298,14 +234,20 @@ def test_the_ladder_of_the_pipeline_is_compared(lmladder):
     assert "fewer than 20 blocks" in done.stderr
 
 
+@pytest.mark.parametrize("rung", ["bigram", "mlp", "transformer"])
+def test_what_a_stage_made_is_reproduced_by_the_same_code(lmladder, rung):
+    done = lmladder("verify", f"outputs/{rung}").succeeded()
+    (line,) = done.stdout.splitlines()  # neither code nor environment differs
+    assert line.startswith(f"outputs/{rung}: bit-identical")
+
+
 @pytest.mark.slow
-def test_a_sweep_is_compared_with_what_its_seeds_tell(checkout):
-    """Of validation rows there are enough, as of the whole text of the smoke settings not."""
+def test_the_differences_of_a_sweep_have_intervals_over_its_seeds(checkout):
+    """Of validation sequences there are enough, as of the whole text of the smoke settings not."""
     settings = ("experiment=smoke", "transformer.training.evaluate_tokens=4096")
     sweep = ("transformer.optimizer.learning_rate=0.001,0.01", "seed=0,1")
-    checkout.stage("transformer", "-m", *settings, *sweep).succeeded()
+    checkout.by_hand("transformer", "-m", *settings, *sweep).succeeded()
     done = checkout.lmladder("compare", "outputs/sweeps", "--json").succeeded()
-    best, other = json.loads(done.stdout)["lines"]
-    assert done.stderr == ""
+    best, other = json.loads(done.stdout)["configurations"]
     assert best["seeds"] == other["seeds"] == [0, 1]
     assert other["low"] < other["difference"] < other["high"]

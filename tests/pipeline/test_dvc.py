@@ -1,188 +1,166 @@
-"""dvc.yaml names all that a stage reads, and dvc.lock is of this work tree."""
+"""dvc.yaml: a stage depends on the code that it calls, and reruns only when that changes."""
 
-import configparser
 import json
-import os
+import re
 import shutil
-from pathlib import Path
+import sys
 
 import pytest
 import yaml
 
-PROJECT = Path(__file__).resolve().parents[2]
-STAGES = tuple(yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"])
-NOT_CODE = ("conf", "params.yaml")  # a stage reads them too; DVC compares the values instead
+STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
+SETTINGS = "their values arrive by params.yaml"
+UNCHANGING = {  # modules that are called and cannot change a result, by regular expression
+    r"config/.*|.*settings\.py|models/registry\.py": SETTINGS,
+    r"pipeline/(entry|stages)\.py": "they start a stage, and record facts of the machine",
+    r"pipeline/(text|memory)\.py": "they only check",
+    r"experiments/jobs\.py": "it decides whether an unfinished run is continued",
+    r"system/(environment|interrupts|lazy|locks|progress)\.py": "nothing that they do is in a file",
+}
+THREADS = r"|kernels/.*|system/runtime\.py"  # all that a stage without kernels asks of them
+MORE = {"prepare": THREADS + r"|pipeline/rungs\.py", "bigram": THREADS}
+TRACE = """
+import inspect, pathlib, runpy, sys, threading
+root, called = str(pathlib.Path("src/lmladder").resolve()) + "/", set()
+
+def importing(frame):
+    code = frame.f_code
+    if code.co_name == "<module>" and code.co_filename.startswith(root):
+        return True
+    return frame.f_back is not None and importing(frame.f_back)
+
+def note(frame, event, argument):
+    code = frame.f_code
+    if event == "call" and code.co_flags & inspect.CO_OPTIMIZED and code not in called:
+        if code.co_filename.startswith(root) and not importing(frame):
+            called.add(code)
+
+sys.argv = sys.argv[1:]
+sys.path[0] = "stages"
+threading.settrace(note)  # with a function that returns None, of calls alone
+sys.settrace(note)
+runpy.run_path(sys.argv[0], run_name="__main__")
+sys.settrace(None)
+print(*{"called " + code.co_filename.removeprefix(root) for code in called}, sep="\\n")
+"""
 
 
-def module_of(dep):
-    """src/lmladder/text -> lmladder.text, src/lmladder/rng.py -> lmladder.rng"""
-    path = Path(dep).with_suffix("").relative_to("src")
-    return ".".join(path.parent.parts if path.name == "__init__" else path.parts)
+def code_deps(stage):
+    """The dependencies of a stage that are code, within src/lmladder."""
+    deps = stage.get("do", stage)["deps"]
+    return [dep.removeprefix("src/lmladder/") for dep in deps if dep.startswith("src/")]
 
 
-def covers(module, imported):
-    """Whether `imported` is `module`, or lies in it; `lmladder` itself covers itself alone."""
-    return imported == module or (module != "lmladder" and imported.startswith(f"{module}."))
-
-
-def copy(source, target):
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if source.is_dir():
-        compiled = shutil.ignore_patterns("*.pyc")  # but kernels, which take long to compile, stay
-        shutil.copytree(source, target, ignore=compiled, dirs_exist_ok=True)
-    else:
-        shutil.copy2(source, target)
+def add_comment(checkout, module):
+    with (checkout / "src/lmladder" / module).open("a") as file:
+        file.write("# another line\n")
 
 
 def stale(checkout):
-    """What dvc.lock no longer describes: [(stage, file or "command", how it differs)].
-
-    Outs that DVC caches may be missing, as they are in a clone. What takes their place is that a
-    stage has read the very file that the stage before it has written.
-    """
-    found = []
-    cached = cached_outs(checkout)
-    written = {
-        out["path"]: out["md5"] for locked in checkout.lock.values() for out in locked["outs"]
+    """What dvc.lock no longer describes: {(stage, file)}; outputs may be missing, as in a clone."""
+    found = json.loads(checkout.dvc("status", "--json").succeeded().stdout)
+    return {
+        (stage, path)
+        for stage, changes in found.items()
+        for change in changes
+        for files in ([{"command": "changed"}] if isinstance(change, str) else change.values())
+        for path, how in files.items()
+        if how not in ("deleted", "not in cache")
     }
-    for stage, locked in checkout.lock.items():
-        for dep in locked["deps"]:
-            if written.get(dep["path"], dep["md5"]) != dep["md5"]:
-                found.append((stage, dep["path"], "of another run"))
-    for stage, changes in json.loads(checkout.dvc("status", "--json").succeeded().stdout).items():
-        for change in changes:
-            if change == "changed command":
-                found.append((stage, "command", "modified"))
-                continue
-            for differing in change.values():
-                for path, how in differing.items():
-                    if not (path in cached and how in ("deleted", "not in cache")):
-                        found.append((stage, path, how))
-    return found
-
-
-def cached_outs(checkout):
-    """The outs that git does not keep."""
-    kept = set()
-    for stage in yaml.safe_load((checkout / "dvc.yaml").read_text())["stages"].values():
-        for out in [*stage["outs"], *stage.get("metrics", []), *stage.get("plots", [])]:
-            if isinstance(out, dict):
-                kept |= {path for path, how in out.items() if how.get("cache") is False}
-    return {out["path"] for locked in checkout.lock.values() for out in locked["outs"]} - kept
-
-
-@pytest.fixture
-def without_cache(checkout):
-    """`checkout` as a clone would be: what git does not keep is not there."""
-    shutil.rmtree(checkout / ".dvc/cache")
-    for path in cached_outs(checkout):
-        (checkout / path).unlink()
-    assert not (checkout / "outputs/transformer/checkpoint.safetensors").exists()
-    assert (checkout / "outputs/transformer/metrics.json").exists()
-    return checkout
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_runs_from_its_deps_alone_and_imports_each_of_them(smoke, stage, tmp_path):
-    locked = smoke.lock[stage]
-    deps = [dep["path"] for dep in locked["deps"]]
-    for name in (*deps, *NOT_CODE):
-        copy(smoke / name, tmp_path / name)
-    alone = type(smoke)(tmp_path)
-    done = alone.run("sh", "-c", locked["cmd"], environment={"PYTHONPROFILEIMPORTTIME": "1"})
-    done.succeeded()
-    imports = {
-        line.rpartition("|")[2].strip()
-        for line in done.stderr.splitlines()
-        if line.startswith("import time:")
-    }
-    assert "lmladder.stage" in imports
-    ours = [module_of(dep) for dep in deps if dep.startswith("src/lmladder/")]
-    unused = [module for module in ours if not any(covers(module, name) for name in imports)]
+def test_the_deps_of_a_stage_are_the_modules_whose_functions_it_calls(checkout, project, stage):
+    shutil.rmtree(checkout / "outputs" / stage)
+    done = checkout.run(sys.executable, "-c", TRACE, f"stages/{stage}.py", "-cn", "pipeline")
+    lines = done.succeeded().stdout.splitlines()
+    called = {line.removeprefix("called ") for line in lines if line.startswith("called ")}
+    deps = code_deps(yaml.safe_load((project / "dvc.yaml").read_text())["stages"][stage])
+    covered = "|".join(rf"{re.escape(dep)}(/.*)?" for dep in deps)
+    exempt = "|".join(UNCHANGING) + MORE.get(stage, "")
+    assert {module for module in called if not re.fullmatch(f"{covered}|{exempt}", module)} == set()
+    unused = [dep for dep in deps if not any(f"{each}/".startswith(f"{dep}/") for each in called)]
     assert unused == []
-    for out in locked["outs"]:
-        assert (tmp_path / out["path"]).read_bytes() == (smoke / out["path"]).read_bytes()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_outs_lie_in_the_folder_of_their_stage_and_are_no_facts_of_one_machine(smoke, stage):
-    for out in smoke.lock[stage]["outs"]:
-        path = Path(out["path"])
-        assert path.parent == Path("outputs") / stage
-        assert path.name not in ("performance.json", "environment.json")
+def test_a_further_rung_depends_on_the_code_of_the_transformer(project):
+    stages = yaml.safe_load((project / "dvc.yaml").read_text())["stages"]
+    assert set(stages) == {*STAGES, "rung"}
+    assert code_deps(stages["rung"]) == code_deps(stages["transformer"])
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_its_own_script_and_no_other(smoke, stage):
-    scripts = [dep["path"] for dep in smoke.lock[stage]["deps"] if dep["path"].startswith("stages")]
-    assert scripts == [f"stages/{stage}.py"]
-
-
-def test_there_are_the_five_stages_of_the_design():
-    assert set(STAGES) == {"prepare", "bigram", "mlp", "transformer", "evaluate"}
-
-
-def test_dvc_sends_nothing_and_asks_nobody_for_updates(project):
-    settings = configparser.ConfigParser()
-    settings.read_string((project / ".dvc/config").read_text().replace("    ", ""))
-    assert settings["core"]["analytics"] == "false"
-    assert settings["core"]["check_update"] == "false"
+def test_outs_are_in_the_folder_of_their_stage(smoke):
+    for stage, locked in smoke.lock.items():
+        assert {out["path"].rpartition("/")[0] for out in locked["outs"]} == {f"outputs/{stage}"}
 
 
 def test_dvc_lock_is_of_this_work_tree_and_params_yaml(project, smoke, tmp_path):
-    if not (project / "dvc.lock").exists():
-        pytest.skip("no dvc.lock is committed yet")
     checkout = type(smoke)(tmp_path / "checkout")
     shutil.copytree(smoke.path, checkout.path, ignore=shutil.ignore_patterns("cache", "outputs"))
-    for name in ("dvc.lock", "params.yaml"):
-        shutil.copyfile(project / name, checkout / name)
-    for locked in checkout.lock.values():
-        for out in locked["outs"]:
-            if os.path.exists(project / out["path"]):
-                copy(project / out["path"], checkout / out["path"])
-    assert set(checkout.lock) == set(STAGES)
+    for name in ("dvc.lock", "params.yaml", "outputs"):
+        source = project / name
+        (shutil.copytree if source.is_dir() else shutil.copyfile)(source, checkout / name)
     found = stale(checkout)
-    assert not found, "\n".join(["run dvc repro, as other than in dvc.lock:", *map(str, found)])
+    assert not found, f"run dvc repro, as dvc.lock is of others than these: {sorted(found)}"
 
 
-def test_a_clone_without_the_cache_is_not_stale(without_cache):
-    assert stale(without_cache) == []
+def test_a_clone_is_not_stale_whatever_is_compiled_and_an_edited_module_makes_it_so(checkout):
+    shutil.rmtree(checkout / ".dvc/cache")
+    for stage in STAGES[:-1]:
+        shutil.rmtree(checkout / "outputs" / stage)
+    (checkout / "src/lmladder/nn/__pycache__").mkdir(exist_ok=True)
+    (checkout / "src/lmladder/nn/__pycache__/extra.pyc").touch()
+    assert stale(checkout) == set()
+    (checkout / "src/lmladder/nn/extra.py").touch()
+    using = ("mlp", "transformer", "evaluate")
+    assert stale(checkout) == {(stage, "src/lmladder/nn") for stage in using}
 
 
-def test_a_changed_module_makes_the_stages_that_import_it_stale(without_cache):
-    with (without_cache / "src/lmladder/training.py").open("a") as file:
-        file.write("# another line\n")
-    assert stale(without_cache) == [
-        (stage, "src/lmladder/training.py", "modified")
-        for stage in ("bigram", "mlp", "transformer", "evaluate")
-    ]
+@pytest.mark.parametrize(
+    ("override", "stages"),
+    [
+        ("seed=1", ["bigram", "mlp", "transformer", "evaluate"]),
+        ("runtime.threads=1", []),
+        ("runtime.kernels=numpy", ["mlp", "transformer", "evaluate"]),
+        ("sample.temperature=0.5", ["evaluate"]),
+    ],
+)
+def test_a_setting_concerns_the_stages_that_it_can_change(checkout, override, stages):
+    checkout.compose(override)
+    assert checkout.dvc("repro", "--dry").succeeded().stages_run == stages
 
 
-def test_a_module_added_to_a_package_makes_stages_stale(without_cache):
-    (without_cache / "src/lmladder/nn/extra.py").touch()
-    found = stale(without_cache)
-    assert ("mlp", "src/lmladder/nn", "modified") in found
-    assert "prepare" not in {stage for stage, _, _ in found}
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [
+        ("kernels/fused.py", ["mlp", "transformer", "evaluate"]),
+        ("optim/muon.py", ["mlp", "transformer"]),
+        ("training/loop.py", ["mlp", "transformer"]),
+        ("reports/table.py", ["evaluate"]),
+        ("data/tales.py", ["prepare"]),
+        ("cli/main.py", []),
+    ],
+)
+def test_a_comment_reruns_the_stages_that_compute_with_the_file_to_the_same_bytes(
+    checkout, module, stages
+):
+    before = checkout.outputs()
+    add_comment(checkout, module)
+    assert checkout.dvc("repro").succeeded().stages_run == stages
+    assert checkout.outputs() == before
+    assert checkout.dvc("repro").succeeded().stages_run == []
 
 
-def test_compiled_modules_make_no_stage_stale(without_cache):
-    (without_cache / "src/lmladder/nn/__pycache__").mkdir(exist_ok=True)
-    (without_cache / "src/lmladder/nn/__pycache__/extra.pyc").touch()
-    assert stale(without_cache) == []
-
-
-def test_other_params_and_edited_results_are_stale(without_cache):
-    without_cache.compose("seed=1")
-    (without_cache / "outputs/mlp/metrics.json").write_text("{}\n")
-    found = stale(without_cache)
-    assert ("mlp", "outputs/mlp/metrics.json", "modified") in found
-    assert {stage for stage, path, _ in found if path == "params.yaml"} == set(STAGES) - {"prepare"}
-
-
-def test_a_rung_trained_on_another_run_of_prepare_is_stale(without_cache):
-    path = without_cache / "dvc.lock"
-    stages = without_cache.lock
-    stages["prepare"]["outs"][0]["md5"] = "0" * 32
-    path.write_text(yaml.safe_dump({"schema": "2.0", "stages": stages}, sort_keys=False))
-    name = stages["prepare"]["outs"][0]["path"]
-    assert ("mlp", name, "of another run") in stale(without_cache)
+@pytest.mark.slow
+def test_settings_that_have_run_before_are_restored_without_training(smoke, checkout):
+    checkout.compose("transformer.n_layer=2", "sample.temperature=0.5")
+    assert checkout.dvc("repro").succeeded().stages_run == ["transformer", "evaluate"]
+    before, after = smoke.table(), checkout.table()
+    changed = {row["model"] for row in after if row not in before}
+    assert changed == {"transformer"}
+    checkout.compose()
+    done = checkout.dvc("repro").succeeded()
+    assert done.stages_run == ["evaluate"]
+    assert "Stage 'transformer' is cached - skipping run" in done.stdout
+    assert checkout.outputs() == smoke.outputs()

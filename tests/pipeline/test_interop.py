@@ -1,6 +1,5 @@
-"""`lmladder export` and `import`, and training that goes on from what was imported."""
+"""`lmladder export` and `import`, and training that continues from what was imported."""
 
-import csv
 import json
 import re
 import shlex
@@ -9,100 +8,74 @@ import pytest
 
 TRANSFORMER = "outputs/transformer/checkpoint.safetensors"
 HOW = ("--tokens", 40, "--seed", 3)
+WEIGHTS = "imported.safetensors"
 
 
 @pytest.fixture
-def exchanged(smoke, lmladder, tmp_path):
-    """The Transformer of `smoke`, exported and imported again, and what `import` printed."""
+def exchanged(checkout, lmladder, tmp_path):
+    """Overrides that train from the Transformer of `smoke`, exported and imported again."""
     lmladder("export", TRANSFORMER, tmp_path / "gpt2").succeeded()
-    done = lmladder("import", tmp_path / "gpt2", tmp_path / "imported.safetensors").succeeded()
-    return tmp_path / "imported.safetensors", done.stdout
+    done = lmladder("import", tmp_path / "gpt2", checkout / WEIGHTS).succeeded()
+    (command,) = re.findall("to train on from it: python stages/compose.py (.*)", done.stdout)
+    return [each.replace(f"{checkout.path}/", "") for each in shlex.split(command)]
 
 
-def overrides(told):
-    """What the command that `import` prints overrides."""
-    (command,) = re.findall(r"to train on from it: python stages/compose.py (.*)", told)
-    return shlex.split(command)
+def compose(checkout, *overrides):
+    """As the command that `import` prints, whose files are those of the checkout."""
+    checkout.run("python", "stages/compose.py", "experiment=smoke", *overrides).succeeded()
 
 
-def val_nats(checkout):
-    with (checkout / "outputs/transformer/history.csv").open() as file:
-        return [row["val_nats"] for row in csv.DictReader(file)]
+def val_losses(checkout):
+    return [row["val_loss"] for row in checkout.table("outputs/transformer/history.csv")]
 
 
-def test_an_imported_model_says_what_the_exported_one_said(lmladder, exchanged):
-    path, _ = exchanged
-    said = lmladder("sample", "--checkpoint", TRANSFORMER, *HOW).succeeded().stdout
-    assert lmladder("sample", "--checkpoint", path, *HOW).succeeded().stdout == said
+def test_an_imported_model_continues_a_text_as_the_exported_one_does(lmladder, checkout, exchanged):
+    drawn = [
+        lmladder("sample", *HOW, "--checkpoint", path) for path in (TRANSFORMER, checkout / WEIGHTS)
+    ]
+    assert drawn[0].succeeded().stdout == drawn[1].succeeded().stdout
 
 
 @pytest.mark.slow
-def test_training_goes_on_from_imported_weights(exchanged, checkout):
-    path, told = exchanged
-    path.rename(checkout / "imported.safetensors")
-    given = [each.replace(str(path), "imported.safetensors") for each in overrides(told)]
-    checkout.compose(*given)
-    before = val_nats(checkout)
+def test_training_continues_from_imported_weights(exchanged, checkout):
+    before = val_losses(checkout)
+    compose(checkout, *exchanged)
     assert checkout.dvc("repro", "transformer").succeeded().stages_run == ["prepare", "transformer"]
-    after = val_nats(checkout)
+    after = val_losses(checkout)
     assert after[0] == before[-1]
     assert float(after[-1]) < float(after[0])
     assert checkout.dvc("repro", "transformer").succeeded().stages_run == []
-    checkout.lmladder("sample", "--tokens", 3).succeeded()
+    assert "going on from step" in checkout.stage("transformer").succeeded().stdout
 
-    checkout.compose(*given, "transformer.n_layer=2")
-    checkout.stage("transformer").failed_in_one_line(
-        2, "imported.safetensors", "transformer.n_layer=1, not 2"
-    )
-    # Another file under the same name is other weights.
-    checkout.compose(*given)
-    (checkout / TRANSFORMER).replace(checkout / "imported.safetensors")
+    compose(checkout, *exchanged, "transformer.n_layer=2")
+    checkout.stage("transformer").failed_in_one_line(2, WEIGHTS, "transformer.n_layer=1, not 2")
+    # Another file under the same name is other weights, and an unfinished run is not of them.
+    compose(checkout, *exchanged)
+    (checkout / TRANSFORMER).replace(checkout / WEIGHTS)
+    (checkout / "outputs/transformer/best.safetensors").replace(checkout / TRANSFORMER)
     done = checkout.dvc("repro", "transformer").succeeded()
     assert done.stages_run == ["prepare", "transformer"]
-    assert val_nats(checkout)[0] == after[-1]
-
-
-def test_weights_for_other_tokens_are_refused(exchanged, checkout):
-    path, told = exchanged
-    given = [each for each in overrides(told) if not each.startswith("tokenizer")]
-    checkout.compose(*given, "tokenizer=byte")
-    checkout.stage("prepare").succeeded()
-    checkout.stage("transformer").failed_in_one_line(2, path, "tokenizer=checkpoint")
-
-
-@pytest.mark.slow
-def test_an_unfinished_run_from_other_weights_is_not_gone_on_with(exchanged, checkout):
-    path, told = exchanged
-    path.rename(checkout / "imported.safetensors")
-    given = [each.replace(str(path), "imported.safetensors") for each in overrides(told)]
-    checkout.compose(*given)
-    checkout.stage("prepare").succeeded()
-    checkout.stage("transformer").succeeded()
-    done = checkout.stage("transformer").succeeded()
-    assert "going on from step" in done.stdout
-    (checkout / TRANSFORMER).replace(checkout / "imported.safetensors")
-    (checkout / "outputs/transformer/best.safetensors").replace(checkout / TRANSFORMER)
-    done = checkout.stage("transformer").succeeded()
     assert "going on from step" not in done.stdout
+    assert val_losses(checkout)[0] == after[-1]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "named"),
-    [
-        (["export", TRANSFORMER, "new", "--format", "onnx"], ["onnx", "gpt2, tiny-lm"]),
-        (["export", "outputs/mlp/checkpoint.safetensors", "new"], ["'mlp'"]),
-        (["export", "missing.safetensors", "new"], ["missing.safetensors"]),
-        (["export", TRANSFORMER, "new", "--format", "tiny-lm"], ["transformer.attention_bias"]),
-        (["export", TRANSFORMER, "outputs"], ["outputs", "no empty folder"]),
-        (["import", "missing", "new"], ["missing"]),
-        (["import", "outputs", "new", "--format", "tiny-lm"], ["outputs"]),
-        (["import", "outputs/transformer", "new"], ["config.json"]),
-    ],
-    ids=lambda value: " ".join(value),
-)
-def test_a_mistake_is_told_in_one_line_and_nothing_is_written(smoke, lmladder, arguments, named):
-    lmladder(*arguments).failed_in_one_line(2, *named)
-    assert not (smoke / "new").exists()
+def test_weights_for_other_tokens_are_rejected(exchanged, checkout):
+    given = [each for each in exchanged if not each.startswith("tokenizer")]
+    compose(checkout, *given, "tokenizer=byte")
+    checkout.stage("prepare").succeeded()
+    checkout.stage("transformer").failed_in_one_line(2, WEIGHTS, "tokenizer=checkpoint")
+
+
+def test_what_exists_is_replaced_if_it_is_forced(lmladder, tmp_path):
+    folder, checkpoint = tmp_path / "exported", tmp_path / WEIGHTS
+    for force in ((), ("--force",)):
+        lmladder("export", TRANSFORMER, folder, *force).succeeded()
+        lmladder("import", folder, checkpoint, *force).succeeded()
+        (folder / "config.json").touch()
+        (folder / "notes.txt").touch()
+        checkpoint.touch()
+    assert {path.name for path in folder.iterdir()} >= {"config.json", "notes.txt"}
+    lmladder("sample", "--checkpoint", checkpoint, "--tokens", 1).succeeded()
 
 
 def test_tiny_lm_goes_in_and_out(lmladder, tmp_path):
@@ -123,9 +96,7 @@ def test_tiny_lm_goes_in_and_out(lmladder, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(fields))
     checkpoint, how = tmp_path / "tiny.safetensors", ("--format", "tiny-lm")
     lmladder("import", tmp_path / "in.json", checkpoint, *how).succeeded()
-    said = lmladder(
-        "sample", "--checkpoint", checkpoint, "--prompt", "hm", "--tokens", 2
-    )  # or to END
-    assert re.fullmatch(r"hm( hm){0,2}\n", said.succeeded().stdout)
+    done = lmladder("sample", "--checkpoint", checkpoint, "--prompt", "hm", "--tokens", 2)
+    assert re.fullmatch(r"hm( hm){0,2}\n", done.succeeded().stdout)  # or to END
     lmladder("export", checkpoint, tmp_path / "out.json", *how).succeeded()
     assert json.loads((tmp_path / "out.json").read_text()) == fields

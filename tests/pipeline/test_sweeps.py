@@ -1,24 +1,27 @@
-"""Sweeps: what parallel jobs leave, what is done again, and what is said of a job that failed."""
+"""Sweeps: what parallel jobs leave, what runs again, and what is reported of a job that failed."""
 
 import importlib.util
 import json
 import os
-import re
 import shutil
 import signal
 import sys
 import time
+
+from tests.pipeline.conftest import wait_for
 
 import pytest
 import yaml
 
 SMOKE = "experiment=smoke"
 LONG = ("transformer.training.steps=300", "transformer.training.evaluate_every=20")
-PRESETS = {  # what must be installed for it, and what tells how where it is not
-    "hydra/launcher=local": ("hydra_plugins.hydra_joblib_launcher", "pip install -e '.[sweep]'"),
-    "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "pip install -e '.[slurm]'"),
-    "hydra/launcher=ray_local": ("hydra_plugins.hydra_ray_launcher", "pip install -e '.[ray]'"),
-    "hydra/sweeper=tpe": ("hydra_plugins.hydra_optuna_sweeper", "pip install -e '.[optuna]'"),
+LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
+SWEEP = "outputs/sweeps/transformer"
+PRESETS = {  # what must be installed for it, and the extra that installs it
+    "hydra/launcher=local": ("hydra_plugins.hydra_joblib_launcher", "sweep"),
+    "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=ray_local": ("hydra_plugins.hydra_ray_launcher", "ray"),
+    "hydra/sweeper=tpe": ("hydra_plugins.hydra_optuna_sweeper", "optuna"),
 }
 
 
@@ -30,8 +33,9 @@ def installed(preset):
 
 
 def needs(preset):
-    plugin, how = PRESETS[preset]
-    return pytest.mark.skipif(not installed(preset), reason=f"no {plugin}: {how}")
+    plugin, extra = PRESETS[preset]
+    reason = f"no {plugin}: pip install -e '.[{extra}]'"
+    return pytest.mark.skipif(not installed(preset), reason=reason)
 
 
 def results(folder):
@@ -46,204 +50,203 @@ def results(folder):
 
 def finished_before(done):
     mark = "finished before: "
-    lines = done.stdout.splitlines()
+    lines = done.succeeded().stdout.splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_a_preset_composes_or_names_what_to_install(smoke, preset):
-    group, _, name = preset.partition("=")
-    done = smoke.stage("transformer", preset, "--cfg", "hydra", "-p", group.replace("/", "."))
-    if not installed(preset):
-        done.failed_in_one_line(2, "is not installed", PRESETS[preset][1])
-        return
-    assert PRESETS[preset][0] in yaml.safe_load(done.succeeded().stdout)["_target_"], name
+    plugin, extra = PRESETS[preset]
+    group = preset.partition("=")[0].replace("/", ".")
+    done = smoke.by_hand("transformer", preset, "--cfg", "hydra", "-p", group)
+    if installed(preset):
+        assert plugin in yaml.safe_load(done.succeeded().stdout)["_target_"]
+    else:
+        done.failed_in_one_line(2, "is not installed", f"pip install -e '.[{extra}]'")
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_there_is_an_extra_for_each_preset_and_none_of_them_is_for_tests(project, preset):
-    (extra,) = re.findall(r"\[(\w+)\]", PRESETS[preset][1])
-    (plugin,) = re.findall(r"hydra_plugins\.(\w+)", PRESETS[preset][0])
-    text = (project / "pyproject.toml").read_text()
-    assert re.search(rf'^{extra} = \["{plugin.replace("_", "-")}', text, re.MULTILINE)
+def test_a_sweep_names_its_folders_by_what_varies(checkout):
+    checkout.make_tiny_settings_the_default()
+    for swept in (("transformer.n_layer=1,2",), ("seed=0,1",)):
+        checkout.by_hand("transformer", "-m", *swept).succeeded()
+    found = {path.parent for path in (checkout / SWEEP).rglob("checkpoint.safetensors")}
+    names = {str(path.relative_to(checkout / SWEEP)) for path in found}
+    seeds = {"seed=0", "seed=1"}
+    assert names == seeds | {f"transformer.n_layer={layers}/seed=0" for layers in (1, 2)}
 
 
 @pytest.mark.slow
+@needs("hydra/launcher=local")
 def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
-    sweep = checkout / "outputs/sweeps/transformer"
-    command = ("-m", SMOKE, "transformer.n_head=3,2,5", "seed=0")
-    done = checkout.stage("transformer", *command)
-    assert done.status == 2
-    where = f"outputs/sweeps/transformer/{SMOKE},transformer.n_head="
-    wrong = "does not divide transformer.d_model=16"
-    told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert told == [
-        f"error: {where}3/seed=0: transformer.n_head=3 {wrong}",
-        f"error: {where}5/seed=0: transformer.n_head=5 {wrong}",
-        "error: 2 jobs of the sweep failed; the same command does what is not finished",
-    ]
-    assert "Traceback" not in done.stderr
-    (job,) = [path.parents[1].name for path in sweep.rglob("checkpoint.safetensors")]
-    assert job == f"{SMOKE},transformer.n_head=2"
-    again = checkout.stage("transformer", *command)
-    assert [line for line in again.stderr.splitlines() if line.startswith("error: ")] == told
-    assert finished_before(again) == [f"{where}2/seed=0"]
-    right = checkout.stage("transformer", "-m", SMOKE, "transformer.n_head=2", "seed=0")
-    assert right.succeeded().stderr == ""  # what failed in another sweep of this folder is not told
+    swept = ("transformer.n_head=3,2", "transformer.optimizer.learning_rate=1e30,0.01")
+    command = ("-m", SMOKE, *swept, *LOCAL)
+    done = checkout.by_hand("transformer", *command)
+    *failed, count = lines = done.stderr.splitlines()
+    assert done.status == 1
+    assert len(failed) == 3
+    wrong = "transformer.n_head=3 does not divide transformer.d_model=16"
+    assert sum(line.endswith(wrong) and "transformer.n_head=3," in line for line in failed) == 2
+    diverged = [line for line in failed if "the first that is not finite is" in line]
+    assert ["learning_rate=1e+30" in line for line in diverged] == [True]
+    ending = "3 jobs of the sweep failed; the same command does what is not finished"
+    assert count == f"error: {ending}"
+    (job,) = (checkout / SWEEP).rglob("checkpoint.safetensors")
+    again = checkout.by_hand("transformer", *command)
+    assert again.stderr.splitlines() == lines
+    assert f"finished before: {job.parent.relative_to(checkout.path)}" in again.stdout
+    right = ("-m", SMOKE, "transformer.n_head=2", "transformer.optimizer.learning_rate=0.01")
+    done = checkout.by_hand("transformer", *right).succeeded()
+    assert done.stderr == ""  # what failed in another sweep of this folder is not reported
 
 
 @pytest.mark.slow
-def test_a_finished_job_is_entered_again_if_its_settings_or_its_text_have_changed(checkout):
-    sweep = ("-m", "seed=0,1", SMOKE)
-    checkout.stage("transformer", *sweep).succeeded()
-    before = results(checkout / "outputs/sweeps")
-    assert len(finished_before(checkout.stage("transformer", *sweep).succeeded())) == 2
+def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(checkout):
+    sweep = ("transformer", "-m", "seed=0,1", SMOKE)
+    checkout.by_hand(*sweep).succeeded()
+    with (checkout / "src/lmladder/training/loop.py").open("a") as file:
+        file.write('"""A text."""  # a comment\n')
+    (checkout / "src/lmladder/cli/main.py").write_text("")  # on which no stage depends
+    assert len(finished_before(checkout.by_hand(*sweep))) == 2
     preset = checkout / "conf/experiment/smoke.yaml"
     preset.write_text(preset.read_text().replace("steps: 8", "steps: 12"))
-    assert finished_before(checkout.stage("transformer", *sweep).succeeded()) == []
-    assert results(checkout / "outputs/sweeps").keys() == before.keys()
+    assert finished_before(checkout.by_hand(*sweep)) == []
     (checkout / "outputs/prepare/corpus.json").write_text("{}")
-    done = checkout.stage("transformer", *sweep)
+    done = checkout.by_hand(*sweep)
     assert done.status == 2
     assert done.stderr.count("outputs/prepare/corpus.json") == 2
 
 
+@pytest.mark.slow
 @needs("hydra/launcher=local")
 def test_parallel_jobs_give_the_bytes_of_one_after_the_other_and_share_the_cores(checkout):
-    sweep = checkout / "outputs/sweeps/transformer"
-    command = ("-m", SMOKE, "transformer.n_layer=1,2")
-    checkout.stage("transformer", *command).succeeded()
-    one_by_one = results(sweep)
-    shutil.rmtree(sweep)
-    parallel = (*command, "hydra/launcher=local", "hydra.launcher.n_jobs=2")
-    checkout.stage("transformer", *parallel).succeeded()
-    assert results(sweep) == one_by_one
+    command = ("transformer", "-m", SMOKE, "transformer.n_layer=1,2")
+    checkout.by_hand(*command).succeeded()
+    one_by_one = results(checkout / SWEEP)
+    shutil.rmtree(checkout / SWEEP)
+    checkout.by_hand(*command, *LOCAL).succeeded()
+    assert results(checkout / SWEEP) == one_by_one
     assert len([name for name in one_by_one if name.endswith("checkpoint.safetensors")]) == 2
-    told = [json.loads(path.read_bytes()) for path in sweep.rglob("environment.json")]
-    assert [each["threads"] for each in told] == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
+    facts = [json.loads(path.read_bytes()) for path in (checkout / SWEEP).rglob("environment.json")]
+    assert [each["threads"] for each in facts] == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
 
 
 @pytest.mark.slow
 @needs("hydra/launcher=local")
 def test_a_killed_job_is_named_and_the_same_command_does_only_what_is_missing(checkout):
-    sweep = checkout / "outputs/sweeps/transformer"
-    command = ("-m", SMOKE, *LONG, "seed=0,1", "hydra/launcher=local", "hydra.launcher.n_jobs=2")
-    script = (sys.executable, "stages/transformer.py")
-    checkout.run(*script, *command[:-2], "hydra/launcher=basic").succeeded()
-    undisturbed = results(sweep)
-    jobs = sorted(path.parent for path in sweep.rglob("checkpoint.safetensors"))
-    shutil.rmtree(jobs[1])
-
-    with checkout.start(*script, *command) as run:
-        deadline = time.monotonic() + 60
-        while not (jobs[1] / "unfinished.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.002)
-        os.kill(int((jobs[1] / ".lock").read_text()), signal.SIGKILL)
+    command = ("-m", SMOKE, *LONG, "seed=0,1")
+    checkout.by_hand("transformer", *command).succeeded()
+    undisturbed = results(checkout / SWEEP)
+    paths = sorted((checkout / SWEEP).rglob("checkpoint.safetensors"))
+    jobs = [str(path.parent.relative_to(checkout.path)) for path in paths]
+    shutil.rmtree(checkout / jobs[1])
+    with checkout.start(sys.executable, "stages/transformer.py", *command, *LOCAL) as run:
+        wait_for((checkout / jobs[1] / "unfinished.safetensors").exists, run)
+        os.kill(int((checkout / jobs[1] / ".lock").read_text()), signal.SIGKILL)
         stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "finished before" in stdout
-    named, count = stderr.splitlines()[-2:]
-    assert named.startswith(f"error: {jobs[1].relative_to(checkout.path)}: its process ended")
+    named, count = stderr.splitlines()
+    assert named.startswith(f"error: {jobs[1]}: its process ended")
     assert count.startswith("error: 1 job of the sweep failed")
-
-    done = checkout.run(*script, *command).succeeded()
-    assert finished_before(done) == [str(jobs[0].relative_to(checkout.path))]
+    done = checkout.by_hand("transformer", *command, *LOCAL)
+    assert finished_before(done) == [jobs[0]]
     assert "going on from step" in done.stdout
-    assert results(sweep) == undisturbed
-    assert not list(sweep.rglob("failed.json"))
+    assert results(checkout / SWEEP) == undisturbed
+    assert not list((checkout / SWEEP).rglob("failed.json"))
 
 
 @pytest.mark.slow
 @needs("hydra/launcher=local")
-def test_a_job_that_diverges_among_parallel_ones_costs_only_itself(checkout):
-    diverging = ("transformer.optimizer=${mlp.optimizer}", "mlp.optimizer.learning_rate=1e30,0.01")
-    done = checkout.stage("transformer", "-m", SMOKE, *diverging, "hydra/launcher=local")
-    assert done.status == 1
-    named, count = done.stderr.splitlines()[-2:]
-    assert "learning_rate=1e+30" in named
-    assert "the first that is not finite is" in named
-    assert count.startswith("error: 1 job of the sweep failed")
-    assert "Traceback" not in done.stderr
-    assert len(list((checkout / "outputs/sweeps").rglob("checkpoint.safetensors"))) == 1
+def test_the_job_that_was_killed_is_told_from_those_that_joblib_stopped_or_did_not_start(checkout):
+    command = ("-m", SMOKE, "transformer.training.steps=30000", "seed=0,1,2,3,4", *LOCAL)
+    with checkout.start(sys.executable, "stages/transformer.py", *command) as run:
+        wait_for(lambda: len([*(checkout / SWEEP).rglob(".lock")]) == 2, run)
+        time.sleep(0.5)  # until both have begun for good
+        locks = list((checkout / SWEEP).rglob(".lock"))
+        os.kill(int(locks[0].read_text()), signal.SIGKILL)
+        _, stderr = run.communicate(timeout=60)
+    reasons = {line.partition(": ")[2].partition(": ")[0]: line for line in stderr.splitlines()}
+    killed, stopped = (str(each.parent.relative_to(checkout.path)) for each in locks)
+    assert "it was killed, or memory ran out" in reasons.pop(killed)
+    assert "it was stopped, as the process of another job was killed" in reasons.pop(stopped)
+    (count,) = reasons
+    assert count.startswith("2 jobs of the sweep failed and 3 did not start")
 
 
 @pytest.mark.slow
-def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(smoke, checkout):
-    ladder = checkout / f"outputs/sweeps/ladder/{SMOKE},tokenizer=char/seed=0"
-    command = ("-m", SMOKE, "tokenizer=char,byte")
+def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout):
+    sweep = f"outputs/sweeps/ladder/{SMOKE},tokenizer="
+    ladder, command = checkout / f"{sweep}char/seed=0", ("-m", SMOKE, "tokenizer=char,byte")
     pipeline = results(checkout / "outputs")
-    checkout.stage("ladder", *command).succeeded()
+    checkout.by_hand("ladder", *command).succeeded()
+    assert results(ladder) == pipeline
+    again = finished_before(checkout.by_hand("ladder", *command))
+    assert again == [f"{sweep}{name}/seed=0" for name in ("char", "byte")]
+
+    (ladder / "mlp/block_losses.csv").write_text("edited")
+    parts = finished_before(checkout.by_hand("ladder", *command))
+    names = [path.rpartition("/")[2] for path in parts]
+    assert names == ["prepare", "bigram", "transformer", "evaluate", "seed=0"]
     assert results(ladder) == pipeline
 
-    done = checkout.stage("ladder", *command).succeeded()
-    assert finished_before(done) == [
-        f"outputs/sweeps/ladder/{SMOKE},tokenizer={name}/seed=0" for name in ("char", "byte")
-    ]
-    (ladder / "mlp/samples.txt").write_text("edited")
-    done = checkout.stage("ladder", *command).succeeded()
-    parts = [f"{ladder.relative_to(checkout.path)}/{name}" for name in ("prepare", "bigram")]
-    assert finished_before(done)[:2] == parts
-    assert "mlp" not in " ".join(finished_before(done))
-    assert results(ladder) == pipeline
-
-    sampled = ("sample", "--checkpoint", ladder / "transformer/checkpoint.safetensors")
-    assert checkout.lmladder(*sampled, "--tokens", 5).succeeded().stdout
+    template = checkout / "src/lmladder/reports/layout/page.html.jinja"
+    template.write_text(template.read_text().replace("</body>", "<p>more</p></body>"))
+    parts = finished_before(checkout.by_hand("ladder", *command))
+    names = {path.rpartition("/")[2] for path in parts}
+    assert names == {"prepare", "bigram", "mlp", "transformer"}
+    assert {name for name, data in results(ladder).items() if data != pipeline[name]} == {
+        "evaluate/report.html"
+    }
     table = checkout.lmladder("compare", "outputs/sweeps/ladder", "--json").succeeded()
-    lines = json.loads(table.stdout)["lines"]
+    lines = json.loads(table.stdout)["configurations"]
     assert {line["settings"]["tokenizer.name"] for line in lines} == {"char", "byte"}
-    assert "left out" not in table.stderr
 
 
 def test_a_ladder_that_fails_is_named(checkout):
-    done = checkout.stage("ladder", "-m", SMOKE, "data=file", "data.path=missing.txt")
+    done = checkout.by_hand("ladder", "-m", SMOKE, "data=file", "data.path=missing.txt")
     assert done.status == 2
-    named, _ = done.stderr.splitlines()[-2:]
+    named, _ = done.stderr.splitlines()
     assert "data.path=missing.txt" in named
     assert named.endswith("there is no file missing.txt")
 
 
 @pytest.mark.slow
 @needs("hydra/sweeper=tpe")
-def test_a_search_finds_the_least_validation_nats_and_goes_on_where_it_was(checkout):
+def test_a_search_finds_the_lowest_validation_loss_and_continues_where_it_was(checkout):
     space = "transformer.optimizer.matrix_learning_rate=tag(log, interval(0.001, 0.1))"
-    search = ("-m", SMOKE, "hydra/sweeper=tpe", space)
-    checkout.stage("transformer", *search, "hydra.sweeper.n_trials=2").succeeded()
-    done = checkout.stage("transformer", *search, "hydra.sweeper.n_trials=3").succeeded()
-    assert len(finished_before(done)) == 2
-    sweep = checkout / "outputs/sweeps/transformer"
-    found = [json.loads(path.read_bytes())["val_nats"] for path in sweep.rglob("metrics.json")]
-    best = yaml.safe_load((sweep / "optimization_results.yaml").read_text())["best_value"]
+    search = ("transformer", "-m", SMOKE, "hydra/sweeper=tpe", space)
+    checkout.by_hand(*search, "hydra.sweeper.n_trials=2").succeeded()
+    assert len(finished_before(checkout.by_hand(*search, "hydra.sweeper.n_trials=3"))) == 2
+    metrics = (checkout / SWEEP).rglob("metrics.json")
+    found = [json.loads(path.read_bytes())["val_loss"] for path in metrics]
+    best = yaml.safe_load((checkout / SWEEP / "optimization_results.yaml").read_text())
     assert len(found) == 3
-    assert best == pytest.approx(min(found), abs=1e-6)
+    assert best["best_value"] == pytest.approx(min(found), abs=1e-6)
 
 
 @needs("hydra/launcher=slurm")
-def test_a_launcher_that_cannot_run_is_told_in_one_line(checkout, tmp_path):
-    tools = tmp_path / "tools"  # where there is no Slurm
-    tools.mkdir()
+def test_a_launcher_that_cannot_run_is_one_line(checkout, tmp_path):
     command = ("-m", SMOKE, "seed=0,1", "hydra/launcher=slurm")
-    done = checkout.stage("transformer", *command, environment={"PATH": str(tools)})
+    nowhere = {"PATH": str(tmp_path)}  # where there is no Slurm
+    done = checkout.by_hand("transformer", *command, environment=nowhere)
     done.failed_in_one_line(1, "the sweep could not be run", "slurm")
 
 
 @pytest.mark.slow
-@needs("hydra/launcher=ray_local")
-def test_a_sweep_on_ray_gives_the_bytes_of_one_after_the_other(checkout):
-    assert_same_bytes_on(checkout, "ray_local")
-
-
-@pytest.mark.slow
-@needs("hydra/launcher=slurm")
-@pytest.mark.skipif(shutil.which("sbatch") is None, reason="no Slurm on this machine")
-def test_a_sweep_on_slurm_gives_the_bytes_of_one_after_the_other(checkout):
-    assert_same_bytes_on(checkout, "slurm")
-
-
-def assert_same_bytes_on(checkout, launcher):
+@pytest.mark.parametrize(
+    "launcher",
+    [
+        pytest.param("ray_local", marks=needs("hydra/launcher=ray_local")),
+        pytest.param("slurm", marks=needs("hydra/launcher=slurm")),
+    ],
+)
+def test_a_sweep_on_a_cluster_gives_the_bytes_of_one_after_the_other(checkout, launcher):
+    if launcher == "slurm" and shutil.which("sbatch") is None:
+        pytest.skip("no Slurm on this machine")
     sweep = checkout / "outputs/sweeps/ladder"
-    command = ("-m", SMOKE, "seed=0,1")
-    checkout.stage("ladder", *command).succeeded()
+    command = ("ladder", "-m", SMOKE, "seed=0,1")
+    checkout.by_hand(*command).succeeded()
     one_by_one = results(sweep)
     shutil.rmtree(sweep)
-    checkout.stage("ladder", *command, f"hydra/launcher={launcher}").succeeded()
+    checkout.by_hand(*command, f"hydra/launcher={launcher}").succeeded()
     assert results(sweep) == one_by_one

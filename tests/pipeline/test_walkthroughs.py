@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from lmladder import runtime
-from tests.walkthrough import STEP, matches, prepare_environment, walk
+from lmladder.system import runtime
+from tests.walkthrough import STEP, prepare_environment, walk
 
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("tutorial.md", "dvc.md")
+PAGES = ("tutorial.md", "dvc.md", "comparing.md")
 
 
 @pytest.mark.slow
@@ -30,26 +30,3 @@ def test_no_command_or_output_of_a_page_is_overlooked(name):
     assert page.count("```console") == len(steps)
     assert page.count("```text") == sum(step["says"] is not None for step in steps)
     assert page.count("```") == 2 * (page.count("```console") + page.count("```text"))
-
-
-def test_an_ellipsis_stands_for_what_is_left_out(tmp_path):
-    assert matches("a\n…\nd\n", "a\nb\nc\nd\n")
-    assert matches("took … s\n", "took 7 s\n\n")
-    assert not matches("took … s\n", "took 7 ms\n")
-    assert not matches("a\n", "a\nb\n")
-
-
-def test_steps_share_a_shell_and_are_held_against_the_page(tmp_path):
-    blocks = {
-        "cd /; x=7": None,
-        "pwd; echo $x": "/\n7",
-        "false; true": None,
-        "echo error: no >&2; false": "error: no",
-        "echo one": "two",
-    }
-    page = "\n".join(
-        f"```console\n{commands}\n```\n" + ("" if says is None else f"\n```text\n{says}\n```\n")
-        for commands, says in blocks.items()
-    )
-    steps = walk(page, tmp_path, {"PATH": "/usr/bin:/bin"})
-    assert [step.as_told for step in steps] == [True, True, False, True, False]

@@ -2,17 +2,19 @@
 
 import math
 
+from lmladder.data import CorpusFacts, SplitFacts
+from lmladder.evaluation import Score
 from lmladder.reports import (
     Attention,
+    Model,
     Passage,
     Row,
     as_svg,
     ladder_table,
     loss_curves,
+    models_of,
     render_report,
 )
-from lmladder.scoring import Score
-from lmladder.text import CorpusFacts, SplitFacts
 
 import numpy as np
 import pandas as pd
@@ -31,15 +33,20 @@ NATS = {
 ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
 
 
+KINDS = {"oracle": "", "mlp": "mlp", "transformer": "transformer"}  # the others are counts
+
+
 def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]:
     return [
         Row(
             model=model,
             split=split,
             score=Score(tokens=tokens, bytes=tokens + 7, nats=nats * tokens),
-            parameters=None if model == "oracle" else 1_234_567,
+            parameters=None if model == "oracle" else 0 if model == "uniform" else 1_234_567,
             steps=3000 if model in ("mlp", "transformer") else None,
             standard_error=0.0042 if model == "oracle" else None,
+            kind=KINDS.get(model, "counts"),
+            rung=KINDS.get(model, "bigram"),
         )
         for model, nats in nats_per_token.items()
     ]
@@ -48,6 +55,11 @@ def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]
 @pytest.fixture
 def table() -> pd.DataFrame:
     return ladder_table([*rows("test", 98_765, NATS), *rows("val", 99_999, NATS)])
+
+
+@pytest.fixture
+def models(table: pd.DataFrame) -> dict[str, Model]:
+    return models_of(table)
 
 
 @pytest.fixture
@@ -63,13 +75,13 @@ def hostile_table(hostile: str) -> pd.DataFrame:
 @pytest.fixture
 def history() -> pd.DataFrame:
     steps = np.arange(0, 1001, 50)
-    val_nats = 0.7 + 3.5 / (1 + steps / 60)
+    val_loss = 0.7 + 3.5 / (1 + steps / 60)
     return pd.DataFrame(
         {
             "step": steps,
             "tokens": steps * 4096,
-            "train_nats": np.where(steps > 0, val_nats - 0.02, np.nan),
-            "val_nats": val_nats,
+            "train_loss": np.where(steps > 0, val_loss - 0.02, np.nan),
+            "val_loss": val_loss,
             "learning_rate_factor": 1.0,
             "gradient_norm": 0.5,
         }
@@ -83,14 +95,14 @@ def corpus() -> CorpusFacts:
 
 
 @pytest.fixture
-def report(table, history, corpus):
+def report(table, models, history, corpus):
     """A function that renders the page, with some arguments changed."""
     arguments = {
         "title": "The ladder of tales",
         "summary": "It went well.",
         "table": table,
         "figures": {
-            "How it learnt": as_svg(loss_curves({"mlp": history}, {"unigram": 2.9}, oracle=0.6))
+            "How it learned": as_svg(loss_curves(models, {"mlp": history}, {"unigram": 2.9}))
         },
         "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
         "passage": Passage(["O", "n", "\n"], {"transformer": [0.1, 0.7, 10], "mlp": [2, 3.5, 0]}),

@@ -2,19 +2,23 @@
 
 import itertools
 
-from lmladder.comparison import compare, find_runs, to_html
+from lmladder.evaluation import Score
+from lmladder.experiments import compare, find_runs
 from lmladder.reports import Grid, Passage, render_surprisal
-from lmladder.scoring import Score
+from lmladder.reports.comparison import to_html
 from tests import browser
-from tests.comparison.folders import write_run
+from tests.experiments.folders import write_run
 
 import pytest
 
 PROGRAM = browser.find()
-pytestmark = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium or Chrome")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium or Chrome"),
+]
 
 LONG = "transformer.optimizer.matrix_learning_rate" * 3
-CHANGES = [
+GRIDS = [
     Grid("Bits per byte", ("Model", "Now", "Interval"), [("MLP", "1.2", "[-1.7267, -1.7009]")]),
     Grid("Settings", ("Name", "Before", "Now"), [(LONG, LONG, "1"), ("seed", "0", "1")], words=3),
     Grid("Nothing has changed", (), ()),
@@ -57,8 +61,7 @@ def pages(report, comparison):
     pieces = [(text, 2.0) for text in ("Long " * 40, "x" * 300, "\n", "שלום\u202e")]
     return {
         "report": report(
-            changes=CHANGES,
-            environment=CHANGES[1:2],
+            environment=GRIDS,
             protocol="x" * 200,
             samples={"mlp": "x" * 500, "transformer": "a b " * 99},
             passage=Passage([text for text, _ in pieces], {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
@@ -104,7 +107,7 @@ def test_numbers_are_sorted_by_size_words_by_letter_and_empty_cells_come_last(re
     cells = ["9.5", "-1.25 [-2, -1]", "1,000", "", "inf", "<0.01%"]
     names = ["b", "a10", "a9", "c", "d", "e"]
     grid = Grid("Grid", ("Name", "Value"), list(zip(names, cells, strict=True)))
-    shown = show(report(changes=[grid]))
+    shown = show(report(environment=[grid]))
     table = "[...document.querySelectorAll('table')].find(t => t.caption?.innerText == 'Grid')"
     heads = f"{table}.querySelectorAll('thead button')"
     column = f"[...{table}.tBodies[0].rows].map(row => row.cells[{{}}].textContent)"

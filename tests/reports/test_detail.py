@@ -1,6 +1,6 @@
 """The numbers behind the pictures, to a file and back."""
 
-from lmladder.errors import InputError
+from lmladder.evaluation import ContextLosses, Reliability
 from lmladder.reports import (
     calibration_errors,
     calibration_table,
@@ -11,8 +11,8 @@ from lmladder.reports import (
     read_positions,
     to_csv,
 )
-from lmladder.rng import stream
-from lmladder.scoring import ContextLosses, Reliability
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,10 @@ RNG = stream(0, "detail")
 NATS = RNG.random((5, 20))
 CONFIDENCE = RNG.random(500)
 POSITIONS = position_table(
-    {"gru": ContextLosses.of_rows(NATS[:, :7]), "transformer": ContextLosses.of_rows(NATS)}
+    {
+        "gru": ContextLosses.of_sequences(NATS[:, :7]),
+        "transformer": ContextLosses.of_sequences(NATS),
+    }
 )
 CALIBRATION = calibration_table({"mlp": Reliability.of(CONFIDENCE, CONFIDENCE > 0.5)})
 
@@ -36,12 +39,12 @@ def test_a_table_comes_back_from_its_file_bit_for_bit(tmp_path, table, read):
 
 
 def test_a_history_has_digests_beside_its_numbers(tmp_path):
-    told = "tokens,train_nats,val_nats,weights_digest\n0,,4.5,{}\n64,4.25,4.125,0123456789abcdef\n"
+    told = "tokens,train_loss,val_loss,weights_digest\n0,,4.5,{}\n64,4.25,4.125,0123456789abcdef\n"
     for digest in ("00e1234567890123", "0123456789012345", "fedcba9876543210"):
         (tmp_path / "history.csv").write_text(told.format(digest))
         table = read_history(tmp_path / "history.csv")
         assert table["weights_digest"].tolist() == [digest, "0123456789abcdef"]
-        assert table["val_nats"].tolist() == [4.5, 4.125]
+        assert table["val_loss"].tolist() == [4.5, 4.125]
 
 
 def test_a_model_that_reads_less_has_no_numbers_beyond():
@@ -65,7 +68,7 @@ def test_the_errors_are_those_of_the_bins():
         (b"", "cannot read"),
         (b"\xff\xfe\x00", "cannot read"),
         (b"a,b\n1,2\n", "has no column"),
-        (b"first,last,low,high,tokens,train_nats,val_nats\n1,1,1,1,1,1,x\n", "val_nats|1 rows"),
+        (b"first,last,low,high,tokens,train_loss,val_loss\n1,1,1,1,1,1,x\n", "val_loss|1 rows"),
     ],
 )
 def test_what_is_no_such_table_is_named_in_one_line(tmp_path, read, content, complaint):

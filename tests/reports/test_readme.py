@@ -1,10 +1,10 @@
 import subprocess
 import sys
 
-from lmladder.errors import InputError
-from lmladder.reports import findings, to_csv, to_markdown
+from lmladder.reports import findings, to_csv, to_markdown, to_text
 from lmladder.reports.generated import regenerated
 from lmladder.reports.readme import main, makers
+from lmladder.system.errors import InputError
 
 import pytest
 
@@ -24,16 +24,17 @@ Typed by hand.
 """
 
 
+def write_samples(outputs, samples):
+    (outputs / "evaluate" / "samples.txt").write_text(to_text(samples))
+
+
 @pytest.fixture
 def readme(tmp_path, table):
     outputs = tmp_path / "outputs"
-    for stage in ("evaluate", "bigram", "transformer"):
-        (outputs / stage).mkdir(parents=True)
+    (outputs / "evaluate").mkdir(parents=True)
     (outputs / "evaluate" / "perplexity.csv").write_text(to_csv(table))
-    (outputs / "transformer" / "samples.txt").write_text("Once upon a time\n\nthere was")
-    (outputs / "bigram" / "samples.txt").write_text(
-        "== bigram ==\nOnthe wa\n\n== kneser_ney_5 ==\nOnce the miller\n"
-    )
+    samples = {"transformer": "Once upon a time\n\nthere was", "bigram": "Onthe wa"}
+    write_samples(outputs, {**samples, "kneser_ney_5": "Once the miller"})
     path = tmp_path / "README.md"
     path.write_text(README)
     return path
@@ -80,7 +81,7 @@ def test_check_tells_of_a_stale_file_in_one_line_and_leaves_it_alone(readme, cap
 
 def test_a_sample_can_neither_end_its_block_nor_the_generated_part(readme):
     sample = "```\n<!-- end generated -->\n<!-- generated: table -->\n</pre>\x00" + "y" * 900
-    (readme.parent / "outputs" / "transformer" / "samples.txt").write_text(sample)
+    write_samples(readme.parent / "outputs", {"transformer": sample})
     main([str(readme)])
     text = readme.read_text()
     assert "\n    <!-- end generated -->\n    <!-- generated: table -->\n    </pre>" in text
@@ -90,7 +91,8 @@ def test_a_sample_can_neither_end_its_block_nor_the_generated_part(readme):
 
 
 def test_files_that_are_no_text_are_shown_as_far_as_they_can_be(readme):
-    (readme.parent / "outputs" / "transformer" / "samples.txt").write_bytes(b"Once\xff upon\r\n")
+    path = readme.parent / "outputs" / "evaluate" / "samples.txt"
+    path.write_bytes(b"== transformer ==\r\nOnce\xff upon\r\n")
     assert main([str(readme)]) == 0
     assert "    Once\N{REPLACEMENT CHARACTER} upon\n" in readme.read_text()
 
@@ -113,13 +115,11 @@ def test_markers_that_do_not_fit_are_refused(readme, capsys, text, complaint):
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize("missing", ["README.md", "outputs/evaluate/perplexity.csv", "samples"])
+@pytest.mark.parametrize(
+    "missing", ["README.md", "outputs/evaluate/perplexity.csv", "outputs/evaluate/samples.txt"]
+)
 def test_what_is_missing_is_named_in_one_line(readme, capsys, missing):
-    if missing == "samples":
-        for path in readme.parent.glob("outputs/*/samples.txt"):
-            path.unlink()
-    else:
-        (readme.parent / missing).unlink()
+    (readme.parent / missing).unlink()
     assert main([str(readme)]) == 2
     message = capsys.readouterr().err
     assert missing in message

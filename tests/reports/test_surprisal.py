@@ -3,8 +3,8 @@
 import math
 import re
 
+from lmladder.evaluation import Score
 from lmladder.reports import render_surprisal
-from lmladder.scoring import Score
 from tests.reports.test_html import Page
 
 import pytest

@@ -2,7 +2,7 @@ import io
 import re
 from pathlib import Path
 
-from lmladder.errors import InputError
+from lmladder.evaluation import Score
 from lmladder.reports import (
     COLUMNS,
     Row,
@@ -14,11 +14,13 @@ from lmladder.reports import (
     to_csv,
     to_markdown,
 )
-from lmladder.scoring import Score
+from lmladder.system.errors import InputError
 
 import pandas as pd
 import pytest
 from rich.console import Console
+
+NAMES = tuple(each.name for each in COLUMNS)
 
 
 def numbers(markdown: str) -> list[list[str]]:
@@ -29,7 +31,7 @@ def numbers(markdown: str) -> list[list[str]]:
 
 
 def test_the_ladder_goes_down_in_each_split_and_ends_with_the_oracle(table):
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == NAMES
     assert list(dict.fromkeys(table["split"])) == ["val", "test"]
     for _, rung in table.groupby("split"):
         assert list(rung["model"])[-1] == "oracle"
@@ -38,7 +40,10 @@ def test_the_ladder_goes_down_in_each_split_and_ends_with_the_oracle(table):
 
 def test_the_oracle_is_last_even_when_a_model_seems_to_beat_it():
     score = {"oracle": 1.0, "mlp": 0.5}
-    table = ladder_table(Row(m, "val", Score(1, 1, nats), None, None) for m, nats in score.items())
+    table = ladder_table(
+        Row(model, "val", Score(1, 1, nats), None, None, kind="" if model == "oracle" else "mlp")
+        for model, nats in score.items()
+    )
     assert list(table["model"]) == ["mlp", "oracle"]
 
 
@@ -61,9 +66,9 @@ def test_the_csv_is_read_back_as_it_was_to_the_last_bit(table, tmp_path):
 def test_the_csv_is_these_bytes():
     row = Row("oracle", "val", Score(3, 4, 1.0), None, None, 0.25)
     assert to_csv(ladder_table([row])) == (
-        "model,split,tokens,bytes,nats_per_token,perplexity,bits_per_byte,"
+        "model,label,kind,rung,split,tokens,bytes,perplexity,bits_per_byte,nats_per_token,"
         "parameters,steps,standard_error\n"
-        "oracle,val,3,4,0.333333,1.395612,0.360674,,,0.250000\n"
+        "oracle,Oracle,,,val,3,4,1.395612,0.360674,0.333333,,,0.250000\n"
     )
 
 
@@ -116,7 +121,7 @@ def test_metrics_are_nested_by_split_and_equal_the_table(table):
 
 def test_no_rows_make_an_empty_table(tmp_path):
     table = ladder_table([])
-    assert tuple(table.columns) == COLUMNS
+    assert tuple(table.columns) == NAMES
     assert (to_markdown(table), metrics(table), findings(table)) == ("", {}, "")
 
 
@@ -124,7 +129,7 @@ def test_no_rows_make_an_empty_table(tmp_path):
     ("second", "complaint"),
     [
         (Row("mlp", "dev", Score(1, 1, 1.0), 0, 0), "unknown split"),
-        (Row("mlp", "val", Score(1, 1, 2.0), 0, 0), "stands twice"),
+        (Row("mlp", "val", Score(1, 1, 2.0), 0, 0), "occurs twice"),
         (Row("transformer", "val", Score(2, 1, 1.0), 0, 0), "the same text"),
     ],
 )
@@ -140,16 +145,16 @@ def test_rows_that_cannot_be_compared_are_refused(second, complaint):
         b"model,split\nmlp,val\n",
         b"\xff\xfe\x00",
         b'"',
-        ",".join(COLUMNS).encode() + b"\nmlp,dev,1,1,1,1,1,,,\n",
-        ",".join(COLUMNS).encode() + b"\nmlp,val,1,1,x,1,1,,,\n",
-        ",".join(COLUMNS).encode() + b"\nmlp,val,,1,1,1,1,,,\n",
-        ",".join(COLUMNS).encode() + b"\nmlp,val,1.5,1,1,1,1,,,\n",
+        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,dev,1,1,1,1,1,,,\n",
+        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,1,1,x,1,1,,,\n",
+        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,,1,1,1,1,,,\n",
+        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,1.5,1,1,1,1,,,\n",
     ],
 )
 def test_another_file_is_no_table(content, tmp_path):
     path = tmp_path / "perplexity.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is no perplexity table") as caught:
+    with pytest.raises(InputError, match="is not a perplexity table") as caught:
         read_csv(path)
     assert "\n" not in str(caught.value)
 

@@ -1,14 +1,15 @@
-"""Texts that grow token by token: what is certain, where they end, and why."""
+"""Texts that grow token by token: what is final, where they end, and why."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from lmladder.arrays import FloatArray, IntArray
-from lmladder.errors import InputError
-from lmladder.models.decoding import Decoder
-from lmladder.rng import stream
-from lmladder.sampling import Strategy, Transcript, complete
-from lmladder.text import ByteTokenizer, CharTokenizer, Tokenizer
+from lmladder.data import ByteTokenizer, CharTokenizer
+from lmladder.data.tokenizers.contract import Tokenizer
+from lmladder.sampling import Continuation, Strategy, complete
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+from tests.models.examples import Fake
 
 import numpy as np
 import pytest
@@ -18,82 +19,39 @@ LETTERS = CharTokenizer(" .abcdefghijklmnopqrstuvwxyz")
 PIECES = ("a", "b", "ab", ".", "\n", "é", "<end>")
 
 
-class PieceTokenizer:
-    """One token a piece of text, the last of which ends a document."""
+class PieceTokenizer(Tokenizer):
+    """One token per piece of text, the last of which ends a document; a text between tokens."""
 
     name = "pieces"
-    vocabulary_size = len(PIECES)
-    boundary = len(PIECES) - 1
+
+    def __init__(self, between: str = ""):
+        super().__init__([1] * len(PIECES), len(PIECES) - 1)
+        self.between = between
 
     def encode(self, text: str) -> IntArray:
-        return np.array([PIECES.index(text)])
+        raise NotImplementedError
 
     def decode(self, ids: Sequence[int] | IntArray) -> str:
-        return "".join(PIECES[i] for i in ids)
-
-    def to_json(self) -> dict[str, Any]:
-        raise NotImplementedError
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Tokenizer:
-        raise NotImplementedError
-
-    @classmethod
-    def build(cls, documents: object, *, source: str = "") -> Tokenizer:
-        raise NotImplementedError
-
-
-class WordTokenizer(PieceTokenizer):
-    """One token a word; spaces stand between them."""
-
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        return " ".join(PIECES[i] for i in ids)
-
-
-class Recites:
-    """A model that is all but sure of one text, whatever the prompt."""
-
-    context_length = 1
-    max_length = None
-    n_parameters = 0
-
-    def __init__(self, tokens: Sequence[int], vocabulary_size: int) -> None:
-        self.vocabulary_size = vocabulary_size
-        self.tokens = list(tokens)
-        self.read = 0
-
-    def nats(self, tokens: IntArray) -> FloatArray:
-        raise NotImplementedError
-
-    def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
-        logs = np.full((len(tokens), self.vocabulary_size), -9.0)
-        logs[:, self.tokens[self.read]] = -0.5
-        self.read += 1
-        return logs
-
-    def decoder(self) -> Decoder:
-        return Decoder(self)
+        return self.between.join(PIECES[i] for i in ids)
 
 
 def recite(
-    tokens: Sequence[int],
-    tokenizer: Tokenizer,
-    prompt: Sequence[int],
-    *,
-    stop: Sequence[str] = (),
-    show: Callable[[str], object] = lambda _: None,
+    tokens: Any, tokenizer: Tokenizer, prompt: Any, **options: Any
 ) -> tuple[str, int, str | None]:
-    """Text, number of tokens and finish reason of a continuation by these tokens at most."""
-    model = Recites(tokens, tokenizer.vocabulary_size)
-    (made,) = complete(
-        model, tokenizer, prompt, tokens=len(tokens), strategy=Strategy(0), stop=stop, show=show
-    )
+    """Return text, number of tokens and finish reason of at most these tokens."""
+    left = list(tokens)
+
+    def logs(_: IntArray) -> FloatArray:
+        return np.where(np.arange(tokenizer.vocabulary_size) == left.pop(0), -0.5, -9.0)[None]
+
+    model = Fake(tokenizer.vocabulary_size, logs=logs)
+    (made,) = complete(model, tokenizer, prompt, tokens=len(left), strategy=Strategy(0), **options)
     assert made.tokens == list(tokens)[: len(made.tokens)]
     assert made.log_probability == pytest.approx(-0.5 * len(made.tokens))
     return made.text, len(made.tokens), made.finish_reason
 
 
-# --- Stop texts -----------------------------------------------------------------------------------
+# --- Ends -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -105,7 +63,6 @@ def recite(
         (("three", "two", "zebra"), ("one ", 7, "stop")),
         (("wo", "two", "one two."), ("one ", 7, "stop")),
         (("o",), ("", 1, "stop")),
-        (("e",), ("on", 3, "stop")),
         (("three",), ("one two. ", 14, "stop")),
         (("threes", "xx"), ("one two. three", 14, "length")),
     ],
@@ -114,58 +71,37 @@ def recite(
 def test_a_text_ends_before_the_first_occurrence_of_a_stop_text(
     stop: tuple[str, ...], expected: tuple[str, int, str]
 ) -> None:
-    assert recite(LETTERS.encode("one two. three"), LETTERS, [0], stop=stop) == expected
-
-
-def test_of_two_stop_texts_that_one_token_completes_the_earlier_counts() -> None:
-    assert recite([0, 2], PieceTokenizer(), [0], stop=["b", "aa"]) == ("", 2, "stop")
-    assert recite([3, 2], PieceTokenizer(), [0], stop=["b", ".ab"]) == ("", 2, "stop")
+    prompt = LETTERS.encode("two.")  # where stop texts are not searched for
+    assert recite(LETTERS.encode("one two. three"), LETTERS, prompt, stop=stop) == expected
 
 
 @pytest.mark.parametrize(
     ("tokens", "stop", "expected"),
     [
-        ([2, 2], "ba", ("a", 2, "stop")),  # across the border of two tokens
-        ([2], "a", ("", 1, "stop")),  # within one
-        ([3, 2, 0, 1], "b", (".a", 2, "stop")),
-        ([4, 5, 4], "é\n", ("\n", 3, "stop")),
+        ([0, 2], ["b", "aa"], ("", 2, "stop")),  # of two that one token completes, the earlier
+        ([3, 2], ["b", ".ab"], ("", 2, "stop")),
+        ([2, 2], ["ba"], ("a", 2, "stop")),  # across two tokens
+        ([2], ["a"], ("", 1, "stop")),  # within one
+        ([3, 2, 0, 1], ["b"], (".a", 2, "stop")),
+        ([4, 5, 4], ["é\n"], ("\n", 3, "stop")),
+        ([0, 1, 6, 0], [], ("ab", 3, "eos")),  # the end of the document
+        ([6, 0], [], ("", 1, "eos")),
     ],
 )
-def test_stop_texts_are_seen_wherever_tokens_end(
-    tokens: list[int], stop: str, expected: tuple[str, int, str]
+def test_ends_are_found_at_any_position_relative_to_tokens(
+    tokens: list[int], stop: list[str], expected: tuple[str, int, str]
 ) -> None:
-    assert recite(tokens, PieceTokenizer(), [0], stop=[stop]) == expected
-
-
-def test_stop_texts_are_not_looked_for_in_the_prompt() -> None:
-    prompt = LETTERS.encode("a.b")
-    assert recite(LETTERS.encode("c.d"), LETTERS, prompt, stop=["b", "bc", "."]) == ("c", 2, "stop")
+    assert recite(tokens, PieceTokenizer(), [0], stop=stop) == expected
 
 
 @pytest.mark.parametrize("stop", ["é", "aé", "éa", "\u20ac"])
-def test_a_stop_text_of_several_bytes_is_seen(stop: str) -> None:
+def test_a_stop_text_of_several_bytes_is_found(stop: str) -> None:
     text = "xaéay\u20acz"
-    tokens = BYTES.encode(text).tolist()
     before = text[: text.index(stop)]
-    read = len((before + stop).encode())
-    assert recite(tokens, BYTES, [97], stop=[stop]) == (before, read, "stop")
-
-
-def test_an_empty_stop_text_is_refused() -> None:
+    expected = before, len((before + stop).encode()), "stop"
+    assert recite(BYTES.encode(text), BYTES, [97], stop=[stop]) == expected
     with pytest.raises(InputError, match="a stop text is empty"):
-        Transcript(BYTES, [1], ["a", ""])
-
-
-# --- Documents ------------------------------------------------------------------------------------
-
-
-def test_a_text_ends_where_the_document_does() -> None:
-    assert recite([0, 1, 6, 0], PieceTokenizer(), [0]) == ("ab", 3, "boundary")
-    assert recite([6, 0], PieceTokenizer(), [6]) == ("", 1, "boundary")
-
-
-def test_a_tokenizer_without_such_a_token_has_no_end() -> None:
-    assert recite([0, 6, 0], LETTERS, [0]) == (LETTERS.decode([0, 6, 0]), 3, "length")
+        Continuation(BYTES, [1], [stop, ""])
 
 
 # --- Pieces of text -------------------------------------------------------------------------------
@@ -173,59 +109,57 @@ def test_a_tokenizer_without_such_a_token_has_no_end() -> None:
 UTF8 = "a\u00e9\u20ac\U0001f600b\ufffdc"
 
 
-def pieces(tokens: Sequence[int], prompt: Sequence[int], stop: Sequence[str] = ()) -> list[str]:
-    """What is shown of a text by bytes, piece by piece."""
-    shown: list[str] = []
-    recite(tokens, BYTES, prompt, stop=stop, show=shown.append)
-    return [piece for piece in shown if piece]
+def shown(tokens: Any, prompt: Any, **options: Any) -> list[str]:
+    """Return what is shown of a text by bytes, piece by piece."""
+    pieces: list[str] = []
+    text, *_ = recite(tokens, BYTES, prompt, show=pieces.append, **options)
+    assert "".join(pieces) == text
+    return [piece for piece in pieces if piece]
 
 
-def test_a_character_is_shown_when_it_is_whole() -> None:
+def test_a_character_is_shown_when_it_is_complete() -> None:
     """U+FFFD itself is shown one token late: it might be half of another."""
-    tokens = BYTES.encode(UTF8).tolist()
-    assert pieces(tokens, [97]) == ["a", "\u00e9", "\u20ac", "\U0001f600", "b", "\ufffdc"]
+    tokens = BYTES.encode(UTF8)
+    assert shown(tokens, [97]) == ["a", "\u00e9", "\u20ac", "\U0001f600", "b", "\ufffdc"]
+
+
+def test_a_possible_beginning_of_a_stop_text_is_held_back() -> None:
+    tokens = BYTES.encode("ab<en<end>")
+    assert shown(tokens[:-1], [97], stop=["<end>"]) == ["a", "b", "<en", "<end"]
+    assert shown(tokens, [97], stop=["<end>"]) == ["a", "b", "<en"]
+    for seed in range(10):
+        drawn = stream(seed, "letters").choice([97, 98, 46], size=40)
+        for stop in ([], ["aab"], ["ab.", "b.b"], ["abababab"]):
+            text = "".join(shown(drawn, [97], stop=stop))
+            assert not any(each in text for each in stop)
+
+
+def grown(tokens: list[int], cut: int) -> Continuation:
+    """A prompt of the tokens before the cut, and the others added one by one."""
+    made = Continuation(BYTES, tokens[:cut])
+    for token in tokens[cut:]:
+        made.add(token, 0.0)
+        assert made.finish_reason is None
+        assert len(made._pending) <= 3
+    made.finish("length")
+    return made
 
 
 def test_a_character_that_the_prompt_begins_belongs_to_the_text() -> None:
     tokens = BYTES.encode(UTF8).tolist()
     for cut in range(1, len(tokens)):
-        begun = Transcript(BYTES, tokens[:cut], ())
-        for token in tokens[cut:]:
-            assert begun.add(token) is None
-        begun.close()
-        assert begun.prompt + begun.text == UTF8
-        assert "\ufffd" not in begun.prompt or cut > tokens.index(0xBF)
+        made = grown(tokens, cut)
+        assert made.prompt + made.text == UTF8
+        assert "\ufffd" not in made.prompt or cut > tokens.index(0xBF)
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_bytes_that_are_no_characters_are_shown_as_a_decoder_of_them_all_does(seed: int) -> None:
-    drawn = stream(seed, "bytes").choice([0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0xFF, 97], size=60)
-    tokens = drawn.tolist()
-    for cut in (1, 2, 3, 20):
-        transcript = Transcript(BYTES, tokens[:cut], ())
-        for token in tokens[cut:]:
-            transcript.add(token)
-            assert len(transcript._pending) <= 3
-        transcript.close()
-        assert transcript.prompt + transcript.text == BYTES.decode(tokens)
+def test_bytes_that_are_no_characters_are_shown_as_a_decoder_of_them_all_does() -> None:
+    for seed in range(20):
+        drawn = stream(seed, "bytes").choice([0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0xFF, 97], 60)
+        for cut in (1, 2, 3, 20):
+            made = grown(drawn.tolist(), cut)
+            assert made.prompt + made.text == BYTES.decode(drawn.tolist())
 
 
-def test_a_tokenizer_that_puts_something_between_tokens_keeps_it() -> None:
-    tokenizer = WordTokenizer()
-    assert recite([1, 0, 2], tokenizer, [0, 3])[0] == " b a ab"
-
-
-def test_what_may_begin_a_stop_text_is_held_back_until_it_does_not() -> None:
-    tokens = BYTES.encode("ab<en<end>").tolist()
-    assert pieces(tokens[:-1], [97], ["<end>"]) == ["a", "b", "<en", "<end"]
-    assert pieces(tokens, [97], ["<end>"]) == ["a", "b", "<en"]
-
-
-def test_the_pieces_make_up_the_text() -> None:
-    for seed in range(10):
-        tokens = stream(seed, "letters").choice([97, 98, 46], size=40).tolist()
-        for stop in ([], ["aab"], ["ab.", "b.b"], ["abababab"]):
-            shown: list[str] = []
-            text, *_ = recite(tokens, BYTES, [97], stop=stop, show=shown.append)
-            assert "".join(shown) == text
-            assert not any(each in text for each in stop)
+def test_text_that_a_tokenizer_puts_between_tokens_is_kept() -> None:
+    assert recite([1, 0, 2], PieceTokenizer(" "), [0, 3])[0] == " b a ab"

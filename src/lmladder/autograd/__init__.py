@@ -4,6 +4,6 @@
 """
 
 from lmladder.autograd import functional, ops
-from lmladder.autograd.capture import Captured, Recorded
+from lmladder.autograd.capture import CapturedFunction, CapturedLoss
 from lmladder.autograd.gradcheck import gradcheck
 from lmladder.autograd.tensor import OPS, Tensor, no_grad, op

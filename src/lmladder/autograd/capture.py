@@ -1,25 +1,25 @@
-"""A training step's loss and gradients: in parts that threads work on, recorded once.
+"""A training step's loss and gradients: in parts that threads work on, recorded, then repeated.
 
 A batch is cut into parts of its rows, as many as its shape says, whatever the number of threads.
 Each part goes forward and back by itself, on one thread, which then waits for no other; the
 gradients are added up in the order of the parts. So the bits do not depend on the threads.
 
-And what a part does is the same in each step, but for the numbers. So the first step is recorded,
-and those after it do the same arithmetic in the same order, without building a graph.
+And what a part does is the same in each step, but for the values. So two steps are traced; if they
+did the same, those after them repeat that arithmetic in the same order, without building a graph.
 """
 
 import functools
 import math
 import operator
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import Array
 from lmladder.autograd.tensor import Tensor, no_grad
-from lmladder.kernels.tape import Plan, Program, RefusedError, Tape
+from lmladder.system.arrays import Array
+from lmladder.tracing import Plan, Program, Trace, plain
 
 import numpy as np
 
@@ -27,23 +27,23 @@ PARTS = 4  # at most; a power of two, whose inverse is exact
 PART_NUMBERS = 384  # that the inputs of a part have at least, such as tokens: for products to pay
 
 
-class Captured:
+class CapturedLoss:
     """A loss that is a mean over the rows of its inputs, with its gradients.
 
-    Where nothing can be recorded the same is done by graphs, to the same bits: for inputs of other
-    shapes than the first ones, and for a loss that does arithmetic on arrays outside of ops.
+    Where no program can repeat it the same is done by graphs, to the same bits: for inputs of other
+    shapes than the first ones, and for a loss that does what a trace cannot follow.
 
     Parameters
     ----------
-    loss : of the inputs, one number. Besides what it does by ops it may only look at shapes; what
-        it computes with Python's numbers is as it was in the first call.
+    loss : of the inputs, one number. NumPy may be used outside of ops. Python's own numbers, such
+        as an attribute of a layer, stay as they are if two calls in a row agree on them.
     parameters : the leaves that `loss` depends on, of one type
     share : what the loss counts for, and its gradients; 1 / n for one of n batches that make a step
 
     Attributes
     ----------
-    refusal : why the loss could not be recorded; None if it was, or has not been called yet
-    programs : what was recorded, one for each part of a batch; none before the second call
+    refusal : why no program can repeat the loss; None if one can, or nothing has been called yet
+    programs : one for each part of a batch; none before the third call
     """
 
     def __init__(
@@ -65,18 +65,26 @@ class Captured:
         Parameters
         ----------
         inputs : arrays of as many rows each; generators of random numbers, of which each part gets
-            a child; and what else the loss takes
+            a child; and None, numbers and strings
         """
         parts, found = _parts(inputs), self._recording
         if found and not all(map(operator.is_, self._values(), found.values)):
             found = self._recording = None  # the parameters are other arrays now
-        if found and found.fits(parts):
-            return self._again(found, parts)
-        return self._by_graph(parts, record=found is None and self.refusal is None)
+        fits = found is not None and found.signatures == list(map(_signature, parts))
+        if found and fits and found.confirmed:
+            return self._repeat(found, parts)
+        return self._by_graph(parts, record=self.refusal is None and (fits or found is None))
 
     def by_graph(self, *inputs: Any) -> float:
         """The same without what was recorded."""
         return self._by_graph(_parts(inputs), record=False)
+
+    def losses(self, *inputs: Any) -> Iterator[Tensor]:
+        """The loss of each part as a graph, one after another; they sum to the loss of all."""
+        parts = _parts(inputs)
+        for part in parts:
+            with _on_one_thread(parts):
+                yield self._loss_of(len(parts), part)
 
     def _by_graph(self, parts: list[tuple[Any, ...]], *, record: bool) -> float:
         before = [parameter.grad for parameter in self.parameters]
@@ -85,7 +93,8 @@ class Captured:
         shares = []
         for number, part in enumerate(parts):
             compute = self._record if record and number == 0 else self._forward_and_back
-            shares.append(compute(part, len(parts)))
+            with _on_one_thread(parts):
+                shares.append(compute(len(parts), part)[0])
         total = functools.reduce(operator.add, shares)
         for parameter, earlier in zip(self.parameters, before, strict=True):
             if earlier is not None:
@@ -95,36 +104,35 @@ class Captured:
     def _values(self) -> list[Array]:
         return [parameter.value for parameter in self.parameters]
 
-    def _forward_and_back(self, part: tuple[Any, ...], count: int) -> Array:
-        """One of `count` parts of the loss."""
-        with kernels.undivided() if count > 1 else nullcontext():
-            loss = self.loss(*part)
-            if (share := self.share / count) != 1:
-                loss = loss * share
-            value = loss.value
-            loss.backward()
-        return value
+    def _loss_of(self, count: int, part: Sequence[Any]) -> Tensor:
+        """What one of `count` parts adds to the loss."""
+        loss = self.loss(*part)
+        return loss if self.share == count else loss * (self.share / count)
 
-    def _record(self, part: tuple[Any, ...], count: int) -> Array:
+    def _forward_and_back(self, count: int, part: Sequence[Any]) -> list[Array]:
+        """What one of `count` parts adds to the loss, and the parameters' gradients so far."""
+        loss = self._loss_of(count, part)
+        value = loss.value
+        loss.backward()
+        return [value, *(each.grad for each in self.parameters if each.grad is not None)]
+
+    def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
         """The first part of the loss; what it does makes the programs of all parts."""
-        inputs = tuple(np.array(each) if _is_array(each) else each for each in part)
-        tape = Tape(inputs)
-        values = self._values()
-        for value in values:
-            tape.keep(value)
-        with tape.on():
-            share = self._forward_and_back(inputs, count)
-        reached = [each for each in self.parameters if each.grad is not None]
-        try:
-            plan = tape.finish([share, *(each.grad for each in reached if each.grad is not None)])
-        except RefusedError as error:
-            self.refusal = str(error)
-        else:
-            self._recording = _Recording(inputs, count, values, reached, plan)
+        compute, values = functools.partial(self._forward_and_back, count), self._values()
+        results, plan, self.refusal = _traced(compute, part, self.parameters)
+        if plan is not None:
+            first = self._recording
+            reached = [each for each in self.parameters if each.grad is not None]
+            self._recording = _Recording(
+                [_signature(part)] * count, values, reached, plan, confirmed=first is not None
+            )
             self._threads = 0
-        return share
+            if first is not None and (name := plan.difference(first.plan)) is not None:
+                self.refusal = f"{name} depends on more than the inputs and the parameters"
+                self._recording = None
+        return results
 
-    def _again(self, recording: "_Recording", parts: list[tuple[Any, ...]]) -> float:
+    def _repeat(self, recording: "_Recording", parts: list[tuple[Any, ...]]) -> float:
         workers = min(kernels.threads(), len(parts))
         if workers != self._threads:
             memory = [recording.plan.scratch() for _ in range(workers)]
@@ -139,13 +147,13 @@ class Captured:
                 parameter.grad = gradient.copy()
 
         def work(worker: int) -> None:
-            with kernels.undivided() if len(parts) > 1 else nullcontext():
+            with _on_one_thread(parts):
                 for part in range(worker, len(parts), workers):
                     programs[part](*parts[part])
 
-        kernels.share(work, workers)
+        kernels.parallel_for(work, workers)
         if len(programs) > 1:
-            kernels.add_up([program.in_a_row(share.dtype) for program in programs])
+            kernels.sum_into([program.as_flat_vector(share.dtype) for program in programs])
         for parameter, gradient in zip(recording.reached, gradients, strict=True):
             earlier = parameter.grad
             parameter.grad = gradient if earlier is None else earlier + gradient
@@ -158,81 +166,107 @@ class _Recording:
 
     Attributes
     ----------
-    inputs : of the first part
-    count : of parts
+    signatures : of the inputs of each part
     values : of all parameters
     reached : the parameters that have a gradient
+    confirmed : whether a second call came to the same plan
     """
 
-    inputs: tuple[Any, ...]
-    count: int
+    signatures: list[Any]
     values: list[Array]
     reached: list[Tensor]
     plan: Plan
-
-    def fits(self, parts: list[tuple[Any, ...]]) -> bool:
-        """Whether its programs will do for inputs in these parts."""
-        return (
-            len(parts) == self.count
-            and len(parts[0]) == len(self.inputs)
-            and all(map(_alike, parts[0], self.inputs))
-        )
+    confirmed: bool
 
 
-class Recorded:
+class CapturedFunction:
     """A function of arrays, without gradients, whose second call and later ones are programs.
 
     Parameters
     ----------
-    function : of the inputs; may do and depend on what a loss may that `Captured` takes
-    kept : arrays besides the inputs that it reads, or writes
+    function : of the inputs; may do and depend on what a loss may that `CapturedLoss` takes
+    tensors : leaves that it reads, or whose arrays it writes
     """
 
-    def __init__(self, function: Callable[..., Tensor], kept: Iterable[Array]):
-        self.function = function
-        self.kept = list(kept)
+    def __init__(self, function: Callable[..., Tensor], tensors: Iterable[Tensor]):
+        self.function, self.tensors = function, list(tensors)
         self._program: Program | None = None
-        self._inputs: tuple[Array, ...] | None = None  # those recorded
+        self._recorded: Any = None  # the signature of the inputs that were
 
-    def __call__(self, *inputs: Array) -> Array:
-        """What the function gives; an array that the next call may overwrite."""
-        if self._program is not None and all(map(_alike, inputs, self._inputs or ())):
+    def __call__(self, *inputs: Any) -> Array:
+        """What the function returns; an array that the next call may overwrite."""
+        signature = _signature(inputs)
+        if self._program is not None and signature == self._recorded:
             self._program(*inputs)
             return self._program.results[0]
-        with no_grad():
-            if self._inputs is not None:
-                return self.function(*inputs).value
-            self._inputs = tuple(map(np.array, inputs))
-            tape = Tape(self._inputs)
-            for array in self.kept:
-                tape.keep(array)
-            with tape.on():
-                value = self.function(*self._inputs).value
-        try:
-            plan = tape.finish([value])
-        except RefusedError:
-            return value  # and so will be the others, without a program
-        self._program = plan.program(plan.scratch())
+
+        def compute(given: Sequence[Any]) -> list[Array]:
+            with no_grad():
+                return [self.function(*given).value]
+
+        if self._recorded is not None:
+            return compute(inputs)[0]
+        self._recorded = signature
+        (value,), plan, _ = _traced(compute, inputs, self.tensors)
+        if plan is not None:
+            self._program = plan.program(plan.scratch())
         return value
 
 
+def _traced(
+    compute: Callable[[Sequence[Any]], list[Array]],
+    inputs: tuple[Any, ...],
+    tensors: Sequence[Tensor],
+) -> tuple[list[Array], Plan | None, str | None]:
+    """compute(inputs), a plan for programs that repeat it, and the reason if there is none."""
+    trace = Trace()
+    generators = [each for each in inputs if isinstance(each, np.random.Generator)]
+    states = [each.bit_generator.state for each in generators]
+    try:
+        for tensor in tensors:
+            tensor.value = trace.live(plain(tensor.value))
+        with trace.on():
+            results = compute([trace.input(each) for each in inputs])
+            plan = trace.finish(results)
+    except Exception as error:  # perhaps of code that expects nothing but arrays
+        plan, results, trace.refusal = None, [], f"{type(error).__name__}: {error}"
+    finally:
+        for tensor in tensors:
+            tensor.value, tensor.grad = plain(tensor.value), plain(tensor.grad)
+    if not results:
+        for each, state in zip(generators, states, strict=True):
+            each.bit_generator.state = state
+        for tensor in tensors:
+            tensor.grad = None
+        results = compute(inputs)
+    return plain(results), plan, trace.refusal
+
+
+def _on_one_thread(parts: list[Any]) -> Any:
+    """A context for work on one of the parts, if there are several."""
+    return kernels.no_partitioning() if len(parts) > 1 else nullcontext()
+
+
 def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The inputs of each part: rows of arrays, children of generators, all else as it is."""
+    """The inputs of each part: rows of arrays, children of generators, all else as it is.
+
+    Arrays are C-contiguous, as sums depend on the layout, and a program has one layout only.
+    """
+    inputs = tuple(np.asanyarray(each, order="C") if _is_array(each) else each for each in inputs)
     arrays = [each for each in inputs if _is_array(each)]
     count = _count(arrays[0].shape) if arrays else 1
     if count == 1:
         return [inputs]
     if any(len(each) != len(arrays[0]) for each in arrays):
         raise ValueError("the inputs differ in their number of rows")
-    split = [
-        np.split(each, count)
-        if _is_array(each)
-        else each.spawn(count)
-        if isinstance(each, np.random.Generator)
-        else [each] * count
-        for each in inputs
-    ]
-    return list(zip(*split, strict=True))
+    return list(zip(*[_cut(each, count) for each in inputs], strict=True))
+
+
+def _cut(given: Any, count: int) -> Sequence[Any]:
+    """An input for each part."""
+    if _is_array(given):
+        return np.split(given, count)
+    return given.spawn(count) if isinstance(given, np.random.Generator) else [given] * count
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -240,20 +274,22 @@ def _count(shape: tuple[int, ...]) -> int:
     count = 1
     while (
         2 * count <= PARTS
-        and shape[0] % (2 * count) == 0
         and math.prod(shape) >= 2 * count * PART_NUMBERS
+        and shape[0] % (2 * count) == 0
     ):
         count *= 2
     return count
 
 
-def _alike(given: Any, recorded: Any) -> bool:
-    """Whether what was recorded with one input will do for another."""
-    if _is_array(recorded):
-        return _is_array(given) and given.shape == recorded.shape and given.dtype == recorded.dtype
-    if isinstance(recorded, np.random.Generator):
-        return isinstance(given, np.random.Generator)
-    return given is recorded or (type(given) is type(recorded) and bool(given == recorded))
+def _signature(inputs: Sequence[Any]) -> list[Any]:
+    """What is to be the same of some inputs for what was recorded with them to do for others."""
+    kinds = np.ndarray | np.generic | np.random.Generator
+    return [
+        (type(each), getattr(each, "shape", None), getattr(each, "dtype", None))
+        if isinstance(each, kinds)
+        else (type(each), each)
+        for each in inputs
+    ]
 
 
 def _is_array(thing: Any) -> bool:

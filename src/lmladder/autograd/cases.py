@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
 
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import functional, ops
 from lmladder.autograd.tensor import Tensor
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.tracing import constant
 
 import numpy as np
 
@@ -81,13 +82,14 @@ def apart(*shape: int) -> Draw:
 
 # ------------------------------------------------------------------------------- rows
 
-SHAPES: list[Shape] = [(), (0, 3), (1,), (2, 3), (2, 1, 3)]
+SHAPES: list[Shape] = [(), (0, 3), (2, 0), (1,), (2, 3), (2, 1, 3)]
 PAIRS: list[tuple[Shape, Shape]] = [
     ((2, 3), (2, 3)),
     ((2, 1, 3), (4, 1)),
     ((), (3,)),
     ((2, 2), (1,)),
     ((0, 3), (1, 3)),
+    ((2, 0), (2, 1)),
     ((), ()),
 ]
 REDUCTIONS: list[tuple[Shape, dict[str, Any]]] = [
@@ -135,7 +137,7 @@ def _dropout(x: Tensor) -> Tensor:
 def _arithmetic() -> Iterator[Case]:
     yield from each_pair("add", ops.add)
     yield Case("add number", lambda a: 2 + a + 1, (normal(2, 3),))
-    yield Case("add array", lambda a: np.ones(3, a.dtype) + a, (normal(2, 3),))
+    yield Case("add array", lambda a: constant(np.ones(3, a.dtype)) + a, (normal(2, 3),))
     yield from each_pair("subtract", ops.subtract)
     yield Case("subtract number", lambda a: 1 - (a - 2), (normal(2, 3),))
     yield from each_pair("multiply", ops.multiply)
@@ -221,9 +223,11 @@ def _functions() -> Iterator[Case]:
     yield Case("clip above", ops.clip, (apart(2, 3),), {"max": 0.2})
     yield from each_pair("maximum", ops.maximum)
     yield from each_pair("minimum", ops.minimum)
-    yield Case("where", lambda a, b: ops.where(MASK, a, b), (normal(2, 3), normal(2, 3)))
-    yield Case("where broadcast", lambda a, b: ops.where(MASK, a, b), (normal(2, 1), normal(3)))
-    yield Case("where 0-d", lambda a, b: ops.where(MASK, a, b), (normal(), normal(1)))
+    yield Case("where", lambda a, b: ops.where(constant(MASK), a, b), (normal(2, 3), normal(2, 3)))
+    yield Case(
+        "where broadcast", lambda a, b: ops.where(constant(MASK), a, b), (normal(2, 1), normal(3))
+    )
+    yield Case("where 0-d", lambda a, b: ops.where(constant(MASK), a, b), (normal(), normal(1)))
     yield Case("astype", ops.astype, (normal(2, 3),), {"dtype": np.float64})
 
 
@@ -253,11 +257,11 @@ def _rearrangements() -> Iterator[Case]:
 
 
 def _gather(ids: IntArray, axis: int, a: Tensor) -> Tensor:
-    return ops.take_along_axis(a, ids, axis=axis)
+    return ops.take_along_axis(a, constant(ids), axis=axis)
 
 
 def _scatter(ids: IntArray, axis: int, a: Tensor, updates: Tensor) -> Tensor:
-    return ops.scatter_add(a, ids, updates, axis=axis)
+    return ops.scatter_add(a, constant(ids), updates, axis=axis)
 
 
 def _indices() -> Iterator[Case]:
@@ -267,9 +271,9 @@ def _indices() -> Iterator[Case]:
     yield Case("getitem 0-d", lambda a: a[()], (normal(),))
     yield Case("getitem new axis", lambda a: a[:, None], (normal(2, 3),))
     yield Case("getitem nothing", lambda a: a[1:1], (normal(2, 3),))
-    yield Case("getitem integers", lambda a: a[IDS], (normal(4, 2),))
+    yield Case("getitem integers", lambda a: a[constant(IDS)], (normal(4, 2),))
     yield Case("getitem tuple of integers", lambda a: a[(0, 2, 2),], (normal(3, 2),))
-    yield Case("getitem booleans", lambda a: a[MASK], (normal(2, 3),))
+    yield Case("getitem booleans", lambda a: a[constant(MASK)], (normal(2, 3),))
     yield Case("getitem pairs", lambda a: a[[0, 1, 1], [2, 0, 0]], (normal(2, 3),))
     yield Case("split", lambda a: ops.multiply(*ops.split(a, 2, axis=1)), (normal(3, 4),))
     for name, ids, axis, shape in [
@@ -287,8 +291,10 @@ def _indices() -> Iterator[Case]:
 
 def _networks() -> Iterator[Case]:
     f = functional
-    for shape in [(2, 5, 3), (3,), (0, 3), (1, 3)]:
-        yield Case(f"linear {shape}", f.linear, (normal(*shape), normal(3, 4), normal(4)))
+    for shape in [(2, 5, 3), (3,), (0, 3), (1, 3), (5, 0), (1, 0)]:
+        draws = (normal(*shape), normal(shape[-1], 4), normal(4))
+        yield Case(f"linear {shape}", f.linear, draws)
+    yield Case("linear to nothing", f.linear, (normal(5, 3), normal(3, 0), normal(0)))
     yield from each_shape("sigmoid", f.sigmoid, normal)
     yield from each_shape("relu", f.relu, apart)
     yield from each_shape("relu_squared", f.relu_squared, apart)
@@ -300,15 +306,24 @@ def _networks() -> Iterator[Case]:
     for name, ids in [("", IDS), (" 0-d", np.array(2)), (" none", IDS[:0])]:
         yield Case(
             f"embedding{name}",
-            lambda table, ids=ids: f.embedding(table, ids),
+            lambda table, ids=ids: f.embedding(table, constant(ids)),
             (normal(4, 2),),
         )
     for function in (f.softmax, f.log_softmax):
-        for shape in [(2, 3, 4), (4,), (0, 3), (2, 1)]:
+        for shape in [(2, 3, 4), (4,), (0, 3), (2, 0), (2, 1)]:
             yield Case(f"{function.__name__} {shape}", function, (normal(*shape),))
-    yield Case("cross_entropy", lambda x: f.cross_entropy(x, IDS), (normal(2, 3, 4),))
-    yield Case("cross_entropy one", lambda x: f.cross_entropy(x, np.array(2)), (normal(4),))
-    for shape in [(2, 3, 4), (4,), (0, 4), (1, 4), (2, 90, 256)]:  # the last in blocks of rows
+    yield Case("cross_entropy", lambda x: f.cross_entropy(x, constant(IDS)), (normal(2, 3, 4),))
+    yield Case(
+        "cross_entropy one", lambda x: f.cross_entropy(x, constant(np.array(2))), (normal(4),)
+    )
+    for shape in [
+        (2, 3, 4),
+        (4,),
+        (0, 4),
+        (2, 0),
+        (1, 4),
+        (2, 90, 256),
+    ]:  # the last in blocks of rows
         n = shape[-1]
         yield Case(f"layer_norm {shape}", f.layer_norm, (normal(*shape), normal(n), normal(n)))
         yield Case(f"rms_norm {shape}", f.rms_norm, (normal(*shape), normal(n)))
@@ -316,6 +331,9 @@ def _networks() -> Iterator[Case]:
         ("", (2, 3, 5, 4), (2, 3, 5, 4)),
         (" one", (1, 1, 1, 1), (1, 1, 1, 1)),
         (" none", (0, 2, 3, 4), (0, 2, 3, 4)),
+        (" no heads", (2, 0, 3, 4), (2, 0, 3, 4)),
+        (" no queries", (2, 3, 0, 4), (2, 3, 5, 4)),
+        (" nothing", (2, 3, 0, 4), (2, 3, 0, 4)),
         (" later queries", (1, 2, 3, 4), (1, 2, 140, 4)),
         (" tiles", (1, 4, 130, 2), (1, 4, 130, 2)),
     ]:
@@ -326,15 +344,18 @@ def _networks() -> Iterator[Case]:
         (" heads", (2, 3, 4, 6), 7),
         (" one", (3, 1, 2), 3),
         (" none", (0, 3, 2), 0),
+        (" no size", (2, 3, 0), 0),
     ]:
         places = np.arange(start, start + shape[-2])
         yield Case(
             f"rotary{name}",
-            lambda x, positions=places: f.rotary(x, positions),
+            lambda x, positions=places: f.rotary(x, constant(positions)),
             (normal(*shape),),
         )
-    yield Case("rotary base", lambda x: f.rotary(x, np.array([9, 2]), base=5.0), (normal(2, 2),))
-    for rows, time, n in [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2)]:
+    yield Case(
+        "rotary base", lambda x: f.rotary(x, constant(np.array([9, 2])), base=5.0), (normal(2, 2),)
+    )
+    for rows, time, n in [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2), (2, 0, 3), (2, 3, 0)]:
         size = f"{(rows, time, n)}"
         yield Case(f"rnn {size}", f.rnn, (normal(rows, time, n), normal(n, n)))
         yield Case(f"gru {size}", f.gru, (normal(rows, time, 3 * n), normal(n, 3 * n)))
@@ -361,6 +382,7 @@ KINKS: list[Kink] = [
     Kink("clip", lambda a: a.clip(min=-1, max=1), ([-2.0, -1, 0, 1, 2],), ([0, 1, 1, 1, 0],)),
     Kink("power 0", lambda a: a**0, ([0.0, 2.0],), ([0, 0],)),
     Kink("power 1", lambda a: a**1, ([0.0, 2.0],), ([1, 1],)),
+    Kink("logsumexp no elements", ops.logsumexp, ([],), ([],)),
     Kink("logsumexp nothing", ops.logsumexp, ([-np.inf] * 2,), ([0, 0],)),
     Kink("logsumexp something", ops.logsumexp, ([-np.inf, 3.0],), ([0, 1],)),
     Kink("relu", functional.relu, ([-1.0, 0.0, 2.0],), ([0, 0, 1],)),

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from lmladder.arrays import FloatArray
 from lmladder.autograd.tensor import Tensor, inputs_first, reverse
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 

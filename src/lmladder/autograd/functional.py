@@ -3,8 +3,11 @@
 Written like the ops in `ops.py`: value and pullback side by side. The hot ones call a kernel.
 """
 
+import math
+
 from lmladder import kernels
 from lmladder.autograd.tensor import Tensor, op
+from lmladder.tracing import constant
 
 import numpy as np
 
@@ -20,7 +23,7 @@ def linear(x, weight, bias):
     def linear_pullback(grad):
         return kernels.linear_backward(grad, x, weight)
 
-    one_row = x.size == len(weight)
+    one_row = math.prod(x.shape[:-1]) == 1
     product = kernels.linear_row if one_row else kernels.matmul
     return product(x, weight, bias), linear_pullback
 
@@ -107,8 +110,9 @@ def softmax(a):
 @op
 def log_softmax(a):
     """log(softmax(a)) along the last axis, by log-sum-exp: log of softmax underflows to -inf."""
-    shifted = a - a.max(axis=-1, keepdims=True)
-    value = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    shifted = a - a.max(axis=-1, keepdims=True, initial=-np.inf)
+    total = np.exp(shifted).sum(axis=-1, keepdims=True)  # at least 1, where there is an element
+    value = shifted - np.log(np.maximum(total, 1))
 
     def log_softmax_pullback(grad):
         return (grad - np.exp(value) * grad.sum(axis=-1, keepdims=True),)
@@ -141,14 +145,11 @@ def cross_entropy(logits, targets):
         raise ValueError("there are no targets to take a mean over")
     nats, log_total = kernels.cross_entropy(logits, targets)
 
-    count = logits.dtype.type(targets.size)
-
     def cross_entropy_pullback(grad):
-        each = kernels.apply(np.divide, grad, count)
+        each = grad / targets.size
         return kernels.cross_entropy_backward(each, logits, targets, log_total), None
 
-    total = kernels.apply(np.add.reduce, nats, None, None)
-    return kernels.apply(np.divide, total, count), cross_entropy_pullback
+    return nats.sum() / targets.size, cross_entropy_pullback
 
 
 @op
@@ -224,7 +225,7 @@ def rotary(x, positions, *, base: float = 10_000.0):
     if x.ndim < 2 or x.shape[-1] % 2 or positions.shape != x.shape[-2:-1]:
         raise ValueError("rotary wants (..., time, size), size even, and (time,)")
     size = x.shape[-1]
-    frequencies = base ** (np.arange(0, size, 2) / -size)
+    frequencies = constant(base ** (np.arange(0, size, 2) / -size))
     angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
 
@@ -255,7 +256,7 @@ def rnn(x, weight):
     if x.ndim != 3 or weight.shape != (x.shape[2], x.shape[2]):
         raise ValueError("rnn wants (rows, time, n) and (n, n)")
     states = np.empty_like(x)
-    state = np.zeros((len(x), len(weight)), x.dtype)
+    state = np.zeros_like(x, shape=(len(x), len(weight)))
     for t in range(x.shape[1]):
         state = np.tanh(x[:, t] + kernels.matmul(state, weight))
         states[:, t] = state
@@ -292,10 +293,10 @@ def gru(x, weight):
     if x.ndim != 3 or weight.shape != (size, 3 * size) or x.shape[2] != 3 * size:
         raise ValueError("gru wants (rows, time, 3 n) and (n, 3 n)")
     for_gates, for_candidate = weight[:, : 2 * size], weight[:, 2 * size :]
-    states = np.empty((*x.shape[:2], size), x.dtype)
-    gates = np.empty((*x.shape[:2], 2 * size), x.dtype)
+    states = np.empty_like(x, shape=(*x.shape[:2], size))
+    gates = np.empty_like(x, shape=(*x.shape[:2], 2 * size))
     candidates = np.empty_like(states)
-    state = np.zeros((len(x), size), x.dtype)
+    state = np.zeros_like(x, shape=(len(x), size))
     for t in range(x.shape[1]):
         sums = x[:, t, : 2 * size] + kernels.matmul(state, for_gates)
         gates[:, t] = (1 + np.tanh(sums / 2)) / 2  # the sigmoid, without overflow
@@ -355,7 +356,7 @@ def dropout(x, *, rate: float, rng: np.random.Generator):
     """
     if not 0 <= rate < 1:
         raise ValueError(f"the rate must be in [0, 1), not {rate}")
-    chances = kernels.uniform(rng, x.shape)
+    chances = rng.random(x.shape, np.float32)
 
     def dropout_pullback(grad):
         return (kernels.dropout(grad, chances, rate),)

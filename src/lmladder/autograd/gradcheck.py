@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from lmladder.arrays import FloatArray
 from lmladder.autograd.tensor import Tensor, no_grad
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 

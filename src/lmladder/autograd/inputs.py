@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from numbers import Real
 from typing import Any
 
-from lmladder.arrays import Array
+from lmladder.system.arrays import Array
+from lmladder.tracing import asarray, current
 
 import numpy as np
 
@@ -25,7 +26,7 @@ def as_arrays(name: str, inputs: Sequence[Any], discrete: Mapping[int, str]) -> 
     """
     if not inputs:
         raise TypeError(f"{name} wants an array at least")
-    arrays = list(inputs)
+    arrays = [current(each) for each in inputs]
     dtype = None
     others = []  # places of what is no array of floats
     for place, array in enumerate(arrays):
@@ -49,7 +50,7 @@ def _floats(name: str, given: Any, dtype: np.dtype[Any]) -> Array:
     if isinstance(given, list | tuple) and any(hasattr(each, "requires_grad") for each in given):
         raise TypeError(f"{name} takes Tensors one by one, not in a {type(given).__name__}")
     if isinstance(given, Real | np.ndarray | list | tuple):
-        array = np.asarray(given)
+        array = asarray(given)
         if array.dtype.kind in "iubf":
             return array.astype(dtype)
     raise TypeError(f"{name} takes no {type(given).__name__} as an array (options go by keyword)")
@@ -58,7 +59,7 @@ def _floats(name: str, given: Any, dtype: np.dtype[Any]) -> Array:
 def _discrete(name: str, place: int, given: Any, kinds: str) -> Array:
     """An array of integers or booleans, as it is."""
     if isinstance(given, np.ndarray | np.integer | list | tuple) or type(given) is int:
-        array = np.asarray(given)
+        array = asarray(given)
         if array.dtype.kind in kinds:
             return array
     what = "booleans" if kinds == "b" else "integers"

@@ -6,7 +6,9 @@ first, one argument each, options by keyword. What can be composed of other ops 
 or precision is composed. `sum`, `min`, `max` and `abs` hide Python's own in this file.
 """
 
+import math
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from numbers import Real
 from types import EllipsisType, NoneType
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 from lmladder import kernels
 from lmladder.autograd.einsum import einsum as einsum
 from lmladder.autograd.tensor import Tensor, op
+from lmladder.tracing import asarray, constant
 
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index
@@ -28,7 +31,7 @@ def add(a, b):
     def add_pullback(grad):
         return grad, grad
 
-    return kernels.apply(np.add, a, b), add_pullback
+    return a + b, add_pullback
 
 
 @op
@@ -179,13 +182,13 @@ def _to_winners(grad, a, value, axis):
 @op
 def logsumexp(a, *, axis=None, keepdims: bool = False):
     """log(sum(exp(a))) over `axis`, shifted by the maximum so that it can't overflow."""
-    largest = a.max(axis=axis, keepdims=True)
-    largest = np.where(np.isfinite(largest), largest, a.dtype.type(0))  # -inf - -inf is nan
-    with np.errstate(divide="ignore"):  # all of a at -inf: the log of 0
-        total = np.log(np.exp(a - largest).sum(axis=axis, keepdims=True)) + largest
+    largest = a.max(axis=axis, keepdims=True, initial=-np.inf)
+    largest = np.where(np.isfinite(largest), largest, 0)  # -inf - -inf is nan
+    total = np.exp(a - largest).sum(axis=axis, keepdims=True)
+    total = np.log(total, where=total != 0, out=np.full_like(total, -np.inf)) + largest
 
     def logsumexp_pullback(grad):
-        finite = np.maximum(total, np.finfo(a.dtype).min)
+        finite = np.maximum(total, float(np.finfo(a.dtype).min))
         return (_restore(grad, a.shape, axis) * np.exp(a - finite),)
 
     return total if keepdims else total.squeeze(axis), logsumexp_pullback
@@ -197,12 +200,12 @@ def norm(a, *, axis=None, keepdims: bool = False):
 
     Scaled by the largest number, so that squares neither overflow nor underflow.
     """
-    numbers = np.finfo(a.dtype)
-    largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), numbers.tiny)
+    tiny = float(np.finfo(a.dtype).tiny)
+    largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), tiny)
     value = np.sqrt(np.square(a / largest).sum(axis=axis, keepdims=True)) * largest
 
     def norm_pullback(grad):
-        unit = a / np.maximum(value, numbers.smallest_subnormal)
+        unit = a / np.maximum(value, float(np.finfo(a.dtype).smallest_subnormal))
         return (_restore(grad, a.shape, axis) * unit,)
 
     return value if keepdims else value.squeeze(axis), norm_pullback
@@ -224,10 +227,10 @@ def _value(a: Any) -> Any:
     return a.value if isinstance(a, Tensor) else a
 
 
-def _count(shape: tuple[int, ...], axis) -> np.float64:
-    """How many numbers a reduction over `axis` makes into one."""
+def _count(shape: tuple[int, ...], axis) -> int:
+    """How many elements a reduction over `axis` makes into one."""
     axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
-    return np.float64(np.prod([shape[i] for i in axes]))
+    return math.prod(shape[i] for i in axes)
 
 
 # ------------------------------------------------------------------------------- functions
@@ -353,15 +356,15 @@ def reshape(a, *, shape: int | tuple[int, ...]):
     """The same numbers in another shape; one -1 is worked out."""
 
     def reshape_pullback(grad):
-        return (kernels.reshape(grad, a.shape),)
+        return (grad.reshape(a.shape),)
 
-    return kernels.reshape(a, shape), reshape_pullback
+    return a.reshape(shape), reshape_pullback
 
 
 @op
 def transpose(a, *, axes: Sequence[int] | None = None):
     """Permute axes, by default reverse them."""
-    inverse = None if axes is None else np.argsort([axis % a.ndim for axis in axes])
+    inverse = None if axes is None else np.argsort([axis % a.ndim for axis in axes]).tolist()
 
     def transpose_pullback(grad):
         return (grad.transpose(inverse),)
@@ -373,7 +376,7 @@ def transpose(a, *, axes: Sequence[int] | None = None):
 def concat(*arrays, axis: int = 0):
     """Join along an existing axis."""
     value = np.concatenate(arrays, axis=axis)
-    ends = np.cumsum([array.shape[axis] for array in arrays])
+    ends = list(accumulate(array.shape[axis] for array in arrays))
 
     def concat_pullback(grad):
         return tuple(np.split(grad, ends[:-1], axis=axis))
@@ -396,7 +399,7 @@ def squeeze(a, *, axis=None):
     """Drop `axis` (a number, a tuple, or None for all of length 1)."""
 
     def squeeze_pullback(grad):
-        return (kernels.reshape(grad, a.shape),)
+        return (grad.reshape(a.shape),)
 
     return np.squeeze(a, axis), squeeze_pullback
 
@@ -406,7 +409,7 @@ def expand_dims(a, *, axis):
     """Add axes of length 1 that stand at `axis` (a number or a tuple) of the result."""
 
     def expand_dims_pullback(grad):
-        return (kernels.reshape(grad, a.shape),)
+        return (grad.reshape(a.shape),)
 
     return np.expand_dims(a, axis), expand_dims_pullback
 
@@ -437,9 +440,7 @@ def stack(*arrays, axis: int = 0):
 @op
 def getitem(a, *, index: Any):
     """a[index] by NumPy's rules: slices, numbers, integer and boolean arrays."""
-    parts = index if isinstance(index, tuple) else (index,)
-    # Copies: whoever made an array of indices may change it before the pullback reads it.
-    parts = tuple(part if isinstance(part, BASIC_INDEX) else np.array(part) for part in parts)
+    parts = tuple(map(_own, index if isinstance(index, tuple) else (index,)))
     repeats = any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts)
 
     def getitem_pullback(grad):
@@ -453,7 +454,11 @@ def getitem(a, *, index: Any):
     return a[parts], getitem_pullback
 
 
-BASIC_INDEX = (int, np.integer, slice, NoneType, EllipsisType)
+def _own(part):
+    """A part of an index; a copy, as its owner may change it before the pullback reads it."""
+    if isinstance(part, int | np.integer | slice | NoneType | EllipsisType):
+        return part
+    return part.astype(part.dtype) if isinstance(part, np.ndarray) else asarray(part)
 
 
 @op(discrete={1: "iu"})
@@ -492,7 +497,7 @@ def _along(indices, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
     """An index of all places that `indices` name along `axis`, each in its own row."""
     if indices.ndim != len(shape):
         raise ValueError(f"indices must have {len(shape)} axes")
-    places: list[Any] = list(np.indices(shape, sparse=True))
+    places = [constant(each) for each in np.indices(shape, sparse=True)]
     places[normalize_axis_index(axis, len(shape))] = indices
     return tuple(places)
 

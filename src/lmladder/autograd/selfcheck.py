@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lmladder.arrays import FloatArray
 from lmladder.autograd.cases import CASES, KINKS, Case
 from lmladder.autograd.gradcheck import TOLERANCE, gradcheck
 from lmladder.autograd.tensor import Tensor
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 

@@ -15,10 +15,10 @@ from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from lmladder import kernels
-from lmladder.arrays import Array, BoolArray, FloatArray
-from lmladder.autograd.guards import Guard
+from lmladder.autograd.guards import Guard, release_all
 from lmladder.autograd.inputs import as_arrays, shapes
+from lmladder.system.arrays import Array, BoolArray, FloatArray
+from lmladder.tracing import asarray, constant, plain
 
 import numpy as np
 
@@ -54,8 +54,8 @@ class Tensor:
     ----------
     value : the array. What an op made of something that requires a gradient is read-only, and so is
         every other array while a graph holds it: a pullback may read it again. (Another view of the
-        same memory is not locked.) Optimizers change a parameter in place once `backward` has freed
-        the graph.
+        same memory is not locked.) Optimizers change parameters in place; a graph that still holds
+        one has no gradients after that.
     grad : None, or an array like value: the sum over all backward passes since it was last None.
         Read-only, for it may share memory with other gradients.
     """
@@ -105,7 +105,7 @@ class Tensor:
         # fmt: on
 
     def __init__(self, value: Any, *, requires_grad: bool = False):
-        array = np.asarray(value)
+        array = value if type(value) is np.ndarray else asarray(value)
         if array.dtype not in (np.float32, np.float64):
             if array.dtype.kind not in "iub" or isinstance(value, np.ndarray):
                 raise TypeError(f"a Tensor holds float32 or float64, not {array.dtype}")
@@ -205,13 +205,18 @@ class Tensor:
         TypeError
             If gradient is a Tensor, which would ask for a gradient of a gradient.
         RuntimeError
-            If nothing here requires a gradient, or an earlier backward has freed part of the graph.
+            If nothing here requires a gradient, an earlier backward has freed part of the graph, or
+            an array that it reads was released to an optimizer or by Ctrl-C.
         """
-        for tensor, grad in reverse(self, gradient):
-            if tensor._pullback is None:
-                total = np.asarray(grad if tensor.grad is None else tensor.grad + grad)
-                tensor.grad = total.view()
-                tensor.grad.setflags(write=False)
+        try:
+            for tensor, grad in reverse(self, gradient):
+                if tensor._pullback is None:
+                    total = asarray(grad if tensor.grad is None else tensor.grad + grad)
+                    tensor.grad = total.view()
+                    tensor.grad.setflags(write=False)
+        except KeyboardInterrupt:  # whose traceback holds the graph
+            release_all()
+            raise
 
 
 def reverse(
@@ -235,7 +240,7 @@ def reverse(
     if gradient is None:
         if root.size != 1:
             raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")
-        gradient = kernels.constant(np.ones_like(root.value))
+        gradient = constant(np.ones(root.shape, root.dtype))
     elif isinstance(gradient, np.ndarray | np.generic):
         gradient = np.array(gradient)  # a copy, for what arrives at a leaf is kept there
     else:
@@ -246,6 +251,9 @@ def reverse(
             f"the tensor {root.dtype} {root.shape}"
         )
     order = inputs_first(root)
+    for each in order:
+        if each._guard is not None:
+            each._guard.require_whole()
     gradients = {id(root): gradient}
     while order:
         tensor = order.pop()  # the list's last reference: the tensor and its arrays may go
@@ -255,8 +263,7 @@ def reverse(
         yield tensor, grad
         if tensor._pullback is None:
             continue
-        tape = kernels.recording()
-        parts = tape.pull(tensor._pullback, grad) if tape else tensor._pullback(grad)
+        parts = tensor._pullback(grad)
         if not isinstance(parts, tuple) or len(parts) != len(tensor._parents):
             raise TypeError(
                 f"{_name(tensor._pullback)} must return a tuple, "
@@ -269,9 +276,7 @@ def reverse(
             if type(part) is not np.ndarray or part.shape != like.shape or part.dtype != like.dtype:
                 part = _unbroadcast(part, like, tensor._pullback)
             earlier = gradients.get(id(parent))
-            gradients[id(parent)] = (
-                part if earlier is None else kernels.apply(np.add, earlier, part)
-            )
+            gradients[id(parent)] = part if earlier is None else asarray(earlier + part)
         if free:
             tensor._pullback, tensor._parents, tensor._guard = _freed, (), None
 
@@ -302,14 +307,18 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
     @functools.wraps(function)
     def lifted(*inputs: Any, **options: Any) -> Tensor:
+        try:
+            return record(inputs, options)
+        except KeyboardInterrupt:  # whose traceback holds the graph
+            release_all()
+            raise
+
+    def record(inputs: Sequence[Any], options: Mapping[str, Any]) -> Tensor:
         arrays = as_arrays(
             name, [each.value if isinstance(each, Tensor) else each for each in inputs], places
         )
         try:
-            if (tape := kernels.recording()) is None:
-                made = function(*arrays, **options)
-            else:
-                made = tape.call(function, arrays, options)
+            made = function(*arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
             kinds = (ValueError, IndexError, TypeError)  # no subclass with arguments of its own
             kind = next(each for each in kinds if isinstance(error, each))
@@ -328,7 +337,7 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
             if parents.count(None) < len(parents):
                 out.requires_grad, out._pullback, out._parents = True, made[1], parents
                 out._number = next(_numbers)
-                out._guard = Guard(held) if held else None
+                out._guard = Guard(plain(held)) if held else None
                 out.value.setflags(write=False)
         return out
 
@@ -372,8 +381,8 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
             )
         stretched = [extra + axis for axis, n in enumerate(like.shape) if n == 1]
     axes = (*range(extra), *stretched)
-    total = kernels.apply(np.add.reduce, grad, axes, None) if axes else np.asarray(grad)
-    return kernels.reshape(total, like.shape)
+    total = np.add.reduce(grad, axis=axes) if axes else asarray(grad)
+    return total.reshape(like.shape)
 
 
 def _name(pullback: Pullback) -> str:

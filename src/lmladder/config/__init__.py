@@ -1,28 +1,5 @@
-"""The configuration: its keys and types, the rules that types cannot say, and how it is read."""
+"""The configuration: composed from the settings of the parts, registered with Hydra, and read."""
 
-from lmladder.config.reading import dotted, from_mapping, one_line, typed
-from lmladder.config.rules import (
-    CHOICES,
-    OPTIMIZER_SETTINGS,
-    SCHEDULE_SETTINGS,
-    validate_architecture,
-    validate_rung,
-)
-from lmladder.config.schema import (
-    BigramConfig,
-    Config,
-    DataConfig,
-    EvaluateConfig,
-    MlpArchitecture,
-    MlpConfig,
-    OptimizerConfig,
-    RungConfig,
-    RuntimeConfig,
-    SampleConfig,
-    ScheduleConfig,
-    SplitConfig,
-    TokenizerConfig,
-    TrainingConfig,
-    TransformerArchitecture,
-    TransformerConfig,
-)
+from lmladder.config.hydra import register
+from lmladder.config.reading import CONFIGURATION_ERRORS, arguments, describe, one_line, typed
+from lmladder.config.schema import STAGES, Config, RuntimeSettings

@@ -1,48 +1,57 @@
-"""From a composed configuration, or from a file of anyone's, to checked dataclasses."""
+"""From a composed configuration to checked dataclasses; the messages and the help of settings."""
 
-from collections.abc import Iterator, Mapping
+import json
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, get_origin, get_type_hints
 
-from lmladder.config.rules import leaves, validate
+from lmladder.config.hydra import FAMILIES
 from lmladder.config.schema import Config
-from lmladder.errors import InputError
+from lmladder.system.errors import InputError
+from lmladder.system.settings import Family, default_of, did_you_mean, meaning, read
 
+import yaml
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-T = TypeVar("T")
+# What Hydra raises for a configuration that cannot be composed.
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
 
 def typed(node: DictConfig) -> Config:
-    """The composed configuration as dataclasses, checked.
+    """Return the composed configuration as dataclasses, checked.
 
     Raises
     ------
     InputError
-        If a value is missing, or is one that its type allows but its meaning does not.
+        If a value is missing, of the wrong type, out of range, or does not fit another.
     """
-    for path in _missing("", node):
-        raise InputError(f"{path} has no value; give {path}=...")
     try:
-        config = cast(Config, OmegaConf.to_object(node))
+        given = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {one_line(error)}") from None
-    _refuse_other_keys("", node, config)
-    _refuse_nested(config)
-    validate(config)
-    return config
+    assert isinstance(given, dict)
+    return read(Config, {str(key): value for key, value in given.items()})
 
 
-def from_mapping(schema: type[T], mapping: dict[str, Any]) -> T:
-    """An instance of one of the dataclasses of the schema, from plain values of unknown origin."""
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(mapping))
-        made = cast(T, OmegaConf.to_object(merged))
-    except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{schema.__name__}: {one_line(error)}") from None
-    _refuse_nested(made)
-    return made
+def arguments(given: Iterable[str]) -> list[str]:
+    """Return the arguments of a program in the order and the spelling that Hydra accepts.
+
+    Options come first, overrides after them; `experiment=null`, the default in conf/config.yaml,
+    is written as no choice.
+    """
+    ordered = sorted(given, key=lambda each: not each.startswith("-") and is_override(each))
+    return [
+        re.sub(r"(?<==|,)null(?=,|$)", "[]", each) if each.startswith("experiment=") else each
+        for each in ordered
+    ]
+
+
+def is_override(argument: str) -> bool:
+    """Return whether an argument sets a value; other arguments are options and their values."""
+    return "=" in argument or argument.startswith(("~", "+"))
 
 
 # Lines of Hydra's and OmegaConf's messages that help a developer, not a user.
@@ -57,10 +66,14 @@ _NOISE = (
 
 
 def one_line(error: BaseException) -> str:
-    """What an error of Hydra or OmegaConf says, and why, in one line that names the key."""
+    """Return the message of an error of Hydra or OmegaConf in one line that names the key."""
     if (lexer := "LexerNoViableAltException: ") in str(error):
         override = str(error).partition(lexer)[2].splitlines()[0].strip()
-        return f"cannot read {override}; a value with special characters wants quotes: key='value'"
+        return f"cannot read {override}; a value with special characters needs quotes: key='value'"
+    cause = error.__cause__ or error.__context__ or error
+    schema = getattr(cause, "object_type", None)
+    if isinstance(cause, AttributeError | KeyError) and is_dataclass(schema):
+        return _unknown_setting(getattr(cause, "full_key", ""), schema)
     lines: list[str] = []
     for each in (error, error.__cause__):
         for line in str(each or "").splitlines():
@@ -74,42 +87,47 @@ def one_line(error: BaseException) -> str:
     return " ".join(lines) or type(error).__name__
 
 
-def _refuse_other_keys(path: str, node: DictConfig, config: Any) -> None:
-    """Raise InputError for what Hydra's `+key=value` and `~key` do past the schema."""
-    known = {each.name for each in fields(config)}
-    if removed := sorted(known - set(node)):
-        raise InputError(f"{path}{removed[0]} has no value; give {path}{removed[0]}=...")
-    for key in node:
-        where = f"{path}{key!s}"
-        if key not in known:
-            raise InputError(f"unknown key {where}")
-        if is_dataclass(getattr(config, str(key))):
-            _refuse_other_keys(f"{where}.", node[key], getattr(config, str(key)))
+def _unknown_setting(full_key: str, schema: Any) -> str:
+    key = full_key.rpartition(".")[2]
+    for family in FAMILIES.values():
+        schemas = {kind: family.settings(kind) for kind in family}
+        owners = [kind for kind, each in schemas.items() if key in _names(each)]
+        if schema in schemas.values() and owners:
+            return f"unknown setting {full_key}; it is for {family.name} {' or '.join(owners)}"
+    return f"unknown setting {full_key}; {did_you_mean(key, _names(schema))}"
 
 
-def _refuse_nested(config: Any) -> None:
-    """Raise InputError for a list in a list or the like, which OmegaConf takes for any item."""
-    for path, value in leaves("", config):
-        if isinstance(value, list) and any(isinstance(each, list | dict) for each in value):
-            raise InputError(f"{path} must be a list of single values, not {value}")
+def _names(schema: Any) -> list[str]:
+    return [each.name for each in fields(schema)]
 
 
-def _missing(path: str, node: DictConfig) -> Iterator[str]:
-    """Dotted paths of values that are left to the user; interpolations are not followed."""
-    for key in node:
-        name = str(key)
-        if OmegaConf.is_missing(node, name):
-            yield path + name
-        elif not OmegaConf.is_interpolation(node, name) and OmegaConf.is_dict(node[name]):
-            yield from _missing(f"{path}{name}.", node[name])
+def describe(node: DictConfig) -> str:
+    """Return the reference of all settings, for --help: value, type, range and meaning of each.
+
+    Parameters
+    ----------
+    node : the composed configuration; its choices decide which settings there are
+    """
+    values = OmegaConf.to_container(node, resolve=False)
+    return "\n".join(_described(Config, values, "", None))
 
 
-def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys: {"data": {"seed": 0}} as {"data.seed": 0}."""
-    flat: dict[str, Any] = {}
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            flat |= dotted(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+def _described(schema: Any, values: Any, path: str, family: Family[Any] | None) -> Iterator[str]:
+    types = get_type_hints(schema)
+    for each in fields(schema):
+        name, kind, chosen_from = f"{path}{each.name}", types[each.name], each.metadata["family"]
+        value = values.get(each.name, default_of(each))
+        if chosen_from is None and not is_dataclass(kind):
+            plain = isinstance(value, str) and value.isprintable()
+            yield f"  {name}={value if plain else json.dumps(value)}"
+            choices = tuple(family) if family is not None and each.name == family.key else ()
+            yield f"      {meaning(each, kind, choices)}"
+            continue
+        yield f"{name}: {each.metadata['help']}"
+        several = get_origin(kind) is dict
+        for key, group in value.items() if several else [("", value)]:
+            if not isinstance(group, dict):  # it has no value
+                continue
+            settings = chosen_from.settings(group[chosen_from.key]) if chosen_from else kind
+            below = f"{name}.{key}." if several else f"{name}."
+            yield from _described(settings, group, below, chosen_from)

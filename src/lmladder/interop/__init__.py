@@ -2,50 +2,34 @@
 
 `gpt2.py` knows Hugging Face's folder of GPT-2 and `gpt2_tokenizer.py` its tokenizer.json;
 `tiny_lm.py` knows the JSON of TinyLM. `files.py` reads what strangers wrote, with care; nothing
-here unpickles, asks the network, or follows a path that stands in a file. What a format cannot
-express is refused, with the name of the setting.
+here unpickles, uses the network, or follows a path in a file. What a format cannot express is
+rejected, with the name of the setting.
 """
 
 import re
 import shlex
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
+from types import ModuleType
 
-from lmladder.checkpoint import Checkpoint
-from lmladder.errors import InputError
 from lmladder.interop import gpt2, tiny_lm
+from lmladder.system.errors import InputError
+from lmladder.training.checkpoint import Checkpoint
+
+# Each has `read`, which returns the checkpoint made of a file or folder and notes to the user on
+# what is not quite the same, and `write`, its inverse, which leaves a whole result or none.
+FORMATS = {"gpt2": gpt2, "tiny-lm": tiny_lm}
 
 
-@dataclass(frozen=True)
-class Format:
-    """How another program keeps a model.
-
-    Attributes
-    ----------
-    read : a checkpoint from a file or folder, and notes to the user on what is not quite the same
-    write : the inverse, to a path that a whole result takes or nothing; the notes
-    """
-
-    read: Callable[[Path], tuple[Checkpoint, list[str]]]
-    write: Callable[[Checkpoint, Path], list[str]]
-
-
-FORMATS = {
-    "gpt2": Format(gpt2.read, gpt2.write),
-    "tiny-lm": Format(tiny_lm.read, tiny_lm.write),
-}
-
-
-def format_named(name: str) -> Format:
+def format_named(name: str) -> ModuleType:
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def training_command(checkpoint: Checkpoint, path: Path) -> str:
-    """What to type so that the pipeline trains on from the Transformer that `path` holds."""
-    architecture = checkpoint.architecture()
+    """Return the command that composes a run which trains on from the Transformer in `path`."""
+    architecture = checkpoint.settings()
     overrides = {
         "tokenizer": "checkpoint",
         "tokenizer.path": path,
@@ -60,7 +44,7 @@ def training_command(checkpoint: Checkpoint, path: Path) -> str:
 
 
 def _written(value: object) -> str:
-    """A value of an override, in quotes where Hydra wants them."""
+    """Return a value of an override, in quotes if Hydra needs them."""
     text = str(value).lower() if isinstance(value, bool) else str(value)
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", text):
         return text

@@ -10,44 +10,42 @@ import reprlib
 from pathlib import Path
 from typing import Any
 
-from lmladder.arrays import FloatArray
-from lmladder.atomic import atomic_write
-from lmladder.checkpoint import Checkpoint
-from lmladder.config import TransformerArchitecture
-from lmladder.errors import InputError
-from lmladder.interop.architecture import imported, require_settings, require_transformer
-from lmladder.interop.files import (
-    read_json,
-    require_float32_range,
-    require_layers,
-    require_names,
-    size_from,
-)
-from lmladder.models.transformer import feed_forward_width
-from lmladder.text import WhitespaceTokenizer
+from lmladder.data import WhitespaceTokenizer
+from lmladder.data.reading import read_json
+from lmladder.interop import gpt2
+from lmladder.interop.architecture import exported, imported, to_ours, to_theirs, weight_names
+from lmladder.interop.files import require_float32_range, require_layers, require_names, size_from
+from lmladder.models.settings import TransformerSettings
+from lmladder.system.arrays import FloatArray
+from lmladder.system.errors import InputError
+from lmladder.system.files import atomic_write
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
 NAME = "tiny-lm"
 END = "END"
-FIXED: dict[str, Any] = {
-    "activation": "gelu_tanh",
-    "gated": False,
-    "norm": "layernorm",
-    "norm_weights": True,
-    "embedding_norm": False,
-    "final_norm": True,
-    "qk_norm": False,
-    "positions": "learned",
-    "bias": True,
-    "attention_bias": False,
-    "tied": False,
+OWN: dict[str, Any] = {"activation": "gelu_tanh", "attention_bias": False, "tied": False}
+FIXED = gpt2.FIXED | OWN
+MODULES = {
+    "token_embed.weight": "tokens.weight",
+    "pos_embed.weight": "positions.weight",
+    "blocks.{}.norm1.*": "blocks.{}.attention_norm.*",
+    "blocks.{}.attn.W_q.weight": "blocks.{}.attention.query.weight",
+    "blocks.{}.attn.W_k.weight": "blocks.{}.attention.key.weight",
+    "blocks.{}.attn.W_v.weight": "blocks.{}.attention.value.weight",
+    "blocks.{}.attn.W_o.weight": "blocks.{}.attention.output.weight",
+    "blocks.{}.norm2.*": "blocks.{}.feed_forward_norm.*",
+    "blocks.{}.ff.linear1.*": "blocks.{}.feed_forward.up_proj.*",
+    "blocks.{}.ff.linear2.*": "blocks.{}.feed_forward.down_proj.*",
+    "ln_f.*": "norm.*",
+    "lm_head.weight": "unembedding.weight",
 }
 KEYS = ("d_model", "n_layers", "n_heads", "vocab", "weights")
 
 
 def read(path: Path) -> tuple[Checkpoint, list[str]]:
-    """The model in a file of weights, its numbers as they are.
+    """Return the model in a file of weights, with its numbers as they are.
 
     Raises
     ------
@@ -63,48 +61,39 @@ def read(path: Path) -> tuple[Checkpoint, list[str]]:
         raise InputError(f"{path}: vocab must be a list of strings")
     if not isinstance(weights, dict):
         raise InputError(f"{path}: weights must be an object")
-    end = vocabulary.index(END) if END in vocabulary else None
-    tokenizer = WhitespaceTokenizer(vocabulary, end)
-    width = _length(weights, "blocks.0.ff.linear1.bias", path)
-    architecture = TransformerArchitecture(
+    require_layers(n_layer, weights, path)
+    names = weight_names(MODULES, n_layer)
+    require_names(weights, names, path)
+    arrays = to_ours(names, lambda name: _array(weights[name], f"{path}: {name}"))
+    architecture = TransformerSettings(
         n_layer=n_layer,
         n_head=n_head,
         d_model=d_model,
-        context_length=_length(weights, "pos_embed.weight", path),
+        context_length=len(arrays["positions.weight"]),
         dropout=0.0,
-        feed_forward_factor=width / d_model,
-        **FIXED,
+        feed_forward_factor=len(arrays["blocks.0.feed_forward.up_proj.bias"]) / d_model,
+        **OWN,
     )
-    require_layers(n_layer, weights, path)
-    layout = _layout(architecture, tokenizer.vocabulary_size)
-    require_names(weights, layout, path)
-    arrays = {
-        ours: _array(weights[theirs], shape, f"{path}: {theirs}")
-        for theirs, (ours, shape) in layout.items()
-    }
-    arrays["unembedding.weight"] = arrays["unembedding.weight"].T
-    return imported(architecture, tokenizer, arrays), []
+    end = vocabulary.index(END) if END in vocabulary else None
+    return imported(architecture, WhitespaceTokenizer(vocabulary, end), arrays, path), []
 
 
 def write(checkpoint: Checkpoint, path: Path) -> list[str]:
     """Write a file of weights; InputError for what TinyLM does not have."""
-    architecture = require_transformer(NAME, checkpoint)
-    require_settings(NAME, architecture, FIXED)
+    architecture = exported(NAME, checkpoint, FIXED)
     tokenizer = checkpoint.restore_tokenizer()
     if not isinstance(tokenizer, WhitespaceTokenizer):
         raise InputError(
-            f"the format {NAME} has no tokenizer.name={tokenizer.name}, only whitespace, as its "
-            "program splits text at white space and knows nothing else"
+            f"the format {NAME} does not have tokenizer.name={tokenizer.name}, only whitespace, as "
+            "its program splits text at white space"
         )
-    arrays = dict(checkpoint.model)
-    arrays["unembedding.weight"] = arrays["unembedding.weight"].T
-    layout = _layout(architecture, tokenizer.vocabulary_size)
+    weights = to_theirs(weight_names(MODULES, architecture.n_layer), checkpoint.model)
     fields = {
         "d_model": architecture.d_model,
         "n_layers": architecture.n_layer,
         "n_heads": architecture.n_head,
         "vocab": list(tokenizer.words),
-        "weights": {theirs: arrays[ours].tolist() for theirs, (ours, _) in layout.items()},
+        "weights": {name: array.tolist() for name, array in weights.items()},
     }
     try:
         text = json.dumps(fields, allow_nan=False)
@@ -114,61 +103,16 @@ def write(checkpoint: Checkpoint, path: Path) -> list[str]:
     return []
 
 
-def _layout(
-    architecture: TransformerArchitecture, vocabulary_size: int
-) -> dict[str, tuple[str, tuple[int, ...]]]:
-    """Our name and TinyLM's shape of each of its weights; its head is ours transposed."""
-    d_model, width = architecture.d_model, feed_forward_width(architecture)
-    layout: dict[str, tuple[str, tuple[int, ...]]] = {
-        "token_embed.weight": ("tokens.weight", (vocabulary_size, d_model)),
-        "pos_embed.weight": ("positions.weight", (architecture.context_length, d_model)),
-    }
-    for index in range(architecture.n_layer):
-        block = f"blocks.{index}"
-        for norm, ours in (("norm1", "attention_norm"), ("norm2", "feed_forward_norm")):
-            for part in ("weight", "bias"):
-                layout[f"{block}.{norm}.{part}"] = (f"{block}.{ours}.{part}", (d_model,))
-        for letter, ours in zip("qkvo", ("query", "key", "value", "output"), strict=True):
-            layout[f"{block}.attn.W_{letter}.weight"] = (
-                f"{block}.attention.{ours}.weight",
-                (d_model, d_model),
-            )
-        for linear, ours, shape in (
-            ("linear1", "expand", (d_model, width)),
-            ("linear2", "contract", (width, d_model)),
-        ):
-            name = f"{block}.feed_forward.{ours}"
-            layout[f"{block}.ff.{linear}.weight"] = (f"{name}.weight", shape)
-            layout[f"{block}.ff.{linear}.bias"] = (f"{name}.bias", shape[1:])
-    return layout | {
-        "ln_f.weight": ("norm.weight", (d_model,)),
-        "ln_f.bias": ("norm.bias", (d_model,)),
-        "lm_head.weight": ("unembedding.weight", (vocabulary_size, d_model)),
-    }
-
-
-def _length(weights: dict[str, Any], name: str, path: Path) -> int:
-    """Of the list `name`, which must be there."""
-    if name not in weights:
-        raise InputError(f"{path} has no {name}")
-    if not isinstance(weights[name], list) or not weights[name]:
-        raise InputError(f"{path}: {name} must be a list, not {reprlib.repr(weights[name])}")
-    return len(weights[name])
-
-
-def _array(values: object, shape: tuple[int, ...], name: str) -> FloatArray:
-    """Nested lists as an array, if they are of this shape and hold finite numbers."""
-    rows = [values] if len(shape) == 1 else values
-    n_rows = 1 if len(shape) == 1 else shape[0]
-    if not isinstance(rows, list) or len(rows) != n_rows:
-        raise InputError(f"{name} must be of shape {shape}")
-    for row in rows:
-        if not isinstance(row, list) or len(row) != shape[-1]:
-            raise InputError(f"{name} must be of shape {shape}")
-        if wrong := [value for value in row if type(value) not in (int, float)]:
-            raise InputError(f"{name} holds {reprlib.repr(wrong[0])}, which is no number")
+def _array(values: Any, name: str) -> FloatArray:
+    """Return nested lists as an array; InputError unless they are rectangular and of numbers."""
+    array = np.array(values if isinstance(values, list) else [values], object)
+    wrong = [each for each in array.flat if type(each) not in (int, float)]
+    if wrong or not array.size:
+        raise InputError(
+            f"{name} must be rectangular lists of numbers, got {reprlib.repr((wrong or [[]])[0])}"
+        )
     try:
-        array = np.array(values, np.float64)
+        array = array.astype(np.float64)
     except OverflowError:  # a whole number of hundreds of digits
         array = np.array([np.inf])
     require_float32_range(array, name)

@@ -6,18 +6,17 @@ depend on shapes alone, so the results do not depend on the number of threads.
 """
 
 from lmladder.kernels.blocks import (
-    add_up,
     as_rows,
     linear_backward,
     matmul,
+    no_partitioning,
     over_rows,
+    parallel_for,
     set_threads,
-    share,
+    sum_into,
     threads,
-    undivided,
 )
 from lmladder.kernels.indices import gather_rows, pad_front
-from lmladder.kernels.tape import apply, constant, recording, reshape
 from lmladder.kernels.threaded import (
     CHOICES,
     adam,
@@ -26,6 +25,8 @@ from lmladder.kernels.threaded import (
     cached_attention,
     cross_entropy,
     cross_entropy_backward,
+    cut,
+    describe,
     dropout,
     gelu,
     gelu_backward,
@@ -41,5 +42,4 @@ from lmladder.kernels.threaded import (
     selected,
     softmax,
     square_sums,
-    uniform,
 )

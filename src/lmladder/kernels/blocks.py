@@ -10,13 +10,15 @@ import math
 import os
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from typing import Any, TypeAlias
 
-from lmladder import runtime
-from lmladder.arrays import Array
-from lmladder.kernels import tape
+from lmladder.system import runtime
+from lmladder.system.arrays import Array
+from lmladder.tracing import run
 
 import numpy as np
 
@@ -42,11 +44,11 @@ class _Job:
         self.finished = threading.Lock()  # held until all calls are done; a semaphore is slower
         self.finished.acquire()
         self.error: BaseException | None = None
+        self.entered: list[None] = []  # one entry for each helper that began to work, and ended
+        self.left: list[None] = []
 
-    def work(self) -> bool:
-        """Do calls until none is left; whether one of them was the last to be done."""
-        last = False
-        _thread.is_at_work = True
+    def work(self) -> None:
+        """Do calls until none is left."""
         while (index := next(self.claims)) < self.count:
             try:
                 if self.error is None:
@@ -54,38 +56,29 @@ class _Job:
             except BaseException as error:  # re-raised by the thread that shared the job
                 self.error = self.error or error
             if next(self.completions) == self.count:
-                last = True
                 self.finished.release()
-        _thread.is_at_work = False
-        return last
+
+    def cancel(self) -> None:
+        """Start no further calls; return when no helper is within one."""
+        while next(self.claims) < self.count:
+            pass
+        while len(self.left) < len(self.entered):
+            time.sleep(1e-4)
 
 
-# is_at_work: within a task, whose own jobs are not shared further; undivided: see there
+# is_helper: this thread is one of a pool and runs its tasks undivided; no_partitioning: see there
 _thread = threading.local()
 
 
 @contextmanager
-def undivided() -> Iterator[None]:
+def no_partitioning() -> Iterator[None]:
     """Within this context this thread cuts nothing into blocks: it does all by itself anyway."""
-    before = getattr(_thread, "undivided", False)
-    _thread.undivided = True
+    before = getattr(_thread, "no_partitioning", False)
+    _thread.no_partitioning = True
     try:
         yield
     finally:
-        _thread.undivided = before
-
-
-def _sleep(address: int, old: int) -> None:
-    """Do not wait at all: go to sleep at once."""
-
-
-_wait: Callable[[int, int], None] = _sleep
-
-
-def wait_with(wait: Callable[[int, int], None]) -> None:
-    """Before a thread goes to sleep, call wait(address, old) while the number there is `old`."""
-    global _wait
-    _wait = wait
+        _thread.no_partitioning = before
 
 
 class _Pool:
@@ -94,43 +87,49 @@ class _Pool:
     def __init__(self, size: int):
         self.size = size
         self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self.helpers = 0
-        self.events = np.zeros(2, np.int64)  # how many jobs have come, and how many are finished
-        self.address = self.events.ctypes.data
+        self.helpers: list[threading.Thread] = []
+        self.starting = threading.Lock()
 
     def run(self, job: _Job) -> None:
         wanted = min(self.size, job.count) - 1
-        while self.helpers < wanted:
-            threading.Thread(target=self._help, daemon=True).start()
-            self.helpers += 1
-        finished = int(self.events[1])
-        for _ in range(wanted):
-            self.jobs.put(job)
-        self.events[0] += 1
-        if job.work():
-            self.events[1] += 1
-        else:
-            _wait(self.address + self.events.itemsize, finished)
-        job.finished.acquire()
+        if len(self.helpers) < wanted:
+            self._start(wanted)
+        try:
+            for _ in range(wanted):
+                self.jobs.put(job)
+            job.work()
+            job.finished.acquire()
+        except BaseException:  # Ctrl-C between two calls; one within a call becomes job.error
+            job.cancel()
+            raise
         if job.error is not None:
-            raise job.error
+            try:
+                raise job.error
+            finally:
+                job.error = None  # whose traceback holds this frame, and so the job
+
+    def _start(self, wanted: int) -> None:
+        with self.starting:
+            while len(self.helpers) < wanted:
+                helper = threading.Thread(target=self._help, daemon=True)
+                helper.start()
+                self.helpers.append(helper)
 
     def _help(self) -> None:
-        come = int(self.events[0])
+        _thread.is_helper = True
         while (job := self.jobs.get()) is not None:
-            if job.work():
-                self.events[1] += 1
+            job.entered.append(None)
+            job.work()
+            job.left.append(None)
             del job  # and with it the arrays that its task holds
-            if self.jobs.empty():
-                _wait(self.address, come)
-            come = int(self.events[0])
 
     def close(self) -> None:
-        for _ in range(self.helpers):
+        for _ in self.helpers:
             self.jobs.put(None)
 
 
 _pool = _Pool(runtime.available_cores())
+runtime.limit_blas_threads()
 
 
 def set_threads(count: int | None) -> None:
@@ -157,19 +156,20 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_pool)
 
 
-def share(task: Callable[[int], None], count: int) -> None:
+def parallel_for(task: Callable[[int], None], count: int) -> None:
     """Call task(0) ... task(count - 1), shared among the threads; return when all are done.
 
-    Within such a task this is a plain loop: the threads have work already.
+    Within a task of a helper this is a plain loop: the threads have work already. Ctrl-C ends the
+    job: no call is under way in any thread when the KeyboardInterrupt is raised here.
     """
-    if count == 1 or _pool.size == 1 or getattr(_thread, "is_at_work", False):
+    if count == 1 or _pool.size == 1 or getattr(_thread, "is_helper", False):
         for index in range(count):
             task(index)
     elif count > 1:
         _pool.run(_Job(task, count))
 
 
-def add_up(vectors: Sequence[Array]) -> None:
+def sum_into(vectors: Sequence[Array]) -> None:
     """Add all other vectors to the first, in order; each at a block before the next block."""
     first, *others = vectors
     step = BLOCK_BYTES // first.itemsize
@@ -180,7 +180,17 @@ def add_up(vectors: Sequence[Array]) -> None:
         for other in others:
             total += other[part]
 
-    share(block, -(-len(first) // step))
+    parallel_for(block, -(-len(first) // step))
+
+
+def empty(like: Array, shape: int | tuple[int, ...]) -> Array:
+    """np.empty of the type of `like`, which a trace follows if it follows `like`."""
+    return np.empty_like(like, order="C", shape=shape)
+
+
+def contiguous(array: Array) -> Array:
+    """np.ascontiguousarray, of an array that a trace may follow."""
+    return array if array.flags.c_contiguous else array.copy()
 
 
 def as_rows(array: Array) -> Array:
@@ -189,7 +199,7 @@ def as_rows(array: Array) -> Array:
         return array
     if array.ndim == 0:
         return array.reshape(1, 1)
-    return tape.reshape(array, (math.prod(array.shape[:-1]), array.shape[-1]))
+    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
@@ -202,59 +212,55 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     bias : (m,), added to each row of the result
     """
     if b.ndim != 2 or a.ndim < 2:
-        product = tape.apply(np.matmul, a, b)
-        return product if bias is None else tape.apply(np.add, product, bias)
+        product = np.matmul(a, b)
+        return product if bias is None else product + bias
     rows = as_rows(a)
-    out = tape.empty((len(rows), b.shape[1]), np.result_type(a, b))
-    if _blocks_of_product(rows, b)[1] > 1:
-        tape.run(_share_product, rows, b, out, bias)
-    else:
-        tape.run(np.matmul, rows, b, out)
-        if bias is not None:
-            tape.run(np.add, out, bias, out)
-    return tape.reshape(out, (*a.shape[:-1], b.shape[1]))
+    out = empty(rows, (len(rows), b.shape[1]))
+    _multiply([(rows, b, out, bias)])
+    return out.reshape(*a.shape[:-1], b.shape[1])
 
 
 def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
     """Gradients of x @ weight + bias: (..., m), (..., n), (n, m) -> as x, weight and bias."""
     grads, rows = as_rows(grad), as_rows(x)
-    by_x, by_weight = tape.empty_like(rows), tape.empty_like(weight)
-    by_bias = tape.empty(weight.shape[1], weight.dtype)
-    _run_backward([(grads, weight.T, by_x), (rows.T, grads, by_weight)], grads, by_bias)
-    return tape.reshape(by_x, x.shape), by_weight, by_bias
+    by_x, by_weight = np.empty_like(rows), np.empty_like(weight)
+    by_bias = empty(weight, weight.shape[1])
+    products = [(grads, weight.T, by_x, None), (rows.T, grads, by_weight, None)]
+    _multiply(products, grads, 0, None, by_bias)
+    return by_x.reshape(x.shape), by_weight, by_bias
 
 
-def _run_backward(
-    products: Sequence[tuple[Array, Array, Array]], rows: Array, total: Array
-) -> None:
-    """Products a @ b into out, and the sum over rows; one job for the threads, who wait once."""
-    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _ in products):
-        tape.run(_share_backward, products, rows, total)
+# a, b, out and bias of out = a @ b + bias
+Product: TypeAlias = tuple[Array, Array, Array, Array | None]
+
+
+def _multiply(products: Sequence[Product], *sum_of: Any) -> None:
+    """Write the products and np.add.reduce(*sum_of), if any: one job for the threads."""
+    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _, _ in products):
+        run(_share_products, products, sum_of)
         return
-    for product in products:
-        tape.run(np.matmul, *product)
-    tape.run(np.add.reduce, rows, 0, None, total)
+    for a, b, out, bias in products:
+        np.matmul(a, b, out=out)
+        if bias is not None:
+            out += bias
+    if sum_of:
+        run(np.add.reduce, *sum_of)
 
 
-def _share_backward(
-    products: Sequence[tuple[Array, Array, Array]], rows: Array, total: Array
-) -> None:
+def _share_products(products: Sequence[Product], sum_of: Sequence[Any]) -> None:
     tasks = [
         partial(block, index)
         for product in products
         for block, count in [_product(*product)]
         for index in range(count)
     ]
-    tasks.append(partial(np.add.reduce, rows, 0, None, total))
-    share(lambda number: tasks[number](), len(tasks))
-
-
-def _share_product(rows: Array, b: Array, out: Array, bias: Array | None) -> None:
-    share(*_product(rows, b, out, bias))
+    if sum_of:
+        tasks.append(partial(np.add.reduce, *sum_of))
+    parallel_for(lambda number: tasks[number](), len(tasks))
 
 
 def _product(
-    rows: Array, b: Array, out: Array, bias: Array | None = None
+    rows: Array, b: Array, out: Array, bias: Array | None
 ) -> tuple[Callable[[int], None], int]:
     """What writes one block of rows @ b (+ bias) to `out`, and how many blocks there are."""
     step, count = _blocks_of_product(rows, b)
@@ -270,7 +276,7 @@ def _product(
 
 def _blocks_of_product(rows: Array, b: Array) -> tuple[int, int]:
     """How many rows a block of rows @ b has, and how many blocks there are."""
-    if getattr(_thread, "undivided", False):
+    if getattr(_thread, "no_partitioning", False):
         return len(rows), min(1, len(rows))
     worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
     wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
@@ -284,6 +290,7 @@ def over_rows(
     *shared: object,
     out: Sequence[Array],
     sums: Sequence[Array] = (),
+    step: int | None = None,
 ) -> None:
     """kernel(*rows, *shared, *out, *sums), a block of rows at a time.
 
@@ -293,22 +300,30 @@ def over_rows(
     rows, out : arrays of one length, cut alike
     shared : passed whole to each call
     sums : results that are sums over the rows; each block's are written apart, then added up
+    step : how many rows a block has, if that does not depend on their size
+
+    Where the first rows have no elements there is nothing to compute, and all results are 0.
     """
     n_rows = len(rows[0])
-    n_bytes = max([array.nbytes for array in rows])
-    most = 1 if getattr(_thread, "undivided", False) else ROW_BLOCKS
-    step = -(-n_rows // min(most, max(1, n_bytes // BLOCK_BYTES)))
-    count = -(-n_rows // step) if n_rows else 0
-    if count <= 1:
-        tape.run(kernel, *rows, *shared, *out, *sums)
+    if not rows[0].size:
+        for result in (*out, *sums):
+            result[...] = 0
         return
-    parts = [tape.empty((count, *each.shape), each.dtype) for each in sums]
-    tape.run(_share_rows, kernel, step, count, rows, shared, out, parts)
+    if step is None:
+        n_bytes = max([array.nbytes for array in rows])
+        most = 1 if getattr(_thread, "no_partitioning", False) else ROW_BLOCKS
+        step = -(-n_rows // min(most, max(1, n_bytes // BLOCK_BYTES)))
+    count = -(-n_rows // step)
+    if count == 1:
+        run(kernel, *rows, *shared, *out, *sums)
+        return
+    parts = [empty(each, (count, *each.shape)) for each in sums]
+    run(_over_blocks, kernel, step, count, rows, shared, out, parts)
     for whole, each in zip(sums, parts, strict=True):
-        tape.run(np.add.reduce, each, 0, None, whole)
+        np.add.reduce(each, out=whole)
 
 
-def _share_rows(
+def _over_blocks(
     kernel: Callable[..., None],
     step: int,
     count: int,
@@ -328,4 +343,4 @@ def _share_rows(
             *(array[index] for array in parts),
         )
 
-    share(block, count)
+    parallel_for(block, count)

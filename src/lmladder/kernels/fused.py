@@ -7,15 +7,15 @@ suits the vector unit, but it is the compiler that chooses it, not the machine a
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmladder.kernels.compiling import compile_kept
 from lmladder.kernels.reference import CUBIC, SLOPE
 
 import numpy as np
-from llvmlite import ir
-from numba import carray, float32, float64, int32, int64, njit, types
-from numba.extending import intrinsic
+from numba import float32, float64, int32, int64, njit, types
+
+Kernel: TypeAlias = Callable[..., Any]
 
 REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and quotients
 EXACT = {"contract"}
@@ -31,17 +31,15 @@ READ_ANY_2D = _array(float32, 2, "A", readonly=True)
 READ_IDS = _array(int64, 1, "C", readonly=True)
 WRITE_1D, WRITE_2D, WRITE_3D = (_array(float32, n, "C", readonly=False) for n in (1, 2, 3))
 WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
-READ_TABLE = _array(int64, 2, "C", readonly=True)
-READ_DOUBLES, WRITE_DOUBLES = (_array(float64, 1, "C", readonly=each) for each in (True, False))
 READ_4D = _array(float32, 4, "C", readonly=True)
 WRITE_4D = _array(float32, 4, "C", readonly=False)
 
 
-def compiled(*arguments: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
     """Compile for these types of arguments, or load what an earlier run has compiled."""
 
-    def compile_now(function: Callable[..., None]) -> Callable[..., None]:
-        signature = types.void(*arguments)
+    def compile_now(function: Kernel) -> Kernel:
+        signature = result(*arguments)
         return compile_kept(signature, function, nogil=True, error_model="numpy", fastmath=REORDER)
 
     return compile_now
@@ -344,6 +342,8 @@ def adam(
     square_correction,
     shrink,
 ):
+    if not grad.size == mean.size == square.size == value.size:
+        raise ValueError("adam takes vectors of one size")
     # 1 - beta and the quotients in float64: in float32, 1 - 0.999 is off by 5e-5
     keep_mean, take_mean = float32(beta_mean), float32(1 - beta_mean)
     keep_square, take_square = float32(beta_square), float32(1 - beta_square)
@@ -357,64 +357,15 @@ def adam(
         value[i] = value[i] * shrunk - mean[i] / root * step
 
 
-@compiled(READ_1D, WRITE_DOUBLES)
-def square_sum(x, out):
+@compiled(READ_1D, result=float64)
+def square_sum(x):
     whole = float64(0)
     for start in range(0, x.size, 4096):
         part = float32(0)
         for i in range(start, min(start + 4096, x.size)):
             part += x[i] * x[i]
         whole += float64(part)
-    out[0] = whole
-
-
-# ------------------------------------------------------------------------------- many arrays
-
-
-@intrinsic
-def _floats_at(typing_context: Any, address: Any) -> Any:
-    """A pointer to the float32 numbers at an address."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.inttoptr(arguments[0], ir.FloatType().as_pointer())
-
-    return types.CPointer(float32)(int64), generate
-
-
-@compiled(READ_TABLE, READ_DOUBLES, *[float64] * 7)
-def adam_pieces(
-    table,
-    shrinks,
-    beta_mean,
-    beta_square,
-    epsilon,
-    gradient_scale,
-    rate,
-    mean_correction,
-    square_correction,
-):
-    for row in range(len(table)):
-        size = table[row, 0]
-        adam(
-            carray(_floats_at(table[row, 1]), size),
-            carray(_floats_at(table[row, 2]), size),
-            carray(_floats_at(table[row, 3]), size),
-            carray(_floats_at(table[row, 4]), size),
-            beta_mean,
-            beta_square,
-            epsilon,
-            gradient_scale,
-            rate,
-            mean_correction,
-            square_correction,
-            shrinks[row],
-        )
-
-
-@compiled(READ_TABLE, WRITE_DOUBLES)
-def square_sum_pieces(table, out):
-    for row in range(len(table)):
-        square_sum(carray(_floats_at(table[row, 1]), table[row, 0]), out[row : row + 1])
+    return whole
 
 
 # ------------------------------------------------------------------------------- decoding

@@ -1,8 +1,8 @@
 """What is done with integers: checking that they name rows, and fetching these."""
 
-from lmladder.arrays import FloatArray, IntArray
-from lmladder.kernels import tape
-from lmladder.kernels.blocks import as_rows
+from lmladder.kernels.blocks import as_rows, contiguous, empty
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.tracing import run
 
 import numpy as np
 
@@ -15,12 +15,8 @@ def numbers_below(indices: IntArray, count: int, what: str) -> IntArray:
     IndexError
         If one is not in [0, count), which compiled code would not see.
     """
-    if indices.dtype == np.int64:
-        flat = tape.contiguous(indices).reshape(-1)
-    else:
-        flat = tape.empty(indices.size, np.int64)
-        tape.run(np.copyto, flat.reshape(indices.shape), indices)
-    tape.run(_check_range, flat, count, what)
+    flat = contiguous(indices.astype(np.int64, copy=False)).reshape(-1)
+    run(_check_range, flat, count, what)
     return flat
 
 
@@ -34,15 +30,9 @@ def _check_range(numbers: IntArray, count: int, what: str) -> None:
 
 def pad_front(rows: IntArray, count: int, filler: int) -> IntArray:
     """`count` times `filler` before each row: (n, length) -> (n, count + length), int64."""
-    out = tape.empty((len(rows), count + rows.shape[1]), np.int64)
-    tape.run(_pad_front, rows, filler, out)
-    return out
-
-
-def _pad_front(rows: IntArray, filler: int, out: IntArray) -> None:
-    count = out.shape[1] - rows.shape[1]
-    out[:, :count] = filler
+    out = np.full_like(rows, filler, np.int64, shape=(len(rows), count + rows.shape[1]))
     out[:, count:] = rows
+    return out
 
 
 def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:
@@ -54,6 +44,6 @@ def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:
         If a number is out of range.
     """
     numbers = numbers_below(indices, len(table), "ids")
-    out = tape.empty((*indices.shape, table.shape[1]), table.dtype)
-    tape.run(np.take, table, numbers, 0, as_rows(out), "clip")  # with "raise" it would buffer
+    out = empty(table, (*indices.shape, table.shape[1]))
+    run(np.take, table, numbers, 0, as_rows(out), "clip")  # with "raise" it would buffer
     return out

@@ -7,7 +7,7 @@ the gradients with respect to its inputs. Nothing else is changed.
 
 from functools import lru_cache
 
-from lmladder.arrays import FloatArray, IntArray
+from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
@@ -265,6 +265,8 @@ def adam(
 
     `shrink` multiplies the value before the step: weight decay, of Loshchilov & Hutter 2019.
     """
+    if not grad.size == mean.size == square.size == value.size:
+        raise ValueError("adam takes vectors of one size")
     scaled = grad * grad.dtype.type(gradient_scale)
     mean *= beta_mean
     mean += scaled * (1 - beta_mean)
@@ -276,9 +278,9 @@ def adam(
     value -= mean / root * (rate / mean_correction)
 
 
-def square_sum(x: FloatArray, out: FloatArray) -> None:
-    """The sum of squares of numbers in a row, in float64, written to `out`, (1,)."""
-    out[0] = np.square(x, dtype=np.float64).sum()
+def square_sum(x: FloatArray) -> float:
+    """The sum of squares of a vector, in float64."""
+    return float(np.square(x, dtype=np.float64).sum())
 
 
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:

@@ -8,14 +8,26 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
-from lmladder.arrays import Array, FloatArray, IntArray
-from lmladder.kernels import reference, tape, tiles
-from lmladder.kernels.blocks import as_rows, over_rows, share, wait_with
+from lmladder.kernels import reference, tiles
+from lmladder.kernels.blocks import (
+    as_rows,
+    contiguous,
+    empty,
+    over_rows,
+    parallel_for,
+    threads,
+)
 from lmladder.kernels.indices import numbers_below
-from lmladder.kernels.pieces import Pieces, pieces
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.tracing import run
 
 import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
+PIECE = 1 << 15  # elements of a vector, so that threads can share it ...
+SHARED = 4 * PIECE  # ... where there are more than these in all
 
 CHOICES = ("numba", "numpy")
 _choice = "numba"
@@ -40,6 +52,11 @@ def selected() -> str:
     return _choice
 
 
+def describe() -> dict[str, Any]:
+    """Return the choice of kernels and the number of threads, for environment.json."""
+    return {"kernels": selected(), "threads": threads()}
+
+
 def _kernels(array: FloatArray) -> ModuleType:
     return _fused() if _choice == "numba" and array.dtype == np.float32 else reference
 
@@ -47,23 +64,21 @@ def _kernels(array: FloatArray) -> ModuleType:
 @cache
 def _fused() -> ModuleType:
     """The compiled kernels, when first needed: Numba takes half a second."""
-    waiting = import_module("lmladder.kernels.waiting")
-    wait_with(waiting.wait_for_change)
     return import_module("lmladder.kernels.fused")
 
 
 def _rows(array: Array) -> Array:
     """(..., n) as rows one after another in memory."""
-    return tape.contiguous(as_rows(array))
+    return contiguous(as_rows(array))
 
 
 def _flat(array: Array) -> Array:
-    return tape.contiguous(array).reshape(-1)
+    return contiguous(array).reshape(-1)
 
 
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
     """kernel(*arrays, out) for arrays of one shape."""
-    out = tape.empty(arrays[0].shape, arrays[0].dtype)
+    out = np.empty_like(arrays[0], order="C")
     over_rows(kernel, [_flat(array) for array in arrays], out=[out.reshape(-1)])
     return out
 
@@ -71,7 +86,7 @@ def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray
 def softmax(x: FloatArray) -> FloatArray:
     """Softmax along the last axis: (..., n) -> (..., n)."""
     rows = _rows(x)
-    out = tape.empty_like(rows)
+    out = np.empty_like(rows)
     over_rows(_kernels(x).softmax, [rows], out=[out])
     return out.reshape(x.shape)
 
@@ -101,8 +116,8 @@ def layer_norm(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm` of (..., n): the result, and each row's statistics, (rows,)."""
     rows = _rows(x)
-    out = tape.empty_like(rows)
-    mean, inverse = tape.empty(len(rows), x.dtype), tape.empty(len(rows), x.dtype)
+    out = np.empty_like(rows)
+    mean, inverse = empty(x, len(rows)), empty(x, len(rows))
     over_rows(
         _kernels(x).layer_norm,
         [rows],
@@ -119,8 +134,8 @@ def layer_norm_backward(
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """`reference.layer_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), mean, inverse]
-    out = tape.empty_like(rows[0])
-    sums = [tape.empty(weight.shape, weight.dtype) for _ in range(2)]
+    out = np.empty_like(rows[0])
+    sums = [np.empty_like(weight, order="C") for _ in range(2)]
     over_rows(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
     return out.reshape(x.shape), sums[0], sums[1]
 
@@ -128,7 +143,7 @@ def layer_norm_backward(
 def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm` of (..., n): the result, and each row's statistic, (rows,)."""
     rows = _rows(x)
-    out, inverse = tape.empty_like(rows), tape.empty(len(rows), x.dtype)
+    out, inverse = np.empty_like(rows), empty(x, len(rows))
     over_rows(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
     return out.reshape(x.shape), inverse
 
@@ -138,7 +153,7 @@ def rms_norm_backward(
 ) -> tuple[FloatArray, FloatArray]:
     """`reference.rms_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), inverse]
-    out, by_weight = tape.empty_like(rows[0]), tape.empty(weight.shape, weight.dtype)
+    out, by_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
     over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[by_weight])
     return out.reshape(x.shape), by_weight
 
@@ -152,7 +167,7 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, Fl
         If a target is out of range.
     """
     rows = [_rows(logits), numbers_below(targets, logits.shape[-1], "targets")]
-    nats, log_total = (tape.empty(targets.size, logits.dtype) for _ in range(2))
+    nats, log_total = (empty(logits, targets.size) for _ in range(2))
     over_rows(_kernels(logits).cross_entropy, rows, out=[nats, log_total])
     return nats.reshape(targets.shape), log_total.reshape(targets.shape)
 
@@ -163,7 +178,7 @@ def cross_entropy_backward(
     """`reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
     numbers = numbers_below(targets, logits.shape[-1], "targets")
     rows = [_rows(logits), numbers, _flat(log_total)]
-    out = tape.empty_like(rows[0])
+    out = np.empty_like(rows[0])
     over_rows(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
     return out.reshape(logits.shape)
 
@@ -173,26 +188,10 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, 
 
     Returns the result, laid out in memory as q is, and the log totals that its backward needs.
     """
-    out, log_total = tape.empty_like(q), tape.empty(q.shape[:-1], q.dtype)
-    tape.run(_share_attention, q, k, v, out, log_total, _kernels(q))
-    return out, log_total
-
-
-def _share_attention(
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    out: FloatArray,
-    log_total: FloatArray,
-    rows: ModuleType,
-) -> None:
+    out, log_total = np.empty_like(q), empty(q, q.shape[:-1])
     step = tiles.examples_at_a_time(q, k)
-
-    def group(number: int) -> None:
-        i = slice(number * step, (number + 1) * step)
-        tiles.attention(q[i], k[i], v[i], out[i], log_total[i], rows)
-
-    share(group, -(-len(q) // step))
+    over_rows(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
+    return out, log_total
 
 
 def attention_backward(
@@ -204,55 +203,24 @@ def attention_backward(
     log_total: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Gradients of `attention` with respect to q, k and v, laid out in memory as they are."""
-    grads = tape.empty_like(q), tape.empty_like(k), tape.empty_like(v)
-    tape.run(_share_attention_backward, grad, q, k, v, out, log_total, grads, _kernels(q))
+    grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    rows, step = [grad, q, k, v, out, log_total], tiles.examples_at_a_time(q, k)
+    over_rows(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
     return grads
-
-
-def _share_attention_backward(
-    grad: FloatArray,
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    out: FloatArray,
-    log_total: FloatArray,
-    grads: tuple[FloatArray, FloatArray, FloatArray],
-    rows: ModuleType,
-) -> None:
-    by_q, by_k, by_v = grads
-    step = tiles.examples_at_a_time(q, k)
-
-    def group(number: int) -> None:
-        i = slice(number * step, (number + 1) * step)
-        parts = by_q[i], by_k[i], by_v[i]
-        tiles.attention_backward(grad[i], q[i], k[i], v[i], out[i], log_total[i], parts, rows)
-
-    share(group, -(-len(q) // step))
-
-
-def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> FloatArray:
-    """Random numbers in [0, 1), float32."""
-    out = tape.empty(shape, np.float32)
-    tape.run(_draw, rng, out)
-    return out
-
-
-def _draw(rng: np.random.Generator, out: FloatArray) -> None:
-    rng.random(out=out, dtype=np.float32)
 
 
 def dropout(x: FloatArray, chances: FloatArray, rate: float) -> FloatArray:
     """`reference.dropout` of arrays of one shape, elementwise."""
-    out = tape.empty(x.shape, x.dtype)
+    out = np.empty_like(x, order="C")
     over_rows(_kernels(x).dropout, [_flat(x), _flat(chances)], rate, out=[out.reshape(-1)])
     return out
 
 
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
     """x @ weight + bias of a single row: (..., n), (n, m), (m,) -> (..., m)."""
-    out = tape.empty((*x.shape[:-1], weight.shape[1]), x.dtype)
-    arrays = _flat(x), tape.contiguous(weight), _flat(bias), out.reshape(-1)
-    tape.run(_kernels(x).linear_row, *arrays)
+    out = empty(x, (*x.shape[:-1], weight.shape[1]))
+    arrays = _flat(x), contiguous(weight), _flat(bias), out.reshape(-1)
+    run(_kernels(x).linear_row, *arrays)
     return out
 
 
@@ -271,67 +239,78 @@ def cached_attention(
     IndexError
         If the position is past those that keys and values have room for.
     """
-    out = tape.empty(q.shape, q.dtype)
-    arrays = [tape.contiguous(each) for each in (q, k, v)]
-    tape.run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
+    out = np.empty_like(q, order="C")
+    arrays = [contiguous(each) for each in (q, k, v)]
+    run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
     return out
 
 
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
     """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
-    out = tape.empty((n_rows, grad.shape[-1]), grad.dtype)
+    out = empty(grad, (n_rows, grad.shape[-1]))
     numbers = numbers_below(indices, n_rows, "ids")
-    tape.run(_kernels(grad).scatter_rows, _rows(grad), numbers, out)
+    run(_kernels(grad).scatter_rows, _rows(grad), numbers, out)
     return out
 
 
-def adam(
-    grads: Sequence[FloatArray],
-    means: Sequence[FloatArray],
-    squares: Sequence[FloatArray],
-    values: Sequence[FloatArray],
-    shrinks: Sequence[float],
-    *settings: float,
-) -> None:
-    """`reference.adam` of many arrays, each with its own `shrink`; all but `grads` are changed.
+def cut(*arrays: FloatArray) -> list[tuple[FloatArray, ...]]:
+    """Arrays of one size as vectors, (n,), cut alike into pieces; views where memory allows."""
+    vectors = [each.ravel() for each in arrays]
+    starts = range(0, vectors[0].size, PIECE)
+    return [tuple([each[start : start + PIECE] for each in vectors]) for start in starts]
+
+
+def adam(pieces: Sequence[tuple[FloatArray, ...]], *settings: float) -> None:
+    """`reference.adam` of pieces of grad, mean, square and value; all but `grad` are changed.
 
     Raises
     ------
     ValueError
-        If an array that is to be changed is read-only, or its numbers do not lie in a row.
+        If the vectors of a piece differ in size.
     """
-    for each in values:
-        if not each.flags.writeable:
-            raise ValueError(f"an array of shape {each.shape} is read-only")
-    grads = [np.ascontiguousarray(each) for each in grads]
-    cut = pieces(grads, means, squares, values)
-    if _choice == "numba" and cut.dtypes <= {np.dtype(np.float32)}:
-        kernel, shrinks_of = _fused().adam_pieces, np.array(shrinks, np.float64)[cut.owners]
-        _over_pieces(lambda part: kernel(cut.table[part], shrinks_of[part], *settings), cut)
-        return
-    for grad, mean, square, value, shrink in zip(
-        grads, means, squares, values, shrinks, strict=True
-    ):
-        flat = [each.reshape(-1) for each in (grad, mean, square, value)]
-        step: Callable[..., None] = reference.adam
-        step(*flat, *settings, shrink)
+    compiled = _all_compiled([piece[0] for piece in pieces])
+    _share_calls((_fused() if compiled else reference).adam, pieces, settings)
 
 
-def square_sums(arrays: Sequence[FloatArray]) -> FloatArray:
-    """The sum of squares of each array, in float64: (arrays,)."""
-    arrays = [np.ascontiguousarray(each) for each in arrays]
-    cut = pieces(arrays)
-    if _choice == "numba" and cut.dtypes <= {np.dtype(np.float32)}:
-        kernel, parts = _fused().square_sum_pieces, np.empty(len(cut.table))
-        _over_pieces(lambda part: kernel(cut.table[part], parts[part]), cut)
-        return np.bincount(cut.owners, parts, len(arrays)).astype(np.float64)  # of none too
-    sums = np.empty(len(arrays))
-    for number, each in enumerate(arrays):
-        reference.square_sum(each.reshape(-1), sums[number : number + 1])
+def square_sums(arrays: Sequence[FloatArray]) -> list[float]:
+    """The sum of squares of each array, in float64."""
+    if not _all_compiled(arrays):
+        return [reference.square_sum(each.ravel()) for each in arrays]
+    flat, kernel = [each.ravel() for each in arrays], _fused().square_sum
+    sizes = [each.size for each in flat]
+    if max(sizes, default=0) <= PIECE and sum(sizes) <= SHARED:
+        return [kernel(each) for each in flat]
+    pieces = [
+        (each[start : start + PIECE],) for each in flat for start in range(0, each.size, PIECE)
+    ]
+    parts = iter(_share_calls(kernel, pieces))
+    sums = []
+    for each in flat:
+        total = 0.0
+        for _ in range(0, each.size, PIECE):
+            total += next(parts)
+        sums.append(total)
     return sums
 
 
-def _over_pieces(work: Callable[[slice], None], cut: Pieces) -> None:
-    """work(part) for parts of the pieces, shared where there are many numbers."""
-    step = cut.step
-    share(lambda index: work(slice(index * step, (index + 1) * step)), -(-len(cut.table) // step))
+def _all_compiled(arrays: Sequence[FloatArray]) -> bool:
+    """Whether the compiled kernels are in use for all of some arrays."""
+    return _choice == "numba" and [each.dtype for each in arrays].count(FLOAT32) == len(arrays)
+
+
+def _share_calls(
+    kernel: Callable[..., Any], pieces: Sequence[tuple[FloatArray, ...]], settings: Any = ()
+) -> list[Any]:
+    """kernel(*piece, *settings) of each; threads share them, several at a time if small."""
+    total = sum([piece[0].size for piece in pieces])
+    if total <= SHARED:
+        return [kernel(*piece, *settings) for piece in pieces]
+    step = max(1, len(pieces) * PIECE // total)
+    results: list[Any] = [None] * len(pieces)
+
+    def some(index: int) -> None:
+        part = slice(index * step, (index + 1) * step)
+        results[part] = [kernel(*piece, *settings) for piece in pieces[part]]
+
+    parallel_for(some, -(-len(pieces) // step))
+    return results

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from types import ModuleType
 
-from lmladder.arrays import Array, FloatArray
+from lmladder.system.arrays import Array, FloatArray
 
 import numpy as np
 
@@ -24,9 +24,9 @@ def attention(
     q: FloatArray,
     k: FloatArray,
     v: FloatArray,
+    rows: ModuleType,
     out: FloatArray,
     log_total: FloatArray,
-    rows: ModuleType,
 ) -> None:
     """softmax(q k^T / sqrt(size), keys not after the query) v (Vaswani et al. 2017).
 
@@ -54,11 +54,12 @@ def attention_backward(
     v: FloatArray,
     out: FloatArray,
     log_total: FloatArray,
-    grads: tuple[FloatArray, FloatArray, FloatArray],
     rows: ModuleType,
+    grad_q: FloatArray,
+    grad_k: FloatArray,
+    grad_v: FloatArray,
 ) -> None:
-    """Gradients of `attention`, written into `grads`, which are shaped as q, k and v."""
-    grad_q, grad_k, grad_v = grads
+    """Gradients of `attention`, written into arrays shaped as q, k and v."""
     scale = q.shape[-1] ** -0.5
     totals = _flat(log_total, 2)
     # of each query, the sum over keys of weight times its gradient
@@ -118,7 +119,7 @@ def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
     """One tile of queries after another, with the keys that its last query may see."""
     heads, n_queries, _ = q.shape[-3:]
     n_keys = k.shape[-2]
-    tile = max(QUERIES, SCORE_BYTES // (heads * max(1, n_keys) * q.itemsize))
+    tile = max(QUERIES, SCORE_BYTES // max(1, heads * n_keys * q.itemsize))
     for start in range(0, n_queries, tile):
         stop = min(start + tile, n_queries)
         yield slice(start, stop), slice(n_keys - n_queries + stop)

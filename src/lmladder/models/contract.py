@@ -1,22 +1,22 @@
-"""What every rung of the ladder can do, whether it counts or learns."""
+"""The contract that all models satisfy, count models and neural models."""
 
 from typing import TYPE_CHECKING, Protocol
 
-from lmladder.arrays import FloatArray, IntArray
+from lmladder.system.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
     from lmladder.models.decoding import Decoder
 
 
 class LanguageModel(Protocol):
-    """The contract that one scorer and one sampler rely on.
+    """What scoring and sampling require of a model.
 
     Attributes
     ----------
-    vocabulary_size : how many tokens there are; their numbers run from 0
-    context_length : how many past tokens can matter at most
-    max_length : the longest row of inputs that the model takes, None where any length will do
-    n_parameters : how many numbers it has learnt, or n-grams it has stored
+    vocabulary_size : number of tokens; token ids start at 0
+    context_length : number of preceding tokens on which a prediction may depend
+    max_length : length of the longest input sequence, None if unlimited
+    n_parameters : number of learned values, or of stored n-grams
     """
 
     vocabulary_size: int
@@ -26,48 +26,45 @@ class LanguageModel(Protocol):
     @property
     def n_parameters(self) -> int: ...
 
-    def nats(self, tokens: IntArray) -> FloatArray:
-        """Negative log-likelihood of each token but the first, given those before it in its row.
+    def nll(self, tokens: IntArray) -> FloatArray:
+        """Return the negative log-likelihood of each token but the first, given those before it.
 
         Parameters
         ----------
-        tokens : (rows, length), length at most max_length + 1
+        tokens : (sequences, length), length at most max_length + 1
 
         Returns
         -------
-        float64 array, shape (rows, length - 1)
+        float64 array, shape (sequences, length - 1), in nats
         """
         ...
 
     def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """Log probability of each possible next token after each row.
+        """Return the log probability of each possible next token after each sequence.
 
         Parameters
         ----------
-        tokens : (rows, length), length at most max_length
+        tokens : (sequences, length), length at most max_length
 
         Returns
         -------
-        float64 array, shape (rows, vocabulary_size)
+        float64 array, shape (sequences, vocabulary_size)
         """
         ...
 
     def log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """Log probability of each possible next token after every position of each row.
+        """Return the log probability of each possible next token after every position.
 
         Parameters
         ----------
-        tokens : (rows, length), length at most max_length
+        tokens : (sequences, length), length at most max_length
 
         Returns
         -------
-        float64 array, shape (rows, length, vocabulary_size); large, so ask for few rows at a time
+        float64 array, shape (sequences, length, vocabulary_size), which may be large
         """
         ...
 
     def decoder(self) -> "Decoder":
-        """What reads one text, token after token, as fast as this model can.
-
-        It holds for the weights that the model has now.
-        """
+        """Return a decoder, which reads texts token by token; weights must not change meanwhile."""
         ...

@@ -1,35 +1,35 @@
-"""How often every n-gram of a text occurs: one set of tables, from which all count models read.
+"""N-gram counts of a text: one set of tables, from which all count models are computed.
 
 The n-grams of a text form a tree. Its root is the empty n-gram, and the children of an n-gram are
-those that extend it by one token. Here the tree is a few sorted arrays instead of linked nodes. An
-n-gram's id is its rank among the distinct n-grams of its own length, and its key joins the id of
-its prefix (all but the last token) with its last token:
+those that extend it by one token. The tree is stored as a few sorted arrays. The id of an n-gram is
+its rank among the distinct n-grams of its length, and its key joins the id of its prefix (all but
+the last token) with its last token:
 
     key = id of the prefix * vocabulary_size + last token
 
-Two things follow. An n-gram of any length is found token by token, by a binary search per token.
-And as the keys ascend, the children of an n-gram lie side by side, ordered by their last token.
+So an n-gram of any length is found by one binary search per token. And as the keys ascend, the
+children of an n-gram are adjacent, ordered by their last token.
 
     text "abab", a = 0, b = 1      order 1: a b          order 2: ab ba        order 3: aba bab
                                    keys     0 1          keys     1  2         keys       0   3
                                    counts   2 2          counts   2  1         counts     1   1
 
-Which probabilities one makes of these counts is told in `ngram.py`.
+`ngram.py` defines the probabilities.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from lmladder.arrays import Array, IntArray
-from lmladder.errors import InputError
+from lmladder.system.arrays import Array, IntArray
+from lmladder.system.errors import InputError
 
 import numpy as np
 from numpy.typing import NDArray
 
 UNSEEN = -1  # the id of every n-gram that does not occur in the text
 
-_LARGEST_INTEGER = int(np.iinfo(np.int64).max)
+_MAX_INT64 = int(np.iinfo(np.int64).max)
 
 
 class CountTables:
@@ -38,9 +38,9 @@ class CountTables:
     Parameters
     ----------
     keys, counts : for each order 1..N an array, shape (distinct n-grams of that order,)
-        The ascending keys, and beside each how often its n-gram occurs. An order longer than the
+        The ascending keys, and the number of occurrences of each n-gram. An order longer than the
         text has empty arrays.
-    vocabulary_size : how many different tokens there can be, seen or not
+    vocabulary_size : number of different tokens, whether they occur or not
     """
 
     def __init__(
@@ -48,16 +48,12 @@ class CountTables:
     ) -> None:
         self.vocabulary_size = vocabulary_size
         self.order = len(keys)
-        sizes = [1, *(len(order_keys) for order_keys in keys)]  # order 0 is the root alone
-        self._sizes = sizes
+        self._sizes = [1, *map(len, keys)]  # order 0 is the root alone
         self._keys = [
             _compact(order_keys, largest=prefixes * vocabulary_size)
-            for order_keys, prefixes in zip(keys, sizes, strict=False)
+            for order_keys, prefixes in zip(keys, self._sizes, strict=False)
         ]
-        self._counts = [
-            _compact(order_counts, largest=int(order_counts.max(initial=0)))
-            for order_counts in counts
-        ]
+        self._counts = [_compact(each, largest=int(each.max(initial=0))) for each in counts]
 
     @classmethod
     def count(cls, tokens: IntArray, vocabulary_size: int, order: int) -> "CountTables":
@@ -66,28 +62,23 @@ class CountTables:
         Parameters
         ----------
         tokens : int array, shape (length,), each in [0, vocabulary_size)
-        vocabulary_size : number of different tokens
-        order : the longest n-grams to count, at least 1; may exceed the text's length
+        order : the longest n-grams to count; may exceed the length of the text
 
         Raises
         ------
         InputError
-            If the text is empty, the order below 1, or the keys could outgrow 64 bits.
+            If the text is empty, or the keys could exceed 64 bits.
         ValueError
-            If `tokens` is no one-dimensional integer array of tokens of the vocabulary.
+            If `tokens` is not a one-dimensional integer array of tokens of the vocabulary.
         """
-        if np.ndim(tokens) != 1:
-            raise ValueError(f"tokens to count must have shape (length,), not {np.shape(tokens)}")
-        if order < 1:
-            raise InputError(f"the order of n-gram counts must be at least 1, not {order}")
-        if np.size(tokens) == 0:
+        text = checked_tokens(tokens, vocabulary_size, ("length",))
+        if text.size == 0:
             raise InputError("cannot count n-grams in a text of length 0")
-        if len(tokens) * vocabulary_size >= _LARGEST_INTEGER:
+        if len(text) * vocabulary_size >= _MAX_INT64:
             raise InputError(
-                f"n-gram keys of {len(tokens)} tokens and a vocabulary of {vocabulary_size} "
-                "do not fit into 64 bits"
+                f"n-gram keys of {len(text)} tokens and a vocabulary of {vocabulary_size} "
+                "exceed 64 bits"
             )
-        text = checked_tokens(tokens, vocabulary_size)
         keys: list[IntArray] = []
         counts: list[IntArray] = []
         n_prefixes = 1
@@ -101,25 +92,33 @@ class CountTables:
         return cls(keys, counts, vocabulary_size)
 
     def size(self, order: int) -> int:
-        """How many distinct n-grams of this order were counted; order 0 is the empty one."""
+        """Return the number of distinct n-grams of this order; order 0 is the empty one."""
         return self._sizes[order]
 
     def counts(self, order: int) -> IntArray:
-        """c(g): how often each n-gram of this order occurs, shape (size(order),), by id."""
+        """Return c(g), the number of occurrences of each n-gram by id, shape (size(order),).
+
+        Raises
+        ------
+        InputError
+            If n-grams of this order were not counted.
+        """
+        if not 1 <= order <= self.order:
+            raise InputError(f"n-grams of order {order} were not counted, only 1 to {self.order}")
         return self._counts[order - 1]
 
     def prefixes_and_last_tokens(self, order: int) -> tuple[IntArray, IntArray]:
-        """What each n-gram of this order is made of: its prefix's id, its last token; by id."""
+        """Return the id of the prefix and the last token of each n-gram of this order, by id."""
         prefixes, last_tokens = np.divmod(self._keys[order - 1], self.vocabulary_size)
         return prefixes.astype(np.int64), last_tokens.astype(np.int64)
 
     @cached_property
     def continuation_counts(self) -> list[IntArray]:
-        """N1+(.g) for orders 1 to N - 1: how many distinct tokens occur before each n-gram.
+        """N1+(.g) for orders 1 to N - 1: the number of distinct tokens that precede each n-gram.
 
-        The n-grams that continue some token into g are those that become g when their first token
-        is dropped, so each n-gram one longer adds 1 to its suffix. Suffixes need no storing: the
-        suffix of "xhw" is the child by w of the suffix of "xh".
+        Each n-gram that is longer by one token adds 1 to its suffix (itself without its first
+        token). Suffixes are not stored: the suffix of "xhw" is the child by w of the suffix of
+        "xh".
         """
         continuations: list[IntArray] = []
         suffixes = np.zeros(self.size(1), dtype=np.int64)  # one token without its first: the root
@@ -127,31 +126,31 @@ class CountTables:
             prefixes, last_tokens = self.prefixes_and_last_tokens(order)
             suffixes = self.find(order - 1, suffixes[prefixes], last_tokens)
             if np.any(suffixes == UNSEEN):
-                raise ValueError(f"keys_{order} holds an n-gram whose suffix was not counted")
+                raise ValueError(f"keys_{order} has an n-gram whose suffix was not counted")
             continuations.append(np.bincount(suffixes, minlength=self.size(order - 1)))
         return continuations
 
     def find(self, order: int, prefixes: IntArray, last_tokens: IntArray) -> NDArray[np.int64]:
-        """Ids of the n-grams of `order` made of these prefixes (ids) and last tokens, any shape.
+        """Return the ids of the n-grams of `order` with these prefixes (ids) and last tokens.
 
-        What does not occur in the text is UNSEEN, and so is all that begins with an UNSEEN prefix.
+        The arrays have any shape. An n-gram that does not occur is UNSEEN, as is any whose prefix
+        is UNSEEN.
         """
         keys = self._keys[order - 1]
         ids = np.full(prefixes.shape, UNSEEN, dtype=np.int64)
         if keys.size == 0:
             return ids
         seen = prefixes != UNSEEN
-        wanted = prefixes[seen] * self.vocabulary_size + last_tokens[seen]
         # In the dtype of the keys, or searchsorted would convert all of them at every call.
-        wanted = wanted.astype(keys.dtype)
-        ranks = np.minimum(np.searchsorted(keys, wanted), keys.size - 1)
-        ids[seen] = np.where(keys[ranks] == wanted, ranks, UNSEEN)
+        sought = (prefixes[seen] * self.vocabulary_size + last_tokens[seen]).astype(keys.dtype)
+        ranks = np.minimum(np.searchsorted(keys, sought), keys.size - 1)
+        ids[seen] = np.where(keys[ranks] == sought, ranks, UNSEEN)
         return ids
 
     def children(
         self, order: int, prefixes: IntArray
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """All n-grams of `order` that extend the given prefixes (ids, or UNSEEN: no children).
+        """Return all n-grams of `order` that extend the given prefixes (ids, or UNSEEN: none).
 
         Returns
         -------
@@ -161,89 +160,94 @@ class CountTables:
         keys = self._keys[order - 1]
         seen = prefixes != UNSEEN
         starts = np.where(seen, prefixes, 0) * self.vocabulary_size
-        ends = starts + self.vocabulary_size
-        first = np.searchsorted(keys, starts.astype(keys.dtype))
-        n_children = np.searchsorted(keys, ends.astype(keys.dtype)) - first
-        n_children[~seen] = 0
+        first, end = (
+            np.searchsorted(keys, bound.astype(keys.dtype))
+            for bound in (starts, starts + self.vocabulary_size)
+        )
+        n_children = np.where(seen, end - first, 0)
         which = np.repeat(np.arange(len(prefixes)), n_children)
         offsets = np.arange(len(which)) - (np.cumsum(n_children) - n_children)[which]
         ids = first[which] + offsets
         return which, keys[ids].astype(np.int64) - starts[which], ids
 
-    def ids_by_order(self, rows: IntArray, order: int) -> Iterator[NDArray[np.int64]]:
-        """The ids of all n-grams in each row: for order 0, then 1, up to `order`.
+    def ids_by_order(self, sequences: IntArray, order: int) -> Iterator[NDArray[np.int64]]:
+        """Yield the ids of all n-grams in each sequence: for order 0, then 1, up to `order`.
 
-        Column i of the k-th array, shape (rows, length - k + 1), is the n-gram of order k that
-        starts at token i. Ends early where the rows are shorter than the order.
+        Column i of the k-th array, shape (sequences, length - k + 1), is the n-gram of order k that
+        starts at token i. Ends early where the sequences are shorter than the order.
         """
-        n_rows, length = rows.shape
-        ids = np.zeros((n_rows, length + 1), dtype=np.int64)  # the root starts everywhere
+        count, length = sequences.shape
+        ids = np.zeros((count, length + 1), dtype=np.int64)  # the root starts everywhere
         yield ids
         for k in range(1, min(order, length) + 1):
-            ids = self.find(k, ids[:, :-1], rows[:, k - 1 :])
+            ids = self.find(k, ids[:, :-1], sequences[:, k - 1 :])
             yield ids
 
     def arrays(self) -> dict[str, Array]:
-        """The tables as named arrays, ready for a file: keys_1, counts_1, keys_2, ..."""
+        """Return the tables as named arrays for a file: keys_1, counts_1, keys_2, ..."""
         named: dict[str, Array] = {}
         for order, (keys, counts) in enumerate(zip(self._keys, self._counts, strict=True), 1):
-            named[f"keys_{order}"] = keys
-            named[f"counts_{order}"] = counts
+            named |= {f"keys_{order}": keys, f"counts_{order}": counts}
         return named
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], vocabulary_size: int) -> "CountTables":
-        """The inverse of `arrays`, for arrays that may come from anywhere.
+        """Invert `arrays`, for arrays of unknown origin.
 
         Raises
         ------
         ValueError
-            If the arrays cannot be those of any text; names the array at fault.
+            If the arrays cannot be those of any text; names the first invalid array.
         """
-        order = len(arrays) // 2
-        expected = [f"{kind}_{k}" for k in range(1, order + 1) for kind in ("keys", "counts")]
-        if not arrays or set(arrays) != set(expected):
+        orders = range(1, len(arrays) // 2 + 1)
+        expected = {f"{kind}_{k}" for k in orders for kind in ("keys", "counts")}
+        if not arrays or set(arrays) != expected:
             raise ValueError(
-                "count tables are arrays keys_1, counts_1, keys_2, counts_2 and so on, "
-                f"not {sorted(arrays)}"
+                "count tables must be arrays keys_1, counts_1, keys_2, counts_2 and so on, "
+                f"got {sorted(arrays)}"
             )
+        keys, counts = ([arrays[f"{kind}_{k}"] for k in orders] for kind in ("keys", "counts"))
         n_prefixes, n_tokens = 1, 0
-        for k in range(1, order + 1):
-            keys, counts = arrays[f"keys_{k}"], arrays[f"counts_{k}"]
-            _check_keys(f"keys_{k}", keys, largest=n_prefixes * vocabulary_size - 1)
-            _check_counts(f"counts_{k}", counts, shape=keys.shape)
-            total = int(counts.sum(dtype=np.float64))  # cannot overflow
+        for k, keys_k, counts_k in zip(orders, keys, counts, strict=True):
+            largest = n_prefixes * vocabulary_size - 1
+            _check(f"keys_{k}", keys_k, (keys_k.size,), least=0, most=largest)
+            if np.any(keys_k[1:] <= keys_k[:-1]):
+                raise ValueError(f"keys_{k} must ascend strictly")
+            _check(f"counts_{k}", counts_k, keys_k.shape, least=1, most=_MAX_INT64 - 1)
+            total = int(counts_k.sum(dtype=np.float64))  # cannot overflow
             if k == 1:
                 n_tokens = total
             if n_tokens == 0 or total != max(n_tokens - k + 1, 0):
-                raise ValueError(f"counts_{k} add up to {total}, for a text of {n_tokens} tokens")
-            n_prefixes = len(keys)
-        tables = cls(
-            [arrays[f"keys_{k}"] for k in range(1, order + 1)],
-            [arrays[f"counts_{k}"] for k in range(1, order + 1)],
-            vocabulary_size,
-        )
+                raise ValueError(f"counts_{k} sum to {total}, for a text of {n_tokens} tokens")
+            n_prefixes = len(keys_k)
+        tables = cls(keys, counts, vocabulary_size)
         _ = tables.continuation_counts  # finds n-grams without a suffix
         return tables
 
 
-def checked_tokens(tokens: IntArray, vocabulary_size: int) -> NDArray[np.int64]:
-    """The tokens as int64; a token outside the vocabulary would pass for another n-gram."""
+def checked_tokens(
+    tokens: IntArray, vocabulary_size: int, axes: tuple[str, ...]
+) -> NDArray[np.int64]:
+    """Return tokens as int64, or raise ValueError for another shape, type or vocabulary.
+
+    A token outside the vocabulary would have the key of another n-gram.
+    """
+    if np.ndim(tokens) != len(axes):
+        raise ValueError(f"tokens must have axes {', '.join(axes)}, got shape {np.shape(tokens)}")
     if not np.issubdtype(np.asarray(tokens).dtype, np.integer):
-        raise ValueError(f"tokens must be integers, not {np.asarray(tokens).dtype}")
+        raise ValueError(f"tokens must be integers, got {np.asarray(tokens).dtype}")
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary_size:
         raise ValueError(
-            f"tokens must lie in [0, {vocabulary_size}), "
-            f"these reach from {tokens.min()} to {tokens.max()}"
+            f"tokens must be in [0, {vocabulary_size}), got {tokens.min()} to {tokens.max()}"
         )
     return tokens.astype(np.int64)
 
 
 def _rank(keys: IntArray, bound: int) -> tuple[IntArray, NDArray[np.int64], IntArray]:
-    """The distinct keys, ascending; the rank of each key among them; how often each occurs."""
+    """Return the distinct keys, ascending; each key's rank among them; how often each occurs."""
     if bound > 4 * keys.size:
         return np.unique(keys, return_inverse=True, return_counts=True)
-    # Few keys are possible, as always for short n-grams: tally all of them and spare the sorting.
+    # Few keys are possible, as always for short n-grams: tally all of them instead of sorting.
     tally = np.bincount(keys, minlength=bound)
     distinct = np.flatnonzero(tally)
     rank = np.empty(bound, dtype=np.int64)
@@ -252,27 +256,18 @@ def _rank(keys: IntArray, bound: int) -> tuple[IntArray, NDArray[np.int64], IntA
 
 
 def _compact(values: IntArray, largest: int) -> IntArray:
-    """The values in the smallest dtype that can hold numbers from 0 to `largest`."""
+    """Return the values in the smallest dtype that can represent 0 to `largest`."""
     # No uint64: NumPy mixes it with int64 into float64, which rounds.
     dtypes: list[type[np.integer[Any]]] = [np.uint8, np.uint16, np.uint32, np.int64]
     return values.astype(next(dtype for dtype in dtypes if largest <= np.iinfo(dtype).max))
 
 
-def _check_keys(name: str, keys: Array, largest: int) -> None:
-    if keys.ndim != 1 or not np.issubdtype(keys.dtype, np.integer):
-        raise ValueError(f"{name} must be integers of shape (n,), not {keys.dtype} {keys.shape}")
-    if largest >= _LARGEST_INTEGER:
-        raise ValueError(f"{name} may reach {largest}, which does not fit into 64 bits")
-    if np.any(keys[1:] <= keys[:-1]):
-        raise ValueError(f"{name} must ascend strictly")
-    if keys.size and not 0 <= int(keys[0]) <= int(keys[-1]) <= largest:
-        raise ValueError(f"{name} must lie in 0 to {largest}, but reach {keys[0]} to {keys[-1]}")
-
-
-def _check_counts(name: str, counts: Array, shape: tuple[int, ...]) -> None:
-    if counts.shape != shape or not np.issubdtype(counts.dtype, np.integer):
+def _check(name: str, array: Array, shape: tuple[int, ...], *, least: int, most: int) -> None:
+    if array.shape != shape or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
-            f"{name} must be integers of shape {shape}, not {counts.dtype} {counts.shape}"
+            f"{name} must be integers of shape {shape}, got {array.dtype} {array.shape}"
         )
-    if counts.size and not 1 <= int(counts.min()) <= int(counts.max()) < _LARGEST_INTEGER:
-        raise ValueError(f"{name} must be positive, but reach {counts.min()} to {counts.max()}")
+    if most >= _MAX_INT64:
+        raise ValueError(f"{name} may be up to {most}, which exceeds 64 bits")
+    if array.size and not least <= int(array.min()) <= int(array.max()) <= most:
+        raise ValueError(f"{name} must be {least} to {most}, got {array.min()} to {array.max()}")

@@ -1,54 +1,69 @@
-"""What the neural rungs share: everything but how hidden vectors come from tokens."""
+"""The base class of neural models: everything but the hidden vectors."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, functional, no_grad
+from lmladder.models.contract import LanguageModel
 from lmladder.models.decoding import Decoder, log_softmax
+from lmladder.models.registry import KINDS
 from lmladder.nn import Linear, Module
+from lmladder.system.arrays import Array, FloatArray, IntArray
 
 import numpy as np
 
 
 class NeuralLanguageModel(Module):
-    """A model that is trained by gradients. A subclass gives `hidden` and `head`.
+    """A model that is trained by gradients; the attributes are those of `LanguageModel`.
 
-    Attributes
-    ----------
-    name : what it is called in the table; the others are those of `LanguageModel`
+    A subclass defines `hidden`, and `unembedding` or `head`. Its constructor takes the settings,
+    the size of the vocabulary and, by keyword, `rng`, from which weights are drawn.
     """
 
-    name: str
     vocabulary_size: int
     context_length: int
     max_length: int | None
+    unembedding: Linear | None
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        """The vector from which the token after each position is predicted.
+        """Return the vector from which the token after each position is predicted.
 
         Parameters
         ----------
-        tokens : (rows, length)
+        tokens : (sequences, length)
         rng : for dropout; None outside training
 
         Returns
         -------
-        Tensor, shape (rows, length, size); a position depends on itself and earlier ones only
+        Tensor, shape (sequences, length, size); a position depends on itself and earlier ones only
         """
         raise NotImplementedError
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Scores of all tokens: (..., size) -> (..., vocabulary_size)."""
-        raise NotImplementedError
+        """Return the logits of all tokens: (..., size) -> (..., vocabulary_size)."""
+        assert self.unembedding is not None
+        return self.unembedding(hidden)
 
     def logits(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        """Scores of the token after each position: (rows, length) -> (rows, length, vocabulary)."""
+        """Return the logits after each position: (sequences, length) -> (..., vocabulary_size)."""
         return self.head(self.hidden(tokens, rng))
 
     def loss(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        """Mean nats of each token but the first of each row, (rows, length): a number."""
+        """Return the mean negative log-likelihood of each token but the first of each sequence.
+
+        Parameters
+        ----------
+        tokens : (sequences, length)
+
+        Returns
+        -------
+        Tensor, shape (), in nats per token
+        """
         return functional.cross_entropy(self.logits(tokens[:, :-1], rng), tokens[:, 1:])
 
-    def nats(self, tokens: IntArray) -> FloatArray:
+    def nll(self, tokens: IntArray) -> FloatArray:
         with no_grad():
             logits = self.logits(tokens[:, :-1]).value
         nats, _ = kernels.cross_entropy(logits, tokens[:, 1:])
@@ -66,9 +81,41 @@ class NeuralLanguageModel(Module):
         return Decoder(self)
 
     def hidden_matrices(self) -> list[str]:
-        """Names of the weights of hidden linear layers: neither embeddings nor the head."""
+        """Return the names of the weights of hidden linear layers, without embeddings and head."""
         return [
             f"{name}.weight"
             for name, module in self.modules()
             if isinstance(module, Linear) and not name.endswith("unembedding")
         ]
+
+
+def restore(
+    kind: str, settings: Any, vocabulary_size: int, arrays: Mapping[str, Array], name: str
+) -> dict[str, LanguageModel]:
+    """Return the model of a checkpoint, by its name.
+
+    Raises
+    ------
+    ValueError
+        If the arrays are not those of such a model.
+    """
+    zeros: Any = _Zeros(sum(array.size for array in arrays.values()))
+    model: NeuralLanguageModel = KINDS.component(kind)(settings, vocabulary_size, rng=zeros)
+    model.load(arrays)
+    return {name: model}
+
+
+class _Zeros:
+    """A generator of zeros, for weights that will be replaced.
+
+    It yields no more values than the file contains, whatever sizes the settings require.
+    """
+
+    def __init__(self, available: int) -> None:
+        self.available = self.left = available
+
+    def standard_normal(self, shape: tuple[int, ...]) -> FloatArray:
+        self.left -= math.prod(shape)
+        if self.left < 0:
+            raise ValueError(f"its settings require more than the {self.available} stored values")
+        return np.zeros(shape)

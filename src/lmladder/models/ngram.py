@@ -1,22 +1,22 @@
-"""The count models of the ladder: from the uniform guess to modified Kneser-Ney smoothing.
+"""The count models: from the uniform distribution to modified Kneser-Ney smoothing.
 
-An n-gram model looks at the last n - 1 tokens, the context h, and asks what followed h in the
-training text. Most contexts of a new text were seen seldom or never, so the art is smoothing: to
-take a little probability from what was seen and hand it to what was not. Each model here does so
-by interpolation, order by order from the empty context up:
+An n-gram model looks at the last n - 1 tokens, the context h, and estimates the next token from
+what followed h in the training text. Most contexts of a new text are rare or unseen, so the
+estimates are smoothed: a little probability is taken from seen tokens and given to unseen ones.
+Each model here does so by interpolation, order by order from the empty context up:
 
-    p(w | h) = share(hw) + leftover(h) * base(w)
+    p(w | h) = share(hw) + backoff_weight(h) * base(w)
 
-share(hw) is what the counts themselves grant to w after h, and leftover(h) is the probability
-that the shares of h did not use up. An unseen context has no shares and leaves all: leftover 1.
-The models differ in two choices only: how large the shares are, and which base gets the rest.
+share(hw) is the probability that the counts assign to w after h, and backoff_weight(h) is the
+probability that the shares of h leave. An unseen context has no shares and backoff weight 1.
+The models differ in two choices only: the shares, and the base distribution.
 
-- Add-k pretends that each token followed each context k times more than it did. That is a leftover
-  of k V / (c(h) + k V) for the uniform distribution, far too much where contexts are rare.
-- Kneser-Ney subtracts a discount from each count, and hands it to the next shorter context, h
-  without its first token. The shorter context is not asked how often w occurred, but after how
-  many *different* tokens: "Francisco" may be frequent, yet as it follows "San" alone, it is a
-  poor guess elsewhere.
+- Add-k adds k to the count of each token after each context. That is a backoff weight of
+  k V / (c(h) + k V) to the uniform distribution, far too much where contexts are rare.
+- Kneser-Ney subtracts a discount from each count, and gives it to the next shorter context, h
+  without its first token. In the shorter context, w is counted once for each *different* token
+  that precedes it: "Francisco" may be frequent, yet as it follows "San" alone, it is improbable
+  elsewhere.
 
 References
 ----------
@@ -25,83 +25,53 @@ S. F. Chen and J. Goodman (1998). An empirical study of smoothing techniques for
 modeling. Technical report TR-10-98, Harvard University.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TypeAlias
 
-from lmladder.arrays import FloatArray, IntArray
-from lmladder.errors import InputError
 from lmladder.models.counts import CountTables, checked_tokens
 from lmladder.models.decoding import Decoder
+from lmladder.models.settings import CountSettings
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.errors import InputError
 
 import numpy as np
-from numpy.typing import NDArray
 
 ADD_K_NAMES = ("unigram", "bigram", "trigram")
 
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)  # those of KenLM's --discount_fallback
 
 
-class Uniform:
-    """p(w) = 1 / V, whatever came before: the floor under all models."""
-
-    max_length: int | None = None
-    context_length: int = 0
-    n_parameters: int = 0
-
-    def __init__(self, vocabulary_size: int) -> None:
-        self.vocabulary_size = vocabulary_size
-
-    def nats(self, tokens: IntArray) -> FloatArray:
-        """log V for each token but the first: (rows, length) -> (rows, length - 1)."""
-        rows, length = _checked_rows(tokens, self.vocabulary_size).shape
-        return np.full((rows, max(length - 1, 0)), np.log(self.vocabulary_size))
-
-    def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """-log V for each token: (rows, length) -> (rows, vocabulary)."""
-        rows, _ = _checked_rows(tokens, self.vocabulary_size).shape
-        return np.full((rows, self.vocabulary_size), -np.log(self.vocabulary_size))
-
-    def log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """-log V for each token: (rows, length) -> (rows, length, vocabulary)."""
-        shape = _checked_rows(tokens, self.vocabulary_size).shape
-        return np.full((*shape, self.vocabulary_size), -np.log(self.vocabulary_size))
-
-    def decoder(self) -> Decoder:
-        return Decoder(self)
-
-
 @dataclass(frozen=True)
 class Level:
-    """What one order k contributes: p(w | h) = share(hw) + leftover(h) * base(w).
+    """What one order k contributes: p(w | h) = share(hw) + backoff_weight(h) * base(w).
 
-    Both arrays are indexed by id. They have one entry more at the end, which is where the id
-    UNSEEN = -1 points to: an unseen n-gram has share 0, an unseen context leaves 1.
+    Both arrays are indexed by id. They have one more entry at the end, which the id UNSEEN = -1
+    selects: an unseen n-gram has share 0, an unseen context has backoff weight 1.
 
     Attributes
     ----------
     share : float64, shape (number of distinct n-grams of order k, plus 1,)
-    leftover : float64, shape (number of distinct n-grams of order k - 1, plus 1,)
+    backoff_weight : float64, shape (number of distinct n-grams of order k - 1, plus 1,)
     """
 
     share: FloatArray
-    leftover: FloatArray
+    backoff_weight: FloatArray
 
 
-class InterpolatedModel:
-    """The recursion that add-k and Kneser-Ney have in common; they only supply the levels.
+class CountModel:
+    """The recursion that all count models have in common; they differ in their levels.
 
-    Near the start of a row, where fewer than order - 1 tokens precede, the recursion ends at the
-    order that they suffice for. A bigram model's first token is the unigram model's; in
+    Near the start of a sequence, where fewer than order - 1 tokens precede, the recursion ends at
+    the order that they suffice for. A bigram model's first token is the unigram model's; in
     Kneser-Ney, it is scored by the shorter context's distribution over continuations.
 
     Parameters
     ----------
     tables : the counts, of an order no less than the number of levels
-    levels : for each order 1, 2, ... of the model, its shares and leftovers
-    base_is_uniform : whether the leftover of each order goes to the uniform distribution; else it
-        goes to the order below, and only that of order 1 to the uniform distribution
+    levels : for each order 1, 2, ... of the model, its shares and backoff weights
+    base_is_uniform : whether each order backs off to the uniform distribution; else it backs off to
+        the order below, and only order 1 to the uniform distribution
     """
 
     max_length: int | None = None
@@ -109,98 +79,76 @@ class InterpolatedModel:
     def __init__(
         self, tables: CountTables, levels: Sequence[Level], *, base_is_uniform: bool
     ) -> None:
-        order = len(levels)
         self.vocabulary_size = tables.vocabulary_size
-        self.context_length = order - 1
-        self.n_parameters = sum(tables.size(k) for k in range(1, order + 1))
+        self.context_length = max(len(levels) - 1, 0)
+        self.n_parameters = sum(tables.size(k) for k in range(1, len(levels) + 1))
         self._tables = tables
         self._levels = levels
         self._base_is_uniform = base_is_uniform
 
-    def nats(self, tokens: IntArray) -> FloatArray:
-        """-log p of each token but the first, given those before it in its row.
-
-        Parameters
-        ----------
-        tokens : int array, shape (rows, length), of any length
-
-        Returns
-        -------
-        float64, shape (rows, length - 1), in nats
-        """
-        rows = _checked_rows(tokens, self.vocabulary_size)
-        uniform = np.full(rows.shape, 1 / self.vocabulary_size)
+    def nll(self, tokens: IntArray) -> FloatArray:
+        """Return what `LanguageModel.nll` describes, for sequences of any length."""
+        sequences = self._checked(tokens)
+        uniform = np.full(sequences.shape, 1 / self.vocabulary_size)
         probabilities = uniform.copy()
-        ids_by_order = self._tables.ids_by_order(rows, len(self._levels))
-        for past, (level, (contexts, ngrams)) in enumerate(
+        ids_by_order = self._tables.ids_by_order(sequences, len(self._levels))
+        for k, (level, (contexts, ngrams)) in enumerate(
             zip(self._levels, pairwise(ids_by_order), strict=False)
         ):
-            # The tokens from `past` on have a context of this length: (rows, length - past).
+            # The tokens from k on have a context of k tokens: (sequences, length - k).
             base = uniform if self._base_is_uniform else probabilities
-            share, leftover = level.share[ngrams], level.leftover[contexts[:, :-1]]
-            probabilities[:, past:] = share + leftover * base[:, past:]
-        nats: FloatArray = -np.log(probabilities[:, 1:])
+            share, weight = level.share[ngrams], level.backoff_weight[contexts[:, :-1]]
+            probabilities[:, k:] = share + weight * base[:, k:]
+        # A probability may be rounded to more than 1, and -log(1) is -0.0.
+        nats: FloatArray = np.maximum(-np.log(probabilities[:, 1:]), 0.0) + 0.0
         return nats
 
     def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """Log p of each token of the vocabulary as the next one of each row.
-
-        Parameters
-        ----------
-        tokens : int array, shape (rows, length); the length may be 0, and of a longer row only
-            the last `context_length` tokens matter
-
-        Returns
-        -------
-        float64, shape (rows, vocabulary), in nats
-        """
-        rows = _checked_rows(tokens, self.vocabulary_size)
-        past = rows[:, max(rows.shape[1] - self.context_length, 0) :]
-        uniform = np.full((len(past), self.vocabulary_size), 1 / self.vocabulary_size)
-        probabilities = uniform
-        contexts_by_order = self._tables.ids_by_order(past, self.context_length)
-        for order, (level, starts) in enumerate(
-            zip(self._levels, contexts_by_order, strict=False), 1
-        ):
-            contexts = starts[:, -1]  # the last order - 1 tokens of each row
-            base = uniform if self._base_is_uniform else probabilities
-            probabilities = level.leftover[contexts, np.newaxis] * base
-            row, token, ngrams = self._tables.children(order, contexts)
-            probabilities[row, token] += level.share[ngrams]
-        log_probabilities: FloatArray = np.log(probabilities)
-        return log_probabilities
+        """Return what `LanguageModel.next_log_probabilities` describes; the length may be 0."""
+        sequences = self._checked(tokens)
+        start = max(sequences.shape[1] - self.context_length, 0)
+        return self._log_probabilities(sequences[:, start:], 1)[:, 0]
 
     def log_probabilities(self, tokens: IntArray) -> FloatArray:
-        """Log p of each token of the vocabulary after every position of each row.
+        """Return what `LanguageModel.log_probabilities` describes, for any length."""
+        sequences = self._checked(tokens)
+        return self._log_probabilities(sequences, sequences.shape[1])
 
-        Parameters
-        ----------
-        tokens : int array, shape (rows, length)
+    def _checked(self, tokens: IntArray) -> IntArray:
+        return checked_tokens(tokens, self.vocabulary_size, ("sequences", "length"))
 
-        Returns
-        -------
-        float64, shape (rows, length, vocabulary), in nats
-        """
-        rows, length = tokens.shape
-        found = np.empty((rows, length, self.vocabulary_size))
-        width = max(self.context_length, 1)
-        for end in range(1, min(width - 1, length) + 1):  # where a row has no whole context yet
-            found[:, end - 1] = self.next_log_probabilities(tokens[:, :end])
-        if length >= width:
-            contexts = np.lib.stride_tricks.sliding_window_view(tokens, width, axis=1)
-            whole = self.next_log_probabilities(contexts.reshape(-1, width))
-            found[:, width - 1 :] = whole.reshape(rows, -1, self.vocabulary_size)
-        return found
+    def _log_probabilities(self, sequences: IntArray, count: int) -> FloatArray:
+        """Return those after each of the last `count` positions: (sequences, count, vocabulary)."""
+        probabilities = np.full(
+            (len(sequences), count, self.vocabulary_size), 1 / self.vocabulary_size
+        )
+        ids_by_order = self._tables.ids_by_order(sequences, self.context_length)
+        for order, (level, ids) in enumerate(zip(self._levels, ids_by_order, strict=False), 1):
+            contexts = ids[:, max(ids.shape[1] - count, 0) :]  # the order - 1 tokens before each
+            here = probabilities[:, count - contexts.shape[1] :]  # after that many tokens or more
+            base = 1 / self.vocabulary_size if self._base_is_uniform else here
+            np.multiply(level.backoff_weight[contexts][..., np.newaxis], base, out=here)
+            which, token, ngrams = self._tables.children(order, contexts.ravel())
+            sequence, position = np.divmod(which, contexts.shape[1])
+            here[sequence, position, token] += level.share[ngrams]
+        return np.log(probabilities, out=probabilities)
 
     def decoder(self) -> Decoder:
         return Decoder(self)
 
 
-class AddK(InterpolatedModel):
+class Uniform(CountModel):
+    """p(w) = 1 / V, whatever the context: a lower bound for all models."""
+
+    def __init__(self, vocabulary_size: int) -> None:
+        super().__init__(CountTables([], [], vocabulary_size), [], base_is_uniform=True)
+
+
+class AddK(CountModel):
     """p(w | h) = (c(hw) + k) / (c(h) + k V): each n-gram counts as if seen k times more.
 
-    Here c(h) counts only the occurrences of h that some token follows. An unseen context leaves
-    the uniform distribution. k = 1 is Laplace's rule of succession.
+    Here c(h) counts only the occurrences of h that are followed by a token. An unseen context
+    gives the uniform distribution. k = 1 is Laplace's rule of succession.
 
     Parameters
     ----------
@@ -210,9 +158,8 @@ class AddK(InterpolatedModel):
     """
 
     def __init__(self, tables: CountTables, order: int, k: float) -> None:
-        _check_order("add-k", order, tables)
         if not 0 < k < np.inf:
-            raise InputError(f"add-k smoothing needs a finite k above 0, not {k}")
+            raise InputError(f"k of add-k smoothing must be finite and more than 0, got {k}")
         levels = [self._level(tables, one_order, k) for one_order in range(1, order + 1)]
         super().__init__(tables, levels, base_is_uniform=True)
 
@@ -224,26 +171,26 @@ class AddK(InterpolatedModel):
         pseudocounts = k * tables.vocabulary_size
         return Level(
             share=np.append(counts / (n_followers + pseudocounts)[contexts], 0.0),
-            leftover=np.append(pseudocounts / (n_followers + pseudocounts), 1.0),
+            backoff_weight=np.append(pseudocounts / (n_followers + pseudocounts), 1.0),
         )
 
 
-class KneserNey(InterpolatedModel):
+class KneserNey(CountModel):
     """Interpolated modified Kneser-Ney smoothing, of any order (Chen and Goodman 1998).
 
                    a(hw) - D(a(hw))   sum_v D(a(hv))
         p(w | h) = ---------------- + -------------- p(w | h without its first token)
                      sum_v a(hv)       sum_v a(hv)
 
-    where v runs over the vocabulary. At the highest order, a(hw) is the count c(hw). At the orders
-    below it is the continuation count N1+(.hw), the number of distinct tokens that occur before
+    where v ranges over the vocabulary. At the highest order, a(hw) is the count c(hw). At the
+    orders below it is the continuation count N1+(.hw), the number of distinct tokens that precede
     hw. The discount D(a) is 0 for a = 0 and else one of D1, D2, D3+, for a = 1, 2, 3 or more, as
-    `discounts` estimates them for each order. Below the unigrams stands the uniform distribution,
-    so that tokens never seen have a probability too.
+    `discounts` estimates them for each order. The unigrams back off to the uniform distribution,
+    so that unseen tokens have a probability too.
 
-    Near the start of a row the highest order available is one of the lower ones, and acts as such:
-    by its continuation counts. The n-gram that opens the training text has no token before it; if
-    it occurs nowhere else, its continuation count is 0.
+    Near the start of a sequence the highest order available is one of the lower ones, and uses
+    continuation counts. The n-gram that opens the training text has no token before it; if it
+    occurs nowhere else, its continuation count is 0.
 
     Parameters
     ----------
@@ -252,7 +199,6 @@ class KneserNey(InterpolatedModel):
     """
 
     def __init__(self, tables: CountTables, order: int) -> None:
-        _check_order("Kneser-Ney", order, tables)
         counts = [*tables.continuation_counts[: order - 1], tables.counts(order)]
         levels = [self._level(tables, k, a) for k, a in enumerate(counts, 1)]
         super().__init__(tables, levels, base_is_uniform=False)
@@ -264,29 +210,26 @@ class KneserNey(InterpolatedModel):
         discount = np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
         total = np.bincount(contexts, weights=counts, minlength=n_contexts)
         taken = np.bincount(contexts, weights=discount, minlength=n_contexts)
-        # A context seen only where the text opens or ends has nothing to share: it leaves all.
+        # A context seen only where the text begins or ends has no shares: its backoff weight is 1.
         empty = total == 0
         total[empty], taken[empty] = 1, 1
         return Level(
             share=np.append((counts - discount) / total[contexts], 0.0),
-            leftover=np.append(taken / total, 1.0),
+            backoff_weight=np.append(taken / total, 1.0),
         )
 
 
-CountModel: TypeAlias = Uniform | AddK | KneserNey
-
-
 def discounts(counts: IntArray) -> tuple[float, float, float]:
-    """D1, D2 and D3+ of modified Kneser-Ney for the n-grams of one order.
+    """Return D1, D2 and D3+ of modified Kneser-Ney for the n-grams of one order.
 
     With n_r the number of n-grams whose count is r, and Y = n_1 / (n_1 + 2 n_2),
 
-        D_r = r - (r + 1) Y n_{r+1} / n_r        for r = 1, 2 and 3+ (where n_3 and n_4 stand)
+        D_r = r - (r + 1) Y n_{r+1} / n_r        for r = 1, 2 and 3+ (which uses n_3 and n_4)
 
     which estimates how much smaller the counts would be in a second text (Chen and Goodman 1998).
-    Small texts, and the unigrams of a small alphabet, have no such n_r, or so uneven ones that
-    some D_r is not above 0. Then nothing would be left to the lower order, and all three discounts
-    are DEFAULT_DISCOUNTS instead.
+    In small texts, and for the unigrams of a small alphabet, some n_r is 0, or they are so uneven
+    that some D_r is not above 0. Then nothing would be left to the lower order, and all three
+    discounts are DEFAULT_DISCOUNTS instead.
 
     Parameters
     ----------
@@ -303,13 +246,13 @@ def discounts(counts: IntArray) -> tuple[float, float, float]:
 def count_ladder(
     tables: CountTables, *, add_k: float, kneser_ney_orders: Sequence[int]
 ) -> dict[str, CountModel]:
-    """All count models, from the weakest up, by the names they have in the perplexity table.
+    """Return all count models, weakest first, by their names in the perplexity table.
 
     Parameters
     ----------
     tables : counts of at least order 3 and the highest of `kneser_ney_orders`
     add_k : the pseudocount of unigram, bigram and trigram, above 0
-    kneser_ney_orders : for each order n a member "kneser_ney_n"
+    kneser_ney_orders : for each order n a model "kneser_ney_n"
     """
     ladder: dict[str, CountModel] = {"uniform": Uniform(tables.vocabulary_size)}
     for order, name in enumerate(ADD_K_NAMES, 1):
@@ -319,15 +262,20 @@ def count_ladder(
     return ladder
 
 
-def _check_order(model: str, order: int, tables: CountTables) -> None:
-    if not 1 <= order <= tables.order:
-        raise InputError(
-            f"a {model} model of order {order} cannot be built from counts of orders "
-            f"1 to {tables.order}"
-        )
+def restore(
+    kind: str, settings: CountSettings, vocabulary_size: int, arrays: Mapping[str, Array], name: str
+) -> dict[str, CountModel]:
+    """Return the models of a checkpoint, by name.
 
-
-def _checked_rows(tokens: IntArray, vocabulary_size: int) -> NDArray[np.int64]:
-    if np.ndim(tokens) != 2:
-        raise ValueError(f"tokens must have shape (rows, length), not {np.shape(tokens)}")
-    return checked_tokens(tokens, vocabulary_size)
+    Raises
+    ------
+    ValueError
+        If the arrays are not those of any text.
+    InputError
+        If the counts do not suffice for the orders of the settings.
+    """
+    return count_ladder(
+        CountTables.from_arrays(arrays, vocabulary_size),
+        add_k=settings.add_k,
+        kneser_ney_orders=settings.kneser_ney_orders,
+    )

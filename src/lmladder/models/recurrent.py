@@ -1,34 +1,34 @@
-"""A recurrent network in the place of the MLP: its state takes in one token after another."""
+"""Recurrent networks."""
 
 from itertools import pairwise
 
-from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor
-from lmladder.config import MlpArchitecture
 from lmladder.models.neural import NeuralLanguageModel
-from lmladder.nn import RECURRENT, Embedding, Linear
+from lmladder.models.settings import RecurrentSettings
+from lmladder.nn import Embedding, GruLayer, Linear, RnnLayer
+from lmladder.system.arrays import IntArray
 
 import numpy as np
 
 
-class Recurrent(NeuralLanguageModel):
-    """Embeddings of the tokens through recurrent layers, whose state is 0 before a row.
+class Rnn(NeuralLanguageModel):
+    """Embeddings through recurrent layers, whose state is 0 before a sequence (Elman 1990).
 
-    The state could go on without end; that it begins anew after `context_length` tokens makes the
-    past that a token is scored with a matter of the configuration, as it is for the other rungs.
+    A state has no limit of its own. It is reset after `context_length` tokens, so that the context
+    of a score is a setting, as for the other models.
     """
 
+    layer = RnnLayer
+
     def __init__(
-        self, architecture: MlpArchitecture, vocabulary_size: int, *, rng: np.random.Generator
+        self, settings: RecurrentSettings, vocabulary_size: int, *, rng: np.random.Generator
     ):
-        self.name = architecture.network
         self.vocabulary_size = vocabulary_size
-        self.context_length = self.max_length = architecture.context_length
-        sizes = [architecture.embedding_size, *architecture.hidden_sizes]
-        self.embedding = Embedding(vocabulary_size, sizes[0], rng=rng, deviation=1.0)
-        layer = RECURRENT[architecture.network]
-        self.layers = [layer(n_in, n_out, rng=rng) for n_in, n_out in pairwise(sizes)]
-        self.unembedding = Linear(sizes[-1], vocabulary_size, rng=rng, deviation=0.02)
+        self.context_length = self.max_length = settings.context_length
+        sizes = [settings.embedding_size, *settings.hidden_sizes]
+        self.embedding = Embedding(vocabulary_size, sizes[0], rng=rng, std=1.0)
+        self.layers = [self.layer(n_in, n_out, rng=rng) for n_in, n_out in pairwise(sizes)]
+        self.unembedding = Linear(sizes[-1], vocabulary_size, rng=rng, std=0.02)
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         x = self.embedding(tokens)
@@ -36,5 +36,8 @@ class Recurrent(NeuralLanguageModel):
             x = layer(x)
         return x
 
-    def head(self, hidden: Tensor) -> Tensor:
-        return self.unembedding(hidden)
+
+class Gru(Rnn):
+    """The same with gated recurrent units (Cho et al. 2014)."""
+
+    layer = GruLayer

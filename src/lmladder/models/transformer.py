@@ -1,14 +1,13 @@
-"""The Transformer rung: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
+"""The Transformer: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import repeat
 
-from lmladder import kernels
-from lmladder.arrays import FloatArray, IntArray
-from lmladder.autograd import Tensor, functional, no_grad
-from lmladder.config import TransformerArchitecture
-from lmladder.models.decoding import CachingDecoder, log_softmax
+from lmladder.autograd import Tensor, functional
+from lmladder.models.decoding import CachingDecoder
 from lmladder.models.neural import NeuralLanguageModel
+from lmladder.models.settings import TransformerSettings
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
@@ -22,6 +21,8 @@ from lmladder.nn import (
     sinusoidal,
 )
 from lmladder.nn import dropout as drop
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.tracing import constant
 
 import numpy as np
 
@@ -29,73 +30,48 @@ import numpy as np
 class FeedForward(Module):
     """Linear layers around an activation: (..., d_model) -> the same.
 
-    contract(activation(expand(x))); or, gated, contract(activation(gate(x)) * expand(x)), of which
-    SwiGLU, with silu, is one kind (Shazeer 2020).
+    down_proj(activation(up_proj(x))); or, gated, down_proj(activation(gate(x)) * up_proj(x)), of
+    which SwiGLU, with silu, is one kind (Shazeer 2020).
     """
 
-    def __init__(
-        self,
-        d_model: int,
-        width: int,
-        activation: str,
-        *,
-        rng: np.random.Generator,
-        deviation: float,
-        output_deviation: float,
-        gated: bool = False,
-        bias: bool = True,
-    ):
-        self.expand = Linear(d_model, width, rng=rng, deviation=deviation, bias=bias)
-        self.gate: Linear | None = None
-        if gated:
-            self.gate = Linear(d_model, width, rng=rng, deviation=deviation, bias=bias)
-        self.contract = Linear(width, d_model, rng=rng, deviation=output_deviation, bias=bias)
-        self.activation = ACTIVATIONS[activation]
+    def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
+        d_model, width, std = settings.d_model, settings.feed_forward_size, settings.init_std
+        linear = partial(Linear, rng=rng, bias=settings.bias)
+        self.up_proj = linear(d_model, width, std=std)
+        self.gate = linear(d_model, width, std=std) if settings.gated else None
+        self.down_proj = linear(width, d_model, std=settings.output_std)
+        self.activation = ACTIVATIONS[settings.activation]
 
     def __call__(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            return self.contract(self.activation(self.expand(x)))
-        return self.contract(self.activation(self.gate(x)) * self.expand(x))
+            return self.down_proj(self.activation(self.up_proj(x)))
+        return self.down_proj(self.activation(self.gate(x)) * self.up_proj(x))
 
 
 class Block(Module):
     """x + attention(norm(x)), then x + feed_forward(norm(x))."""
 
-    def __init__(self, architecture: TransformerArchitecture, *, rng: np.random.Generator):
-        d_model = architecture.d_model
-        deviation = output_deviation = architecture.init_deviation
-        if architecture.residual_scaling:
-            # 2 n_layer branches add to the residual stream; this keeps its variance (GPT-2).
-            output_deviation = deviation / (2 * architecture.n_layer) ** 0.5
-        self.dropout = architecture.dropout
-        self.attention_norm = norm(architecture)
+    def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
+        self.dropout = settings.dropout
+        self.attention_norm = norm(settings)
         self.attention = CausalSelfAttention(
-            d_model,
-            architecture.n_head,
+            settings.d_model,
+            settings.n_head,
             rng=rng,
-            deviation=deviation,
-            output_deviation=output_deviation,
-            bias=architecture.bias and architecture.attention_bias,
-            rotary=architecture.positions == "rotary",
-            qk_norm=architecture.qk_norm,
+            std=settings.init_std,
+            output_std=settings.output_std,
+            bias=settings.bias and settings.attention_bias,
+            rotary=settings.positions == "rotary",
+            qk_norm=settings.qk_norm,
         )
-        self.feed_forward_norm = norm(architecture)
-        self.feed_forward = FeedForward(
-            d_model,
-            feed_forward_width(architecture),
-            architecture.activation,
-            rng=rng,
-            deviation=deviation,
-            output_deviation=output_deviation,
-            gated=architecture.gated,
-            bias=architecture.bias,
-        )
+        self.feed_forward_norm = norm(settings)
+        self.feed_forward = FeedForward(settings, rng=rng)
 
     def __call__(
         self,
         x: Tensor,
         rng: np.random.Generator | None,
-        positions: IntArray | None = None,
+        positions: IntArray,
         cache: KeyValueCache | None = None,
     ) -> Tensor:
         attended = self.attention(self.attention_norm(x), positions, cache)
@@ -104,36 +80,29 @@ class Block(Module):
 
 
 class Transformer(NeuralLanguageModel):
-    """Token and position embeddings, blocks, a norm, and a head, tied or of its own."""
-
-    name = "transformer"
+    """Token and position embeddings, blocks, a norm, and a head, which may share the embeddings."""
 
     def __init__(
-        self,
-        architecture: TransformerArchitecture,
-        vocabulary_size: int,
-        *,
-        rng: np.random.Generator,
+        self, settings: TransformerSettings, vocabulary_size: int, *, rng: np.random.Generator
     ):
         self.vocabulary_size = vocabulary_size
-        self.context_length = self.max_length = architecture.context_length
-        self.dropout = architecture.dropout
-        d_model, deviation = architecture.d_model, architecture.init_deviation
-        self.tokens = Embedding(vocabulary_size, d_model, rng=rng, deviation=deviation)
+        self.context_length = self.max_length = settings.context_length
+        self.dropout = settings.dropout
+        d_model, std = settings.d_model, settings.init_std
+        embedding = partial(Embedding, size=d_model, rng=rng, std=std)
+        self.tokens = embedding(vocabulary_size)
         self.positions: Embedding | None = None
-        if architecture.positions == "learned":
-            self.positions = Embedding(self.context_length, d_model, rng=rng, deviation=deviation)
-        self.waves: FloatArray | None = None
-        if architecture.positions == "sinusoidal":
-            self.waves = sinusoidal(np.arange(self.context_length), d_model)
-        self.embedding_norm = norm(architecture) if architecture.embedding_norm else NoNorm()
-        self.blocks = [Block(architecture, rng=rng) for _ in range(architecture.n_layer)]
-        self.norm = norm(architecture) if architecture.final_norm else NoNorm()
-        self.unembedding: Linear | None = None
-        if not architecture.tied:
-            self.unembedding = Linear(
-                d_model, vocabulary_size, rng=rng, deviation=deviation, bias=False
-            )
+        self.position_table: FloatArray | None = None
+        if settings.positions == "learned":
+            self.positions = embedding(self.context_length)
+        elif settings.positions == "sinusoidal":
+            self.position_table = sinusoidal(np.arange(self.context_length), d_model)
+        self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
+        self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
+        self.norm = norm(settings) if settings.final_norm else NoNorm()
+        self.unembedding = None
+        if not settings.tied:
+            self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=std, bias=False)
 
     def hidden(
         self,
@@ -143,64 +112,51 @@ class Transformer(NeuralLanguageModel):
         positions: IntArray | None = None,
         caches: Sequence[KeyValueCache] | None = None,
     ) -> Tensor:
-        """As `NeuralLanguageModel.hidden`.
+        """Return hidden vectors as `NeuralLanguageModel.hidden` does.
 
-        With caches, one a block, keys and values are stored there; then the tokens may also be one
-        a row that follows those stored, at the position that `positions`, (1,), tells.
+        With caches, one per block, keys and values are stored there; then there may also be one
+        token per sequence, at `positions`, (1,), which follows those stored.
         """
         if positions is None:
-            positions = kernels.constant(np.arange(tokens.shape[1]))
+            positions = constant(np.arange(tokens.shape[1]))
         x = drop(self.embedded(tokens, positions), self.dropout, rng)
         for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
             x = block(x, rng, positions, cache)
         return self.norm(x)
 
     def embedded(self, tokens: IntArray, positions: IntArray) -> Tensor:
-        """What the blocks get for tokens at positions, (length,): (rows, length) -> (..., d_model).
+        """Return the input of the blocks for tokens at positions, (length,).
+
+        Shapes: (sequences, length) -> (sequences, length, d_model).
 
         Raises
         ------
         IndexError
-            If there are more tokens than the context has positions.
+            If there are more tokens than `context_length`.
         """
         if len(positions) > self.context_length:
             raise IndexError(f"{len(positions)} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
         if self.positions is not None:
             x = x + self.positions(positions)
-        if self.waves is not None:
-            # Scaled, or sines of size 1 would drown what the tokens say (Vaswani et al., 3.4).
-            waves = kernels.constant(self.waves.astype(x.dtype))
-            x = x * x.shape[-1] ** 0.5 + functional.embedding(waves, positions)
+        if self.position_table is not None:
+            # Scaled, or sines of size 1 would outweigh the token vectors (Vaswani et al., 3.4).
+            table = constant(self.position_table.astype(x.dtype))
+            x = x * x.shape[-1] ** 0.5 + functional.embedding(table, positions)
         return self.embedding_norm(x)
 
     def head(self, hidden: Tensor) -> Tensor:
-        return self.tokens.scores(hidden) if self.unembedding is None else self.unembedding(hidden)
-
-    def next_log_probabilities(
-        self, tokens: IntArray, caches: Sequence[KeyValueCache] | None = None
-    ) -> FloatArray:
-        with no_grad():
-            last = self.hidden(tokens, caches=caches)[:, -1:]
-            return log_softmax(self.head(last).value[:, 0])
+        return self.tokens.logits(hidden) if self.unembedding is None else super().head(hidden)
 
     def caches(self) -> list[KeyValueCache]:
-        return [block.attention.cache(1, self.context_length) for block in self.blocks]
+        """Return an empty cache for each block: one sequence of `max_length` tokens."""
+        return [block.attention.cache(self.context_length) for block in self.blocks]
 
     def decoder(self) -> CachingDecoder:
         return CachingDecoder(self)
 
 
-def norm(architecture: TransformerArchitecture) -> Norm:
-    """A norm of d_model numbers, as the architecture wants them."""
-    weight = architecture.norm_weights
-    return NORMS[architecture.norm](architecture.d_model, weight, weight and architecture.bias)
-
-
-def feed_forward_width(architecture: TransformerArchitecture) -> int:
-    """How many hidden numbers a feed-forward layer has.
-
-    A gated one has three matrices instead of two, so two thirds of the width: as many parameters.
-    """
-    width = architecture.feed_forward_factor * architecture.d_model
-    return round(width * 2 / 3 if architecture.gated else width)
+def norm(settings: TransformerSettings) -> Norm:
+    """Return a norm of vectors of size d_model."""
+    weight = settings.norm_weights
+    return NORMS[settings.norm](settings.d_model, weight, weight and settings.bias)

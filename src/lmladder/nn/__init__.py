@@ -1,4 +1,7 @@
-"""Layers, one concept a file. A layer is its constructor and its call; randomness is handed in."""
+"""Layers, one concept per module.
+
+A layer is its constructor, which creates the parameters from a random generator, and its call.
+"""
 
 from lmladder.nn.activation import ACTIVATIONS
 from lmladder.nn.attention import CausalSelfAttention, KeyValueCache
@@ -7,5 +10,5 @@ from lmladder.nn.embedding import Embedding
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module, parameter
 from lmladder.nn.norm import NORMS, LayerNorm, NoNorm, Norm, RmsNorm
-from lmladder.nn.position import POSITIONS, sinusoidal
-from lmladder.nn.recurrent import RECURRENT, GruLayer, RnnLayer
+from lmladder.nn.position import sinusoidal
+from lmladder.nn.recurrent import GruLayer, RnnLayer

@@ -1,13 +1,14 @@
 """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
+from functools import partial
 from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module
 from lmladder.nn.norm import NoNorm, Norm, RmsNorm
+from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
@@ -15,49 +16,60 @@ import numpy as np
 class KeyValueCache:
     """Keys and values of the positions that one attention layer has read, for decoding.
 
-    It only stores what the layer hands in. Position p of each row stands at index p, so whatever a
-    layer does to a key by its position is done once, before it is stored.
+    Keys are stored as attention uses them, at the index of their position: normalized and rotated.
 
     Attributes
     ----------
-    keys, values : (rows, heads, positions, size)
+    keys, values : Tensors, (batch, heads, positions, head_size)
     """
 
-    def __init__(self, rows: int, heads: int, positions: int, size: int, dtype: np.dtype[Any]):
-        self.keys = np.empty((rows, heads, positions, size), dtype)
-        self.values = np.empty_like(self.keys)
+    def __init__(self, shape: tuple[int, int, int, int], dtype: np.dtype[Any]):
+        self.keys, self.values = (Tensor(np.empty(shape, dtype)) for _ in range(2))
 
     def store(self, keys: FloatArray, values: FloatArray) -> None:
-        """Those of the first positions, each (rows, heads, length, size)."""
-        self.keys[:, :, : keys.shape[2]] = keys
-        self.values[:, :, : keys.shape[2]] = values
+        """Store the keys and values of the first positions, each (batch, heads, time, size)."""
+        self.keys.value[:, :, : keys.shape[2]] = keys
+        self.values.value[:, :, : keys.shape[2]] = values
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, position: IntArray) -> Tensor:
-        """Attention of one token a row, at `position`, (1,), to those before it and itself.
+        """Return attention of one token per sequence to itself and to all positions before it.
 
-        Its key and value are stored; all (rows, heads, 1, size). There is no gradient.
+        Stores the key and the value. There is no gradient.
+
+        Parameters
+        ----------
+        q, k, v : (batch, heads, 1, head_size)
+        position : of the token, shape (1,)
         """
-        arrays = q.value, k.value, v.value, self.keys, self.values
+        arrays = q.value, k.value, v.value, self.keys.value, self.values.value
         return Tensor(kernels.cached_attention(*arrays, position))
 
-    def select(self, rows: IntArray) -> None:
-        """Make row i what row rows[i] was; in the same arrays, if there are as many as before."""
-        if len(rows) == len(self.keys):
-            self.keys[...], self.values[...] = self.keys[rows], self.values[rows]
-        else:
-            self.keys, self.values = self.keys[rows], self.values[rows]
+    def select(self, sequences: IntArray) -> None:
+        """Make sequence i a copy of sequence sequences[i]; the arrays stay if the count does."""
+        for each in (self.keys, self.values):
+            if len(sequences) == len(each):
+                each.value[...] = each.value[sequences]
+            else:
+                each.value = each.value[sequences]
 
 
 class CausalSelfAttention(Module):
-    """Each position gathers from itself and earlier ones: (batch, time, d_model) -> the same.
+    """Attention of each position to itself and earlier ones: (batch, time, d_model) -> the same.
 
-    Queries, keys and values have a matrix each, which an optimizer of whole matrices wants.
+    Queries, keys and values have one matrix each, so that an optimizer of whole matrices (Muon)
+    treats them separately.
 
     Parameters
     ----------
-    rotary : whether queries and keys are turned by their positions (Su et al. 2021)
-    qk_norm : whether queries and keys are normalised by head, to root mean square 1, so that no
-        score can grow beyond the root of the head size (Henry et al. 2020)
+    std, output_std : standard deviations of the initial weights; the latter of the output layer
+    rotary : rotate queries and keys by their positions (Su et al. 2021)
+    qk_norm : normalize queries and keys per head to root mean square 1, which bounds the attention
+        logits by the square root of the head size (Henry et al. 2020)
+
+    Raises
+    ------
+    ValueError
+        If n_head does not divide d_model.
     """
 
     def __init__(
@@ -66,8 +78,8 @@ class CausalSelfAttention(Module):
         n_head: int,
         *,
         rng: np.random.Generator,
-        deviation: float,
-        output_deviation: float,
+        std: float,
+        output_std: float,
         bias: bool = True,
         rotary: bool = False,
         qk_norm: bool = False,
@@ -77,24 +89,21 @@ class CausalSelfAttention(Module):
         self.n_head = n_head
         self.rotary = rotary
         self.qk_norm: Norm = RmsNorm(d_model // n_head, weight=False) if qk_norm else NoNorm()
-        self.query = Linear(d_model, d_model, rng=rng, deviation=deviation, bias=bias)
-        self.key = Linear(d_model, d_model, rng=rng, deviation=deviation, bias=bias)
-        self.value = Linear(d_model, d_model, rng=rng, deviation=deviation, bias=bias)
-        self.output = Linear(d_model, d_model, rng=rng, deviation=output_deviation, bias=bias)
+        linear = partial(Linear, d_model, d_model, rng=rng, bias=bias)
+        self.query, self.key, self.value = (linear(std=std) for _ in range(3))
+        self.output = linear(std=output_std)
 
     def __call__(
-        self,
-        x: Tensor,
-        positions: IntArray | None = None,
-        cache: KeyValueCache | None = None,
+        self, x: Tensor, positions: IntArray, cache: KeyValueCache | None = None
     ) -> Tensor:
-        """The tokens stand at `positions`, (time,), one after another; None: from 0 on.
+        """Return the attention output, (batch, time, d_model).
 
-        With a cache, keys and values are stored there: those of several tokens, which see each
-        other, from 0 on; those of a single one, which sees all before it, at its position.
+        Parameters
+        ----------
+        positions : of the tokens, consecutive, shape (time,)
+        cache : where keys and values are stored. Several tokens, at positions from 0, attend to
+            each other; a single token attends to all positions before it.
         """
-        if positions is None:
-            positions = kernels.constant(np.arange(x.shape[1]))
         q, k, v = self.queries_keys_values(x, positions)
         if cache is not None and len(positions) == 1:
             heads = cache.attend(q, k, v, positions)
@@ -105,23 +114,22 @@ class CausalSelfAttention(Module):
         return self.output(heads.transpose(0, 2, 1, 3).reshape(*x.shape))
 
     def queries_keys_values(self, x: Tensor, positions: IntArray) -> tuple[Tensor, Tensor, Tensor]:
-        """Of tokens at positions, (time,): (batch, heads, time, head_size) each."""
-        query, key = (
-            self.qk_norm(self._split(self.query(x))),
-            self.qk_norm(self._split(self.key(x))),
-        )
+        """Return queries, keys and values of tokens at positions (time,).
+
+        Each is (batch, heads, time, head_size).
+        """
+        query, key, value = (self._split(each(x)) for each in (self.query, self.key, self.value))
+        query, key = self.qk_norm(query), self.qk_norm(key)
         if self.rotary:
             query, key = (functional.rotary(each, positions) for each in (query, key))
-        return query, key, self._split(self.value(x))
+        return query, key, value
 
     def _split(self, x: Tensor) -> Tensor:
         batch, time, d_model = x.shape
         heads = x.reshape(batch, time, self.n_head, d_model // self.n_head)
         return heads.transpose(0, 2, 1, 3)  # (batch, heads, time, head_size)
 
-    def cache(self, rows: int, positions: int) -> KeyValueCache:
-        """An empty cache that fits this layer."""
-        weight = self.key.weight
-        return KeyValueCache(
-            rows, self.n_head, positions, weight.shape[1] // self.n_head, weight.dtype
-        )
+    def cache(self, positions: int) -> KeyValueCache:
+        """Return an empty cache for this layer: one sequence of `positions` tokens."""
+        d_model, dtype = self.key.weight.shape[1], self.key.weight.dtype
+        return KeyValueCache((1, self.n_head, positions, d_model // self.n_head), dtype)

@@ -1,21 +1,21 @@
-"""A table of vectors, looked up by number."""
+"""A table of learned vectors."""
 
-from lmladder.arrays import IntArray
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
+from lmladder.system.arrays import IntArray
 
 import numpy as np
 
 
 class Embedding(Module):
-    """Rows of a table: integers (...) -> (..., size). They start as N(0, deviation^2)."""
+    """Vectors by index: integers (...) -> (..., size), initially N(0, std^2)."""
 
-    def __init__(self, count: int, size: int, *, rng: np.random.Generator, deviation: float):
-        self.weight = parameter(rng.standard_normal((count, size)) * deviation)
+    def __init__(self, count: int, size: int, *, rng: np.random.Generator, std: float):
+        self.weight = parameter(rng.standard_normal((count, size)) * std)
 
     def __call__(self, ids: IntArray) -> Tensor:
         return functional.embedding(self.weight, ids)
 
-    def scores(self, x: Tensor) -> Tensor:
-        """Dot product with every row: (..., size) -> (..., count); a head tied to the table."""
+    def logits(self, x: Tensor) -> Tensor:
+        """Return dot products with all vectors, (..., size) -> (..., count), for a tied head."""
         return x @ self.weight.T

@@ -7,10 +7,10 @@ import numpy as np
 
 
 class Linear(Module):
-    """y = x @ weight + bias, if any: (..., in_size) -> (..., out_size).
+    """y = x @ weight + bias: (..., in_size) -> (..., out_size); the bias is optional.
 
-    Weights start normally distributed, by default with standard deviation 1 / sqrt(in_size), which
-    keeps the variance of what flows through; biases start at 0.
+    Weights are initially N(0, std^2), by default with std = 1 / sqrt(in_size), which keeps the
+    variance of x; biases are 0.
     """
 
     def __init__(
@@ -19,10 +19,10 @@ class Linear(Module):
         out_size: int,
         *,
         rng: np.random.Generator,
-        deviation: float | None = None,
+        std: float | None = None,
         bias: bool = True,
     ):
-        scale = in_size**-0.5 if deviation is None else deviation
+        scale = in_size**-0.5 if std is None else std
         self.weight = parameter(rng.standard_normal((in_size, out_size)) * scale)
         self.bias = parameter(np.zeros(out_size)) if bias else None
 

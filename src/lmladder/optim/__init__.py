@@ -1,47 +1,21 @@
-"""Optimizers, schedules and clipping.
+"""Optimizers, learning rate schedules and gradient clipping.
 
-An optimizer knows its parameters and running means, not its step: whoever calls `step` says which
-it is, and by what factor a schedule and clipping scale it.
+An optimizer stores its parameters and running averages, but not the step: the caller of `step`
+gives its number and the factors from schedule and clipping. An optimizer that `settings.py` does
+not list is a module of its own in this package, with its settings in the same module.
 """
 
-from collections.abc import Callable, Collection, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING
 
-from lmladder.autograd import Tensor
-from lmladder.config import OPTIMIZER_SETTINGS, OptimizerConfig
-from lmladder.errors import InputError
-from lmladder.optim.adam import Adam, AdamW
-from lmladder.optim.clipping import clip_scale, global_norm
-from lmladder.optim.muon import Muon, orthogonalise
-from lmladder.optim.schedules import SCHEDULES, factor
-from lmladder.optim.sgd import Sgd
+from lmladder.system.lazy import lazy_exports
 
-Optimizer: TypeAlias = Adam | Muon | Sgd
-
-OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
-    "sgd": Sgd,
-    "adam": Adam,
-    "adamw": AdamW,
-    "muon": Muon,
-}
-
-
-def build_optimizer(
-    config: OptimizerConfig, parameters: Mapping[str, Tensor], matrices: Collection[str]
-) -> Optimizer:
-    """The optimizer that `config` names; `matrices` are the names that Muon would take.
-
-    Raises
-    ------
-    InputError
-        If the name is unknown, or a setting that this optimizer needs is null.
-    """
-    if config.name not in OPTIMIZERS:
-        raise InputError(f"unknown optimizer {config.name!r}; choose from {sorted(OPTIMIZERS)}")
-    optimizer = OPTIMIZERS[config.name]
-    settings = {name: getattr(config, name) for name in OPTIMIZER_SETTINGS[config.name]}
-    if missing := [name for name, value in settings.items() if value is None]:
-        raise InputError(f"optimizer {config.name} needs {missing[0]}")
-    if optimizer is Muon:
-        settings["matrices"] = matrices
-    return optimizer(parameters, **settings)
+if TYPE_CHECKING:
+    from lmladder.optim.adam import Adam, AdamW
+    from lmladder.optim.clipping import clip_scale, global_norm
+    from lmladder.optim.muon import Muon, orthogonalize
+    from lmladder.optim.optimizer import Optimizer, build_optimizer
+    from lmladder.optim.schedules import factor
+    from lmladder.optim.settings import OPTIMIZERS, SCHEDULES
+    from lmladder.optim.sgd import Sgd
+else:
+    __getattr__ = lazy_exports(__name__, __file__)

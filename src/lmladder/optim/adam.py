@@ -1,101 +1,76 @@
 """Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
 
-from collections.abc import Mapping
+from operator import is_
 from typing import Any
 
 from lmladder import kernels
-from lmladder.arrays import Array, FloatArray
-from lmladder.autograd import Tensor
+from lmladder.optim.optimizer import Optimizer
+from lmladder.optim.settings import AdamSettings, AdamWSettings
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
 
-class Adam:
-    """Adam with bias correction.
+class Adam(Optimizer):
+    """Adam with bias correction."""
 
-    Parameters
-    ----------
-    parameters : the Tensors to be learnt, by name; their values are changed in place
-    learning_rate : of a step whose schedule factor is 1
-    betas : decay of the running mean of gradients, and of their squares
-    epsilon : added to the root of the second
-    """
+    averages = ("mean", "square")
+    settings: AdamSettings
 
-    def __init__(
-        self,
-        parameters: Mapping[str, Tensor],
-        *,
-        learning_rate: float,
-        betas: tuple[float, float],
-        epsilon: float,
-    ):
-        self.parameters = parameters
-        self.learning_rate = learning_rate
-        self.betas = betas
-        self.epsilon = epsilon
-        self.means = {name: np.zeros_like(each.value) for name, each in parameters.items()}
-        self.squares = {name: np.zeros_like(each.value) for name, each in parameters.items()}
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self._arrays: list[Any] = []  # whose pieces these are
+        self._matrices: list[tuple[FloatArray, ...]] = []
+        self._others: list[tuple[FloatArray, ...]] = []
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_arrays": []}  # pieces of copies would not be views of them
 
     def step(self, number: int, *, factor: float = 1.0, gradient_scale: float = 1.0) -> None:
-        """Change every parameter that has a gradient.
-
-        Parameters
-        ----------
-        number : of this step, counted from 0; the correction of the running means needs it
-        factor : of the learning rate, from the schedule
-        gradient_scale : multiplies each gradient, from clipping
-        """
-        rate = self.learning_rate * factor
-        beta_mean, beta_square = self.betas
-        changed = {name: each for name, each in self.parameters.items() if each.grad is not None}
-        kernels.adam(
-            [each.grad for each in changed.values() if each.grad is not None],
-            [self.means[name] for name in changed],
-            [self.squares[name] for name in changed],
-            [each.value for each in changed.values()],
-            [self.shrink(each, rate) for each in changed.values()],
+        rate = self.settings.learning_rate * factor
+        beta_mean, beta_square = self.settings.betas
+        settings = (
             beta_mean,
             beta_square,
-            self.epsilon,
+            self.settings.epsilon,
             gradient_scale,
             rate,
             1 - beta_mean ** (number + 1),
             1 - beta_square ** (number + 1),
         )
+        self._cut_into_pieces()
+        kernels.adam(self._matrices, *settings, 1 - rate * self.weight_decay())
+        kernels.adam(self._others, *settings, 1.0)
 
-    def shrink(self, tensor: Tensor, rate: float) -> float:
-        """What weight decay multiplies a parameter by before the step: 1 in plain Adam."""
-        return 1.0
+    def _cut_into_pieces(self) -> None:
+        """Cut what a step reads and changes, unless all arrays are those of the step before."""
+        tensors = self.parameters.values()
+        values = [tensor.value for tensor in tensors]
+        arrays = [*values, *[tensor.grad for tensor in tensors]]
+        same = len(arrays) == len(self._arrays) and all(map(is_, arrays, self._arrays))
+        if same and all(value.flags.writeable for value in values):
+            return
+        self._arrays, self._matrices, self._others = [], [], []
+        views = True
+        means, squares = self.running["mean"], self.running["square"]
+        for name, value, gradient in self.gradients():
+            if not value.flags.c_contiguous:
+                self.parameters[name].value = value = np.array(value, order="C")
+            views = views and gradient.flags.c_contiguous
+            pieces = self._matrices if value.ndim >= 2 else self._others
+            pieces += kernels.cut(gradient, means[name], squares[name], value)
+        if views:
+            self._arrays = [*[each.value for each in tensors], *[each.grad for each in tensors]]
 
-    def state(self) -> dict[str, FloatArray]:
-        """The running means, by name: all that a checkpoint needs of this optimizer."""
-        return {
-            **{f"mean.{name}": array for name, array in self.means.items()},
-            **{f"square.{name}": array for name, array in self.squares.items()},
-        }
-
-    def load_state(self, arrays: Mapping[str, Array]) -> None:
-        """Take over what `state` returned. ValueError if names or shapes differ."""
-        copy_state(self.state(), arrays)
+    def weight_decay(self) -> float:
+        """Return the decay of matrices, per step times learning_rate."""
+        return 0.0
 
 
 class AdamW(Adam):
-    """Adam with decoupled weight decay of the matrices: those with two axes or more."""
+    """Adam with decoupled weight decay of the matrices: parameters with two axes or more."""
 
-    def __init__(self, parameters: Mapping[str, Tensor], *, weight_decay: float, **settings: Any):
-        super().__init__(parameters, **settings)
-        self.weight_decay = weight_decay
+    settings: AdamWSettings
 
-    def shrink(self, tensor: Tensor, rate: float) -> float:
-        return 1 - rate * self.weight_decay if tensor.ndim >= 2 else 1.0
-
-
-def copy_state(state: Mapping[str, FloatArray], arrays: Mapping[str, Array]) -> None:
-    """Write `arrays` into an optimizer's own state arrays of the same names and shapes."""
-    if odd := sorted(state.keys() ^ arrays.keys()):
-        raise ValueError(f"optimizer state does not match: {', '.join(odd[:3])}")
-    for name, array in state.items():
-        if array.shape != arrays[name].shape:
-            raise ValueError(f"optimizer state {name} has shape {arrays[name].shape}")
-    for name, array in state.items():
-        array[...] = arrays[name]
+    def weight_decay(self) -> float:
+        return self.settings.weight_decay

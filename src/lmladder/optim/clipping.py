@@ -8,11 +8,11 @@ from lmladder.autograd import Tensor
 
 
 def global_norm(parameters: Iterable[Tensor]) -> float:
-    """Euclidean norm of all gradients taken as one vector."""
+    """Return the Euclidean norm of all gradients as one vector."""
     gradients = [each.grad for each in parameters if each.grad is not None]
     return math.sqrt(math.fsum(kernels.square_sums(gradients)))
 
 
 def clip_scale(norm: float, limit: float | None) -> float:
-    """What to multiply gradients by so that their norm does not exceed `limit`; None: no limit."""
+    """Return the factor that reduces gradients of this norm to `limit`; None: no limit."""
     return 1.0 if limit is None or norm <= limit else limit / norm

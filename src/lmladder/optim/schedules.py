@@ -1,40 +1,31 @@
-"""The course of the learning rate over a run."""
+"""Learning rate schedules: a linear warm-up, then a decay of one of several shapes."""
 
 import math
-from collections.abc import Callable
 
-from lmladder.config import ScheduleConfig
+from lmladder.optim.settings import SCHEDULES, ScheduleSettings
 
 
-def constant(_: float, __: float) -> float:
-    """1 all the way."""
+def constant(progress: float, final_fraction: float) -> float:
+    """Return 1, whatever the arguments."""
     return 1.0
 
 
 def linear(progress: float, final_fraction: float) -> float:
-    """A straight line from 1 to final_fraction."""
+    """Return a value on the straight line from 1 to final_fraction."""
     return 1 - (1 - final_fraction) * progress
 
 
 def cosine(progress: float, final_fraction: float) -> float:
-    """Half a cosine from 1 to final_fraction (Loshchilov & Hutter 2017)."""
+    """Return a value on half a cosine from 1 to final_fraction (Loshchilov & Hutter 2017)."""
     return final_fraction + (1 - final_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
 
-SCHEDULES: dict[str, Callable[[float, float], float]] = {
-    "constant": constant,
-    "linear": linear,
-    "cosine": cosine,
-    "wsd": linear,  # warm-up, stable, decay (Hu et al. 2024): `factor` lets the decay begin late
-}
+def factor(step: int, steps: int, schedule: ScheduleSettings) -> float:
+    """Return the factor of the learning rate in one step.
 
-
-def factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
-    """What the learning rate of one step is multiplied by.
-
-    It rises linearly to 1 over warmup_steps, stays there until decay_steps are left (only wsd keeps
-    it waiting) and then falls to final_fraction, which it would reach when all steps are taken: the
-    last one is a step short of it, as a rate of 0 would waste it.
+    It rises linearly to 1 over warmup_steps, is 1 until decay_steps are left (only in wsd there are
+    such steps) and then falls to final_fraction, which it would reach after the last step: a last
+    step at a rate of 0 would be wasted.
 
     Parameters
     ----------
@@ -45,4 +36,4 @@ def factor(step: int, steps: int, schedule: ScheduleConfig) -> float:
         return (step + 1) / schedule.warmup_steps
     decay_steps = schedule.decay_steps(steps)
     progress = max(0, step - (steps - decay_steps)) / decay_steps
-    return SCHEDULES[schedule.name](progress, schedule.final_fraction)
+    return float(SCHEDULES.component(schedule.name)(progress, schedule.final_fraction))

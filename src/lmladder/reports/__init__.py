@@ -11,6 +11,7 @@ from lmladder.reports.detail import (
     calibration_table,
     position_table,
     read_calibration,
+    read_histories,
     read_history,
     read_performance,
     read_positions,
@@ -36,17 +37,15 @@ from lmladder.reports.figures import (
 from lmladder.reports.findings import findings
 from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
 from lmladder.reports.page import Grid
-from lmladder.reports.samples import read_samples
+from lmladder.reports.samples import read_samples, to_text
 from lmladder.reports.surprisal import Passage, render_surprisal
 from lmladder.reports.table import (
     COLUMNS,
-    UNIFORM,
+    Model,
     Row,
-    is_count_model,
-    is_fitted,
-    label,
     ladder_table,
     metrics,
+    models_of,
     nats_by_model,
     read_csv,
     to_csv,

@@ -4,13 +4,13 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmladder.arrays import FloatArray, IntArray
 from lmladder.reports.tokens import percent
+from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
 LEVELS = 10  # of darkness, by the root of the weight, or all but the largest would be pale
-MOST_MAPS = 24  # in a page; of a larger model those of its last layers
+MAX_MAPS = 24  # in a page; of a larger model those of its last layers
 TOLD = 3  # tokens, of each that looks
 LONGEST_LABEL = 8  # characters beside a map
 
@@ -48,13 +48,13 @@ class HeadMap:
 def head_maps(attention: Attention) -> list[tuple[int, list[HeadMap]]]:
     """(number of the layer, the maps of its heads) of so many last layers as are drawn."""
     n_layer, n_head, _, _ = attention.maps.shape
-    shown = max(1, MOST_MAPS // n_head)
+    shown = max(1, MAX_MAPS // n_head)
     return [
         (
             layer + 1,
             [
                 HeadMap(head + 1, list(_shades(weights)), list(_told(attention.labels, weights)))
-                for head, weights in enumerate(attention.maps[layer, :MOST_MAPS])
+                for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
             ],
         )
         for layer in range(max(0, n_layer - shown), n_layer)

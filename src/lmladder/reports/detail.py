@@ -9,12 +9,12 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from lmladder.arrays import Array
-from lmladder.errors import InputError
-from lmladder.history import DIGEST
-from lmladder.outcome import PERFORMANCE
-from lmladder.reports.table import DECIMALS
-from lmladder.scoring import BINS, ContextLosses, Reliability
+from lmladder.evaluation import BINS, ContextLosses, Reliability
+from lmladder.experiments.jobs import PERFORMANCE
+from lmladder.reports.table import DECIMALS, models_of
+from lmladder.system.arrays import Array
+from lmladder.system.errors import InputError
+from lmladder.training.history import DIGEST
 
 import numpy as np
 import pandas as pd
@@ -105,7 +105,16 @@ def read_calibration(path: Path) -> pd.DataFrame:
 
 def read_history(path: Path) -> pd.DataFrame:
     """A rung's history.csv; InputError if it is missing or is no such table."""
-    return _read(path, ("tokens", "train_nats", "val_nats"), words=(DIGEST,))
+    return _read(path, ("tokens", "train_loss", "val_loss"), words=(DIGEST,))
+
+
+def read_histories(table: pd.DataFrame, ladder: Path) -> dict[str, pd.DataFrame]:
+    """The history.csv of each trained model of a perplexity table, in the folder of its ladder."""
+    return {
+        name: read_history(ladder / each.rung / "history.csv")
+        for name, each in models_of(table).items()
+        if each.trained
+    }
 
 
 def read_performance(folder: Path) -> dict[str, float | None]:

@@ -1,6 +1,6 @@
 """The table in one sentence."""
 
-from lmladder.reports.table import ORACLE, UNIFORM, is_count_model, label, split_name
+from lmladder.reports.table import models_of, split_name
 
 import pandas as pd
 
@@ -14,25 +14,32 @@ def findings(table: pd.DataFrame) -> str:
         return ""
     split = table["split"].iloc[-1]
     rows = table[table["split"] == split]
+    models = models_of(rows)
     bits = dict(zip(rows["model"], rows["bits_per_byte"], strict=True))  # worst to best
-    true_bits = bits.pop(ORACLE, None)
-    counted = [model for model in bits if is_count_model(model)]
-    learnt = [model for model in bits if model not in (*counted, UNIFORM)]
-    best = (learnt or counted or list(bits) or [None])[-1]
-    if best is None:
+    counted = [name for name, each in models.items() if each.counted]
+    trained = [name for name, each in models.items() if each.trained]
+    oracle = [name for name, each in models.items() if each.is_oracle]
+    ranked = trained or counted or [name for name in models if name not in oracle]
+    if not ranked:
         return ""
+    best = ranked[-1]
     comparisons = []
-    if learnt and counted:
-        rival = f"the best count model ({label(counted[-1])}, {bits[counted[-1]]:.4f})"
+    if trained and counted:
+        rival = f"the best count model ({models[counted[-1]].label}, {bits[counted[-1]]:.4f})"
         comparisons.append(_compared(bits[best], bits[counted[-1]], rival))
-    if true_bits:
-        truth = f"the oracle, which knows the true distribution ({true_bits:.4f})"
-        comparisons.append(_compared(bits[best], true_bits, truth))
+    for name in oracle:
+        truth = f"the oracle, which knows the true distribution ({bits[name]:.4f})"
+        comparisons.append(_compared(bits[best], bits[name], truth))
     sentence = (
-        f"On the {split_name(split)} text the {label(best)} needs {bits[best]:.4f} bits per byte"
+        f"On the {split_name(split)} text the {models[best].label} needs {bits[best]:.4f} bits "
+        "per byte"
     )
     return f"{sentence}: {' and '.join(comparisons)}." if comparisons else f"{sentence}."
 
 
 def _compared(bits: float, other: float, what: str) -> str:
-    return f"{abs(bits / other - 1):.1%} {'more' if bits > other else 'less'} than {what}"
+    if bits == other:
+        return f"as many as {what}"
+    # Against 0 bits, as of a text of one distinct character, there is no ratio.
+    difference = f"{abs(bits / other - 1):.1%}" if other else f"{abs(bits - other):.4f}"
+    return f"{difference} {'more' if bits > other else 'less'} than {what}"

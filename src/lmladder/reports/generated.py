@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from lmladder.atomic import atomic_write
-from lmladder.errors import InputError, RunError
+from lmladder.system.errors import InputError, RunError
+from lmladder.system.files import atomic_write
 
 Maker: TypeAlias = Callable[[Sequence[str]], str]  # from the words behind a part's name to its text
 

@@ -6,12 +6,12 @@ Layout and wording are in layout/report.html.jinja.
 import math
 from collections.abc import Mapping, Sequence
 
+from lmladder.data import CorpusFacts
 from lmladder.reports.attention import LEVELS, Attention, head_maps, short_labels
 from lmladder.reports.page import Grid, inlined, render
-from lmladder.reports.samples import by_ladder, printable
+from lmladder.reports.samples import printable
 from lmladder.reports.surprisal import STRONGEST, Passage, coloured, mean_bits
-from lmladder.reports.table import TITLES, by_split, label, shown
-from lmladder.text import CorpusFacts
+from lmladder.reports.table import TITLES, by_split, models_of, shown
 
 import pandas as pd
 
@@ -33,7 +33,6 @@ def render_report(
     attention: Attention | None,
     corpus: CorpusFacts,
     config: str,
-    changes: Sequence[Grid] = (),
     environment: Sequence[Grid] = (),
     protocol: str = CONTEXT_PROTOCOL,
 ) -> str:
@@ -45,11 +44,10 @@ def render_report(
     table : of `ladder_table`
     figures : SVGs by their captions, the only argument that is trusted to be markup
     samples : the text of each model; shown in the order of the ladder
-    passage : validation text under each model
+    passage : validation text under each model, by its name
     attention : of the Transformer, at a prompt
     corpus : what corpus.json tells
     config : the resolved configuration
-    changes : what is other than in another run
     environment : the machine, versions and times
     protocol : how was scored, in a sentence or two
     """
@@ -57,9 +55,12 @@ def render_report(
         (heading, [(shown(row), _share(row, rows)) for row in rows])
         for heading, rows in by_split(table)
     ]
-    models = list(dict.fromkeys(table["model"]))
+    models = models_of(table)
     if passage is not None:
-        passage = Passage(passage.pieces, by_ladder(passage.nats, models))
+        nats = passage.nats
+        passage = Passage(
+            passage.pieces, {m.label: nats[name] for name, m in models.items() if name in nats}
+        )
     return render(
         "report.html.jinja",
         sorts=True,
@@ -69,10 +70,14 @@ def render_report(
         ladders=ladders,
         figures=inlined(figures),
         samples=[
-            (label(model), printable(text)) for model, text in by_ladder(samples, models).items()
+            (each.label, printable(samples[name]))
+            for name, each in models.items()
+            if name in samples
         ],
         passage=None if passage is None else coloured(passage),
-        passage_models=[] if passage is None else _named(mean_bits(passage)),
+        passage_models=[]
+        if passage is None
+        else [(label, f"{bits:.2f}") for label, bits in mean_bits(passage).items()],
         strongest=STRONGEST,
         heads=None if attention is None else head_maps(attention),
         n_layer=0 if attention is None else len(attention.maps),
@@ -80,14 +85,9 @@ def render_report(
         levels=LEVELS,
         corpus=corpus,
         config=config,
-        changes=changes,
         environment=environment,
         protocol=protocol,
     )
-
-
-def _named(bits: Mapping[str, float]) -> list[tuple[str, str]]:
-    return [(label(model), f"{value:.2f}") for model, value in bits.items()]
 
 
 def _share(row: Mapping[str, float], rows: list[dict[str, float]]) -> str:

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from lmladder.errors import InputError, LadderError
 from lmladder.reports.findings import findings
 from lmladder.reports.generated import Maker, update
-from lmladder.reports.samples import by_ladder, read_samples
-from lmladder.reports.table import escaped, label, read_csv, to_markdown
+from lmladder.reports.samples import read_samples
+from lmladder.reports.table import escaped, models_of, read_csv, to_markdown
+from lmladder.system.errors import InputError, LadderError
 
 import pandas as pd
 
@@ -46,17 +46,11 @@ def _findings(table: pd.DataFrame, outputs: Path, names: Sequence[str]) -> str:
 
 def _samples(table: pd.DataFrame, outputs: Path, models: Sequence[str]) -> str:
     """Each as an indented block: no line of it can end the block, or look like a marker."""
-    paths = sorted(outputs.glob("*/samples.txt"))
-    if not paths:
-        raise InputError(f"there is no {outputs / '*' / 'samples.txt'}; run: dvc repro")
-    samples: dict[str, str] = {}
-    for path in paths:
-        samples |= read_samples(path)
-    ordered = by_ladder(samples, list(dict.fromkeys(table["model"])))
+    samples = read_samples(outputs / "evaluate" / "samples.txt")
     return "\n\n".join(
-        f"**{escaped(label(model))}**\n\n{textwrap.indent(_excerpt(text), ' ' * 4)}"
-        for model, text in ordered.items()
-        if model in _chosen(models, list(ordered))
+        f"**{escaped(each.label)}**\n\n{textwrap.indent(_excerpt(samples[name]), ' ' * 4)}"
+        for name, each in models_of(table).items()
+        if name in samples and name in _chosen(models, list(samples))
     )
 
 

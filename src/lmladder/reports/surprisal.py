@@ -4,11 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from lmladder.evaluation import Score
+from lmladder.evaluation.exact import LOG_2
 from lmladder.reports.page import render
-from lmladder.reports.table import label
 from lmladder.reports.tokens import MARKS, percent, visible
-from lmladder.scoring import Score
-from lmladder.scoring.exact import LOG_2
 
 STRONGEST = 8  # bits, from which on colours are alike: one of 256 equally likely
 
@@ -20,7 +19,7 @@ class Passage:
     Attributes
     ----------
     pieces : the text in order
-    nats : of each piece, by model
+    nats : of each piece, by the label of a model
     """
 
     pieces: Sequence[str]
@@ -32,14 +31,14 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
 
     Parameters
     ----------
-    model : its name in the table
+    model : its label
     score : of the whole text
     pieces : the text in order, with the nats of each piece, which add up to those of the score
     """
     return render(
         "surprisal.html.jinja",
         sorts=False,
-        model=label(model),
+        model=model,
         score=score,
         strongest=STRONGEST,
         pieces=[(_level(nats), _told(nats), _shown(text)) for text, nats in pieces],
@@ -48,7 +47,7 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
 
 def coloured(passage: Passage) -> list[tuple[str, str, str]]:
     """(classes, what to tell, text) of each piece; class s2-5 is 5 bits under the third model."""
-    names = [label(model) for model in passage.nats]
+    names = list(passage.nats)
     width = max(map(len, names), default=0)
     return [
         (

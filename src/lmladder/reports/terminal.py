@@ -2,14 +2,12 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.table import TITLES, by_split, is_count_model, shown, whole
+from lmladder.reports.table import TITLES, by_split, shown, whole
 
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-
-COUNT_STAGE = "bigram"  # the one stage that fits all count models
 
 
 def print_table(
@@ -21,9 +19,8 @@ def print_table(
 
     Parameters
     ----------
-    performance : by model, what the performance.json of its stage holds; of count models under the
-        name of theirs. Adds what each stage took. It is a fact of one machine and one run, so it is
-        shown here and stands in no output.
+    performance : what the performance.json of each rung holds, by its folder. It is a fact of one
+        machine and one run, so it is shown here and is in no output.
     """
     console = console or Console()
     for heading, rows in by_split(table):
@@ -32,11 +29,10 @@ def print_table(
         for title in TITLES + (("Seconds", "Tokens/s") if performance else ()):
             grid.add_column(title, justify="left" if title == TITLES[0] else "right")
         for row in rows:
-            stage = COUNT_STAGE if is_count_model(row["model"]) else row["model"]
-            facts = (performance or {}).get(stage, {})
+            facts = (performance or {}).get(row["rung"], {}) if row["parameters"] else {}
             cells = [cell.partition(" ±")[0] for cell in shown(row)]  # 80 columns have no room
             cells += [whole(facts.get(key)) for key in ("seconds", "tokens_per_second")]
             grid.add_row(*map(Text, cells[: len(grid.columns)]))
         console.print(grid)
     if performance:
-        console.print(f"Seconds are those of a stage; one, {COUNT_STAGE}, fits all count models.")
+        console.print("Seconds are those of a stage; one stage fits all count models.")

@@ -3,8 +3,8 @@
 import unicodedata
 from collections.abc import Sequence
 
-from lmladder.arrays import IntArray
-from lmladder.text import Tokenizer
+from lmladder.data import Tokenizer
+from lmladder.system.arrays import IntArray
 
 MARKS = {"\n": "↵", "\t": "⇥"}
 

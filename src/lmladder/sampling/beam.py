@@ -1,80 +1,80 @@
-"""Beam search: the likeliest text that a search of limited width finds. Nothing is drawn."""
+"""Beam search: the most likely text that a search of limited width finds, without random draws."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lmladder.arrays import IntArray
-from lmladder.errors import InputError
 from lmladder.models.contract import LanguageModel
 from lmladder.sampling.continuation import Continuation
 from lmladder.sampling.generation import begin, next_log_probabilities
-from lmladder.sampling.strategies import likeliest
+from lmladder.sampling.strategies import most_likely
+from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
 
 import numpy as np
 
 
 @dataclass(frozen=True)
 class BeamSearch:
-    """Search instead of drawing.
+    """Search instead of sampling.
 
     Attributes
     ----------
-    beams : how many continuations are pursued side by side; 1 takes the likeliest token always
+    beams : number of continuations kept at each step; 1 always takes the most likely token
     """
 
     beams: int
 
     def __post_init__(self) -> None:
         if self.beams < 1:
-            raise InputError(f"beams must be at least 1, not {self.beams}")
+            raise InputError(f"beams must be at least 1, got {self.beams}")
 
 
 def score(continuation: Continuation) -> float:
-    """Log probability a token, in nats: without the division short texts would always win."""
+    """Return the log probability per token, in nats; the total would always favor short texts."""
     return continuation.log_probability / max(1, len(continuation.tokens))
 
 
 def search(
     model: LanguageModel,
     prompt: Sequence[int] | IntArray,
-    begun: Continuation,
+    root: Continuation,
     *,
     tokens: int,
     width: int,
     cache: bool = True,
 ) -> list[Continuation]:
-    """Up to `width` continuations of at most `tokens` tokens, the best score first.
+    """Return up to `width` continuations of at most `tokens` tokens, the best score first.
 
-    At each step the likeliest of all continuations by one more token are kept, as many as there is
-    room for. One that is finished keeps its place and is not extended (Sutskever et al. 2014,
-    section 3.2). All that are extended are equally long, so scores only matter at the end.
+    At each step the most likely of all extensions by one token are kept, up to the width. A
+    finished continuation stays among them and is not extended (Sutskever et al. 2014, section 3.2).
+    All that are extended have the same length, so scores matter only at the end.
 
     Parameters
     ----------
-    begun : a continuation without tokens, which all others are forked from
-    width : how many continuations there are at most, finished ones included
+    root : a continuation without tokens, from which all others are forked
+    width : the greatest number of continuations, finished ones included
     """
     decoder, new = begin(model, prompt, cache=cache)
-    going, finished = [begun], list[Continuation]()
+    active, finished = [root], list[Continuation]()
     for _ in range(tokens):
         logs = next_log_probabilities(decoder, new)
-        totals = logs + np.array([[each.log_probability] for each in going])
-        best = likeliest(totals.ravel(), width - len(finished))
+        totals = logs + np.array([[each.log_probability] for each in active])
+        best = most_likely(totals.ravel(), width - len(finished))
         parents, chosen = np.unravel_index(best, totals.shape)
         children, left = list[Continuation](), list[int]()
         for parent, token in zip(parents.tolist(), chosen.tolist(), strict=True):
-            child = going[parent].fork()
+            child = active[parent].fork()
             child.add(token, float(logs[parent, token]))
             if child.finish_reason is None:
                 children.append(child)
                 left.append(parent)
             else:
                 finished.append(child)
-        going = children
-        if not going:
+        active = children
+        if not active:
             break
         decoder.select(left)
-        new = np.array([[each.tokens[-1]] for each in going])
-    for each in going:
+        new = np.array([[each.tokens[-1]] for each in active])
+    for each in active:
         each.finish("length")
-    return sorted([*finished, *going], key=score, reverse=True)
+    return sorted([*finished, *active], key=score, reverse=True)

@@ -1,15 +1,15 @@
-"""From a prompt's tokens to finished texts, whatever the strategy."""
+"""From the tokens of a prompt to finished texts, with any strategy."""
 
 from collections.abc import Callable, Sequence
 
-from lmladder.arrays import IntArray
-from lmladder.errors import InputError
+from lmladder.data import Tokenizer
 from lmladder.models.contract import LanguageModel
 from lmladder.sampling.beam import BeamSearch, search
-from lmladder.sampling.continuation import Continuation, Transcript
+from lmladder.sampling.continuation import Continuation
 from lmladder.sampling.generation import draw
 from lmladder.sampling.strategies import Strategy
-from lmladder.text import Tokenizer
+from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
 
 
 def complete(
@@ -25,41 +25,40 @@ def complete(
     cache: bool = True,
     show: Callable[[str], object] = lambda _: None,
 ) -> list[Continuation]:
-    """Continue a prompt, `samples` times.
+    """Return `samples` continuations of a prompt.
 
-    A continuation ends at `tokens` tokens; or before the first occurrence of a stop text; or where
-    the document ends, if the tokenizer has a token for that. The tokens that told so are among its
-    `tokens`, but not in its `text`.
+    A continuation ends after `tokens` tokens, before the first occurrence of a stop text, or at the
+    end of the document, if the tokenizer has a token for that. The tokens of the stop text or of
+    the end are among its `tokens`, but not in its `text`.
 
     Parameters
     ----------
     prompt : at least one token; it may be longer than the model's context
-    tokens : the most that are added
-    seed : sample i is the one that seed + i draws alone; a beam search needs none
-    samples : of a beam search, the best so many
+    tokens : the greatest number of tokens to add
+    seed : sample i does not depend on the others, and has the seed `seed + i`; unused in a search
+    samples : the number of continuations; a beam search returns the best ones
     cache : whether to keep what was computed of earlier tokens, where the model can
-    show : called with each piece of the first sample's text as soon as it is certain
+    show : called with each piece of the first sample's text as soon as it is final
 
     Raises
     ------
     InputError
-        If the prompt or a stop text is empty, or more samples are asked for than there are beams.
+        If the prompt or a stop text is empty, or there are fewer beams than samples.
     RunError
-        If a probability is not a number.
+        If a probability is NaN.
     """
-    transcripts = [Transcript(tokenizer, prompt, stop) for _ in range(samples)]
-    rows = [Continuation(transcript) for transcript in transcripts]
+    made = [Continuation(tokenizer, prompt, stop) for _ in range(samples)]
     if isinstance(strategy, BeamSearch):
         if samples > strategy.beams:
-            raise InputError(f"{samples} samples are more than {strategy.beams} beams can give")
+            raise InputError(f"samples must be at most the {strategy.beams} beams, got {samples}")
         width = strategy.beams
-        rows = search(model, prompt, rows[0], tokens=tokens, width=width, cache=cache)[:samples]
-        show(rows[0].text)
-        return rows
+        made = search(model, prompt, made[0], tokens=tokens, width=width, cache=cache)[:samples]
+        show(made[0].text)
+        return made
     shown = 0
-    for _ in draw(model, prompt, rows, tokens=tokens, strategy=strategy, seed=seed, cache=cache):
-        if (certain := transcripts[0].certain) > shown:
-            show(rows[0].text[shown:certain])
-            shown = certain
-    show(rows[0].text[shown:])
-    return rows
+    for _ in draw(model, prompt, made, tokens=tokens, strategy=strategy, seed=seed, cache=cache):
+        if (final := made[0].final_length) > shown:
+            show(made[0].text[shown:final])
+            shown = final
+    show(made[0].text[shown:])
+    return made

@@ -1,8 +1,8 @@
 """Numbers to draw, of every kind."""
 
+from lmladder.evaluation import ContextLosses, Reliability
 from lmladder.reports import calibration_table, position_table
-from lmladder.rng import stream
-from lmladder.scoring import ContextLosses, Reliability
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def positions():
         for place, model in enumerate(reversed(MODELS))
     }
     rows["mlp"] = rows["mlp"][:, :8]
-    return position_table({model: ContextLosses.of_rows(rows[model]) for model in MODELS})
+    return position_table({model: ContextLosses.of_sequences(rows[model]) for model in MODELS})
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from itertools import combinations
 
 from lmladder.reports.figures.labels import Line, Point, _apart, name_lines, name_points
-from lmladder.rng import stream
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest

@@ -1,11 +1,12 @@
+from dataclasses import replace
+
 from lmladder import reports
 from tests.reports.figures.reading import texts
 
 import pytest
 
 BASELINES = {
-    "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "trigram": 1.6,
-    "kneser_ney_3": 1.3, "kneser_ney_5": 0.83,
+    "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "kneser_ney_3": 1.3, "kneser_ney_5": 0.83,
 }  # fmt: skip
 
 
@@ -13,15 +14,16 @@ def loss_curves(*arguments, **options):
     return reports.as_svg(reports.loss_curves(*arguments, **options))
 
 
-def test_each_line_is_named_with_what_it_ends_at(history):
-    svg = loss_curves({"mlp": history, "transformer": history - 0.1}, BASELINES, oracle=0.6)
-    end = history["val_nats"].iloc[-1]
+def test_each_line_is_named_with_what_it_ends_at(models, history):
+    histories = {"mlp": history, "transformer": history - 0.1}
+    svg = loss_curves(models, histories, {**BASELINES, "oracle": 0.6})
+    end = history["val_loss"].iloc[-1]
     expected = {f"MLP {end:.3f}", f"Transformer {end - 0.1:.3f}", "Oracle 0.600", "Unigram 2.900"}
     assert expected <= set(texts(svg))
 
 
-def test_of_several_kneser_ney_orders_only_the_best_is_drawn(history):
-    names = " ".join(texts(loss_curves({"mlp": history}, BASELINES, oracle=None)))
+def test_of_several_kneser_ney_orders_only_the_best_is_drawn(models, history):
+    names = " ".join(texts(loss_curves(models, {"mlp": history}, BASELINES)))
     assert "Kneser-Ney 5 0.830" in names
     assert "Kneser-Ney 3" not in names
     assert "Uniform" not in names
@@ -29,10 +31,11 @@ def test_of_several_kneser_ney_orders_only_the_best_is_drawn(history):
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_a_run_that_has_hardly_begun_can_be_drawn(history, rows):
-    assert loss_curves({"mlp": history.iloc[:rows]}, {}, oracle=None).startswith("<svg")
+def test_a_run_that_has_hardly_begun_can_be_drawn(models, history, rows):
+    assert loss_curves(models, {"mlp": history.iloc[:rows]}, {}).startswith("<svg")
 
 
-def test_names_are_text_and_not_markup(history):
-    svg = loss_curves({"<b>$x": history}, {}, oracle=0.0)
+def test_names_are_text_and_not_markup(models, history):
+    named = {"mlp": replace(models["mlp"], label="<b>$x")}
+    svg = loss_curves(named, {"mlp": history}, {})
     assert any(text.startswith("<b>$x") for text in texts(svg))

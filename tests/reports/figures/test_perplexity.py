@@ -3,8 +3,8 @@
 import re
 
 from lmladder import reports
+from lmladder.evaluation import Score
 from lmladder.reports import Row, ladder_table
-from lmladder.scoring import Score
 from tests.reports.figures.reading import texts
 
 import numpy as np
@@ -40,8 +40,8 @@ def test_tokens_are_those_read_to_the_end_and_curves_say_of_what_they_are(table,
     assert places[round(float(np.exp(0.9)), 3)] == history["tokens"].iloc[-1]
     assert places[round(float(np.exp(2.9)), 3)] == 5_000
     assert np.exp(0.7).round(3) not in places  # a model without a history
-    (note,) = [text for text in texts(reports.as_svg(figure)) if "without a past" in text]
-    assert re.match("Points: the whole text. Thin curves: validation rows", note)
+    (note,) = [text for text in texts(reports.as_svg(figure)) if "without context" in text]
+    assert re.match("Points: the whole text. Curves: validation sequences", note)
 
 
 def test_what_is_not_finite_or_has_nothing_read_is_left_out(table, history):
@@ -54,7 +54,7 @@ def test_what_is_not_finite_or_has_nothing_read_is_left_out(table, history):
 
 def test_a_ladder_of_one_model_can_be_drawn():
     score = Score(tokens=10, bytes=10, nats=7.0)
-    table = ladder_table([Row("unigram", "val", score, 5, None)])
+    table = ladder_table([Row("unigram", "val", score, 5, None, kind="counts")])
     assert "Unigram 2.014" in texts(reports.as_svg(reports.perplexity_by_parameters(table, "val")))
     table = ladder_table([Row("oracle", "val", score, None, None)])
     assert reports.as_svg(reports.perplexity_by_parameters(table, "val")).startswith("<svg")

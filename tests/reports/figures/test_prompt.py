@@ -4,9 +4,9 @@ import unicodedata
 import xml.etree.ElementTree as ElementTree
 
 from lmladder import reports
+from lmladder.data import ByteTokenizer, CharTokenizer, WordTokenizer
 from lmladder.reports import as_svg, token_labels, visible
-from lmladder.rng import stream
-from lmladder.text import ByteTokenizer, CharTokenizer, WordTokenizer
+from lmladder.system.streams import stream
 
 import numpy as np
 import pytest

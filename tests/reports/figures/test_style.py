@@ -7,10 +7,12 @@ from collections import Counter
 from pathlib import Path
 
 from lmladder import reports
-from lmladder.errors import InputError
-from lmladder.reports import CAPTIONS, as_png, as_svg, encoded
-from lmladder.reports.figures.style import COLORS, GREY, INK, legible, look
+from lmladder.evaluation import Score
+from lmladder.reports import CAPTIONS, Row, as_png, as_svg, encoded, ladder_table
+from lmladder.reports.figures.style import GREY, legible
 from lmladder.reports.figures.sweep import Swept, sweep_curves
+from lmladder.reports.table import COLORS, INK
+from lmladder.system.errors import InputError
 
 import matplotlib
 import numpy as np
@@ -24,16 +26,16 @@ every_picture = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture
-def draw(table, history, positions, calibration):
+def draw(table, models, history, positions, calibration):
     """A function that draws a picture of that kind."""
     histories = {"mlp": history, "transformer": history}
     kinds = {
-        "loss_curves": lambda: reports.loss_curves(histories, {"unigram": 2.9}, oracle=0.6),
+        "loss_curves": lambda: reports.loss_curves(models, histories, {"unigram": 2.9}),
         "perplexity_parameters": lambda: reports.perplexity_by_parameters(table, "test"),
         "perplexity_tokens": lambda: reports.perplexity_by_tokens(table, "val", histories, 10_000),
         "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
-        "position": lambda: reports.position_curves(positions),
-        "calibration": lambda: reports.calibration_panels(calibration),
+        "position": lambda: reports.position_curves(models, positions),
+        "calibration": lambda: reports.calibration_panels(models, calibration),
         "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
         "attention": lambda: reports.attention_picture(ATTENTION, ["a", "b", "c"]),
         "next": lambda: reports.next_picture("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
@@ -101,10 +103,15 @@ def test_other_names_are_refused(draw, name):
         encoded(draw("next"), Path(name))
 
 
-def test_kinds_of_models_differ_in_more_than_colour():
-    looks = [look(model) for model in ("bigram", "kneser_ney_5", "mlp", "transformer", "another")]
-    assert len({marker for _, marker in looks}) == 4  # counts share theirs with the MLP, hollow
-    assert len({color for color, _ in looks}) == 4
+def test_trained_models_differ_in_color_and_marker():
+    score = Score(1, 1, 1.0)
+    names = {"mlp": "mlp", "deep": "mlp", "wide": "mlp", "transformer": "transformer"}
+    rows = [Row(name, "val", score, 1, 1, kind=kind, rung=name) for name, kind in names.items()]
+    counts = Row("bigram", "val", score, 1, None, kind="counts", rung="bigram")
+    models = reports.models_of(ladder_table([*rows, counts]))
+    looks = {(model.color, model.marker) for model in models.values() if model.trained}
+    assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 4
+    assert models["bigram"].color == GREY
 
 
 def test_text_is_dark_enough_to_be_read():

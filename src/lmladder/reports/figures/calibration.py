@@ -1,11 +1,12 @@
 """Whether the models are as sure as they are right: a reliability diagram for each."""
 
 import math
+from collections.abc import Mapping
 
+from lmladder.evaluation import BINS, Reliability
 from lmladder.reports.detail import reliabilities
-from lmladder.reports.figures.style import GREY, PALE, look, picture, short
-from lmladder.reports.table import label
-from lmladder.scoring import BINS, Reliability
+from lmladder.reports.figures.style import GREY, PALE, picture, short
+from lmladder.reports.table import Model
 
 import numpy as np
 import pandas as pd
@@ -19,11 +20,11 @@ PANEL, GAP, NAME = (
     0.4,
 )  # inches: a square, beside it, between its name and the one above
 LEFT, RIGHT, TOP, FOOT = 0.75, 0.15, 0.75, 0.65
-LEAST_TOKENS = 10  # of a point; of fewer, accuracy tells nothing
+MIN_TOKENS = 10  # of a point; of fewer, accuracy tells nothing
 
 
 @picture
-def calibration_panels(table: pd.DataFrame) -> Figure:
+def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     """How often the likeliest token came, over how probable the model said it was.
 
     On the diagonal a model is as right as it is sure; below it, it is too sure. Error bars are two
@@ -31,6 +32,7 @@ def calibration_panels(table: pd.DataFrame) -> Figure:
 
     Parameters
     ----------
+    models : of the perplexity table
     table : of `calibration_table`
     """
     found = reliabilities(table)
@@ -51,10 +53,11 @@ def calibration_panels(table: pd.DataFrame) -> Figure:
     )  # fmt: skip
     for axes in grid.flat[len(found) :]:
         axes.remove()
-    for place, (axes, (model, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
-        _draw(axes, each, *look(model, place))
+    for place, (axes, (name, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
+        model = models[name]
+        _draw(axes, each, model.color, model.marker)
         axes.tick_params(labelbottom=place + n_columns >= len(found))  # none below
-        axes.set_title(label(model), fontsize=9, fontweight="bold", pad=6)
+        axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
         axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
     left = LEFT / width
@@ -72,7 +75,7 @@ def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:
         (np.arange(BINS) + 0.5) / BINS, share, width=0.8 / BINS, color=PALE, linewidth=0, zorder=0
     )
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=1)
-    there = each.tokens >= LEAST_TOKENS
+    there = each.tokens >= MIN_TOKENS
     accuracy = each.accuracy[there]
     error = 2 * np.sqrt(accuracy * (1 - accuracy) / each.tokens[there])
     axes.errorbar(

@@ -6,14 +6,14 @@ from lmladder.reports.figures.calibration import calibration_panels
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_tokens
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.table import ORACLE, nats_by_model
+from lmladder.reports.table import models_of, nats_by_model
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 # What each shows, in the order in which to look at them.
 CAPTIONS = {
-    "loss_curves": "How they learn, on rows without a past; in the table every token has one",
+    "loss_curves": "How they learn, on sequences without context; the table gives every token some",
     "perplexity_parameters": "What size is worth",
     "perplexity_tokens": "What reading is worth",
     "perplexity_time": "What time is worth",
@@ -35,19 +35,18 @@ def result_pictures(
     Parameters
     ----------
     table, positions, calibration : of `ladder_table`, `position_table`, `calibration_table`
-    histories : the history.csv of each neural rung
+    histories : the history.csv of each trained model
     train_tokens : of the training text
     """
-    baselines = nats_by_model(table, "val")
-    oracle = baselines.pop(ORACLE, None)
+    models = models_of(table)
     return {
-        "loss_curves": loss_curves(histories, baselines, oracle=oracle),
+        "loss_curves": loss_curves(models, histories, nats_by_model(table, "val")),
         "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
         "perplexity_tokens": perplexity_by_tokens(
             table, table["split"].iloc[0], histories, train_tokens
         ),
-        "position": position_curves(positions),
-        "calibration": calibration_panels(calibration),
+        "position": position_curves(models, positions),
+        "calibration": calibration_panels(models, calibration),
     }
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from lmladder.arrays import FloatArray
 from lmladder.reports.figures.style import legible
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 from matplotlib.axes import Axes

@@ -3,21 +3,19 @@
 Every line is named where it ends, so there is no legend to look up.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from lmladder.reports.figures.labels import Line, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
     DOTTED,
     GREY,
-    INK,
-    look,
     number,
     picture,
-    ruled,
+    scale_losses,
     title,
 )
-from lmladder.reports.table import ORACLE, is_count_model, label
+from lmladder.reports.table import INK, Model
 
 import numpy as np
 import pandas as pd
@@ -27,88 +25,84 @@ from matplotlib.figure import Figure
 
 @picture
 def loss_curves(
+    models: Mapping[str, Model],
     histories: Mapping[str, pd.DataFrame],
     baselines: Mapping[str, float],
     *,
-    oracle: float | None,
     unit: str = "nats per token",
 ) -> Figure:
     """The losses over the tokens seen in training.
 
     Parameters
     ----------
-    histories : the history.csv of each neural rung
-    baselines : nats of any models on the validation text; drawn are unigram, bigram, trigram and
-        the best Kneser-Ney
-    oracle : nats of the true distribution, where it is known
+    models : of the table
+    histories : the history.csv of each trained model
+    baselines : nats per token of models on the validation text; drawn are count models and the
+        oracle
     unit : of the vertical axis
     """
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.075, 0.125, 0.7, 0.735))
-    lines = _draw_baselines(axes, worth_a_line(baselines))
-    if oracle is not None:
-        axes.axhline(oracle, color=INK, linewidth=1.1, zorder=1)
-        lines.append(Line(named(ORACLE, oracle), None, oracle, INK, "bold"))
-    lines += _draw_histories(axes, histories)
-    lines = [line for line in lines if 0 < line.y < np.inf]
-    _scale(axes, [line.y for line in lines])
+    lines = []
+    oracle = [name for name in baselines if models[name].is_oracle]
+    for name in (*worth_a_line(models, baselines), *oracle):
+        nats, model = baselines[name], models[name]
+        color, weight = (INK, "bold") if model.is_oracle else (GREY, "normal")
+        width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
+        axes.axhline(nats, color=color, linewidth=width, linestyle=dashes, zorder=1)
+        lines.append(Line(named(model, nats), None, nats, color, weight))
+    lines += _draw_histories(axes, models, histories)
+    lines = [line for line in lines if 0 <= line.y < np.inf]
+    axes.margins(x=0.02)
+    axes.set(xscale="log")
+    number(axes.xaxis, (1, 2, 5))
+    scale_losses(axes, [line.y for line in lines], room=1.06)
     axes.set(xlabel="tokens seen in training", ylabel=unit)
     title(
         axes,
-        "Loss on validation rows (solid) and on training rows (dashed)",
-        "Rows begin without a past. Dotted lines and the oracle: the whole validation text.",
+        "Loss on validation sequences (solid) and on training sequences (dashed)",
+        "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
     )
     name_lines(axes, lines)
     return figure
 
 
-def worth_a_line(baselines: Mapping[str, float]) -> dict[str, float]:
-    """The count models worth a line: of several Kneser-Ney orders the best only."""
-    counted = {model: nats for model, nats in baselines.items() if is_count_model(model)}
-    smoothed = [model for model in counted if model.startswith("kneser_ney_")]
-    beaten = set(smoothed) - {min(smoothed, key=counted.__getitem__, default=None)}
-    return {model: nats for model, nats in counted.items() if model not in beaten}
+def worth_a_line(models: Mapping[str, Model], losses: Mapping[str, float]) -> list[str]:
+    """The count models worth a line: of those that differ in a number, the best only."""
+    best: dict[str, str] = {}
+    for name in losses:
+        if models[name].counted:
+            alike = name.rstrip("0123456789")
+            rival = best.setdefault(alike, name)
+            if losses[name] < losses[rival]:
+                best[alike] = name
+    return list(best.values())
 
 
-def _draw_baselines(axes: Axes, baselines: Mapping[str, float]) -> list[Line]:
-    for nats in baselines.values():
-        axes.axhline(nats, color=GREY, linewidth=0.8, linestyle=DOTTED, zorder=1)
-    return [Line(named(model, nats), None, nats, GREY) for model, nats in baselines.items()]
-
-
-def _draw_histories(axes: Axes, histories: Mapping[str, pd.DataFrame]) -> list[Line]:
+def _draw_histories(
+    axes: Axes, models: Mapping[str, Model], histories: Mapping[str, pd.DataFrame]
+) -> list[Line]:
     lines = []
-    for place, (model, history) in enumerate(histories.items()):
-        color, marker = look(model, place)
+    for name, history in histories.items():
+        model = models[name]
         seen = history[history["tokens"] > 0]  # the axis is logarithmic
         if seen.empty:
             continue
-        train = seen.dropna(subset="train_nats")
+        train = seen.dropna(subset="train_loss")
         axes.plot(
-            train["tokens"], train["train_nats"],
-            color=color, linewidth=0.9, linestyle=DASHED, alpha=0.75,
+            train["tokens"], train["train_loss"],
+            color=model.color, linewidth=0.9, linestyle=DASHED, alpha=0.75,
         )  # fmt: skip
         axes.plot(
-            seen["tokens"], seen["val_nats"],
-            color=color, linewidth=2.0, marker=marker, markersize=4.5, markevery=(0.0, 0.1),
+            seen["tokens"], seen["val_loss"], color=model.color, linewidth=2.0,
+            marker=model.marker, markersize=4.5, markevery=(0.0, 0.1),
         )  # fmt: skip
-        tokens, nats = float(seen["tokens"].iloc[-1]), float(seen["val_nats"].iloc[-1])
-        axes.plot([tokens], [nats], marker, color=color, markersize=4.5)
-        lines.append(Line(named(model, nats), tokens, nats, color, "bold"))
+        tokens, nats = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
+        axes.plot([tokens], [nats], model.marker, color=model.color, markersize=4.5)
+        lines.append(Line(named(model, nats), tokens, nats, model.color, "bold"))
     return lines
 
 
-def named(model: str, value: float) -> str:
-    """A model's name with its number, as they stand in a margin."""
-    return f"{label(model)}\N{EM SPACE}{value:.3f}"
-
-
-def _scale(axes: Axes, ends: Sequence[float]) -> None:
-    """Logarithmic, and so high as the lines end: a curve may come in from above."""
-    axes.set(xscale="log", yscale="log")
-    axes.margins(x=0.02)
-    if ends:
-        axes.set_ylim(min(ends) / 1.06, max(ends) * 1.08)
-    number(axes.xaxis, (1, 2, 5))
-    number(axes.yaxis, (1, 1.5, 2, 3, 4, 5, 6, 7, 8))
-    ruled(axes)
+def named(model: Model, value: float) -> str:
+    """A model's label with its number, as they are in a margin."""
+    return f"{model.label}\N{EM SPACE}{value:.3f}"

@@ -6,23 +6,12 @@ from dataclasses import dataclass
 from lmladder.reports.figures.labels import Line, Point, name_lines, name_points
 from lmladder.reports.figures.style import (
     DOTTED,
-    GREY,
-    INK,
-    look,
     number,
     picture,
     ruled,
     title,
 )
-from lmladder.reports.table import (
-    ORACLE,
-    UNIFORM,
-    is_count_model,
-    is_fitted,
-    label,
-    significant,
-    split_name,
-)
+from lmladder.reports.table import INK, Model, models_of, significant, split_name
 
 import numpy as np
 import pandas as pd
@@ -34,13 +23,13 @@ from matplotlib.figure import Figure
 class _Cost:
     """What a model took, and what it reached with it."""
 
-    model: str
+    model: Model
     cost: float
     perplexity: float
 
 
 def perplexity_by_parameters(table: pd.DataFrame, split: str) -> Figure:
-    """The perplexity of each model on a split over the numbers it has learnt or counted."""
+    """The perplexity of each model on a split over its parameters, or n-grams counted."""
     rows = table[(table["split"] == split) & (table["parameters"].fillna(0) > 0)]
     parameters = dict(zip(rows["model"], map(float, rows["parameters"]), strict=True))
     return _against(
@@ -79,21 +68,21 @@ def perplexity_by_tokens(
     histories : the history.csv of each neural rung; how it came there is drawn too
     train_tokens : of the training text, which count models read once
     """
-    models = set(table["model"])
-    read = {model: float(train_tokens) for model in models if is_count_model(model)}
+    models = models_of(table)
+    read = {name: float(train_tokens) for name, each in models.items() if each.counted}
     curves = {}
     for model, history in histories.items():
         seen = history[history["tokens"] > 0]
         if model in models and not seen.empty:
             read[model] = float(seen["tokens"].iloc[-1])
-            curves[model] = seen["tokens"], np.exp(seen["val_nats"])
+            curves[model] = seen["tokens"], np.exp(seen["val_loss"])
     return _against(
         read,
         table,
         split,
         cost="tokens read",
         xlabel="tokens read in training; count models read the training text once",
-        note="Points: the whole text. Thin curves: validation rows, which begin without a past.",
+        note="Points: the whole text. Curves: validation sequences, which begin without context.",
         curves=curves,
     )
 
@@ -114,6 +103,7 @@ def _against(
     Models without a finite perplexity are left out.
     """
     of_split = table[table["split"] == split]
+    models = models_of(table)
     perplexities = {
         model: value
         for model, value in zip(of_split["model"], of_split["perplexity"], strict=True)
@@ -122,18 +112,19 @@ def _against(
     figure = Figure(figsize=(8, 4.5))
     axes = figure.add_axes((0.075, 0.125, 0.735, 0.735 if note else 0.765))
     lines = []
-    for model, style in ((UNIFORM, DOTTED), (ORACLE, "-")):
-        if model in perplexities:
-            color, _ = look(model)
-            axes.axhline(perplexities[model], color=color, linewidth=1.0, linestyle=style, zorder=1)
-            name = f"{label(model)}\N{EM SPACE}{significant(perplexities[model])}"
-            lines.append(Line(name, None, perplexities[model], color))
-    found = [
-        _Cost(model, costs[model], perplexity)
-        for model, perplexity in perplexities.items()
-        if is_fitted(model) and 0 < costs.get(model, 0) < np.inf
-    ]
-    _draw_curves(axes, curves or {})
+    found = []
+    for name, perplexity in perplexities.items():
+        model = models[name]
+        if model.trained or model.counted:
+            if 0 < costs.get(name, 0) < np.inf:
+                found.append(_Cost(model, costs[name], perplexity))
+        else:
+            dashes = "-" if model.is_oracle else DOTTED
+            axes.axhline(perplexity, color=model.color, linewidth=1.0, linestyle=dashes, zorder=1)
+            text = f"{model.label}\N{EM SPACE}{significant(perplexity)}"
+            lines.append(Line(text, None, perplexity, model.color))
+    for name, (tokens, perplexity_then) in (curves or {}).items():
+        axes.plot(tokens, perplexity_then, color=models[name].color, linewidth=0.8, alpha=0.7)
     begins = [float(tokens.iloc[0]) for tokens, _ in (curves or {}).values()]
     _scale(axes, [*begins, *(each.cost for each in found)], list(perplexities.values()))
     axes.set(xlabel=xlabel, ylabel="perplexity")
@@ -143,21 +134,15 @@ def _against(
     return figure
 
 
-def _draw_curves(axes: Axes, curves: Mapping[str, tuple[pd.Series, pd.Series]]) -> None:
-    for model, (tokens, perplexity) in curves.items():
-        axes.plot(tokens, perplexity, color=look(model)[0], linewidth=0.8, alpha=0.7)
-
-
 def _draw_point(axes: Axes, each: _Cost) -> Point:
-    color, marker = look(each.model)
-    # Hollow, so that two in one place are still two.
-    inside = "none" if color == GREY else color
+    model, color = each.model, each.model.color
     axes.plot(
-        [each.cost], [each.perplexity], marker, color=color, markersize=7, markerfacecolor=inside
-    )
-    name = f"{label(each.model)}\N{EM SPACE}{significant(each.perplexity)}"
-    weight = "normal" if color == GREY else "bold"
-    return Point(name, each.cost, each.perplexity, INK if color == GREY else color, weight)
+        [each.cost], [each.perplexity], model.marker, color=color, markersize=7,
+        markerfacecolor=color if model.trained else "none",  # so that two at one place are seen
+    )  # fmt: skip
+    name = f"{model.label}\N{EM SPACE}{significant(each.perplexity)}"
+    weight = "bold" if model.trained else "normal"
+    return Point(name, each.cost, each.perplexity, color if model.trained else INK, weight)
 
 
 def _scale(axes: Axes, costs: Sequence[float], perplexities: Sequence[float]) -> None:

@@ -5,9 +5,9 @@ Dark means much, so that they are read alike in colour, in grey and by the colou
 
 from collections.abc import Sequence
 
-from lmladder.arrays import FloatArray
 from lmladder.reports.figures.style import COLORS, GREY, INK, picture
 from lmladder.reports.tokens import percent, visible
+from lmladder.system.arrays import FloatArray
 
 import matplotlib as mpl
 import numpy as np

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec
 
-from lmladder.errors import InputError
-from lmladder.reports.table import ORACLE, UNIFORM, is_count_model
+from lmladder.reports.table import COLORS, INK
+from lmladder.system.errors import InputError
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -23,10 +23,8 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-MARKERS = "osD^vP"
 LIGHT = COLORS[3:]  # of these, text on white would be hard to read
-INK, GREY, PALE = "#24292f", "#6e7781", "#d8dee4"
+GREY, PALE = "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 LAYOUT_FONT = "DejaVu Sans"  # comes with Matplotlib, so that all machines place the text alike
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
@@ -42,10 +40,6 @@ STYLE = {
     "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titlepad": 12,
 }  # fmt: skip
-
-# A kind of model looks alike in all pictures; others take what is left, in their order.
-_LOOKS = dict.fromkeys(("mlp", "rnn", "gru"), (COLORS[0], MARKERS[0]))
-_LOOKS["transformer"] = COLORS[1], MARKERS[1]
 
 P = ParamSpec("P")
 
@@ -114,15 +108,6 @@ def legible(color: str) -> str:
     return INK if color in LIGHT else color
 
 
-def look(model: str, place: int = 2) -> tuple[str, str]:
-    """Colour and marker of a model; `place` tells those apart that have none of their own."""
-    if model == ORACLE:
-        return INK, "*"
-    if is_count_model(model) or model == UNIFORM:
-        return GREY, "d" if model.startswith("kneser_ney_") else "o"
-    return _LOOKS.get(model, (COLORS[place % len(COLORS)], MARKERS[place % len(MARKERS)]))
-
-
 def title(axes: Axes, text: str, note: str = "") -> None:
     """What is to be seen, and in small under it how to read it."""
     if note:
@@ -146,6 +131,20 @@ def number(axis: Axis, of_a_decade: Sequence[float]) -> None:
     axis.set_major_locator(locator)
     axis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.set_minor_locator(NullLocator())
+
+
+def scale_losses(axes: Axes, losses: Sequence[float], room: float) -> None:
+    """Scale the vertical axis to losses, with a factor `room` below the least, and number it.
+
+    It is logarithmic, or linear from 0 where a loss is 0.
+    """
+    low, high = min(losses, default=1.0), max(losses, default=1.0)
+    if low > 0:
+        axes.set(yscale="log", ylim=(low / room, high * 1.08))
+        number(axes.yaxis, (1, 1.5, 2, 3, 4, 5, 6, 7, 8))
+    else:
+        axes.set_ylim(0, high * 1.08 or 1)
+    ruled(axes)
 
 
 def ruled(axes: Axes) -> None:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from statistics import fmean, pstdev, stdev
 
 from lmladder.reports.figures.labels import Line, name_lines
-from lmladder.reports.figures.style import COLORS, MARKERS, picture, ruled, title
+from lmladder.reports.figures.style import picture, ruled, title
+from lmladder.reports.table import COLORS, MARKERS
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg

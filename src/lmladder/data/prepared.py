@@ -1,0 +1,183 @@
+"""The folder that the prepare stage writes for all others: token arrays, tokenizer, and facts.
+
+    train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
+    tokenizer.json               see `tokenizers/`
+    corpus.json                  `CorpusFacts`: counts, sha256, the settings of the text; sealed
+
+`writing.py` writes it, `Prepared.open` reads it without loading the tokens.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.data.reading import opened, read_json, read_sha256
+from lmladder.data.splits import SPLITS
+from lmladder.data.tokenizers import Tokenizer, tokenizer_from_json
+from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
+from lmladder.system.sealing import sha256_of, unseal
+from lmladder.system.settings import dotted, from_mapping
+
+import numpy as np
+
+REMEDY = "run `dvc repro prepare`, or the command that made the folder, again"
+
+
+@contextmanager
+def _remedy() -> Iterator[None]:
+    """Append the remedy to the message of an InputError."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{error}; {REMEDY}") from error
+
+
+@dataclass
+class Oracle:
+    """How probable a split is under the distribution that it was drawn from.
+
+    Attributes
+    ----------
+    nats : -log probability of the whole split; the newline that ends a document is certain
+    standard_error_nats : standard deviation of `nats` among splits of as many documents, estimated
+        from the documents as independent draws; None where there are fewer than two
+    """
+
+    nats: float
+    standard_error_nats: float | None
+
+
+@dataclass
+class SplitFacts:
+    """The counts of one split; `sha256` is that of its file."""
+
+    documents: int
+    tokens: int
+    bytes: int
+    sha256: str
+    oracle: Oracle | None
+
+
+@dataclass
+class CorpusFacts:
+    """The content of corpus.json.
+
+    Attributes
+    ----------
+    settings : those that the text was made with, for `Prepared.require_settings`
+    characters : of the whole text
+    bytes : that the tokens represent: those of the text without words that became <unk>
+    tokenizer : its name
+    digest : what identifies tokens and tokenizer, see `digests`
+    """
+
+    name: str
+    settings: dict[str, Any]
+    documents: int
+    characters: int
+    bytes: int
+    vocabulary_size: int
+    tokenizer: str
+    digest: str
+    splits: dict[str, SplitFacts]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A folder that `write_prepared` filled, opened for reading.
+
+    Attributes
+    ----------
+    train, val, test : memory-mapped tokens, shape (tokens,); of a split without text (0,)
+    corpus : the content of corpus.json
+    """
+
+    directory: Path
+    tokenizer: Tokenizer
+    corpus: CorpusFacts
+    train: IntArray
+    val: IntArray
+    test: IntArray
+
+    @property
+    def digest(self) -> str:
+        """What identifies tokens and tokenizer; equal for equal bytes."""
+        return self.corpus.digest
+
+    @classmethod
+    def open(cls, directory: Path) -> "Prepared":
+        """Read the tokenizer and map the arrays into memory.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, or has another sha256 than in corpus.json.
+        """
+        directory = Path(directory)
+        corpus = read_facts(directory / "corpus.json")
+        with _remedy():
+            found, digest = digests(directory)
+            if digest != corpus.digest:
+                changed = [name for name in SPLITS if found[name] != corpus.splits[name].sha256]
+                file = f"{changed[0]}.npy" if changed else "tokenizer.json"
+                raise InputError(f"{directory / file} has changed since it was written")
+            tokenizer = tokenizer_from_json(read_json(directory / "tokenizer.json"))
+        arrays = [np.load(directory / f"{name}.npy", mmap_mode="r") for name in SPLITS]
+        return cls(directory, tokenizer, corpus, *arrays)
+
+    def split(self, name: str) -> IntArray:
+        """Return the tokens of a split by name."""
+        if name not in SPLITS:
+            raise InputError(f"unknown split {name!r}; choose from {', '.join(SPLITS)}")
+        tokens: IntArray = getattr(self, name)
+        return tokens
+
+    def preceding(self, name: str) -> IntArray:
+        """Return the tokens before a split: those of the split before it; before train none."""
+        tokens, index = self.split(name), SPLITS.index(name)
+        return self.split(SPLITS[index - 1]) if index else tokens[:0]
+
+    def require_settings(self, settings: Mapping[str, Any]) -> None:
+        """Raise InputError if this text was made with other settings than the given ones."""
+        held, asked = _as_json(self.corpus.settings), _as_json(settings)
+        first = ("data.corpus", "data.path")  # since they explain the most
+        for key in sorted(held.keys() | asked.keys(), key=lambda key: (key not in first, key)):
+            old, new = held.get(key, "nothing"), asked.get(key, "nothing")
+            if old != new:
+                raise InputError(
+                    f"{self.directory} was prepared with {key}={old}, but this run has "
+                    f"{key}={new}; run `python stages/compose.py` with the settings of this run, "
+                    "then `dvc repro prepare`"
+                )
+
+
+def digests(directory: Path) -> tuple[dict[str, str], str]:
+    """Return the sha256 of each split's file, and that of all sums, tokenizer.json's included."""
+    found = {name: read_sha256(directory / f"{name}.npy") for name in SPLITS}
+    sums = [*found.values(), read_sha256(directory / "tokenizer.json")]
+    return found, sha256_of(each.encode() for each in sums)
+
+
+@_remedy()
+def read_facts(path: Path) -> CorpusFacts:
+    """Return the content of a corpus.json; InputError if it is missing or damaged."""
+    with opened(path, "rb") as file:
+        text = file.read()
+    try:
+        fields = unseal(text.decode())
+        kept = {key: fields[key] for key in ("name", "settings")}  # which may contain any text
+        facts = replace(from_mapping(CorpusFacts, {**fields, "name": "", "settings": {}}), **kept)
+        if facts.splits.keys() != set(SPLITS):
+            raise ValueError(f"its splits must be {', '.join(SPLITS)}")
+    except (ValueError, KeyError, InputError, RecursionError) as error:
+        raise InputError(f"{path} does not describe a prepared text: {error}") from error
+    return facts
+
+
+def _as_json(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return nested settings as {"data.seed": "0"}, each value in JSON."""
+    return {key: json.dumps(value, sort_keys=True) for key, value in dotted(settings).items()}

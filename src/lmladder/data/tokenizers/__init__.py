@@ -1,0 +1,100 @@
+"""Text to tokens and back: `contract.py` defines what all do, each has a module of its own."""
+
+import json
+import reprlib
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from lmladder.data.reading import chunks
+from lmladder.data.settings import (
+    TOKENIZERS,
+    CheckpointTokenizerSettings,
+    TokenizerSettings,
+)
+from lmladder.data.tokenizers.bpe import BpeTokenizer
+from lmladder.data.tokenizers.byte import ByteTokenizer
+from lmladder.data.tokenizers.char import CharTokenizer
+from lmladder.data.tokenizers.contract import Tokenizer, token_dtype
+from lmladder.data.tokenizers.whitespace import WhitespaceTokenizer
+from lmladder.data.tokenizers.word import WordTokenizer
+from lmladder.system.errors import InputError, no_file
+from lmladder.system.settings import check, did_you_mean
+
+from safetensors import SafetensorError, safe_open
+
+
+def build_tokenizer(
+    config: TokenizerSettings,
+    texts: Iterable[Iterable[str]],
+    *,
+    separator: str | None = None,
+    source: str = "the text",
+) -> Tokenizer:
+    """Return the tokenizer of a configuration, fitted to texts, each of which is given in pieces.
+
+    Parameters
+    ----------
+    separator : the character that ends each document of the texts, whose token becomes eos; None
+        for texts without documents. The tokenizer of a checkpoint stays as it is, with its own eos.
+    source : the name of the texts in error messages
+
+    Raises
+    ------
+    InputError
+        If the settings are out of range, or do not suit the text.
+    """
+    check(config, "tokenizer.")
+    if isinstance(config, CheckpointTokenizerSettings):
+        return tokenizer_from_checkpoint(Path(config.path))
+    kind: type[Tokenizer] = TOKENIZERS.component(config.name)
+    try:
+        tokenizer = kind.build(chain.from_iterable(map(chunks, texts)), config, separator)
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    if separator is None:
+        return tokenizer
+    (eos,) = tokenizer.encode(separator).tolist()
+    return kind.from_json({**tokenizer.to_json(), "eos": eos})
+
+
+def reads_any_text(config: TokenizerSettings) -> bool:
+    """Return whether the tokenizer can encode text that it was not fitted to."""
+    fitted = config.name == "char" or getattr(config, "unknown", "unk") == "error"
+    return not fitted
+
+
+def tokenizer_from_json(fields: object) -> Tokenizer:
+    """Return the tokenizer that `Tokenizer.to_json` described.
+
+    Raises
+    ------
+    InputError
+        If `fields`, which may be from any file, do not describe a tokenizer.
+    """
+    if not isinstance(fields, dict):
+        raise InputError(f"a tokenizer is described by an object, got {reprlib.repr(fields)}")
+    name: Any = fields.get("name")
+    if name == WhitespaceTokenizer.name:  # which belongs to the models of other programs
+        return WhitespaceTokenizer.from_json(fields)
+    if name not in [*TOKENIZERS] or TOKENIZERS[name].component is None:
+        raise InputError(
+            f"unknown tokenizer {reprlib.repr(name)}; {did_you_mean(str(name), TOKENIZERS)}"
+        )
+    kind: type[Tokenizer] = TOKENIZERS.component(name)
+    return kind.from_json(fields)
+
+
+def tokenizer_from_checkpoint(path: Path) -> Tokenizer:
+    """Return the tokenizer of a checkpoint, of which only the header is read."""
+    if not path.is_file():
+        raise no_file(path)
+    try:
+        with safe_open(path, framework="np") as file:
+            fields = json.loads((file.metadata() or {})["lmladder"])["tokenizer"]
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError):
+        raise InputError(f"{path} is not a checkpoint of lmladder") from None
+    return tokenizer_from_json(fields)

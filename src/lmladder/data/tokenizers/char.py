@@ -1,0 +1,79 @@
+"""Unicode characters as tokens."""
+
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Self
+
+from lmladder.data.reading import named
+from lmladder.data.settings import TokenizerSettings
+from lmladder.data.tokenizers.contract import Tokenizer, ids_in_range, token_dtype
+from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
+
+import numpy as np
+
+CONTEXT_SHOWN = 20  # characters, in messages
+
+
+class CharTokenizer(Tokenizer):
+    """One token for each Unicode character that it was built with.
+
+    Parameters
+    ----------
+    characters : the vocabulary in ascending order, each character once; token n is characters[n]
+    """
+
+    name = "char"
+    fields: ClassVar = {"characters": str}
+
+    def __init__(self, characters: str, eos: int | None = None) -> None:
+        if not characters or [*characters] != sorted(set(characters)):
+            raise InputError("a char tokenizer needs its characters sorted, each once, one or more")
+        if any(map(_is_surrogate, characters)):
+            raise InputError("a char tokenizer cannot have surrogates: they are not characters")
+        super().__init__([len(each.encode()) for each in characters], eos)
+        self.characters = characters
+        self._points = _code_points(characters).astype("<u4")
+        # The table ends with one entry for all code points above the highest known.
+        size = self.vocabulary_size
+        self._token_of = np.full(int(self._points[-1]) + 2, size, np.min_scalar_type(size))
+        self._token_of[self._points] = np.arange(size)
+
+    def encode(self, text: str) -> IntArray:
+        ids = self._token_of.take(_code_points(text), mode="clip")
+        unknown = ids == self.vocabulary_size
+        if unknown.any():
+            offset = int(unknown.argmax())
+            raise InputError(
+                f"unknown character {named(text[offset])} at offset {offset}: "
+                f"this char tokenizer knows {self.vocabulary_size} others"
+            )
+        return ids.astype(token_dtype(self.vocabulary_size), copy=False)
+
+    def decode(self, ids: Sequence[int] | IntArray) -> str:
+        points = self._points[ids_in_range(ids, self.vocabulary_size)]
+        return points.tobytes().decode("utf-32-le")
+
+    @classmethod
+    def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:
+        characters: set[str] = set()
+        for text in texts:
+            new = set(text) - characters
+            if any(map(_is_surrogate, new)):
+                offset = next(i for i, each in enumerate(text) if _is_surrogate(each))
+                around = text[max(0, offset - CONTEXT_SHOWN) : offset + CONTEXT_SHOWN]
+                raise InputError(
+                    f"{named(text[offset])} in {around!r}; the char tokenizer reads UTF-8 only, "
+                    "the byte tokenizer reads anything"
+                )
+            characters |= new
+        return cls("".join(sorted(characters)))
+
+
+def _is_surrogate(character: str) -> bool:
+    return "\ud800" <= character < "\ue000"
+
+
+def _code_points(text: str) -> IntArray:
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

@@ -1,0 +1,120 @@
+"""What every tokenizer does, and what several of them share."""
+
+import reprlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
+
+import numpy as np
+
+
+def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
+    """Return the smallest unsigned dtype that holds every token of a vocabulary."""
+    return np.min_scalar_type(vocabulary_size - 1)
+
+
+class Tokenizer(ABC):
+    """Text to tokens and back; `TOKENIZERS` lists the kinds.
+
+    Parameters
+    ----------
+    bytes_of : for each token, the number of bytes of UTF-8 that it represents in a text
+    eos : the token that ends a document, and so precedes the next: with a prompt of it alone a
+        model begins a document, and generation stops at it; None for text without documents
+
+    Attributes
+    ----------
+    name : of the kind, in configurations and files
+    fields : names and JSON types of what defines a tokenizer of this kind: arguments of its
+        constructor and attributes; a list is one of strings
+    """
+
+    name: ClassVar[str]
+    fields: ClassVar[Mapping[str, type]] = {}
+
+    def __init__(self, bytes_of: Sequence[int] | IntArray, eos: int | None) -> None:
+        self.vocabulary_size = len(bytes_of)
+        known = type(eos) is int and 0 <= eos < self.vocabulary_size
+        if eos is not None and not known:
+            raise InputError(
+                f"eos of a tokenizer must be one of its {self.vocabulary_size} tokens, "
+                f"got {reprlib.repr(eos)}"
+            )
+        self.eos = eos
+        self._bytes_of = np.asarray(bytes_of)
+
+    @abstractmethod
+    def encode(self, text: str) -> IntArray:
+        """Return the tokens of `text`, shape (tokens,), dtype `token_dtype(vocabulary_size)`.
+
+        The tokens of several `chunks` of a text are those of each of them, in order.
+        """
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int] | IntArray) -> str:
+        """Return the text of any ids in [0, vocabulary_size); ValueError for other ids."""
+
+    def n_bytes(self, ids: IntArray) -> int:
+        """Return the number of bytes of UTF-8 that tokens represent, for bits per byte.
+
+        Exact: the bytes of the text, without those of words that became <unk>.
+        """
+        return int(self._bytes_of[ids].sum())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `from_json` needs to make an equal tokenizer."""
+        fields = {key: kind(getattr(self, key)) for key, kind in self.fields.items()}
+        eos = {} if self.eos is None else {"eos": self.eos}
+        return {"name": self.name, **fields, **eos}
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Self:
+        """Invert `to_json`; InputError if `fields`, from any file, do not describe a tokenizer."""
+        if "boundary" in fields:
+            raise InputError(
+                "the tokenizer is of an earlier version, where eos was called boundary; make the "
+                "file again with `dvc repro`, `lmladder import` or `lmladder export`"
+            )
+        if fields.keys() - {"eos"} != {"name", *cls.fields}:
+            raise InputError(
+                f"a {cls.name} tokenizer is described by {sorted(['name', *cls.fields])}, "
+                f"not by {reprlib.repr(sorted(map(str, fields)))}"
+            )
+        for key, kind in cls.fields.items():
+            if type(fields[key]) is not kind or not {*map(type, fields[key])} <= {str}:
+                raise InputError(
+                    f"{key} of a {cls.name} tokenizer must be a "
+                    f"{'string' if kind is str else 'list of strings'}"
+                )
+        return cls(**{key: fields[key] for key in cls.fields}, eos=fields.get("eos"))
+
+    @classmethod
+    def build(cls, texts: Iterable[str], config: Any, separator: str | None) -> Self:
+        """Return a tokenizer without eos, fitted to a text that is given in `chunks`.
+
+        Parameters
+        ----------
+        config : the settings of this kind of tokenizer
+        separator : the character that ends each document of the text, for which the tokenizer must
+            have a token; None for text without documents
+        """
+        raise InputError(
+            f"a {cls.name} tokenizer belongs to a model and cannot be fitted to a text"
+        )
+
+
+def require_words(words: Sequence[str], kind: str) -> None:
+    """Raise InputError unless there are words, each once."""
+    if not words or len(set(words)) < len(words):
+        raise InputError(f"a {kind} tokenizer needs one or more words, each once")
+
+
+def ids_in_range(ids: Sequence[int] | IntArray, vocabulary_size: int) -> IntArray:
+    """Return ids as an array; ValueError if one is not a token."""
+    array = np.asarray(ids) if len(ids) else np.empty(0, np.uint8)
+    if array.size and not 0 <= array.min() <= array.max() < vocabulary_size:
+        raise ValueError(f"token ids must be in [0, {vocabulary_size})")
+    return array

@@ -1,0 +1,128 @@
+"""Writing the folder that `prepared.py` describes and reads.
+
+The text passes through memory in pieces, so that it may be larger.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from lmladder.data.corpus import Corpus
+from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
+from lmladder.data.reading import bytes_from_text, whole_chunks
+from lmladder.data.settings import SplitSettings, TokenizerSettings
+from lmladder.data.tokenizers import Tokenizer, build_tokenizer, reads_any_text, token_dtype
+from lmladder.system.errors import RunError
+from lmladder.system.files import atomic_write, atomic_writer, write_json
+from lmladder.system.sealing import seal
+
+import numpy as np
+
+
+def write_prepared(
+    directory: Path,
+    corpus: Corpus,
+    *,
+    tokenizer: TokenizerSettings,
+    split: SplitSettings,
+    seed: int,
+    settings: Mapping[str, Any],
+    advance: Callable[[int], None] = lambda count: None,
+) -> CorpusFacts:
+    """Split a corpus, tokenize it, and write tokens and tokenizer to `directory`.
+
+    corpus.json is removed first and written last: a folder without it is rejected by
+    `Prepared.open`.
+
+    Parameters
+    ----------
+    tokenizer : fitted to the training text if it can encode any other, else to the whole corpus
+    seed : of the shuffle of documents
+    settings : the configuration that determines this text, in the types of JSON
+    advance : called with the number of further characters that have been encoded
+
+    Raises
+    ------
+    InputError
+        If the tokenizer or the fractions do not suit the corpus.
+    RunError
+        If a file cannot be written.
+    """
+    directory = Path(directory)
+    parts = corpus.split(split, seed)
+    fitted_to = ["train"] if reads_any_text(tokenizer) else [*parts]
+    encoder = build_tokenizer(
+        tokenizer,
+        (parts[name].pieces() for name in fitted_to),
+        separator=corpus.separator,
+        source=corpus.name,
+    )
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        (directory / "corpus.json").unlink(missing_ok=True)
+    except OSError as error:
+        raise RunError(f"cannot write to {directory}: {error.strerror or error}") from error
+    splits, characters = {}, 0
+    for name, part in parts.items():
+        splits[name], length = _write_split(directory / f"{name}.npy", part, encoder, advance)
+        characters += length
+    write_json(directory / "tokenizer.json", encoder.to_json())
+    sha256, digest = digests(directory)
+    for name, facts in splits.items():
+        facts.sha256 = sha256[name]
+    corpus_facts = CorpusFacts(
+        name=corpus.name,
+        settings=dict(settings),
+        documents=len(corpus),
+        characters=characters,
+        bytes=sum(facts.bytes for facts in splits.values()),
+        vocabulary_size=encoder.vocabulary_size,
+        tokenizer=encoder.name,
+        digest=digest,
+        splits=splits,
+    )
+    sealed = seal(asdict(corpus_facts), indent=2, allow_nan=False)
+    atomic_write(directory / "corpus.json", sealed.encode("ascii"))
+    return corpus_facts
+
+
+def _write_split(
+    path: Path, corpus: Corpus, tokenizer: Tokenizer, advance: Callable[[int], None]
+) -> tuple[SplitFacts, int]:
+    """Write the tokens of a split; return its facts without the sha256, and its characters."""
+    facts, characters, text_bytes = SplitFacts(len(corpus), 0, 0, "", None), 0, 0
+    dtype = token_dtype(tokenizer.vocabulary_size)
+    with atomic_writer(path) as file:
+        _write_header(file, 0, dtype)
+        for piece in whole_chunks(corpus.pieces()):
+            ids = tokenizer.encode(piece)
+            file.write(ids.data)
+            facts.tokens += len(ids)
+            facts.bytes += tokenizer.n_bytes(ids)
+            characters += len(piece)
+            text_bytes += len(bytes_from_text(piece))
+            advance(len(piece))
+        file.seek(0)
+        _write_header(file, facts.tokens, dtype)  # NumPy pads it so that any length fits
+    # The probability is that of the text, not of the text without unknown words.
+    if len(corpus) and corpus.nll and facts.bytes == text_bytes:
+        facts.oracle = _oracle([corpus.nll[index] for index in corpus.indices])
+    return facts, characters
+
+
+def _oracle(nll: Sequence[float]) -> Oracle:
+    """Return exact sums (math.fsum), so that the last digit does not depend on the machine."""
+    count, total = len(nll), math.fsum(nll)
+    if count < 2:
+        return Oracle(total, None)
+    variance = math.fsum((x - total / count) ** 2 for x in nll) / (count - 1)
+    return Oracle(total, math.sqrt(count * variance))
+
+
+def _write_header(file: BinaryIO, length: int, dtype: np.dtype[Any]) -> None:
+    """Write the header of an array, shape (length,), in the format of NumPy."""
+    descr = np.lib.format.dtype_to_descr(dtype)
+    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
+    np.lib.format.write_array_header_1_0(file, header)

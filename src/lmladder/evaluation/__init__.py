@@ -1,0 +1,25 @@
+"""How well a model predicts a text, exactly and comparably; `exact.py` describes the protocol.
+
+Besides scores: what a model predicts of each token of some sequences (predictions.py), how that
+depends on the preceding tokens (context.py), and whether it is calibrated (calibration.py).
+"""
+
+from typing import TYPE_CHECKING
+
+from lmladder.system.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses, block_starts
+    from lmladder.evaluation.calibration import BINS, Reliability
+    from lmladder.evaluation.context import ContextLosses, context_ranges
+    from lmladder.evaluation.exact import Score, score, token_nll
+    from lmladder.evaluation.ladder import (
+        passage_nll,
+        predict_models,
+        reliability_of,
+        score_models,
+        write_scores,
+    )
+    from lmladder.evaluation.predictions import Predictions, predict
+else:
+    __getattr__ = lazy_exports(__name__, __file__)

@@ -1,0 +1,113 @@
+"""The exact negative log-likelihood of a text: every token once, each with its context.
+
+The context protocol
+--------------------
+A text is scored as the continuation of the text before it (validation text after training text),
+so that its first token has a context too. A model that takes at most L tokens reads the text in
+windows of L; each window after the first begins so early that its first scored token has
+`min_context` of L as context. Every token is scored in exactly one window. The number of windows
+in a batch changes memory, and scores by rounding only.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lmladder.evaluation.blocks import block_starts
+from lmladder.models.contract import LanguageModel
+from lmladder.system.arrays import FloatArray, IntArray
+
+import numpy as np
+
+LOG_2 = float(np.log(2))
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a model predicts a text.
+
+    Attributes
+    ----------
+    tokens, bytes : length of the text in tokens and in UTF-8 bytes
+    nats : negative log-likelihood of the whole text
+    block_losses : of each block of `block_starts`; empty where only the whole is known
+    """
+
+    tokens: int
+    bytes: int
+    nats: float
+    block_losses: tuple[float, ...] = ()
+
+    @property
+    def nats_per_token(self) -> float:
+        return self.nats / self.tokens
+
+    @property
+    def perplexity(self) -> float:
+        """exp(nats per token): the number of equally likely tokens with the same loss."""
+        return float(np.exp(self.nats_per_token))
+
+    @property
+    def bits_per_byte(self) -> float:
+        """Comparable between tokenizers, as a byte of text is the same for all."""
+        return self.nats / self.bytes / LOG_2
+
+
+def token_nll(
+    model: LanguageModel,
+    tokens: IntArray,
+    preceding: IntArray,
+    *,
+    min_context: float,
+    batch_tokens: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> FloatArray:
+    """Return the nats of each token, shape (len(tokens),), given `preceding` and those before it.
+
+    Parameters
+    ----------
+    model : any model
+    tokens : the text, 1-d
+    preceding : the text before it, 1-d, at least one token; only its end is read
+    min_context : least fraction of the model's context, in [0, 1), that precedes each scored token
+        of a later window
+    batch_tokens : approximate number of tokens read at a time; bounds memory
+    advance : called with the number of newly scored tokens after each batch
+    """
+    if len(preceding) == 0:
+        raise ValueError("scoring requires at least one token before the text")
+    if len(tokens) == 0:
+        return np.empty(0)
+    if model.max_length is None:  # any length: one window per batch
+        window, overlap = model.context_length + batch_tokens, model.context_length
+    else:
+        window = model.max_length
+        overlap = min(window - 1, int(np.ceil(window * min_context)))
+    lead = min(len(preceding), max(overlap, 1))
+    stream = np.concatenate([preceding[len(preceding) - lead :], tokens]).astype(np.int64)
+    n_targets = len(stream) - 1
+    window = min(window, n_targets)
+    # All windows have one length, so that they fit one batch: the last one ends with the text.
+    last, step = n_targets - window, max(1, window - overlap)
+    starts = np.append(np.arange(0, last, step), last)
+    nats = np.empty(n_targets)
+    done = 0
+    size = max(1, batch_tokens // window)
+    for first in range(0, len(starts), size):
+        batch = starts[first : first + size]
+        scored = model.nll(stream[batch[:, None] + np.arange(window + 1)])
+        before = done
+        for start, values in zip(batch, scored, strict=True):
+            nats[done : start + window] = values[done - start :]
+            done = start + window
+        advance(done - before)
+    return nats[lead - 1 :]
+
+
+def score(
+    model: LanguageModel, tokens: IntArray, preceding: IntArray, *, n_bytes: int, **options: Any
+) -> Score:
+    """Return the score of a text of `n_bytes` bytes; options are those of `token_nll`."""
+    nats = token_nll(model, tokens, preceding, **options)
+    blocks = np.add.reduceat(nats, block_starts(len(nats))) if len(nats) else nats
+    return Score(len(tokens), n_bytes, float(nats.sum()), tuple(blocks.tolist()))

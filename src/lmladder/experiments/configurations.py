@@ -1,0 +1,325 @@
+"""Configurations: runs that differ only in seed, each compared with the best of all."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import Any
+
+from lmladder.experiments.intervals import (
+    MAX_SEEDS,
+    MIN_BLOCKS,
+    POWER,
+    against_best,
+    intervals,
+    resampled_nats,
+    seeds_needed,
+)
+from lmladder.experiments.runs import DIGEST, METRICS, Run
+from lmladder.system.arrays import FloatArray
+from lmladder.system.errors import InputError
+
+import numpy as np
+
+SAME = 1e-6  # to which scores are rounded
+
+
+@dataclass(eq=False)
+class Configuration:
+    """Runs of one model with the same settings, in the order of their seeds.
+
+    Attributes
+    ----------
+    score : mean over the runs
+    standard_deviation : over the runs; None of one
+    shown : those settings in which configurations of the table differ, as text
+    group : value of the key by which configurations are grouped, if they are
+    difference : to the configuration with the best score; None for that one, and on other data
+    low, high : bounds of the difference to the best of the others, whichever that is; all bounds of
+        a table hold together with 95% confidence; None where they are unknown
+    rank : one more than the number of configurations that are shown to be better. None where there
+        is none, but others may be as good; and where there are no bounds
+    """
+
+    runs: tuple[Run, ...]
+    score: float
+    standard_deviation: float | None
+    shown: str = ""
+    group: Any = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
+    rank: int | None = None
+
+    @property
+    def model(self) -> str:
+        return self.runs[0].model
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return dict(self.runs[0].settings or {})
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table: its configurations in order, which score they have, and remarks.
+
+    `common` has the settings that are the same in all configurations that have them, as text.
+    `power` has the `difference` that was asked about, how many `seeds` it needs for each
+    configuration (None: more than are tried, as the text is too short), and that as an `answer`.
+    """
+
+    metric: str
+    by: str | None
+    configurations: tuple[Configuration, ...]
+    notes: tuple[str, ...]
+    common: Mapping[str, str]
+    power: Mapping[str, Any] | None = None
+
+
+def compare(
+    runs: Sequence[Run],
+    *,
+    metric: str | None = None,
+    by: str | None = None,
+    notes: Iterable[str] = (),
+    power: float | None = None,
+) -> Comparison:
+    """Configurations from best to worst, or by a setting and then so.
+
+    Parameters
+    ----------
+    metric : of `METRICS`; None: the first of them that a run has
+    by : dotted key of a setting; runs without it are left out
+    notes : what was remarked before
+    power : a difference, for which the number of seeds that it needs is wanted
+
+    Raises
+    ------
+    InputError
+        If no run has the metric or the setting; if `power` is not positive, or nothing is known of
+        the variance over seeds.
+    """
+    if power is not None and not 0 < power < math.inf:
+        raise InputError(f"the difference of --power must be positive, got {power:g}")
+    available = [name for name in METRICS if any(name in run.scores for run in runs)]
+    metric = available[0] if metric is None else metric
+    if metric not in available:
+        raise InputError(f"no run has a metric {metric!r}; there is {', '.join(available)}")
+    notes = list(notes)
+    scored = [run for run in runs if metric in run.scores]
+    # A rung beside the ladder that scored it is no loss.
+    there = {(run.path.parent, run.model) for run in scored}
+    others = [
+        run
+        for run in runs
+        if metric not in run.scores and (run.path.parent, run.model) not in there
+    ]
+    if others:
+        names = ", ".join(sorted({name for run in others for name in run.scores}))
+        notes.append(f"left out: {_count(len(others), 'run')} without {metric}, which have {names}")
+    if by is not None:
+        scored = _with_setting(by, scored, notes)
+    made = _configurations(scored, metric, notes)
+    answer = _compare_with_best(made, metric, notes, power)
+    notes += _mixed(run for each in made for run in each.runs)
+    common = _label(made, by)
+    if by is not None:
+        made.sort(key=lambda each: _natural(each.group))  # stable: by score within a group
+    return Comparison(metric, by, tuple(made), tuple(notes), common, answer)
+
+
+def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
+    kept = [run for run in runs if run.settings is not None and key in run.settings]
+    if not kept:
+        keys = sorted({name for run in runs for name in run.settings or ()})
+        near = [name for name in keys if key.rpartition(".")[2] in name] or keys
+        there = ", ".join(near[:5]) or "none"
+        raise InputError(f"no run has a setting {key!r} that decides its score; there is {there}")
+    if len(kept) < len(runs):
+        notes.append(f"left out: {_count(len(runs) - len(kept), 'run')} without {key}")
+    return kept
+
+
+def _configurations(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Configuration]:
+    """One for each model and settings, by score."""
+    grouped: dict[str, list[Run]] = {}
+    for run in runs:
+        settings = {"folder": str(run.path)} if run.settings is None else run.settings
+        identity = json.dumps([run.model, settings], sort_keys=True, default=str)
+        grouped.setdefault(identity, []).append(run)
+    unknown = sum(run.settings is None for run in runs)
+    if unknown:
+        notes.append(f"{_count(unknown, 'run')} without known settings, compared by folder")
+    made = {}
+    for identity, same in grouped.items():
+        kept = _once_a_seed(same, metric, notes)
+        scores = [run.scores[metric] for run in kept]
+        deviation = stdev(scores) if len(scores) > 1 else None
+        made[identity] = Configuration(tuple(kept), fmean(scores), deviation)
+    return [made[identity] for identity in sorted(made, key=lambda key: (made[key].score, key))]
+
+
+def _once_a_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Run]:
+    """The same run in two folders counts once; a second score of it is noted."""
+    by_seed: dict[int | None, Run] = {}
+    for run in sorted(runs, key=lambda run: run.blocks is None):  # with blocks first
+        kept = by_seed.setdefault(run.seed, run)
+        if abs(kept.scores[metric] - run.scores[metric]) > SAME:
+            notes.append(
+                f"left out: {run.path}, as {kept.path} has the same {run.model}, settings and seed "
+                f"({kept.scores[metric]:.6f}, not {run.scores[metric]:.6f})"
+            )
+    return [by_seed[seed] for seed in sorted(by_seed, key=lambda seed: (seed is None, seed))]
+
+
+# --- Differences ----------------------------------------------------------------------------------
+
+
+def _compare_with_best(
+    made: Sequence[Configuration], metric: str, notes: list[str], power: float | None
+) -> Mapping[str, Any] | None:
+    """Add differences to the best, bounds and ranks, where they are known; answer about `power`."""
+    judged = [each for each in made if _unknown(each, each) is None]
+    best = judged[0] if judged else made[0]
+    judged = [each for each in judged if _text(each) == _text(best)]
+    if len(judged) < 2:
+        best, judged = made[0], []
+    reasons = Counter(_unknown(best, each) for each in made if each not in judged)
+    notes += [
+        f"{_count(count, 'configuration')} without an interval and a rank: {reason}"
+        for reason, count in reasons.items()
+        if reason is not None and len(made) > 1
+    ]
+    for each in made:
+        if each is not best and None is not _text(each) == _text(best):
+            each.difference = each.score - best.score
+    scores = np.array([each.score for each in judged])
+    seeds = np.array([float(len(each.runs)) for each in judged])
+    variances = np.array([each.standard_deviation or 0.0 for each in judged]) ** 2
+    variances[variances < SAME**2] = 0  # which is rounding
+    if power is not None and not variances.any():
+        raise InputError(
+            "--power needs two configurations with intervals, one of them with two scores"
+        )
+    if not judged:
+        return None
+    resampled, blocks = _resampled(judged, metric)
+    critical, errors = intervals(resampled, blocks, variances, seeds)
+    bounds = against_best(scores, np.maximum(critical * errors, SAME))
+    certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
+    for each, low, high, better in zip(judged, *(array.tolist() for array in bounds), strict=True):
+        each.rank = better + 1 if better or certain else None
+        if each is not best:
+            each.low, each.high = low, high
+    if power is None:
+        return None
+    needed = seeds_needed(power, resampled, blocks, variances)
+    answer = (
+        f"a difference of {power:g} needs {needed or f'more than {MAX_SEEDS:,}'} seeds for each "
+        f"configuration to be found with {POWER:.0%} probability, at the deviation of "
+        f"{math.sqrt(variances[variances > 0].mean()):.4f} over seeds"
+    )
+    return {"difference": power, "seeds": needed, "answer": answer}
+
+
+def _text(each: Configuration) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
+    """The blocks by which all runs were scored; None where there are none, or others."""
+    texts = {None if run.blocks is None else run.blocks.text for run in each.runs}
+    return texts.pop() if len(texts) == 1 else None
+
+
+def _unknown(best: Configuration, each: Configuration) -> str | None:
+    """Why there is no interval of the difference between the two; None if there is one."""
+    text, other = _text(each), _text(best)
+    if text is None or other is None:
+        return "no scores of the same blocks"
+    if text[0] != other[0]:
+        return "scored on other data than the best, or with another tokenizer"
+    if text != other:
+        return "scored on other parts of the text than the best"
+    if len(text[2]) < MIN_BLOCKS:
+        return f"the text has fewer than {MIN_BLOCKS} blocks"
+    if len(each.runs) == 1 and not each.runs[0].is_deterministic:
+        return "one seed, so the variance over seeds is unknown; run at least three"
+    return None
+
+
+def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, int]:
+    """The mean score of each in each resampled text, and the number of blocks."""
+    runs = [run for each in judged for run in each.runs]
+    blocks = [run.blocks for run in runs if run.blocks is not None]
+    nats = np.array([each.nats[run.model] for each, run in zip(blocks, runs, strict=True)])
+    scores = resampled_nats(nats, np.array(blocks[0].tokens, dtype=np.float64))
+    if metric == "perplexity":
+        scores = np.exp(scores)
+    elif metric == "bits_per_byte":  # on one text
+        largest = max((run.scores for run in runs), key=lambda each: each[metric])
+        scores *= largest[metric] / (largest["nats_per_token"] or 1)
+    starts = np.cumsum([0, *(len(each.runs) for each in judged[:-1])])
+    counts = np.array([len(each.runs) for each in judged])
+    return np.add.reduceat(scores, starts, axis=1) / counts, len(blocks[0].tokens)
+
+
+# --- Words ----------------------------------------------------------------------------------------
+
+
+def _mixed(runs: Iterable[Run]) -> list[str]:
+    """A line that names versions and kernels, if runs were not all made with the same."""
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        kernels = (run.settings or {}).get("runtime.kernels")
+        for name, value in {**run.versions, "kernels": kernels}.items():
+            if value is not None:
+                found.setdefault(name, Counter())[str(value)] += 1
+    parts = [
+        f"{name} {', '.join(f'{value} ({count})' for value, count in sorted(values.items()))}"
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+    return [f"mixed versions or kernels, with numbers of runs: {'; '.join(parts)}"] if parts else []
+
+
+def _label(made: Sequence[Configuration], by: str | None) -> dict[str, str]:
+    """Add the values of `by` and the settings in which some differ; return the common ones."""
+    values: dict[str, set[str]] = {}
+    for each in made:
+        each.group = each.settings.get(by or "")
+        for key, value in each.settings.items():
+            values.setdefault(key, set()).add(as_override(value))
+    varied = {key for key, found in values.items() if len(found) > 1} - {by}
+    for keys in (varied - {DIGEST}, varied):  # a file may have changed under its name
+        for each in made:
+            each.shown = _shown(each.runs[0], keys)
+        if len({(each.model, str(each.group), each.shown) for each in made}) == len(made):
+            break
+    return {key: min(found) for key, found in values.items() if len(found) == 1}
+
+
+def _shown(run: Run, varied: Set[str]) -> str:
+    """Those settings as overrides; without the section of the rung, as the model's name implies."""
+    if run.settings is None:
+        return str(run.path)
+    return " ".join(
+        f"{key.removeprefix(f'{run.section}.')}={as_override(value)}"
+        for key, value in run.settings.items()
+        if key in varied
+    )
+
+
+def as_override(value: Any) -> str:
+    """A setting as Hydra's overrides write it."""
+    return value if isinstance(value, str) else json.dumps(value, default=str)
+
+
+def _natural(value: Any) -> tuple[int, float, str]:
+    """Numbers by size, then text."""
+    if isinstance(value, int | float) and not math.isnan(value):
+        return 0, float(value), ""
+    return 1, 0.0, str(value)
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

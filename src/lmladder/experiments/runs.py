@@ -1,0 +1,295 @@
+"""The runs in a folder: what each scored, with which settings.
+
+A folder holds a run if it has perplexity.csv (a ladder: exact scores of the whole validation text)
+or metrics.json with `val_loss` (a stage alone: count models have exact scores, learnt models those
+of validation sequences, which begin without context). `settings.py` reads the settings,
+`records.py` rejects edited files.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
+from lmladder.experiments.jobs import ENVIRONMENT
+from lmladder.experiments.records import (
+    LADDER,
+    METRICS_FILE,
+    EditedFileError,
+    Header,
+    check_digests,
+    check_history,
+    read_header,
+)
+from lmladder.experiments.settings import Settings, read_settings, read_text
+from lmladder.models.registry import KINDS
+from lmladder.system.errors import InputError
+from lmladder.training.checkpoint import TRAINED
+from lmladder.training.loop import VERSIONS
+
+import yaml
+from safetensors import SafetensorError
+
+# How a score is called on the command line, and what it is; the first that a run has is compared.
+METRICS = {
+    "bits_per_byte": "bits per byte of the whole validation text",
+    "nats_per_token": "nats per token of the whole validation text",
+    "perplexity": "perplexity of the whole validation text",
+    "val_loss": "nats per token of validation sequences, which begin without context",
+}
+TABLE_OF_LADDER = f"evaluate/{LADDER}"  # where stages/ladder.py has run all stages
+ORACLE = "oracle"  # a bound, not a model
+NOTHING_TO_SCORE = "corpus.json"  # what the prepare stage writes
+DIGEST = "data.digest"  # the text and its tokens, among the settings
+WITHOUT_EFFECT = re.compile(r"data\.prompt|evaluate\.(splits|batch_tokens)|.*\.watch")  # on a score
+DAMAGE = (  # what files raise that are not as the stages write them
+    ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError, RecursionError,
+    csv.Error, yaml.YAMLError, SafetensorError,
+)  # fmt: skip
+TOLERANCE = 1e-4  # nats per token, between a score and that of its blocks
+
+
+@dataclass(frozen=True)
+class Run:
+    """One model that was scored.
+
+    Attributes
+    ----------
+    path : the folder of the run
+    model : "transformer", "gru", "kneser_ney_5", ...
+    kind : of its rung, see `KINDS`
+    section : of its settings: "transformer", "rungs.deep"
+    scores : by name, of `METRICS`
+    seed : None where it is unknown
+    settings : those that decide the score, except the seed; None where they are unknown
+    blocks : nats of blocks of the text that was scored; None where there are none
+    versions : of NumPy and Numba, as trained.json or environment.json beside the run has them
+    """
+
+    path: Path
+    model: str
+    kind: str
+    section: str
+    scores: Mapping[str, float]
+    seed: int | None = None
+    settings: Settings | None = None
+    blocks: BlockLosses | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether it is the same for every seed."""
+        return KINDS[self.kind].fit.deterministic
+
+
+@dataclass
+class Found:
+    """Runs, and a line for whatever was left out."""
+
+    runs: list[Run] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def find_runs(paths: Iterable[Path]) -> Found:
+    """All runs in these folders and below; one that cannot be read is noted and left out.
+
+    Raises
+    ------
+    InputError
+        If a path is not a folder, or there is no run in any of them.
+    """
+    found = Found()
+    seen: set[Path] = set()
+    paths = list(paths)
+    for path in paths:
+        if not path.is_dir():
+            reason = "is not a folder of runs" if path.exists() else "does not exist"
+            raise InputError(f"{path} {reason}")
+        for folder, hydra, names in _folders(path, seen, found.notes):
+            try:
+                found.runs += _read(folder, hydra, names, found.notes)
+            except EditedFileError as error:
+                found.notes.append(f"{error}; the run is left out")
+            except DAMAGE as error:
+                found.notes.append(f"{folder} is damaged and left out: {_one_line(error)}")
+            except OSError as error:
+                found.notes.append(f"{folder} cannot be read and is left out: {_one_line(error)}")
+    if not found.runs:
+        why = f": {found.notes[0]}" if found.notes else ""
+        raise InputError(f"no finished run in {', '.join(map(str, paths))}{why}")
+    return found
+
+
+def settings_of(folder: Path) -> Settings | None:
+    """All settings of the run in a folder, the seed among them; None where they are unknown.
+
+    Raises
+    ------
+    InputError
+        If a file of settings is damaged.
+    """
+    try:
+        return read_settings(folder, (folder / ".hydra").is_dir())
+    except (*DAMAGE, OSError) as error:
+        raise InputError(f"cannot read the settings of {folder}: {_one_line(error)}") from error
+
+
+def _folders(
+    root: Path, seen: set[Path], notes: list[str]
+) -> Iterator[tuple[Path, bool, set[str]]]:
+    """Each folder not yet seen, whether Hydra made it, and its files; in the order of names."""
+
+    def unreadable(error: OSError) -> None:
+        notes.append(f"{error.filename} cannot be read and is left out: {error.strerror}")
+
+    for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
+        if (resolved := Path(folder).resolve()) in seen:  # as where links form a circle
+            below.clear()
+            continue
+        seen.add(resolved)
+        hydra = ".hydra" in below
+        below[:] = sorted(name for name in below if not name.startswith("."))
+        yield Path(folder), hydra, set(names)
+
+
+def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[Run]:
+    if NOTHING_TO_SCORE in names:
+        return []
+    if any(name.startswith("unfinished") for name in names):
+        notes.append(f"{folder} is unfinished and left out")
+        return []
+    if not names & {LADDER, METRICS_FILE}:
+        if hydra and not (folder / TABLE_OF_LADDER).exists():
+            notes.append(f"{folder} has no result and is left out")
+        return []
+    check_digests(folder, names)
+    settings = read_settings(folder, hydra)
+    seed = None if settings is None else int(settings["seed"])
+    versions = _versions(folder)
+    header = read_header(folder, names)
+    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
+    if not runs:
+        notes.append(f"{folder} has no validation text in {LADDER} and is left out")
+    elif header is not None:
+        check_history(folder, names, header, runs[0].section, settings)
+    blocks = None
+    if BLOCK_LOSSES in names:
+        blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
+        _check_blocks(folder, LADDER if LADDER in names else METRICS_FILE, blocks, runs, header)
+    read = []
+    for run in runs:
+        try:
+            KINDS[run.kind]
+        except InputError as error:
+            notes.append(f"{folder}: {run.model!r} is left out: {error}")
+            continue
+        run = replace(run, seed=seed, blocks=blocks, versions=versions)
+        run = replace(run, settings=settings and _deciding(run, settings))
+        texts = run.settings or {}
+        for text in (run.model, *texts, *texts.values(), *versions.values()):
+            if not str(text).isprintable():  # a terminal may take orders
+                raise ValueError(f"{text!r} cannot be printed")
+        read.append(run)
+    return read
+
+
+def _of_ladder(folder: Path) -> Iterator[Run]:
+    """Each model with its scores on the validation text."""
+    path = folder / LADDER
+    for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
+        if row["split"] != "val" or row["model"] == ORACLE:
+            continue
+        rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
+        names = ("bits_per_byte", "nats_per_token", "perplexity")
+        scores = {name: _finite(row[name]) for name in names}
+        bits, nats, perplexity = scores.values()
+        if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
+            raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
+        yield Run(folder, row["model"], row["kind"], _section(row["rung"]), scores)
+
+
+def _of_stage(folder: Path) -> Iterator[Run]:
+    """The models of one rung."""
+    metrics = json.loads(read_text(folder / METRICS_FILE))
+    loss, kind, section = metrics["val_loss"], str(metrics["kind"]), _section(metrics["rung"])
+    if not isinstance(loss, dict):
+        yield Run(folder, str(metrics["model"]), kind, section, {"val_loss": _finite(loss)})
+        return
+    for model, value in loss.items():
+        nats = _finite(value)
+        scores = {"nats_per_token": nats, "perplexity": math.exp(nats)}
+        yield Run(folder, model, kind, section, scores)
+
+
+def _section(rung: str) -> str:
+    """Where the settings of the rung in this folder of a ladder are."""
+    return rung.replace("/", ".")
+
+
+def _check_blocks(
+    folder: Path,
+    table: str,
+    blocks: BlockLosses,
+    runs: Iterable[Run],
+    header: Header | None,
+) -> None:
+    """EditedFileError if blocks are of another run than the scores in the file `table`."""
+    path, known = folder / BLOCK_LOSSES, header is not None and header["history"]
+    if header is not None and not header["data_digest"].startswith(blocks.data):
+        raise EditedFileError(f"{path} is of another text than the checkpoint beside it")
+    for run in runs:
+        expected = run.scores.get("val_loss", run.scores.get("nats_per_token", math.nan))
+        found = float(sum(blocks.nats[run.model])) / sum(blocks.tokens)
+        if abs(found - expected) > TOLERANCE:
+            raise EditedFileError(
+                f"{path} and {'the checkpoint beside it' if known else table} contradict each "
+                f"other: {found:.6f} and {expected:.6f} nats per token of {run.model}"
+            )
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """Of NumPy and Numba, which trained the run, or else ran its stage; empty if unknown."""
+    for name, key in ((TRAINED, "identity"), (ENVIRONMENT, "packages")):
+        with suppress(*DAMAGE, OSError):
+            facts = json.loads(read_text(folder / name))[key]
+            return {package: str(facts[package]) for package in VERSIONS if package in facts}
+    return {}
+
+
+def _deciding(run: Run, settings: Settings) -> Settings:
+    """The settings without the seed and without those that this score does not depend on.
+
+    What was read counts as one, where it is known: a file can change under its name.
+    """
+    sections = ["data.", "tokenizer.", f"{run.section}."]
+    if "val_loss" not in run.scores:
+        sections.append("evaluate.")
+    digest = {} if run.blocks is None else {DIGEST: run.blocks.data}
+    return digest | {
+        key: value
+        for key, value in settings.items()
+        if (key.startswith(tuple(sections)) and not WITHOUT_EFFECT.fullmatch(key))
+        or (key == "runtime.kernels" and not run.is_deterministic)
+    }
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"a score is {number}")
+    return number
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, KeyError):
+        old = "; results of lmladder 0.1 must be made again" if error.args[0] == "kind" else ""
+        return f"{error} is missing{old}"
+    return " ".join(str(error).split()) or type(error).__name__

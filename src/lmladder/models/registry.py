@@ -1,0 +1,122 @@
+"""The kinds of rungs, one entry each; all code that distinguishes kinds reads it here.
+
+A kind has one checkpoint with one or more models: the count models share one. Classes and functions
+are named here and imported on use, so that reading a configuration does not load NumPy. A kind that
+is not listed may be a module of its own in this package: the kind `my_kind` is the class `MyKind`,
+a `NeuralLanguageModel`, with its settings in `MyKindSettings`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, make_dataclass
+from functools import cache
+from typing import Any
+
+from lmladder.system.settings import Component, Family, imported, setting
+
+HERE = "lmladder.models"
+GREY, BLUE, ORANGE = "#6e7781", "#0072B2", "#D55E00"
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How the rungs of a kind are fitted.
+
+    Attributes
+    ----------
+    function : "module:function" that fits a rung and writes its results
+    restore : "module:function" that returns the models of a checkpoint
+    settings : "module:Class" of the settings of a rung besides those of its model; None: none
+    deterministic : whether the seed has no effect
+    """
+
+    function: str
+    restore: str
+    settings: str | None = None
+    deterministic: bool = False
+
+
+BY_GRADIENTS = Fit(
+    "lmladder.pipeline.fitting:fit_by_gradients",
+    f"{HERE}.neural:restore",
+    "lmladder.training.settings:GradientSettings",
+)
+BY_COUNTING = Fit(
+    "lmladder.pipeline.fitting:fit_by_counting", f"{HERE}.ngram:restore", deterministic=True
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Kind(Component):
+    """A kind of rung.
+
+    Attributes
+    ----------
+    labels : of its models in tables and figures, by the beginning of their names
+    color : of its models in figures; None: the next free one
+    fit : how its rungs are fitted
+    """
+
+    labels: Mapping[str, str] = field(default_factory=dict)
+    color: str | None = None
+    fit: Fit = BY_GRADIENTS
+
+
+class Kinds(Family[Kind]):
+    """The kinds of rungs; a rung has the settings of its model and of its fit in one dataclass."""
+
+    def settings(self, kind: str) -> type[Any]:
+        model: Any = self.model_settings(kind)
+        return _rung_settings(kind, self[kind].fit, model)
+
+    def model_settings(self, kind: str) -> type[Any]:
+        """Return the settings of a model alone, which determine its shape."""
+        return super().settings(kind)
+
+
+@dataclass
+class Rung:
+    """The settings that every rung has."""
+
+    kind: str = setting("kind of model")
+    watch: str | None = setting("the file whose change makes DVC fit the rung again")
+
+
+@cache
+def _rung_settings(name: str, fit: Fit, model: type[Any]) -> type[Any]:
+    own = [imported(fit.settings)] if fit.settings else []
+    return make_dataclass(
+        f"{name.capitalize()}Rung",
+        [("kind", str, setting("kind of model", default=name))],
+        bases=(*own, model, Rung),  # their fields are in the opposite order
+    )
+
+
+KINDS = Kinds(
+    "kind of rung",
+    HERE,
+    {
+        "counts": Kind(
+            f"{HERE}.settings:CountSettings",
+            labels={"kneser_ney": "Kneser-Ney"},
+            color=GREY,
+            fit=BY_COUNTING,
+        ),
+        "mlp": Kind(f"{HERE}.settings:MlpSettings", f"{HERE}.mlp:Mlp", {"mlp": "MLP"}, BLUE),
+        "rnn": Kind(
+            f"{HERE}.settings:RecurrentSettings", f"{HERE}.recurrent:Rnn", {"rnn": "RNN"}, BLUE
+        ),
+        "gru": Kind(f"{HERE}.settings:GruSettings", f"{HERE}.recurrent:Gru", {"gru": "GRU"}, BLUE),
+        "transformer": Kind(
+            f"{HERE}.settings:TransformerSettings", f"{HERE}.transformer:Transformer", color=ORANGE
+        ),
+    },
+    key="kind",
+)
+
+
+def label(model: str, kind: str) -> str:
+    """Return the label of a model of this kind, such as "MLP" or "Kneser-Ney 5"."""
+    for start, text in (KINDS[kind].labels if kind else {}).items():
+        if model == start or model.startswith(f"{start}_"):
+            model = text + model.removeprefix(start)
+    return model[:1].upper() + model[1:].replace("_", " ")

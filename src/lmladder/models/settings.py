@@ -1,0 +1,167 @@
+"""The settings of each kind of model: what determines its shape, or what it counts."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+from lmladder.system.errors import InputError
+from lmladder.system.settings import setting
+
+MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
+ACTIVATIONS = ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")
+
+
+@dataclass
+class CountSettings:
+    """The count models, from uniform to Kneser-Ney, which share one set of counts."""
+
+    add_k: float = setting("added to each count of unigram, bigram and trigram", above=0)
+    kneser_ney_orders: list[int] = setting(
+        "n-gram orders of the Kneser-Ney models, one model each", at_least=1, at_most=100
+    )
+
+
+@dataclass
+class LayerSettings:
+    """The settings that the MLP and the recurrent networks share."""
+
+    context_length: int = setting("tokens that the model sees at most", at_least=1)
+    embedding_size: int = setting("elements of a token's embedding", at_least=1)
+    hidden_sizes: list[int] = setting("elements of each hidden layer", at_least=1)
+
+    sizes: ClassVar[tuple[str, ...]] = ("hidden_sizes", "embedding_size", "context_length")
+    gates: ClassVar[int] = 0  # matrices of a layer for its input, and as many for its state
+
+    def estimate(self, vocabulary_size: int) -> tuple[int, int]:
+        """Return lower bounds: weights, and values per token stored for the backward pass."""
+        tokens = 1 if self.gates else self.context_length  # that the first layer reads at a time
+        widths = [tokens * self.embedding_size, *self.hidden_sizes]
+        weights = vocabulary_size * (self.embedding_size + widths[-1])
+        for n_in, n_out in pairwise(widths):
+            weights += self.gates * (n_in + n_out) * n_out if self.gates else n_in * n_out
+        return weights, sum(widths) + vocabulary_size
+
+
+@dataclass
+class MlpSettings(LayerSettings):
+    """A neural probabilistic language model (Bengio et al. 2003)."""
+
+    activation: str = setting("of the hidden layers", choices=ACTIVATIONS)
+
+
+@dataclass
+class RecurrentSettings(LayerSettings):
+    """A simple recurrent network (Elman 1990)."""
+
+    gates: ClassVar[int] = 1
+
+    def check(self, path: str) -> None:
+        if not self.hidden_sizes:
+            raise InputError(f"{path}hidden_sizes must have at least one layer")
+
+    @property
+    def max_sequence_length(self) -> int:
+        """The length of the longest sequence that the model takes."""
+        return self.context_length
+
+
+@dataclass
+class GruSettings(RecurrentSettings):
+    """Gated recurrent units (Cho et al. 2014)."""
+
+    gates: ClassVar[int] = 3
+
+
+@dataclass
+class TransformerSettings:
+    """A decoder-only Transformer with pre-norm blocks."""
+
+    n_layer: int = setting("number of blocks", at_least=1)
+    n_head: int = setting("attention heads of a block; divides d_model", at_least=1)
+    d_model: int = setting("elements of a token's vector", at_least=1)
+    context_length: int = setting("tokens that the model sees at most", at_least=1)
+    activation: str = setting("of the feed-forward layers", choices=ACTIVATIONS)
+    dropout: float = setting("fraction of elements dropped in training", at_least=0, below=1)
+    gated: bool = setting(
+        "a third matrix gates the feed-forward layer (Shazeer 2020)", default=False
+    )
+    feed_forward_factor: float = setting(
+        "width of the feed-forward layer in d_model; a gated one has two thirds of it",
+        default=4.0,
+        above=0,
+    )
+    norm: str = setting(
+        "kind of normalization", default="layernorm", choices=("layernorm", "rmsnorm", "none")
+    )
+    norm_weights: bool = setting("norms learn a scale and, with bias, a shift", default=True)
+    embedding_norm: bool = setting("a norm after the embeddings", default=False)
+    final_norm: bool = setting("a norm before the head", default=True)
+    qk_norm: bool = setting(
+        "queries and keys have root mean square 1 by head (Henry et al. 2020)", default=False
+    )
+    positions: str = setting(
+        "position encoding",
+        default="learned",
+        choices=("learned", "sinusoidal", "rotary", "none"),
+    )
+    bias: bool = setting("biases in linear layers and layer norms", default=True)
+    attention_bias: bool = setting("biases in attention, where bias is true", default=True)
+    tied: bool = setting("the head shares the matrix of the token embeddings", default=True)
+    init_std: float = setting("standard deviation of the initial weights", default=0.02, above=0)
+    residual_scaling: bool = setting(
+        "initial weights that end a branch are divided by sqrt(2 n_layer)", default=True
+    )
+
+    sizes: ClassVar[tuple[str, ...]] = (
+        "n_layer", "d_model", "feed_forward_factor", "context_length",
+    )  # fmt: skip
+
+    @property
+    def max_sequence_length(self) -> int:
+        """The length of the longest sequence that the model takes."""
+        return self.context_length
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Elements of a feed-forward layer; a gated one has three matrices, so two thirds of it."""
+        width = self.feed_forward_factor * self.d_model
+        return round(width * 2 / 3 if self.gated else width)
+
+    @property
+    def output_std(self) -> float:
+        """Standard deviation of the initial weights that end a branch.
+
+        2 n_layer branches are added to the residual stream; scaling keeps its variance (GPT-2).
+        """
+        return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
+
+    def estimate(self, vocabulary_size: int) -> tuple[int, int]:
+        """Return lower bounds: weights, and values per token stored for the backward pass."""
+        tables = vocabulary_size * (1 if self.tied else 2)
+        if self.positions in ("learned", "sinusoidal"):
+            tables += self.context_length
+        # A gated feed-forward layer has three matrices of two thirds of the width.
+        feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
+        weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
+        # Two norms, queries, keys, values, the attention output, and one hidden layer.
+        width = int((6 + self.feed_forward_factor) * self.d_model)
+        return weights, self.n_layer * width + vocabulary_size
+
+    def check(self, path: str) -> None:
+        d_model, n_head = f"{path}d_model={self.d_model}", f"{path}n_head={self.n_head}"
+        positions, factor = f"{path}positions={self.positions}", self.feed_forward_factor
+        if self.d_model % self.n_head:
+            raise InputError(f"{n_head} does not divide {d_model}")
+        if self.positions == "rotary" and self.d_model // self.n_head % 2:
+            raise InputError(f"{positions} rotates pairs: {d_model} / {n_head} must be even")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise InputError(f"{positions} consists of pairs: {d_model} must be even")
+        if self.positions == "sinusoidal" and self.context_length * self.d_model > MAX_TABLE:
+            raise InputError(
+                f"{positions}: {path}context_length={self.context_length} times {d_model} "
+                f"must be at most {MAX_TABLE:,}"
+            )
+        if not 1 <= factor * self.d_model < float("inf"):
+            raise InputError(
+                f"{path}feed_forward_factor={factor} times {d_model} must be at least 1"
+            )

@@ -1,0 +1,81 @@
+"""The stages that fit a rung: by gradients, or by counting."""
+
+from pathlib import Path
+from typing import Any
+
+from lmladder import kernels
+from lmladder.config import Config
+from lmladder.data import Prepared
+from lmladder.data.batches import sequence_starts, validation_sequences
+from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
+from lmladder.experiments.jobs import code_digest
+from lmladder.models import NeuralLanguageModel
+from lmladder.pipeline.rungs import Rung, rung_named
+from lmladder.pipeline.stages import Result, Stage
+from lmladder.pipeline.text import open_prepared
+from lmladder.system.errors import InputError
+from lmladder.system.files import atomic_write
+from lmladder.system.settings import imported
+from lmladder.training.checkpoint import LATEST
+from lmladder.training.fit import begin, count, write_metrics
+from lmladder.training.loop import discard_unfinished, sequence_nll, train
+
+import numpy as np
+
+
+def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
+    """Fit the rung of a stage as its kind is fitted; write its results to `out`."""
+    name = config.rung if stage.name == "rung" else stage.name
+    if name is None:
+        raise InputError("rung has no value; give rung=... with the name of one of rungs")
+    rung = rung_named(name, config)
+    result: Result = imported(rung.kind.fit.function)(rung, config, out, ladder)
+    return result
+
+
+def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
+    """Train a rung; write its checkpoints, history and metrics to `out`.
+
+    The objective is nats per token of the validation sequences: of the checkpoint that
+    `evaluate.checkpoint` names, so that a search chooses by what would be in the table.
+    """
+    kernels.select(config.runtime.kernels)
+    prepared = open_prepared(config, ladder)
+    origin = rung.first_checkpoint(config.seed, prepared)
+    code = code_digest(rung.stage)
+    run = begin(origin, rung.settings, prepared, out, stage=rung.stage, code=code)
+    finished, speed = train(run)
+    losses = write_metrics(out, finished, run.model, rung.folder)
+    blocks = _validation_blocks(rung.model, run.model, rung.settings.training, prepared)
+    atomic_write(out / BLOCK_LOSSES, blocks.to_csv().encode())
+    discard_unfinished(out)
+    print(f"{rung.name}: {losses['latest']:.4f} nats/token on validation sequences -> {out}")
+    return Result(tokens_per_second=speed, objective=losses[config.evaluate.checkpoint])
+
+
+def _validation_blocks(
+    name: str, model: NeuralLanguageModel, training: Any, prepared: Prepared
+) -> BlockLosses:
+    """Nats of each sequence that validation reads, as a block; their mean is `val_loss`."""
+    shape = training.sequence_length, training.evaluate_tokens
+    nats = sequence_nll(model, training, validation_sequences(prepared.val, *shape))
+    starts = sequence_starts(len(prepared.val), *shape) + 1  # a sequence's first token is given
+    return BlockLosses(
+        prepared.digest,
+        tuple(starts.tolist()),
+        (training.sequence_length,) * len(nats),
+        {name: nats.sum(axis=1, dtype=np.float64)},
+    )
+
+
+def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
+    """Count the n-grams of the training text; write the checkpoint and metrics to `out`."""
+    prepared = open_prepared(config, ladder)
+    checkpoint = count(rung.first_checkpoint(config.seed, prepared), rung.settings, prepared)
+    checkpoint.save(out / LATEST)
+    models = checkpoint.restore_models()
+    scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, config.evaluate)
+    best = min(scores, key=lambda name: scores[name].nats)
+    loss = scores[best].nats_per_token
+    print(f"{rung.name}: best is {best} with {loss:.4f} nats/token -> {out}")
+    return Result(objective=loss)

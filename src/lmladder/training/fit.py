@@ -1,0 +1,122 @@
+"""From settings to a run by gradients, or to counts: what a stage and a verification share."""
+
+import hashlib
+from dataclasses import fields, replace
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from lmladder import kernels
+from lmladder.data import Prepared
+from lmladder.models import NeuralLanguageModel
+from lmladder.models.counts import CountTables
+from lmladder.models.registry import KINDS
+from lmladder.system.errors import InputError
+from lmladder.system.files import write_json
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import METRICS, Checkpoint
+from lmladder.training.loop import VERSIONS, TrainingRun
+
+# Of an architecture, what may change when training goes on from given weights.
+FREE = ("dropout", "init_std", "residual_scaling")
+
+
+def begin(
+    origin: Checkpoint, settings: Any, prepared: Prepared, out: Path, *, stage: str, code: str
+) -> TrainingRun:
+    """Return the run of `origin` before its first step, with its first weights.
+
+    It is of the kernels that are selected, and of the versions installed.
+
+    Parameters
+    ----------
+    settings : of the rung
+    stage : of dvc.yaml, which trains it
+    code : the digest of the code of that stage
+    """
+    rng = stream(origin.seed, f"{origin.kind} weights")
+    model = KINDS.component(origin.kind)(settings, origin.vocabulary_size, rng=rng)
+    if settings.init_from is not None:
+        given = load_initial(model, Path(settings.init_from), origin.name, settings, prepared)
+        origin = replace(origin, init_digest=given)
+    selected = kernels.selected()
+    packages = VERSIONS if selected == "numba" else ("numpy",)
+    trained_by = {"stage": stage, "code": code, "kernels": selected}
+    trained_by |= {name: import_module(name).__version__ for name in packages}
+    origin = replace(origin, trained_by=trained_by)
+    return TrainingRun(model, origin, settings, prepared.train, prepared.val, out)
+
+
+def load_initial(
+    model: NeuralLanguageModel, path: Path, name: str, settings: Any, prepared: Prepared
+) -> str:
+    """Give the model the weights of a checkpoint; return the sha256 of that file.
+
+    Parameters
+    ----------
+    name : of the rung, for messages
+
+    Raises
+    ------
+    InputError
+        If the file is no checkpoint of such a model on such tokens; names the setting that differs.
+    """
+    source, where = Checkpoint.load(path), f"{name}.init_from"
+    if source.kind != settings.kind:
+        raise InputError(f"{where}: {path} is of kind {source.kind!r}, not {settings.kind!r}")
+    held = source.settings()
+    for each in fields(held):
+        ours, theirs = getattr(settings, each.name), getattr(held, each.name)
+        if each.name not in FREE and ours != theirs:
+            raise InputError(
+                f"{where}: the model in {path} has {name}.{each.name}={theirs}, not {ours}"
+            )
+    if source.tokenizer != prepared.tokenizer.to_json():
+        raise InputError(
+            f"{where}: {prepared.directory} has other tokens than the model in {path}; run "
+            f"`python stages/compose.py tokenizer=checkpoint tokenizer.path={path} ...`, then "
+            "`dvc repro prepare`"
+        )
+    try:
+        model.load(source.model)
+    except ValueError as error:
+        raise InputError(f"{path} does not fit its own configuration: {error}") from None
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_metrics(
+    out: Path, finished: Checkpoint, model: NeuralLanguageModel, rung: str
+) -> dict[str, float]:
+    """Write metrics.json of a finished run; return the losses of its latest and best checkpoint.
+
+    Parameters
+    ----------
+    rung : its folder within a ladder
+    """
+    validated = finished.history[1:]
+    losses = {
+        "latest": validated[-1]["val_loss"],
+        "best": min(row["val_loss"] for row in validated),
+    }
+    write_json(
+        out / METRICS,
+        {
+            "model": finished.name,
+            "kind": finished.kind,
+            "rung": rung,
+            "parameters": model.n_parameters,
+            "steps": finished.step,
+            "train_loss": round(validated[-1]["train_loss"], 6),
+            "val_loss": round(losses["latest"], 6),
+            "best_val_loss": round(losses["best"], 6),
+        },
+    )
+    return losses
+
+
+def count(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
+    """Return `origin` with how often each n-gram is in the training text."""
+    order = max([3, *settings.kneser_ney_orders])  # the ladder has a trigram in any case
+    tables = CountTables.count(prepared.train, origin.vocabulary_size, order)
+    return replace(origin, model=tables.arrays())

@@ -1,0 +1,93 @@
+"""What one wants to see of a model in training: its gradients, and where it breaks."""
+
+import warnings
+from collections.abc import Iterable, Mapping
+
+from lmladder.autograd import Tensor
+from lmladder.autograd.tensor import inputs_first, reverse
+from lmladder.models.neural import NeuralLanguageModel
+from lmladder.nn import Embedding, LayerNorm, Module, RmsNorm
+
+import numpy as np
+
+
+def parameter_groups(model: NeuralLanguageModel) -> dict[str, list[Tensor]]:
+    """The parameters of any model by what they are for, in the order in which they are found.
+
+    Tables are "embedding" (also where the head shares them), the scales and shifts of norms "norm",
+    the layer called unembedding "head". All others belong to the part of the model that they stand
+    in, or the part of a block, as their names tell: "blocks.0.feed_forward.up_proj.weight" to
+    "feed_forward", "layers.0.bias" to "layers".
+    """
+    modules = dict(model.modules())
+    groups: dict[str, list[Tensor]] = {}
+    for name, tensor in model.parameters().items():
+        owner = name.rpartition(".")[0]
+        groups.setdefault(_group(owner or name, modules[owner]), []).append(tensor)
+    return groups
+
+
+def _group(name: str, module: Module) -> str:
+    if isinstance(module, Embedding):
+        return "embedding"
+    if isinstance(module, LayerNorm | RmsNorm):
+        return "norm"
+    if name.endswith("unembedding"):
+        return "head"
+    first, *rest = name.split(".")
+    named = [part for part in rest if not part.isdecimal()]
+    in_list = bool(rest) and rest[0].isdecimal()
+    return named[0] if in_list and named else first
+
+
+def first_not_finite(model: NeuralLanguageModel, losses: Iterable[Tensor]) -> str | None:
+    """Return what is the first to be infinite or nan on the way to some losses and back.
+
+    The parameters are searched first, then, for one loss after the other, every result on the way
+    to it and every gradient on the way back. A result is named by the layer whose parameters it was
+    made with, or else by the one before.
+
+    Parameters
+    ----------
+    losses : of the model, such as those of the parts of a batch; a generator that makes them one
+        after the other keeps one graph in memory at a time
+
+    Returns
+    -------
+    Such as "gradient of the output of blocks.0.attention.query"; None if all are finite
+    """
+    parameters = model.parameters()
+    for name, tensor in parameters.items():
+        if not np.isfinite(tensor.value).all():
+            return f"parameter {name}"
+    # np.errstate would not reach the threads of the kernels
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        for loss in losses:
+            labels = _labels(loss, parameters)
+            for tensor in inputs_first(loss):
+                if not np.isfinite(tensor.value).all():
+                    return labels[id(tensor)]
+            for tensor, grad in reverse(loss, free=False):
+                if not np.isfinite(np.vdot(grad, grad)):  # nor may its norm overflow
+                    return f"gradient of {labels[id(tensor)]}"
+            del loss, tensor  # and with them the graph
+    return None
+
+
+def _labels(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[int, str]:
+    """What to call each Tensor that the loss depends on, by its id."""
+    labels = {id(tensor): f"parameter {name}" for name, tensor in parameters.items()}
+    layers = {id(tensor): name.rpartition(".")[0] or name for name, tensor in parameters.items()}
+    layer = "the input"
+    for tensor in inputs_first(loss):
+        parents = [each for each in tensor._parents if each is not None]
+        used = [layers[id(each)] for each in parents if id(each) in layers]
+        if used and len(parents) == 1 and parents[0].size == tensor.size:  # a parameter transposed
+            layers[id(tensor)] = used[0]
+        if used:
+            layer = used[0]
+            labels[id(tensor)] = f"the output of {layer}"
+        elif parents:
+            labels[id(tensor)] = f"what follows {layer}"
+    labels[id(loss)] = "the loss"
+    return labels

@@ -1,0 +1,17 @@
+"""A further rung, one of those that the setting `rungs` lists; there are none by default.
+
+It reads outputs/prepare. In the pipeline: dvc repro rung@NAME. By hand, in folders of their own
+under outputs/runs/rung, or outputs/sweeps/rung with -m:
+
+    python stages/rung.py +rungs=deep rung=deep
+    python stages/rung.py -m +rungs=deep rung=deep seed=0,1
+"""
+
+if __name__ == "__main__":
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
+
+    from lmladder.pipeline import main
+
+    main("rung", __file__, __doc__)

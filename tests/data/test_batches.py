@@ -1,0 +1,43 @@
+from lmladder.data.batches import get_batch, sequence_starts, validation_sequences
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+
+import numpy as np
+import pytest
+
+
+def batch(tokens, batch_size, length):
+    return get_batch(tokens, batch_size=batch_size, length=length, rng=stream(0, "batches"))
+
+
+def test_sequences_of_a_batch_are_consecutive_tokens_from_every_position(tmp_path):
+    tokens = np.arange(1000, dtype=np.uint16)
+    sequences = batch(tokens, 50, 7)
+    assert (sequences.shape, sequences.dtype) == ((50, 7), np.int64)
+    assert (np.diff(sequences, axis=1) == 1).all()
+    np.save(tmp_path / "tokens.npy", tokens)
+    mapped = batch(np.load(tmp_path / "tokens.npy", mmap_mode="r"), 50, 7)
+    assert type(mapped) is np.ndarray
+    np.testing.assert_array_equal(mapped, sequences)
+    assert set(batch(np.arange(5), 200, 3)[:, 0].tolist()) == {0, 1, 2}
+    assert batch(np.array([4, 5, 6]), 2, 3).tolist() == [[4, 5, 6]] * 2
+
+
+def test_validation_sequences_are_spread_over_the_whole_text():
+    val = np.arange(100, dtype=np.uint8)
+    sequences = validation_sequences(val, 10, 45)
+    assert (sequences.shape, sequences.dtype) == ((4, 11), np.int64)
+    assert sequences[:, 0].tolist() == sequence_starts(100, 10, 45).tolist() == [0, 29, 59, 89]
+    assert (np.diff(sequences, axis=1) == 1).all()
+    assert validation_sequences(val[:11], 10, 1).tolist() == [list(range(11))]
+
+
+def test_a_text_shorter_than_a_sequence_is_rejected():
+    for count in (0, 9):
+        with pytest.raises(InputError, match=f"a text of {count} tokens is shorter than one seq"):
+            batch(np.zeros(count, np.uint8), 1, 10)
+        with pytest.raises(InputError, match=f"text of {count} tokens is shorter than a sequence"):
+            validation_sequences(np.zeros(count, np.uint8), 10, 1)
+    for batch_size, length in ((-1, 3), (1, 0)):
+        with pytest.raises(ValueError, match="cannot draw"):
+            batch(np.zeros(9, np.uint8), batch_size, length)

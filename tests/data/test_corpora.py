@@ -1,0 +1,403 @@
+"""Corpora from a grammar, a file or a download: documents, splits, and what is rejected."""
+
+import errno
+import hashlib
+import os
+import re
+import shutil
+import sys
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import zip_longest
+from pathlib import Path
+from threading import Thread
+
+from lmladder.data import (
+    CORPORA,
+    SPLITS,
+    Corpus,
+    bytes_from_text,
+    cache_directory,
+    corpora,
+    load_corpus,
+    read_text,
+    text_from_bytes,
+)
+from lmladder.data import corpus as corpus_module
+from lmladder.data.settings import SplitSettings
+from lmladder.data.splits import spans
+from lmladder.system.errors import InputError, RunError
+from lmladder.system.settings import check
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+GRAMMAR = """
+lists: {}
+variables: {}
+rules:
+  story: [the cat sat, the dog ran, the owl slept]
+"""
+DATA = bytes(range(256)) * 1000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+same_examples = settings(
+    derandomize=True,
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+
+
+def user_file(tmp_path, data, name="mine.txt"):
+    path = tmp_path / name
+    path.write_bytes(data)
+    return path
+
+
+def load(corpus="file", cache=None, **given):
+    """Return the corpus of these settings, checked as the settings of a stage are."""
+    fields = {"seed": 0, "split": {"train": 0.8, "val": 0.1, "test": 0.1}, "prompt": None}
+    fields |= {} if corpus == "tales" else {"documents": "whole"}
+    fields |= {"corpus": corpus, **given}
+    fields["path"] = str(fields.get("path", "???"))
+    found = CORPORA.read({"watch": fields["path"], **fields}, "data")
+    check(found, "data.")
+    return load_corpus(found, cache)
+
+
+def rejection(kind=InputError, **given):
+    """Return the one-line message with which these settings are rejected."""
+    with pytest.raises(kind) as error:
+        load(**given)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def texts_of(corpus, train=0.8, val=0.1, test=0.1, seed=0):
+    """Return the text of each split."""
+    parts = corpus.split(SplitSettings(train, val, test), seed)
+    assert tuple(parts) == SPLITS
+    return ["".join(part.pieces()) for part in parts.values()]
+
+
+# --- Documents ------------------------------------------------------------------------------------
+
+
+def test_a_separator_ends_each_document(tmp_path):
+    path = user_file(tmp_path, b"a b \r\nc\r\n\r\nd\n")
+    for documents, separator, expected in [
+        ("whole", None, ["a b \r\nc\r\n\r\nd\n"]),
+        ("lines", "\n", ["a b ", "c", "d"]),
+        ("paragraphs", "\x1e", ["a b \r\nc", "d"]),
+    ]:
+        corpus = load(path=path, documents=documents)
+        assert (corpus.name, len(corpus), corpus.separator) == (
+            "mine.txt",
+            len(expected),
+            separator,
+        )
+        assert [*corpus] == expected
+        assert [*corpus.pieces()] == [each + (separator or "") for each in expected]
+    assert read_text(path) == expected[0] + "\r\n\r\nd\n"
+    for characters, expected in {1: 1, 8: 1, 9: 2, 99: 2}.items():
+        assert len(load(path=path, documents="paragraphs", characters=characters)) == expected
+
+
+def test_tales_have_the_nll_of_each_and_depend_on_the_seed_alone(tmp_path):
+    path = user_file(tmp_path, GRAMMAR.encode(), "grammar.yaml")
+    first, again, other = (
+        load("tales", path=path, seed=each, characters=200) for each in (1, 1, 2)
+    )
+    assert ([*first], first.nll) == ([*again], again.nll)
+    assert [*first] != [*other]
+    assert len(first.nll) == len(first) > 1
+
+
+# Whole and broken UTF-8, and every kind of white space and end of line.
+PARTS = [
+    *("a", "bc ", "\u00e9", "\u732b", "\U0001f408", "\udcc3", "\udcff", "\udcf0\udc9f", "\ufeff"),
+    *("\n", "\r", "\r\n", " ", "\t", "\x0c", "\x1c", "\u2028", "\x85", "\u00a0"),
+]
+any_bytes = st.lists(st.sampled_from(PARTS)).map("".join).filter(str.strip).map(bytes_from_text)
+
+
+@same_examples
+@given(data=any_bytes, characters=st.none() | st.integers(1, 9), order=st.randoms())
+def test_documents_are_those_of_the_whole_text(tmp_path, monkeypatch, data, characters, order):
+    monkeypatch.setattr(corpus_module, "PIECE_CHARACTERS", 3)
+    path = user_file(tmp_path, data)
+    text = text_from_bytes(data)
+    if text[:characters].strip():
+        assert [*Corpus.from_file("", path, "whole", characters)] == [text[:characters]]
+    split = re.split("(\r\n|\r|\n)", text)
+    lines = [line for line in split[::2] if line.strip()]
+    if characters is not None:
+        fit = [n for n in range(len(lines)) if sum(map(len, lines[: n + 1])) + n + 1 <= characters]
+        lines = lines[: max(1, len(fit))]
+    found = Corpus.from_file("", path, "lines", characters)
+    assert [*found] == lines
+    indices = order.choices(range(len(lines)), k=5)
+    assert [*found.read(indices)] == [lines[i] for i in indices]
+    runs = [""]
+    for line, newline in zip_longest(split[::2], split[1::2], fillvalue=""):
+        if line.strip():
+            runs[-1] += line + newline
+        elif runs[-1]:
+            runs.append("")
+    paragraphs = [re.sub(r"(\r\n|\r|\n)\Z", "", run) for run in runs if run]
+    assert [*Corpus.from_file("", path, "paragraphs")] == paragraphs
+
+
+# --- Splits ---------------------------------------------------------------------------------------
+
+
+@same_examples
+@given(data=any_bytes, train=st.integers(1, 8), val=st.integers(1, 9))
+def test_the_splits_of_a_long_text_are_the_text_in_order(tmp_path, monkeypatch, data, train, val):
+    monkeypatch.setattr(corpus_module, "PIECE_CHARACTERS", 3)
+    val = min(val, 10 - train)
+    data *= 10  # so that no split with a fraction is empty
+    text = text_from_bytes(data)
+    for corpus in (Corpus.from_file("", user_file(tmp_path, data)), Corpus.of_text("", text)):
+        found = texts_of(corpus, train / 10, val / 10, (10 - train - val) / 10)
+        assert "".join(found) == text
+        assert len(found[0]) == len(text) * train // 10
+
+
+def test_the_seed_determines_the_shuffle_of_documents():
+    corpus = Corpus.of_documents("numbers", [*map(str, range(100))], [*range(100)])
+    first, again, other = (texts_of(corpus, seed=seed) for seed in (1, 1, 2))
+    assert first == again != other
+    assert [text.count("\n") for text in first] == [80, 10, 10]
+    order = [int(line) for text in first for line in text.split()]
+    assert sorted(order) == list(range(100)) != order
+    parts = corpus.split(SplitSettings(0.8, 0.1, 0.1), 1).values()
+    assert [part.nll[index] for part in parts for index in part.indices] == order
+
+
+def test_cuts_are_where_decimal_fractions_place_them():
+    for count, fractions, expected in [
+        (1_115_394, (0.9, 0.1, 0.0), (1_003_854, 111_540, 0)),
+        (10, (0.7, 0.1, 0.2), (7, 1, 2)),  # 0.7 + 0.1 is less than 0.8 in floats
+        (10, (1 / 3, 2 / 3, 0), (3, 7, 0)),  # these sum to less than 1 in floats
+        (9, (1 / 3, 1 / 3, 1 / 3), (3, 3, 3)),
+    ]:
+        found = spans(count, SplitSettings(*fractions), unit="characters")
+        assert tuple(span.stop - span.start for span in found.values()) == expected
+
+
+def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
+    documents, text = Corpus.of_documents("", [*"abcde"]), Corpus.of_text("", "a" * 99)
+    for corpus, fractions, message in [
+        (documents, (0.8, 0.1, 0.1), "split 'val' is empty: a fraction of 0.1 of 5 documents is"),
+        (Corpus.of_text("", "a"), (0.9, 0.1, 0), "split 'train' is empty: .* of 1 characters"),
+        (text, (0.9, 0.2, 0), "split must sum to 1, got 0.9"),
+        (text, (1.1, -0.1, 0), "split.val must be more than 0, got -0.1"),
+        (text, (float("nan"), 0.5, 0.5), "split.train must be a finite number, got nan"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            texts_of(corpus, *fractions)
+
+
+# --- Files and settings that are rejected ---------------------------------------------------------
+
+
+def test_settings_that_do_not_fit_are_named():
+    assert "data.corpus: unknown corpus 'tale'; did you mean 'tales'?" in rejection(corpus="tale")
+    message = rejection(path="a", watch="b")
+    assert message == "data.path=a, but data.watch=b; give data.watch=a"
+
+
+@pytest.mark.parametrize("documents", ["whole", "lines", "paragraphs"])
+def test_a_file_without_text_is_rejected(tmp_path, monkeypatch, documents):
+    for data, reason in [(b"", "is empty"), (b" \r\n\t\n", "has only white space")]:
+        path = user_file(tmp_path, data)
+        assert rejection(documents=documents, path=path) == f"{path} {reason}"
+    missing = tmp_path / "missing.txt"
+    assert rejection(documents=documents, path=missing) == f"there is no file {missing}"
+    assert f"{tmp_path}: it is a directory" in rejection(documents=documents, path=tmp_path)
+    os.mkfifo(tmp_path / "pipe")  # which must not block
+    assert "not a regular file" in rejection(documents=documents, path=tmp_path / "pipe")
+
+    def denied(path, *arguments, **options):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", denied)  # root may read anything
+    message = rejection(documents=documents, path=path)
+    assert f"cannot read {path}: Permission denied" in message
+
+
+def test_text_that_cannot_be_cut_is_rejected(tmp_path):
+    path = user_file(tmp_path, b"   abc")
+    expected = f"{path} has only white space in its first 3 characters"
+    assert rejection(path=path, characters=3) == expected
+    path = user_file(tmp_path, b"a\n\nb\nc\x1ed\n")
+    expected = f"{path}: line 4 has the character U+001E, which must end documents"
+    assert rejection(path=path, documents="paragraphs") == expected
+
+
+# --- Downloads ------------------------------------------------------------------------------------
+
+
+class Server(ThreadingHTTPServer):
+    """A server on this machine that sends `data`, with configurable faults."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.data = DATA
+        self.length = str(len(DATA))  # None: not sent
+        self.cut_at = None  # close the connection after this number of bytes
+        self.status = None  # answer with this error
+        self.redirect = None
+        self.requests = 0
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/text.txt"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        server.requests += 1
+        if server.status:
+            self.send_error(server.status)
+            return
+        self.send_response(302 if server.redirect else 200)
+        if server.redirect:
+            self.send_header("Location", server.redirect)
+        elif server.length:
+            self.send_header("Content-Length", server.length)
+        self.end_headers()
+        if not server.redirect:
+            with suppress(OSError):  # the client has closed the connection
+                self.wfile.write(server.data[: server.cut_at])
+
+    def log_message(self, *arguments):
+        pass
+
+
+@contextmanager
+def running():
+    server = Server()
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(corpora, "SCHEMES", ("http://",))
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def download(server, tmp_path):
+    """Settings of a corpus on the server."""
+    fields = {"corpus": "download", "path": "text.txt", "url": server.url}
+    return {**fields, "sha256": SHA256.upper(), "cache": tmp_path / "deep/cache"}
+
+
+def test_a_download_is_made_once_and_redirects_are_followed(server, download, capsys, monkeypatch):
+    for length in (None, str(len(DATA))):
+        server.length = length
+        for _ in range(2):
+            corpus = load(**download)
+            assert (corpus.name, "".join(corpus)) == ("text.txt", text_from_bytes(DATA))
+        assert os.listdir(download["cache"]) == ["text.txt"]
+        (line,) = capsys.readouterr().err.splitlines()
+        assert server.url in line
+        shutil.rmtree(download["cache"])
+    assert server.requests == 2
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with running() as other:
+        other.redirect = server.url
+        load(**download | {"url": other.url})
+    assert "256k/256k" in capsys.readouterr().err  # a progress bar
+
+
+FAULTS = {
+    "altered": ({"data": DATA[::-1]}, "does not match the known hash"),
+    "cut off": ({"cut_at": 100_000}, "100000 bytes read"),
+    "cut off, of unknown length": ({"cut_at": 100_000, "length": None}, "known hash"),
+    "not found": ({"status": 404}, "404"),
+    "another scheme": ({"redirect": "file:///etc/passwd"}, "redirects to file:///etc/passwd"),
+    "a circle": ({"redirect": "/text.txt"}, "redirects"),
+}
+
+
+# requests closes a connection that failed when it is collected.
+@pytest.mark.filterwarnings("ignore:unclosed|Exception ignored")
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_download_that_fails_is_explained_and_leaves_no_file(server, download, fault):
+    changes, reason = FAULTS[fault]
+    vars(server).update(changes)
+    message = rejection(RunError, **download)
+    file = download["cache"] / "text.txt"
+    assert message.startswith(f"cannot download {server.url} to {file}: ")
+    assert reason in message
+    assert "put the right file there by hand" in message
+    assert os.listdir(download["cache"]) == []
+
+
+def test_an_address_that_cannot_be_used_is_rejected(tmp_path):
+    given = {"corpus": "download", "path": "a.txt", "sha256": SHA256, "cache": tmp_path}
+    assert "no url to" in rejection(**given, url=None)
+    for url in ("http://127.0.0.1:1/a", "file:///etc/passwd", "a.txt"):
+        assert "must begin with https://" in rejection(**given, url=url)
+    for url in ("https://[", "https://a b", "https://a\n", "https://"):
+        rejection(RunError, **given, url=url)
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(download, tmp_path, monkeypatch):
+    def full(source, target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "move", full)
+        message = rejection(RunError, **download)
+    assert "No space left on device; run again" in message
+    assert "set LMLADDER_DATA to a folder with space" in message
+    (tmp_path / "file").write_bytes(b"where the folder should be")
+    assert "Not a directory" in rejection(RunError, **download | {"cache": tmp_path / "file"})
+
+
+def test_a_file_with_another_sha256_is_rejected_with_the_remedy(server, download):
+    download["cache"].mkdir(parents=True)
+    path = user_file(download["cache"], b"emma\n", "text.txt")
+    found = hashlib.sha256(b"emma\n").hexdigest()[:12]
+    assert rejection(**download) == (
+        f"{path} has sha256 {found}, expected {SHA256[:12].upper()}; delete it to download it again"
+    )
+    message = rejection(path=path, sha256=SHA256)
+    assert message.endswith("give the new sha256 if the file has changed on purpose")
+    assert server.requests == 0
+
+
+def test_the_environment_names_the_folder_of_downloads(monkeypatch):
+    monkeypatch.setenv("LMLADDER_DATA", "/somewhere")
+    assert cache_directory() == Path("/somewhere")
+    monkeypatch.setenv("LMLADDER_DATA", "")
+    assert cache_directory() == Path("data")
+
+
+def test_the_real_names_are_32033_documents():
+    if not (cache_directory() / "names.txt").exists():
+        pytest.skip(f"names.txt is not in {cache_directory()} (see LMLADDER_DATA)")
+    conf = Path(__file__).resolve().parents[2] / "conf/data/names.yaml"
+    fields = yaml.safe_load(conf.read_text())
+    del fields["defaults"]
+    corpus = load(**fields)
+    assert len(corpus) == 32033
+    assert set("".join(corpus.pieces())) == set("\nabcdefghijklmnopqrstuvwxyz")

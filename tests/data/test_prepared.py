@@ -1,0 +1,339 @@
+"""The folder of a prepared text: what is in it, and that any damage to it is rejected."""
+
+import hashlib
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+from lmladder.data import SPLITS, Corpus, Prepared, cache_directory, write_prepared
+from lmladder.data.settings import SplitSettings
+from lmladder.system.errors import InputError, RunError
+from lmladder.system.sealing import seal, unseal
+from tests.data.examples import CHOICES, tokenizer_settings
+
+import numpy as np
+import pytest
+
+SPLIT = SplitSettings(0.8, 0.1, 0.1)
+WHOLE = Corpus.of_text("letters", "abcdefghij" * 10)
+SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}
+
+
+def words(count=20):
+    return Corpus.of_documents(
+        "words",
+        [f"w\u00f6rd {i}" for i in range(count)],
+        [1 + i / 7 for i in range(count)],
+    )
+
+
+def write(directory, corpus, choice="char", split=SPLIT, **changes):
+    return write_prepared(
+        directory,
+        corpus,
+        tokenizer=tokenizer_settings(choice, **changes),
+        split=split,
+        seed=0,
+        settings=SETTINGS,
+    )
+
+
+@pytest.fixture
+def directory(tmp_path):
+    write(tmp_path / "prepare", words())
+    return tmp_path / "prepare"
+
+
+def rejection(directory, action=Prepared.open):
+    """Return the one-line message with which the folder is rejected."""
+    with pytest.raises(InputError) as error:
+        action(directory)
+    assert "\n" not in str(error.value)
+    assert "dvc repro prepare" in str(error.value)
+    return str(error.value)
+
+
+def texts_in(prepared):
+    return [prepared.tokenizer.decode(prepared.split(name)) for name in SPLITS]
+
+
+# --- What is in it --------------------------------------------------------------------------------
+
+
+def test_tokens_are_mapped_and_those_of_the_splits(directory, tmp_path):
+    prepared = Prepared.open(directory)
+    texts = texts_in(prepared)
+    assert all(text.endswith("\n") for text in texts)
+    assert sorted("".join(texts).splitlines()) == sorted(words())
+    assert texts[0].splitlines() != list(words())[:16]
+    assert all(isinstance(prepared.split(name), np.memmap) for name in SPLITS)
+    assert prepared.train.dtype == np.uint8
+    assert not prepared.train.flags.writeable
+    write(tmp_path / "whole", WHOLE)
+    whole = Prepared.open(tmp_path / "whole")
+    assert texts_in(whole) == ["abcdefghij" * n for n in (8, 1, 1)]
+    assert [len(whole.preceding(name)) for name in SPLITS] == [0, 80, 10]
+    with pytest.raises(InputError, match="unknown split 'dev'; choose from train, val, test"):
+        whole.preceding("dev")
+    write(tmp_path / "two", WHOLE, split=SplitSettings(0.9, 0.1, 0))
+    two = Prepared.open(tmp_path / "two")
+    assert two.test.shape == (0,)
+    assert (two.corpus.splits["test"].documents, two.corpus.splits["test"].tokens) == (0, 0)
+
+
+def test_the_facts_count_what_was_written(directory):
+    facts = Prepared.open(directory).corpus
+    text = "".join(document + "\n" for document in words())
+    assert (facts.name, facts.tokenizer, facts.settings) == ("words", "char", SETTINGS)
+    assert (facts.documents, facts.characters) == (20, len(text))
+    assert facts.bytes == len(text.encode()) > facts.characters
+    assert facts.vocabulary_size == len(set(text))
+    assert [facts.splits[name].documents for name in SPLITS] == [16, 2, 2]
+    assert sum(facts.splits[name].tokens for name in SPLITS) == facts.characters
+
+
+def test_the_oracle_sums_the_nll_of_the_documents_in_the_split(directory, tmp_path):
+    prepared = Prepared.open(directory)
+    known = dict(zip(words(), words().nll, strict=True))
+    for name, text in zip(SPLITS, texts_in(prepared), strict=True):
+        nll = [known[document] for document in text.splitlines()]
+        oracle = prepared.corpus.splits[name].oracle
+        assert oracle.nats == pytest.approx(sum(nll), rel=1e-14)
+        error = math.sqrt(len(nll)) * statistics.stdev(nll)
+        assert oracle.standard_error_nats == pytest.approx(error, rel=1e-12)
+    facts = write(tmp_path / "three", words(3), split=SplitSettings(2 / 3, 1 / 3, 0))
+    assert facts.splits["val"].oracle.standard_error_nats is None  # of one document
+    assert facts.splits["test"].oracle is None
+    assert Prepared.open(tmp_path / "three").corpus == facts
+    unknown = write(tmp_path / "unknown", Corpus.of_documents("words", [*words()]))
+    assert all(split.oracle is None for split in unknown.splits.values())
+
+
+def test_the_same_corpus_gives_the_same_bytes_in_known_formats(directory, tmp_path):
+    write(tmp_path / "again", words())
+    files = {path.name: path.read_bytes() for path in directory.iterdir()}
+    assert {path.name: path.read_bytes() for path in (tmp_path / "again").iterdir()} == files
+    arrays = ["train.npy", "val.npy", "test.npy"]
+    assert sorted(files) == sorted([*arrays, "corpus.json", "tokenizer.json"])
+    sums = [hashlib.sha256(files[name]).hexdigest() for name in (*arrays, "tokenizer.json")]
+    assert Prepared.open(directory).digest == hashlib.sha256("".join(sums).encode()).hexdigest()
+    for name in ("corpus.json", "tokenizer.json"):
+        text = files[name].decode()
+        assert text == json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n"
+    for name in arrays:
+        np.save(tmp_path / name, np.load(directory / name))
+        assert (tmp_path / name).read_bytes() == files[name]
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+def test_bytes_are_those_of_the_text_with_every_tokenizer(tmp_path, choice):
+    write(tmp_path, words(), choice)
+    prepared = Prepared.open(tmp_path)
+    for name, text in zip(SPLITS, texts_in(prepared), strict=True):
+        assert prepared.corpus.splits[name].bytes == len(text.encode())
+        assert prepared.corpus.splits[name].oracle is not None
+    assert prepared.tokenizer.decode([prepared.tokenizer.eos]) == "\n"
+
+
+def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tmp_path):
+    # room for two words
+    facts = write(tmp_path, words(), "word", vocabulary_size=260, unknown="unk").splits["val"]
+    prepared = Prepared.open(tmp_path)
+    text = prepared.tokenizer.decode(prepared.val)
+    assert text.count("<unk>") > 0
+    assert facts.bytes == len(text.replace("<unk>", "").encode())
+    assert facts.oracle is None
+
+
+def test_only_bpe_is_fitted_to_the_training_text_alone(tmp_path):
+    """Words may be cut by a split."""
+    text = "once upon a midnight" * 3
+    split = SplitSettings(0.6, 0.2, 0.2)
+    write(tmp_path, Corpus.of_text("text", text), "word", split)
+    prepared = Prepared.open(tmp_path)
+    assert texts_in(prepared) == [text[:36], text[36:48], text[48:]]
+    assert {"midn", "ightonce", "upo", "n"} < set(prepared.tokenizer.words)
+    text = "a cat came " * 80 + "zyzyzyzyzy" * 22
+    write(tmp_path, Corpus.of_text("text", text), "bpe")
+    prepared = Prepared.open(tmp_path)
+    assert not any("z" in token and len(token) > 1 for token in prepared.tokenizer.vocabulary)
+    assert prepared.tokenizer.decode(prepared.test).endswith("zyzy")
+
+
+def test_any_bytes_can_be_prepared_but_not_in_characters(tmp_path):
+    data = bytes(range(256)) * 4
+    (tmp_path / "any.bin").write_bytes(data)
+    corpus = Corpus.from_file("any.bin", tmp_path / "any.bin")
+    write(tmp_path / "bytes", corpus, "byte")
+    prepared = Prepared.open(tmp_path / "bytes")
+    assert b"".join(prepared.split(name).tobytes() for name in SPLITS) == data
+    assert prepared.corpus.bytes == len(data)
+    with pytest.raises(InputError, match=r"^any.bin: byte 0x80 \(not UTF-8\) in .*;"):
+        write(tmp_path / "characters", corpus)
+    assert not (tmp_path / "characters").exists()
+
+
+@pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.parametrize("documents", ["whole", "lines"])
+def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
+    tmp_path, monkeypatch, documents, choice
+):
+    """Lines of many lengths and of characters of 1 to 4 bytes."""
+    for module in ("corpus", "reading"):
+        monkeypatch.setattr(f"lmladder.data.{module}.PIECE_CHARACTERS", 1 << 13)
+    sample = "na\u00efve \u732b \U0001f408 "
+    text = "\r\n".join(sample[: i % 13] + str(i) for i in range(3000))
+    assert len(text) > 2 << 13
+    (tmp_path / "long.txt").write_bytes(text.encode())
+    corpus = Corpus.from_file("long.txt", tmp_path / "long.txt", documents)
+    in_memory = {
+        "whole": Corpus.of_text("long.txt", text),
+        "lines": Corpus.of_documents("long.txt", text.split("\r\n")),
+    }[documents]
+    facts = write(tmp_path / "a", corpus, choice)
+    write(tmp_path / "b", in_memory, choice)
+    for name in os.listdir(tmp_path / "a"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    found = "".join(texts_in(Prepared.open(tmp_path / "a")))
+    assert sorted(found.split()) == sorted(text.split())
+    assert documents == "lines" or found == text
+    assert (facts.bytes, facts.characters) == (len(found.encode()), len(found))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
+def test_memory_does_not_grow_with_the_text(tmp_path):
+    """24 MB of further text add a few bytes for each of its lines."""
+
+    def peak_mib(copies):
+        text = tmp_path / f"{copies}.txt"
+        text.write_text("Once upon a time, a cat came to a town and slept there.\n" * copies)
+        script = Path(__file__).parents[2] / "benchmarks" / "prepare.py"
+        command = [sys.executable, script, "--text", text, "--json"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        return json.loads(done.stdout)["peak_mib"]
+
+    assert peak_mib(450_000) - peak_mib(20_000) < 24
+
+
+def test_tiny_shakespeare_is_split_as_in_other_programs(tmp_path):
+    path = cache_directory() / "tinyshakespeare.txt"
+    if not path.exists():
+        pytest.skip(f"tinyshakespeare.txt is not in {cache_directory()} (see LMLADDER_DATA)")
+    write(tmp_path, Corpus.from_file(path.name, path), split=SplitSettings(0.9, 0.1, 0))
+    prepared = Prepared.open(tmp_path)
+    assert (len(prepared.train), len(prepared.val)) == (1_003_854, 111_540)
+    assert prepared.tokenizer.vocabulary_size == 65
+    assert prepared.tokenizer.decode(prepared.train[:14]) == "First Citizen:"
+
+
+# --- Folders that are rejected --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            SETTINGS | {"data": {"corpus": "words", "seed": 1, "train": 0.8}},
+            "data.seed=0, but this run has data.seed=1;",
+        ),
+        (SETTINGS | {"tokenizer": "byte"}, 'tokenizer="char", but this run has tokenizer="byte";'),
+        (SETTINGS | {"more": None}, "more=nothing, but this run has more=null;"),
+        ({"data": SETTINGS["data"]}, 'tokenizer="char", but this run has tokenizer=nothing;'),
+    ],
+)
+def test_settings_that_differ_are_named_with_the_remedy(directory, settings, message):
+    prepared = Prepared.open(directory)
+    prepared.require_settings(SETTINGS)
+    found = rejection(settings, prepared.require_settings)
+    assert f"{directory} was prepared with {message}" in found
+
+
+def test_a_missing_or_changed_file_is_named(directory):
+    for path in directory.iterdir():
+        data = path.read_bytes()
+        path.unlink()
+        assert f"there is no file {path}; run `dvc" in rejection(directory)
+        for changed in (b"", data[:-1], data[:-2] + bytes([data[-2] ^ 1]) + data[-1:], data + b"0"):
+            path.write_bytes(changed)
+            assert str(path) in rejection(directory)
+        path.write_bytes(data)
+    assert "there is no file" in rejection(directory / "missing")
+
+
+def test_facts_that_are_not_those_of_a_prepared_text_are_rejected(directory):
+    path = directory / "corpus.json"
+    whole = path.read_text()
+    for data in (b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": NaN}'):
+        path.write_bytes(data)
+        assert f"{path} does not describe a prepared text" in rejection(directory)
+    for change in (
+        lambda facts: facts.pop("digest"),
+        lambda facts: facts.pop("name"),
+        lambda facts: facts.update(extra=1),
+        lambda facts: facts.update(vocabulary_size="many"),
+        lambda facts: facts.update(splits=[]),
+        lambda facts: facts["splits"].pop("val"),
+        lambda facts: facts["splits"].update(val=None),
+        lambda facts: facts["splits"]["val"].update(oracle={"nats": 1.0}),
+    ):
+        facts = unseal(whole)
+        change(facts)
+        path.write_text(seal(facts))
+        assert f"{path} does not describe a prepared text" in rejection(directory)
+    path.write_text(seal(unseal(whole) | {"digest": "0" * 64}))
+    assert "tokenizer.json has changed" in rejection(directory)
+
+
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path):
+    (tmp_path / "prepare").write_bytes(b"a file where the folder should be")
+    with pytest.raises(RunError, match="cannot write to") as error:
+        write(tmp_path / "prepare", words())
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_whose_facts_could_not_be_written_is_rejected(directory, monkeypatch):
+    def fail(path, data):
+        raise RunError(f"cannot write {path}")
+
+    monkeypatch.setattr("lmladder.data.writing.atomic_write", fail)
+    with pytest.raises(RunError):
+        write(directory, WHOLE)
+    assert "corpus.json; run" in rejection(directory)
+
+
+KILLED_IN_THE_THIRD_PIECE = """
+import os, sys
+from lmladder.data import CharTokenizer, Corpus, write_prepared
+from lmladder.data.reading import PIECE_CHARACTERS
+from lmladder.data.settings import SplitSettings, TokenizerSettings
+
+encode, pieces = CharTokenizer.encode, []
+
+def encode_or_die(self, text):
+    pieces.append(text)
+    if len(pieces) == 3:
+        os.kill(os.getpid(), 9)
+    return encode(self, text)
+
+CharTokenizer.encode = encode_or_die
+corpus = Corpus.of_text("letters", "a" * 5 * PIECE_CHARACTERS)
+settings, split = TokenizerSettings("char", ""), SplitSettings(0.8, 0.1, 0.1)
+write_prepared(sys.argv[1], corpus, tokenizer=settings, split=split, seed=0, settings={})
+"""
+
+
+def test_a_process_that_is_killed_while_writing_leaves_only_files_that_the_next_removes(directory):
+    before = (directory / "train.npy").read_bytes()
+    done = subprocess.run([sys.executable, "-c", KILLED_IN_THE_THIRD_PIECE, directory], check=False)
+    assert done.returncode == -9
+    assert (directory / "train.npy").read_bytes() == before
+    assert "corpus.json; run" in rejection(directory)
+    (side,) = directory.glob(".train.npy.*")
+    write(directory, words())
+    assert not side.exists()
+    Prepared.open(directory)

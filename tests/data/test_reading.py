@@ -1,0 +1,103 @@
+"""Text in pieces: where it is cut, and how much work and memory that takes."""
+
+import re
+from itertools import accumulate
+
+from lmladder.data import bytes_from_text, reading, text_from_bytes
+from lmladder.data.reading import chunks, read_json, whole_chunks
+from lmladder.system.errors import InputError
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+same_examples = settings(
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+SIZE = 6
+UNBROKEN = ["abcdefg", ".", "a.", "\u732b", " ", "\n", "don't", "a" * 50 + ";", "\udcff"]
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """So that short texts have many chunks."""
+    monkeypatch.setattr(reading, "CHUNK_CHARACTERS", SIZE)
+    monkeypatch.setattr(reading, "PIECE_CHARACTERS", 3 * SIZE)
+
+
+@same_examples
+@given(pieces=st.lists(st.text("ab.,' \n\t\u732b\udcff", max_size=20)))
+def test_chunks_depend_on_the_text_alone(small, pieces):
+    text = "".join(pieces)
+    found = [*chunks(pieces)]
+    assert found == [*chunks([text])] == [*chunks([*text])]
+    assert "".join(found) == "".join(whole_chunks(pieces)) == text
+    assert all(0 < len(chunk) <= SIZE for chunk in found)
+    # Pieces of several chunks are cut at the same positions, without some cuts after a word.
+    again = [each for piece in whole_chunks(pieces) for each in chunks([piece])]
+    ends, ends_again = (set(accumulate(map(len, each))) for each in (found, again))
+    assert ends_again <= ends
+    assert all(re.match(r"\S[ \n]", text[end - 1 :]) for end in ends - ends_again)
+
+
+def test_a_chunk_ends_where_no_token_crosses(small):
+    for first, rest in [
+        *(("cat ", ""), ("a cat", " ran"), ("a\ncats", " ran"), ("a", "  cats"), ("\ta cat", "\n")),
+        *(("cat", "\u00a0cats"), ("cat", ",cats"), ("don't", "!!!!"), ("can't", ".don't")),
+        *(("abcdef", "gh"), ("it''s'", "'it"), ("      ", "a"), ("__.__.", "__")),
+    ]:
+        assert next(chunks([first + rest])) == first
+
+
+@pytest.mark.parametrize("unit", UNBROKEN, ids=repr)
+def test_the_work_of_cutting_is_linear_in_the_text_and_memory_is_constant(monkeypatch, unit):
+    """Work is the number of characters that patterns read."""
+    work = []
+
+    class Counted:
+        def __init__(self, pattern):
+            self.pattern = pattern
+
+        def match(self, text, start, stop):
+            work.append(stop - start)
+            held.append(len(text))
+            return self.pattern.match(text, start, stop)
+
+    monkeypatch.setattr(reading, "CUTS", [Counted(pattern) for pattern in reading.CUTS])
+    done = []
+    for n_pieces in (10, 20, 40):
+        held = []
+        work.clear()
+        pieces = (unit * (10_000 // len(unit)) for _ in range(n_pieces))
+        length = sum(len(chunk) for chunk in chunks(pieces))
+        assert length == n_pieces * (10_000 // len(unit)) * len(unit)
+        done.append(sum(work) / length)
+        assert max(held) < 10_000 + reading.CHUNK_CHARACTERS + len(unit)
+    assert max(done) < 2.1
+
+
+def test_bytes_that_are_not_utf8_are_kept():
+    assert bytes_from_text(text_from_bytes(b"a\xff\xc3b")) == b"a\xff\xc3b"
+    with pytest.raises(InputError, match=r"U\+D800\) at offset 1 cannot be written as UTF-8"):
+        bytes_from_text("a\ud800")
+
+
+def test_json_is_read_strictly_and_up_to_a_limit(tmp_path):
+    path = tmp_path / "fields.json"
+    cases = {
+        "is not valid JSON": (b"", b"{", b"\xff\xfe", b"[" * 100_000, b"9" * 5000, b'{"a": 1e'),
+        "is not a number": (b'{"a": NaN}', b'{"a": [-Infinity]}'),
+        "must contain a JSON object": (b"[]", b"1", b"null"),
+    }
+    for message, contents in cases.items():
+        for content in contents:
+            path.write_bytes(content)
+            with pytest.raises(InputError, match=f"^{re.escape(str(path))}.*{message}") as caught:
+                read_json(path)
+            assert "\n" not in str(caught.value)
+    with path.open("wb") as file:
+        file.truncate(1 << 40)  # a hole: it takes no space
+    with pytest.raises(InputError, match="more than 268,435,456"):
+        read_json(path)

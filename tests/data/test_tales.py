@@ -1,0 +1,200 @@
+"""The default corpus: what its stories are like, and that their probabilities are right."""
+
+import math
+import re
+from collections import Counter
+from pathlib import Path
+
+from lmladder.data.tales import Grammar, generate
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+
+import pytest
+import yaml
+
+TALES = Path(__file__).parents[2] / "data" / "tales.yaml"
+LISTS = yaml.safe_load(TALES.read_text(encoding="utf-8"))["lists"]
+
+# Two variables on one list, a rule used twice, an attribute, articles, capitals, one ending without
+# a hole: small enough to enumerate all stories.
+TINY = """
+lists:
+  beasts: [ox, cat, eel]
+  people:
+    - {words: [Ann, Anna], they: she}
+    - {words: Bo, they: he}
+variables: {first: beasts, second: beasts, hero: people}
+rules:
+  story: |
+    {A first} met {a second} and {said} hi. {Hero} {said} so.
+    {Hero} came, {hero.they} {said} hi. {Hero.They} left.
+    Nobody came.
+  said: [said, sang]
+"""
+TINY_STORIES = {
+    "An eel met an ox and said hi. Anna sang so.": 1,
+    "A cat met an ox and sang hi. Bo sang so.": 1,
+    "Bo came, he said hi. He left.": 1,
+    "Bo came, she said hi. She left.": 0,
+    "An ox met an ox and said hi. Bo said so.": 0,  # one list, two items
+    "": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def grammar():
+    return Grammar.load(TALES)
+
+
+@pytest.fixture(scope="module")
+def corpus(grammar):
+    return generate(grammar, seed=0, characters=300_000)
+
+
+def load(tmp_path, source):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(source, encoding="utf-8")
+    return Grammar.load(path)
+
+
+# --- Probabilities --------------------------------------------------------------------------------
+
+
+def test_a_story_has_one_derivation_with_its_probability_and_other_texts_have_none(grammar, corpus):
+    for story in corpus[:400]:
+        assert grammar.derivations(story.text) == [story.nll]
+    text = corpus[0].text
+    promised = next(each.text for each in corpus if each.text.count("kiss the mayor") == 2)
+    before, _, after = promised.rpartition("kiss the mayor")
+    broken = f"{before}knit a scarf{after}"
+    for other in (
+        "",
+        "Once upon a time, there was a GPU.",
+        text + " ",
+        text[:-1],
+        text * 2,
+        broken,
+    ):
+        assert grammar.derivations(other) == []
+
+
+def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
+    grammar = load(tmp_path, TINY)
+    drawn = Counter(grammar.expand(stream(1, "tiny", i)) for i in range(3000))
+    # Beasts in order, two speakers' verbs, heroes; heroes and verbs; nobody.
+    assert len(drawn) == 3 * 2 * 2 * 3 * 2 + 3 * 2 + 1
+    assert math.fsum(math.exp(-story.nll) for story in drawn) == pytest.approx(1)
+    for story, count in drawn.items():
+        expected = 3000 * math.exp(-story.nll)
+        assert abs(count - expected) < 5 * math.sqrt(expected)
+
+
+def test_holes_are_filled_with_articles_capitals_and_attributes(tmp_path):
+    grammar = load(tmp_path, TINY)
+    found = {text: len(grammar.derivations(text)) for text in TINY_STORIES}
+    assert found == TINY_STORIES
+    ambiguous = "{lists: {}, variables: {}, rules: {story: ['{a}{a}'], a: [x, xx, xxx]}}"
+    assert len(load(tmp_path, ambiguous).derivations("xxxx")) == 3
+
+
+# --- The corpus -----------------------------------------------------------------------------------
+
+
+def test_the_seed_determines_the_stories_and_a_longer_corpus_begins_with_a_shorter_one(
+    grammar, corpus
+):
+    again = generate(Grammar.load(TALES), seed=0, characters=20_000)
+    assert again == corpus[: len(again)]
+    assert again[0] != generate(grammar, seed=4, characters=1)[0]
+    lengths = [len(story.text) + 1 for story in corpus]
+    assert sum(lengths[:-1]) < 300_000 <= sum(lengths)
+
+
+def test_stories_are_distinct_short_and_learnable(corpus):
+    lengths = [len(story.text) for story in corpus]
+    assert 260 <= sum(lengths) / len(lengths) <= 330
+    assert 200 < min(lengths) <= max(lengths) <= 440
+    assert len({story.text for story in corpus}) == len(corpus) > 900
+    nll = math.fsum(story.nll for story in corpus)
+    assert 0.25 < nll / math.log(2) / (sum(lengths) + len(lengths)) < 0.40  # bits per character
+
+
+def test_stories_are_tidy(corpus):
+    alphabet = set("".join(story.text for story in corpus))
+    assert len(alphabet) < 64
+    assert all(c.isascii() and (c.isalpha() or c in " .,!?'\"") for c in alphabet)
+    for story in corpus:
+        assert re.fullmatch(r'["A-Z].*[.!?]"?', story.text), story.text
+        assert not re.search(r"[{}\n]|  | [.,!?]|[.,!?]{2}|\. [a-z]", story.text), story.text
+        assert story.text.count('"') % 2 == 0, story.text
+        for article, letter in re.findall(r"\b([Aa]n?) ([A-Za-z])", story.text):
+            assert (len(article) == 2) == (letter in "aeiou"), story.text
+
+
+def test_heroes_treasures_and_promises_recur(corpus):
+    names = {name for group in LISTS["names"] for name in group["words"]}
+    treasure = re.compile(rf"\b({'|'.join(LISTS['looks'])}) ({'|'.join(LISTS['things'])})\b")
+    promise = re.compile(rf"I will ({'|'.join(LISTS['promises'])})\b")
+    promises = 0
+    for story in corpus:
+        late = len(story.text) * 3 // 5
+        early, later = (
+            set(re.findall(r"\w+", story.text[a:b])) for a, b in ((0, late), (late, None))
+        )
+        assert names & early & later, story.text
+        mentions = treasure.findall(story.text)
+        assert len(mentions) >= 2, story.text
+        assert len(set(mentions)) == 1, story.text
+        if made := promise.search(story.text):
+            assert story.text.count(made[1]) == 2, story.text
+            promises += 1
+    assert promises > len(corpus) / 4
+
+
+# --- Grammars that are rejected -------------------------------------------------------------------
+
+
+def rules(text, lists="", variables=""):
+    return f"{{lists: {{{lists}}}, variables: {{{variables}}}, rules: {{{text}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("source", "fault"),
+    [
+        ("lists: [", "is not valid YAML"),
+        ("just a text", "must have the sections lists, variables, rules"),
+        ("{lists: {}, variables: {}, rules: {}, rule: {}}", "and no others"),
+        ("{lists: {}, variables: [], rules: {}}", "the section 'variables'"),
+        (rules(""), "called 'story'"),
+        (rules("story: ['{dragon}']"), "called 'dragon'"),
+        (rules("story: [s]", variables="x: y"), "unknown list 'y'"),
+        (rules("story: ['{x}']", "y: []", "x: y"), "list 'y' is empty"),
+        (rules("story: []"), "rule 'story' is empty"),
+        (rules("story: [s]", "y: [a, b, a]"), "'a' twice"),
+        (rules("story: [s, s]"), "'s' twice"),
+        (rules("story: [s]", "y: [a, 7]"), "text: 7"),
+        (rules('story: ["a\\nb"]'), "not one line of text"),
+        (rules("story: ['{a}'], a: ['{story}']"), "story > a > story"),
+        (rules("story: [s], a: [t]"), "'a' is never used"),
+        (rules("story: ['{a']"), "stray brace"),
+        (rules("story: ['{a b}'], b: [t]"), "not name a variable"),
+        (rules("story: ['{x}']", "y: [a]", "x: y, z: y"), "fewer items"),
+        (rules("story: ['{x}'], x: [s]", "y: [a]", "x: y"), "both"),
+        (rules("story: ['{x.they}']", "y: [a]", "x: y"), "has no 'they'"),
+        (
+            rules(
+                "story: ['{x} {x.they}', '{x.they} {x}']", "y: [{words: [a, b], they: it}]", "x: y"
+            ),
+            "variable 'x' may be mentioned first as 'it'",
+        ),
+    ],
+)
+def test_a_faulty_grammar_is_rejected_in_one_line(tmp_path, source, fault):
+    with pytest.raises(InputError) as error:
+        load(tmp_path, source)
+    message = str(error.value)
+    assert "tiny.yaml" in message
+    assert fault in message
+    assert "\n" not in message
+    with pytest.raises(InputError, match=r"cannot read the grammar .*none\.yaml: No such file"):
+        Grammar.load(tmp_path / "none.yaml")

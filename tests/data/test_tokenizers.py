@@ -1,0 +1,365 @@
+"""Tokenizers: properties of all kinds, what is specific to each, and what is rejected."""
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+
+from lmladder.data import (
+    TOKENIZERS,
+    BpeTokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    WhitespaceTokenizer,
+    WordTokenizer,
+    build_tokenizer,
+    reading,
+    text_from_bytes,
+    token_dtype,
+    tokenizer_from_json,
+)
+from lmladder.data.reading import CHUNK_CHARACTERS, whole_chunks
+from lmladder.data.tokenizers import reads_any_text, tokenizer_from_checkpoint
+from lmladder.data.tokenizers.bpe import BYTE_OF
+from lmladder.system.errors import InputError
+from tests.data.examples import CHOICES, tokenizer_settings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import save_file
+
+same_examples = settings(derandomize=True, deadline=None, max_examples=40)
+NAMES = list(CHOICES)
+# Words, and every kind of text that may be between them.
+PARTS = [
+    "cat", "Cat", "don't", "na\u00efve", "x_1", "\u732b", "a", " ", "  ", "\n", "\r\n", "\t",
+    "\u00a0", "\u2003", "\x1c", "\x85", "'", "\u2019", "''s", "-", "\u2014", "\u201c", "...",
+    "\U0001f408", "\u0301", "\x1e",
+]  # fmt: skip
+texts = st.lists(st.sampled_from(PARTS)).map("".join)
+any_texts = texts | st.text(st.characters(exclude_categories=["Cs"]))
+
+
+def build(name, *pieces, separator=None, source="the text", **changes):
+    return build_tokenizer(
+        tokenizer_settings(name, **changes), [pieces], separator=separator, source=source
+    )
+
+
+# --- All kinds ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [CHUNK_CHARACTERS, 4])
+@pytest.mark.parametrize("name", NAMES)
+@same_examples
+@given(parts=st.lists(any_texts), separator=st.sampled_from([None, "\n", "\x1e"]))
+def test_tokens_restore_the_text_whatever_its_pieces_and_json_restores_the_tokenizer(
+    name, size, parts, separator
+):
+    """Also where a text is cut within words, as it has no better place."""
+    parts = [*parts, " a\n\x1e"]
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "CHUNK_CHARACTERS", size)
+        patch.setattr(reading, "PIECE_CHARACTERS", 3 * size)
+        tokenizer = build(name, *parts, separator=separator)
+        whole = tokenizer.encode(text)
+        pieces = [tokenizer.encode(piece) for piece in whole_chunks(parts)]
+        assert build(name, text, separator=separator).to_json() == tokenizer.to_json()
+        again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
+        assert again.encode(text).tolist() == whole.tolist()
+    assert (again.name, again.to_json()) == (name, tokenizer.to_json())
+    assert tokenizer.decode(whole) == text
+    assert (whole.ndim, whole.dtype) == (1, token_dtype(tokenizer.vocabulary_size))
+    assert np.concatenate(pieces).tolist() == whole.tolist()
+    assert sum(map(tokenizer.n_bytes, pieces)) == tokenizer.n_bytes(whole) == len(text.encode())
+    if separator is None:
+        assert again.eos is None
+    else:  # eos ends every document and occurs nowhere else
+        documents = np.split(whole, np.flatnonzero(whole == tokenizer.eos) + 1)
+        assert "".join(map(tokenizer.decode, documents)) == text
+        found = [tokenizer.decode(each).removesuffix(separator) for each in documents]
+        assert found == text.split(separator)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_any_tokens_can_be_decoded_and_other_numbers_are_a_mistake_of_the_caller(name):
+    tokenizer = build(name, "a cat, \u732b, \U0001f408")
+    rng = np.random.default_rng(0)
+    for length in range(20):
+        ids = rng.integers(tokenizer.vocabulary_size, size=length)
+        assert tokenizer.decode(ids) == tokenizer.decode(ids.tolist())
+    for wrong in (-1, tokenizer.vocabulary_size, 10**6):
+        with pytest.raises(ValueError, match="token ids must be in"):
+            tokenizer.decode([0, wrong])
+
+
+@pytest.mark.parametrize("name", ["byte", "word", "bpe"])
+@same_examples
+@given(data=st.lists(st.sampled_from([b"\xff", b"\xc3", b"\xf0\x9f", "\u00e9a ".encode(), b"\n"])))
+def test_bytes_that_are_not_utf8_are_tokens(name, data):
+    data = b"".join(data)
+    text = text_from_bytes(data)
+    tokenizer = build(name, text, " \u00e9a")
+    tokens = tokenizer.encode(text)
+    assert tokenizer.decode(tokens) == data.decode(errors="replace")
+    assert tokenizer.n_bytes(tokens) == len(data)
+    assert name != "byte" or tokens.tobytes() == data
+
+
+@pytest.mark.parametrize("unit", ["abcdefgh", "\u732b", "a.", ";", " ", "\udcff"], ids=repr)
+@pytest.mark.parametrize("name", ["word", "bpe"])
+def test_the_work_on_a_text_without_white_space_is_linear_in_its_length(name, unit, monkeypatch):
+    """A tokenizer reads short chunks, so that its work on each is bounded."""
+    lengths = []
+
+    def noted(pieces):
+        for chunk in reading.chunks(pieces):
+            lengths.append(len(chunk))
+            yield chunk
+
+    monkeypatch.setattr("lmladder.data.tokenizers.chunks", noted)
+    monkeypatch.setattr(f"lmladder.data.tokenizers.{name}.chunks", noted)
+    text = unit * (20 * CHUNK_CHARACTERS // len(unit)) + " a"
+    tokenizer = build(name, text)
+    assert tokenizer.n_bytes(tokenizer.encode(text)) == len(text.encode(errors="surrogateescape"))
+    assert sum(lengths) == 2 * len(text)  # once to build, once to encode
+    assert max(lengths) <= CHUNK_CHARACTERS
+
+
+def test_only_tokenizers_that_cannot_encode_other_text_are_fitted_to_the_whole_corpus():
+    assert [name for name in NAMES if reads_any_text(tokenizer_settings(name))] == ["byte", "bpe"]
+    assert reads_any_text(tokenizer_settings("word", unknown="unk"))
+
+
+# --- Each kind ------------------------------------------------------------------------------------
+
+
+def test_characters_are_tokens_in_the_order_of_their_code_points():
+    tokenizer = build("char", "b\U0001f408a", "\u00e9b")
+    assert tokenizer.encode("ab\u00e9\U0001f408").tolist() == [0, 1, 2, 3]
+    for size, dtype in {1: "u1", 256: "u1", 257: "u2", 65536: "u2", 65537: "u4"}.items():
+        tokenizer = CharTokenizer("".join(map(chr, range(0x10000, 0x10000 + size))))
+        tokens = tokenizer.encode(tokenizer.characters)
+        assert (tokens.dtype, tokens[-1]) == (dtype, size - 1)
+
+
+def test_a_word_is_one_token_with_its_space_and_other_text_is_encoded_in_bytes():
+    tokenizer = WordTokenizer(["cat", "don't", "a"], "error")
+    cat, dont, a = 257, 258, 259
+    glue, space, comma, newline = 256, 32, 44, 10
+    dash = list("\u2014".encode())
+    expected = [glue, a, cat, comma, dont, space, cat, *dash, glue, a, newline]
+    assert tokenizer.encode("a cat, don't  cat\u2014a\n").tolist() == expected
+    for ids in ([256], [256, 256, 258, 256], [256, 32, 258], [256, 195]):
+        shown = [tokenizer.decode(ids[:end]) for end in range(len(ids) + 1)]
+        assert all(text.startswith(before) for before, text in pairwise(shown))
+
+
+def test_the_most_frequent_words_are_in_the_vocabulary():
+    text = "b a b c a b d a b a"
+    assert build("word", text).words == build("word", text, vocabulary_size=261).words
+    assert build("word", text).words == ("a", "b", "c", "d")
+    tokenizer = build("word", text, vocabulary_size=260, unknown="unk")
+    assert tokenizer.words == ("a", "b")
+    tokens = tokenizer.encode("dogs: a dog")
+    assert tokenizer.decode(tokens) == "<unk>: a <unk>"
+    assert tokenizer.n_bytes(tokens) == len(": a ")
+
+
+def test_bpe_merges_the_most_frequent_pairs_up_to_the_size_of_the_vocabulary():
+    tokenizer = build("bpe", "aab " * 9 + "ab " * 3)
+    assert tokenizer.merges[0] == "a b"
+    assert tokenizer.vocabulary[:3] == ("!", '"', "#")
+    text = "a cat came to a town and slept there, and a dog came to the town"
+    sizes = [build("bpe", text, vocabulary_size=size).vocabulary_size for size in (256, 260, 5000)]
+    assert sizes[:2] == [256, 260]
+    assert 260 < sizes[2] < 300
+
+
+def test_bpe_training_does_not_depend_on_the_process_or_the_number_of_cores():
+    text = " ".join(f"w{i % 97}x{i % 31} cats{i % 7}" for i in range(3000))
+    program = (
+        "import json, sys; from lmladder.data import build_tokenizer; "
+        "from lmladder.data.settings import BpeTokenizerSettings; "
+        "config = BpeTokenizerSettings('bpe', '', 400); "
+        "print(json.dumps(build_tokenizer(config, [[sys.argv[1]]]).to_json()))"
+    )
+    expected = build("bpe", text, vocabulary_size=400).to_json()
+    for threads in ("1", "4"):
+        environment = {**os.environ, "RAYON_NUM_THREADS": threads, "PYTHONHASHSEED": threads}
+        command = [sys.executable, "-c", program, text]
+        done = subprocess.run(command, env=environment, capture_output=True, check=True)
+        assert json.loads(done.stdout) == expected
+
+
+def test_bpe_encodes_a_long_text_in_chunks_with_the_tokens_of_the_whole():
+    spaced = "It was a dark night;  and a cat,\n\n called Figgy's cat, slept. \t\n" * 2000
+    for text in (spaced, spaced.translate(dict.fromkeys(map(ord, " \n\t"), "\u3002"))):
+        tokenizer = build("bpe", text)
+        assert len(text) > 20 * CHUNK_CHARACTERS
+        assert tokenizer.encode(text).tolist() == tokenizer.engine.encode(text).ids
+
+
+def test_bpe_of_gpt2_splits_and_merges_as_the_original():
+    """Vocabulary and merges as in the files of GPT-2, with eos after the last merge."""
+    merges = ["\u0120 t", "h e", "\u0120t he", "' s"]
+    vocabulary = [*sorted(BYTE_OF), *(pair.replace(" ", "") for pair in merges), "<|endoftext|>"]
+    tokenizer = BpeTokenizer(vocabulary, merges, eos=260)
+    tokens = tokenizer.encode("the cat's<|endoftext|> the")
+    pieces = [vocabulary[token] for token in tokens]
+    assert pieces == ["t", "he", "\u0120", "c", "a", "t", "'s", "<|endoftext|>", "\u0120the"]
+    assert tokenizer.decode(tokens) == "the cat's<|endoftext|> the"
+    assert tokenizer.encode("!").tolist() == [0]
+
+
+def test_words_between_white_space_are_tokens():
+    tokenizer = WhitespaceTokenizer(["the", "cat", "END"], eos=2)
+    tokens = tokenizer.encode(" the\u00a0cat\n\tEND ")
+    assert (tokens.tolist(), tokens.dtype) == ([0, 1, 2], np.uint8)
+    assert tokenizer.decode(tokens) == "the cat END"
+    assert tokenizer.n_bytes(tokens) == len("the cat END ")
+    assert tokenizer.encode("").tolist() == []
+    again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
+    assert again.to_json() == tokenizer.to_json()
+
+
+# --- Text and settings that are rejected ----------------------------------------------------------
+
+CHAR = CharTokenizer("abd")
+WORD = WordTokenizer(["a", "cat"], "error")
+
+
+@pytest.mark.parametrize(
+    ("tokenizer", "text", "message"),
+    [
+        (CHAR, "abbac", "character 'c' (U+0063) at offset 4: this char tokenizer knows 3 others"),
+        (CHAR, "abba\u732b", "character '\u732b' (U+732B) at offset 4: "),
+        (CHAR, "\n", r"character '\n' (U+000A) at offset 0: "),
+        (CHAR, "a\udcff", "character byte 0xff (not UTF-8) at offset 1: "),
+        (CHAR, "a\ud800", r"character '\ud800' (U+D800) at offset 1: "),
+        (WORD, "dog", "word 'dog' at offset 0: this word tokenizer knows 2 others"),
+        (WORD, "a cat, a dog", "word 'dog' at offset 9: "),
+        (WORD, "a cat\na cat's", 'word "cat\'s" at offset 8: '),
+        (WORD, "a  z cat", "word 'z' at offset 3: "),
+        (WhitespaceTokenizer(["a"]), "a dog", "word 'dog': this whitespace tokenizer knows 1 oth"),
+    ],
+    ids=ascii,
+)
+def test_unknown_text_is_rejected_with_its_position(tokenizer, text, message):
+    with pytest.raises(InputError) as error:
+        tokenizer.encode(text)
+    assert str(error.value).startswith(f"unknown {message}")
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "text", "message"),
+    [
+        ("word", {}, "... !", "mine.txt: the text has no words; the byte tokenizer"),
+        (
+            "word",
+            {"vocabulary_size": 260},
+            "a a a a b b b c c d",
+            "mine.txt: tokenizer.vocabulary_size=260 leaves out words, such as 'd'; "
+            "it must be 261, or tokenizer.unknown=unk",
+        ),
+        ("word", {"vocabulary_size": 257}, "a", "tokenizer.vocabulary_size must be at least 258"),
+        ("word", {"unknown": "no"}, "a", "tokenizer.unknown must be one of error, unk, got no"),
+        ("bpe", {"vocabulary_size": 255}, "a", "tokenizer.vocabulary_size must be at least 256"),
+        (
+            "char",
+            {},
+            "cat\udcff",
+            r"mine.txt: byte 0xff (not UTF-8) in 'cat\udcff'; the char tokenizer reads UTF-8 only",
+        ),
+        ("gpt", {}, "a", "unknown tokenizer 'gpt'; choose from byte, char"),
+    ],
+)
+def test_a_text_or_settings_that_do_not_suit_a_tokenizer_are_rejected(name, changes, text, message):
+    with pytest.raises(InputError) as error:
+        build(name, text, source="mine.txt", **changes)
+    assert str(error.value).startswith(message)
+
+
+# --- Descriptions that are rejected ---------------------------------------------------------------
+
+
+def bpe(more=(), merges=(), **fields):
+    return {"name": "bpe", "vocabulary": [*BYTE_OF, *more], "merges": [*merges], **fields}
+
+
+BYTES = [*BYTE_OF]
+WRONG = [
+    *(None, [], "char", {}, {"name": "gpt"}, {"name": []}, {"name": "x\n" * 10_000}),
+    *({"name": "byte", "extra": 1}, {"name": "char"}, {"name": "char", "characters": "ab", 3: 1}),
+    *({"name": "char", "characters": each} for each in ("", ["a"], "ba", "aa", "a\ud800")),
+    {"name": "word", "words": ["a"]},
+    *(
+        {"name": "word", "words": words, "unknown": "error"}
+        for words in ("a", [1], [], ["a", "a"], ["a b" * 1000], ["\ud800"])
+    ),
+    *({"name": "word", "words": ["a"], "unknown": each} for each in ("x" * 1000, [])),
+    *(
+        {"name": "whitespace", "words": words}
+        for words in ([], ["a", "a"], ["a b"], [""], "ab", [1], ["\ud800"])
+    ),
+    {"name": "bpe", "vocabulary": BYTES},
+    *(bpe(vocabulary=each) for each in (BYTES[1:], dict.fromkeys(BYTES))),
+    *(bpe(more) for more in (["a"], [""], ["a b"], [5])),
+    *(bpe(["ab"], merges) for merges in (["ab"], ["a  b"], ["a c"], ["a b c"], [["a", "b"]])),
+    # eos: half a character, words with a space, in a merge, made by one, in two ways.
+    *(bpe(eos=255), bpe(["a\u0120b"], eos=256), bpe(["ab"], ["a b"], eos=64)),
+    *(bpe(["ab"], ["a b"], eos=256), bpe(["\u00c4\u0142"], eos=256)),
+    *({"name": "byte", "eos": each} for each in (-1, 10**6, "\n", True, 1.0, [1])),
+    {"name": "byte", "boundary": 10},  # of an earlier version
+]
+
+
+@pytest.mark.parametrize("fields", WRONG, ids=lambda fields: repr(fields)[:20])
+def test_what_does_not_describe_a_tokenizer_is_rejected_in_one_line(fields):
+    with pytest.raises(InputError) as error:
+        tokenizer_from_json(fields)
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 200
+
+
+def with_header(path, fields):
+    """Write a file with these fields in its header, as in a checkpoint."""
+    save_file({"a": np.ones(1)}, path, {"lmladder": json.dumps(fields)})
+    return path
+
+
+def test_the_tokenizer_of_a_checkpoint_is_used_as_it_is(tmp_path):
+    ours = build("bpe", "the cat the cat", separator="\n")
+    path = with_header(tmp_path / "checkpoint.safetensors", {"tokenizer": ours.to_json()})
+    settings = TOKENIZERS.settings("checkpoint")("checkpoint", str(path), str(path))
+    assert reads_any_text(settings)
+    built = build_tokenizer(settings, [["another text"]], separator="\x1e")
+    assert built.to_json() == ours.to_json()
+
+
+def test_a_file_without_a_tokenizer_is_rejected(tmp_path, monkeypatch):
+    path = tmp_path / "other.safetensors"
+    for fields in (None, [], 5, {}, {"tokenizer": None}, {"tokenizer": {"name": "nope"}}):
+        with pytest.raises(InputError) as error:
+            tokenizer_from_checkpoint(with_header(path, fields))
+        assert "\n" not in str(error.value)
+    save_file({"a": np.ones(1)}, path)
+    (tmp_path / "text.safetensors").write_text("Once upon a time\n" * 9)
+    for name, message in {
+        "other.safetensors": "is not a checkpoint of lmladder",
+        "text.safetensors": "is not a checkpoint of lmladder",
+        "missing.safetensors": "there is no file",
+        ".": "is a directory, not a file",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            tokenizer_from_checkpoint(tmp_path / name)
+
+
+def test_a_tokenizer_of_other_programs_cannot_be_fitted():
+    with pytest.raises(InputError, match="cannot be fitted to a text"):
+        WhitespaceTokenizer.build([], None, None)
+    assert ByteTokenizer().decode(list("\u00e9".encode()[:1])) == "\ufffd"

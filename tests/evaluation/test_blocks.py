@@ -1,0 +1,79 @@
+"""Blocks partition the text, their nats sum to the score, and the file restores them."""
+
+from lmladder.evaluation import BlockLosses, block_starts, score
+from lmladder.system.streams import stream
+from tests.models.examples import Fake
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+LOSSES = BlockLosses("00" * 32, (1, 9), (8, 8), {"mlp": (1.25, 2.5), "a,b": (0.0, 1e-6)})
+
+
+@given(n_tokens=st.integers(0, 10**7))
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+def test_blocks_have_similar_lengths_and_are_few(n_tokens: int) -> None:
+    starts = block_starts(n_tokens)
+    lengths = np.diff(starts, append=n_tokens)
+    assert len(starts) <= 256
+    assert lengths.sum() == n_tokens
+    if n_tokens:
+        assert starts[0] == 0
+        assert lengths.max() - lengths.min() <= 1
+        assert lengths.min() >= min(512, n_tokens)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 511, 1024, 5000])
+def test_the_nats_of_blocks_are_those_of_their_tokens(n_tokens: int) -> None:
+    tokens = stream(0, "tokens").integers(7, size=n_tokens)
+    halves = Fake(7, 3, nll=lambda tokens: tokens[:, 1:] / 2)
+    options = {"n_bytes": n_tokens, "min_context": 0.5, "batch_tokens": 64}
+    found = score(halves, tokens, tokens[:1], **options)
+    blocks = BlockLosses.of_whole_text("ab", n_tokens, {"halves": found.block_losses})
+    pairs = zip(blocks.first, blocks.tokens, strict=True)
+    expected = [tokens[first : first + length].sum() / 2 for first, length in pairs]
+    assert found.block_losses == tuple(expected)
+    assert sum(found.block_losses) == found.nats
+
+
+def test_the_file_restores_what_was_written() -> None:
+    text = LOSSES.to_csv()
+    assert text.splitlines()[:2] == [
+        'data,first,tokens,mlp,"a,b"',
+        "0000000000000000,1,8,1.250000,0.000000",
+    ]
+    found = BlockLosses.from_csv(text)
+    assert found.text == LOSSES.text
+    assert {name: tuple(nats) for name, nats in found.nats.items()} == LOSSES.nats
+
+
+def test_other_data_or_other_blocks_are_another_text() -> None:
+    for data, first, tokens in (
+        ("cd" * 32, (1, 9), (8, 8)),
+        ("00" * 32, (0, 8), (8, 8)),
+        ("00" * 32, (1, 9), (8, 7)),
+    ):
+        assert BlockLosses(data, first, tokens, {}).text != LOSSES.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "data,first,tokens,mlp\n",
+        "a,b\n1,2\n",
+        "data,first,tokens,mlp\nab,0,8,1.0\nab,8,8\n",
+        "data,first,tokens,mlp\nab,0,8,1.0\nab,8,8,1.0,2.0\n",
+        "data,first,tokens,mlp\nab,0,8,1.0\ncd,8,8,1.0\n",
+        "data,first,tokens,mlp\nab,0,8,nan\n",
+        "data,first,tokens,mlp\nab,0,8,inf\n",
+        "data,first,tokens,mlp\nab,0,8,much\n",
+        "data,first,tokens,mlp\nab,0,many,1.0\n",
+        "data,first,tokens,mlp\nab,,8,1.0\n",
+    ],
+)
+def test_a_damaged_file_is_rejected(text: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        BlockLosses.from_csv(text)

@@ -1,0 +1,148 @@
+"""The protocol of scoring, seen through models that report what they read."""
+
+import math
+from typing import Any
+
+from lmladder.evaluation import Score, score, token_nll
+from lmladder.models import LanguageModel
+from lmladder.system.arrays import FloatArray, IntArray
+from tests.models.examples import COUNT_MODELS, VOCABULARY, Fake, draw, model_named
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+
+class Probe(Fake):
+    """A model whose "nats" encode the token, the one before it, and the number of those before."""
+
+    def __init__(self, context_length: int, max_length: int | None):
+        super().__init__(VOCABULARY, context_length, max_length, nll=self.encode)
+        self.shapes: list[tuple[int, ...]] = []
+
+    def encode(self, tokens: IntArray) -> FloatArray:
+        self.shapes.append(tokens.shape)
+        count, length = tokens.shape
+        assert self.max_length is None or length <= self.max_length + 1
+        seen = np.broadcast_to(np.arange(1, length), (count, length - 1))
+        return tokens[:, 1:] + 100.0 * tokens[:, :-1] + 10_000.0 * seen
+
+
+def decoded(nats: FloatArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Return token, the one before it, and the number of those before, of each score."""
+    values = nats.astype(np.int64)
+    return values % 100, values // 100 % 100, values // 10_000
+
+
+def nll(
+    model: Any, tokens: IntArray, preceding: IntArray, min_context: float = 0.5, size: int = 16
+) -> FloatArray:
+    return token_nll(model, tokens, preceding, min_context=min_context, batch_tokens=size)
+
+
+@given(
+    n_tokens=st.integers(1, 40),
+    n_preceding=st.integers(1, 20),
+    length=st.integers(1, 12),
+    bounded=st.booleans(),
+    min_context=st.sampled_from([0.0, 0.3, 0.5, 0.75, 0.99]),
+    batch_tokens=st.sampled_from([1, 5, 16, 1000]),
+)
+@settings(max_examples=150, derandomize=True, deadline=None, database=None)
+def test_every_token_is_scored_once_with_at_least_the_promised_context(
+    n_tokens: int,
+    n_preceding: int,
+    length: int,
+    bounded: bool,
+    min_context: float,
+    batch_tokens: int,
+) -> None:
+    model = Probe(length, length if bounded else None)
+    tokens, preceding = draw("tokens", n_tokens), draw("preceding", n_preceding)
+    token, before, seen = decoded(nll(model, tokens, preceding, min_context, batch_tokens))
+    np.testing.assert_array_equal(token, tokens)
+    np.testing.assert_array_equal(before, np.append(preceding[-1], tokens[:-1]))
+    promised = max(1, min(length - 1, math.ceil(length * min_context))) if bounded else length
+    available = n_preceding + np.arange(n_tokens)
+    assert (seen >= np.minimum(available, promised)).all()
+    assert all(count == 1 or count * (w - 1) <= batch_tokens for count, w in model.shapes)
+
+
+@pytest.mark.parametrize("max_length", [8, None])
+def test_a_text_shorter_than_a_window_is_scored_in_one(max_length: int | None) -> None:
+    for n_preceding in (1, 3, 4, 5, 30):
+        lead = min(n_preceding, 4 if max_length else 8)
+        for n_tokens in range(1, 10 - lead):
+            tokens, preceding = draw("tokens", n_tokens), draw("preceding", n_preceding)
+            token, _, seen = decoded(nll(Probe(8, max_length), tokens, preceding, size=100))
+            np.testing.assert_array_equal(token, tokens)
+            np.testing.assert_array_equal(seen, lead + np.arange(n_tokens))
+
+
+@pytest.mark.parametrize("max_length", [8, None])
+def test_edges_of_the_texts(max_length: int | None) -> None:
+    model, tokens, preceding = Probe(8, max_length), draw("tokens", 30), draw("preceding", 50)
+    assert nll(model, tokens[:0], preceding).shape == (0,)
+    with pytest.raises(ValueError, match="at least one token before"):
+        nll(model, tokens, preceding[:0])
+    found = nll(model, tokens, preceding)
+    np.testing.assert_array_equal(nll(model, tokens, preceding[-8:]), found)  # only its end is read
+    narrow = nll(model, tokens.astype(np.uint8), preceding.astype(np.uint8))
+    np.testing.assert_array_equal(narrow, found)
+
+
+def test_later_windows_begin_no_earlier_than_they_promise() -> None:
+    _, _, seen = decoded(nll(Probe(8, 8), draw("t", 33), draw("p", 1), size=8))
+    # 8 tokens, then 4 more per window, each after at least 4 others; the last ends with the text
+    np.testing.assert_array_equal(seen, [*range(1, 9), *[5, 6, 7, 8] * 6, 8])
+
+
+def one_by_one(
+    model: LanguageModel, tokens: IntArray, preceding: IntArray, min_context: float
+) -> list[float]:
+    """The protocol once more, token by token: what does each one see, and what is its loss?
+
+    Targets are numbered from the second token read. Windows have max_length of them; each begins
+    where its first new target sees min_context of max_length, the last where the text ends it.
+    """
+    length = model.max_length or 10**9
+    overlap = math.ceil(length * min_context) if model.max_length else model.context_length
+    read = [*preceding[len(preceding) - min(len(preceding), max(overlap, 1)) :], *tokens]
+    n_targets = len(read) - 1
+    losses = []
+    start, end = 0, min(length, n_targets)
+    for target in range(n_targets):
+        if target == end:
+            end = min(end + length - overlap, n_targets)
+            start = end - length
+        seen = np.array([read[start : target + 1]])
+        losses.append(-float(model.next_log_probabilities(seen)[0, read[target + 1]]))
+    return losses[-len(tokens) :]
+
+
+@pytest.mark.parametrize("name", [*COUNT_MODELS, "mlp", "gru", "transformer"])
+def test_scores_equal_those_of_one_token_at_a_time_and_their_sum(name: str) -> None:
+    model, tokens, preceding = model_named(name), draw("tokens", 29), draw("preceding", 5)
+    for min_context in (0.0, 0.5, 0.8):
+        found = nll(model, tokens, preceding, min_context)
+        expected = one_by_one(model, tokens, preceding, min_context)
+        np.testing.assert_allclose(found, expected, rtol=3e-5)
+        options = {"min_context": min_context, "batch_tokens": 16}
+        total = score(model, tokens, preceding, n_bytes=40, **options)
+        assert total.nats == pytest.approx(math.fsum(found), rel=1e-12)
+
+
+def test_scores_of_known_texts() -> None:
+    known = Score(tokens=4, bytes=8, nats=8 * math.log(2))
+    assert known.nats_per_token == pytest.approx(2 * math.log(2))
+    assert known.perplexity == pytest.approx(4)
+    assert known.bits_per_byte == pytest.approx(1)
+    advanced: list[int] = []
+    options = {"min_context": 0.5, "batch_tokens": 16, "advance": advanced.append}
+    uniform = COUNT_MODELS["uniform"]
+    found = score(uniform, draw("t", 50), draw("p", 1), n_bytes=100, **options)
+    assert (found.tokens, found.bytes, sum(advanced)) == (50, 100, 50)
+    assert len(advanced) > 1
+    assert found.perplexity == pytest.approx(VOCABULARY)
+    assert found.bits_per_byte == pytest.approx(math.log2(VOCABULARY) / 2)

@@ -1,0 +1,162 @@
+"""Inspection of models: attention maps, most likely tokens, pieces of text, trees of arrays."""
+
+from dataclasses import replace
+from typing import Any
+
+from lmladder.autograd import no_grad
+from lmladder.data import (
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WordTokenizer,
+    build_tokenizer,
+    bytes_from_text,
+)
+from lmladder.data.settings import BpeTokenizerSettings
+from lmladder.evaluation.inspection import (
+    Part,
+    attention_maps,
+    has_attention,
+    likeliest_next,
+    parts,
+    pieces,
+)
+from lmladder.models.ngram import Uniform
+from lmladder.system.errors import InputError, RunError
+from lmladder.system.streams import stream
+from tests.models.examples import MLP, TRANSFORMER, build
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+TOKENS = [3, 1, 4, 1, 5, 2]
+
+
+def transformer(**changed: Any) -> Any:
+    return build(replace(TRANSFORMER, **({"init_std": 0.5} | changed)), 7)
+
+
+# --- Attention ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{}, {"positions": "rotary", "qk_norm": True}, {"positions": "sinusoidal", "bias": False}],
+    ids=["gpt-2", "rotary", "sinusoidal"],
+)
+def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changed: dict[str, Any]) -> None:
+    model = transformer(**changed)
+    maps = attention_maps(model, TOKENS)
+    assert maps.shape == (2, 2, 6, 6)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1)
+    assert not np.triu(maps, 1).any()
+    np.testing.assert_allclose(attention_maps(model, TOKENS[:4]), maps[:, :, :4, :4], atol=1e-6)
+    with no_grad():
+        positions = np.arange(6)
+        x = model.embedded(np.array([TOKENS]), positions)
+        for block, weights in zip(model.blocks, maps, strict=True):
+            normed = block.attention_norm(x)
+            _, _, values = block.attention.queries_keys_values(normed, positions)
+            heads = (weights @ values.value[0]).transpose(1, 0, 2).reshape(1, 6, 8)
+            summed = block.attention.output(heads.astype(np.float32))
+            np.testing.assert_allclose(
+                summed.value, block.attention(normed, positions).value, atol=1e-5
+            )
+            x = block(x, None, positions)
+
+
+def test_what_has_no_maps_is_rejected() -> None:
+    for tokens, message in (([], "the prompt is empty"), ([0] * 7, "7 tokens.*context is 6")):
+        with pytest.raises(InputError, match=message):
+            attention_maps(transformer(), tokens)
+    for model in (build(MLP, 7), Uniform(7)):
+        assert not has_attention(model)
+        with pytest.raises(InputError, match="only a Transformer has attention"):
+            attention_maps(model, TOKENS)
+    with pytest.raises(InputError, match="the prompt is empty"):
+        likeliest_next(Uniform(7), [], 3)
+
+
+def test_weights_that_are_not_finite_are_reported() -> None:
+    model = transformer()
+    for tensor in model.parameters().values():
+        tensor.value *= np.float32(np.nan)
+    for call in (lambda: attention_maps(model, TOKENS), lambda: likeliest_next(model, TOKENS, 3)):
+        with pytest.raises(RunError, match="probabilities are not finite; its weights are damaged"):
+            call()
+
+
+# --- Next tokens ----------------------------------------------------------------------------------
+
+
+def test_the_most_likely_tokens_come_first_with_their_probabilities() -> None:
+    model = transformer()
+    tokens, probabilities = likeliest_next(model, TOKENS, 7)
+    expected = np.exp(model.next_log_probabilities(np.array([TOKENS]))[0])
+    assert sorted(tokens) == list(range(7))
+    np.testing.assert_array_equal(probabilities, np.sort(expected)[::-1])
+    np.testing.assert_array_equal(probabilities, expected[tokens])
+    assert likeliest_next(model, TOKENS, 2)[0] == tokens[:2]
+    assert likeliest_next(model, [0, 0, 0, *TOKENS], 7)[0] == tokens  # only the end is read
+    assert likeliest_next(Uniform(7), [0], 3)[0] == [0, 1, 2]
+
+
+# --- Pieces of text -------------------------------------------------------------------------------
+
+
+BPE = build_tokenizer(
+    BpeTokenizerSettings("bpe", "none", 300), [["Once upon a time a é said → to 𝄞. " * 9]]
+)
+
+
+@pytest.mark.parametrize("tokenizer", [ByteTokenizer(), BPE], ids=["byte", "bpe"])
+@given(text=st.text(max_size=20) | st.text("Oncé →𝄞 upon", max_size=20))
+def test_pieces_are_the_text_and_their_nats_the_total(tokenizer: Tokenizer, text: str) -> None:
+    tokens = tokenizer.encode(text)
+    nats = stream(len(text), "nats").random(len(tokens))
+    found = list(pieces(tokenizer, tokens, nats))
+    assert "".join(piece for piece, _ in found) == text
+    assert sum(each for _, each in found) == pytest.approx(nats.sum())
+
+
+def test_a_piece_is_one_character_whatever_its_bytes() -> None:
+    text = "aé→𝄞!"
+    for tokenizer in (ByteTokenizer(), CharTokenizer("!aé→𝄞")):
+        tokens = tokenizer.encode(text)
+        found = [piece for piece, _ in pieces(tokenizer, tokens, np.zeros(len(tokens)))]
+        assert found == [*text]
+
+
+def test_a_token_without_text_belongs_to_the_word_after_it() -> None:
+    text = "Once, (upon) a time"
+    words = WordTokenizer(["Once", "upon", "a", "time"], "error")
+    tokens = words.encode(text)
+    found = [piece for piece, _ in pieces(words, tokens, np.ones(len(tokens)))]
+    assert "".join(found) == text
+    assert found[:4] == ["Once", ",", " ", "("]
+    assert len(found) < len(tokens)
+
+
+@given(st.binary(max_size=40))
+def test_bytes_that_are_no_text_lose_no_nats(data: bytes) -> None:
+    tokens = np.frombuffer(data, np.uint8)
+    found = list(pieces(ByteTokenizer(), tokens, np.ones(len(tokens))))
+    assert sum(nats for _, nats in found) == len(data)
+    for piece, _ in found:
+        bytes_from_text(piece)  # so it can be written
+
+
+# --- Parts ----------------------------------------------------------------------------------------
+
+
+def test_parts_are_the_modules_with_the_sizes_of_all_below() -> None:
+    model = transformer()
+    arrays = {name: tensor.value for name, tensor in model.parameters().items()}
+    tree = parts("transformer", arrays)
+    assert (tree.elements, tree.bytes) == (model.n_parameters, 4 * model.n_parameters)
+    assert [each.name for each in tree.parts] == ["tokens", "positions", "blocks", "norm"]
+    assert [each.name for each in tree.parts[2].parts] == ["0", "1"]
+    assert sum(each.elements for each in tree.parts) == tree.elements
+    assert tree.parts[0] == Part("tokens", None, 56, 224, (Part("weight", (7, 8), 56, 224),))

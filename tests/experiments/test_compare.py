@@ -1,0 +1,527 @@
+"""Configurations and their differences, from folders as the stages leave them."""
+
+import errno
+import json
+import math
+import os
+import shutil
+import time
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+from lmladder.experiments import Run, compare, find_runs
+from lmladder.experiments.intervals import intervals, resampled_nats
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+from tests.experiments.folders import (
+    BLOCKS,
+    TOKENS,
+    block_scores,
+    write_finished,
+    write_ladder,
+    write_lock,
+    write_run,
+)
+
+import numpy as np
+import pytest
+
+
+def table(*paths, **how):
+    found = find_runs(paths)
+    return compare(found.runs, notes=found.notes, **how)
+
+
+def metrics_of(loss):
+    """metrics.json of a Transformer, in JSON that may be none."""
+    named = '"model": "transformer", "kind": "transformer", "rung": "transformer"'
+    return f'{{{named}, "val_loss": {loss}}}'.encode()
+
+
+def shown(comparison):
+    return [each.shown for each in comparison.configurations]
+
+
+def models(comparison):
+    return [each.model for each in comparison.configurations]
+
+
+def ranks(comparison):
+    return [each.rank for each in comparison.configurations]
+
+
+# --- Configurations -------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_only_in_seed_are_one_configuration_with_mean_and_deviation(sweep):
+    made = table(sweep)
+    assert made.metric == "val_loss"
+    assert shown(made) == ["n_layer=3", "n_layer=2", "n_layer=1"]
+    for each, mean in zip(made.configurations, (0.5, 0.5005, 0.9), strict=True):
+        assert [run.seed for run in each.runs] == [0, 1, 2]
+        assert each.score == pytest.approx(mean)
+        assert each.standard_deviation == pytest.approx(0.01)
+    assert made.notes == ()
+
+
+def test_configurations_are_ordered_by_a_setting_on_request_and_numbers_by_size(sweep):
+    for n_layer, mean in ((10, 0.8), (4, 0.7)):
+        write_run(sweep / str(n_layer), mean, transformer__n_layer=n_layer)
+    write_run(sweep / "other", 0.8, rung="mlp")
+    made = table(sweep, by="transformer.n_layer")
+    assert [each.group for each in made.configurations] == [1, 2, 3, 4, 10]
+    assert set(shown(made)) == {""}  # as the group has it
+    assert made.notes[0] == "left out: 1 run without transformer.n_layer"
+
+
+def test_a_setting_that_nobody_has_is_rejected_with_those_like_it(sweep):
+    with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
+        table(sweep, by="n_layer")
+
+
+@pytest.mark.parametrize(
+    "settings", [{"runtime__threads": 7}, {"sample__tokens": 3}, {"mlp__activation": "tanh"}]
+)
+def test_settings_that_a_score_does_not_depend_on_make_no_configuration(tmp_path, settings):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.6, seed=1, **settings)
+    assert len(table(tmp_path).configurations) == 1
+
+
+def test_a_setting_is_its_value_however_it_is_written(tmp_path):
+    """Hydra keeps references and writes 1.0e-08, DVC has resolved them and writes 1e-08."""
+    how = {"transformer__context_length": 64}
+    first = write_run(tmp_path / "a", 0.5, transformer__training__sequence_length=64, **how)
+    config = (first / ".hydra/config.yaml").read_text()
+    reference = config.replace("sequence_length: 64", "sequence_length: ${..context_length}")
+    (first / ".hydra/config.yaml").write_text(reference)
+    config = config.replace("epsilon: 1.0e-08", "epsilon: 1e-08").replace(
+        "seed: 0\nruntime", "seed: 1\nruntime"
+    )
+    second = shutil.copytree(first, tmp_path / "b")
+    (second / "checkpoint.safetensors").unlink()
+    (second / ".hydra/config.yaml").write_text(config)
+    assert len(table(tmp_path).configurations) == 1
+
+
+def test_one_run_in_two_folders_counts_once(sweep):
+    made = table(sweep, sweep / "transformer.n_layer=1", sweep)
+    assert [len(each.runs) for each in made.configurations] == [3, 3, 3]
+
+
+def test_runs_of_another_text_under_the_same_name_are_another_configuration(tmp_path):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.6, seed=1, blocks=block_scores(0.6, "b", data="1" * 64))
+    assert shown(table(tmp_path)) == [
+        "data.digest=0000000000000000", "data.digest=1111111111111111",
+    ]  # fmt: skip
+
+
+def test_the_same_run_with_another_score_is_named(tmp_path):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.6)
+    made = table(tmp_path)
+    assert [each.score for each in made.configurations] == [0.5]
+    (note,) = made.notes
+    assert "0.500000, not 0.600000" in note
+
+
+def test_mixed_versions_and_kernels_are_noted_in_one_line(sweep):
+    for seed, version in enumerate(("2.4.0", "2.4.1")):
+        how = {"runtime__kernels": "numpy", "numpy": version, "seed": seed}
+        write_run(sweep / f"other/{version}", 0.7, **how)
+    assert table(sweep).notes == (
+        "mixed versions or kernels, with numbers of runs: "
+        "numpy 2.4.0 (10), 2.4.1 (1); kernels numba (9), numpy (2)",
+    )
+
+
+# --- Differences and ranks ------------------------------------------------------------------------
+
+
+def test_a_rank_is_one_more_than_the_number_that_is_shown_to_be_better(sweep):
+    """Of 0.5, 0.5005, 0.7, 0.7005 and 0.9 the first two and the second two are as good."""
+    for n_layer, mean in ((4, 0.7), (5, 0.7005)):
+        for seed, shift in enumerate((-0.01, 0, 0.01)):
+            how = {"transformer__n_layer": n_layer, "seed": seed}
+            write_run(sweep / f"{n_layer}/{seed}", mean + shift, **how)
+    made = table(sweep)
+    assert ranks(made) == [None, None, 3, 3, 5]
+    best, *others = made.configurations
+    assert best.difference is best.low is best.high is None
+    for each in others:
+        assert each.difference == pytest.approx(each.score - 0.5)
+        assert each.low < each.difference < each.high
+        assert (each.low > 0) == (each.rank is not None)
+
+
+def test_the_best_has_a_rank_if_all_others_are_shown_to_be_worse(sweep):
+    assert ranks(table(sweep / "transformer.n_layer=1", sweep / "transformer.n_layer=3")) == [1, 2]
+
+
+@pytest.mark.parametrize("metric", ["bits_per_byte", "nats_per_token", "perplexity"])
+def test_an_interval_is_that_of_the_blocks_in_the_units_of_its_metric(tmp_path, metric):
+    both = block_scores(1.2, "b", model="bigram")
+    both = replace(both, nats={**both.nats, **block_scores(1.0, "a", model="trigram").nats})
+    write_ladder(tmp_path, {"trigram": 1.0, "bigram": 1.2}, n_bytes=40_000, blocks=both)
+    made = table(tmp_path, metric=metric)
+    assert ranks(made) == [1, 2]
+    worse = made.configurations[1]
+    means = resampled_nats(
+        np.array([both.nats["trigram"], both.nats["bigram"]]), np.array(both.tokens, float)
+    )
+    scores = {
+        "bits_per_byte": means * BLOCKS * TOKENS / 40_000 / math.log(2),
+        "nats_per_token": means,
+        "perplexity": np.exp(means),
+    }[metric]
+    critical, errors = intervals(scores, BLOCKS, np.zeros(2), np.ones(2))
+    assert (worse.low, worse.high) == pytest.approx(
+        (worse.difference - critical * errors[0, 1], worse.difference + critical * errors[0, 1])
+    )
+
+
+def test_of_many_tables_of_20_equal_configurations_few_have_a_rank():
+    rng = stream(0, "equal configurations")
+    ranked = 0
+    for number in range(12):
+        runs = []
+        for each in range(20):
+            for seed in range(3):
+                blocks = block_scores(rng.normal(1, 0.01), f"{number} {each} {seed}")
+                score = float(np.mean(blocks.nats["transformer"])) / TOKENS
+                settings = {"transformer.n_layer": each}
+                of = (Path(), "transformer", "transformer", "transformer", {"val_loss": score})
+                runs.append(Run(*of, seed, settings, blocks))
+        ranked += any(rank is not None for rank in ranks(compare(runs)))
+    assert ranked <= 3  # one is expected of 20
+
+
+ONE_SEED = (
+    "without an interval and a rank: one seed, so the variance over seeds is unknown; "
+    "run at least three"
+)
+
+
+def test_with_one_seed_there_is_no_rank_and_a_line_says_why(tmp_path):
+    for n_layer, nats in ((1, 0.5), (2, 0.6), (3, 0.9)):
+        write_run(tmp_path / str(n_layer), nats, transformer__n_layer=n_layer)
+    made = table(tmp_path)
+    assert ranks(made) == [None] * 3
+    assert [each.difference for each in made.configurations] == [
+        None,
+        *map(pytest.approx, (0.1, 0.4)),
+    ]
+    assert {each.low for each in made.configurations} == {None}
+    assert made.notes == (f"3 configurations {ONE_SEED}",)
+    with pytest.raises(InputError, match="--power needs two configurations with intervals"):
+        table(tmp_path, power=0.1)
+
+
+def test_one_seed_of_a_deterministic_model_is_enough_and_takes_no_rank_from_others(sweep, tmp_path):
+    """The best has one seed only: others may be worse than each other, but none is the first."""
+    nats = {"transformer": 0.5, "trigram": 0.6, "bigram": 0.9}
+    blocks = block_scores(0.5, "a")
+    for name in ("trigram", "bigram"):
+        more = block_scores(nats[name], name, model=name).nats
+        blocks = replace(blocks, nats={**blocks.nats, **more})
+    write_ladder(tmp_path / "ladder", nats, blocks=blocks)
+    made = table(tmp_path / "ladder")
+    assert models(made) == ["transformer", "trigram", "bigram"]
+    assert ranks(made) == [None, None, 2]
+    first, best, worse = made.configurations
+    assert first.difference == pytest.approx(-0.1 / math.log(2), abs=1e-5)
+    assert (first.low, best.difference) == (None, None)
+    assert worse.low > 0
+    assert f"1 configuration {ONE_SEED}" in made.notes
+
+
+def test_power_answers_how_many_seeds_a_difference_needs(sweep):
+    asked = [table(sweep, power=difference).power for difference in (0.1, 0.01, 0.0001)]
+    assert 2 <= asked[0]["seeds"] < 10 < asked[1]["seeds"] < 100
+    assert asked[2]["seeds"] is None
+    assert asked[1]["answer"] == (
+        f"a difference of 0.01 needs {asked[1]['seeds']} seeds for each configuration to be found "
+        "with 80% probability, at the deviation of 0.0100 over seeds"
+    )
+    assert asked[2]["answer"].startswith("a difference of 0.0001 needs more than 1,000 seeds")
+    with pytest.raises(InputError, match="must be positive, got -1"):
+        table(sweep, power=-1)
+
+
+@pytest.mark.parametrize(
+    ("blocks", "why"),
+    [
+        (False, "no scores of the same blocks"),
+        (block_scores(0.6, "b", data="1" * 64), "other data"),
+        (block_scores(0.6, "b", blocks=64), "other parts of the text"),
+    ],
+    ids=["missing", "other data", "other blocks"],
+)
+def test_a_difference_on_another_text_is_left_empty_with_a_reason(tmp_path, blocks, why):
+    write_run(tmp_path / "a", 0.5)
+    write_run(tmp_path / "b", 0.6, blocks=blocks, transformer__n_layer=9)
+    made = table(tmp_path)
+    assert [each.score for each in made.configurations] == [0.5, 0.6]
+    other = made.configurations[1]
+    assert other.difference is other.low is other.high is other.rank is None
+    assert "1 configuration without" in made.notes[1]
+    assert why in made.notes[1]
+
+
+def test_too_few_blocks_give_no_interval(tmp_path):
+    for n_layer, seed in ((1, 0), (1, 1), (2, 0), (2, 1)):
+        nats, name = n_layer + seed / 9, f"{n_layer}{seed}"
+        how = {"transformer__n_layer": n_layer, "seed": seed}
+        write_run(tmp_path / name, nats, blocks=block_scores(nats, name, blocks=19), **how)
+    made = table(tmp_path)
+    assert "the text has fewer than 20 blocks" in made.notes[0]
+    assert [each.difference for each in made.configurations] == [None, pytest.approx(1)]
+    assert ranks(made) == [None, None]
+
+
+# --- Ladders --------------------------------------------------------------------------------------
+
+
+def test_a_ladder_is_compared_on_its_validation_text_without_the_oracle(tmp_path):
+    write_ladder(tmp_path / "a", {"bigram": 2.0, "mlp": 1.0, "oracle": 0.1}, n_bytes=40_000)
+    made = table(tmp_path)
+    assert made.metric == "bits_per_byte"
+    assert models(made) == ["mlp", "bigram"]
+    expected = BLOCKS * TOKENS / 40_000 / math.log(2)
+    assert made.configurations[0].score == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_model_of_an_unknown_kind_is_named_and_left_out(tmp_path):
+    write_ladder(tmp_path / "a", {"mlp": 1.0, "mamba": 0.5})
+    made = table(tmp_path)
+    assert models(made) == ["mlp"]
+    assert made.notes[0].startswith(f"{tmp_path / 'a'}: 'mamba' is left out: unknown kind of rung")
+
+
+def test_scores_of_sequences_and_of_whole_texts_are_not_mixed(sweep, tmp_path):
+    write_ladder(tmp_path / "ladder", {"mlp": 1.0})
+    made = table(sweep, tmp_path / "ladder")
+    assert models(made) == ["mlp"]
+    assert made.notes[0] == "left out: 9 runs without bits_per_byte, which have val_loss"
+    made = table(sweep, tmp_path / "ladder", metric="val_loss")
+    assert len(made.configurations) == 3
+    assert "1 run without val_loss" in made.notes[0]
+
+
+def test_outputs_of_the_pipeline_have_the_settings_that_dvc_recorded(tmp_path):
+    for name, seed in (("first", 0), ("second", 1)):
+        folder = write_ladder(tmp_path / name / "outputs/evaluate", {"transformer": 1.0 + seed})
+        recorded = {"transformer": {"n_layer": 2}, "runtime.kernels": "numba"}
+        write_lock(folder, seed=seed, data={"corpus": "tales"}, **recorded)
+    (each,) = table(tmp_path).configurations
+    assert [run.seed for run in each.runs] == [0, 1]
+    assert each.settings == {
+        "data.corpus": "tales", "transformer.n_layer": 2, "runtime.kernels": "numba",
+    }  # fmt: skip
+
+
+def test_a_rung_beside_the_ladder_that_scored_it_is_not_missed(tmp_path):
+    write_ladder(tmp_path / "outputs/evaluate", {"transformer": 1.0})
+    (tmp_path / "outputs/transformer").mkdir()
+    (tmp_path / "outputs/transformer/metrics.json").write_bytes(metrics_of("1.5"))
+    made = table(tmp_path / "outputs")
+    assert models(made) == ["transformer"]
+    assert made.notes == ("1 run without known settings, compared by folder",)
+    assert table(tmp_path / "outputs", metric="val_loss").configurations[0].score == 1.5
+
+
+def test_count_models_have_exact_scores_from_their_stage(tmp_path):
+    (tmp_path / "bigram").mkdir()
+    metrics = {"kind": "counts", "rung": "bigram", "val_loss": {"uniform": 4.0, "bigram": 2.0}}
+    (tmp_path / "bigram/metrics.json").write_text(json.dumps(metrics))
+    made = table(tmp_path)
+    assert made.metric == "nats_per_token"
+    assert {each.model: each.score for each in made.configurations} == {"bigram": 2.0, "uniform": 4}
+
+
+# --- Edited and damaged files ---------------------------------------------------------------------
+
+
+def forge_blocks(folder):
+    (folder / "block_losses.csv").write_text(block_scores(0.1, "forged").to_csv())
+
+
+def rewritten(name, old, new):
+    def edit(folder):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+
+    return edit
+
+
+METRICS, HISTORY, BLOCK_LOSSES = "metrics.json", "history.csv", "block_losses.csv"
+CONFIG, SEED = ".hydra/config.yaml", "seed: 0\nruntime"
+EDITS = {
+    (METRICS, rewritten(METRICS, '"val_loss": 0.4', '"val_loss": 0.1')),
+    (METRICS, rewritten(METRICS, '"best_val_loss": 0.4', '"best_val_loss": 0.1')),
+    (METRICS, rewritten(METRICS, '"steps": 9', '"steps": 10')),
+    (METRICS, rewritten(METRICS, '"model": "transformer"', '"model": "mlp"')),
+    (METRICS, rewritten(METRICS, '"kind": "transformer"', '"kind": "counts"')),
+    (HISTORY, rewritten(HISTORY, "0.4", "0.1")),
+    (HISTORY, rewritten(HISTORY, "train_loss", "loss")),
+    (BLOCK_LOSSES, forge_blocks),
+    (BLOCK_LOSSES, rewritten(BLOCK_LOSSES, "0" * 16, "1" * 16)),
+}
+SAMPLES = ("samples.txt", rewritten("samples.txt", "Once", "Twice"))
+RECORDS = {  # and what they contradict
+    "checkpoint": {
+        *EDITS,
+        ("n_layer=8", rewritten(CONFIG, "n_layer: 9", "n_layer: 8")),
+        ("seed=1", rewritten(CONFIG, SEED, SEED.replace("0", "1"))),
+    },
+    "finished.json": {*EDITS, SAMPLES},
+    "dvc.lock": {*EDITS, SAMPLES},
+}
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_a_file_that_a_record_contradicts_is_named_and_its_run_left_out(tmp_path, record):
+    for case, (named, edit) in enumerate(RECORDS[record]):
+        folder = write_run(tmp_path / f"{case}/outputs/transformer", 0.4, transformer__n_layer=9)
+        if record != "checkpoint":
+            (folder / "checkpoint.safetensors").unlink()
+        if record == "finished.json":
+            write_finished(folder)
+        if record == "dvc.lock":
+            shutil.rmtree(folder / ".hydra")
+            write_lock(folder)
+        assert len(find_runs([folder]).runs) == 1
+        edit(folder)
+        with pytest.raises(InputError, match=rf"{named}.*{record}.*; the run is left out") as error:
+            find_runs([folder])
+        for name in {METRICS, HISTORY, BLOCK_LOSSES, "samples.txt"} - {named}:
+            assert name not in str(error.value)
+
+
+def test_without_a_record_two_files_that_contradict_each_other_are_both_named(tmp_path):
+    folder = write_run(tmp_path, 0.4)
+    (folder / "checkpoint.safetensors").unlink()
+    forge_blocks(folder)
+    both = "block_losses.csv and metrics.json contradict each other: 0.100000 and 0.400000"
+    with pytest.raises(InputError, match=both):
+        find_runs([folder])
+
+
+@pytest.mark.parametrize("column", ["nats_per_token", "perplexity", "bits_per_byte"])
+def test_a_table_whose_scores_contradict_each_other_is_left_out(tmp_path, column):
+    path = write_ladder(tmp_path, {"mlp": 1.0}) / "perplexity.csv"
+    head, first, *rest = path.read_text().splitlines()
+    cells = dict(zip(head.split(","), first.split(","), strict=True)) | {column: "0.5"}
+    path.write_text("\n".join([head, ",".join(cells.values()), *rest]))
+    with pytest.raises(InputError, match=f"{path} has scores of mlp that contradict each other"):
+        find_runs([tmp_path])
+
+
+TITLES = "model,kind,rung,split,tokens,bytes,nats_per_token,perplexity,bits_per_byte"
+DAMAGE = [
+    (METRICS, metrics_of("0.1")[:-2]),
+    (METRICS, b'{"loss": 1}'),
+    (METRICS, b"[1]"),
+    (METRICS, metrics_of("NaN")),
+    (METRICS, metrics_of('"low"')),
+    (BLOCK_LOSSES, b"data,first"),
+    (CONFIG, b"seed: \xff\n"),
+    (CONFIG, b"seed: [1\n"),
+    (CONFIG, b"nothing"),
+    (CONFIG, b"seed: one"),
+    (CONFIG, b"data: {}"),
+    ("checkpoint.safetensors", b"weights"),
+    ("finished.json", b'{"files": '),
+    ("perplexity.csv", b"model,split,tokens\nmlp,val,9\n"),
+    ("perplexity.csv", f"{TITLES}\nmlp,mlp,mlp,val,9,0,1,1,1\n".encode()),
+]
+
+
+def test_a_damaged_run_is_named_in_a_line_and_left_out(tmp_path):
+    for number, ((name, content), checkpoint) in enumerate(product(DAMAGE, (True, False))):
+        folder = write_run(tmp_path / str(number), 0.1)
+        if not checkpoint:
+            (folder / "checkpoint.safetensors").unlink()
+        (folder / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{folder}.*left out") as error:
+            find_runs([folder])
+        assert "\n" not in str(error.value)
+
+
+def test_versions_are_unknown_where_their_file_is_damaged(sweep):
+    for path in sweep.rglob("environment.json"):
+        path.write_text("{")
+    assert len(table(sweep).configurations) == 3
+
+
+def test_a_copy_of_a_run_under_any_name_is_a_run(tmp_path):
+    folder = write_run(tmp_path / "copied", 0.5)
+    shutil.rmtree(folder / ".hydra")
+    made = table(tmp_path)
+    assert (models(made), shown(made)) == (["transformer"], [str(folder)])
+    assert made.notes == ("1 run without known settings, compared by folder",)
+
+
+def test_unfinished_runs_are_named_and_left_out(sweep):
+    (write_run(sweep / "going on", 0.1) / "unfinished.safetensors").touch()
+    (write_run(sweep / "begun", 0.1) / "metrics.json").unlink()
+    assert table(sweep).notes == (
+        f"{sweep}/begun has no result and is left out",
+        f"{sweep}/going on is unfinished and left out",
+    )
+
+
+def test_links_to_runs_are_followed_once(sweep, tmp_path):
+    (tmp_path / "chosen").mkdir()
+    for n_layer in (1, 3):
+        name = f"transformer.n_layer={n_layer}"
+        (tmp_path / "chosen" / name).symlink_to(sweep / name)
+    (tmp_path / "chosen/circle").symlink_to(tmp_path / "chosen")
+    made = table(tmp_path / "chosen")
+    assert [len(each.runs) for each in made.configurations] == [3, 3]
+
+
+def test_a_folder_that_cannot_be_read_is_named(sweep, monkeypatch):
+    closed = str(sweep / "transformer.n_layer=2")
+    scandir = os.scandir
+
+    def guarded(path):
+        if str(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    made = table(sweep)
+    assert len(made.configurations) == 2
+    assert made.notes == (f"{closed} cannot be read and is left out: Permission denied",)
+
+
+def test_nothing_to_compare_and_an_unknown_metric_are_input_errors(sweep, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    reasons = {"empty": "no finished run in", "none": "does not exist", "file": "is not a folder"}
+    for name, reason in reasons.items():
+        with pytest.raises(InputError, match=reason):
+            find_runs([tmp_path / name])
+    with pytest.raises(InputError, match="no run has a metric 'perplexity'; there is val_loss"):
+        table(sweep, metric="perplexity")
+
+
+@pytest.mark.slow
+def test_a_thousand_runs_are_compared_in_less_than_five_seconds(tmp_path, command):
+    for width in range(200):
+        for seed in range(5):
+            folder = tmp_path / f"transformer.d_model={width + 8}/seed={seed}"
+            nats = 1 / (1 + width) + seed / 1e6
+            made = block_scores(nats, f"{width} {seed}")
+            write_run(folder, nats, blocks=made, transformer__d_model=width + 8, seed=seed)
+            write_finished(folder)
+    started = time.process_time()  # as others may be at work on this machine
+    done = command(tmp_path, "--csv")
+    seconds = time.process_time() - started
+    assert len(done.stdout.splitlines()) == 201
+    assert done.stderr == ""
+    assert seconds < 5, seconds

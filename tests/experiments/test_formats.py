@@ -1,0 +1,186 @@
+"""`lmladder compare` as people and programs read it: text, tables, pages and figures."""
+
+import json
+import re
+import sys
+import xml.etree.ElementTree as ElementTree
+
+from lmladder.experiments import compare, find_runs
+from lmladder.reports.comparison import to_html
+from tests.experiments.folders import write_run
+from tests.reports.figures.reading import texts
+from tests.reports.test_html import Page
+
+import pytest
+
+BY = ("--by", "transformer.n_layer")
+
+
+def test_without_a_terminal_the_table_is_plain_text(sweep, command):
+    done = command(sweep)
+    assert (done.status, done.stderr) == (0, "")
+    heading, titles, *lines = done.stdout.splitlines()
+    assert heading == (
+        "Nats per token of validation sequences, which begin without context; "
+        "differences with simultaneous 95% intervals"
+    )
+    assert titles.split()[:4] == ["Model", "Settings", "Rank", "Runs"]
+    assert [line.split()[1] for line in lines] == [f"n_layer={n_layer}" for n_layer in (3, 2, 1)]
+    assert "\x1b" not in done.stdout
+    assert command(sweep).stdout == done.stdout
+
+
+def test_a_terminal_of_80_columns_folds_settings_and_no_number(sweep, command, monkeypatch):
+    write_run(sweep / "long", 0.95, transformer__training__evaluate_every=77)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for name, value in {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}.items():
+        monkeypatch.setenv(name, value)
+    shown = re.sub(r"\x1b\[[\d;]*m", "", command(sweep).stdout)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "0.9000 ± 0.0100  +0.4000 [" in shown
+    joined = "".join(line[13:24].strip() for line in shown.splitlines())
+    assert "training.evaluate_every=77" in joined
+
+
+def test_csv_is_for_programs(sweep, command):
+    titles = "model,settings,rank,runs,val_loss,standard_deviation,difference,low,high"
+    head, best, *_, worst = command(sweep, "--csv").stdout.splitlines()
+    assert head == titles
+    assert best == "transformer,n_layer=3,,3,0.500000,0.010000,,,"
+    assert worst.startswith("transformer,n_layer=1,3,3,0.900000,0.010000,0.400000,")
+    head, first, *_ = command(sweep, "--csv", *BY).stdout.splitlines()
+    assert head == f"transformer.n_layer,{titles}"
+    assert first.startswith("1,transformer,,3,3,0.9")
+
+
+def test_json_has_seeds_folders_notes_and_the_answer_about_power_too(sweep, command):
+    (sweep / "transformer.n_layer=1/seed=0/metrics.json").unlink()
+    done = command(sweep, "--json", *BY, "--power", 0.1)
+    made = json.loads(done.stdout)
+    assert (made["metric"], made["by"]) == ("val_loss", "transformer.n_layer")
+    first = made["configurations"][0]
+    assert first["seeds"] == [1, 2]
+    assert first["settings"]["transformer.n_layer"] == first["group"] == 1
+    assert first["folders"][0].endswith("seed=1")
+    assert first["low"] < first["difference"] == 0.405
+    assert made["power"]["difference"] == 0.1
+    assert made["power"]["seeds"] > 1
+    assert done.stderr.splitlines() == [made["power"]["answer"], f"note: {made['notes'][0]}"]
+
+
+def test_power_is_answered_in_a_line_below_the_table(sweep, command):
+    done = command(sweep, "--power", "0.1")
+    assert done.stdout.splitlines()[-1].startswith("a difference of 0.1 needs ")
+    assert done.stderr == ""
+
+
+def test_markdown_and_latex_survive_any_setting(tmp_path, command):
+    write_run(tmp_path / "a", 0.5, data__path="a|b_{c}\\d")
+    write_run(tmp_path / "b", 0.6, data__path="[x] & 5%", blocks=False)
+    markdown = command(tmp_path, "--markdown").stdout.splitlines()
+    assert "data.path=a\\|b_{c}\\d" in markdown[4]
+    assert len(markdown) == 6
+    latex = command(tmp_path, "--latex").stdout
+    assert r"data.path=a|b\_\{c\}\textbackslash d" in latex
+    assert r"data.path=[x] \& 5\%" in latex
+    assert latex.count(r"\\") == 3
+    assert latex.rstrip().endswith(r"\end{tabular}")
+    latex = command(tmp_path, "--latex", "--by", "data.path").stdout
+    assert "\n" + r"{[}x] \& 5\% & transformer &" in latex  # else it is an argument of \midrule
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["nowhere"], "nowhere does not exist"),
+        ([], "name folders of runs"),
+        (["--csv", "--json"], "--csv and --json"),
+        (["--metric", "loss"], "no run has a metric 'loss'; there is val_loss"),
+        (["--by", "transformer.depth"], "'transformer.depth'"),
+        (["--power", "0"], "--power must be positive, got 0"),
+        (["--figure", "x.svg"], "--by"),
+        ([*BY, "--figure", "x.pdf"], ".svg or .png"),
+    ],
+)
+def test_a_mistake_is_named_in_one_line_before_the_table(sweep, command, arguments, named):
+    where = [] if arguments in ([], ["nowhere"]) else [sweep]
+    done = command(*where, *arguments)
+    assert (done.status, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("error: ")
+    assert named.lower() in line.lower()
+
+
+# --- Pages ----------------------------------------------------------------------------------------
+
+
+def page_of(folder, **how):
+    return to_html(compare(find_runs([folder]).runs, **how))
+
+
+def test_the_command_writes_the_page_beside_what_it_prints(sweep, command, tmp_path):
+    path = tmp_path / "page.html"
+    done = command(sweep, "--csv", "--html", path)
+    assert done.stdout == command(sweep, "--csv").stdout
+    assert path.read_text() == page_of(sweep)
+    assert "<figcaption>" not in path.read_text()  # as there is no setting to group by
+    done = command(sweep, "--html", tmp_path / "none/page.html")
+    assert done.status == 1
+    assert str(tmp_path / "none/page.html") in done.stderr
+
+
+def test_the_page_has_intervals_ranks_runs_settings_notes_and_figures(sweep):
+    page = page_of(sweep, by="transformer.n_layer", notes=("a note",), power=0.1)
+    assert Page(page).open == []
+    text = Page(page).text
+    assert "9 runs compared" in text
+    for part in ("± 0.0100", "[+0.3", "To the best", "a note", "Scores over transformer.n_layer"):
+        assert part in text
+    assert "a difference of 0.1 needs" in text
+    for path in sweep.glob("*/*"):
+        assert str(path) in text
+    common = text.partition("What they have in common")[2]
+    assert "transformer.d_model" in common
+    assert "transformer.n_layer" not in common
+    assert page.count("<figcaption>") == 1
+
+
+def test_settings_and_folders_do_not_become_markup(tmp_path, command):
+    hostile = "<script>alert(1)<&script>"
+    for seed, path in enumerate(("a", hostile)):
+        write_run(tmp_path / hostile / str(seed), 0.5 + seed, data__path=path)
+    assert command(tmp_path, "--html", tmp_path / "page.html").status == 0
+    page = Page((tmp_path / "page.html").read_text())
+    assert [tag for tag, _ in page.elements].count("script") == 1
+    assert page.open == []
+    assert page.text.count(hostile) == 4  # a configuration's setting, its run's, two folders
+
+
+# --- Figures --------------------------------------------------------------------------------------
+
+
+def test_the_figure_shows_each_value_with_its_mean(command, sweep, tmp_path):
+    for n_layer, nats in ((1, 0.7), (2, 0.6)):
+        folder = sweep / f"wide/{n_layer}"
+        write_run(folder, nats, transformer__n_layer=n_layer, transformer__d_model=512)
+    made = {}
+    for name in ("a.svg", "b.svg", "a.png", "b.png"):
+        done = command(sweep, *BY, "--figure", tmp_path / name)
+        assert "0.5000 ± 0.0100" in done.stdout
+        made[name] = (tmp_path / name).read_bytes()
+    assert made["a.svg"] == made["b.svg"]
+    assert made["a.png"] == made["b.png"]
+    shown = texts(made["a.svg"].decode())
+    assert {"1", "2", "3", "transformer.n_layer"} <= set(shown)
+    assert {"d_model=128 0.500", "d_model=512 0.600"} <= set(shown)
+    assert "Nats per token of validation sequences against transformer.n_layer" in shown
+    assert any("1 to 3 seeds" in text for text in shown)
+
+
+def test_settings_that_are_no_numbers_have_a_place_each(command, tmp_path):
+    for norm, nats in (("layernorm", 0.7), ("none", 0.9), ("</svg>", 0.8)):
+        write_run(tmp_path / f"runs/{nats}", nats, transformer__norm=norm)
+    path = tmp_path / "sweep.svg"
+    command(tmp_path / "runs", "--by", "transformer.norm", "--figure", path)
+    assert {"layernorm", "none", "</svg>"} <= set(texts(path.read_text()))
+    ElementTree.parse(path)

@@ -1,0 +1,166 @@
+"""The statistics: against a bootstrap written out in loops, against Student, and by simulation."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lmladder.experiments import intervals as module
+from lmladder.experiments.intervals import MAX_SEEDS, intervals, resampled_nats, seeds_needed
+from lmladder.system.streams import stream
+
+import numpy as np
+import pytest
+
+BLOCKS = 256
+
+
+def test_the_bootstrap_is_the_one_written_out_in_loops(monkeypatch):
+    """Texts of n - 1 drawn blocks, the same for all runs; nats and tokens are summed apart."""
+    monkeypatch.setattr(module, "RESAMPLES", 5)
+    rng = stream(0, "nats")
+    nats, tokens = rng.uniform(1, 9, (3, 7)), rng.integers(4, 9, 7).astype(float)
+    draws = stream(0, "blocks of the text").multinomial(6, [1 / 7] * 7, size=5)
+    expected = []
+    for times in draws:
+        text = [block for block in range(7) for _ in range(times[block])]
+        assert len(text) == 6
+        length = sum(tokens[block] for block in text)
+        expected.append([sum(run[block] for block in text) / length for run in nats])
+    np.testing.assert_allclose(resampled_nats(nats, tokens), expected, rtol=1e-12)
+
+
+def test_an_interval_for_the_text_is_that_of_a_paired_t_test():
+    """Its hardness, a hundred times larger than the difference, cancels; t(24) has 2.064 at 95%."""
+    hardness, own = stream(0, "hardness").normal(1, 1.0, 25), stream(0, "own").normal(0, 0.02, 25)
+    resampled = resampled_nats(np.array([hardness, hardness + own]), np.ones(25))
+    critical, errors = intervals(resampled, 25, np.zeros(2), np.ones(2))
+    expected = 2.064 * own.std(ddof=1) / 5
+    assert critical * errors[0, 1] == pytest.approx(expected, rel=0.06)
+
+
+@pytest.mark.parametrize(("seeds", "student"), [(2, 12.706), (3, 4.303), (6, 2.571)])
+def test_an_interval_for_seeds_against_what_has_none_is_students(seeds, student):
+    critical, errors = intervals(
+        np.ones((4000, 2)), 10_000, np.array([0.0, 4.0]), np.array([1.0, seeds])
+    )
+    assert critical * errors[0, 1] == pytest.approx(student * 2 / math.sqrt(seeds), rel=0.1)
+
+
+def test_what_never_differs_is_no_difference():
+    critical, errors = intervals(np.ones((500, 3)), BLOCKS, np.zeros(3), np.ones(3))
+    assert critical == 0
+    assert not errors.any()
+
+
+# --- Simulated tables -----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Simulated tables of configurations: standard deviations over seeds, and numbers of seeds."""
+
+    deviations: np.ndarray
+    seeds: np.ndarray
+    name: str
+
+    def draw(self, number: int, resamples: int, better: float = 0.0):
+        """Of each table, which row is shown to be worse than which column; the first is better."""
+        rng = stream(0, self.name)
+        count = len(self.seeds)
+        true = np.where(np.arange(count) == 0, -better, 0)
+        for _ in range(number):
+            scores = true + self.deviations / np.sqrt(self.seeds) * rng.standard_normal(count)
+            freedom = np.maximum(self.seeds - 1, 1)
+            variances = self.deviations**2 * rng.chisquare(freedom) / freedom
+            same_text = np.zeros((resamples, count))
+            critical, errors = intervals(same_text, BLOCKS, variances, self.seeds)
+            yield scores[:, None] - scores > critical * errors + 1e-9
+
+
+def tables(count, deviation: Callable[[int], float], seeds: Callable[[int], int], name: str):
+    each = range(count)
+    return Tables(
+        np.array([deviation(i) for i in each]), np.array([float(seeds(i)) for i in each]), name
+    )
+
+
+def three(_):
+    return 3
+
+
+SIZES = {2: 400, 5: 200, 20: 80, 100: 24}  # configurations, tables
+TABLES = [
+    *(tables(count, lambda i: 1.0, three, f"{count} equal") for count in SIZES),
+    *(tables(count, lambda i: 10.0 ** (i % 2), three, f"{count} unequal") for count in SIZES),
+    *(tables(n, lambda i: 10.0 if i == 0 else 1.0, three, f"{n} one noisy") for n in (5, 20)),
+    tables(20, lambda i: 2.0**i, three, "20 of all scales"),
+    tables(2, lambda i: 10.0**i, lambda i: (10, 2)[i], "2 noisy with fewer seeds"),
+    tables(20, lambda i: 3.0 ** (i % 2), lambda i: (10, 2)[i % 2], "20 noisy with fewer seeds"),
+    tables(2, lambda i: float(i == 0), three, "1 random among 1 deterministic"),
+    tables(12, lambda i: float(i < 2), three, "2 random among 10 deterministic"),
+    tables(12, lambda i: float(i < 2), lambda i: 2, "2 of two seeds among 10 deterministic"),
+    tables(20, lambda i: float(i > 0), three, "19 random among 1 deterministic"),
+]
+
+
+def most(number: int) -> float:
+    """Of tables with a false rank, if 5% have one: four standard errors above."""
+    return 0.05 * number + 4 * math.sqrt(0.05 * 0.95 * number)
+
+
+def assert_few_false_ranks(each: Tables, number: int, resamples: int) -> None:
+    false = sum(worse.any() for worse in each.draw(number, resamples))
+    assert false <= most(number), f"{false} of {number}"
+
+
+@pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
+def test_5_percent_of_tables_of_equal_configurations_have_a_false_rank(each):
+    assert_few_false_ranks(each, SIZES.get(len(each.seeds), 100), 300)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
+def test_5_percent_of_many_tables_have_a_false_rank(each):
+    number = {100: 150, 20: 600}.get(len(each.seeds), 3000)
+    assert_few_false_ranks(each, number, 1000)
+
+
+@pytest.mark.parametrize("count", SIZES)
+def test_a_true_difference_of_7_deviations_is_ranked_in_80_percent(count):
+    each = tables(count, lambda i: 1.0, three, f"{count} power")
+    drawn = list(each.draw(SIZES[count] // 2, 300, better=7))
+    ranked = sum(worse[1:, 0].mean() for worse in drawn)
+    assert ranked >= 0.8 * len(drawn)
+
+
+@pytest.mark.parametrize(("count", "blocks"), [(2, 30), (2, 200), (5, 60), (20, 200)])
+def test_5_percent_of_tables_of_deterministic_models_have_a_false_rank(count, blocks):
+    """Their texts are drawn alike: any difference is chance."""
+    number = 300 // count
+    rng = stream(0, f"texts {count} {blocks}")
+    hardness = rng.normal(1, 0.1, (number, 1, blocks))
+    nats = hardness + rng.normal(0, 0.02, (number, count, blocks))
+    resampled = resampled_nats(nats.reshape(-1, blocks), np.ones(blocks))
+    false = 0
+    for scores, texts in zip(nats.mean(axis=2), np.split(resampled, number, axis=1), strict=True):
+        critical, errors = intervals(texts, blocks, np.zeros(count), np.ones(count))
+        false += (scores[:, None] - scores > critical * errors).any()
+    assert false <= most(number), f"{false} of {number}"
+
+
+# --- Planning -------------------------------------------------------------------------------------
+
+
+def test_with_as_many_seeds_as_needed_a_difference_is_found_in_80_percent():
+    count, difference = 5, 2.0
+    needed = seeds_needed(difference, np.zeros((1000, count)), BLOCKS, np.ones(count))
+    each = tables(count, lambda i: 1.0, lambda i: needed, "planned")
+    drawn = list(each.draw(300, 1000, better=difference))
+    found = sum(worse[1:, 0].mean() for worse in drawn) / len(drawn)
+    assert 0.75 <= found <= 0.95, (needed, found)
+
+
+def test_no_number_of_seeds_makes_up_for_a_short_text():
+    texts = stream(0, "texts").normal(0, 1.0, (1000, 3))
+    assert seeds_needed(0.1, texts, 20, np.ones(3)) is None
+    assert seeds_needed(30.0, texts, 20, np.ones(3)) <= 3 < MAX_SEEDS

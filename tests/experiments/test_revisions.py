@@ -1,0 +1,111 @@
+"""Results that git keeps: commits, branches and experiments of DVC, whose refs lie elsewhere."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+from lmladder.experiments import compare, find_revisions
+from lmladder.system.errors import InputError
+from tests.experiments.folders import write_ladder, write_lock
+
+import pytest
+
+WHO = ("-c", "user.name=test", "-c", "user.email=test@example.org")
+
+
+def git(*arguments):
+    return subprocess.run(
+        ["git", *WHO, *arguments], check=True, capture_output=True, encoding="utf-8"
+    ).stdout.strip()
+
+
+def commit(nats, n_layer):
+    """A commit of results, with the settings that DVC records."""
+    folder = write_ladder(Path("outputs/evaluate"), {"transformer": nats, "bigram": 2.0})
+    write_lock(folder, transformer={"n_layer": n_layer})
+    git("add", "--all")
+    git("commit", "--quiet", "--message", f"{n_layer} layers")
+    return git("rev-parse", "HEAD")
+
+
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Three commits: one on a branch, two that are experiments as DVC keeps them."""
+    for name in [name for name in os.environ if name.startswith("GIT_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    git("init", "--quiet", "--initial-branch", "main")
+    baseline = commit(1.5, n_layer=2)
+    for name, nats, n_layer in (("deep-3", 1.3, 3), ("deep-4", 1.2, 4)):
+        made = commit(nats, n_layer)
+        git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/{name}", made)
+        git("reset", "--quiet", "--hard", baseline)
+    return tmp_path
+
+
+def layers(*names):
+    found = find_revisions(names)
+    return [line.group for line in compare(found.runs, by="transformer.n_layer").configurations]
+
+
+def test_a_branch_and_experiments_are_compared_by_name(repository):
+    found = find_revisions(["main", "deep-3"])
+    assert {str(run.path) for run in found.runs} == {
+        "main:outputs/evaluate",
+        "deep-3:outputs/evaluate",
+    }
+    assert layers("main", "deep-3") == [2, 3]
+
+
+def test_a_star_stands_for_many_experiments(repository):
+    assert layers("deep-*") == [3, 4]
+    assert layers("*", "HEAD") == [2, 3, 4]
+
+
+def test_the_work_tree_and_what_it_was_before_are_compared(repository, command):
+    write_ladder(repository / "outputs/evaluate", {"transformer": 1.0})
+    (repository / "dvc.lock").unlink()
+    lines = json.loads(command("outputs", "--rev", "HEAD", "--json").stdout)["configurations"]
+    folders = [line["folders"] for line in lines if line["model"] == "transformer"]
+    assert folders == [["outputs/evaluate"], ["HEAD:outputs/evaluate"]]
+
+
+def test_damage_in_a_revision_is_named_with_it(repository):
+    (repository / "outputs/mlp").mkdir()
+    (repository / "outputs/mlp/metrics.json").write_text("{")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "damaged")
+    (note,) = find_revisions(["HEAD"]).notes
+    assert note.startswith("HEAD:outputs/mlp is damaged and left out")
+    git("rm", "-r", "--quiet", "outputs/evaluate")
+    git("commit", "--quiet", "--message", "nothing else")
+    with pytest.raises(InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp is"):
+        find_revisions(["HEAD"])
+
+
+@pytest.mark.parametrize("name", ["nope", "", "--all", "HEAD~9", "deep-?-", "a\0b", "main:outputs"])
+def test_a_revision_that_there_is_not_is_refused(repository, name):
+    with pytest.raises(InputError, match="no git revision"):
+        find_revisions([name])
+
+
+def test_an_unknown_experiment_is_refused_with_those_that_there_are(repository):
+    with pytest.raises(InputError, match="'deeper'; those of DVC are deep-3, deep-4"):
+        find_revisions(["deeper"])
+
+
+def test_a_revision_without_results_is_refused(repository):
+    git("rm", "-r", "--quiet", "outputs")
+    git("commit", "--quiet", "--message", "no results")
+    with pytest.raises(InputError, match="HEAD has no results"):
+        find_revisions(["HEAD"])
+
+
+def test_outside_a_repository_a_revision_is_refused_in_one_line(tmp_path, monkeypatch, command):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    done = command("--rev", "HEAD")
+    assert done.status == 2
+    assert done.stderr.startswith("error: cannot look up a revision: fatal: not a git repository")
+    assert len(done.stderr.splitlines()) == 1

@@ -1,0 +1,132 @@
+"""Small models, for the tests of models and of what uses them."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from lmladder.autograd import CapturedLoss
+from lmladder.models import (
+    KINDS,
+    CountSettings,
+    LanguageModel,
+    MlpSettings,
+    NeuralLanguageModel,
+    RecurrentSettings,
+    TransformerSettings,
+)
+from lmladder.models.counts import CountTables
+from lmladder.models.decoding import Decoder
+from lmladder.models.ngram import count_ladder
+from lmladder.models.settings import ACTIVATIONS, GruSettings
+from lmladder.nn import NORMS
+from lmladder.optim import Adam
+from lmladder.optim.settings import AdamSettings
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.streams import stream
+
+VOCABULARY = 11
+CONTEXT = 6
+POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+
+COUNTS = CountSettings(add_k=0.5, kneser_ney_orders=[2, 4])
+MLP = MlpSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh")
+GRU = GruSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7])
+TRANSFORMER = TransformerSettings(
+    n_layer=2, n_head=2, d_model=8, context_length=CONTEXT, activation="gelu_tanh", dropout=0.2
+)
+MODERN = {"activation": "silu", "gated": True, "norm": "rmsnorm", "qk_norm": True,
+          "positions": "rotary", "bias": False, "tied": False}  # fmt: skip
+BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights": False,
+        "embedding_norm": True, "final_norm": False, "bias": False, "tied": False,
+        "init_std": 0.05, "residual_scaling": False}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "mlp": MLP,
+    "rnn": RecurrentSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7]),
+    "gru": GRU,
+    "transformer": TRANSFORMER,
+    "modern transformer": replace(TRANSFORMER, **MODERN),
+    "bare transformer": replace(TRANSFORMER, **BARE),
+}
+CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
+    *({"norm": norm} for norm in NORMS),
+    *({"positions": positions} for positions in POSITIONS),
+    *({"activation": activation} for activation in ACTIVATIONS),
+    {"gated": True},
+    {"gated": True, "bias": False},
+    {"feed_forward_factor": 1.0},
+    {"norm_weights": False},
+    {"norm": "rmsnorm", "norm_weights": False},
+    {"embedding_norm": True},
+    {"embedding_norm": True, "positions": "none"},
+    {"final_norm": False},
+    {"qk_norm": True},
+    {"qk_norm": True, "positions": "rotary"},
+    {"bias": False},
+    {"attention_bias": False},
+    {"tied": False},
+    {"init_std": 0.1, "residual_scaling": False},
+]
+ALL_SETTINGS = SETTINGS | {f"transformer {each}": replace(TRANSFORMER, **each) for each in CHOICES}
+KIND_OF = {KINDS.model_settings(kind): kind for kind in KINDS if KINDS[kind].component}
+
+TABLES = CountTables.count(stream(0, "text").integers(VOCABULARY, size=400), VOCABULARY, 4)
+COUNT_MODELS = count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4])
+
+
+def build(
+    settings: Any, vocabulary_size: int = VOCABULARY, *, seed: int = 0, spread: float = 0.0
+) -> Any:
+    """Return a neural model; a spread added to all parameters makes its predictions differ."""
+    component = KINDS.component(KIND_OF[type(settings)])
+    model: NeuralLanguageModel = component(settings, vocabulary_size, rng=stream(seed, "weights"))
+    for name, tensor in model.parameters().items():
+        tensor.value += (spread * stream(1, name).standard_normal(tensor.shape)).astype("f4")
+    return model
+
+
+def model_named(name: str) -> LanguageModel:
+    """Return a count model, or a neural one whose predictions differ."""
+    return COUNT_MODELS[name] if name in COUNT_MODELS else build(ALL_SETTINGS[name], spread=0.3)
+
+
+def draw(name: str, *shape: int) -> IntArray:
+    """Return random tokens."""
+    return stream(0, name).integers(VOCABULARY, size=shape)
+
+
+def fit(model: NeuralLanguageModel, tokens: IntArray, *, rate: float, steps: int) -> None:
+    """Train on one batch, with a linearly decreasing learning rate."""
+    parameters = model.parameters()
+    loss_of = CapturedLoss(model.loss, parameters.values())
+    optimizer = Adam(parameters, AdamSettings("adam", rate, (0.9, 0.99), 1e-8))
+    for step in range(steps):
+        loss_of(tokens)
+        optimizer.step(step, factor=1 - step / steps)
+        for tensor in parameters.values():
+            tensor.grad = None
+
+
+class Fake:
+    """A model made of functions."""
+
+    n_parameters = 0
+
+    def __init__(
+        self,
+        vocabulary_size: int,
+        context_length: int = 1,
+        max_length: int | None = None,
+        *,
+        nll: Callable[[IntArray], FloatArray] | None = None,
+        logs: Callable[[IntArray], FloatArray] | None = None,
+    ):
+        self.vocabulary_size = vocabulary_size
+        self.context_length, self.max_length = context_length, max_length
+        self.nll: Any = nll
+        self.next_log_probabilities: Any = logs
+
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        raise NotImplementedError
+
+    def decoder(self) -> Decoder:
+        return Decoder(self)

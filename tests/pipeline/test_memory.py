@@ -1,0 +1,108 @@
+"""The estimates of memory, beside what models and training take."""
+
+import math
+import tracemalloc
+
+from lmladder.config import typed
+from lmladder.models.registry import KINDS
+from lmladder.pipeline.memory import needs_of_training, require_memory
+from lmladder.pipeline.rungs import rung_named
+from lmladder.system import runtime
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+
+import pytest
+from omegaconf import OmegaConf
+
+VOCABULARY = 60
+VARIANTS = [
+    "",
+    "transformer.gated=true transformer.positions=rotary mlp=gru",
+    "transformer.tied=false transformer.positions=sinusoidal mlp=rnn",
+    "transformer.feed_forward_factor=1.5 mlp.hidden_sizes=[64,32]",
+]
+MANY = 100_000_000
+ABSURD = {  # the setting that the message names, and the overrides that ask for too much
+    "transformer.n_layer": f"transformer.n_layer={MANY}",
+    "transformer.d_model": f"transformer.d_model={MANY}",
+    "transformer.feed_forward_factor": "transformer.feed_forward_factor=1e300",
+    "transformer.context_length": (
+        f"transformer.context_length={MANY}00 transformer.training.sequence_length=256"
+    ),
+    "transformer.training.batch_size": f"transformer.training.batch_size={MANY}",
+    "transformer.training.sequence_length": (
+        "transformer.context_length=10000000 transformer.positions=rotary"
+    ),
+    "mlp.context_length": f"mlp.context_length={MANY}",
+    "mlp.embedding_size": f"mlp.embedding_size={MANY}",
+    "mlp.hidden_sizes": "mlp.hidden_sizes=[1000000,1000000]",
+    "evaluate.batch_tokens": f"evaluate.batch_tokens={MANY}000",
+    "sample.beams": f"sample.beams={MANY}000",
+    "data.characters": f"data.characters={MANY}0000",
+}
+
+
+@pytest.fixture
+def composed(compose):
+    """The typed configuration of conf/ and overrides."""
+    return lambda given: typed(OmegaConf.create(compose.composition(given.split())))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_parameters_are_those_of_the_models_but_for_biases_and_norms(composed, variant):
+    config = composed(variant)
+    for settings in (config.mlp, config.transformer):
+        build = KINDS.component(settings.kind)
+        n_parameters = build(settings, VOCABULARY, rng=stream(0, "weights")).n_parameters
+        estimate, _ = settings.estimate(VOCABULARY)
+        if getattr(settings, "positions", "") == "sinusoidal":  # of which there are as many
+            estimate -= settings.context_length * settings.d_model
+        assert 0.95 * n_parameters < estimate <= n_parameters
+
+
+@pytest.mark.parametrize(
+    ("rung", "overrides"),
+    [
+        ("mlp", "mlp.hidden_sizes=[512,512]"),
+        ("mlp", "mlp.hidden_sizes=[256] mlp.training.batch_size=512"),
+        ("transformer", "transformer.d_model=128 transformer.n_layer=4"),
+        ("transformer", "transformer.d_model=32 transformer.training.batch_size=512"),
+    ],
+)
+def test_training_takes_no_less_than_the_estimate_and_not_much_more(checkout, rung, overrides):
+    checkout.stage(rung).succeeded()  # loads the kernels
+    short = f"{rung}.training.steps=2 {rung}.training.evaluate_every=2"
+    checkout.compose(*overrides.split(), *short.split(), f"{rung}.schedule.warmup_steps=0")
+    config = typed(OmegaConf.load(checkout / "params.yaml"))
+    tracemalloc.start()
+    checkout.stage(rung).succeeded()
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    needs = needs_of_training(rung_named(rung, config), VOCABULARY - 1)
+    assert peak / 4 < max(need.bytes for need in needs) < peak
+
+
+@pytest.mark.parametrize("setting", ABSURD)
+def test_a_setting_that_no_machine_has_the_memory_for_is_named(composed, setting):
+    config = composed(ABSURD[setting])
+    with pytest.raises(InputError, match=r"GB of memory, .* smaller") as caught:
+        require_memory(config, vocabulary_size=VOCABULARY, val_tokens=10**12)
+    assert f"{setting}=" in str(caught.value)
+    if "n_layer" in setting:  # what is trained already needs no memory for it
+        require_memory(config, vocabulary_size=VOCABULARY, trains=False)
+
+
+def test_the_limit_is_the_least_of_those_around_a_process(tmp_path):
+    files = {
+        "proc/self/cgroup": "9:name=systemd:/\n4:cpu,memory:/job/step\n0::/box\n",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes": "9223372036854771712\n",
+        "sys/fs/cgroup/memory/job/memory.limit_in_bytes": "3000\n",
+        "sys/fs/cgroup/memory.max": "max\n",
+        "sys/fs/cgroup/box/memory.max": "5000\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert sorted(runtime._cgroup_limits(tmp_path)) == [3000, 5000, 9223372036854771712]
+    assert list(runtime._cgroup_limits(tmp_path / "elsewhere")) == []
+    assert 0 < runtime.memory_limit() < math.inf

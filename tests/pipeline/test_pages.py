@@ -1,0 +1,117 @@
+"""`lmladder plot` and `report`: the figures and the page of a ladder that has run."""
+
+import json
+import re
+import shutil
+
+from tests.reports.test_html import Page
+
+import pytest
+
+RESULTS = ("loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration")
+
+
+@pytest.fixture
+def outputs(smoke, tmp_path):
+    """A copy of the small files under outputs/ that the test may change."""
+    heavy = shutil.ignore_patterns("*.safetensors", "*.npy")
+    return shutil.copytree(smoke / "outputs", tmp_path / "outputs", ignore=heavy)
+
+
+def section(page, heading):
+    """The markup between a heading and the end of its section."""
+    return page.partition(f"<h2>{heading}</h2>")[2].partition("</section>")[0]
+
+
+def test_the_figures_are_those_of_the_pipeline_and_one_of_time(smoke, lmladder, outputs, tmp_path):
+    done = lmladder("plot", outputs, "-o", tmp_path / "new" / "figures").succeeded()
+    made = {path.stem: path for path in (tmp_path / "new/figures").iterdir()}
+    assert set(made) == {*RESULTS, "perplexity_time"}
+    for name in RESULTS:
+        assert made[name].read_bytes() == (smoke / f"outputs/evaluate/{name}.svg").read_bytes()
+    assert all(str(path) in done.stdout for path in made.values())
+
+
+def test_png_is_a_format_too_and_where_no_stage_has_run_there_is_no_time(
+    lmladder, outputs, tmp_path
+):
+    for path in outputs.rglob("performance.json"):
+        path.unlink()
+    (outputs / "mlp/performance.json").write_text('{"seconds": "soon"}')
+    done = lmladder("plot", outputs, "-o", tmp_path / "p", "--format", "png").succeeded()
+    assert done.stderr.startswith("note: no figure of time")
+    made = list((tmp_path / "p").iterdir())
+    assert {path.stem for path in made} == set(RESULTS)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
+
+
+def test_the_values_behind_them_are_those_of_the_table(smoke):
+    rows = smoke.table("outputs/evaluate/position.csv")
+    assert (rows[0]["first"], rows[-1]["last"]) == ("1", "32")
+    assert {"bigram", "kneser_ney_3", "mlp", "transformer"} <= set(rows[0])
+    assert "uniform" not in rows[0]
+    metrics = json.loads((smoke / "outputs/evaluate/metrics.json").read_text())["val"]
+    errors = metrics["expected_calibration_error"]
+    assert set(errors) == set(metrics["perplexity"]) - {"uniform", "oracle"}
+    assert all(0 <= error <= 1 for error in errors.values())
+
+
+@pytest.mark.parametrize(
+    "missing",
+    ["perplexity.csv", "position.csv", "calibration.csv", "history.csv", "corpus.json"],
+)
+def test_what_is_missing_is_named_and_nothing_is_drawn(lmladder, outputs, tmp_path, missing):
+    for path in outputs.rglob(missing):
+        path.unlink()
+    lmladder("plot", outputs, "-o", tmp_path / "p").failed_in_one_line(2, missing)
+    assert not (tmp_path / "p").exists()
+
+
+def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout, lmladder):
+    damaged = checkout / "outputs/mlp/environment.json"  # one stage ran elsewhere
+    damaged.write_text(damaged.read_text().replace('"CPython', '"PyPy'))
+    (checkout / "outputs/prepare/performance.json").write_text("[")
+    (checkout / "outputs/bigram/performance.json").write_text('{"seconds": "soon"}')
+    pipelines = (smoke / "outputs/evaluate/report.html").read_text()
+    lmladder("report", checkout / "outputs", "-o", checkout / "page.html").succeeded()
+    made = (checkout / "page.html").read_text()
+    headings = re.findall("<h2>(.*)</h2>", pipelines)
+    assert len(headings) == 7
+    for heading in headings[:-1]:
+        assert section(pipelines, heading).rstrip() in section(made, heading)
+    assert "transformer.d_model=16" in section(made, headings[-1])
+    facts = json.loads((smoke / "outputs/evaluate/environment.json").read_text())
+    seconds = json.loads((smoke / "outputs/mlp/performance.json").read_text())["seconds"]
+    for fact in (facts["platform"], facts["packages"]["numpy"], f"{seconds:,}"):
+        assert fact in section(made, "Where it was made")
+    assert facts["platform"] not in pipelines
+    assert "python (mlp)PyPy" in Page(made).text
+    assert "python (evaluate)CPython" in Page(made).text
+    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^\s"'>]+)""", pipelines)
+    assert [link for link in links if not link.startswith(("#", "data:"))] == []
+
+
+@pytest.mark.parametrize(
+    ("damaged", "content", "named"),
+    [
+        ("outputs/evaluate/perplexity.csv", None, "perplexity.csv"),
+        ("outputs/prepare/val.npy", None, "prepare/val.npy"),
+        ("outputs/mlp/checkpoint.safetensors", None, "mlp/checkpoint"),
+        ("outputs/mlp/history.csv", b"\xff", "history.csv"),
+        ("dvc.lock", b"stages: [", "settings of"),
+    ],
+)
+def test_what_a_page_lacks_is_named(checkout, lmladder, damaged, content, named):
+    (checkout / damaged).unlink()
+    if content is not None:
+        (checkout / damaged).write_bytes(content)
+    done = lmladder("report", checkout / "outputs", "-o", checkout / "page.html")
+    done.failed_in_one_line(2, named)
+    assert not (checkout / "page.html").exists()
+
+
+def test_a_page_of_checkpoints_of_another_text_is_rejected(checkout, lmladder):
+    checkout.compose("data.seed=1")
+    checkout.stage("prepare").succeeded()
+    done = lmladder("report", checkout / "outputs", "-o", checkout / "page.html")
+    done.failed_in_one_line(2, "bigram/checkpoint.safetensors", "was not trained on")

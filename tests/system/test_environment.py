@@ -1,0 +1,56 @@
+"""What environment.json tells of a machine, and of machines that tell less."""
+
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+from lmladder import kernels
+from lmladder.system import environment, runtime
+from lmladder.system.environment import describe
+
+import pytest
+
+
+def test_the_facts_are_those_of_this_machine_and_fit_into_json() -> None:
+    facts = describe()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["python"].endswith(platform.python_version())
+    assert facts["packages"]["numpy"] == version("numpy")
+    assert facts["kernels"] == kernels.selected()
+    assert facts["threads"] == kernels.threads()
+    assert facts["blas"]["threads"] == 1
+    assert facts["not_pinned"] == []
+    assert set(facts["pinned"]) == {*runtime.ONE_BLAS_THREAD, *runtime.AVX2_EVERYWHERE}
+
+
+@pytest.mark.skipif(not runtime.has_avx2(), reason="nothing is pinned here")
+def test_what_runtime_has_pinned_shows() -> None:
+    facts = describe()
+    assert {"avx2", "fma"} <= set(facts["processor"]["features"])
+    assert not any(name.startswith("AVX512") for name in facts["numpy_instructions"])
+    if facts["blas"]["name"] == "scipy-openblas":
+        assert facts["blas"]["kernels"] == facts["pinned"]["OPENBLAS_CORETYPE"]
+
+
+def test_the_first_processor_is_the_one_described(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cpuinfo = tmp_path / "cpuinfo"
+    monkeypatch.setattr(environment, "CPUINFO", cpuinfo)
+    each = "processor\t: {0}\nmodel name\t: Model {0}\nflags\t\t: fpu fma avx2\n\n"
+    cpuinfo.write_text(each.format(0) + each.format(1))
+    processor = describe()["processor"]
+    assert (processor["name"], processor["features"]) == ("Model 0", ["avx2", "fma"])
+
+
+def test_a_system_that_tells_less_leaves_gaps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(environment, "threadpool_info", list)
+    monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
+    facts = describe()
+    assert facts["processor"]["features"] == []
+    assert facts["blas"]["kernels"] is facts["blas"]["threads"] is None
+    assert facts["packages"] == {"numpy": version("numpy"), "no-such-package": None}

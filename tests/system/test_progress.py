@@ -1,0 +1,51 @@
+"""What long work tells of itself: lines in a pipe, a bar on a terminal, nothing if it is short."""
+
+import io
+import sys
+
+from lmladder.system import progress
+from lmladder.system.progress import SECONDS_A_LINE, CountingProgress
+
+import pytest
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """Seconds that pass only when a test says so."""
+
+    class Clock:
+        now = 0.0
+
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: Clock.now)
+    return Clock
+
+
+def test_a_pipe_gets_a_line_now_and_then(clock, capsys):
+    with CountingProgress("evaluate", "tokens", 4000) as work:
+        for _ in range(4):
+            clock.now += 0.6 * SECONDS_A_LINE
+            work.advance(1000)
+    assert capsys.readouterr().out.splitlines() == [
+        "evaluate: 2,000 of 4,000 tokens, 167 a second",
+        "evaluate: 4,000 of 4,000 tokens, 167 a second",
+    ]
+
+
+def test_work_that_is_soon_done_tells_nothing(clock, capsys):
+    with CountingProgress("prepare", "characters") as work:
+        work.advance(10**9)
+    assert capsys.readouterr().out == ""
+
+
+def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    with CountingProgress("prepare", "characters") as work:
+        work.advance(12345)
+    shown = sys.stderr.getvalue()
+    assert "12,345 characters" in shown
+    assert shown.endswith("\x1b[2K")  # the line is erased
