@@ -247,7 +247,7 @@ WORD = WordTokenizer(["a", "cat"], "error")
         (WORD, "a  z cat", "word 'z' at offset 3: "),
         (WhitespaceTokenizer(["a"]), "a dog", "word 'dog': this whitespace tokenizer knows 1 oth"),
     ],
-    ids=ascii,
+    ids=lambda value: ascii(value) if isinstance(value, str) else value.name,
 )
 def test_unknown_text_is_rejected_with_its_position(tokenizer, text, message):
     with pytest.raises(InputError) as error:
