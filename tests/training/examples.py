@@ -1,0 +1,114 @@
+"""Small training runs, for the tests of training and of what resumes or repeats a run."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.models.registry import KINDS
+from lmladder.optim.settings import AdamWSettings, MuonSettings, ScheduleSettings, SgdSettings
+from lmladder.system.arrays import IntArray
+from lmladder.system.streams import stream
+from lmladder.training import TrainingRun, TrainingSettings, train
+from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
+from lmladder.training.loop import HISTORY
+
+import numpy as np
+import pytest
+
+CHARACTERS = " abcdeh"
+VOCABULARY = len(CHARACTERS)
+STEPS = 6
+
+
+def tokens(text: str) -> IntArray:
+    return np.array([CHARACTERS.index(character) for character in text], np.uint8)
+
+
+TRAIN = tokens("a bad head had a bed " * 20)
+VAL = tokens("a head had a bad bed " * 6)
+
+ADAMW = AdamWSettings("adamw", 0.02, (0.9, 0.95), 1e-8, weight_decay=0.1)
+MUON = MuonSettings("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, matrix_learning_rate=0.02, momentum=0.9)
+SGD = SgdSettings("sgd", 0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+SCHEDULE = ScheduleSettings("cosine", warmup_steps=2, final_fraction=0.1)
+TRAINING = TrainingSettings(
+    steps=STEPS,
+    batch_size=4,
+    gradient_accumulation_steps=1,
+    sequence_length=6,
+    clip_norm=1.0,
+    evaluate_every=2,
+    evaluate_tokens=60,
+    monitor_every=None,
+    patience=None,
+    min_improvement=0.0,
+)
+RUNGS: dict[str, Any] = {
+    "mlp": KINDS.settings("mlp")(
+        watch=None,
+        optimizer=ADAMW,
+        schedule=SCHEDULE,
+        training=TRAINING,
+        init_from=None,
+        context_length=3,
+        embedding_size=4,
+        hidden_sizes=[16],
+        activation="tanh",
+    ),
+    "transformer": KINDS.settings("transformer")(
+        watch=None,
+        optimizer=MUON,
+        schedule=SCHEDULE,
+        training=TRAINING,
+        init_from=None,
+        n_layer=1,
+        n_head=2,
+        d_model=8,
+        context_length=6,
+        activation="gelu_tanh",
+        dropout=0.1,
+    ),
+}
+TRAINED_BY = {"code": "code", "kernels": "numba", "numpy": "2.2.6", "numba": "0.61.2"}
+every_rung = pytest.mark.parametrize("kind", RUNGS)
+
+
+def make_run(
+    folder: Path,
+    kind: str = "mlp",
+    *,
+    seed: int = 0,
+    data: str = "data",
+    train_tokens: IntArray = TRAIN,
+    val_tokens: IntArray = VAL,
+    trained_by: dict[str, str] | None = None,
+    **changed: Any,
+) -> TrainingRun:
+    """Return a run that has not begun; `changed` are settings of its training or of its rung."""
+    folder.mkdir(exist_ok=True)
+    rung = RUNGS[kind]
+    parts = {name: changed.pop(name) for name in list(changed) if hasattr(rung, name)}
+    settings = replace(rung, training=replace(rung.training, **changed), **parts)
+    origin = Checkpoint(
+        name=kind,
+        kind=kind,
+        config=asdict(settings),
+        seed=seed,
+        vocabulary_size=VOCABULARY,
+        tokenizer={"name": "char", "characters": CHARACTERS},
+        data_digest=data,
+        trained_by=TRAINED_BY | (trained_by or {}),
+    )
+    model = KINDS.component(kind)(settings, VOCABULARY, rng=stream(seed, "weights"))
+    return TrainingRun(model, origin, settings, train_tokens, val_tokens, folder)
+
+
+def final_files(folder: Path) -> dict[str, bytes]:
+    """Return the files of a finished run that do not depend on who trained it."""
+    return {name: (folder / name).read_bytes() for name in (LATEST, BEST, HISTORY)}
+
+
+def finish(folder: Path, kind: str = "mlp", **changed: Any) -> dict[str, bytes]:
+    """Train a run to its end; return its final files."""
+    train(make_run(folder, kind, **changed))
+    return final_files(folder)
