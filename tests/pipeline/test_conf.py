@@ -72,7 +72,7 @@ MISTAKES = {
     "tokenizer=word tokenizer.vocabulary_size=257": "at least 258 for word, got 257",
     "transformer=from_checkpoint": "transformer.init_from has no value",
     "transformer=from_checkpoint transformer.init_from=nope": "init_from: there is no file nope",
-    "mlp.init_from=a": "mlp.init_from=a, but mlp.watch=conf/mlp/default.yaml; give mlp.watch=a",
+    "mlp.init_from=a": "mlp.init_from=a, but mlp.watch=stages/mlp.py; give mlp.watch=a",
     "transformer.n_head=3": "transformer.n_head=3 does not divide transformer.d_model=128",
     "transformer.positions=rotary transformer.n_head=128": "positions=rotary rotates pairs",
     "transformer.positions=sinusoidal transformer.d_model=1 transformer.n_head=1": "must be even",

@@ -70,7 +70,9 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     origin = {
         "settings": settings,
         "watched": [
-            sha256(Path(name)) for name in sorted(filter(None, watched)) if Path(name).is_file()
+            _digest_of_code(Path(name))
+            for name in sorted(filter(None, watched))
+            if Path(name).is_file()
         ],
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
