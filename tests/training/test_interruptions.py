@@ -1,0 +1,324 @@
+"""A run that was killed or interrupted ends with the same bytes; one of another identity begins."""
+
+import contextlib
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.optim.settings import AdamSettings, WsdSettings
+from lmladder.system.interrupts import exit_status
+from lmladder.system.progress import TrainingProgress
+from lmladder.training import UNFINISHED, UNFINISHED_BEST, discard_unfinished, train
+from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint
+from lmladder.training.loop import HISTORY
+from tests.training.examples import (
+    ADAMW,
+    SGD,
+    STEPS,
+    every_rung,
+    final_files,
+    finish,
+    make_run,
+)
+
+import numpy as np
+import pytest
+
+FEATURES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "adam": {"optimizer": AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8)},
+    "sgd": {"optimizer": SGD},
+    "wsd": {"schedule": WsdSettings("wsd", 2, 0.1, decay_fraction=0.5)},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "monitoring": {"monitor_every": 2, "evaluate_every": 3},
+    "patience": {"patience": 2, "min_improvement": 9.0},  # so large that the run ends at step 4
+}
+every_feature = pytest.mark.parametrize("feature", FEATURES)
+
+
+class Killed(BaseException):
+    """Not an Exception: nothing may catch it."""
+
+
+def kill_at(
+    patch: pytest.MonkeyPatch, owner: Any, name: str, call: int, *, after: bool = False
+) -> None:
+    """Raise Killed at (or right after) the given call of owner.name, counted from 0."""
+    original: Callable[..., Any] = getattr(owner, name)
+    calls = iter(range(10**6))
+
+    def deadly(*arguments: Any, **named: Any) -> Any:
+        now = next(calls) == call
+        if now and not after:
+            raise Killed
+        result = original(*arguments, **named)
+        if now:
+            raise Killed
+        return result
+
+    patch.setattr(owner, name, deadly)
+
+
+def signal_at(patch: pytest.MonkeyPatch, after: int, *numbers: int) -> None:
+    """Send signals to this process when `after` steps have been taken."""
+
+    def step(_: TrainingProgress, done: int, train_loss: float) -> None:
+        if done == after:
+            for number in numbers:
+                os.kill(os.getpid(), number)
+
+    patch.setattr(TrainingProgress, "step", step)
+
+
+# --- The same bytes -------------------------------------------------------------------------------
+
+
+@every_feature
+@every_rung
+def test_a_signal_ends_a_run_after_its_step_and_the_run_resumes_to_the_same_bytes(
+    kind: str, feature: str, tmp_path: Path
+) -> None:
+    changed = FEATURES[feature]
+    expected = finish(tmp_path / "whole", kind, **changed)
+    steps = Checkpoint.load(tmp_path / "whole" / LATEST).step
+    assert steps == (4 if feature == "patience" else STEPS)
+    for after in range(1, steps + 1):
+        folder, number = tmp_path / str(after), (signal.SIGINT, signal.SIGTERM)[after % 2]
+        with pytest.MonkeyPatch.context() as patch:
+            signal_at(patch, after, number)
+            with pytest.raises(KeyboardInterrupt) as interrupt:
+                train(make_run(folder, kind, **changed))
+        assert exit_status(interrupt.value) == 128 + number
+        assert Checkpoint.load(folder / UNFINISHED).step == after
+        assert finish(folder, kind, **changed) == expected
+
+
+@every_feature
+def test_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
+    feature: str, tmp_path: Path
+) -> None:
+    changed = FEATURES[feature]
+    expected = finish(tmp_path / "whole", "transformer", **changed)
+    for name in ("evaluated", "evaluated", "step"):
+        with pytest.MonkeyPatch.context() as patch:
+            kill_at(patch, TrainingProgress, name, 0)
+            with contextlib.suppress(Killed):  # no step may be left to be killed in
+                train(make_run(tmp_path / "killed", "transformer", **changed))
+    assert finish(tmp_path / "killed", "transformer", **changed) == expected
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The final files of the default run."""
+    return finish(tmp_path_factory.mktemp("whole"))
+
+
+# Each file is written by one os.replace: two checkpoints an evaluation, and four files at the end.
+WRITES = [(call, after) for call in range(STEPS + 4) for after in (False, True)]
+
+
+@pytest.mark.parametrize(("call", "after"), WRITES)
+def test_a_run_that_is_killed_while_it_writes_ends_with_the_same_bytes(
+    call: int, after: bool, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, os, "replace", call, after=after)
+        with pytest.raises(Killed):
+            train(make_run(tmp_path))
+    assert finish(tmp_path) == expected
+
+
+def test_a_second_signal_does_not_wait_for_the_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    signal_at(monkeypatch, 1, signal.SIGINT, signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt) as interrupt:
+        train(make_run(tmp_path))
+    assert exit_status(interrupt.value) == 128 + signal.SIGTERM
+    assert not (tmp_path / UNFINISHED).exists()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_outside_the_main_thread_training_leaves_signals_alone(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        state, _ = threads.submit(train, make_run(tmp_path)).result()
+    assert state.step == STEPS
+
+
+def test_a_resumed_run_takes_only_the_remaining_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        kill_at(patch, TrainingProgress, "evaluated", 1)
+        with pytest.raises(Killed):
+            train(make_run(tmp_path))
+    assert not (tmp_path / LATEST).exists()
+    steps: list[int] = []
+    monkeypatch.setattr(TrainingProgress, "step", lambda _, done, loss: steps.append(done))
+    capsys.readouterr()
+    finish(tmp_path)
+    assert steps == [5, 6]
+    assert "mlp: going on from step 4" in capsys.readouterr().out
+
+
+def train_in(folder: str, killed_at: int) -> None:
+    """Train in a process of its own, which kills itself after a step."""
+    with pytest.MonkeyPatch.context() as patch:
+        signal_at(patch, killed_at, signal.SIGKILL)
+        train(make_run(Path(folder), "transformer"))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_a_process_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    program = "import sys; from tests.training.test_interruptions import train_in;"
+    program += "train_in(sys.argv[1], int(sys.argv[2]))"
+
+    def run(killed_at: int) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, str(tmp_path / "killed"), str(killed_at)]
+        project = Path(__file__).parents[2]
+        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60)
+
+    assert run(5).returncode == -signal.SIGKILL
+    assert not (tmp_path / "killed" / LATEST).exists()
+    resumed = run(0)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "going on from step 4" in resumed.stdout
+    assert final_files(tmp_path / "killed") == finish(tmp_path / "whole", "transformer")
+
+
+# --- Which run it is ------------------------------------------------------------------------------
+
+
+def test_a_finished_run_is_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = finish(tmp_path)
+    discard_unfinished(tmp_path)
+    assert {each.name for each in tmp_path.iterdir()} == {LATEST, BEST, HISTORY, TRAINED}
+
+    def no_step(*_: Any) -> None:
+        raise AssertionError("a step was taken")
+
+    monkeypatch.setattr(TrainingProgress, "step", no_step)
+    run = make_run(tmp_path)
+    state, speed = train(run)
+    assert final_files(tmp_path) == expected
+    assert state.step == STEPS
+    assert math.isnan(speed)
+    for name, tensor in run.model.parameters().items():
+        np.testing.assert_array_equal(tensor.value, state.model[name])
+
+
+OTHERS: dict[str, dict[str, Any]] = {
+    "of other settings": {"seed": 1},
+    "of other data": {"data": "other"},
+    "of other settings, in training": {"steps": 4},
+    "of other settings, in the optimizer": {"optimizer": replace(ADAMW, epsilon=1e-7)},
+    "of other code": {"trained_by": {"code": "other"}},
+    "of kernels numba, not numpy": {"trained_by": {"kernels": "numpy"}},
+    "of numpy 2.2.6, not 2.3.0": {"trained_by": {"numpy": "2.3.0"}},
+    "of numba 0.61.2, not 0.62.0": {"trained_by": {"numba": "0.62.0"}},
+}
+
+
+@pytest.mark.parametrize("unfinished", [False, True])
+@pytest.mark.parametrize("other", OTHERS)
+def test_a_checkpoint_of_another_run_is_not_resumed_and_the_run_prints_why(
+    other: str, unfinished: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(make_run(tmp_path / "run"))
+    if unfinished:
+        for name in (LATEST, BEST, HISTORY):
+            (tmp_path / "run" / name).unlink()
+    else:
+        discard_unfinished(tmp_path / "run")
+    capsys.readouterr()
+    found = finish(tmp_path / "run", **OTHERS[other])
+    output = capsys.readouterr().out
+    if not unfinished and other.startswith(("of numpy", "of numba")):  # a finished run stays
+        assert "going on from step 6" in output
+    else:
+        name = UNFINISHED if unfinished else LATEST
+        assert f"{name} is {other.partition(', in')[0]}; starting again" in output
+        assert "going on" not in output
+    assert found == finish(tmp_path / "fresh", **OTHERS[other])
+
+
+def test_the_code_and_versions_of_a_run_change_no_byte_of_its_results(tmp_path: Path) -> None:
+    other = {"code": "other", "numpy": "2.3.0"}
+    assert finish(tmp_path / "a") == finish(tmp_path / "b", trained_by=other)
+    records = [json.loads((tmp_path / name / TRAINED).read_text()) for name in ("a", "b")]
+    assert [each["identity"]["code"] for each in records] == ["code", "other"]
+    assert records[0]["files"] == records[1]["files"]
+
+
+@pytest.mark.parametrize(
+    "record",
+    ["", "[]", "{}", '{"files": 1}', "[" * 10**5],
+    ids=["empty", "list", "object", "number", "nested"],
+)
+def test_a_finished_run_without_a_record_of_its_identity_starts_again(
+    record: str, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish(tmp_path)
+    discard_unfinished(tmp_path)
+    (tmp_path / TRAINED).write_text(record)
+    capsys.readouterr()
+    assert finish(tmp_path) == expected
+    printed = f"{LATEST} is not described by {TRAINED} beside it; starting again"
+    assert printed in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("damage", ["truncated", "a bit flipped"])
+@pytest.mark.parametrize("name", [LATEST, BEST, UNFINISHED, UNFINISHED_BEST])
+def test_a_damaged_checkpoint_is_not_resumed_and_the_run_names_it(
+    name: str,
+    damage: str,
+    expected: dict[str, bytes],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    finish(tmp_path)
+    other = UNFINISHED if name in (LATEST, BEST) else LATEST  # which could be resumed as well
+    (tmp_path / other).unlink()
+    *whole, last = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(
+        bytes(whole) + (b"" if damage == "truncated" else bytes([last ^ 1]))
+    )
+    capsys.readouterr()
+    assert finish(tmp_path) == expected
+    first_line = capsys.readouterr().out.splitlines()[0]
+    assert f"{LATEST if name == BEST else name} is " in first_line
+    assert first_line.endswith("; starting again")
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_unfinished_files_of_another_run_are_not_used(
+    finished: bool, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    finish(tmp_path / "run")
+    train(make_run(tmp_path / "other", seed=1))
+    if not finished:
+        for name in (LATEST, BEST, HISTORY):
+            (tmp_path / "run" / name).unlink()
+    for name in (UNFINISHED, UNFINISHED_BEST) if finished else (UNFINISHED_BEST,):
+        os.replace(tmp_path / "other" / name, tmp_path / "run" / name)
+    assert finish(tmp_path / "run") == expected
+
+
+def test_other_files_in_the_folder_of_a_run_stay(tmp_path: Path) -> None:
+    (tmp_path / ".notes.txt.tmp").write_text("mine")
+    (tmp_path / ".folder.tmp").mkdir()
+    finish(tmp_path)
+    discard_unfinished(tmp_path)
+    assert (tmp_path / ".notes.txt.tmp").read_text() == "mine"
+    assert (tmp_path / ".folder.tmp").is_dir()
