@@ -175,7 +175,7 @@ class Family(Generic[C]):
 
     def __getitem__(self, kind: str) -> C:
         """The entry of a component; InputError, naming those that there are, if there is none."""
-        if kind in self.kinds:
+        if isinstance(kind, str) and kind in self.kinds:  # a file may hold a list there
             return self.kinds[kind]
         module = f"{self.package}.{kind}"
         if not str(kind).isidentifier() or importlib.util.find_spec(module) is None:
