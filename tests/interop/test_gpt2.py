@@ -20,8 +20,6 @@ from tests.models.examples import build
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 GPT2 = FORMATS["gpt2"]
@@ -77,18 +75,6 @@ def with_tensors(folder, **changes):
     save_file({key: value for key, value in held.items() if value is not ...}, folder / WEIGHTS)
 
 
-def parts(folder):
-    """Return the header of model.safetensors and the bytes of its tensors."""
-    data = (folder / WEIGHTS).read_bytes()
-    start = 8 + struct.unpack("<Q", data[:8])[0]
-    return json.loads(data[8:start]), data[start:]
-
-
-def write_parts(folder, header, tensors, length=None):
-    size = struct.pack("<Q", len(header) if length is None else length)
-    (folder / WEIGHTS).write_bytes(size + header.encode() + tensors)
-
-
 def assert_same(one, other):
     assert (one.config, one.tokenizer) == (other.config, other.tokenizer)
     assert one.model.keys() == other.model.keys()
@@ -142,8 +128,10 @@ def test_values_are_read_exactly(dtype, folder):
     if dtype == "bfloat16":  # the upper half of a float32
         upper = {name: (each.view(np.uint32) >> 16).astype("u2") for name, each in values.items()}
         save_file(upper, folder / WEIGHTS)
-        header, data = parts(folder)
-        write_parts(folder, json.dumps(header).replace("U16", "BF16"), data)
+        data = (folder / WEIGHTS).read_bytes()
+        start = 8 + struct.unpack("<Q", data[:8])[0]
+        header = data[8:start].replace(b"U16", b"BF16")
+        (folder / WEIGHTS).write_bytes(struct.pack("<Q", len(header)) + header + data[start:])
     else:
         save_file({name: each.astype(dtype) for name, each in values.items()}, folder / WEIGHTS)
     model = GPT2.read(folder)[0].model
@@ -273,22 +261,6 @@ def test_weights_that_do_not_fit_are_rejected_by_name(case, folder):
     assert_rejected(folder, message)
 
 
-def test_a_safetensors_file_with_false_sizes_is_rejected(folder):
-    whole = (folder / WEIGHTS).read_bytes()
-    header, tensors = parts(folder)
-    name = "transformer.wte.weight"
-    for shape in ([1 << 40, 1 << 20], [256, 5], [-256, -4], [1 << 62, 0]):
-        changed = {**header, name: {**header[name], "shape": shape}}
-        write_parts(folder, json.dumps(changed), tensors)
-        assert_rejected(folder, "safetensors")
-    for length in (1 << 63, len(whole), 1):
-        write_parts(folder, json.dumps(header), tensors, length)
-        assert_rejected(folder, "safetensors")
-    for damaged in (b"", whole[:100], whole[:-1], whole + b"\0"):
-        (folder / WEIGHTS).write_bytes(damaged)
-        assert_rejected(folder, "safetensors")
-
-
 def test_a_missing_file_is_named_and_pickles_and_shards_are_not_read(folder):
     assert_rejected(folder / "missing", "there is no file .*config.json")
     for name in (CONFIG, "tokenizer.json", WEIGHTS):
@@ -307,26 +279,3 @@ def test_another_kind_of_model_or_tokenizer_is_rejected(folder):
     words = {"name": "word", "words": ["a"], "unknown": "unk"}
     (folder / "lmladder_tokenizer.json").write_text(json.dumps(words))
     assert_rejected(folder, "tokens.weight must have shape")
-
-
-@settings(max_examples=80, derandomize=True, deadline=None, database=None)
-@given(data=st.data())
-def test_damaged_bytes_are_read_or_rejected_in_one_line(data, tmp_path_factory):
-    folder = tmp_path_factory.getbasetemp() / "damaged"
-    if not folder.exists():
-        GPT2.write(checkpoint(), folder)
-    path = data.draw(st.sampled_from(sorted(folder.iterdir())))
-    whole = path.read_bytes()
-    damaged = bytearray(whole)
-    for _ in range(data.draw(st.integers(1, 3))):
-        position = data.draw(st.integers(0, min(len(damaged), 4000) - 1))
-        damaged[position] = data.draw(st.integers(0, 255))
-    path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged))) or None])
-    try:
-        read, _ = GPT2.read(folder)
-        read.restore_models()
-        read.restore_tokenizer()
-    except InputError as error:
-        assert "\n" not in str(error)  # noqa: PT017
-    finally:
-        path.write_bytes(whole)

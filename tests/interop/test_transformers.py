@@ -1,16 +1,14 @@
-"""The same logits and tokens as in `transformers`, for whose sake the format is there."""
+"""Exported models give the same logits and tokens in `transformers`, and imported ones here."""
 
 import json
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
-from lmladder.config import TokenizerConfig, TransformerArchitecture
-from lmladder.data import WhitespaceTokenizer, build_tokenizer
+from lmladder.data import build_tokenizer
 from lmladder.interop import FORMATS
 from lmladder.interop.architecture import imported
-from lmladder.models import build_neural
-from lmladder.system.streams import stream
-from lmladder.training.checkpoint import Checkpoint
+from lmladder.models import TransformerSettings
+from tests.data.examples import tokenizer_settings
+from tests.models.examples import build
 
 import numpy as np
 import pytest
@@ -26,77 +24,67 @@ END = "<|endoftext|>"
 TOLERANCE = 1e-4
 
 
-def logits(checkpoint: Checkpoint, ids: list[int]) -> Any:
+SMALL = TransformerSettings(
+    n_layer=2, n_head=2, d_model=16, context_length=80, activation="gelu_tanh", dropout=0.0
+)
+
+
+def our_checkpoint(architecture, tokenizer):
+    parameters = build(architecture, tokenizer.vocabulary_size, spread=0.5).parameters()
+    weights = {name: tensor.value for name, tensor in parameters.items()}
+    return imported(architecture, tokenizer, weights)
+
+
+def our_logits(checkpoint, ids):
     (model,) = checkpoint.restore_models().values()
     return model.logits(np.array([ids])).value[0]
 
 
-def their_logits(folder: Path, ids: list[int]) -> Any:
-    model = transformers.GPT2LMHeadModel.from_pretrained(folder).eval()
+def their_logits(model, ids):
     with torch.no_grad():
-        return model(torch.tensor([ids])).logits[0].float().numpy()
+        return model.eval().float()(torch.tensor([ids])).logits[0].numpy()
 
 
 @pytest.mark.parametrize(
-    ("choices", "tokenizer", "boundary"),
+    ("changes", "name", "separator"),
     [
         ({}, "bpe", "\n"),
         ({}, "bpe", None),
         ({"tied": False, "activation": "gelu"}, "char", "\n"),
         ({"activation": "relu_squared", "feed_forward_factor": 2.5}, "byte", "\n"),
         ({"activation": "silu", "n_layer": 3}, "char", None),
-        ({"activation": "tanh"}, "byte", None),
-        ({"activation": "relu"}, "byte", None),
-        ({"activation": "sigmoid"}, "byte", None),
+        *(({"activation": each}, "byte", None) for each in ("tanh", "relu", "sigmoid")),
     ],
     ids=str,
 )
-def test_what_we_export_gives_the_same_logits_and_tokens_there(
-    choices: dict[str, Any], tokenizer: str, boundary: str | None, tmp_path: Path
-) -> None:
-    settings = {"n_layer": 2, "n_head": 2, "d_model": 16, "activation": "gelu_tanh", **choices}
-    architecture = TransformerArchitecture(context_length=80, dropout=0.0, **settings)
-    size = 300 if tokenizer == "bpe" else None
-    ours = build_tokenizer(TokenizerConfig(tokenizer, size, None), [[TEXT]], boundary=boundary)
-    model = build_neural(architecture, ours.vocabulary_size, rng=stream(0, "weights"))
-    weights = {
-        name: stream(1, name).standard_normal(each.shape).astype(np.float32) / 2
-        for name, each in model.parameters().items()
-    }
-    checkpoint = imported(architecture, ours, weights)
+def test_an_exported_model_gives_the_same_logits_and_tokens_there(
+    changes, name, separator, tmp_path
+):
+    ours = build_tokenizer(tokenizer_settings(name), [[TEXT]], separator=separator)
+    checkpoint = our_checkpoint(replace(SMALL, **changes), ours)
     assert GPT2.write(checkpoint, tmp_path / "gpt2") == []
     ids = ours.encode(TEXT).tolist()
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "gpt2")
     assert theirs(TEXT)["input_ids"] == ids
     assert theirs.decode(ids) == TEXT
     assert len(theirs) == ours.vocabulary_size
-    assert theirs.eos_token_id == ours.boundary
-    difference = np.abs(logits(checkpoint, ids) - their_logits(tmp_path / "gpt2", ids)).max()
-    assert difference < TOLERANCE
+    assert theirs.eos_token_id == ours.eos
+    model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "gpt2")
+    difference = our_logits(checkpoint, ids) - their_logits(model, ids)
+    assert np.abs(difference).max() < TOLERANCE
 
 
-def test_words_between_white_space_can_be_exported(tmp_path: Path) -> None:
-    ours = WhitespaceTokenizer(["the", "cat", "END"], boundary=2)
-    architecture = TransformerArchitecture(1, 1, 4, 6, "gelu_tanh", 0.0)
-    model = build_neural(architecture, 3, rng=stream(0, "weights"))
-    weights = {name: each.value for name, each in model.parameters().items()}
-    GPT2.write(imported(architecture, ours, weights), tmp_path / "gpt2")
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "gpt2")
-    ids = ours.encode("the cat END").tolist()
-    assert theirs("the  cat\nEND")["input_ids"] == ids
-    assert theirs.decode(ids) == "the cat END"
-
-
-def gpt2_tokenizer() -> Any:
-    """A GPT-2 tokenizer, small, that has learnt from the text."""
-    learnt = build_tokenizer(TokenizerConfig("bpe", 290, None), [[TEXT]]).to_json()
-    vocabulary = {token: number for number, token in enumerate([*learnt["vocabulary"], END])}
-    merges = [tuple(merge.split(" ")) for merge in learnt["merges"]]
+def gpt2_tokenizer():
+    """Return a small GPT-2 tokenizer that was fitted to the text."""
+    settings = tokenizer_settings("bpe", vocabulary_size=290)
+    fitted = build_tokenizer(settings, [[TEXT]]).to_json()
+    vocabulary = {token: number for number, token in enumerate([*fitted["vocabulary"], END])}
+    merges = [tuple(merge.split(" ")) for merge in fitted["merges"]]
     return transformers.GPT2Tokenizer(vocab=vocabulary, merges=merges)
 
 
 @pytest.mark.parametrize(
-    ("choices", "dtype"),
+    ("changes", "dtype"),
     [
         ({}, "float32"),
         ({"tie_word_embeddings": False, "n_inner": 24}, "float32"),
@@ -106,47 +94,37 @@ def gpt2_tokenizer() -> Any:
     ],
     ids=str,
 )
-def test_what_we_import_gives_the_same_logits_and_tokens_here(
-    choices: dict[str, Any], dtype: str, tmp_path: Path
-) -> None:
+def test_an_imported_model_gives_the_same_logits_and_tokens_here(changes, dtype, tmp_path):
     theirs = gpt2_tokenizer()
     end = theirs.convert_tokens_to_ids(END)
-    config = transformers.GPT2Config(
-        vocab_size=len(theirs),
-        n_positions=80,
-        n_embd=16,
-        n_layer=2,
-        n_head=4,
-        initializer_range=0.3,
-        bos_token_id=end,
-        eos_token_id=end,
-        **choices,
-    )
+    sizes = {"n_positions": 80, "n_embd": 16, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
+    ends = {"bos_token_id": end, "eos_token_id": end}
+    config = transformers.GPT2Config(vocab_size=len(theirs), **sizes, **ends, **changes)
     torch.manual_seed(0)
-    model = transformers.GPT2LMHeadModel(config).to(getattr(torch, dtype)).eval()
+    model = transformers.GPT2LMHeadModel(config).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path / "theirs")
     theirs.save_pretrained(tmp_path / "theirs")
     checkpoint, notes = GPT2.read(tmp_path / "theirs")
     assert notes == []
     ours = checkpoint.restore_tokenizer()
-    assert ours.boundary == end
+    assert ours.eos == end
     text = f"{TEXT}{END}The cat's cat {END}\n"
     ids = theirs(text)["input_ids"]
     assert ours.encode(text).tolist() == ids
     assert ours.decode(ids) == text
-    with torch.no_grad():
-        wanted = model.float()(torch.tensor([ids])).logits[0].numpy()
-    assert np.abs(logits(checkpoint, ids) - wanted).max() < TOLERANCE
+    difference = our_logits(checkpoint, ids) - their_logits(model, ids)
+    assert np.abs(difference).max() < TOLERANCE
     if dtype == "float32":
         GPT2.write(checkpoint, tmp_path / "ours")
         before = load_file(tmp_path / "theirs/model.safetensors")
         after = load_file(tmp_path / "ours/model.safetensors")
-        assert before.keys() == after.keys()
-        for name, array in before.items():
-            assert array.tobytes() == after[name].tobytes()
+        assert {name: array.tobytes() for name, array in before.items()} == {
+            name: array.tobytes() for name, array in after.items()
+        }
         again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
         assert again(text)["input_ids"] == ids
-        kept = json.loads((tmp_path / "theirs/config.json").read_text())
-        made = json.loads((tmp_path / "ours/config.json").read_text())
+        kept, made = (
+            json.loads((tmp_path / name / "config.json").read_text()) for name in ("theirs", "ours")
+        )
         same = ("n_layer", "n_head", "n_inner", "vocab_size", "eos_token_id", "tie_word_embeddings")
         assert [made[key] for key in same] == [kept[key] for key in same]
