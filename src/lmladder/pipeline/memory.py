@@ -1,7 +1,7 @@
 """How much memory a configuration needs at least, so that what cannot fit ends before it begins.
 
-The estimates count what training cannot do without. Measured runs take up to twice as much, and
-none takes less, so that no configuration is rejected that the machine could run.
+The estimates count what training cannot do without. Measured runs take up to four times as much,
+and none takes less, so that no configuration is rejected that the machine could run.
 """
 
 from collections.abc import Iterator
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
+from lmladder.autograd.capture import PARTS
 from lmladder.config import Config
 from lmladder.pipeline.rungs import Rung, rungs_of
 from lmladder.system.errors import InputError
@@ -74,10 +75,11 @@ def needs_of_training(rung: Rung, vocabulary_size: int) -> Iterator[Need]:
     )
     training = settings.training
     sequences = training.batch_size // training.gradient_accumulation_steps
+    tokens = sequences * training.sequence_length // PARTS  # a thread computes a part at a time
     keys = ("training.batch_size", "training.sequence_length", sizes[0])
     yield Need(
         f"{rung.name}: activations of a batch",
-        BYTES * sequences * training.sequence_length * activations,
+        BYTES * tokens * activations,
         _given(settings, keys, path),
     )
 
