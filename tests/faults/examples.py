@@ -1,0 +1,98 @@
+"""Small files of every kind, and a short training run, for the tests of faults."""
+
+import tracemalloc
+from dataclasses import asdict, replace
+
+from lmladder.data import Corpus, WhitespaceTokenizer, write_prepared
+from lmladder.data.settings import SplitSettings
+from lmladder.interop import FORMATS
+from lmladder.interop.architecture import imported
+from lmladder.models import MlpSettings, TransformerSettings
+from lmladder.optim.settings import AdamSettings, ScheduleSettings
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+from lmladder.training import GradientSettings, TrainingRun, TrainingSettings, train
+from lmladder.training.checkpoint import Checkpoint
+from tests.data.examples import tokenizer_settings
+from tests.models.examples import build
+
+import pytest
+
+MLP = MlpSettings(context_length=2, embedding_size=2, hidden_sizes=[3], activation="tanh")
+TRANSFORMER = TransformerSettings(
+    n_layer=1, n_head=1, d_model=2, context_length=2, activation="gelu_tanh", dropout=0.0,
+    attention_bias=False, tied=False,
+)  # fmt: skip
+STEPS = GradientSettings(
+    optimizer=AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8),
+    schedule=ScheduleSettings("linear", warmup_steps=1, final_fraction=0.1),
+    training=TrainingSettings(
+        steps=4, batch_size=2, gradient_accumulation_steps=1, sequence_length=3, clip_norm=1.0,
+        evaluate_every=1, evaluate_tokens=9, monitor_every=None, patience=None, min_improvement=0.0,
+    ),
+    init_from=None,
+)  # fmt: skip
+
+
+def weights(model):
+    return {name: tensor.value for name, tensor in model.parameters().items()}
+
+
+def small_checkpoint():
+    """Return a checkpoint with a value in each of its fields."""
+    model = weights(build(MLP, 3))
+    return Checkpoint(
+        name="mlp",
+        kind="mlp",
+        config=asdict(MLP) | {"note": "naïve"},
+        seed=0,
+        vocabulary_size=3,
+        tokenizer={"name": "char", "characters": "\n é"},
+        data_digest="d" * 64,
+        trained_by={"code": "c" * 64, "kernels": "numba"},
+        step=2,
+        history=({"step": 0, "val_loss": 1e-300}, {"step": 2, "val_loss": 1.5}),
+        pending=({"train_loss": 0.25},),
+        model=model,
+        optimizer={f"mean.{name}": value * 0.5 for name, value in model.items()},
+    )
+
+
+def prepare_in(folder):
+    documents = [f"wörd {i}" for i in range(60)]
+    write_prepared(
+        folder,
+        Corpus.of_documents("words", documents, [1 + i * 1e-7 for i in range(60)]),
+        tokenizer=tokenizer_settings("char"),
+        split=SplitSettings(0.8, 0.1, 0.1),
+        seed=0,
+        settings={"data": {"seed": 0, "sha256": None}, "tokenizer": "char"},
+    )
+
+
+def train_in(folder):
+    """Train for four steps, with a checkpoint after each."""
+    folder.mkdir(exist_ok=True)
+    origin = replace(small_checkpoint(), step=0, history=(), pending=(), model={}, optimizer={})
+    tokens = stream(0, "text").integers(3, size=99)
+    train(TrainingRun(build(MLP, 3), origin, STEPS, tokens, tokens, folder))
+
+
+def small_model(path, name):
+    """Write a Transformer in the format of another program."""
+    architecture = replace(TRANSFORMER, attention_bias=name == "gpt2")
+    tokenizer = WhitespaceTokenizer(["a", "b", "END"], 2)
+    FORMATS[name].write(imported(architecture, tokenizer, weights(build(architecture, 3))), path)
+    return path
+
+
+def rejection_without_memory(load, path):
+    """Return the message with which a file is rejected, before much memory is allocated."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError) as caught:
+            load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1 << 21
+    finally:
+        tracemalloc.stop()
+    return str(caught.value)
