@@ -1,40 +1,64 @@
-"""`lmladder plot`: the pictures of a ladder's results, from the tables that its stages left."""
+"""`lmladder plot`: draw the figures of a ladder from the tables that its stages wrote."""
+
+from __future__ import annotations
 
 import math
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from lmladder import reports
-from lmladder.cli import require_replaceable
-from lmladder.data import read_facts
+from lmladder.cli.arguments import Force, require_replaceable
 from lmladder.system.errors import InputError
-from lmladder.system.files import atomic_write, cannot_write
 
-from matplotlib.figure import Figure
+import typer
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
-def plot(outputs: Path, folder: Path, format_name: str, *, force: bool) -> None:
-    """Write a picture of each kind to a folder, which is made if need be."""
+def plot(
+    outputs: Annotated[Path, typer.Argument(help="The folder that `dvc repro` wrote.")] = Path(
+        "outputs"
+    ),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The folder for the figures.")
+    ] = Path("figures"),
+    format_name: Annotated[str, typer.Option("--format", help="svg or png.")] = "svg",
+    force: Force = False,
+) -> None:
+    """Draw all figures of the results: losses, costs, context, calibration.
+
+    These are the figures of `outputs/evaluate`, and perplexity against training time on this
+    machine.
+
+    Example: lmladder plot outputs -o figures --format png
+    """
+    from lmladder import reports
+    from lmladder.system.files import atomic_write, cannot_write
+
     if format_name not in reports.FORMATS:
         raise InputError(f"no format {format_name!r}; choose from {', '.join(reports.FORMATS)}")
-    drawn = pictures_of(outputs)
+    figures = figures_of(outputs)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise cannot_write(folder, error) from error
-    paths = {name: folder / f"{name}.{format_name}" for name in reports.CAPTIONS if name in drawn}
+        raise cannot_write(output, error) from error
+    paths = {name: output / f"{name}.{format_name}" for name in reports.CAPTIONS if name in figures}
     for path in paths.values():
         require_replaceable(path, force=force)
     for name, path in paths.items():
-        atomic_write(path, reports.FORMATS[format_name](drawn[name]))
+        atomic_write(path, reports.FORMATS[format_name](figures[name]))
         print(f"{path}: {reports.CAPTIONS[name]}")
 
 
-def pictures_of(outputs: Path) -> dict[str, Figure]:
-    """Every figure that the stages left numbers for, by name; that of time if they ran here."""
+def figures_of(outputs: Path) -> dict[str, Figure]:
+    """Return the figures of the results in a folder, by name; that of time if stages ran here."""
+    from lmladder import reports
+    from lmladder.data import read_facts
+
     evaluated = outputs / "evaluate"
     table = reports.read_csv(evaluated / "perplexity.csv")
-    drawn = reports.result_pictures(
+    figures = reports.result_pictures(
         table,
         reports.read_histories(table, outputs),
         reports.read_positions(evaluated / "position.csv"),
@@ -50,7 +74,7 @@ def pictures_of(outputs: Path) -> dict[str, Figure]:
         and 0 < value < math.inf
     }
     if not seconds:
-        print("note: no figure of time, as no stage has run here", file=sys.stderr)
-        return drawn
+        print("note: no figure of training time, because no stage has run here", file=sys.stderr)
+        return figures
     split = reports.last_split(table)
-    return drawn | {"perplexity_time": reports.perplexity_by_time(table, split, seconds)}
+    return figures | {"perplexity_time": reports.perplexity_by_time(table, split, seconds)}

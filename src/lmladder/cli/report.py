@@ -1,42 +1,70 @@
-"""`lmladder report`: the page of results again, with the machine and times."""
+"""`lmladder report`: write the page of results again, with the machine and times."""
+
+from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from lmladder import reports
-from lmladder.cli.plot import pictures_of
-from lmladder.data import Prepared
-from lmladder.experiments import as_override, settings_of
-from lmladder.experiments.jobs import ENVIRONMENT
-from lmladder.pipeline.evaluate import Ladder, report_page
-from lmladder.reports import Grid
+from lmladder.cli.arguments import Force, require_replaceable
+from lmladder.cli.plot import figures_of
 from lmladder.system.errors import InputError
-from lmladder.system.files import atomic_write
-from lmladder.system.settings import dotted
-from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from lmladder.data import Prepared
+    from lmladder.training.checkpoint import Checkpoint
+
+PERFORMANCE = {
+    "Seconds": "seconds",
+    "Tokens/second": "tokens_per_second",
+    "Peak memory, MB": "peak_memory_mb",
+}
 
 
-def write_report(outputs: Path, output: Path) -> None:
-    """Write the page of what the stages left in `outputs`."""
+def report(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
+    outputs: Annotated[
+        Path, typer.Argument(help="The folder that `dvc repro` wrote.", show_default=True)
+    ] = Path("outputs"),
+    force: Force = False,
+) -> None:
+    """Write the page of results with what the pipeline's page omits: the machine and times.
+
+    Example: lmladder report -o report.html
+    """
+    from lmladder import reports
+    from lmladder.data import Prepared
+    from lmladder.experiments import as_override, settings_of
+    from lmladder.pipeline.evaluate import Ladder, report_page
+    from lmladder.system.files import atomic_write
+
+    require_replaceable(output, force=force)
     table = reports.read_csv(outputs / "evaluate/perplexity.csv")
     prepared = Prepared.open(outputs / "prepare")
     settings = settings_of(outputs / "evaluate") or {}
     best = settings.get("evaluate.checkpoint") == "best"
     rungs = dict.fromkeys(each.rung for each in reports.models_of(table).values() if each.rung)
     checkpoints = {rung: _checkpoint(outputs / rung, best, prepared) for rung in rungs}
-    environment = read_environment(outputs, rungs)
-    told = "".join(f"{key}={as_override(value)}\n" for key, value in settings.items())
+    stages = ("prepare", *rungs, "evaluate")
+    overrides = "".join(f"{key}={as_override(value)}\n" for key, value in settings.items())
+    facts: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
+        "Time and memory of each stage": (("Stage", *PERFORMANCE), _performance(outputs, stages)),
+        "Machine and versions": (("Name", "Value"), _environment(outputs, stages)),
+    }
     page = report_page(
         Ladder.of(checkpoints, prepared),
         table,
-        pictures_of(outputs),
+        figures_of(outputs),
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
-        told or "unknown, as there is no dvc.lock",
+        overrides or "unknown, as there is no dvc.lock",
         environment=[
-            _known("Time and memory of each stage", *_performance(outputs, rungs)),
-            _known("Machine and versions", ("Name", "Value"), [*environment.items()], words=2),
+            # All columns of the second hold words, only the first of the first.
+            reports.Grid(name if rows else f"{name}: unknown", titles, rows, words)
+            for words, (name, (titles, rows)) in enumerate(facts.items(), 1)
         ],
     )
     atomic_write(output, page.encode())
@@ -44,7 +72,9 @@ def write_report(outputs: Path, output: Path) -> None:
 
 
 def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:
-    """That which was evaluated; InputError if it is of another text."""
+    """Return the checkpoint that was evaluated; raise InputError if it is of another text."""
+    from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
+
     path = folder / (BEST if best and (folder / BEST).exists() else LATEST)
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:
@@ -52,44 +82,40 @@ def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:
     return checkpoint
 
 
-def read_environment(outputs: Path, rungs: Iterable[str]) -> dict[str, str]:
-    """Facts of the machine, by dotted name; where stages differ, with the stage behind the name."""
-    stages = ("prepare", *rungs, "evaluate")
-    by_stage = {stage: dotted(_json(outputs / stage / ENVIRONMENT)) for stage in stages}
+def _environment(outputs: Path, stages: Sequence[str]) -> list[tuple[str, str]]:
+    """Return facts of the machine by dotted name, followed by the stage where stages differ."""
+    from lmladder.experiments.jobs import ENVIRONMENT
+    from lmladder.system.settings import dotted
+
+    by_stage = {stage: dotted(_object(outputs / stage / ENVIRONMENT)) for stage in stages}
     facts: dict[str, str] = {}
     for name in dict.fromkeys(name for each in by_stage.values() for name in each):
-        values = {stage: _told(each[name]) for stage, each in by_stage.items() if name in each}
+        values = {stage: _shown(each[name]) for stage, each in by_stage.items() if name in each}
         if len(set(values.values())) == 1:
             facts[name] = next(iter(values.values()))
         else:
             facts |= {f"{name} ({stage})": value for stage, value in values.items()}
-    return facts
+    return [*facts.items()]
 
 
-def _known(
-    caption: str, titles: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1
-) -> Grid:
-    return Grid(caption if rows else f"{caption}: unknown", titles, rows, words)
+def _performance(outputs: Path, stages: Sequence[str]) -> list[tuple[str, ...]]:
+    """Return the stages that recorded their time, with the values of PERFORMANCE."""
+    from lmladder import reports
+
+    recorded = {stage: reports.read_performance(outputs / stage) for stage in stages}
+    return [
+        (stage, *(_number(facts.get(key)) for key in PERFORMANCE.values()))
+        for stage, facts in recorded.items()
+        if facts
+    ]
 
 
-def _performance(
-    outputs: Path, rungs: Iterable[str]
-) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Titles and rows of the table of times; a stage that left none has none."""
-    names = ("seconds", "tokens_per_second", "peak_memory_mb")
-    rows = []
-    for stage in ("prepare", *rungs, "evaluate"):
-        facts = reports.read_performance(outputs / stage)
-        if facts:
-            values = (facts.get(name) for name in names)
-            rows.append(
-                (stage, *(f"{each:,}" if isinstance(each, int | float) else "" for each in values))
-            )
-    return ("Stage", "Seconds", "Tokens/second", "Peak memory, MB"), rows
+def _number(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int | float) else ""
 
 
-def _json(path: Path) -> dict[str, Any]:
-    """The object in a file of facts; nothing where it is missing or damaged."""
+def _object(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file, empty if the file is missing or damaged."""
     try:
         facts = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -97,8 +123,7 @@ def _json(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _told(value: Any) -> str:
-    """A fact as one reads it."""
+def _shown(value: object) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value))
     return "unknown" if value is None else str(value)

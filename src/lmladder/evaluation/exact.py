@@ -45,7 +45,8 @@ class Score:
     @property
     def perplexity(self) -> float:
         """exp(nats per token): the number of equally likely tokens with the same loss."""
-        return float(np.exp(self.nats_per_token))
+        with np.errstate(over="ignore"):  # it may be infinite
+            return float(np.exp(self.nats_per_token))
 
     @property
     def bits_per_byte(self) -> float:

@@ -1,0 +1,64 @@
+"""Options that several commands have, and the checks of the files that they name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from lmladder.system.errors import InputError
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from lmladder.models import LanguageModel
+    from lmladder.training.checkpoint import Checkpoint
+
+CheckpointPath = Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace an existing file of any kind.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
+
+PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint at a path.
+
+    Raises
+    ------
+    InputError
+        If there is none; the message names the command that trains one of the pipeline.
+    """
+    from lmladder.training.checkpoint import Checkpoint
+
+    if path.parts[:1] == ("outputs",) and len(path.parts) == 3 and not path.exists():
+        raise InputError(f"there is no {path} yet; train it with: dvc repro")
+    return Checkpoint.load(path)
+
+
+def chosen_model(name: str | None, models: Mapping[str, LanguageModel], path: Path) -> str:
+    """Return the name of a model of the checkpoint at `path`; by default that of the strongest."""
+    if name is not None and name not in models:
+        raise InputError(f"no model {name!r} in {path}; choose from {', '.join(models)}")
+    return name or list(models)[-1]
+
+
+def require_new(path: Path, *, force: bool) -> None:
+    """Raise InputError if a command would write to a path that exists, unless `force`."""
+    empty = path.is_dir() and not any(path.iterdir())
+    if path.exists() and not (empty or force):
+        raise InputError(f"{path} exists; --force replaces it")
+
+
+def require_replaceable(path: Path | None, *, force: bool) -> None:
+    """Raise InputError if a page or figure would replace a file of another kind, unless `force`."""
+    if force or path is None or not path.is_file():
+        return
+    try:
+        with path.open("rb") as file:
+            begins = file.read(max(map(len, PAGES_AND_FIGURES))).lower()
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+    if begins and not begins.startswith(tuple(each.lower() for each in PAGES_AND_FIGURES)):
+        raise InputError(f"{path} exists and is neither a page nor a figure; --force replaces it")

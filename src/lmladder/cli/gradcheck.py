@@ -1,0 +1,52 @@
+"""`lmladder gradcheck`: compare the gradients of ops with central differences."""
+
+from typing import Annotated
+
+from lmladder.system.errors import InputError, RunError
+
+import typer
+
+
+def _ops(incomplete: str) -> list[str]:
+    from lmladder.autograd.selfcheck import op_names
+
+    return [name for name in op_names() if name.startswith(incomplete)]
+
+
+def gradcheck(
+    ops: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Ops to check. [default: all]", show_default=False, autocompletion=_ops
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")] = 0,
+) -> None:
+    """Compare the gradient of every op with central differences.
+
+    Each case is an op on arrays of one shape. It is checked in float64 with four memory layouts,
+    and in float32 against float64. The exit status is 1 if an op fails.
+
+    Example: lmladder gradcheck softmax layer_norm
+    """
+    from lmladder.autograd.gradcheck import TOLERANCE
+    from lmladder.autograd.selfcheck import TOLERANCE_32, check_op, op_names
+
+    known = op_names()
+    if unknown := [name for name in ops or [] if name not in known]:
+        raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
+    width = max(map(len, known))
+    print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
+    print(f"{'allowed below':{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
+    failed = []
+    for name in ops or known:
+        verdict = check_op(name, seed=seed)
+        mark = "" if verdict.passed else "  WRONG"
+        print(
+            f"{name:{width}}  {verdict.rows:4}  {verdict.error:8.0e}  {verdict.error_32:8.0e}{mark}"
+        )
+        if not verdict.passed:
+            failed.append(f"{name} ({verdict.failure})" if verdict.failure else name)
+    if failed:
+        raise RunError(f"wrong gradients: {', '.join(failed)}")
+    print("all gradients agree with central differences")

@@ -1,0 +1,163 @@
+"""`lmladder sample`: continue a prompt."""
+
+from __future__ import annotations
+
+from json import dumps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from lmladder.cli.arguments import chosen_model, open_checkpoint
+from lmladder.system.errors import InputError
+
+import typer
+
+if TYPE_CHECKING:
+    from lmladder.data import Tokenizer
+    from lmladder.sampling import BeamSearch, Strategy
+
+DEFAULT_PROMPT = "Once upon a time"
+DEFAULT_TEMPERATURE = 0.8
+DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
+PRINTED = ("prompt", "text", "tokens", "log_probability", "finish_reason")
+
+
+def sample(
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            help=f"Text to continue. [default: {DEFAULT_PROMPT!r}, if the model knows its "
+            "characters]"
+        ),
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1, help="The largest number of new tokens.")] = 300,
+    temperature: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0,
+            help="Divides the logits; 0 always takes the most probable token. "
+            f"[default: {DEFAULT_TEMPERATURE}]",
+        ),
+    ] = None,
+    top_k: Annotated[
+        int | None, typer.Option(min=1, help="Keep the k most probable tokens. [default: all]")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Keep the most probable tokens with this total. [default: 1]"),
+    ] = None,
+    min_p: Annotated[
+        float | None,
+        typer.Option(
+            help="Keep tokens with at least this fraction of the highest probability. [default: 0]"
+        ),
+    ] = None,
+    repetition_penalty: Annotated[
+        float | None,
+        typer.Option(help="Above 1 makes tokens less probable that occurred. [default: 1]"),
+    ] = None,
+    beams: Annotated[
+        int | None,
+        typer.Option(min=1, help="Search for a probable text with this many beams; draw nothing."),
+    ] = None,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(help="End before this text; may be given several times.", show_default=False),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Number of samples, or of best beams.")] = 1,
+    seed: Annotated[
+        int, typer.Option(min=0, help="The same seed draws the same text; sample i has seed + i.")
+    ] = 0,
+    cache: Annotated[
+        bool, typer.Option(help="Keep keys and values of earlier tokens; changes speed only.")
+    ] = True,
+    json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help=f"Print a line of JSON for each sample: {', '.join(PRINTED)}; the log probability "
+            "in nats, the reason length, stop or eos.",
+        ),
+    ] = False,
+    checkpoint: Annotated[
+        Path, typer.Option(help="Any rung's checkpoint.safetensors.")
+    ] = DEFAULT_CHECKPOINT,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Which model of the checkpoint. [default: the strongest]"),
+    ] = None,
+) -> None:
+    """Continue a prompt, printing each token as it is chosen.
+
+    The repetition penalty is applied first, then temperature, top-k, top-p and min-p.
+
+    Example: lmladder sample --prompt "Once upon a time" --tokens 300 --top-k 40 --seed 1
+
+    Example: lmladder sample --top-p 0.9 --stop "." --samples 3 --json
+
+    Example: lmladder sample --beams 4 --tokens 60
+    """
+    from lmladder.sampling import complete
+
+    strategy = _strategy(
+        beams,
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
+    loaded = open_checkpoint(checkpoint)
+    tokenizer = loaded.restore_tokenizer()
+    models = loaded.restore_models()
+    name = chosen_model(model, models, checkpoint)
+    ids = _encoded(tokenizer, prompt)
+    streamed = samples == 1 and not json
+    before = [tokenizer.decode(ids)]  # printed with the first piece: not before an error
+
+    def show(piece: str) -> None:
+        if streamed:
+            print(before.pop() + piece if before else piece, end="", flush=True)
+
+    made = complete(
+        models[name],
+        tokenizer,
+        ids,
+        tokens=tokens,
+        strategy=strategy,
+        seed=seed,
+        samples=samples,
+        stop=stop or (),
+        cache=cache,
+        show=show,
+    )
+    if json:
+        for each in made:
+            print(dumps({name: getattr(each, name) for name in PRINTED}))
+    elif samples > 1:
+        texts = (f"== {i} ==\n{each.prompt}{each.text}" for i, each in enumerate(made, 1))
+        print("\n\n".join(texts))
+    else:
+        print()
+
+
+def _strategy(beams: int | None, **options: float | None) -> Strategy | BeamSearch:
+    """Return the strategy that the options describe; those of drawing exclude a beam search."""
+    from lmladder.sampling import BeamSearch, Strategy
+
+    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if beams is None:
+        return Strategy(**({"temperature": DEFAULT_TEMPERATURE} | given))
+    if given:
+        option = next(iter(given)).replace("_", "-")
+        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
+    return BeamSearch(beams)
+
+
+def _encoded(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
+    """Return the tokens of a prompt, or of the default, where the tokenizer can encode that."""
+    try:
+        return tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt).tolist()
+    except InputError:
+        if prompt is not None:
+            raise
+        return [tokenizer.eos or 0]  # a text in another alphabet: begin a new document
