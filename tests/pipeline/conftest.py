@@ -16,6 +16,7 @@ import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
+from unittest.mock import patch
 
 from lmladder import kernels
 from lmladder.cli import main as cli
@@ -33,15 +34,9 @@ MACHINE_FACTS = ("performance.json", "environment.json", "trained.json")  # whic
 SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
 
 
-def load(path):
-    """A script as a module, though no package holds it."""
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-COMPOSE = load(PROJECT / "stages/compose.py")
+SPEC = importlib.util.spec_from_file_location("compose", PROJECT / "stages/compose.py")
+COMPOSE = importlib.util.module_from_spec(SPEC)  # a script, which no package contains
+SPEC.loader.exec_module(COMPOSE)
 
 
 @dataclass(frozen=True)
@@ -119,8 +114,9 @@ class Checkout:
         return Done(process.returncode, stdout, stderr)
 
     def compose(self, *overrides):
-        """What stages/compose.py does for the tiny settings and `overrides`, but quicker."""
-        text = COMPOSE.composition(["experiment=smoke", *overrides])
+        """Do what stages/compose.py does for the tiny settings and `overrides`, in this process."""
+        with patch.object(COMPOSE, "CONF", self / "conf"):
+            text = COMPOSE.composition(["experiment=smoke", *overrides])
         (self / "params.yaml").write_text(text)
 
     def stage(self, name):
@@ -165,16 +161,13 @@ class Checkout:
             return list(csv.DictReader(file))
 
     def outputs(self):
-        """The bytes of every file under outputs/ that is no fact of one machine, by path."""
+        """The bytes of every file under outputs/ except facts of one machine, by path."""
         paths = [path for path in (self / "outputs").rglob("*") if path.is_file()]
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in paths
             if path.name not in (*MACHINE_FACTS, ".gitignore")
         }
-
-    def remove_outputs(self):
-        shutil.rmtree(self / "outputs")
 
     def commit(self):
         """Commit all files that git does not ignore; in a new repository if there is none."""
@@ -223,18 +216,6 @@ def wait_for(condition, process, seconds=60):
         time.sleep(0.002)
 
 
-@pytest.fixture(scope="session")
-def project():
-    """The real work tree. Read only."""
-    return PROJECT
-
-
-@pytest.fixture(scope="session")
-def compose():
-    """The module stages/compose.py."""
-    return COMPOSE
-
-
 @pytest.fixture
 def clone(tmp_path):
     """A fresh clone of the last commit: its results are there, but nothing is in a cache."""
@@ -247,8 +228,7 @@ def clone(tmp_path):
 def smoke(tmp_path_factory):
     """A checkout whose pipeline has run with tiny settings; read only. All workers share one."""
     folder = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        folder = folder.parent
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
     path = folder / "smoke"
     with (folder / "smoke.lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -264,7 +244,7 @@ def smoke(tmp_path_factory):
 @pytest.fixture
 def checkout(smoke, tmp_path):
     """A copy of `smoke` that the test may change."""
-    # git may just be at work there, for another test that only looks.
+    # Another test may run git there, which then has its lock.
     at_work = shutil.ignore_patterns("index.lock")
     shutil.copytree(smoke.path, tmp_path / "checkout", symlinks=True, ignore=at_work)
     return Checkout(tmp_path / "checkout")

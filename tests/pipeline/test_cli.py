@@ -58,7 +58,7 @@ MISTAKES = {
     f"score {TRANSFORMER} outputs": "outputs|directory",
     f"score {TRANSFORMER} {TRANSFORMER}": f"{TRANSFORMER}: unknown character",
     f"score {TRANSFORMER} README.md --text a": "not both",
-    f"score {TRANSFORMER} --text a --past nope.txt": "nope.txt",
+    f"score {TRANSFORMER} --text a --context nope.txt": "nope.txt",
     f"score {TRANSFORMER} --text a --min-context 1": "--min-context",
     f"inspect {MLP} --attention a -o x.svg": "attention",
     f"inspect {TRANSFORMER} --attention '' -o x.svg": "prompt is empty",

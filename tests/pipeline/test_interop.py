@@ -16,7 +16,7 @@ def exchanged(checkout, lmladder, tmp_path):
     """Overrides that train from the Transformer of `smoke`, exported and imported again."""
     lmladder("export", TRANSFORMER, tmp_path / "gpt2").succeeded()
     done = lmladder("import", tmp_path / "gpt2", checkout / WEIGHTS).succeeded()
-    (command,) = re.findall("to train on from it: python stages/compose.py (.*)", done.stdout)
+    (command,) = re.findall("to train it further: python stages/compose.py (.*)", done.stdout)
     return [each.replace(f"{checkout.path}/", "") for each in shlex.split(command)]
 
 

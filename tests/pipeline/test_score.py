@@ -78,7 +78,7 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
     prepared = Prepared.open(smoke / "outputs/prepare")
     for name in (split, before):
         (tmp_path / name).write_text(prepared.tokenizer.decode(prepared.split(name)))
-    asked = (CHECKPOINTS[rung], tmp_path / split, "--past", tmp_path / before)
+    asked = (CHECKPOINTS[rung], tmp_path / split, "--context", tmp_path / before)
     rows = {row["model"]: row for row in smoke.table() if row["split"] == split}
     for name, found in score(*asked).items():
         assert [round(found[key], 6) for key in SCORES] == [
@@ -112,7 +112,7 @@ def test_without_text_before_it_a_text_begins_a_document(score, tmp_path):
         assert all(each["tokens"] == 1 for each in score(path, "--text", "O").values())
     (tmp_path / "line").write_bytes(b"a\n")
     bigram = (COUNTS, "--model", "bigram", "--text", "O")
-    assert score(*bigram) == score(*bigram, "--past", tmp_path / "line")
+    assert score(*bigram) == score(*bigram, "--context", tmp_path / "line")
     every = score(COUNTS, "--text", "O")
     assert list(every) == ["uniform", "unigram", "bigram", "trigram", "kneser_ney_3"]
     assert score(*bigram) == {"bigram": every["bigram"]}
@@ -169,7 +169,7 @@ def test_bytes_are_counted_as_they_are_and_those_of_unknown_words_do_not_count(
     found = score(path, "--text", " Once upon midnight").values()
     assert {(each["tokens"], each["bytes"]) for each in found} == {(3, 11)}
     done = lmladder("score", path, "--text", "midnight")
-    done.failed_in_one_line(2, "the text is of unknown words only")
+    done.failed_in_one_line(2, "the text has only unknown words")
 
 
 def test_what_cannot_be_scored_or_shown_is_one_line(
@@ -178,7 +178,7 @@ def test_what_cannot_be_scored_or_shown_is_one_line(
     for data, named in ((b"", "is empty"), (b"On\xc3", "byte 0xc3")):
         standard_input(data)
         lmladder("score", TRANSFORMER).failed_in_one_line(2, "the standard input", named)
-    monkeypatch.setattr(command, "MAX_COLOURED", 5)
+    monkeypatch.setattr(command, "MAX_COLORED", 5)
     page = tmp_path / "surprisal.html"
     done = lmladder("score", TRANSFORMER, "--text", "Once u", "--html", page)
     done.failed_in_one_line(2, "6 tokens", "at most 5")

@@ -4,24 +4,29 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 
+from lmladder.pipeline import fitting
 from tests.pipeline.conftest import MACHINE_FACTS, wait_for
 
 import pytest
 import yaml
 
-TRAINED = {"checkpoint.safetensors", "best.safetensors", "metrics.json", "history.csv"}
+FITTED = {"checkpoint.safetensors", "metrics.json", "block_losses.csv"}
+TRAINED = {*FITTED, "best.safetensors", "history.csv"}
+FIGURES = {f"{name}.svg" for name in (
+    "loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration",
+)}  # fmt: skip
 RESULTS = {
     "prepare": {"train.npy", "val.npy", "test.npy", "tokenizer.json", "corpus.json"},
-    "bigram": {"checkpoint.safetensors", "metrics.json", "block_losses.csv"},
-    "mlp": {*TRAINED, "block_losses.csv"},
-    "transformer": {*TRAINED, "block_losses.csv"},
+    "bigram": FITTED,
+    "mlp": TRAINED,
+    "transformer": TRAINED,
     "evaluate": {
         *("perplexity.csv", "perplexity.md", "metrics.json", "report.html", "samples.txt"),
-        *("position.csv", "calibration.csv", "block_losses.csv", "loss_curves.svg"),
-        *("perplexity_parameters.svg", "perplexity_tokens.svg", "position.svg", "calibration.svg"),
+        *("position.csv", "calibration.csv", "block_losses.csv", *FIGURES),
     },
 }
 COUNTED = ("uniform", "unigram", "bigram", "trigram", "kneser_ney_3")
@@ -30,12 +35,13 @@ LONG_TRAINING = (  # seconds, with many checkpoints
     "transformer.training.steps=400",
     "transformer.training.evaluate_every=20",
 )
+CHECKPOINT = "outputs/transformer/checkpoint.safetensors"
 UNFINISHED = "outputs/transformer/unfinished.safetensors"
 
 
-def start_training(checkout, *overrides, command=TRANSFORMER):
+def start_training(checkout, command=TRANSFORMER):
     """A process that trains a Transformer for seconds, and has written an unfinished checkpoint."""
-    checkout.compose(*LONG_TRAINING, *overrides)
+    checkout.compose(*LONG_TRAINING)
     process = checkout.start(*command)
     wait_for((checkout / UNFINISHED).exists, process)
     return process
@@ -46,6 +52,9 @@ def read_text_file(checkout, name):
     settings = yaml.safe_load((checkout / "params.yaml").read_text())
     settings["data"] |= {"corpus": "file", "path": name, "watch": name, "documents": "whole"}
     (checkout / "params.yaml").write_text(yaml.safe_dump(settings))
+
+
+# --- Results --------------------------------------------------------------------------------------
 
 
 def test_every_result_of_the_design_is_there_and_no_other_file(smoke):
@@ -59,9 +68,8 @@ def test_every_result_of_the_design_is_there_and_no_other_file(smoke):
 def test_git_sees_tables_and_curves_but_neither_arrays_nor_facts_of_a_machine(smoke):
     status = smoke.git("status", "--porcelain", "--untracked-files=all").splitlines()
     names = {line[3:].rpartition("/")[2] for line in status}
-    kept = RESULTS["evaluate"] - {"report.html"}
-    drawn = {name for name in kept if name.endswith(".svg") and name != "loss_curves.svg"}
-    assert names == {"params.yaml", "dvc.lock"} | kept - drawn
+    cached = {"report.html", *FIGURES} - {"loss_curves.svg"}
+    assert names == {"params.yaml", "dvc.lock"} | RESULTS["evaluate"] - cached
 
 
 def test_the_table_has_a_row_for_each_model_and_split_which_the_metrics_repeat(smoke):
@@ -98,29 +106,13 @@ def test_the_blocks_by_which_runs_are_compared_add_up_to_their_losses(smoke, sta
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("threads", [1, 3])
-def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(
-    smoke, checkout, threads
-):
-    checkout.remove_outputs()
-    checkout.compose(f"runtime.threads={threads}")
+def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(smoke, checkout):
+    shutil.rmtree(checkout / "outputs")
+    checkout.compose("runtime.threads=3")
     done = checkout.dvc("repro", "--force").succeeded()
     assert done.stages_run == list(RESULTS)
     assert (checkout / "dvc.lock").read_bytes() == (smoke / "dvc.lock").read_bytes()
     assert checkout.outputs() == smoke.outputs()
-
-
-@pytest.mark.parametrize("network", ["rnn", "gru"])
-def test_a_recurrent_network_instead_of_the_mlp_has_its_own_name(checkout, network):
-    checkout.compose(f"mlp={network}")
-    checkout.stage("mlp").succeeded()
-    checkout.stage("evaluate").succeeded()
-    models = {row["model"] for row in checkout.table()}
-    assert models == {*COUNTED, network, "transformer", "oracle"}
-    assert f"{network.upper()}</" in (checkout / "outputs/evaluate/report.html").read_text()
-    curves = (checkout / "outputs/evaluate/loss_curves.svg").read_text()
-    assert network.upper() in curves
-    assert "MLP" not in curves
 
 
 @pytest.mark.slow
@@ -138,21 +130,32 @@ def test_a_stage_run_by_hand_has_the_bytes_of_the_pipeline_in_a_folder_of_its_ow
         assert (folder / name).read_bytes() == (smoke / "outputs/transformer" / name).read_bytes()
 
 
-def test_a_run_that_does_not_fit_what_is_there_is_rejected_with_the_remedy(checkout):
-    wanted = ("experiment=smoke", "transformer.n_layer=3")
-    named = ("other settings", "`python stages/compose.py`", "`dvc repro transformer`")
-    checkout.by_hand("evaluate", *wanted).failed_in_one_line(2, *named)
-    (checkout / "outputs/mlp/checkpoint.safetensors").unlink()
-    checkout.stage("evaluate").failed_in_one_line(2, "outputs/mlp", "`dvc repro mlp`")
-    checkout.compose("data.seed=1")
-    checkout.stage("transformer").failed_in_one_line(2, "data.seed=1", "`dvc repro prepare`")
-    checkout.stage("prepare").succeeded()
-    checkout.stage("evaluate").failed_in_one_line(2, "outputs/bigram", "`dvc repro bigram`")
-    checkout.remove_outputs()
-    checkout.stage("transformer").failed_in_one_line(2, "outputs/prepare", "`dvc repro prepare`")
-    read_text_file(checkout, "missing.txt")
-    checkout.stage("prepare").failed_in_one_line(2, "missing.txt")
-    assert checkout.outputs() == {}
+@pytest.mark.parametrize("streams", ["| head -1", ">&- 2>&-"])
+def test_training_continues_when_nobody_reads_its_output(smoke, checkout, streams):
+    (checkout / CHECKPOINT).unlink()
+    checkout.run("bash", "-c", f"set -o pipefail; {' '.join(TRANSFORMER)} {streams}").succeeded()
+    assert checkout.outputs() == smoke.outputs()
+
+
+# --- Settings -------------------------------------------------------------------------------------
+
+
+def test_another_kind_of_rung_with_monitoring_and_patience_has_its_own_name_everywhere(checkout):
+    training = ("patience=1", "min_improvement=100", "monitor_every=2")
+    settings = (f"mlp.training.{each}" for each in training)
+    checkout.compose("mlp=gru", "bigram.kneser_ney_orders=[]", *settings)
+    for stage in ("bigram", "mlp", "evaluate"):
+        checkout.stage(stage).succeeded()
+    steps = {row["model"]: row["steps"] for row in checkout.table()}
+    assert set(steps) == {*COUNTED[:4], "gru", "transformer", "oracle"}
+    assert steps["gru"] == "4"
+    last = checkout.table("outputs/mlp/history.csv")[-1]
+    norms = [float(cell) for name, cell in last.items() if name.startswith("gradient_norm.")]
+    assert min(norms) > 0
+    assert "GRU</" in (checkout / "outputs/evaluate/report.html").read_text()
+    curves = (checkout / "outputs/evaluate/loss_curves.svg").read_text()
+    assert "GRU" in curves
+    assert "MLP" not in curves
 
 
 @pytest.mark.slow
@@ -167,31 +170,6 @@ def test_the_bytes_and_the_oracle_of_a_text_are_the_same_under_every_tokenizer(c
         assert min(bits, key=bits.__getitem__) == "oracle"
         found.append(({row["bytes"] for row in table}, bits["oracle"]))
     assert found[0] == found[1] == found[2]
-
-
-def test_what_would_stop_a_later_stage_is_found_by_the_first_one_that_runs(checkout):
-    checkout.compose("transformer.n_layer=100000000")
-    for stage in ("prepare", "mlp"):
-        named = ("transformer", "GB of memory", "transformer.n_layer=100000000")
-        checkout.stage(stage).failed_in_one_line(2, *named)
-    checkout.compose()
-    (checkout / "short.txt").write_text("Once upon a time there was a very short text. " * 4)
-    read_text_file(checkout, "short.txt")
-    named = ("the validation text has", "the 33 of a sequence", "training.sequence_length=32")
-    checkout.stage("prepare").failed_in_one_line(2, *named)
-    before = checkout.outputs()
-    checkout.stage("bigram").failed_in_one_line(2, *named)
-    assert checkout.outputs() == before
-    checkout.compose("mlp.training.sequence_length=1")
-    read_text_file(checkout, "short.txt")
-    checkout.stage("mlp").failed_in_one_line(2, "transformer.training.sequence_length=32")
-
-
-def test_memory_that_runs_out_is_one_line_with_the_settings_that_save_some(checkout):
-    checkout.compose("transformer.training.batch_size=40000")
-    limited = f"ulimit -v 1500000; exec {' '.join(TRANSFORMER)}"
-    named = ("transformer: out of memory: Unable to allocate", "training.batch_size")
-    checkout.run("sh", "-c", limited).failed_in_one_line(1, *named)
 
 
 def test_samples_follow_their_settings(checkout):
@@ -212,18 +190,67 @@ def test_samples_follow_their_settings(checkout):
     assert checkout.outputs() == before
 
 
-def test_a_ladder_without_kneser_ney_and_with_a_run_that_is_monitored_and_patient_works(checkout):
-    training = ("patience=1", "min_improvement=100", "monitor_every=2")
-    settings = (f"mlp.training.{each}" for each in training)
-    checkout.compose("bigram.kneser_ney_orders=[]", *settings)
-    for stage in ("bigram", "mlp", "evaluate"):
-        checkout.stage(stage).succeeded()
-    steps = {row["model"]: row["steps"] for row in checkout.table()}
-    assert set(steps) == {*COUNTED[:4], "mlp", "transformer", "oracle"}
-    assert steps["mlp"] == "4"
-    last = checkout.table("outputs/mlp/history.csv")[-1]
-    norms = [float(cell) for name, cell in last.items() if name.startswith("gradient_norm.")]
-    assert min(norms) > 0
+def test_a_corpus_to_download_is_one_file_of_settings(checkout, tmp_path, monkeypatch):
+    text = "".join(f"poem {number}\n" for number in range(2000)).encode()
+    (tmp_path / "poems.txt").write_bytes(text)
+    monkeypatch.setenv("LMLADDER_DATA", str(tmp_path))  # the cache of downloads
+    settings = yaml.safe_load((checkout / "conf/data/names.yaml").read_text())
+    settings |= {"path": "poems.txt", "sha256": hashlib.sha256(text).hexdigest()}
+    (checkout / "conf/data/poems.yaml").write_text(yaml.safe_dump(settings))
+    checkout.compose("data=poems")
+    checkout.stage("prepare").succeeded()
+    corpus = json.loads((checkout / "outputs/prepare/corpus.json").read_text())
+    assert (corpus["name"], corpus["documents"]) == ("poems.txt", 2000)
+    (tmp_path / "poems.txt").write_bytes(b"altered")
+    named = ("poems.txt has sha256", "delete it to download it again")
+    checkout.stage("prepare").failed_in_one_line(2, *named)
+
+
+# --- Failures -------------------------------------------------------------------------------------
+
+
+def test_a_run_that_does_not_fit_what_is_there_is_rejected_with_the_remedy(checkout):
+    named = ("other settings", "`python stages/compose.py`", "`dvc repro transformer`")
+    checkout.compose("transformer.n_layer=3")
+    checkout.stage("evaluate").failed_in_one_line(2, *named)
+    (checkout / "outputs/mlp/checkpoint.safetensors").unlink()
+    checkout.stage("evaluate").failed_in_one_line(2, "outputs/mlp", "`dvc repro mlp`")
+    checkout.compose("data.seed=1")
+    checkout.stage("transformer").failed_in_one_line(2, "data.seed=1", "`dvc repro prepare`")
+    checkout.stage("prepare").succeeded()
+    checkout.stage("evaluate").failed_in_one_line(2, "outputs/bigram", "`dvc repro bigram`")
+    shutil.rmtree(checkout / "outputs")
+    checkout.stage("transformer").failed_in_one_line(2, "outputs/prepare", "`dvc repro prepare`")
+    read_text_file(checkout, "missing.txt")
+    checkout.stage("prepare").failed_in_one_line(2, "missing.txt")
+    assert checkout.outputs() == {}
+
+
+def test_what_would_stop_a_later_stage_is_found_by_the_first_one_that_runs(checkout):
+    checkout.compose("transformer.n_layer=100000000")
+    for stage in ("prepare", "mlp"):
+        named = ("transformer", "GB of memory", "transformer.n_layer=100000000")
+        checkout.stage(stage).failed_in_one_line(2, *named)
+    checkout.compose()
+    (checkout / "short.txt").write_text("Once upon a time there was a very short text. " * 4)
+    read_text_file(checkout, "short.txt")
+    named = ("the validation text has", "the 33 of a sequence", "training.sequence_length=32")
+    checkout.stage("prepare").failed_in_one_line(2, *named)
+    before = checkout.outputs()
+    checkout.stage("bigram").failed_in_one_line(2, *named)
+    assert checkout.outputs() == before
+    checkout.compose("mlp.training.sequence_length=1")
+    read_text_file(checkout, "short.txt")
+    checkout.stage("mlp").failed_in_one_line(2, "transformer.training.sequence_length=32")
+
+
+def test_memory_that_runs_out_is_one_line_with_the_settings_that_save_some(checkout, monkeypatch):
+    def without_memory(*arguments):
+        raise MemoryError("Unable to allocate 9 GiB")
+
+    monkeypatch.setattr(fitting, "train", without_memory)
+    named = ("transformer: out of memory: Unable to allocate 9 GiB", "training.batch_size")
+    checkout.stage("transformer").failed_in_one_line(1, *named)
 
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
@@ -232,45 +259,23 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
     checkout.stage("transformer").failed_in_one_line(1, *named)
 
 
-def test_a_corpus_to_download_is_one_file_of_settings(checkout, tmp_path):
-    text = "".join(f"poem {number}\n" for number in range(2000)).encode()
-    (tmp_path / "poems.txt").write_bytes(text)  # in the cache of downloads
-    settings = yaml.safe_load((checkout / "conf/data/names.yaml").read_text())
-    settings |= {"path": "poems.txt", "sha256": hashlib.sha256(text).hexdigest()}
-    (checkout / "conf/data/poems.yaml").write_text(yaml.safe_dump(settings))
-    checkout.run(sys.executable, "stages/compose.py", "experiment=smoke", "data=poems").succeeded()
-    cache = {"LMLADDER_DATA": str(tmp_path)}
-    checkout.dvc("repro", "prepare", environment=cache).succeeded()
-    corpus = json.loads((checkout / "outputs/prepare/corpus.json").read_text())
-    assert (corpus["name"], corpus["documents"]) == ("poems.txt", 2000)
-    (tmp_path / "poems.txt").write_bytes(b"altered")
-    done = checkout.by_hand("prepare", "-cn", "pipeline", environment=cache)
-    done.failed_in_one_line(2, "poems.txt has sha256", "delete it to download it again")
-
-
+@pytest.mark.slow
 def test_a_run_that_is_killed_continues_and_ends_with_the_same_bytes(checkout):
     checkout.compose(*LONG_TRAINING)
     checkout.stage("transformer").succeeded()
     uninterrupted = checkout.outputs()
     assert not (checkout / UNFINISHED).exists()
     command = (sys.executable, "-m", "dvc", "repro", "transformer")
-    with start_training(checkout, command=command) as dvc:
+    with start_training(checkout, command) as dvc:
         os.killpg(dvc.pid, signal.SIGKILL)
         dvc.communicate()
     assert dvc.returncode == -signal.SIGKILL
     assert (checkout / UNFINISHED).exists()
-    assert not (checkout / "outputs/transformer/checkpoint.safetensors").exists()
+    assert not (checkout / CHECKPOINT).exists()
     done = checkout.dvc("repro", "transformer").succeeded()
     (step,) = re.findall(r"going on from step (\d+)", done.stdout)
     assert 0 < int(step) < 400
     assert checkout.outputs() == uninterrupted
-
-
-@pytest.mark.parametrize("streams", ["| head -1", ">&- 2>&-"])
-def test_training_goes_on_when_nobody_reads_its_output(smoke, checkout, streams):
-    (checkout / "outputs/transformer/checkpoint.safetensors").unlink()
-    checkout.run("bash", "-c", f"set -o pipefail; {' '.join(TRANSFORMER)} {streams}").succeeded()
-    assert checkout.outputs() == smoke.outputs()
 
 
 @pytest.mark.parametrize("script", [*RESULTS, "rung", "ladder", "compose"])
@@ -289,7 +294,7 @@ runpy.run_path("stages/{script}.py", run_name="__main__")
     assert (done.status, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
 
 
-def test_a_stage_without_checkpoints_promises_none_when_it_is_interrupted(checkout):
+def test_an_interrupted_stage_without_checkpoints_promises_none(checkout):
     checkout.compose("data.characters=5000000")
     with checkout.start(sys.executable, "stages/prepare.py", "-cn", "pipeline") as run:
         wait_for((checkout / "outputs/prepare/.lock").exists, run)
@@ -326,11 +331,10 @@ def test_a_second_run_in_the_same_folder_is_rejected_and_does_the_first_no_harm(
 
 def test_a_run_under_other_kernels_starts_again_in_one_line_that_says_why(smoke, checkout):
     checkout.compose("runtime.kernels=numpy")
-    done = checkout.stage("mlp").succeeded()
-    line = "outputs/mlp/checkpoint.safetensors is of kernels numba, not numpy; starting again"
+    done = checkout.stage("transformer").succeeded()
+    line = f"{CHECKPOINT} is of kernels numba, not numpy; starting again"
     assert done.stdout.splitlines()[0] == line
-    weights = "outputs/mlp/checkpoint.safetensors"
-    assert (checkout / weights).read_bytes() != (smoke / weights).read_bytes()
-    record = json.loads((checkout / "outputs/mlp/trained.json").read_text())
+    assert (checkout / CHECKPOINT).read_bytes() != (smoke / CHECKPOINT).read_bytes()
+    record = json.loads((checkout / "outputs/transformer/trained.json").read_text())
     assert record["identity"]["kernels"] == "numpy"
     assert "numba" not in record["identity"]
