@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lmladder import kernels
 from lmladder.cli.main import main
-from lmladder.data import LongText, Prepared, write_prepared
+from lmladder.data import Corpus, Prepared, write_prepared
 from lmladder.data.settings import SplitSettings, TokenizerSettings
 from lmladder.evaluation import write_scores
 from lmladder.experiments.jobs import ENVIRONMENT, code_digest
@@ -37,7 +37,7 @@ elsewhere_or_not = pytest.mark.parametrize("elsewhere", [False, True], ids=["her
 def write_text(folder, text):
     write_prepared(
         folder,
-        LongText.of("letters", text),
+        Corpus.of_text("letters", text),
         tokenizer=TokenizerSettings("char", watch=""),
         split=SplitSettings(train=0.6, val=0.3, test=0.1),
         seed=0,
@@ -213,7 +213,7 @@ def test_a_run_of_another_seed_differs_at_once(verify, runs):
     status, (line, more), error = verify("mlp")
     assert (status, more) == (1, UNKNOWN)
     assert line.startswith("mlp: first difference at step 0 in val_loss: ")
-    assert error == "error: not what was recorded: mlp"
+    assert error == "error: not reproduced: mlp"
 
 
 @elsewhere_or_not
@@ -259,7 +259,7 @@ def test_changed_counts_are_found_and_other_runs_are_verified_all_the_same(verif
     change(runs / "bigram", model=counts)
     move_elsewhere(runs / "bigram")
     status, lines, error = verify("bigram", "mlp")
-    assert (status, error) == (1, "error: not what was recorded: bigram")
+    assert (status, error) == (1, "error: not reproduced: bigram")
     assert lines[0] == "bigram: first difference at step 0 in model.counts_1"
     assert "mlp: bit-identical" in lines[2]
 

@@ -229,8 +229,10 @@ def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
     """Yield what may round otherwise here than where the run was made."""
     path = run.folder / ENVIRONMENT
     counted = _is_counted(run.checkpoints[0])  # counts are not rounded
-    if not counted and code != (code_digest(run.stage) if run.stage else None):
-        yield "code" if code else UNKNOWN_CODE
+    if not counted and not (code and run.stage):
+        yield UNKNOWN_CODE
+    elif not counted and code != code_digest(run.stage):
+        yield "code"
     there: dict[str, Any] = {}
     with suppress(OSError, ValueError, AttributeError, RecursionError):
         there = dotted(json.loads(path.read_bytes())) if path.is_file() else {}
