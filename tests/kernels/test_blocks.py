@@ -231,7 +231,7 @@ raise SystemExit(os.waitstatus_to_exitcode(status))
 
 def test_set_threads_refuses_less_than_one_and_takes_none_for_all_cores() -> None:
     for wrong in (0, -1):
-        with pytest.raises(ValueError, match=f"at least 1, not {wrong}"):
+        with pytest.raises(ValueError, match=f"at least 1, got {wrong}"):
             set_threads(wrong)
     set_threads(5)
     assert kernels.threads() == 5

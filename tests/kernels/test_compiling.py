@@ -44,7 +44,7 @@ def test_a_cache_that_cannot_be_written_is_done_without_and_told_of_once(
         assert x.tolist() == [0, 2, 4]
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert "as at each start" in told
+    assert "at each start" in told
 
 
 def test_what_is_compiled_of_older_sources_does_not_pile_up(

@@ -211,5 +211,5 @@ def test_a_position_that_a_cache_has_no_room_for_is_refused(position: int, choic
     kernels.select(choice)
     q = np.ones((1, 1, 1, 4), np.float32)
     keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
-    with pytest.raises(IndexError, match="past those that there is room for"):
+    with pytest.raises(IndexError, match="the position is not in the cache"):
         kernels.cached_attention(q, q, q, keys, values, np.array([position]))

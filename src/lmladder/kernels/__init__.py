@@ -1,8 +1,8 @@
-"""Arrays in, arrays out: the arithmetic under the hot ops. Nothing here knows of Tensors.
+"""The arithmetic of the ops that take most of the time, on arrays; nothing here uses Tensors.
 
-`reference` holds each kernel in plain NumPy, for the rows it is given; `fused` the same, compiled.
-`blocks` cuts rows into blocks and shares them among threads, `threaded` puts them together. Blocks
-depend on shapes alone, so the results do not depend on the number of threads.
+`reference` has each kernel in plain NumPy, for a block of rows; `fused` has the same ones compiled.
+`blocks` cuts rows into blocks and shares them among threads, and `threaded` combines these. Blocks
+depend on shapes only, so the results do not depend on the number of threads.
 """
 
 from lmladder.kernels.blocks import (

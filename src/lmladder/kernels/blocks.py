@@ -1,8 +1,8 @@
 """Cutting work into blocks of rows and sharing the blocks among threads.
 
-NumPy and BLAS let go of Python's global lock while they compute, so plain threads use all cores.
-Where a block begins and ends depends on shapes alone, never on the number of threads, and so the
-bits of every result are the same for any number of them.
+NumPy and BLAS release Python's global lock while they compute, so threads use all cores. Block
+boundaries depend on shapes only, never on the number of threads, so the bits of every result are
+the same for any number of threads.
 """
 
 import itertools
@@ -22,59 +22,66 @@ from lmladder.tracing import run
 
 import numpy as np
 
-# Of a block of rows: bytes of one operand, so that handing it to a thread pays; and how many there
-# are at most.
-BLOCK_BYTES = 1 << 17
-ROW_BLOCKS = 16
-# Of a block of a matrix product: rows, so that packing the other factor pays, and multiply-adds, so
-# that handing it to a thread does; and how many blocks there are at most.
-PRODUCT_ROWS = 64
-PRODUCT_WORK = 1 << 21
-PRODUCT_BLOCKS = 8
+# Below these sizes a block costs more to hand to a thread, or to pack for BLAS, than it saves.
+BLOCK_BYTES = 1 << 17  # minimum size of one operand of a block of rows
+ROW_BLOCKS = 16  # maximum number of blocks of rows
+PRODUCT_ROWS = 64  # minimum number of rows in a block of a matrix product
+PRODUCT_WORK = 1 << 21  # minimum number of multiply-adds in a block of a matrix product
+PRODUCT_BLOCKS = 8  # maximum number of blocks of a matrix product
 
 
 class _Job:
-    """`count` calls of `task`, claimed one by one by whichever thread is free."""
+    """`count` calls of `task`; each thread that is free claims the next one."""
 
     def __init__(self, task: Callable[[int], None], count: int):
-        self.task = task
-        self.count = count
+        self.task, self.count = task, count
         self.claims = itertools.count()  # next() is atomic under the global lock
         self.completions = itertools.count(1)
         self.finished = threading.Lock()  # held until all calls are done; a semaphore is slower
         self.finished.acquire()
         self.error: BaseException | None = None
-        self.entered: list[None] = []  # one entry for each helper that began to work, and ended
-        self.left: list[None] = []
+        self.entered: list[None] = []  # one entry for each helper that started to work
+        self.left: list[None] = []  # one entry for each helper that finished
 
     def work(self) -> None:
-        """Do calls until none is left."""
+        """Claim and make calls until none is left."""
         while (index := next(self.claims)) < self.count:
             try:
                 if self.error is None:
                     self.task(index)
-            except BaseException as error:  # re-raised by the thread that shared the job
+            except BaseException as error:  # raised again by the thread that submitted the job
                 self.error = self.error or error
             if next(self.completions) == self.count:
                 self.finished.release()
 
     def cancel(self) -> None:
-        """Start no further calls; return when no helper is within one."""
+        """Start no further calls; return when no helper is making one."""
         while next(self.claims) < self.count:
             pass
         while len(self.left) < len(self.entered):
             time.sleep(1e-4)
 
 
-# is_helper: this thread is one of a pool and runs its tasks undivided; no_partitioning: see there
-_thread = threading.local()
+class _ThreadState(threading.local):
+    """The state of one thread.
+
+    Attributes
+    ----------
+    is_helper : whether the thread belongs to a pool, and so calls `parallel_for` as a plain loop
+    no_partitioning : whether the thread is inside the context of that name
+    """
+
+    is_helper = False
+    no_partitioning = False
+
+
+_thread = _ThreadState()
 
 
 @contextmanager
 def no_partitioning() -> Iterator[None]:
-    """Within this context this thread cuts nothing into blocks: it does all by itself anyway."""
-    before = getattr(_thread, "no_partitioning", False)
-    _thread.no_partitioning = True
+    """Cut nothing into blocks in this context, for a thread that shares its work with no other."""
+    before, _thread.no_partitioning = _thread.no_partitioning, True
     try:
         yield
     finally:
@@ -82,7 +89,7 @@ def no_partitioning() -> Iterator[None]:
 
 
 class _Pool:
-    """The calling thread and `size - 1` helpers, started when first needed."""
+    """The calling thread and `size - 1` helper threads, which start when they are first needed."""
 
     def __init__(self, size: int):
         self.size = size
@@ -93,27 +100,24 @@ class _Pool:
     def run(self, job: _Job) -> None:
         wanted = min(self.size, job.count) - 1
         if len(self.helpers) < wanted:
-            self._start(wanted)
+            with self.starting:
+                while len(self.helpers) < wanted:
+                    helper = threading.Thread(target=self._help, daemon=True)
+                    helper.start()
+                    self.helpers.append(helper)
         try:
             for _ in range(wanted):
                 self.jobs.put(job)
             job.work()
             job.finished.acquire()
-        except BaseException:  # Ctrl-C between two calls; one within a call becomes job.error
+        except BaseException:  # Ctrl-C between two calls; within a call it becomes job.error
             job.cancel()
             raise
         if job.error is not None:
             try:
                 raise job.error
             finally:
-                job.error = None  # whose traceback holds this frame, and so the job
-
-    def _start(self, wanted: int) -> None:
-        with self.starting:
-            while len(self.helpers) < wanted:
-                helper = threading.Thread(target=self._help, daemon=True)
-                helper.start()
-                self.helpers.append(helper)
+                job.error = None  # its traceback references this frame, and so the job
 
     def _help(self) -> None:
         _thread.is_helper = True
@@ -121,7 +125,7 @@ class _Pool:
             job.entered.append(None)
             job.work()
             job.left.append(None)
-            del job  # and with it the arrays that its task holds
+            del job  # so that the arrays of its task can be freed
 
     def close(self) -> None:
         for _ in self.helpers:
@@ -133,36 +137,36 @@ runtime.limit_blas_threads()
 
 
 def set_threads(count: int | None) -> None:
-    """Use `count` threads from now on; None for one a core. Changes speed, never results."""
+    """Use `count` threads, or one per core if None. This changes the speed, never the results."""
     global _pool
     if count is not None and count < 1:
-        raise ValueError(f"threads must be at least 1, not {count}")
+        raise ValueError(f"threads must be at least 1, got {count}")
     _pool.close()
     _pool = _Pool(count or runtime.available_cores())
 
 
-def _forget_pool() -> None:
-    """A child made by fork has the parent's pool but none of its threads."""
+def threads() -> int:
+    """Return the number of threads in use."""
+    return _pool.size
+
+
+def _replace_pool() -> None:
+    """Replace the pool in a forked child, which has none of its parent's threads."""
     global _pool
     _pool = _Pool(_pool.size)
 
 
-def threads() -> int:
-    """The number of threads that share blocks."""
-    return _pool.size
-
-
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pool)
+    os.register_at_fork(after_in_child=_replace_pool)
 
 
 def parallel_for(task: Callable[[int], None], count: int) -> None:
-    """Call task(0) ... task(count - 1), shared among the threads; return when all are done.
+    """Call task(0) ... task(count - 1), shared among the threads; return when all have returned.
 
-    Within a task of a helper this is a plain loop: the threads have work already. Ctrl-C ends the
-    job: no call is under way in any thread when the KeyboardInterrupt is raised here.
+    In a task of a helper thread this is a plain loop, because all threads have work. Ctrl-C ends
+    the job: no call is running in any thread when KeyboardInterrupt is raised here.
     """
-    if count == 1 or _pool.size == 1 or getattr(_thread, "is_helper", False):
+    if count == 1 or _pool.size == 1 or _thread.is_helper:
         for index in range(count):
             task(index)
     elif count > 1:
@@ -170,7 +174,7 @@ def parallel_for(task: Callable[[int], None], count: int) -> None:
 
 
 def sum_into(vectors: Sequence[Array]) -> None:
-    """Add all other vectors to the first, in order; each at a block before the next block."""
+    """Add all other vectors to the first one, in order, block by block."""
     first, *others = vectors
     step = BLOCK_BYTES // first.itemsize
 
@@ -184,17 +188,17 @@ def sum_into(vectors: Sequence[Array]) -> None:
 
 
 def empty(like: Array, shape: int | tuple[int, ...]) -> Array:
-    """np.empty of the type of `like`, which a trace follows if it follows `like`."""
+    """Return an uninitialized array of the dtype of `like`; it is traced if `like` is."""
     return np.empty_like(like, order="C", shape=shape)
 
 
 def contiguous(array: Array) -> Array:
-    """np.ascontiguousarray, of an array that a trace may follow."""
+    """Return np.ascontiguousarray(array), for arrays that may be traced."""
     return array if array.flags.c_contiguous else array.copy()
 
 
 def as_rows(array: Array) -> Array:
-    """(..., n) -> (rows, n), without a copy where memory allows; a number becomes a row of one."""
+    """Reshape (..., n) to (rows, n), as a view if the layout allows; a 0-d array to (1, 1)."""
     if array.ndim == 2:
         return array
     if array.ndim == 0:
@@ -203,13 +207,13 @@ def as_rows(array: Array) -> Array:
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
-    """a @ b (+ bias), in blocks of rows, each a product by single-threaded BLAS.
+    """Return a @ b (+ bias), computed in blocks of rows by single-threaded BLAS.
 
     Parameters
     ----------
-    a : (..., n, k)
-    b : (k, m), or (..., k, m), broadcast against a's leading axes like NumPy
-    bias : (m,), added to each row of the result
+    a : array, shape (..., n, k)
+    b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
+    bias : array, shape (m,), or None
     """
     if b.ndim != 2 or a.ndim < 2:
         product = np.matmul(a, b)
@@ -221,13 +225,16 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
 
 
 def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
-    """Gradients of x @ weight + bias: (..., m), (..., n), (n, m) -> as x, weight and bias."""
+    """Return the gradients of x @ weight + bias with respect to x, weight and bias.
+
+    The arguments have the shapes (..., m), (..., n) and (n, m).
+    """
     grads, rows = as_rows(grad), as_rows(x)
-    by_x, by_weight = np.empty_like(rows), np.empty_like(weight)
-    by_bias = empty(weight, weight.shape[1])
-    products = [(grads, weight.T, by_x, None), (rows.T, grads, by_weight, None)]
-    _multiply(products, grads, 0, None, by_bias)
-    return by_x.reshape(x.shape), by_weight, by_bias
+    grad_x, grad_weight = np.empty_like(rows), np.empty_like(weight)
+    grad_bias = empty(weight, weight.shape[1])
+    products = [(grads, weight.T, grad_x, None), (rows.T, grads, grad_weight, None)]
+    _multiply(products, grads, 0, None, grad_bias)
+    return grad_x.reshape(x.shape), grad_weight, grad_bias
 
 
 # a, b, out and bias of out = a @ b + bias
@@ -235,53 +242,41 @@ Product: TypeAlias = tuple[Array, Array, Array, Array | None]
 
 
 def _multiply(products: Sequence[Product], *sum_of: Any) -> None:
-    """Write the products and np.add.reduce(*sum_of), if any: one job for the threads."""
-    if any(_blocks_of_product(a, b)[1] > 1 for a, b, _, _ in products):
-        run(_share_products, products, sum_of)
+    """Compute the products, and np.add.reduce(*sum_of) if given, as one job for the threads."""
+    if any(_rows_per_block(a, b) < len(a) for a, b, _, _ in products):
+        run(_multiply_in_blocks, products, sum_of)
         return
-    for a, b, out, bias in products:
-        np.matmul(a, b, out=out)
-        if bias is not None:
-            out += bias
+    for product in products:
+        _multiply_rows(*product)
     if sum_of:
         run(np.add.reduce, *sum_of)
 
 
-def _share_products(products: Sequence[Product], sum_of: Sequence[Any]) -> None:
-    tasks = [
-        partial(block, index)
-        for product in products
-        for block, count in [_product(*product)]
-        for index in range(count)
-    ]
+def _multiply_in_blocks(products: Sequence[Product], sum_of: Sequence[Any]) -> None:
+    tasks: list[Callable[[], object]] = []
+    for a, b, out, bias in products:
+        step = _rows_per_block(a, b)
+        for start in range(0, len(a), step):
+            part = slice(start, start + step)
+            tasks.append(partial(_multiply_rows, a[part], b, out[part], bias))
     if sum_of:
         tasks.append(partial(np.add.reduce, *sum_of))
     parallel_for(lambda number: tasks[number](), len(tasks))
 
 
-def _product(
-    rows: Array, b: Array, out: Array, bias: Array | None
-) -> tuple[Callable[[int], None], int]:
-    """What writes one block of rows @ b (+ bias) to `out`, and how many blocks there are."""
-    step, count = _blocks_of_product(rows, b)
-
-    def block(index: int) -> None:
-        part = slice(index * step, (index + 1) * step)
-        np.matmul(rows[part], b, out=out[part])
-        if bias is not None:
-            out[part] += bias
-
-    return block, count
+def _multiply_rows(a: Array, b: Array, out: Array, bias: Array | None) -> None:
+    np.matmul(a, b, out=out)
+    if bias is not None:
+        out += bias
 
 
-def _blocks_of_product(rows: Array, b: Array) -> tuple[int, int]:
-    """How many rows a block of rows @ b has, and how many blocks there are."""
-    if getattr(_thread, "no_partitioning", False):
-        return len(rows), min(1, len(rows))
-    worth = min(PRODUCT_BLOCKS, max(1, rows.size * b.shape[1] // PRODUCT_WORK))
-    wanted = 1 << (worth.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
-    step = max(PRODUCT_ROWS, -(-len(rows) // wanted))
-    return step, -(-len(rows) // step)
+def _rows_per_block(a: Array, b: Array) -> int:
+    """Return the number of rows of `a` in each block of a @ b."""
+    if _thread.no_partitioning:
+        return max(1, len(a))
+    blocks = min(PRODUCT_BLOCKS, max(1, a.size * b.shape[1] // PRODUCT_WORK))
+    even = 1 << (blocks.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
+    return max(PRODUCT_ROWS, -(-len(a) // even))
 
 
 def over_rows(
@@ -292,17 +287,17 @@ def over_rows(
     sums: Sequence[Array] = (),
     step: int | None = None,
 ) -> None:
-    """kernel(*rows, *shared, *out, *sums), a block of rows at a time.
+    """Call kernel(*rows, *shared, *out, *sums) for each block of rows.
+
+    If the first array of rows is empty, the kernel is not called and all results are 0.
 
     Parameters
     ----------
-    kernel : writes results into the last arrays it is given
-    rows, out : arrays of one length, cut alike
-    shared : passed whole to each call
-    sums : results that are sums over the rows; each block's are written apart, then added up
-    step : how many rows a block has, if that does not depend on their size
-
-    Where the first rows have no elements there is nothing to compute, and all results are 0.
+    kernel : function that writes its results into its last arguments
+    rows, out : arrays of one length, of which each call gets the same slice
+    shared : arguments passed to each call unchanged
+    sums : results that are sums over the rows; each block writes its own, which are then added
+    step : number of rows of a block; by default it depends on the size of the rows
     """
     n_rows = len(rows[0])
     if not rows[0].size:
@@ -310,9 +305,8 @@ def over_rows(
             result[...] = 0
         return
     if step is None:
-        n_bytes = max([array.nbytes for array in rows])
-        most = 1 if getattr(_thread, "no_partitioning", False) else ROW_BLOCKS
-        step = -(-n_rows // min(most, max(1, n_bytes // BLOCK_BYTES)))
+        worth = max(1, max([array.nbytes for array in rows]) // BLOCK_BYTES)
+        step = -(-n_rows // min(1 if _thread.no_partitioning else ROW_BLOCKS, worth))
     count = -(-n_rows // step)
     if count == 1:
         run(kernel, *rows, *shared, *out, *sums)
@@ -332,7 +326,7 @@ def _over_blocks(
     out: Sequence[Array],
     parts: Sequence[Array],
 ) -> None:
-    """`over_rows` in `count` blocks of `step` rows; `parts` take each block's sums."""
+    """Do the work of `over_rows` in blocks; each block writes its sums into an item of `parts`."""
 
     def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)

@@ -1,4 +1,4 @@
-"""Compiling a kernel, and keeping its code on disk where that can be done."""
+"""Compiling kernels, with a cache on disk of the compiled code."""
 
 import contextlib
 import functools
@@ -14,15 +14,15 @@ from numba import njit
 from numba.core import caching, config
 
 SOURCES = Path(__file__).parent
-MAX_FOLDERS = 4  # of compiled code that stay in one place, each made of other sources
+MAX_FOLDERS = 4  # folders of compiled code in one cache, each of another state of the sources
 
 _announced = False
 
 
 def compile_kept(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
-    """The kernel that Numba makes of a function, or loads from what an earlier run has made.
+    """Return the kernel that Numba compiles from a function, or loads from the cache.
 
-    Without a folder for it that can be written, or room on its disk, each process compiles anew.
+    If there is no writable folder for the cache, or its disk is full, each process compiles again.
     """
     before = config.CACHE_LOCATOR_CLASSES
     config.CACHE_LOCATOR_CLASSES = ",".join(f"{__name__}.{each.__name__}" for each in LOCATORS)
@@ -31,10 +31,8 @@ def compile_kept(signature: Any, function: Callable[..., Any], **options: Any) -
         if kernel.stats.cache_misses:
             _announce("compiling kernels, once on this machine ...")
             _remove_old(Path(kernel.stats.cache_path))
-    except (RuntimeError, OSError):  # Numba finds no folder; or cannot write to the one it found
-        _announce(
-            "compiling kernels, as at each start: NUMBA_CACHE_DIR names no folder for them ..."
-        )
+    except (RuntimeError, OSError):  # no folder, or one that cannot be written
+        _announce("compiling kernels at each start: set NUMBA_CACHE_DIR to a writable folder ...")
         kernel = njit(signature, **options)(function)
     finally:
         config.CACHE_LOCATOR_CLASSES = before
@@ -43,10 +41,10 @@ def compile_kept(signature: Any, function: Callable[..., Any], **options: Any) -
 
 @functools.cache
 def _folder(sources: Path) -> str:
-    """A name for the folder of what is compiled from these sources.
+    """Return the name of the folder for code compiled from the files of a folder.
 
-    Numba compares the file of a function only, and would not see that a constant has changed which
-    the function takes from another file.
+    Numba compares only the file that defines a function, so it would not notice a change of a
+    constant that the function imports from another file.
     """
     digest = hashlib.sha256(numba.__version__.encode())
     for path in sorted(sources.glob("*.py")):
@@ -56,37 +54,37 @@ def _folder(sources: Path) -> str:
 
 
 class _OfAllSources:
-    """A folder of its own for each state of the sources, where Numba has one for all of them."""
+    """A separate folder for each state of the sources; Numba has one for all of them."""
 
     def get_cache_path(self) -> str:
         return str(Path(super().get_cache_path(), _folder(SOURCES)))  # type: ignore[misc]
 
 
 class UserProvided(_OfAllSources, caching.UserProvidedCacheLocator):
-    """In NUMBA_CACHE_DIR."""
+    """The cache in NUMBA_CACHE_DIR."""
 
 
 class InTree(_OfAllSources, caching.InTreeCacheLocator):
-    """In __pycache__ beside the source."""
+    """The cache in __pycache__, in the folder of the source."""
 
 
 class UserWide(_OfAllSources, caching.UserWideCacheLocator):
-    """In the user's cache."""
+    """The cache in the user's cache folder."""
 
 
-LOCATORS = UserProvided, InTree, UserWide  # the first whose folder can be written is used
+LOCATORS = UserProvided, InTree, UserWide  # Numba uses the first one with a writable folder
 
 
 def _remove_old(folder: Path) -> None:
-    """Remove the oldest of the folders beside this one, all but the last few."""
-    with contextlib.suppress(OSError):  # another process removes them too
-        beside = sorted(folder.parent.glob("lmladder-*"), key=lambda each: each.stat().st_mtime)
-        for old in beside[:-MAX_FOLDERS]:
+    """Remove the oldest folders of the cache that contains this one, all but MAX_FOLDERS."""
+    with contextlib.suppress(OSError):  # another process may remove them at the same time
+        folders = sorted(folder.parent.glob("lmladder-*"), key=lambda each: each.stat().st_mtime)
+        for old in folders[:-MAX_FOLDERS]:
             shutil.rmtree(old, ignore_errors=True)
 
 
 def _announce(line: str) -> None:
-    """Say it, and nothing of the kernels that follow."""
+    """Print a line, once per process."""
     global _announced
     if not _announced:
         _announced = True

@@ -1,74 +1,83 @@
-"""The kernels of `reference`, compiled for float32: each one pass or two over memory.
+"""The kernels of `reference`, compiled for float32: each makes one or two passes over memory.
 
-Numba compiles them for the processor that `runtime.pin` names, so that all processors with AVX2 get
-the same code and the same bits. Compiled code is kept on disk, beside this file or in the user's
-cache (`compiling.py`); the first run says that it compiles. Sums may be taken in any order that
-suits the vector unit, but it is the compiler that chooses it, not the machine at run time.
+Numba compiles them for the processor that `runtime.pin` names, so all processors with AVX2 run the
+same code and compute the same bits. Compiled code is cached on disk (`compiling.py`). The compiler
+may reorder sums for vector instructions, but the order does not depend on the machine at run time.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 from lmladder.kernels.compiling import compile_kept
-from lmladder.kernels.reference import CUBIC, SLOPE
+from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
 
 import numpy as np
 from numba import float32, float64, int32, int64, njit, types
 
 Kernel: TypeAlias = Callable[..., Any]
 
-REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and quotients
+REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and products
 EXACT = {"contract"}
 
 
-def _array(element: Any, n_axes: int, layout: Any, *, readonly: bool) -> types.Array:
+def _array(element: Any, n_axes: int, layout: str = "C", *, readonly: bool = True) -> types.Array:
     return types.Array(element, n_axes, layout, readonly=readonly)
 
 
-# What a kernel reads may be read-only, as arrays are that a graph holds.
-READ_1D, READ_2D = (_array(float32, n, "C", readonly=True) for n in (1, 2))
-READ_ANY_2D = _array(float32, 2, "A", readonly=True)
-READ_IDS = _array(int64, 1, "C", readonly=True)
-WRITE_1D, WRITE_2D, WRITE_3D = (_array(float32, n, "C", readonly=False) for n in (1, 2, 3))
+# Arguments that a kernel reads may be read-only arrays, as those of a graph are.
+READ_1D, READ_2D, READ_4D = (_array(float32, n) for n in (1, 2, 4))
+READ_ANY_2D = _array(float32, 2, "A")
+READ_IDS = _array(int64, 1)
+WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (_array(float32, n, readonly=False) for n in (1, 2, 3, 4))
 WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
-READ_4D = _array(float32, 4, "C", readonly=True)
-WRITE_4D = _array(float32, 4, "C", readonly=False)
 
 
 def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
-    """Compile for these types of arguments, or load what an earlier run has compiled."""
-
-    def compile_now(function: Kernel) -> Kernel:
-        signature = result(*arguments)
-        return compile_kept(signature, function, nogil=True, error_model="numpy", fastmath=REORDER)
-
-    return compile_now
+    """Compile a kernel for arguments of these types, or load it from the cache."""
+    options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
+    return partial(compile_kept, result(*arguments), **options)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """A function of single numbers within the kernels; its operations keep their order."""
+    """Compile a function of numbers for use in kernels; its operations keep their order."""
     return njit(forceinline=True, error_model="numpy", fastmath=EXACT)(function)
 
 
-# ------------------------------------------------------------------------------- single numbers
+# ------------------------------------------------------------------------------- scalar functions
+
+
+def _float32(coefficients: Sequence[float]) -> tuple[Any, ...]:
+    return tuple(map(np.float32, coefficients))
+
+
+EXP = _float32(
+    [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5]
+)
+SMALL_TOP, SMALL_BOTTOM = map(_float32, ERF_SMALL)
+LARGE_TOP, LARGE_BOTTOM = map(_float32, ERF_LARGE)
+
+
+@inlined
+def _polynomial(x, coefficients):
+    """The value of a polynomial, coefficients from the highest power down."""
+    value = coefficients[0]
+    for each in coefficients[1:]:
+        value = value * x + each
+    return value
 
 
 @inlined
 def _exp(x):
-    """e ** x to 2 units in the last place; 0 below -87.3, where float32 loses digits.
+    """e ** x with an error of 2 units in the last place; 0 below -87.3, where it is subnormal.
 
-    With n = round(x / log 2): 2 ** n times a polynomial in x - n log 2 (Cephes, expf.c). Adding
-    1.5 * 2 ** 23 rounds, and leaves n in the lowest bits; shifted by 23 they are an exponent.
+    With n = round(x / log 2), this is 2 ** n times a polynomial in x - n log 2 (Cephes, expf.c).
+    Adding 1.5 * 2 ** 23 rounds and leaves n in the lowest bits; shifted by 23, it is an exponent.
     """
     shifted = x * float32(1.44269504) + float32(12582912.0)
     n = shifted - float32(12582912.0)
     r = x - n * float32(0.693359375) - n * float32(-2.12194440e-4)
-    p = float32(1.9875691500e-4)
-    p = p * r + float32(1.3981999507e-3)
-    p = p * r + float32(8.3334519073e-3)
-    p = p * r + float32(4.1665795894e-2)
-    p = p * r + float32(1.6666665459e-1)
-    p = p * r + float32(5.0000001201e-1)
+    p = _polynomial(r, EXP)
     p = p * r * r + r + float32(1)
     power = (np.float32(shifted).view(np.int32) << int32(23)) + int32(0x3F800000)
     value = p * np.int32(power).view(np.float32)
@@ -83,38 +92,13 @@ def _sigmoid(x):
 
 @inlined
 def _erf(x):
-    """The error function, as in `reference`, to 2e-7."""
+    """The error function as in `reference`, with an absolute error of 2e-7."""
     size = abs(x)
     size = float32(6) if size > float32(6) else size
     square = size * size
-    top = float32(1.85777706184603153e-1)
-    top = top * square + float32(3.16112374387056560)
-    top = top * square + float32(1.13864154151050156e2)
-    top = top * square + float32(3.77485237685302021e2)
-    top = top * square + float32(3.20937758913846947e3)
-    bottom = square + float32(2.36012909523441209e1)
-    bottom = bottom * square + float32(2.44024637934444173e2)
-    bottom = bottom * square + float32(1.28261652607737228e3)
-    bottom = bottom * square + float32(2.84423683343917062e3)
-    near = size * top / bottom
-    top = float32(2.15311535474403846e-8)
-    top = top * size + float32(5.64188496988670089e-1)
-    top = top * size + float32(8.88314979438837594)
-    top = top * size + float32(6.61191906371416295e1)
-    top = top * size + float32(2.98635138197400131e2)
-    top = top * size + float32(8.81952221241769090e2)
-    top = top * size + float32(1.71204761263407058e3)
-    top = top * size + float32(2.05107837782607147e3)
-    top = top * size + float32(1.23033935479799725e3)
-    bottom = size + float32(1.57449261107098347e1)
-    bottom = bottom * size + float32(1.17693950891312499e2)
-    bottom = bottom * size + float32(5.37181101862009858e2)
-    bottom = bottom * size + float32(1.62138957456669019e3)
-    bottom = bottom * size + float32(3.29079923573345963e3)
-    bottom = bottom * size + float32(4.36261909014324716e3)
-    bottom = bottom * size + float32(3.43936767414372164e3)
-    bottom = bottom * size + float32(1.23033935480374942e3)
-    far = float32(1) - _exp(-square) * (top / bottom)
+    near = size * _polynomial(square, SMALL_TOP) / _polynomial(square, SMALL_BOTTOM)
+    ratio = _polynomial(size, LARGE_TOP) / _polynomial(size, LARGE_BOTTOM)
+    far = float32(1) - _exp(-square) * ratio
     value = near if size <= float32(0.46875) else far
     return -value if x < float32(0) else value
 
@@ -158,12 +142,12 @@ def gelu_backward(grad, x, out):
 
 @compiled(READ_1D, READ_1D, float64, WRITE_1D)
 def dropout(x, chances, rate, out):
-    least, scale = float32(rate), float32(1) / float32(1 - rate)
+    threshold, scale = float32(rate), float32(1) / float32(1 - rate)
     for i in range(x.size):
-        out[i] = x[i] * (scale if chances[i] >= least else float32(0))
+        out[i] = x[i] * (scale if chances[i] >= threshold else float32(0))
 
 
-# ------------------------------------------------------------------------------- normalisation
+# ------------------------------------------------------------------------------- normalization
 
 
 @compiled(READ_2D, READ_1D, READ_1D, float32, WRITE_2D, WRITE_1D, WRITE_1D)
@@ -255,7 +239,7 @@ def softmax(x, out):
 
 
 @compiled(READ_2D, READ_IDS, WRITE_1D, WRITE_1D)
-def cross_entropy(logits, targets, nats, log_total):
+def cross_entropy(logits, targets, nll, log_total):
     n = logits.shape[1]
     for i in range(len(logits)):
         largest = logits[i, 0]
@@ -265,7 +249,7 @@ def cross_entropy(logits, targets, nats, log_total):
         for j in range(n):
             total += _exp(logits[i, j] - largest)
         log_total[i] = np.log(total) + largest
-        nats[i] = log_total[i] - logits[i, targets[i]]
+        nll[i] = log_total[i] - logits[i, targets[i]]
 
 
 @compiled(READ_2D, READ_IDS, READ_1D, READ_1D, WRITE_2D)
@@ -299,7 +283,7 @@ def causal_softmax(scores, scale, log_total):
 
 
 @compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, READ_ANY_2D, float32)
-def causal_softmax_backward(by_weights, scores, log_total, along, scale):
+def causal_softmax_backward(grads, scores, log_total, along, scale):
     heads, queries, keys = scores.shape
     for h in range(heads):
         for i in range(queries):
@@ -309,10 +293,10 @@ def causal_softmax_backward(by_weights, scores, log_total, along, scale):
             for j in range(seen):
                 weight = _exp(scores[h, i, j] * scale - shift)
                 scores[h, i, j] = weight
-                by_weights[h, i, j] = weight * (by_weights[h, i, j] - expected) * scale
+                grads[h, i, j] = weight * (grads[h, i, j] - expected) * scale
             for j in range(seen, keys):
                 scores[h, i, j] = float32(0)
-                by_weights[h, i, j] = float32(0)
+                grads[h, i, j] = float32(0)
 
 
 # ------------------------------------------------------------------------------- embedding, Adam
@@ -343,8 +327,8 @@ def adam(
     shrink,
 ):
     if not grad.size == mean.size == square.size == value.size:
-        raise ValueError("adam takes vectors of one size")
-    # 1 - beta and the quotients in float64: in float32, 1 - 0.999 is off by 5e-5
+        raise ValueError("adam expects vectors of one size")
+    # 1 - beta and quotients are computed in float64: in float32, 1 - 0.999 has an error of 5e-5
     keep_mean, take_mean = float32(beta_mean), float32(1 - beta_mean)
     keep_square, take_square = float32(beta_square), float32(1 - beta_square)
     scale, shrunk, small = float32(gradient_scale), float32(shrink), float32(epsilon)
@@ -376,7 +360,7 @@ def linear_row(x, weight, bias, out):
     n, m = weight.shape
     out[:] = bias
     whole = n - n % 4
-    for k in range(0, whole, 4):  # four rows of weights to each pass over the result
+    for k in range(0, whole, 4):  # four rows of the weight in each pass over the result
         a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
         for j in range(m):
             out[j] += (
@@ -395,7 +379,7 @@ def cached_attention(q, k, v, keys, values, position, scale, out):
     rows, heads, _, size = q.shape
     end = position[0] + 1
     if not 0 < end <= keys.shape[2]:
-        raise IndexError("the position is past those that there is room for")
+        raise IndexError("the position is not in the cache")
     weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):

@@ -1,4 +1,4 @@
-"""What is done with integers: checking that they name rows, and fetching these."""
+"""Integer arrays: checking that they are valid row indices, looking up rows, padding sequences."""
 
 from lmladder.kernels.blocks import as_rows, contiguous, empty
 from lmladder.system.arrays import FloatArray, IntArray
@@ -7,43 +7,44 @@ from lmladder.tracing import run
 import numpy as np
 
 
-def numbers_below(indices: IntArray, count: int, what: str) -> IntArray:
-    """Indices in a row, as the kernels want them.
+def checked_indices(indices: IntArray, count: int, name: str) -> IntArray:
+    """Return the indices as a C-contiguous int64 vector.
 
     Raises
     ------
     IndexError
-        If one is not in [0, count), which compiled code would not see.
+        If an index is not in [0, count), which compiled code does not check.
     """
     flat = contiguous(indices.astype(np.int64, copy=False)).reshape(-1)
-    run(_check_range, flat, count, what)
+    run(_check_range, flat, count, name)
     return flat
 
 
-def _check_range(numbers: IntArray, count: int, what: str) -> None:
-    # As numbers without a sign, negative ones are the largest.
-    if numbers.size and np.maximum.reduce(numbers.view(np.uint64)) >= count:
+def _check_range(indices: IntArray, count: int, name: str) -> None:
+    # as unsigned integers, negative ones are the largest
+    if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
         raise IndexError(
-            f"{what} range from {numbers.min()} to {numbers.max()}, not in [0, {count})"
+            f"{name} range from {indices.min()} to {indices.max()}, not in [0, {count})"
         )
 
 
-def pad_front(rows: IntArray, count: int, filler: int) -> IntArray:
-    """`count` times `filler` before each row: (n, length) -> (n, count + length), int64."""
-    out = np.full_like(rows, filler, np.int64, shape=(len(rows), count + rows.shape[1]))
-    out[:, count:] = rows
+def pad_front(sequences: IntArray, count: int, value: int) -> IntArray:
+    """Insert `count` times `value` before each sequence: (n, length) -> (n, count + length)."""
+    shape = len(sequences), count + sequences.shape[1]
+    out = np.full_like(sequences, value, np.int64, shape=shape)
+    out[:, count:] = sequences
     return out
 
 
 def gather_rows(table: FloatArray, indices: IntArray) -> FloatArray:
-    """Rows of a table by number: (n, size), (...) -> (..., size).
+    """Return the rows of a table at the indices: (n, size), (...) -> (..., size).
 
     Raises
     ------
     IndexError
-        If a number is out of range.
+        If an index is out of range.
     """
-    numbers = numbers_below(indices, len(table), "ids")
+    flat = checked_indices(indices, len(table), "ids")
     out = empty(table, (*indices.shape, table.shape[1]))
-    run(np.take, table, numbers, 0, as_rows(out), "clip")  # with "raise" it would buffer
+    run(np.take, table, flat, 0, as_rows(out), "clip")  # mode="raise" would buffer `out`
     return out

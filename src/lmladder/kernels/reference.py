@@ -1,10 +1,11 @@
-"""The kernels in plain NumPy: the readable truth, for the rows that they are given.
+"""The kernels in plain NumPy: the readable definition of what `fused` computes.
 
-Every function takes float arrays of one type, and writes its results into those that come last. A
-`*_backward` takes the gradient of a loss with respect to the forward function's result, and writes
-the gradients with respect to its inputs. Nothing else is changed.
+Every function takes float arrays of one dtype and writes its results into its last arguments. A
+function `*_backward` takes the gradient of a loss with respect to the result of the forward
+function, and writes the gradients with respect to its inputs. It changes nothing else.
 """
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 from lmladder.system.arrays import FloatArray, IntArray
@@ -17,14 +18,14 @@ CUBIC = 0.044715
 
 
 def softmax(x: FloatArray, out: FloatArray) -> None:
-    """Softmax along the last axis: (rows, n) -> (rows, n)."""
+    """Compute the softmax along the last axis: (rows, n) -> (rows, n)."""
     np.subtract(x, x.max(axis=1, keepdims=True), out=out)
     np.exp(out, out=out)
     out /= out.sum(axis=1, keepdims=True)
 
 
 def gelu_tanh(x: FloatArray, out: FloatArray) -> None:
-    """GELU in its tanh form, elementwise."""
+    """Compute GELU in its tanh form, elementwise."""
     np.multiply(x, x, out=out)
     out *= SLOPE * CUBIC
     out += SLOPE
@@ -36,7 +37,7 @@ def gelu_tanh(x: FloatArray, out: FloatArray) -> None:
 
 
 def gelu_tanh_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
-    """Gradient of `gelu_tanh` at x: with t = tanh(u), (1 + t) / 2 + x (1 - t^2) u' / 2."""
+    """Compute the gradient of `gelu_tanh` at x: (1 + t) / 2 + x (1 - t^2) u' / 2, t = tanh(u)."""
     np.multiply(x, x, out=out)
     tanh = out * (SLOPE * CUBIC)
     tanh += SLOPE
@@ -53,7 +54,7 @@ def gelu_tanh_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None
 
 
 def gelu(x: FloatArray, out: FloatArray) -> None:
-    """GELU in its exact form, x times the normal distribution function of x, elementwise."""
+    """Compute GELU in its exact form, x times the normal distribution function, elementwise."""
     out[...] = erf(x * np.sqrt(0.5, dtype=x.dtype))
     out += 1
     out *= x
@@ -61,7 +62,7 @@ def gelu(x: FloatArray, out: FloatArray) -> None:
 
 
 def gelu_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
-    """Gradient of `gelu` at x: distribution function plus x times density."""
+    """Compute the gradient of `gelu` at x: the distribution function plus x times the density."""
     np.exp(x * x * -0.5, out=out)
     out *= x
     out *= SLOPE  # 2 / sqrt(2 pi), halved below
@@ -80,9 +81,9 @@ def layer_norm(
     mean: FloatArray,
     inverse: FloatArray,
 ) -> None:
-    """Normalise each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
+    """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
 
-    `mean` and `inverse`, of a row's standard deviation, are (rows,).
+    `mean` and `inverse`, the reciprocal of a row's standard deviation, have shape (rows,).
     """
     np.mean(x, axis=1, out=mean)
     np.subtract(x, mean[:, None], out=out)
@@ -103,7 +104,7 @@ def layer_norm_backward(
     grad_weight: FloatArray,
     grad_bias: FloatArray,
 ) -> None:
-    """Gradients of `layer_norm`: of x (rows, n), of weight and bias summed over the rows, (n,)."""
+    """Compute gradients of `layer_norm`: x (rows, n), weight and bias summed over rows, (n,)."""
     normal = x - mean[:, None]
     normal *= inverse[:, None]
     np.einsum("ri,ri->i", grad, normal, out=grad_weight)
@@ -121,7 +122,7 @@ def rms_norm(
 ) -> None:
     """Divide each row by its root mean square, then scale (Zhang & Sennrich 2019).
 
-    `inverse`, of a row's root mean square, is (rows,).
+    `inverse`, the reciprocal of a row's root mean square, has shape (rows,).
     """
     mean_square = np.einsum("ri,ri->r", x, x) / x.shape[1]
     np.divide(1, np.sqrt(mean_square + epsilon, dtype=x.dtype), out=inverse)
@@ -137,7 +138,7 @@ def rms_norm_backward(
     out: FloatArray,
     grad_weight: FloatArray,
 ) -> None:
-    """Gradients of `rms_norm`: of x (rows, n), of weight summed over the rows, (n,)."""
+    """Compute the gradients of `rms_norm`: of x (rows, n), of weight (n,), summed over rows."""
     normal = x * inverse[:, None]
     np.einsum("ri,ri->i", grad, normal, out=grad_weight)
     np.multiply(grad, weight, out=out)
@@ -147,21 +148,21 @@ def rms_norm_backward(
 
 
 def cross_entropy(
-    logits: FloatArray, targets: IntArray, nats: FloatArray, log_total: FloatArray
+    logits: FloatArray, targets: IntArray, nll: FloatArray, log_total: FloatArray
 ) -> None:
-    """Nats of each target under softmax(logits), by log-sum-exp: log(softmax(x)) underflows.
+    """Compute -log(softmax(logits)[target]) in nats by log-sum-exp: log(softmax(x)) underflows.
 
     Parameters
     ----------
     logits : (rows, vocabulary)
     targets : (rows,), each in [0, vocabulary)
-    nats : (rows,), written
+    nll : (rows,), written
     log_total : (rows,), written: the log of each row's sum of exp(logits)
     """
     largest = logits.max(axis=1)
     total = np.exp(logits - largest[:, None]).sum(axis=1)
     np.add(np.log(total), largest, out=log_total)
-    np.subtract(log_total, logits[np.arange(len(targets)), targets], out=nats)
+    np.subtract(log_total, logits[np.arange(len(targets)), targets], out=nll)
 
 
 def cross_entropy_backward(
@@ -171,7 +172,7 @@ def cross_entropy_backward(
     grad: FloatArray,
     out: FloatArray,
 ) -> None:
-    """Gradient of the sum of `cross_entropy`'s nats times `grad`, (1,): of softmax - one-hot."""
+    """Compute (softmax(logits) - one-hot targets) * grad, (rows, vocabulary); `grad` is (1,)."""
     np.subtract(logits, log_total[:, None], out=out)
     np.exp(out, out=out)
     out[np.arange(len(targets)), targets] -= 1
@@ -179,7 +180,7 @@ def cross_entropy_backward(
 
 
 def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> None:
-    """Softmax of `scale` times the scores that a query may see, 0 for the others, in place.
+    """Compute the softmax of `scale` times the visible scores, and 0 for the others, in place.
 
     Parameters
     ----------
@@ -199,45 +200,45 @@ def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> N
 
 
 def causal_softmax_backward(
-    by_weights: FloatArray,
+    grads: FloatArray,
     scores: FloatArray,
     log_total: FloatArray,
     along: FloatArray,
     scale: float,
 ) -> None:
-    """Weights and gradients of the scores of `causal_softmax`, in place.
+    """Compute the weights and the gradients of the scores of `causal_softmax`, in place.
 
     Parameters
     ----------
-    by_weights : (heads, queries, keys), gradients of the weights; become those of the scores
-    scores : (heads, queries, keys), as before `causal_softmax`; become the weights
-    log_total : (heads, queries), what `causal_softmax` wrote
-    along : (heads, queries), each query's sum of weight times its gradient
+    grads : (heads, queries, keys), gradients of the weights, replaced by those of the scores
+    scores : (heads, queries, keys), the argument of `causal_softmax`, replaced by the weights
+    log_total : (heads, queries), as written by `causal_softmax`
+    along : (heads, queries), each query's sum of weight times gradient of the weight
     """
     scores *= scores.dtype.type(scale)
     scores += _future(*scores.shape[1:], scores.dtype)
     scores -= log_total[..., None]
     np.exp(scores, out=scores)
-    by_weights -= along[..., None]
-    by_weights *= scores
-    by_weights *= scores.dtype.type(scale)
+    grads -= along[..., None]
+    grads *= scores
+    grads *= scores.dtype.type(scale)
 
 
 @lru_cache
 def _future(queries: int, keys: int, dtype: "np.dtype[np.floating]") -> FloatArray:
-    """(queries, keys): -inf where a key comes after the query, else 0."""
+    """Return an array (queries, keys): -inf where a key comes after the query, else 0."""
     return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
 
 
 def dropout(x: FloatArray, chances: FloatArray, rate: float, out: FloatArray) -> None:
-    """x / (1 - rate) where a chance in [0, 1) is at least `rate`, else 0; all of one shape."""
+    """Compute x / (1 - rate) where a chance in [0, 1) is at least `rate`, else 0, elementwise."""
     np.multiply(x, (chances >= rate) / x.dtype.type(1 - rate), out=out)
 
 
 def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
     """Sum the rows of `grad` that share an index: (m, size), (m,) -> (rows, size).
 
-    Sorted sums in a fixed order; `np.add.at` would visit the rows one number at a time.
+    Sorting fixes the order of the sums and is faster than `np.add.at`.
     """
     out[...] = 0
     if len(indices):
@@ -261,12 +262,12 @@ def adam(
     square_correction: float,
     shrink: float,
 ) -> None:
-    """One step of Adam (Kingma & Ba 2015) on numbers in a row; `mean`, `square`, `value` change.
+    """Apply one step of Adam (Kingma & Ba 2015) to vectors; changes `mean`, `square` and `value`.
 
-    `shrink` multiplies the value before the step: weight decay, of Loshchilov & Hutter 2019.
+    `shrink` multiplies the value before the step: the weight decay of Loshchilov & Hutter 2019.
     """
     if not grad.size == mean.size == square.size == value.size:
-        raise ValueError("adam takes vectors of one size")
+        raise ValueError("adam expects vectors of one size")
     scaled = grad * grad.dtype.type(gradient_scale)
     mean *= beta_mean
     mean += scaled * (1 - beta_mean)
@@ -279,12 +280,12 @@ def adam(
 
 
 def square_sum(x: FloatArray) -> float:
-    """The sum of squares of a vector, in float64."""
+    """Return the sum of squares of a vector, computed in float64."""
     return float(np.square(x, dtype=np.float64).sum())
 
 
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:
-    """x @ weight + bias of one vector: (n,), (n, m), (m,) -> (m,)."""
+    """Compute x @ weight + bias for one vector: (n,), (n, m), (m,) -> (m,)."""
     np.matmul(x, weight, out=out)
     out += bias
 
@@ -299,17 +300,17 @@ def cached_attention(
     scale: float,
     out: FloatArray,
 ) -> None:
-    """Store key and value of one position, and attend to them and to those stored before.
+    """Store the key and value of one position; attend to them and to those of earlier positions.
 
     Parameters
     ----------
     q, k, v, out : (rows, heads, 1, size)
-    keys, values : (rows, heads, positions, size), changed at the position
+    keys, values : (rows, heads, positions, size), written at the position
     position : (1,), less than positions
     """
     end = int(position[0]) + 1
     if not 0 < end <= keys.shape[2]:
-        raise IndexError("the position is past those that there is room for")
+        raise IndexError("the position is not in the cache")
     keys[:, :, end - 1] = k[:, :, 0]
     values[:, :, end - 1] = v[:, :, 0]
     scores = q @ keys[:, :, :end].swapaxes(2, 3)
@@ -320,14 +321,15 @@ def cached_attention(
     np.matmul(scores, values[:, :, :end], out=out)
 
 
-# Cody 1969, "Rational Chebyshev approximations for the error function", tables I to III.
-_SMALL = (
+# Numerators and denominators of rational functions, coefficients from the highest power down, from
+# Cody 1969, "Rational Chebyshev approximations for the error function", tables I and II.
+ERF_SMALL = (
     (1.85777706184603153e-1, 3.16112374387056560, 1.13864154151050156e2, 3.77485237685302021e2,
      3.20937758913846947e3),
     (1.0, 2.36012909523441209e1, 2.44024637934444173e2, 1.28261652607737228e3,
      2.84423683343917062e3),
 )  # fmt: skip
-_MIDDLE = (
+ERF_LARGE = (
     (2.15311535474403846e-8, 5.64188496988670089e-1, 8.88314979438837594, 6.61191906371416295e1,
      2.98635138197400131e2, 8.81952221241769090e2, 1.71204761263407058e3, 2.05107837782607147e3,
      1.23033935479799725e3),
@@ -338,22 +340,20 @@ _MIDDLE = (
 
 
 def erf(x: FloatArray) -> FloatArray:
-    """The error function, elementwise; NumPy has none.
+    """Return the error function, elementwise, which NumPy lacks.
 
-    Two of Cody's rational forms: x r(x^2) up to 0.46875, and 1 - exp(-x^2) r(|x|) up to 6, beyond
-    which erf is 1 in double precision. Absolute error below 4e-16 in float64, 2e-7 in float32.
+    This is x r(x^2) up to 0.46875 and 1 - exp(-x^2) r(|x|) up to 6, with rational functions r;
+    beyond 6, erf is 1 in double precision. The absolute error is below 4e-16 in float64 and 2e-7 in
+    float32.
     """
     size = np.minimum(np.abs(x), 6)
     square = x * x
-    near = x * _rational(np.minimum(square, 0.25), *_SMALL)
-    far = 1 - np.exp(-size * size) * _rational(size, *_MIDDLE)
+    near = x * _rational(np.minimum(square, 0.25), *ERF_SMALL)
+    far = 1 - np.exp(-size * size) * _rational(size, *ERF_LARGE)
     return np.where(size <= 0.46875, near, np.copysign(far, x))
 
 
-def _rational(x: FloatArray, above: tuple[float, ...], below: tuple[float, ...]) -> FloatArray:
-    """Quotient of two polynomials, coefficients from the highest power down (Horner)."""
-    top, bottom = np.full_like(x, above[0]), np.full_like(x, below[0])
-    for a, b in zip(above[1:], below[1:], strict=True):
-        top = top * x + a
-        bottom = bottom * x + b
-    return top / bottom
+def _rational(x: FloatArray, top: Sequence[float], bottom: Sequence[float]) -> FloatArray:
+    """Return the quotient of two polynomials at x."""
+    above, below = (np.polyval(np.array(each, x.dtype), x) for each in (top, bottom))
+    return above / below

@@ -1,12 +1,14 @@
-"""The kernels for arrays of any leading shape, by all threads, a block of rows each.
+"""The kernels for arrays with any number of leading axes, computed in blocks by all threads.
 
-Of each kernel there are two: in `reference`, plain NumPy, and in `fused`, compiled, for float32.
-`select` says which are used.
+Each kernel exists twice: in `reference`, in plain NumPy, and in `fused`, compiled for float32.
+`select` chooses between them.
 """
 
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, reduce
 from importlib import import_module
+from itertools import islice
+from operator import add
 from types import ModuleType
 from typing import Any
 
@@ -19,36 +21,36 @@ from lmladder.kernels.blocks import (
     parallel_for,
     threads,
 )
-from lmladder.kernels.indices import numbers_below
+from lmladder.kernels.indices import checked_indices
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.tracing import run
 
 import numpy as np
 
 FLOAT32 = np.dtype(np.float32)
-PIECE = 1 << 15  # elements of a vector, so that threads can share it ...
-SHARED = 4 * PIECE  # ... where there are more than these in all
+PIECE = 1 << 15  # elements of a piece of a vector
+MAX_SERIAL = 4 * PIECE  # elements up to which one thread computes all pieces
 
 CHOICES = ("numba", "numpy")
 _choice = "numba"
 
 
 def select(choice: str) -> None:
-    """Use compiled kernels, "numba", or those in plain NumPy, "numpy", from now on.
+    """Use the compiled kernels, "numba", which is the default, or those in NumPy, "numpy".
 
-    They agree but for rounding. Those of float64, which only checks use, are always NumPy's.
-    Without a call, the compiled ones are used, and loaded when first needed.
+    Their results differ only by rounding. The kernels for float64, which only checks use, are
+    always those in NumPy.
     """
     global _choice
     if choice not in CHOICES:
         raise ValueError(f"unknown kernels {choice!r}; choose from {', '.join(CHOICES)}")
     _choice = choice
     if choice == "numba":
-        _fused()  # now, so that the run's record of its code has it
+        _fused()  # load it now, so that the record of the code of a run includes it
 
 
 def selected() -> str:
-    """The choice of kernels in use."""
+    """Return the choice of kernels in use."""
     return _choice
 
 
@@ -63,12 +65,12 @@ def _kernels(array: FloatArray) -> ModuleType:
 
 @cache
 def _fused() -> ModuleType:
-    """The compiled kernels, when first needed: Numba takes half a second."""
+    """Return the compiled kernels; imported on first use, as loading Numba takes half a second."""
     return import_module("lmladder.kernels.fused")
 
 
 def _rows(array: Array) -> Array:
-    """(..., n) as rows one after another in memory."""
+    """Reshape (..., n) to (rows, n), C-contiguous."""
     return contiguous(as_rows(array))
 
 
@@ -77,14 +79,14 @@ def _flat(array: Array) -> Array:
 
 
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
-    """kernel(*arrays, out) for arrays of one shape."""
+    """Return what kernel(*arrays, out) computes for arrays of one shape."""
     out = np.empty_like(arrays[0], order="C")
     over_rows(kernel, [_flat(array) for array in arrays], out=[out.reshape(-1)])
     return out
 
 
 def softmax(x: FloatArray) -> FloatArray:
-    """Softmax along the last axis: (..., n) -> (..., n)."""
+    """Return the softmax along the last axis: (..., n) -> (..., n)."""
     rows = _rows(x)
     out = np.empty_like(rows)
     over_rows(_kernels(x).softmax, [rows], out=[out])
@@ -92,47 +94,39 @@ def softmax(x: FloatArray) -> FloatArray:
 
 
 def gelu(x: FloatArray) -> FloatArray:
-    """Exact GELU, elementwise."""
+    """Return the exact GELU, elementwise."""
     return _elementwise(_kernels(x).gelu, x)
 
 
 def gelu_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
-    """Gradient of `gelu` at x."""
+    """Return the gradient of `gelu` at x."""
     return _elementwise(_kernels(x).gelu_backward, grad, x)
 
 
 def gelu_tanh(x: FloatArray) -> FloatArray:
-    """GELU in its tanh form, elementwise."""
+    """Return GELU in its tanh form, elementwise."""
     return _elementwise(_kernels(x).gelu_tanh, x)
 
 
 def gelu_tanh_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
-    """Gradient of `gelu_tanh` at x."""
+    """Return the gradient of `gelu_tanh` at x."""
     return _elementwise(_kernels(x).gelu_tanh_backward, grad, x)
 
 
 def layer_norm(
     x: FloatArray, weight: FloatArray, bias: FloatArray, epsilon: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`reference.layer_norm` of (..., n): the result, and each row's statistics, (rows,)."""
-    rows = _rows(x)
-    out = np.empty_like(rows)
-    mean, inverse = empty(x, len(rows)), empty(x, len(rows))
-    over_rows(
-        _kernels(x).layer_norm,
-        [rows],
-        _flat(weight),
-        _flat(bias),
-        epsilon,
-        out=[out, mean, inverse],
-    )
-    return out.reshape(x.shape), mean, inverse
+    """Return `reference.layer_norm` of (..., n): the result, mean and inverse, (rows,)."""
+    rows, shared = _rows(x), [_flat(weight), _flat(bias), epsilon]
+    results = np.empty_like(rows), empty(x, len(rows)), empty(x, len(rows))
+    over_rows(_kernels(x).layer_norm, [rows], *shared, out=results)
+    return results[0].reshape(x.shape), results[1], results[2]
 
 
 def layer_norm_backward(
     grad: FloatArray, x: FloatArray, mean: FloatArray, inverse: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """`reference.layer_norm_backward` of (..., n)."""
+    """Return `reference.layer_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), mean, inverse]
     out = np.empty_like(rows[0])
     sums = [np.empty_like(weight, order="C") for _ in range(2)]
@@ -141,7 +135,7 @@ def layer_norm_backward(
 
 
 def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatArray, FloatArray]:
-    """`reference.rms_norm` of (..., n): the result, and each row's statistic, (rows,)."""
+    """Return `reference.rms_norm` of (..., n): the result and inverse, (rows,)."""
     rows = _rows(x)
     out, inverse = np.empty_like(rows), empty(x, len(rows))
     over_rows(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
@@ -151,45 +145,45 @@ def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatAr
 def rms_norm_backward(
     grad: FloatArray, x: FloatArray, inverse: FloatArray, weight: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
-    """`reference.rms_norm_backward` of (..., n)."""
+    """Return `reference.rms_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), inverse]
-    out, by_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
-    over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[by_weight])
-    return out.reshape(x.shape), by_weight
+    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
+    over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight])
+    return out.reshape(x.shape), grad_weight
 
 
 def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:
-    """`reference.cross_entropy` of (..., vocabulary) and (...); both results are like targets.
+    """Return `reference.cross_entropy` of (..., vocabulary) and (...): two arrays of shape (...).
 
     Raises
     ------
     IndexError
         If a target is out of range.
     """
-    rows = [_rows(logits), numbers_below(targets, logits.shape[-1], "targets")]
-    nats, log_total = (empty(logits, targets.size) for _ in range(2))
-    over_rows(_kernels(logits).cross_entropy, rows, out=[nats, log_total])
-    return nats.reshape(targets.shape), log_total.reshape(targets.shape)
+    rows = [_rows(logits), checked_indices(targets, logits.shape[-1], "targets")]
+    nll, log_total = (empty(logits, targets.size) for _ in range(2))
+    over_rows(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
+    return nll.reshape(targets.shape), log_total.reshape(targets.shape)
 
 
 def cross_entropy_backward(
     grad: FloatArray, logits: FloatArray, targets: IntArray, log_total: FloatArray
 ) -> FloatArray:
-    """`reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
-    numbers = numbers_below(targets, logits.shape[-1], "targets")
-    rows = [_rows(logits), numbers, _flat(log_total)]
+    """Return `reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
+    indices = checked_indices(targets, logits.shape[-1], "targets")
+    rows = [_rows(logits), indices, _flat(log_total)]
     out = np.empty_like(rows[0])
     over_rows(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
     return out.reshape(logits.shape)
 
 
 def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Causal attention of (batch, heads, queries, size) on (batch, heads, keys, size).
+    """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
-    Returns the result, laid out in memory as q is, and the log totals that its backward needs.
+    The results are the attention, in the memory layout of q, and `log_total` for the gradient.
     """
     out, log_total = np.empty_like(q), empty(q, q.shape[:-1])
-    step = tiles.examples_at_a_time(q, k)
+    step = tiles.examples_per_block(q, k)
     over_rows(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
     return out, log_total
 
@@ -202,25 +196,24 @@ def attention_backward(
     out: FloatArray,
     log_total: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Gradients of `attention` with respect to q, k and v, laid out in memory as they are."""
+    """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
     grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    rows, step = [grad, q, k, v, out, log_total], tiles.examples_at_a_time(q, k)
+    rows, step = [grad, q, k, v, out, log_total], tiles.examples_per_block(q, k)
     over_rows(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
     return grads
 
 
 def dropout(x: FloatArray, chances: FloatArray, rate: float) -> FloatArray:
-    """`reference.dropout` of arrays of one shape, elementwise."""
+    """Return `reference.dropout` of arrays of one shape, elementwise."""
     out = np.empty_like(x, order="C")
     over_rows(_kernels(x).dropout, [_flat(x), _flat(chances)], rate, out=[out.reshape(-1)])
     return out
 
 
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:
-    """x @ weight + bias of a single row: (..., n), (n, m), (m,) -> (..., m)."""
+    """Return x @ weight + bias for a single row: (..., n), (n, m), (m,) -> (..., m)."""
     out = empty(x, (*x.shape[:-1], weight.shape[1]))
-    arrays = _flat(x), contiguous(weight), _flat(bias), out.reshape(-1)
-    run(_kernels(x).linear_row, *arrays)
+    run(_kernels(x).linear_row, _flat(x), contiguous(weight), _flat(bias), out.reshape(-1))
     return out
 
 
@@ -232,12 +225,12 @@ def cached_attention(
     values: FloatArray,
     position: IntArray,
 ) -> FloatArray:
-    """`reference.cached_attention` of (rows, heads, 1, size), keys and values being changed.
+    """Return `reference.cached_attention` of (rows, heads, 1, size); changes keys and values.
 
     Raises
     ------
     IndexError
-        If the position is past those that keys and values have room for.
+        If the keys and values have no such position.
     """
     out = np.empty_like(q, order="C")
     arrays = [contiguous(each) for each in (q, k, v)]
@@ -246,22 +239,22 @@ def cached_attention(
 
 
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
-    """Sum the rows of `grad` that share an index: (..., size), (...) -> (n_rows, size)."""
+    """Sum the rows of `grad` that have the same index: (..., size), (...) -> (n_rows, size)."""
     out = empty(grad, (n_rows, grad.shape[-1]))
-    numbers = numbers_below(indices, n_rows, "ids")
-    run(_kernels(grad).scatter_rows, _rows(grad), numbers, out)
+    flat = checked_indices(indices, n_rows, "ids")
+    run(_kernels(grad).scatter_rows, _rows(grad), flat, out)
     return out
 
 
 def cut(*arrays: FloatArray) -> list[tuple[FloatArray, ...]]:
-    """Arrays of one size as vectors, (n,), cut alike into pieces; views where memory allows."""
+    """Cut arrays of one size, as vectors, into pieces, which are views if the layout allows."""
     vectors = [each.ravel() for each in arrays]
     starts = range(0, vectors[0].size, PIECE)
     return [tuple([each[start : start + PIECE] for each in vectors]) for start in starts]
 
 
 def adam(pieces: Sequence[tuple[FloatArray, ...]], *settings: float) -> None:
-    """`reference.adam` of pieces of grad, mean, square and value; all but `grad` are changed.
+    """Apply `reference.adam` to pieces of grad, mean, square and value; changes all but `grad`.
 
     Raises
     ------
@@ -269,48 +262,39 @@ def adam(pieces: Sequence[tuple[FloatArray, ...]], *settings: float) -> None:
         If the vectors of a piece differ in size.
     """
     compiled = _all_compiled([piece[0] for piece in pieces])
-    _share_calls((_fused() if compiled else reference).adam, pieces, settings)
+    _map((_fused() if compiled else reference).adam, pieces, settings)
 
 
 def square_sums(arrays: Sequence[FloatArray]) -> list[float]:
-    """The sum of squares of each array, in float64."""
+    """Return the sum of squares of each array, computed in float64."""
     if not _all_compiled(arrays):
         return [reference.square_sum(each.ravel()) for each in arrays]
-    flat, kernel = [each.ravel() for each in arrays], _fused().square_sum
-    sizes = [each.size for each in flat]
-    if max(sizes, default=0) <= PIECE and sum(sizes) <= SHARED:
-        return [kernel(each) for each in flat]
-    pieces = [
-        (each[start : start + PIECE],) for each in flat for start in range(0, each.size, PIECE)
-    ]
-    parts = iter(_share_calls(kernel, pieces))
-    sums = []
-    for each in flat:
-        total = 0.0
-        for _ in range(0, each.size, PIECE):
-            total += next(parts)
-        sums.append(total)
-    return sums
+    vectors = [each.ravel() for each in arrays]
+    starts = [range(0, each.size, PIECE) for each in vectors]
+    cuts = zip(vectors, starts, strict=True)
+    pieces = [(each[start : start + PIECE],) for each, among in cuts for start in among]
+    sums = iter(_map(_fused().square_sum, pieces))
+    return [reduce(add, islice(sums, len(each)), 0.0) for each in starts]
 
 
 def _all_compiled(arrays: Sequence[FloatArray]) -> bool:
-    """Whether the compiled kernels are in use for all of some arrays."""
+    """Return whether the compiled kernels are in use for all arrays."""
     return _choice == "numba" and [each.dtype for each in arrays].count(FLOAT32) == len(arrays)
 
 
-def _share_calls(
+def _map(
     kernel: Callable[..., Any], pieces: Sequence[tuple[FloatArray, ...]], settings: Any = ()
 ) -> list[Any]:
-    """kernel(*piece, *settings) of each; threads share them, several at a time if small."""
+    """Return kernel(*piece, *settings) of each piece; if they are large, threads share them."""
     total = sum([piece[0].size for piece in pieces])
-    if total <= SHARED:
+    if total <= MAX_SERIAL:
         return [kernel(*piece, *settings) for piece in pieces]
-    step = max(1, len(pieces) * PIECE // total)
+    step = max(1, len(pieces) * PIECE // total)  # several small pieces per call
     results: list[Any] = [None] * len(pieces)
 
-    def some(index: int) -> None:
+    def task(index: int) -> None:
         part = slice(index * step, (index + 1) * step)
         results[part] = [kernel(*piece, *settings) for piece in pieces[part]]
 
-    parallel_for(some, -(-len(pieces) // step))
+    parallel_for(task, -(-len(pieces) // step))
     return results
