@@ -33,7 +33,7 @@ PRODUCT_BLOCKS = 8  # maximum number of blocks of a matrix product
 class _Job:
     """`count` calls of `task`; each thread that is free claims the next one."""
 
-    def __init__(self, task: Callable[[int], None], count: int):
+    def __init__(self, task: Callable[[int], object], count: int):
         self.task, self.count = task, count
         self.claims = itertools.count()  # next() is atomic under the global lock
         self.completions = itertools.count(1)
@@ -160,7 +160,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_replace_pool)
 
 
-def parallel_for(task: Callable[[int], None], count: int) -> None:
+def parallel_for(task: Callable[[int], object], count: int) -> None:
     """Call task(0) ... task(count - 1), shared among the threads; return when all have returned.
 
     In a task of a helper thread this is a plain loop, because all threads have work. Ctrl-C ends

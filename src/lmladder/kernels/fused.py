@@ -35,8 +35,8 @@ WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
 
 def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
     """Compile a kernel for arguments of these types, or load it from the cache."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
-    return partial(compile_kept, result(*arguments), **options)
+    signature = result(*arguments)
+    return partial(compile_kept, signature, nogil=True, error_model="numpy", fastmath=REORDER)
 
 
 def inlined(function: Callable[..., Any]) -> Any:
