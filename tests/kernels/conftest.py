@@ -8,7 +8,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def _restore_threads_and_choice() -> Iterator[None]:
+def restore_threads_and_choice() -> Iterator[None]:
     threads, choice = kernels.threads(), kernels.selected()
     yield
     kernels.set_threads(threads)

@@ -1,0 +1,178 @@
+"""The formula of every op in NumPy, which an object array of Values differentiates as well.
+
+A formula has the arguments of its op. Of float arrays it gives the op's value; of Values, the engine
+of single numbers, its value and its gradients. Nothing here is shared with the Tensors.
+"""
+
+import math
+from collections.abc import Callable
+from contextlib import ExitStack
+from typing import Any, TypeAlias
+from unittest.mock import patch
+
+from lmladder.autograd import functional, ops
+from lmladder.autograd.cases import Case
+from lmladder.autograd.scalar import Value
+from lmladder.system.arrays import Array, FloatArray
+
+import numpy as np
+
+Values: TypeAlias = Any  # an object array of Values
+
+EPSILON = 1e-5
+
+
+def values_of(numbers: Any) -> Values:
+    """Return an array of Values; numbers become leaves."""
+    lift = np.frompyfunc(lambda each: each if isinstance(each, Value) else Value(each), 1, 1)
+    return np.asarray(lift(np.asarray(numbers, object)), object)
+
+
+def data_of(values: Values) -> FloatArray:
+    return np.vectorize(lambda value: value.data, otypes=[float])(values)
+
+
+def gradients_of(values: Values) -> FloatArray:
+    return np.vectorize(lambda value: value.grad, otypes=[float])(values)
+
+
+def with_formulas(case: Case, *arrays: Any) -> Values:
+    """Run a case on arrays of Values, with the formulas in place of the ops that it calls."""
+    with ExitStack() as stack:
+        for module in (ops, functional):
+            formulas: Any = {name: each for name, each in FORMULAS.items() if hasattr(module, name)}
+            stack.enter_context(patch.multiple(module, **formulas))
+        is_op = getattr(case.function, "__name__", "") == case.op
+        function = FORMULAS[case.op] if is_op else case.function
+        return values_of(function(*arrays, **case.options))
+
+
+def _erf(x: Value) -> Value:
+    return Value(math.erf(x.data), (x,), (2 / math.sqrt(math.pi) * math.exp(-(x.data**2)),))
+
+
+def gelu(a: Values) -> Values:
+    return a * (1 + np.frompyfunc(_erf, 1, 1)(a / 2**0.5)) / 2
+
+
+def gelu_tanh(a: Values) -> Values:
+    return a * (1 + np.tanh((2 / math.pi) ** 0.5 * (a + 0.044715 * a**3))) / 2
+
+
+def sigmoid(a: Values) -> Values:
+    return 1 / (1 + np.exp(-a))
+
+
+def var(a: Values, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> Values:
+    squares = (a - np.mean(a, axis, keepdims=True)) ** 2
+    total = np.sum(squares, axis, keepdims=keepdims)
+    return total / (a.size // np.size(total) - ddof)
+
+
+def softmax(a: Values) -> Values:
+    return np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)
+
+
+def cross_entropy(logits: Values, targets: Array) -> Values:
+    return -np.mean(np.take_along_axis(np.log(softmax(logits)), targets[..., None], axis=-1))
+
+
+def rms_norm(x: Values, weight: Values) -> Values:
+    return x / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + EPSILON) * weight
+
+
+def layer_norm(x: Values, weight: Values, bias: Values) -> Values:
+    return rms_norm(x - np.mean(x, axis=-1, keepdims=True), weight) + bias
+
+
+def causal_attention(q: Values, k: Values, v: Values) -> Values:
+    queries, keys = q.shape[-2], k.shape[-2]
+    powers = np.exp(q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5)
+    powers = powers * np.tri(queries, keys, keys - queries)
+    return powers / powers.sum(axis=-1, keepdims=True) @ v
+
+
+def rotary(x: Values, positions: Array, *, base: float = 10_000.0) -> Values:
+    time, size = x.shape[-2:]
+    out = x.copy()
+    for t, i in np.ndindex(time, size // 2):
+        angle = positions[t] / base ** (2 * i / size)
+        a, b = x[..., t, i], x[..., t, i + size // 2]
+        out[..., t, i] = a * math.cos(angle) - b * math.sin(angle)
+        out[..., t, i + size // 2] = b * math.cos(angle) + a * math.sin(angle)
+    return out
+
+
+def rnn(x: Values, weight: Values) -> Values:
+    state = x[:, 0] * 0
+    out = x.copy()
+    for t in range(x.shape[1]):
+        out[:, t] = state = np.tanh(x[:, t] + state @ weight)
+    return out
+
+
+def gru(x: Values, weight: Values) -> Values:
+    n = len(weight)
+    state = x[:, 0, :n] * 0
+    out = x[..., :n].copy()
+    for t in range(x.shape[1]):
+        r, z, c = np.split(x[:, t], 3, axis=-1)
+        by_reset, by_update, by_candidate = np.split(weight, 3, axis=-1)
+        reset, update = sigmoid(r + state @ by_reset), sigmoid(z + state @ by_update)
+        candidate = np.tanh(c + (reset * state) @ by_candidate)
+        out[:, t] = state = update * state + (1 - update) * candidate
+    return out
+
+
+def scatter_add(a: Values, indices: Array, updates: Values, *, axis: int) -> Values:
+    out = a.copy()
+    for position in np.ndindex(indices.shape):
+        target = list(position)
+        target[axis] = indices[position]
+        out[tuple(target)] += updates[position]
+    return out
+
+
+def dropout(x: Values, *, rate: float, rng: np.random.Generator) -> Values:
+    return x * (rng.random(x.shape, dtype=np.float32) >= rate) / (1 - rate)
+
+
+FORMULAS: dict[str, Callable[..., Any]] = {
+    **{
+        name: getattr(np, name)
+        for name in (
+            "add subtract multiply divide negative matmul sum mean max min cumsum exp log sqrt tanh "
+            "clip maximum minimum where reshape transpose flip squeeze expand_dims swapaxes split "
+            "take_along_axis"
+        ).split()
+    },
+    "power": lambda a, exponent: a**exponent,
+    "einsum": lambda *arrays, subscripts: np.einsum(subscripts, *arrays),
+    "var": var,
+    "logsumexp": lambda a, **options: np.log(np.sum(np.exp(a), **options)),
+    "norm": lambda a, **options: np.sqrt(np.sum(a * a, **options)),
+    "abs": lambda a: np.where(a > 0, a, -a),
+    "astype": lambda a, dtype: a,
+    "concat": lambda *arrays, axis=0: np.concat(arrays, axis),
+    "stack": lambda *arrays, axis=0: np.stack(arrays, axis),
+    "getitem": lambda a, index: a[index],
+    "scatter_add": scatter_add,
+    "linear": lambda x, weight, bias: x @ weight + bias,
+    "sigmoid": sigmoid,
+    "relu": lambda a: np.maximum(a, 0.0),
+    "relu_squared": lambda a: np.maximum(a, 0.0) ** 2,
+    "gelu": gelu,
+    "gelu_tanh": gelu_tanh,
+    "silu": lambda a: a * sigmoid(a),
+    "embedding": lambda table, ids: table[ids],
+    "softmax": softmax,
+    "log_softmax": lambda a: np.log(softmax(a)),
+    "cross_entropy": cross_entropy,
+    "layer_norm": layer_norm,
+    "rms_norm": rms_norm,
+    "causal_attention": causal_attention,
+    "rotary": rotary,
+    "rnn": rnn,
+    "gru": gru,
+    "dropout": dropout,
+}
