@@ -74,6 +74,21 @@ def test_load_returns_what_was_saved(tmp_path: Path) -> None:
             assert ours[name].dtype == array.dtype
             np.testing.assert_array_equal(ours[name], array)
             ours[name] += 1  # loaded arrays can be written
+    assert loaded.restore_tokenizer().decode([4, 3]) == "éb"
+
+
+def test_the_models_are_restored_by_name() -> None:
+    tokens = np.array([[0, 3, 4, 1]])
+    ((name, model),) = checkpoint().restore_models().items()
+    assert name == "small"
+    np.testing.assert_array_equal(model.nll(tokens), MODEL.nll(tokens))
+    tables = CountTables.count(tokens[0], 5, 3)
+    settings = CountSettings(add_k=1.0, kneser_ney_orders=[3])
+    counted = checkpoint(kind="counts", config=asdict(settings), model=tables.arrays())
+    assert list(counted.restore_models())[-1] == "kneser_ney_3"
+    beyond = replace(counted, config={"add_k": 1.0, "kneser_ney_orders": [9]})
+    with pytest.raises(InputError, match="order 9"):
+        beyond.restore_models()
 
 
 def test_strided_empty_and_single_arrays_are_saved(tmp_path: Path) -> None:
@@ -112,19 +127,6 @@ def test_the_same_content_gives_the_same_bytes_in_any_order_and_any_process(tmp_
     assert target.read_bytes() == first
 
 
-def test_the_tokenizer_is_restored() -> None:
-    assert checkpoint().restore_tokenizer().decode([4, 3]) == "éb"
-    with pytest.raises(InputError, match=r"6 tokens.*5"):
-        checkpoint(vocabulary_size=6).restore_tokenizer()
-
-
-def test_the_model_is_restored_by_its_name() -> None:
-    tokens = np.array([[0, 3, 4, 1]])
-    ((name, model),) = checkpoint().restore_models().items()
-    assert name == "small"
-    np.testing.assert_array_equal(model.nll(tokens), MODEL.nll(tokens))
-
-
 @pytest.mark.parametrize(
     "changed",
     [
@@ -141,11 +143,8 @@ def test_the_model_is_restored_by_its_name() -> None:
 )
 def test_the_identity_changes_with_all_that_decides_a_run(changed: dict[str, Any]) -> None:
     assert checkpoint(**changed).identity != checkpoint().identity
-
-
-def test_the_identity_does_not_change_in_the_course_of_a_run() -> None:
     begun = checkpoint(step=0, history=(), model={}, optimizer={})
-    assert begun.identity == checkpoint().identity
+    assert begun.identity == checkpoint().identity  # which the course of the run does not change
 
 
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
@@ -215,16 +214,6 @@ def test_changed_bytes_are_rejected(
     assert_rejected(path)
 
 
-@given(content=st.binary(max_size=200))
-@settings(max_examples=50, derandomize=True, deadline=None, database=None)
-def test_random_bytes_are_rejected(
-    content: bytes, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    path = tmp_path_factory.getbasetemp() / "bytes.safetensors"
-    path.write_bytes(content)
-    assert_rejected(path)
-
-
 def write_raw(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> None:
     """Write a safetensors file by hand: length of the header, the header as JSON, the arrays."""
     text = json.dumps(header).encode()
@@ -251,40 +240,33 @@ def write_changed(path: Path, **changed: Any) -> None:
     write_raw(path, raw, content[end:])
 
 
-def test_a_file_written_by_hand_is_a_checkpoint(tmp_path: Path) -> None:
-    path = tmp_path / "hand.safetensors"
-    write_changed(path)
-    assert Checkpoint.load(path).identity == checkpoint().identity
-
-
 FOREIGN: dict[str, Callable[[Path], object]] = {
+    "missing": lambda path: None,
+    "a folder": lambda path: path.mkdir(),
     "empty": lambda path: path.write_bytes(b""),
     "text": lambda path: path.write_text("Once upon a time\n" * 50),
-    "JSON": lambda path: path.write_text('{"kind": "mlp"}'),
     "other safetensors": lambda path: save_file({"a": np.ones(2)}, path),
     "other metadata": lambda path: save_file({"a": np.ones(2)}, path, metadata={"format": "pt"}),
     "bfloat16": lambda path: write_array(path, "BF16", [2], 4, b"\0" * 4),
-    "float8": lambda path: write_array(path, "F8_E4M3", [2], 2, b"\0" * 2),
     "unknown dtype": lambda path: write_array(path, "X7", [2], 4, b"\0" * 4),
     "header longer than the file": lambda path: write_raw(path, {}, length=10**6),
     "header of 2^63 bytes": lambda path: write_raw(path, {}, length=1 << 63),
     "huge array": lambda path: write_array(path, "F32", [1 << 40, 1 << 20], 8, b"\0" * 8),
     "huge empty array": lambda path: write_array(path, "F32", [1 << 62, 0], 0),
-    "negative size": lambda path: write_array(path, "F32", [-1], 4, b"\0" * 4),
     "missing array": lambda path: write_array(path, "F32", [100], 400),
-    "no metadata": lambda path: write_raw(path, {}),
     "metadata not JSON": lambda path: write_metadata(path, "{"),
     "metadata a list": lambda path: write_metadata(path, "[1, 2]"),
     "metadata nested too deep": lambda path: write_metadata(path, "[" * 100_000),
     "integer of 5000 digits": lambda path: write_metadata(path, "9" * 5000),
-    "no schema": lambda path: write_changed(path, schema=None),
     "no kind": lambda path: write_changed(path, kind=None),
-    "no history": lambda path: write_changed(path, history=None),
     "unknown key": lambda path: write_changed(path, odd=1),
     "attribute as key": lambda path: write_changed(path, model={}),
     "trained_by a number": lambda path: write_changed(path, trained_by=5),
     "history a number": lambda path: write_changed(path, history=5),
-    "a folder": lambda path: path.mkdir(),
+    **{
+        f"schema {each}": lambda path, each=each: write_changed(path, schema=each)
+        for each in (None, 0, SCHEMA + 1, "1", [1], 1.5)
+    },
 }
 
 
@@ -295,17 +277,10 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected_in_one_line(file: str, tmp_
     assert_rejected(path)
 
 
-@pytest.mark.parametrize("schema", [2, 0, SCHEMA + 1, "1", [1], 1.5], ids=str)
-def test_another_schema_is_rejected_and_named(schema: Any, tmp_path: Path) -> None:
-    path = tmp_path / "other.safetensors"
-    write_changed(path, schema=schema)
-    of = r" of lmladder 0\.1" if schema == 2 else ""
-    assert_rejected(path, f"{of}; this version reads {SCHEMA}")
-
-
-@pytest.mark.parametrize("name", ["missing", "missing/missing", "x" * 300])
-def test_a_missing_file_is_rejected(name: str, tmp_path: Path) -> None:
-    assert_rejected(tmp_path / name)
+def test_an_earlier_schema_is_rejected_with_its_version(tmp_path: Path) -> None:
+    path = tmp_path / "older.safetensors"
+    write_changed(path, schema=2)
+    assert_rejected(path, rf"schema 2 of lmladder 0\.1; this version reads {SCHEMA}")
 
 
 WRONG: dict[str, dict[str, Any]] = {
@@ -340,25 +315,3 @@ def test_metadata_that_does_not_fit_a_model_is_rejected_in_one_line(
     with pytest.raises(InputError) as caught:
         use(path)
     assert "\n" not in str(caught.value)
-
-
-def test_counts_that_are_not_those_of_a_text_are_rejected() -> None:
-    arrays = CountTables.count(np.array([0, 1, 2, 0, 1]), 5, 3).arrays()
-    counting = asdict(CountSettings(add_k=1.0, kneser_ney_orders=[3]))
-    whole = checkpoint(kind="counts", config=counting, model=arrays, optimizer={})
-    assert "kneser_ney_3" in whole.restore_models()
-    without_counts = {name: array for name, array in arrays.items() if name != "counts_3"}
-    others: list[dict[str, Any]] = [
-        {"model": {}},
-        {"model": without_counts},
-        {"model": arrays | {"keys_1": arrays["keys_1"][::-1]}},
-        {"model": arrays | {"keys_2": arrays["keys_2"].astype(np.float64)}},
-        {"model": arrays | {"counts_2": arrays["counts_2"] * 0}},
-        {"model": WEIGHTS},
-        {"config": {}},
-        {"config": counting | {"add_k": 0.0}},
-        {"config": counting | {"kneser_ney_orders": [9]}},
-    ]
-    for changed in others:
-        with pytest.raises(InputError):
-            replace(whole, **changed).restore_models()

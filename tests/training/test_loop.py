@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder import kernels
-from lmladder.autograd import CapturedLoss, Tensor, capture
+from lmladder.autograd import CapturedLoss, capture
 from lmladder.data.batches import validation_sequences
 from lmladder.kernels import blocks
 from lmladder.system.arrays import IntArray
@@ -96,23 +96,22 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_others(
     assert all(other[name] != first[name] for name in first)
 
 
-@every_rung
-def test_each_step_has_its_own_batch_which_micro_batches_divide(kind: str, tmp_path: Path) -> None:
+def test_each_step_has_its_own_batch_and_dropout_and_micro_batches_divide_it(
+    tmp_path: Path,
+) -> None:
     seen: dict[int, list[IntArray]] = {1: [], 4: []}
-    states = set()
-
+    masks = []
     for n, batches in seen.items():
 
         def look(
             sequences: IntArray, rng: np.random.Generator, batches: list[IntArray] = batches
         ) -> None:
             batches.append(sequences)
-            states.add(rng.bit_generator.state["state"]["state"])
+            masks.append(rng.bit_generator.state["state"]["state"])
 
         with before_each_loss(look):
-            train(make_run(tmp_path / str(n), kind, gradient_accumulation_steps=n))
-    assert len({batch.tobytes() for batch in seen[1]}) == STEPS
-    assert len(states) >= STEPS
+            train(make_run(tmp_path / str(n), gradient_accumulation_steps=n))
+    assert len({batch.tobytes() for batch in seen[1]}) == len(set(masks[:STEPS])) == STEPS
     assert {len(batch) for batch in seen[4]} == {1}
     np.testing.assert_array_equal(np.concatenate(seen[4]), np.concatenate(seen[1]))
 
@@ -183,11 +182,15 @@ def test_the_number_of_threads_does_not_change_the_bytes(
 def test_history_has_a_row_before_the_first_step_and_one_per_evaluation(
     kind: str, tmp_path: Path
 ) -> None:
-    finish(tmp_path, kind, steps=5, evaluate_every=2)
+    digests: list[str] = []
+    run = make_run(tmp_path, kind, steps=5, evaluate_every=2)
+    initial = {name: each.value.copy() for name, each in run.model.parameters().items()}
+    train(run, lambda state: digests.append(weights_digest(state.model or initial)))
     rows = table(tmp_path)
     assert tuple(rows[0]) == COLUMNS
     assert [row["step"] for row in rows] == ["0", "2", "4", "5"]
     assert [row["tokens"] for row in rows] == ["0", "48", "96", "120"]
+    assert [row[DIGEST] for row in rows] == digests
     known_at_first = ["step", "tokens", "val_loss", DIGEST]
     assert [name for name, cell in rows[0].items() if cell] == known_at_first
     for row in rows[1:]:
@@ -201,20 +204,39 @@ def test_large_integers_in_history_are_not_rounded() -> None:
     assert as_csv([row], list(row)) == "step,val_loss\n1234567,1.23457\n"
 
 
+def test_a_row_summarizes_the_steps_since_the_last_one(tmp_path: Path) -> None:
+    each, _ = train(make_run(tmp_path / "1", "transformer", evaluate_every=1, monitor_every=1))
+    some, _ = train(make_run(tmp_path / "2", "transformer", evaluate_every=3, monitor_every=2))
+    first, second = some.history[1:]
+    series = {name: [row[name] for row in each.history[1:]] for name in each.history[1]}
+    assert first["train_loss"] == pytest.approx(sum(series["train_loss"][:3]) / 3)
+    assert first["gradient_norm"] == max(series["gradient_norm"][:3])
+    embedding = series["gradient_norm.embedding.max"]  # monitored in steps 2, 4 and 6
+    assert first["gradient_norm.embedding.max"] == embedding[1]
+    assert second["gradient_norm.embedding.max"] == max(embedding[3], embedding[5])
+    assert second["gradient_norm.embedding.mean"] == pytest.approx(
+        (embedding[3] + embedding[5]) / 2
+    )
+    for row in each.history[1:]:
+        norms = [row[f"gradient_norm.{group}.max"] for group in GROUPS]
+        assert math.hypot(*norms) == pytest.approx(row["gradient_norm"], rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 2])
 @every_rung
-def test_each_row_has_the_digest_of_its_weights(kind: str, tmp_path: Path) -> None:
-    seen: list[str] = []
-
-    def watch(state: Checkpoint) -> None:
-        seen.append(weights_digest(state.model or initial))
-        assert state.history[-1][DIGEST] == seen[-1]
-
-    run = make_run(tmp_path, kind)
-    initial = {name: each.value.copy() for name, each in run.model.parameters().items()}
-    train(run, watch)
-    assert [row[DIGEST] for row in table(tmp_path)] == seen
-    assert len(set(seen)) == len(seen) == 1 + STEPS // 2
-    assert seen[-1] == weights_digest(Checkpoint.load(tmp_path / LATEST).model)
+def test_evaluation_and_monitoring_do_not_change_the_weights(
+    kind: str, count: int, tmp_path: Path
+) -> None:
+    how: dict[str, Any] = {"gradient_accumulation_steps": count}
+    each, _ = train(make_run(tmp_path / "each", kind, evaluate_every=1, **how))
+    digests = {row["step"]: row[DIGEST] for row in each.history}
+    for evaluate_every in (4, 100):
+        how |= {"evaluate_every": evaluate_every, "evaluate_tokens": 30, "monitor_every": 4}
+        other, _ = train(make_run(tmp_path / str(evaluate_every), kind, **how))
+        assert other.step == STEPS
+        assert all(row[DIGEST] == digests[row["step"]] for row in other.history)
+        for name, array in each.optimizer.items():
+            np.testing.assert_array_equal(array, other.optimizer[name])
 
 
 def test_the_digest_changes_with_one_bit_of_one_weight() -> None:
@@ -222,71 +244,9 @@ def test_the_digest_changes_with_one_bit_of_one_weight() -> None:
     digest = weights_digest(arrays)
     assert len(digest) == 16
     assert weights_digest(dict(reversed(arrays.items()))) == digest
-    others = (
-        {"a": arrays["a"] * -1},  # zeros of which only the sign differs
-        {"a": arrays["a"].T},
-        {"a": arrays["a"].view(np.int32)},
-        {"c": arrays["a"]},
-    )
-    assert all(weights_digest(arrays | other) != digest for other in others)
-
-
-def test_the_training_loss_is_the_mean_since_the_last_row(tmp_path: Path) -> None:
-    each, _ = train(make_run(tmp_path / "each", evaluate_every=1))
-    third, _ = train(make_run(tmp_path / "third", evaluate_every=3))
-    losses = [row["train_loss"] for row in each.history[1:]]
-    norms = [row["gradient_norm"] for row in each.history[1:]]
-    assert [row["train_loss"] for row in third.history[1:]] == pytest.approx(
-        [sum(losses[:3]) / 3, sum(losses[3:]) / 3]
-    )
-    assert [row["gradient_norm"] for row in third.history[1:]] == [max(norms[:3]), max(norms[3:])]
-
-
-@pytest.mark.parametrize(
-    "changed",
-    [{}, {"gradient_accumulation_steps": 2}, {"monitor_every": 2}],
-    ids=["plain", "accumulation", "monitoring"],
-)
-@every_rung
-def test_the_frequency_of_evaluations_does_not_change_the_weights(
-    kind: str, changed: dict[str, Any], tmp_path: Path
-) -> None:
-    each, _ = train(make_run(tmp_path / "1", kind, evaluate_every=1, **changed))
-    digests = {row["step"]: row[DIGEST] for row in each.history}
-    for evaluate_every in (4, 100):
-        settings = changed | {"evaluate_every": evaluate_every, "evaluate_tokens": 30}
-        other, _ = train(make_run(tmp_path / str(evaluate_every), kind, **settings))
-        assert other.step == STEPS
-        assert all(row[DIGEST] == digests[row["step"]] for row in other.history)
-        for name, array in each.optimizer.items():
-            np.testing.assert_array_equal(array, other.optimizer[name])
-
-
-def test_gradient_norms_of_groups_are_mean_and_maximum_of_the_monitored_steps(
-    tmp_path: Path,
-) -> None:
-    each, _ = train(make_run(tmp_path / "1", "transformer", evaluate_every=1, monitor_every=1))
-    some, _ = train(make_run(tmp_path / "2", "transformer", evaluate_every=4, monitor_every=2))
-    for row in each.history[1:]:
-        norms = [row[f"gradient_norm.{group}.max"] for group in GROUPS]
-        assert min(norms) > 0
-        assert [row[f"gradient_norm.{group}.mean"] for group in GROUPS] == norms  # of one step
-        assert math.hypot(*norms) == pytest.approx(row["gradient_norm"], rel=1e-6)
-    series = [row["gradient_norm.embedding.max"] for row in each.history[1:]]
-    for row, norms in zip(some.history[1:], [[series[1], series[3]], [series[5]]], strict=True):
-        assert row["gradient_norm.embedding.mean"] == pytest.approx(sum(norms) / len(norms))
-        assert row["gradient_norm.embedding.max"] == max(norms)
-
-
-@every_rung
-def test_monitoring_adds_columns_and_changes_nothing_else(kind: str, tmp_path: Path) -> None:
-    train(make_run(tmp_path / "plain", kind))
-    train(make_run(tmp_path / "monitored", kind, monitor_every=4))
-    for ours, theirs in zip(table(tmp_path / "plain"), table(tmp_path / "monitored"), strict=True):
-        assert {name: theirs[name] for name in COLUMNS} == ours  # the weights' digest included
-        norms = [cell for name, cell in theirs.items() if name not in COLUMNS]
-        assert len(norms) >= 6
-        assert all(norms) if ours["step"] == "4" else not any(norms)
+    zeros = arrays["a"]
+    for other in ({"a": -zeros}, {"a": zeros.T}, {"a": zeros.view(np.int32)}, {"c": zeros}):
+        assert weights_digest(arrays | other) != digest  # -zeros differ in their signs only
 
 
 # --- Patience -------------------------------------------------------------------------------------
@@ -407,50 +367,25 @@ def test_a_loss_that_is_not_finite_before_any_update_is_due_to_the_initial_weigh
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_the_search_for_its_cause_repeats_the_parts_of_the_step_with_the_same_random_numbers(
-    count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(capture, "PART_NUMBERS", 4)
-    run = make_run(tmp_path, "transformer", gradient_accumulation_steps=count)
-    seen: list[Any] = []
-    original = run.model.loss
-
-    def loss(sequences: IntArray, rng: np.random.Generator) -> Tensor:
-        seen.append((sequences.tolist(), rng.bit_generator.state))
-        last = len(seen) % TRAINING.batch_size == 0  # each sequence is a part
-        return original(sequences, rng) * (math.inf if last else 1.0)
-
-    monkeypatch.setattr(run.model, "loss", loss)
-    with pytest.raises(RunError, match="the first that is not finite is "):
-        train(run)
-    assert len(seen) == 2 * TRAINING.batch_size
-    assert seen[: TRAINING.batch_size] == seen[TRAINING.batch_size :]
-    assert not blocks._thread.no_partitioning
-
-
-@pytest.mark.parametrize(("steps", "evaluate_every"), [(1, 1), (6, 1), (6, 3)])
 @every_rung
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_a_run_that_diverges_fails_and_keeps_no_checkpoint_of_ruined_weights(
-    kind: str, steps: int, evaluate_every: int, tmp_path: Path
+def test_a_run_that_diverges_fails_and_keeps_no_checkpoint_of_its_weights(
+    kind: str, tmp_path: Path
 ) -> None:
     wild = replace(RUNGS[kind].optimizer, learning_rate=1e39, weight_decay=0.0)
-    run = make_run(tmp_path, kind, steps=steps, evaluate_every=evaluate_every, optimizer=wild)
-    with pytest.raises(RunError, match=r"at step \d; the first that is not finite is "):
-        train(run)
-    assert not (tmp_path / LATEST).exists()
-    assert not (tmp_path / UNFINISHED).exists()
+    for steps, evaluate_every in ((1, 1), (6, 1), (6, 3)):
+        run = make_run(tmp_path, kind, steps=steps, evaluate_every=evaluate_every, optimizer=wild)
+        with pytest.raises(RunError, match=r"at step \d; the first that is not finite is "):
+            train(run)
+        assert not list(tmp_path.iterdir())
 
 
-def test_the_texts_must_have_one_sequence_at_least(tmp_path: Path) -> None:
+def test_each_text_must_have_at_least_one_sequence(tmp_path: Path) -> None:
     length = TRAINING.sequence_length + 1
-    folder = tmp_path / "run"
     with pytest.raises(InputError, match=f"{length - 1} tokens is shorter than one sequence"):
-        train(make_run(folder, train_tokens=TRAIN[: length - 1]))
+        train(make_run(tmp_path, train_tokens=TRAIN[: length - 1]))
     with pytest.raises(InputError, match=f"validation text of {length - 1} tokens is shorter"):
-        train(make_run(folder, val_tokens=VAL[: length - 1]))
-    assert not list(folder.iterdir())
-    state, _ = train(make_run(folder, train_tokens=TRAIN[:length], val_tokens=VAL[:length]))
+        train(make_run(tmp_path, val_tokens=VAL[: length - 1]))
+    assert not list(tmp_path.iterdir())
+    state, _ = train(make_run(tmp_path, train_tokens=TRAIN[:length], val_tokens=VAL[:length]))
     assert state.step == STEPS
