@@ -138,6 +138,8 @@ class Checkpoint:
                 )
             header = unseal(metadata["lmladder"], content_of(arrays))
             del header["schema"]
+            if not (isinstance(header["name"], str) and isinstance(header["kind"], str)):
+                raise ValueError("its name and its kind must be texts")
             header["history"] = tuple(header["history"])
             header["pending"] = tuple(header["pending"])
             header["trained_by"] = dict(header.get("trained_by", {}))
