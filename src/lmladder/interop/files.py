@@ -41,7 +41,7 @@ def read_tensors(path: Path, leave_out: tuple[str, ...]) -> dict[str, Array]:
         with opened(path, "rb") as file:
             entries: Any = deserialize(file.read())  # type: ignore[no-untyped-call]
     except (SafetensorError, MemoryError) as error:
-        raise InputError(f"{path} is not a whole safetensors file: {error}") from None
+        raise InputError(f"{path} is not a complete safetensors file: {error}") from None
     for name, entry in entries:
         dtype = str(entry["dtype"])
         if name.endswith(leave_out):

@@ -1,9 +1,9 @@
-"""One file that holds all a run needs to go on, or to be sampled from.
+"""Checkpoints: one file with everything that is needed to resume a run or to sample from a model.
 
-The format is safetensors: named arrays behind a JSON header, nothing that could be executed.
-Weights are named "model.*" and the optimizer's running means "optimizer.*"; all else is one JSON
-text in the header's metadata, sealed with the sha256 of itself and of all arrays, so that a file
-changed or cut anywhere is refused. The same contents always give the same bytes.
+The format is safetensors: named arrays after a JSON header, and nothing that could be executed.
+Weights are named "model.*" and the optimizer's running averages "optimizer.*". Everything else is
+one JSON text in the metadata of the header. It contains the sha256 of itself and of all arrays, so
+a file that was changed or truncated is rejected. Equal contents give equal bytes.
 """
 
 import json
@@ -25,32 +25,33 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
-LATEST, BEST = "checkpoint.safetensors", "best.safetensors"  # their names in a run's folder
+LATEST, BEST = "checkpoint.safetensors", "best.safetensors"  # names in a run's folder
 METRICS = "metrics.json"
 TRAINED = "trained.json"  # what trained the checkpoints beside it, and their sha256
-SCHEMA = 3  # of the metadata; raised when an older reader would misread a newer file
-REMEDY = "copy it anew from where it came, or make it again with `dvc repro`"
+SCHEMA = 3  # of the metadata; increased when an older reader would misread a newer file
+ARRAYS = ("model", "optimizer")  # the fields of a checkpoint that are arrays by name
+REMEDY = "copy it again from its source, or make it again with `dvc repro`"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model, and where its training stands.
+    """A model and the state of its training.
 
     Attributes
     ----------
-    name : of its model in the table, if it has but one
+    name : of its model in the table, if it has one model
     kind : of its models, see `KINDS`
     config : the resolved configuration of this rung
     seed : of the run
     vocabulary_size : of the tokenizer
-    tokenizer : its JSON
+    tokenizer : as `Tokenizer.to_json` describes it
     data_digest : sha256 of the prepared data
-    trained_by : what else decides the bytes, by name: code, kernels, versions. Empty in a published
-        checkpoint, whose bytes do not change with a comment in the code.
-    init_digest : sha256 of the file of weights that training began from; None: drawn by the seed
-    step : how many steps have been taken; 0 for count models
-    history : one mapping for each line of history.csv
-    pending : what was measured in each step since the last of these lines
+    trained_by : what else determines the bytes, by name: code, kernels, versions. Empty in a
+        published checkpoint, whose bytes do not change with a comment in the code.
+    init_digest : sha256 of the checkpoint with the initial weights; None: the seed determines them
+    step : number of steps taken; 0 for count models
+    history : one mapping for each row of history.csv
+    pending : what was measured in each step since the last of these rows
     model, optimizer : arrays by name
     """
 
@@ -71,7 +72,7 @@ class Checkpoint:
 
     @property
     def identity(self) -> dict[str, str]:
-        """All that decides what training gives, by name; runs that have the same are one run."""
+        """Everything that determines the result of training, by name; equal for equal runs."""
         settings = [self.kind, self.config, self.seed, self.init_digest]
         return {
             "settings": _sha256_of_json(settings),
@@ -80,31 +81,19 @@ class Checkpoint:
         }
 
     def save(self, path: Path) -> None:
-        """Write the file, or leave what was there: it appears under its name only when whole."""
-        header = {
-            "schema": SCHEMA,
-            "name": self.name,
-            "kind": self.kind,
-            "config": self.config,
-            "seed": self.seed,
-            "vocabulary_size": self.vocabulary_size,
-            "tokenizer": self.tokenizer,
-            "data_digest": self.data_digest,
-            "step": self.step,
-            "history": list(self.history),
-            "pending": list(self.pending),
+        """Write the file atomically: it appears under its name only when it is complete."""
+        header = {each.name: getattr(self, each.name) for each in fields(self)}
+        arrays = {
+            f"{part}.{name}": np.ascontiguousarray(array)
+            for part in ARRAYS
+            for name, array in header.pop(part).items()
         }
         for name in ("trained_by", "init_digest"):
-            if value := getattr(self, name):
-                header[name] = value
-        arrays = {
-            **{f"model.{name}": array for name, array in self.model.items()},
-            **{f"optimizer.{name}": array for name, array in self.optimizer.items()},
-        }
-        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+            if not header[name]:
+                del header[name]
         # One metadata key only: safetensors writes several in an order that changes.
-        metadata = {"lmladder": seal(header, content_of(contiguous))}
-        atomic_write(path, to_safetensors(contiguous, metadata=metadata))
+        metadata = {"lmladder": seal({"schema": SCHEMA, **header}, content_of(arrays))}
+        atomic_write(path, to_safetensors(arrays, metadata=metadata))
 
     @classmethod
     def load(cls, path: Path) -> "Checkpoint":
@@ -113,8 +102,8 @@ class Checkpoint:
         Raises
         ------
         InputError
-            If there is none, or it has changed since it was saved, if only by a bit; if it is cut
-            off, of another kind or of another schema. Memory is taken only for what is there.
+            If the file is missing, is not a checkpoint of this schema, or differs by as little as
+            one bit from what was saved. Memory is used only for data that the file contains.
         """
         try:
             if not path.is_file():
@@ -124,7 +113,7 @@ class Checkpoint:
                 arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"{path} is not a whole safetensors file of NumPy types: {error}; {REMEDY}"
+                f"{path} is not a complete safetensors file of NumPy types: {error}; {REMEDY}"
             ) from None
         if "lmladder" not in metadata:
             raise InputError(f"{path} is a safetensors file, but not a checkpoint of lmladder")
@@ -140,17 +129,21 @@ class Checkpoint:
             del header["schema"]
             if not (isinstance(header["name"], str) and isinstance(header["kind"], str)):
                 raise ValueError("its name and its kind must be texts")
-            header["history"] = tuple(header["history"])
-            header["pending"] = tuple(header["pending"])
+            for name in ("history", "pending"):
+                header[name] = tuple(header[name])
             header["trained_by"] = dict(header.get("trained_by", {}))
-            return cls(
-                **header, model=_under("model.", arrays), optimizer=_under("optimizer.", arrays)
-            )
+            for part in ARRAYS:
+                header[part] = {
+                    name.removeprefix(f"{part}."): array
+                    for name, array in arrays.items()
+                    if name.startswith(f"{part}.")
+                }
+            return cls(**header)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 
     def restore_tokenizer(self) -> Tokenizer:
-        """The tokenizer that the model was trained with."""
+        """Return the tokenizer that the model was trained with."""
         tokenizer = tokenizer_from_json(self.tokenizer)
         if tokenizer.vocabulary_size != self.vocabulary_size:
             raise InputError(
@@ -160,12 +153,12 @@ class Checkpoint:
         return tokenizer
 
     def restore_models(self) -> dict[str, LanguageModel]:
-        """The models that this file holds, by name, weakest first.
+        """Return the models by name, weakest first.
 
         Raises
         ------
         InputError
-            If the arrays do not fit the configuration beside them.
+            If the arrays do not fit the configuration.
         """
         try:
             restore = imported(KINDS[self.kind].fit.restore)
@@ -179,7 +172,7 @@ class Checkpoint:
             ) from None
 
     def settings(self) -> Any:
-        """The settings of its models, without those of their training.
+        """Return the settings of the models, without those of their training.
 
         Raises
         ------
@@ -195,24 +188,15 @@ class Checkpoint:
 
 
 def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
-    """What the seal of a checkpoint covers of its arrays: names, types, shapes and numbers."""
+    """Yield what the digest of arrays covers: names, dtypes, shapes and values."""
     for name, array in sorted(arrays.items()):
         yield f"{name} {array.dtype.str} {array.shape}\n".encode()
         yield np.ascontiguousarray(array).tobytes()
 
 
 def weights_digest(arrays: Mapping[str, Array]) -> str:
-    """What tells a model's arrays from all others: the first 16 digits of the sha256 of them."""
+    """Return an identifier of a model's arrays: the first 16 digits of their sha256."""
     return sha256_of(content_of(arrays))[:16]
-
-
-def _under(prefix: str, arrays: Mapping[str, Array]) -> dict[str, Array]:
-    """The arrays whose names begin with prefix, without it."""
-    return {
-        name.removeprefix(prefix): array
-        for name, array in arrays.items()
-        if name.startswith(prefix)
-    }
 
 
 def _sha256_of_json(value: Any) -> str:

@@ -1,6 +1,5 @@
-"""From settings to a run by gradients, or to counts: what a stage and a verification share."""
+"""Fitting a rung, by gradients or by counting: what a stage and `lmladder verify` share."""
 
-import hashlib
 from dataclasses import fields, replace
 from importlib import import_module
 from pathlib import Path
@@ -12,26 +11,26 @@ from lmladder.models import NeuralLanguageModel
 from lmladder.models.counts import CountTables
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
-from lmladder.system.files import write_json
+from lmladder.system.files import sha256, write_json
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import METRICS, Checkpoint
 from lmladder.training.loop import VERSIONS, TrainingRun
 
-# Of an architecture, what may change when training goes on from given weights.
+# Settings of an architecture that may differ when training begins from given weights.
 FREE = ("dropout", "init_std", "residual_scaling")
 
 
 def begin(
     origin: Checkpoint, settings: Any, prepared: Prepared, out: Path, *, stage: str, code: str
 ) -> TrainingRun:
-    """Return the run of `origin` before its first step, with its first weights.
+    """Return the run of `origin` before its first step, with its initial weights.
 
-    It is of the kernels that are selected, and of the versions installed.
+    Its identity includes the selected kernels and the installed versions.
 
     Parameters
     ----------
     settings : of the rung
-    stage : of dvc.yaml, which trains it
+    stage : the stage of dvc.yaml that trains it
     code : the digest of the code of that stage
     """
     rng = stream(origin.seed, f"{origin.kind} weights")
@@ -50,7 +49,7 @@ def begin(
 def load_initial(
     model: NeuralLanguageModel, path: Path, name: str, settings: Any, prepared: Prepared
 ) -> str:
-    """Give the model the weights of a checkpoint; return the sha256 of that file.
+    """Load the weights of a checkpoint into the model; return the sha256 of that file.
 
     Parameters
     ----------
@@ -59,7 +58,8 @@ def load_initial(
     Raises
     ------
     InputError
-        If the file is no checkpoint of such a model on such tokens; names the setting that differs.
+        If the file is not a checkpoint of such a model with the same tokenizer; names the setting
+        that differs.
     """
     source, where = Checkpoint.load(path), f"{name}.init_from"
     if source.kind != settings.kind:
@@ -81,8 +81,7 @@ def load_initial(
         model.load(source.model)
     except ValueError as error:
         raise InputError(f"{path} does not fit its own configuration: {error}") from None
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256(path)
 
 
 def write_metrics(
@@ -92,7 +91,7 @@ def write_metrics(
 
     Parameters
     ----------
-    rung : its folder within a ladder
+    rung : the name of its folder within the outputs
     """
     validated = finished.history[1:]
     losses = {
@@ -116,7 +115,7 @@ def write_metrics(
 
 
 def count(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
-    """Return `origin` with how often each n-gram is in the training text."""
-    order = max([3, *settings.kneser_ney_orders])  # the ladder has a trigram in any case
+    """Return `origin` with the number of occurrences of each n-gram in the training text."""
+    order = max([3, *settings.kneser_ney_orders])  # there is always a trigram model
     tables = CountTables.count(prepared.train, origin.vocabulary_size, order)
     return replace(origin, model=tables.arrays())

@@ -1,4 +1,4 @@
-"""What one wants to see of a model in training: its gradients, and where it breaks."""
+"""Diagnosis of training: groups of parameters, and where a value is first not finite."""
 
 import warnings
 from collections.abc import Iterable, Mapping
@@ -12,12 +12,12 @@ import numpy as np
 
 
 def parameter_groups(model: NeuralLanguageModel) -> dict[str, list[Tensor]]:
-    """The parameters of any model by what they are for, in the order in which they are found.
+    """Return the parameters of any model by purpose, in the order in which they are found.
 
-    Tables are "embedding" (also where the head shares them), the scales and shifts of norms "norm",
-    the layer called unembedding "head". All others belong to the part of the model that they stand
-    in, or the part of a block, as their names tell: "blocks.0.feed_forward.up_proj.weight" to
-    "feed_forward", "layers.0.bias" to "layers".
+    Embeddings are "embedding" (also where the head shares them), the scales and shifts of norms
+    "norm", the layer called unembedding "head". All others belong to the part of the model, or of a
+    block, that their names contain: "blocks.0.feed_forward.up_proj.weight" to "feed_forward",
+    "layers.0.bias" to "layers".
     """
     modules = dict(model.modules())
     groups: dict[str, list[Tensor]] = {}
@@ -41,20 +41,20 @@ def _group(name: str, module: Module) -> str:
 
 
 def first_not_finite(model: NeuralLanguageModel, losses: Iterable[Tensor]) -> str | None:
-    """Return what is the first to be infinite or nan on the way to some losses and back.
+    """Return the first value that is infinite or NaN in the computation of losses and gradients.
 
-    The parameters are searched first, then, for one loss after the other, every result on the way
-    to it and every gradient on the way back. A result is named by the layer whose parameters it was
-    made with, or else by the one before.
+    The parameters are searched first; then, for each loss, every result of the forward pass and
+    every gradient of the backward pass. A result is named after the layer whose parameters it was
+    computed with, or else after the layer before it.
 
     Parameters
     ----------
-    losses : of the model, such as those of the parts of a batch; a generator that makes them one
-        after the other keeps one graph in memory at a time
+    losses : of the model, such as those of the parts of a batch; a generator keeps one graph in
+        memory at a time
 
     Returns
     -------
-    Such as "gradient of the output of blocks.0.attention.query"; None if all are finite
+    A name such as "gradient of the output of blocks.0.attention.query"; None if all are finite
     """
     parameters = model.parameters()
     for name, tensor in parameters.items():
@@ -68,14 +68,14 @@ def first_not_finite(model: NeuralLanguageModel, losses: Iterable[Tensor]) -> st
                 if not np.isfinite(tensor.value).all():
                     return labels[id(tensor)]
             for tensor, grad in reverse(loss, free=False):
-                if not np.isfinite(np.vdot(grad, grad)):  # nor may its norm overflow
+                if not np.isfinite(np.vdot(grad, grad)):  # its norm must not overflow either
                     return f"gradient of {labels[id(tensor)]}"
             del loss, tensor  # and with them the graph
     return None
 
 
 def _labels(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[int, str]:
-    """What to call each Tensor that the loss depends on, by its id."""
+    """Return a name for each Tensor that the loss depends on, by its id."""
     labels = {id(tensor): f"parameter {name}" for name, tensor in parameters.items()}
     layers = {id(tensor): name.rpartition(".")[0] or name for name, tensor in parameters.items()}
     layer = "the input"
