@@ -132,13 +132,15 @@ class Checkpoint:
             for name in ("history", "pending"):
                 header[name] = tuple(header[name])
             header["trained_by"] = dict(header.get("trained_by", {}))
-            for part in ARRAYS:
-                header[part] = {
+            parts = {
+                part: {
                     name.removeprefix(f"{part}."): array
                     for name, array in arrays.items()
                     if name.startswith(f"{part}.")
                 }
-            return cls(**header)
+                for part in ARRAYS
+            }
+            return cls(**header, **parts)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 
