@@ -1,11 +1,11 @@
 """The formula of every op in NumPy, which an object array of Values differentiates as well.
 
-A formula has the arguments of its op. Of float arrays it gives the op's value; of Values, the engine
-of single numbers, its value and its gradients. Nothing here is shared with the Tensors.
+A formula has the arguments of its op. On Values, the engine of single numbers, it gives the value
+of the op and its gradients. Nothing here is shared with the Tensors.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 from unittest.mock import patch
@@ -36,15 +36,15 @@ def gradients_of(values: Values) -> FloatArray:
     return np.vectorize(lambda value: value.grad, otypes=[float])(values)
 
 
-def with_formulas(case: Case, *arrays: Any) -> Values:
-    """Run a case on arrays of Values, with the formulas in place of the ops that it calls."""
+def run_with(functions: Mapping[str, Callable[..., Any]], case: Case, *inputs: Any) -> Any:
+    """Run a case with these functions in place of the ops that it calls."""
     with ExitStack() as stack:
         for module in (ops, functional):
-            formulas: Any = {name: each for name, each in FORMULAS.items() if hasattr(module, name)}
-            stack.enter_context(patch.multiple(module, **formulas))
+            here: Any = {name: each for name, each in functions.items() if hasattr(module, name)}
+            stack.enter_context(patch.multiple(module, **here))
         is_op = getattr(case.function, "__name__", "") == case.op
-        function = FORMULAS[case.op] if is_op else case.function
-        return values_of(function(*arrays, **case.options))
+        function = functions[case.op] if is_op else case.function
+        return function(*inputs, **case.options)
 
 
 def _erf(x: Value) -> Value:
@@ -137,15 +137,14 @@ def dropout(x: Values, *, rate: float, rng: np.random.Generator) -> Values:
     return x * (rng.random(x.shape, dtype=np.float32) >= rate) / (1 - rate)
 
 
+OF_NUMPY: tuple[Callable[..., Any], ...] = (
+    np.add, np.subtract, np.multiply, np.divide, np.negative, np.matmul, np.sum, np.mean, np.max,
+    np.min, np.cumsum, np.exp, np.log, np.sqrt, np.tanh, np.clip, np.maximum, np.minimum, np.where,
+    np.reshape, np.transpose, np.flip, np.squeeze, np.expand_dims, np.swapaxes, np.split,
+    np.take_along_axis,
+)  # fmt: skip
 FORMULAS: dict[str, Callable[..., Any]] = {
-    **{
-        name: getattr(np, name)
-        for name in (
-            "add subtract multiply divide negative matmul sum mean max min cumsum exp log sqrt tanh "
-            "clip maximum minimum where reshape transpose flip squeeze expand_dims swapaxes split "
-            "take_along_axis"
-        ).split()
-    },
+    **{each.__name__: each for each in OF_NUMPY},
     "power": lambda a, exponent: a**exponent,
     "einsum": lambda *arrays, subscripts: np.einsum(subscripts, *arrays),
     "var": var,

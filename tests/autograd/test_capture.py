@@ -1,4 +1,4 @@
-"""A recorded loss gives, to the last bit, what its graph would have given; or it reports why not."""
+"""A recorded loss gives the same bits as its graph, or it reports why it cannot."""
 
 import functools
 import inspect

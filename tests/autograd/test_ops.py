@@ -1,4 +1,4 @@
-"""Every op, as the cases of CASES run it: gradients by differences, values and gradients by formula.
+"""Every op, as its cases run it: gradients by differences, values and gradients by formula.
 
 What the cases cannot show has tests below: huge and tiny numbers, arguments that an op rejects.
 """
@@ -14,7 +14,7 @@ from lmladder.autograd import OPS, Tensor, functional, ops
 from lmladder.autograd.cases import CASES, IDS, KINKS, Case, Kink
 from lmladder.autograd.scalar import Value
 from lmladder.autograd.selfcheck import check_op, op_names
-from tests.autograd.formulas import data_of, gradients_of, values_of, with_formulas
+from tests.autograd.formulas import FORMULAS, data_of, gradients_of, run_with, values_of
 
 import numpy as np
 import pytest
@@ -52,7 +52,7 @@ def test_values_and_gradients_are_those_of_the_formula(op: str) -> None:
             continue
         compared += 1
         arrays = [values_of(tensor.value) for tensor in tensors]
-        out, expected = case(*tensors), with_formulas(case, *arrays)
+        out, expected = case(*tensors), values_of(run_with(FORMULAS, case, *arrays))
         np.testing.assert_allclose(out.value, data_of(expected), 1e-10, 1e-13, err_msg=case.name)
         upstream = np.random.default_rng(1).standard_normal(out.shape)
         out.backward(upstream)
