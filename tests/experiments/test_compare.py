@@ -1,19 +1,16 @@
 """Configurations and their differences, from folders as the stages leave them."""
 
 import errno
-import json
 import math
 import os
 import shutil
 import time
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
-from lmladder.experiments import Run, compare, find_runs
+from lmladder.experiments import compare, find_runs
 from lmladder.experiments.intervals import intervals, resampled_nats
 from lmladder.system.errors import InputError
-from lmladder.system.streams import stream
 from tests.experiments.folders import (
     BLOCKS,
     TOKENS,
@@ -63,6 +60,8 @@ def test_runs_that_differ_only_in_seed_are_one_configuration_with_mean_and_devia
         assert each.score == pytest.approx(mean)
         assert each.standard_deviation == pytest.approx(0.01)
     assert made.notes == ()
+    again = table(sweep, sweep / "transformer.n_layer=1", sweep)  # a run counts once
+    assert [len(each.runs) for each in again.configurations] == [3, 3, 3]
 
 
 def test_configurations_are_ordered_by_a_setting_on_request_and_numbers_by_size(sweep):
@@ -75,9 +74,17 @@ def test_configurations_are_ordered_by_a_setting_on_request_and_numbers_by_size(
     assert made.notes[0] == "left out: 1 run without transformer.n_layer"
 
 
-def test_a_setting_that_nobody_has_is_rejected_with_those_like_it(sweep):
+def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
     with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
         table(sweep, by="n_layer")
+    with pytest.raises(InputError, match="no run has a metric 'perplexity'; there is val_loss"):
+        table(sweep, metric="perplexity")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
+    reasons = {"empty": "no finished run in", "none": "does not exist", "file": "is not a folder"}
+    for name, reason in reasons.items():
+        with pytest.raises(InputError, match=reason):
+            find_runs([tmp_path / name])
 
 
 @pytest.mark.parametrize(
@@ -103,11 +110,6 @@ def test_a_setting_is_its_value_however_it_is_written(tmp_path):
     (second / "checkpoint.safetensors").unlink()
     (second / ".hydra/config.yaml").write_text(config)
     assert len(table(tmp_path).configurations) == 1
-
-
-def test_one_run_in_two_folders_counts_once(sweep):
-    made = table(sweep, sweep / "transformer.n_layer=1", sweep)
-    assert [len(each.runs) for each in made.configurations] == [3, 3, 3]
 
 
 def test_runs_of_another_text_under_the_same_name_are_another_configuration(tmp_path):
@@ -154,48 +156,26 @@ def test_a_rank_is_one_more_than_the_number_that_is_shown_to_be_better(sweep):
         assert each.difference == pytest.approx(each.score - 0.5)
         assert each.low < each.difference < each.high
         assert (each.low > 0) == (each.rank is not None)
-
-
-def test_the_best_has_a_rank_if_all_others_are_shown_to_be_worse(sweep):
     assert ranks(table(sweep / "transformer.n_layer=1", sweep / "transformer.n_layer=3")) == [1, 2]
 
 
 @pytest.mark.parametrize("metric", ["bits_per_byte", "nats_per_token", "perplexity"])
-def test_an_interval_is_that_of_the_blocks_in_the_units_of_its_metric(tmp_path, metric):
-    both = block_scores(1.2, "b", model="bigram")
-    both = replace(both, nats={**both.nats, **block_scores(1.0, "a", model="trigram").nats})
-    write_ladder(tmp_path, {"trigram": 1.0, "bigram": 1.2}, n_bytes=40_000, blocks=both)
+def test_scores_and_intervals_of_a_ladder_are_in_the_units_of_the_metric(tmp_path, metric):
+    nats = {"trigram": 1.0, "bigram": 1.2}
+    blocks = block_scores(1.0, "a", model="trigram")
+    blocks = replace(blocks, nats=blocks.nats | block_scores(1.2, "b", model="bigram").nats)
+    write_ladder(tmp_path, nats | {"oracle": 0.1}, n_bytes=40_000, blocks=blocks)
     made = table(tmp_path, metric=metric)
-    assert ranks(made) == [1, 2]
-    worse = made.configurations[1]
+    assert (models(made), ranks(made)) == (["trigram", "bigram"], [1, 2])
     means = resampled_nats(
-        np.array([both.nats["trigram"], both.nats["bigram"]]), np.array(both.tokens, float)
+        np.array([blocks.nats[name] for name in nats]), np.array(blocks.tokens, float)
     )
-    scores = {
-        "bits_per_byte": means * BLOCKS * TOKENS / 40_000 / math.log(2),
-        "nats_per_token": means,
-        "perplexity": np.exp(means),
-    }[metric]
-    critical, errors = intervals(scores, BLOCKS, np.zeros(2), np.ones(2))
-    assert (worse.low, worse.high) == pytest.approx(
-        (worse.difference - critical * errors[0, 1], worse.difference + critical * errors[0, 1])
-    )
-
-
-def test_of_many_tables_of_20_equal_configurations_few_have_a_rank():
-    rng = stream(0, "equal configurations")
-    ranked = 0
-    for number in range(12):
-        runs = []
-        for each in range(20):
-            for seed in range(3):
-                blocks = block_scores(rng.normal(1, 0.01), f"{number} {each} {seed}")
-                score = float(np.mean(blocks.nats["transformer"])) / TOKENS
-                settings = {"transformer.n_layer": each}
-                of = (Path(), "transformer", "transformer", "transformer", {"val_loss": score})
-                runs.append(Run(*of, seed, settings, blocks))
-        ranked += any(rank is not None for rank in ranks(compare(runs)))
-    assert ranked <= 3  # one is expected of 20
+    unit = BLOCKS * TOKENS / 40_000 / math.log(2) if metric == "bits_per_byte" else 1
+    resampled = np.exp(means) if metric == "perplexity" else means * unit
+    critical, errors = intervals(resampled, BLOCKS, np.zeros(2), np.ones(2))
+    best, worse = made.configurations
+    assert best.score == pytest.approx(math.e if metric == "perplexity" else unit, abs=1e-5)
+    assert worse.high - worse.low == pytest.approx(2 * critical * errors[0, 1])
 
 
 ONE_SEED = (
@@ -219,21 +199,15 @@ def test_with_one_seed_there_is_no_rank_and_a_line_says_why(tmp_path):
         table(tmp_path, power=0.1)
 
 
-def test_one_seed_of_a_deterministic_model_is_enough_and_takes_no_rank_from_others(sweep, tmp_path):
-    """The best has one seed only: others may be worse than each other, but none is the first."""
+def test_one_seed_of_a_deterministic_model_is_enough(tmp_path):
     nats = {"transformer": 0.5, "trigram": 0.6, "bigram": 0.9}
     blocks = block_scores(0.5, "a")
     for name in ("trigram", "bigram"):
-        more = block_scores(nats[name], name, model=name).nats
-        blocks = replace(blocks, nats={**blocks.nats, **more})
+        blocks = replace(blocks, nats=blocks.nats | block_scores(nats[name], name, model=name).nats)
     write_ladder(tmp_path / "ladder", nats, blocks=blocks)
     made = table(tmp_path / "ladder")
     assert models(made) == ["transformer", "trigram", "bigram"]
-    assert ranks(made) == [None, None, 2]
-    first, best, worse = made.configurations
-    assert first.difference == pytest.approx(-0.1 / math.log(2), abs=1e-5)
-    assert (first.low, best.difference) == (None, None)
-    assert worse.low > 0
+    assert ranks(made) == [None, None, 2]  # the Transformer may be better than the trigram
     assert f"1 configuration {ONE_SEED}" in made.notes
 
 
@@ -251,53 +225,31 @@ def test_power_answers_how_many_seeds_a_difference_needs(sweep):
 
 
 @pytest.mark.parametrize(
-    ("blocks", "why"),
+    ("how", "reason"),
     [
-        (False, "no scores of the same blocks"),
-        (block_scores(0.6, "b", data="1" * 64), "other data"),
-        (block_scores(0.6, "b", blocks=64), "other parts of the text"),
+        (None, "no scores of the same blocks"),
+        ({"data": "1" * 64}, "other data"),
+        ({"blocks": 64}, "other parts of the text"),
+        ({"blocks": 19}, "the text has fewer than 20 blocks"),
     ],
-    ids=["missing", "other data", "other blocks"],
+    ids=["missing", "other data", "other blocks", "too few"],
 )
-def test_a_difference_on_another_text_is_left_empty_with_a_reason(tmp_path, blocks, why):
-    write_run(tmp_path / "a", 0.5)
+def test_without_enough_common_blocks_there_is_no_interval_and_a_note_has_the_reason(
+    tmp_path, how, reason
+):
+    few = how == {"blocks": 19}
+    write_run(tmp_path / "a", 0.5, blocks=block_scores(0.5, "a", **how) if few else True)
+    blocks = how is not None and block_scores(0.6, "b", **how)
     write_run(tmp_path / "b", 0.6, blocks=blocks, transformer__n_layer=9)
     made = table(tmp_path)
     assert [each.score for each in made.configurations] == [0.5, 0.6]
     other = made.configurations[1]
-    assert other.difference is other.low is other.high is other.rank is None
-    assert "1 configuration without" in made.notes[1]
-    assert why in made.notes[1]
-
-
-def test_too_few_blocks_give_no_interval(tmp_path):
-    for n_layer, seed in ((1, 0), (1, 1), (2, 0), (2, 1)):
-        nats, name = n_layer + seed / 9, f"{n_layer}{seed}"
-        how = {"transformer__n_layer": n_layer, "seed": seed}
-        write_run(tmp_path / name, nats, blocks=block_scores(nats, name, blocks=19), **how)
-    made = table(tmp_path)
-    assert "the text has fewer than 20 blocks" in made.notes[0]
-    assert [each.difference for each in made.configurations] == [None, pytest.approx(1)]
-    assert ranks(made) == [None, None]
+    assert other.low is other.high is other.rank is None
+    assert (other.difference is None) != few
+    assert reason in " ".join(made.notes)
 
 
 # --- Ladders --------------------------------------------------------------------------------------
-
-
-def test_a_ladder_is_compared_on_its_validation_text_without_the_oracle(tmp_path):
-    write_ladder(tmp_path / "a", {"bigram": 2.0, "mlp": 1.0, "oracle": 0.1}, n_bytes=40_000)
-    made = table(tmp_path)
-    assert made.metric == "bits_per_byte"
-    assert models(made) == ["mlp", "bigram"]
-    expected = BLOCKS * TOKENS / 40_000 / math.log(2)
-    assert made.configurations[0].score == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_model_of_an_unknown_kind_is_named_and_left_out(tmp_path):
-    write_ladder(tmp_path / "a", {"mlp": 1.0, "mamba": 0.5})
-    made = table(tmp_path)
-    assert models(made) == ["mlp"]
-    assert made.notes[0].startswith(f"{tmp_path / 'a'}: 'mamba' is left out: unknown kind of rung")
 
 
 def test_scores_of_sequences_and_of_whole_texts_are_not_mixed(sweep, tmp_path):
@@ -330,15 +282,6 @@ def test_a_rung_beside_the_ladder_that_scored_it_is_not_missed(tmp_path):
     assert models(made) == ["transformer"]
     assert made.notes == ("1 run without known settings, compared by folder",)
     assert table(tmp_path / "outputs", metric="val_loss").configurations[0].score == 1.5
-
-
-def test_count_models_have_exact_scores_from_their_stage(tmp_path):
-    (tmp_path / "bigram").mkdir()
-    metrics = {"kind": "counts", "rung": "bigram", "val_loss": {"uniform": 4.0, "bigram": 2.0}}
-    (tmp_path / "bigram/metrics.json").write_text(json.dumps(metrics))
-    made = table(tmp_path)
-    assert made.metric == "nats_per_token"
-    assert {each.model: each.score for each in made.configurations} == {"bigram": 2.0, "uniform": 4}
 
 
 # --- Edited and damaged files ---------------------------------------------------------------------
@@ -401,15 +344,6 @@ def test_a_file_that_a_record_contradicts_is_named_and_its_run_left_out(tmp_path
             assert name not in str(error.value)
 
 
-def test_without_a_record_two_files_that_contradict_each_other_are_both_named(tmp_path):
-    folder = write_run(tmp_path, 0.4)
-    (folder / "checkpoint.safetensors").unlink()
-    forge_blocks(folder)
-    both = "block_losses.csv and metrics.json contradict each other: 0.100000 and 0.400000"
-    with pytest.raises(InputError, match=both):
-        find_runs([folder])
-
-
 @pytest.mark.parametrize("column", ["nats_per_token", "perplexity", "bits_per_byte"])
 def test_a_table_whose_scores_contradict_each_other_is_left_out(tmp_path, column):
     path = write_ladder(tmp_path, {"mlp": 1.0}) / "perplexity.csv"
@@ -451,42 +385,12 @@ def test_a_damaged_run_is_named_in_a_line_and_left_out(tmp_path):
         assert "\n" not in str(error.value)
 
 
-def test_versions_are_unknown_where_their_file_is_damaged(sweep):
-    for path in sweep.rglob("environment.json"):
-        path.write_text("{")
-    assert len(table(sweep).configurations) == 3
-
-
-def test_a_copy_of_a_run_under_any_name_is_a_run(tmp_path):
-    folder = write_run(tmp_path / "copied", 0.5)
-    shutil.rmtree(folder / ".hydra")
-    made = table(tmp_path)
-    assert (models(made), shown(made)) == (["transformer"], [str(folder)])
-    assert made.notes == ("1 run without known settings, compared by folder",)
-
-
-def test_unfinished_runs_are_named_and_left_out(sweep):
+def test_what_is_not_compared_is_named(sweep, monkeypatch):
     (write_run(sweep / "going on", 0.1) / "unfinished.safetensors").touch()
     (write_run(sweep / "begun", 0.1) / "metrics.json").unlink()
-    assert table(sweep).notes == (
-        f"{sweep}/begun has no result and is left out",
-        f"{sweep}/going on is unfinished and left out",
-    )
-
-
-def test_links_to_runs_are_followed_once(sweep, tmp_path):
-    (tmp_path / "chosen").mkdir()
-    for n_layer in (1, 3):
-        name = f"transformer.n_layer={n_layer}"
-        (tmp_path / "chosen" / name).symlink_to(sweep / name)
-    (tmp_path / "chosen/circle").symlink_to(tmp_path / "chosen")
-    made = table(tmp_path / "chosen")
-    assert [len(each.runs) for each in made.configurations] == [3, 3]
-
-
-def test_a_folder_that_cannot_be_read_is_named(sweep, monkeypatch):
-    closed = str(sweep / "transformer.n_layer=2")
-    scandir = os.scandir
+    write_ladder(sweep / "ladder", {"mamba": 0.5})
+    (sweep / "circle").symlink_to(sweep)
+    closed, scandir = str(sweep / "transformer.n_layer=2"), os.scandir
 
     def guarded(path):
         if str(path) == closed:
@@ -496,18 +400,23 @@ def test_a_folder_that_cannot_be_read_is_named(sweep, monkeypatch):
     monkeypatch.setattr(os, "scandir", guarded)
     made = table(sweep)
     assert len(made.configurations) == 2
-    assert made.notes == (f"{closed} cannot be read and is left out: Permission denied",)
+    expected = [
+        f"{sweep}/begun has no result and is left out",
+        f"{sweep}/going on is unfinished and left out",
+        f"{sweep}/ladder: 'mamba' is left out: unknown kind of rung 'mamba'",
+        f"{closed} cannot be read and is left out: Permission denied",
+    ]
+    for note, beginning in zip(made.notes, expected, strict=True):
+        assert note.startswith(beginning)
 
 
-def test_nothing_to_compare_and_an_unknown_metric_are_input_errors(sweep, tmp_path):
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    reasons = {"empty": "no finished run in", "none": "does not exist", "file": "is not a folder"}
-    for name, reason in reasons.items():
-        with pytest.raises(InputError, match=reason):
-            find_runs([tmp_path / name])
-    with pytest.raises(InputError, match="no run has a metric 'perplexity'; there is val_loss"):
-        table(sweep, metric="perplexity")
+def test_a_copy_of_a_run_without_settings_or_versions_is_a_run(tmp_path):
+    folder = write_run(tmp_path / "copied", 0.5)
+    shutil.rmtree(folder / ".hydra")
+    (folder / "environment.json").write_text("{")
+    made = table(tmp_path)
+    assert (models(made), shown(made)) == (["transformer"], [str(folder)])
+    assert made.notes == ("1 run without known settings, compared by folder",)
 
 
 @pytest.mark.slow
