@@ -30,7 +30,7 @@ def test_the_facts_are_those_of_this_machine_and_fit_into_json() -> None:
 
 
 def test_the_processor_is_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
     each = "processor\t: {0}\nmodel name\t: Model {0}\nflags\t\t: fpu fma avx2\n\n"
     (tmp_path / "cpuinfo").write_text(each.format(0) + each.format(1))
     processor = describe({})["processor"]
@@ -38,7 +38,7 @@ def test_the_processor_is_the_first_one(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_what_is_unknown_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "CPUINFO", tmp_path / "missing")
+    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "missing")
     monkeypatch.setattr(environment, "threadpool_info", list)
     monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))
     facts = describe({})

@@ -1,4 +1,4 @@
-"""What everything else stands on: errors, files, locks, signals, random streams, pinned arithmetic.
+"""The lowest layer: errors, files, locks, signals, settings, random streams, pinned arithmetic.
 
-Nothing here knows what a language model is.
+No module here depends on what a language model is.
 """

@@ -1,4 +1,4 @@
-"""Short names for the kinds of arrays that signatures speak of."""
+"""Type aliases for arrays in signatures."""
 
 from typing import Any, TypeAlias
 

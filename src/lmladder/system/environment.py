@@ -1,48 +1,47 @@
-"""What a result depends on besides the project: processor, versions, and what `runtime` pinned.
+"""Describe what a result depends on besides the project: processor, versions, pinned variables.
 
-A checkpoint cannot hold this, as the same run is to give the same bytes on every machine. It stands
-beside it, in environment.json, for the day when two machines differ.
+A checkpoint does not contain these facts, because the same run must give the same bytes on every
+machine. A stage writes them to environment.json instead, for comparing machines that disagree.
 """
 
 import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
-from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, too_late
+from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, processor_facts, too_late
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "tokenizers")
-VECTOR_FLAGS = ("sse", "ssse", "avx", "fma", "bmi", "f16c", "asimd", "sve")  # how their names begin
-CPUINFO = Path("/proc/cpuinfo")
+VECTOR_FLAGS = ("sse", "ssse", "avx", "fma", "bmi", "f16c", "asimd", "sve")  # prefixes of names
 
 
 def describe(more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return facts in the types of JSON; None or nothing where they are unknown here.
+    """Return the facts as JSON types; unknown ones are None or empty.
 
     Parameters
     ----------
     more : facts of the program, such as `kernels.describe()`
     """
-    name, flags = _processor()
-    built = np.show_config(mode="dicts") or {}
-    blas = built.get("Build Dependencies", {}).get("blas", {})
+    processor = processor_facts()
+    flags = processor.get("flags") or processor.get("Features", "")  # x86, ARM
+    build: Any = np.show_config(mode="dicts")
+    blas = build.get("Build Dependencies", {}).get("blas", {})
+    instructions = build.get("SIMD Extensions", {})
     libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
     loaded: dict[str, Any] = min(
         libraries, key=lambda each: "numpy" not in each["filepath"], default={}
     )
-    instructions = built.get("SIMD Extensions", {})
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
         "processor": {
-            "name": name,
+            "name": processor.get("model name", platform.processor()),
             "architecture": platform.machine(),
-            "features": [flag for flag in flags if flag.startswith(VECTOR_FLAGS)],
+            "features": sorted(flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)),
         },
         "packages": {name: _version(name) for name in PACKAGES},
         "blas": {
@@ -63,15 +62,3 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> tuple[str, list[str]]:
-    """Model name and sorted features, as far as the kernel tells them."""
-    try:
-        lines = CPUINFO.read_text().splitlines()
-    except OSError:
-        return platform.processor(), []
-    pairs = [(key.strip(), value.strip()) for key, _, value in (x.partition(":") for x in lines)]
-    facts = dict(reversed(pairs))  # of the first processor
-    flags = facts.get("flags") or facts.get("Features", "")
-    return facts.get("model name", platform.processor()), sorted(flags.split())

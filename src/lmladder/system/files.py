@@ -1,8 +1,8 @@
-"""Writing files so that nothing half-written ever stands under a final name.
+"""Atomic writing: a final name never refers to a partly written file.
 
-The bytes go to a side file in the same folder, are flushed to the disk, and only then take the
-final name by a rename, which replaces an older file whole or not at all. A side file that a killed
-process has left is removed when the same file is written again.
+The bytes are written to a temporary file in the same folder and flushed to the disk. A rename then
+gives it the final name, which replaces an older file as a whole or not at all. A temporary file of
+a killed process is removed when the same file is written again.
 """
 
 import errno
@@ -17,100 +17,95 @@ from typing import Any, BinaryIO
 
 from lmladder.system.errors import RunError
 
-SIDE_SUFFIX = ".tmp"  # of the hidden file that is written first
+SIDE_SUFFIX = ".tmp"  # of the hidden temporary file
 
 
 @contextmanager
 def atomic_writer(path: Path) -> Iterator[BinaryIO]:
-    """A binary file that becomes `path` when the block ends, and vanishes when it fails.
+    """Open a binary file that becomes `path` when the block ends, and is removed if it fails.
 
-    The block should write to this file and touch no other: any OSError in it is taken for this
-    file's. A symbolic link at `path` is replaced, and what it points to is left alone.
+    The block should write to this file only: any OSError in it is reported as this file's. A
+    symbolic link at `path` is replaced; its target is not changed.
 
     Raises
     ------
     RunError
-        If the file cannot be written, such as for want of space, or if `path` is no regular file.
+        If the file cannot be written, for example on a full disk, or if `path` exists and is not a
+        regular file.
     """
-    path = Path(path)
     try:
-        _refuse_all_but_files(path)
-        _discard_left_over(path)
-        side = path.with_name(f".{path.name}.{os.getpid()}{SIDE_SUFFIX}")
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
+            raise OSError(errno.EINVAL, "it is not a regular file")
+        _remove_stale(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{SIDE_SUFFIX}")
         try:
-            with open(side, "wb") as file:
+            with open(temporary, "wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            replace_durably(side, path)
+            _replace_durably(temporary, path)
         except BaseException:
             with suppress(OSError):
-                side.unlink()
+                temporary.unlink()
             raise
     except OSError as error:
         raise cannot_write(path, error) from error
 
 
 def atomic_write(path: Path, data: bytes) -> None:
-    """Make `data` the content of `path`, or fail with a RunError and leave `path` as it was."""
+    """Make `data` the content of `path`, or raise RunError and leave `path` unchanged."""
     with atomic_writer(path) as file:
         file.write(data)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented and sorted: the same values give the same bytes, and git shows what changed."""
+    """Write a value as indented JSON with sorted keys: the same value gives the same bytes."""
     atomic_write(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
-def replace_durably(side: Path, path: Path) -> None:
-    """Rename `side` to `path`, and have the folder remember it even if the power fails."""
-    os.replace(side, path)
+def cannot_write(path: Path, error: OSError) -> RunError:
+    """Return the RunError that states in one line why `path` could not be written."""
+    return RunError(f"cannot write {path}: {error.strerror or error}")
+
+
+def _replace_durably(source: Path, target: Path) -> None:
+    """Rename `source` to `target` and flush the folder, so that the rename survives a power cut."""
+    os.replace(source, target)
     with suppress(OSError):  # some file systems cannot flush a folder; the rename has happened
-        folder = os.open(path.parent, os.O_RDONLY)
+        folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
 
 
-def cannot_write(path: Path, error: OSError) -> RunError:
-    """The RunError that tells in one line why `path` could not be written."""
-    return RunError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _refuse_all_but_files(path: Path) -> None:
-    """Renaming a file over /dev/null would replace the device for everyone."""
-    if path.is_dir():
-        raise IsADirectoryError(errno.EISDIR, "it is a directory")
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "it is not a regular file")
-
-
-def _discard_left_over(path: Path) -> None:
-    """Remove the side files of `path` whose processes have ended, and nothing else."""
+def _remove_stale(path: Path) -> None:
+    """Remove the temporary files of `path` whose processes have ended, and no other file."""
     pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+){re.escape(SIDE_SUFFIX)}")
     with os.scandir(path.parent) as entries:
         for entry in entries:
-            found = pattern.fullmatch(entry.name)
-            if found and entry.is_file(follow_symlinks=False) and not _is_running(int(found[1])):
+            match = pattern.fullmatch(entry.name)
+            if match and entry.is_file(follow_symlinks=False) and not _is_running(int(match[1])):
                 with suppress(OSError):
                     os.unlink(entry)
 
 
 def _is_running(process: int) -> bool:
-    """Whether a process of this id exists on this machine, whoever owns it."""
-    if os.name != "posix":  # there, os.kill would end it
+    """Return whether a process with this id exists on this machine, under any user."""
+    if os.name != "posix":  # on Windows os.kill would end the process
         return True
     try:
         os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
+    except OSError as error:  # others mean that it exists, such as a missing permission
+        return not isinstance(error, ProcessLookupError)
+    except OverflowError:
         return False
-    except OSError:  # such as one that is another user's
-        return True
     return True
 
 
 def sha256(path: Path) -> str:
-    """The digest of a file's bytes."""
+    """Return the sha256 of the bytes of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,6 +1,6 @@
-"""Requests to stop, by Ctrl-C, a scheduler or a lost terminal, that end a program without loss.
+"""Signals that ask a program to stop: Ctrl-C, a scheduler's request, a closed terminal.
 
-A signal that the program inherits as ignored, as SIGHUP under `nohup`, stays ignored.
+A signal that the program inherits as ignored, as SIGHUP under `nohup`, remains ignored.
 """
 
 import signal
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeAlias
 
-# Of Ctrl-C, of a scheduler, and of a terminal that is lost, which not every system has.
+# From Ctrl-C, from a scheduler, and from a closed terminal, which not every system has.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)]))
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
@@ -19,21 +19,21 @@ Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 @dataclass
 class Request:
-    """Whether the program was asked to stop; `signal` is the first that came, None so far."""
+    """A request to stop; `signal` is the first signal received, None before."""
 
     signal: int | None = None
 
     def raise_now(self) -> None:
-        """Raise KeyboardInterrupt, with the signal as its argument, if one has come."""
+        """Raise KeyboardInterrupt, with the signal as its argument, if one was received."""
         if self.signal is not None:
             raise KeyboardInterrupt(self.signal)
 
 
 def raise_interrupts() -> None:
-    """From now on a signal raises KeyboardInterrupt, with its number as the argument."""
+    """Make signals raise KeyboardInterrupt, with their number as its argument."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if _comes_twice(number):
+        if _is_sent_twice(number):
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
 
@@ -42,43 +42,43 @@ def raise_interrupts() -> None:
 
 @contextmanager
 def deferred() -> Iterator[Request]:
-    """Within this context the first signal is only noted; a second one acts at once.
+    """Record the first signal within this context; a second one raises KeyboardInterrupt.
 
-    Outside the main thread, where Python takes no signals, nothing is ever noted.
+    Outside the main thread, where Python handles no signals, nothing is recorded.
     """
     request = Request()
 
-    def note(number: int, frame: FrameType | None) -> None:
+    def record(number: int, frame: FrameType | None) -> None:
         if request.signal is None:
             request.signal = number
-        elif not _comes_twice(number):
+        elif not _is_sent_twice(number):
             raise KeyboardInterrupt(number)
 
-    before = _handle(note)
+    previous = _handle(record)
     try:
         yield request
     finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def exit_status(interrupt: KeyboardInterrupt) -> int:
-    """What a shell expects of a process that a signal has ended."""
+    """Return the exit status that a shell expects of a process ended by a signal."""
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
     return 128 + int(number)
 
 
 def _handle(handler: Handler) -> dict[signal.Signals, Handler]:
-    """Set the handler of all signals that are not ignored; return the handlers before it."""
+    """Set the handler of all signals that are not ignored; return their previous handlers."""
     if threading.current_thread() is not threading.main_thread():
         return {}
-    before = {each: signal.getsignal(each) for each in SIGNALS}
-    heeded = {each: old for each, old in before.items() if old != signal.SIG_IGN}
-    for each in heeded:
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    previous = {each: old for each, old in handlers.items() if old != signal.SIG_IGN}
+    for each in previous:
         signal.signal(each, handler)
-    return heeded
+    return previous
 
 
-def _comes_twice(number: int) -> bool:
-    """Whether a signal is sent twice for one reason, as SIGHUP is by the shell and the kernel."""
+def _is_sent_twice(number: int) -> bool:
+    """Return whether one event sends a signal twice: SIGHUP comes from shell and kernel."""
     return number not in (signal.SIGINT, signal.SIGTERM)

@@ -1,7 +1,7 @@
-"""One process at a time in the folder of a run.
+"""A lock on the folder of a run, so that one process at a time writes there.
 
-The lock is the kernel's (flock), so it ends with the process that holds it, however that dies; the
-file that it is on tells only who holds it. Where there is no flock, nothing is locked.
+The lock is the kernel's (flock), so it ends with its process, even if that is killed. The locked
+file only contains the id of the process. Where there is no flock, nothing is locked.
 """
 
 import os
@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmladder.system.errors import RunError
+from lmladder.system.files import cannot_write
 
 try:
     import fcntl
@@ -21,12 +22,13 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Nobody else is in this context for the same folder, which exists.
+    """Exclude other processes from this context for the same existing folder.
 
     Raises
     ------
     RunError
-        If another process is, named by its id; or if the folder cannot be written.
+        If another process is in it; the message contains its id. Also if the folder cannot be
+        written.
     """
     if fcntl is None:
         yield
@@ -35,17 +37,17 @@ def locked(directory: Path) -> Iterator[None]:
     try:
         descriptor = _lock(path)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     try:
         yield
     finally:
         with suppress(OSError):
-            path.unlink()  # before the lock is given back, so that it is nobody else's
+            path.unlink()  # before the lock is released: later the file could be another process's
         os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
-    """A descriptor of the file at `path`, locked where the file system knows locks."""
+    """Return a descriptor of the file at `path`, locked if the file system supports locks."""
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -60,15 +62,15 @@ def _lock(path: Path) -> int:
         except OSError:
             return descriptor  # such as a network file system without locks
         if _is_at(path, descriptor):
-            with suppress(OSError):  # such as a full disk; what needs the space will tell
+            with suppress(OSError):  # such as a full disk, which the run will report
                 os.truncate(descriptor, 0)
                 os.write(descriptor, b"%d\n" % os.getpid())
             return descriptor
-        os.close(descriptor)  # its holder has ended and removed it in between
+        os.close(descriptor)  # the previous process has just removed this file; try again
 
 
 def _is_at(path: Path, descriptor: int) -> bool:
-    """Whether the open file is still the one of that name."""
+    """Return whether the open file still has this path."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How long work shows where it stands: a bar on a terminal, a line now and then elsewhere."""
+"""The progress of long work: a bar on a terminal, lines of text at intervals elsewhere."""
 
 import io
 import math
@@ -6,7 +6,6 @@ import os
 import sys
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
@@ -23,7 +22,7 @@ SECONDS_A_LINE = 10.0
 
 
 class _Lossy(io.FileIO):
-    """A stream that drops what it cannot write, as when its reader or its terminal is gone."""
+    """A stream that drops what it cannot write, for example to a closed pipe or terminal."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -33,15 +32,14 @@ class _Lossy(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Let the program go on when nobody reads its standard output or error any more."""
+    """Let the program continue when its standard output or error is no longer read."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # it was closed before the program began
-            setattr(sys, name, io.TextIOWrapper(io.BufferedWriter(io.FileIO(os.devnull, "w"))))
+        if stream is None:  # closed before the program began
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+        if type(stream) is not io.TextIOWrapper:  # that of a notebook or a test
             continue
-        if type(stream) is not io.TextIOWrapper:  # a notebook's or a test's
-            continue
-        raw = getattr(stream.buffer, "raw", stream.buffer)  # as with PYTHONUNBUFFERED
+        raw = getattr(stream.buffer, "raw", stream.buffer)  # unbuffered with PYTHONUNBUFFERED
         if type(raw) is not io.FileIO:
             continue
         with suppress(OSError):
@@ -56,29 +54,43 @@ def outlive_readers() -> None:
         setattr(sys, name, lossy)
 
 
-class _Shown:
-    """A bar that stands on the terminal while the work goes on, if there is a terminal."""
+class _Bar:
+    """A progress bar, shown within this context if the standard error is a terminal."""
 
-    def __init__(self, bar: Progress):
-        self.bar = bar if sys.stderr.isatty() else None
+    def __init__(
+        self, name: str, total: int | None, *columns: ProgressColumn, first: int, transient: bool
+    ):
+        self.name = name
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            *columns,
+            TextColumn("{task.fields[facts]}"),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            transient=transient,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(name, total=total, completed=first, facts="")
+        self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
-        if self.bar:
-            self.bar.start()
+        self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if self.bar:
-            self.bar.stop()
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    @property
+    def _seconds(self) -> float:
+        return max(time.perf_counter() - self._started, 1e-9)
+
+    def _update(self, done: int, facts: str) -> None:
+        self._bar.update(self._task, completed=done, facts=facts)
 
 
-class CountingProgress(_Shown):
-    """How much of something is done: characters read, tokens scored.
+class CountingProgress(_Bar):
+    """The progress of work that is counted, such as characters read or tokens scored.
 
     Work of less than `SECONDS_A_LINE` prints no line.
 
@@ -86,90 +98,62 @@ class CountingProgress(_Shown):
     ----------
     name : of the stage
     unit : what is counted, in the plural
-    total : how much there is; None where nobody knows
+    total : the number at the end; None: unknown
     """
 
     def __init__(self, name: str, unit: str, total: int | None = None):
-        super().__init__(_bar(transient=True))
-        self.name, self.unit, self.total = name, unit, total
-        self.done = 0
-        self.started = self.told = time.perf_counter()
-        if self.bar:
-            self.task = self.bar.add_task(name, total=total, facts="")
+        super().__init__(name, total, first=0, transient=True)
+        self._unit = unit if total is None else f"of {total:,} {unit}"
+        self._done = 0
+        self._printed = self._started
 
     def advance(self, count: int) -> None:
-        """So many more are done."""
-        self.done += count
+        """Add `count` to the number done."""
+        self._done += count
+        rate = self._done / self._seconds
+        facts = f"{self._done:,} {self._unit}, {rate:,.0f} a second"
+        self._update(self._done, facts)
         now = time.perf_counter()
-        if self.bar:
-            self.bar.update(self.task, completed=self.done, facts=self._facts(now))
-        elif now - self.told >= SECONDS_A_LINE:
-            self.told = now
-            print(f"{self.name}: {self._facts(now)}", flush=True)
-
-    def _facts(self, now: float) -> str:
-        of = "" if self.total is None else f" of {self.total:,}"
-        rate = self.done / max(now - self.started, 1e-9)
-        return f"{self.done:,}{of} {self.unit}, {rate:,.0f} a second"
+        if self._bar.disable and now - self._printed >= SECONDS_A_LINE:
+            self._printed = now
+            print(f"{self.name}: {facts}", flush=True)
 
 
-class TrainingProgress(_Shown):
-    """Step, loss, validation loss, tokens a second and time left, of one run.
+class TrainingProgress(_Bar):
+    """Steps, loss, validation loss, tokens per second and time left of a training run.
 
     Parameters
     ----------
     name : of the model
-    first, last : the step that training starts from, and the one it ends with at the latest
-    tokens_per_step : predicted in one step
+    first, last : steps taken at the start, and at the end if training does not stop early
+    tokens_per_step : tokens predicted in one step
     """
 
     def __init__(self, name: str, first: int, last: int, tokens_per_step: int):
-        super().__init__(_bar(MofNCompleteColumn()))
-        self.name, self.first, self.last = name, first, last
+        super().__init__(name, last, MofNCompleteColumn(), first=first, transient=False)
+        self.first, self.last = first, last
         self.tokens_per_step = tokens_per_step
-        self.started = time.perf_counter()
-        self.val_loss: float | None = None
-        if self.bar:
-            self.task = self.bar.add_task(name, total=last, completed=first, facts="")
+        self._val = ""
 
     def tokens_per_second(self, done: int) -> float:
-        """Predicted since the start, when `done` steps are taken; nan if they were before."""
+        """Return the mean rate of training until step `done`; nan before the first step."""
         taken = done - self.first
-        return taken * self.tokens_per_step / self.seconds if taken else math.nan
-
-    @property
-    def seconds(self) -> float:
-        return max(time.perf_counter() - self.started, 1e-9)
+        return taken * self.tokens_per_step / self._seconds if taken else math.nan
 
     def step(self, done: int, train_loss: float) -> None:
-        """`done` steps are taken; the last one's loss was train_loss."""
-        if self.bar:
-            self.bar.update(self.task, completed=done, facts=self._facts(done, train_loss))
+        """Show that `done` steps are taken; `train_loss` is the loss of the last one."""
+        if not self._bar.disable:  # a step of a small model takes less time than the facts
+            self._update(done, self._facts(done, train_loss))
 
     def evaluated(self, done: int, train_loss: float, val_loss: float) -> None:
-        """After `done` steps the validation rows cost val_loss a token."""
-        self.val_loss = val_loss
-        if self.bar:
-            self.bar.update(self.task, completed=done, facts=self._facts(done, train_loss))
-        else:
-            taken = done - self.first
-            left = self.seconds / taken * (self.last - done)
-            facts = self._facts(done, train_loss)
+        """Show the validation loss after `done` steps."""
+        self._val = f", val {val_loss:.4f}"
+        facts = self._facts(done, train_loss)
+        self._update(done, facts)
+        if self._bar.disable:
+            left = self._seconds / (done - self.first) * (self.last - done)
             print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)
 
     def _facts(self, done: int, train_loss: float) -> str:
-        val = "" if self.val_loss is None else f", val {self.val_loss:.4f}"
-        return f"train {train_loss:.4f}{val} nats, {self.tokens_per_second(done):,.0f} tokens/s"
-
-
-def _bar(*columns: ProgressColumn, transient: bool = False) -> Progress:
-    """A bar with these columns behind it, and then facts in words and the time left."""
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        *columns,
-        TextColumn("{task.fields[facts]}"),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        transient=transient,
-    )
+        rate = self.tokens_per_second(done)
+        return f"train {train_loss:.4f}{self._val} nats, {rate:,.0f} tokens/s"

@@ -1,14 +1,14 @@
-"""What the bits of a result depend on besides the code, pinned before NumPy is first imported.
+"""Pin what the bits of a result depend on besides the code, before NumPy is first imported.
 
-Floating-point sums depend on their order, and that order on the machine: OpenBLAS chooses kernels
-by processor model and splits a product by the number of its threads, and NumPy chooses vector
-instructions by what the processor offers. Any x86-64 processor with AVX2 can run the same ones, so
-those are asked for, and BLAS is left one thread: `kernels.blocks` shares products among threads in
-blocks that do not depend on how many there are.
+A floating-point sum depends on the order of its terms, and this order on the machine: OpenBLAS
+chooses kernels by processor model and splits a product by its number of threads, and NumPy chooses
+vector instructions by what the processor supports. Every x86-64 processor with AVX2 can run the
+same kernels and instructions, so these are selected, and BLAS gets one thread: `kernels.blocks`
+divides products among threads in blocks that do not depend on the number of threads.
 
-Variables that the user has set win. Where NumPy was imported before lmladder it has made its own
-choice of instructions; the results are then as good, but their last bits may differ between
-machines. BLAS is left one thread all the same.
+Variables set by the user take precedence. If NumPy was imported before lmladder, it has already
+chosen its instructions: the results are equally accurate, but their last bits may differ between
+machines. BLAS still gets one thread.
 """
 
 import ctypes
@@ -26,18 +26,19 @@ AVX2_EVERYWHERE = {
     "NUMBA_CPU_NAME": "haswell",
     "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+lzcnt,+popcnt,+f16c",
 }
-# Where joblib and Ray, and Slurm, tell a job how many cores are its own.
+# The number of cores of a job: set by joblib and Ray, and by Slurm.
 SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
-# malloc.h: from these sizes on, a block is mapped from the kernel, or given back to it, at once.
+# malloc.h: memory from these sizes on is mapped from the kernel and returned to it immediately.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 KEPT_BYTES = 1 << 30
+CPUINFO = Path("/proc/cpuinfo")
 
-too_late: list[str] = []  # names of what could not be pinned any more
+too_late: list[str] = []  # the variables that could no longer be pinned
 
 
 def pin() -> None:
-    """Pin threads, kernels and vector instructions, as far as they are not chosen yet."""
+    """Pin threads, kernels and vector instructions that are not chosen yet."""
     _keep_freed_memory()
     if "numpy" not in sys.modules:
         for name, value in ONE_BLAS_THREAD.items():
@@ -51,49 +52,56 @@ def pin() -> None:
             os.environ[name] = value
     if too_late:
         print(
-            f"warning: too late to set {', '.join(too_late)}: last bits of results may differ "
+            f"warning: too late to set {', '.join(too_late)}: the last bits of results may differ "
             "between machines; import lmladder before NumPy and Numba",
             file=sys.stderr,
         )
 
 
 def limit_blas_threads() -> None:
-    """Leave the BLAS that is loaded one thread, or as many as the user has set."""
-    from threadpoolctl import threadpool_limits  # here, as most of what imports lmladder needs none
+    """Limit the loaded BLAS to one thread, or to the number set by the user."""
+    from threadpoolctl import threadpool_limits  # imported on use: most commands need no BLAS
 
     counts = [os.environ.get(name, "") for name in ONE_BLAS_THREAD]
     threadpool_limits(max([1, *(int(each) for each in counts if each.isdecimal())]), "blas")
 
 
+def processor_facts() -> dict[str, str]:
+    """Return what Linux reports of the first processor, by name; empty on other systems."""
+    try:
+        first = CPUINFO.read_text().partition("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
 def has_avx2() -> bool:
-    """Whether this is a Linux x86-64 processor with AVX2 and FMA."""
+    """Return whether this is a Linux x86-64 processor with AVX2 and FMA."""
     if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
         return False
-    flags = next(
-        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line[:5] == "flags"), ""
-    ).split()
-    return "avx2" in flags and "fma" in flags
+    return {"avx2", "fma"} <= set(processor_facts().get("flags", "").split())
 
 
 def available_cores() -> int:
-    """Cores that this process may run on, or its share of them where a launcher has set one."""
+    """Return the number of cores that this process may use, or its share set by a launcher."""
     known = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
     for name in SHARES:
-        share = os.environ.get(name, "").partition(",")[0]  # OpenMP: one for each level of nesting
+        share = os.environ.get(name, "").partition(",")[0]  # OpenMP: a value for each nesting level
         if share.isdecimal() and int(share) > 0:
             cores = min(cores, int(share))
     return cores
 
 
 def memory_limit() -> int:
-    """Return how many bytes of memory this process may take at most.
+    """Return the number of bytes of memory that this process may use.
 
-    That is the least of the machine's memory, the limits of its cgroups (as of a container or of a
-    job of Slurm) and that of its address space (`ulimit -v`).
+    This is the smallest of the machine's memory, the limits of its cgroups (of a container or a
+    Slurm job) and the limit of its address space (`ulimit -v`).
     """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits(Path("/"))]
-    import resource  # which not every system has
+    import resource  # not available on Windows
 
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
@@ -102,7 +110,10 @@ def memory_limit() -> int:
 
 
 def _cgroup_limits(root: Path) -> Iterator[int]:
-    """Bytes that the cgroups of this process and those around them may take; version 1 or 2."""
+    """Yield the memory limits of the cgroups of this process and their parents, in bytes.
+
+    Both versions of cgroups are read; `root` is the root of the file system.
+    """
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:  # not Linux
@@ -117,14 +128,14 @@ def _cgroup_limits(root: Path) -> Iterator[int]:
             continue
         folder = top / path.lstrip("/")
         for each in (folder, *folder.parents):
-            with suppress(OSError, ValueError):  # it is not there, or "max"
+            with suppress(OSError, ValueError):  # the file is missing, or contains "max"
                 yield int((each / name).read_text())
             if each == top:
                 break
 
 
 def _keep_freed_memory() -> None:
-    """Let malloc reuse big blocks, where it would map and unmap fresh pages at every step."""
+    """Let malloc reuse large blocks instead of mapping and unmapping pages in every step."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
