@@ -1,3 +1,5 @@
+"""A file is replaced as a whole or not at all, and nothing remains beside it."""
+
 import errno
 import os
 import stat
@@ -10,35 +12,19 @@ from lmladder.system.files import atomic_write, atomic_writer
 import pytest
 
 
-def assert_one_line_naming(error, path):
-    assert str(path) in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_the_file_holds_what_was_written_and_nothing_lies_beside_it(tmp_path):
-    atomic_write(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_an_older_file_is_replaced_whole(tmp_path):
-    (tmp_path / "a.bin").write_bytes(b"a much longer text")
-    atomic_write(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-
-
-def test_readers_see_the_older_file_until_the_block_ends(tmp_path):
+def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path):
     path = tmp_path / "a.bin"
-    path.write_bytes(b"old")
+    path.write_bytes(b"a much longer text")
     with atomic_writer(path) as file:
         file.write(b"new")
         file.flush()
-        assert path.read_bytes() == b"old"
+        assert path.read_bytes() == b"a much longer text"
     assert path.read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["a.bin"]
 
 
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt])
-def test_a_failure_in_the_block_leaves_the_older_file_and_no_side_file(tmp_path, failure):
+def test_a_failure_while_writing_leaves_the_old_file_alone(tmp_path, failure):
     def write_half():
         with atomic_writer(path) as file:
             file.write(b"half")
@@ -52,15 +38,26 @@ def test_a_failure_in_the_block_leaves_the_older_file_and_no_side_file(tmp_path,
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
-def test_a_full_disk_is_told_in_one_line_and_leaves_no_side_file(tmp_path, monkeypatch):
+def test_what_cannot_be_written_is_named_in_one_line(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
+    pipe, missing = tmp_path / "pipe", tmp_path / "missing/a.bin"
+    os.mkfifo(pipe)
+    reasons = [
+        (missing, "No such file or directory"),
+        (tmp_path, "is a directory"),
+        (pipe, "not a regular file"),
+        (tmp_path / "full.bin", "No space left on device"),
+    ]
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match="No space left on device") as error:
-        atomic_write(tmp_path / "a.bin", b"new")
-    assert_one_line_naming(error, tmp_path / "a.bin")
-    assert os.listdir(tmp_path) == []
+    for path, reason in reasons:
+        with pytest.raises(RunError, match=reason) as error:
+            atomic_write(path, b"new")
+        assert str(path) in str(error.value)
+        assert "\n" not in str(error.value)
+    assert pipe.is_fifo()
+    assert os.listdir(tmp_path) == ["pipe"]
 
 
 def test_a_file_system_that_cannot_flush_folders_is_no_failure(tmp_path, monkeypatch):
@@ -73,26 +70,7 @@ def test_a_file_system_that_cannot_flush_folders_is_no_failure(tmp_path, monkeyp
     assert (tmp_path / "a.bin").read_bytes() == b"new"
 
 
-def test_a_missing_folder_is_told_in_one_line(tmp_path):
-    with pytest.raises(RunError, match="No such file or directory") as error:
-        atomic_write(tmp_path / "missing" / "a.bin", b"new")
-    assert_one_line_naming(error, tmp_path / "missing" / "a.bin")
-
-
-def test_a_directory_is_not_replaced(tmp_path):
-    with pytest.raises(RunError, match="is a directory") as error:
-        atomic_write(tmp_path, b"new")
-    assert_one_line_naming(error, tmp_path)
-
-
-def test_a_special_file_is_not_replaced(tmp_path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RunError, match="not a regular file"):
-        atomic_write(tmp_path / "pipe", b"new")
-    assert (tmp_path / "pipe").is_fifo()
-
-
-def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):
+def test_a_link_is_replaced_and_its_target_does_not_change(tmp_path):
     (tmp_path / "cache").write_bytes(b"old")
     (tmp_path / "a.bin").symlink_to(tmp_path / "cache")
     atomic_write(tmp_path / "a.bin", b"new")
@@ -100,21 +78,10 @@ def test_a_link_is_replaced_and_its_target_left_alone(tmp_path):
     assert (tmp_path / "a.bin").read_bytes() == b"new"
 
 
-@pytest.fixture(scope="module")
-def ended():
-    """The id of a process that has ended."""
+def test_the_remains_of_a_killed_process_are_removed_and_other_files_stay(tmp_path):
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
-    return process.pid
-
-
-def test_what_a_killed_process_left_of_a_file_is_removed_when_it_is_written_again(tmp_path, ended):
-    (tmp_path / f".a.bin.{ended}.tmp").write_bytes(b"half")
-    atomic_write(tmp_path / "a.bin", b"new")
-    assert os.listdir(tmp_path) == ["a.bin"]
-
-
-def test_files_of_others_stay(tmp_path, ended):
+    ended = process.pid
     others = {
         ".notes.tmp", f".b.bin.{ended}.tmp", f".a.bin.{os.getppid()}.tmp", ".a.bin.tmp",
         f"a.bin.{ended}.tmp", f".a.bin.{ended}.tmp.old", f".aXbin.{ended}.tmp",
@@ -123,6 +90,7 @@ def test_files_of_others_stay(tmp_path, ended):
         (tmp_path / name).write_text("mine")
     (tmp_path / f".a.bin.{ended + 1}.tmp").mkdir()
     (tmp_path / f".a.bin.{2**70}.tmp").symlink_to(tmp_path / ".notes.tmp")
-    others |= {path.name for path in tmp_path.iterdir()}
+    before = {path.name for path in tmp_path.iterdir()}
+    (tmp_path / f".a.bin.{ended}.tmp").write_bytes(b"half")
     atomic_write(tmp_path / "a.bin", b"new")
-    assert {path.name for path in tmp_path.iterdir()} == others | {"a.bin"}
+    assert {path.name for path in tmp_path.iterdir()} == before | {"a.bin"}
