@@ -37,14 +37,6 @@ def test_a_range_has_the_mean_of_its_tokens_and_the_error_of_its_sequences() -> 
     assert np.isnan(single.standard_error).all()
 
 
-def test_the_error_predicts_by_how_much_other_sequences_differ() -> None:
-    rng = stream(0, "errors")
-    drawn = [ContextLosses.of_sequences(rng.normal(size=(50, 8))) for _ in range(300)]
-    spread = np.std([each.nats for each in drawn], axis=0)
-    predicted = np.mean([each.standard_error for each in drawn], axis=0)
-    np.testing.assert_allclose(predicted, spread, rtol=0.15)
-
-
 def delayed(length: int, delay: int, name: str) -> IntArray:
     """Random tokens, but each is mostly the one `delay` before it."""
     rng = stream(0, name)

@@ -70,17 +70,6 @@ def test_every_token_is_scored_once_with_at_least_the_promised_context(
 
 
 @pytest.mark.parametrize("max_length", [8, None])
-def test_a_text_shorter_than_a_window_is_scored_in_one(max_length: int | None) -> None:
-    for n_preceding in (1, 3, 4, 5, 30):
-        lead = min(n_preceding, 4 if max_length else 8)
-        for n_tokens in range(1, 10 - lead):
-            tokens, preceding = draw("tokens", n_tokens), draw("preceding", n_preceding)
-            token, _, seen = decoded(nll(Probe(8, max_length), tokens, preceding, size=100))
-            np.testing.assert_array_equal(token, tokens)
-            np.testing.assert_array_equal(seen, lead + np.arange(n_tokens))
-
-
-@pytest.mark.parametrize("max_length", [8, None])
 def test_edges_of_the_texts(max_length: int | None) -> None:
     model, tokens, preceding = Probe(8, max_length), draw("tokens", 30), draw("preceding", 50)
     assert nll(model, tokens[:0], preceding).shape == (0,)

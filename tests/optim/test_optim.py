@@ -1,6 +1,5 @@
 """Optimizers against the formulas of the papers, written once more; schedules and clipping."""
 
-import copy
 import math
 import sys
 from collections.abc import Callable
@@ -56,10 +55,16 @@ def make(name: str, parameters: dict[str, Tensor]) -> Optimizer:
     return build_optimizer(SETTINGS[name], parameters, MATRICES)
 
 
-def run(optimizer: Optimizer, parameters: dict[str, Tensor], steps: range, **scales: float) -> None:
+def run(
+    optimizer: Optimizer,
+    parameters: dict[str, Tensor],
+    steps: range,
+    layout: Callable[[FloatArray], FloatArray] = np.copy,
+    **scales: float,
+) -> None:
     for step in steps:
         for name, tensor in parameters.items():
-            tensor.grad = gradients(step)[name].astype(tensor.dtype)
+            tensor.grad = layout(gradients(step)[name].astype(tensor.dtype))
         optimizer.step(step, **scales)
 
 
@@ -148,28 +153,6 @@ def test_a_step_is_the_formula_of_the_paper(settings: Any, steps: int) -> None:
         expected = slow(start[name], [gradients(t)[name] for t in range(steps)], settings, decay)
         rtol = 1e-9 if slow is slow_muon else 1e-12
         np.testing.assert_allclose(parameters[name].value, expected, rtol=rtol, atol=1e-10)
-
-
-@pytest.mark.parametrize("nesterov", [False, True])
-def test_sgd_is_sutskevers(nesterov: bool) -> None:
-    """Sutskever et al. 2013, equations 1 to 4, on the bowl f(x) = sum of curvature x^2 / 2.
-
-    Of Nesterov momentum they follow the point before the step of momentum, we the one after it,
-    which is where they compute the gradient.
-    """
-    rate, mu = 0.1, 0.9
-    curvature, x = np.array([0.5, 1.0, 4.0]), np.array([1.0, -2.0, 3.0])
-    ours = Tensor(x.copy(), requires_grad=True)
-    optimizer = build_optimizer(
-        schemas.SgdSettings("sgd", rate, mu, nesterov, 0.0), {"x": ours}, []
-    )
-    v = np.zeros(3)
-    for step in range(20):
-        ours.grad = curvature * ours.value
-        optimizer.step(step)
-        v = mu * v - rate * curvature * (x + mu * v if nesterov else x)
-        x = x + v
-        np.testing.assert_allclose(ours.value, x + mu * v if nesterov else x, atol=1e-12)
 
 
 BETAS = {"betas": (0.8, 0.95), "eps": 1e-3}
@@ -264,7 +247,7 @@ def test_step_leaves_gradients_alone_and_skips_what_has_none(name: str) -> None:
 
 
 @every_optimizer
-def test_a_value_that_is_replaced_by_an_array_of_any_layout_is_stepped_as_before(name: str) -> None:
+def test_values_and_gradients_of_any_layout_are_updated_alike(name: str) -> None:
     layouts: list[Callable[[FloatArray], FloatArray]] = [
         np.copy,
         np.asfortranarray,
@@ -279,8 +262,10 @@ def test_a_value_that_is_replaced_by_an_array_of_any_layout_is_stepped_as_before
             for step in range(4):
                 for each in sorted(SHAPES)[step:]:
                     replaced[each].value = layout(replaced[each].value)
-                run(optimizer, replaced, range(step, step + 1))
-            assert_equal(values(replaced), values(whole))
+                run(optimizer, replaced, range(step, step + 1), layout)
+            rtol = 1e-4 if dtype is np.float32 else 1e-12  # products may be rounded differently
+            for each, right in values(whole).items():
+                np.testing.assert_allclose(replaced[each].value, right, rtol=rtol)
 
 
 @pytest.mark.parametrize("what", ["value", "grad"])
@@ -303,19 +288,6 @@ def test_another_shape_or_dtype_is_rejected_by_name_before_anything_changes(
             assert_equal(found, right)
 
 
-@every_optimizer
-def test_a_copy_of_an_optimizer_steps_the_parameters_of_the_copy(name: str) -> None:
-    parameters = make_parameters(np.float32)
-    optimizer = make(name, parameters)
-    run(optimizer, parameters, range(2))
-    theirs, other = copy.deepcopy((parameters, optimizer))
-    before = values(parameters)
-    run(other, theirs, range(2, 4))
-    assert_equal(values(parameters), before)
-    run(optimizer, parameters, range(2, 4))
-    assert_equal(values(theirs), values(parameters))
-
-
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_two_threads_may_train_two_models_at_once(name: str) -> None:
     def train(seed: int) -> dict[str, FloatArray]:
@@ -336,34 +308,6 @@ def test_two_threads_may_train_two_models_at_once(name: str) -> None:
     with ThreadPoolExecutor(2) as pool:
         for found, right in zip(pool.map(train, range(2)), alone, strict=True):
             assert_equal(found, right)
-
-
-@every_optimizer
-def test_gradients_may_be_written_into_the_same_arrays_of_any_layout(name: str) -> None:
-    for layout in (np.copy, np.asfortranarray, lambda array: np.repeat(array, 2, -1)[..., ::2]):
-        fresh, same = make_parameters(), make_parameters()
-        run(make(name, fresh), fresh, range(4))
-        optimizer = make(name, same)
-        for each, grad in gradients(0).items():
-            same[each].grad = layout(grad)
-        for step in range(4):
-            for each, grad in gradients(step).items():
-                same[each].grad[...] = grad  # type: ignore[index]
-            optimizer.step(step)
-        for each, right in values(fresh).items():  # products may be rounded otherwise
-            np.testing.assert_allclose(same[each].value, right, rtol=1e-12)
-
-
-@every_optimizer
-def test_parameters_of_two_dtypes_are_stepped_each_in_its_own(name: str) -> None:
-    single, mixed = make_parameters(np.float32), make_parameters(np.float32)
-    for each in ("wide", "bias"):
-        mixed[each].value = mixed[each].value.astype(np.float64)
-    for parameters in (single, mixed):
-        run(make(name, parameters), parameters, range(3))
-    for each, tensor in mixed.items():
-        assert (tensor.dtype == np.float64) == (each in ("wide", "bias"))
-        np.testing.assert_allclose(tensor.value, single[each].value, rtol=1e-4)
 
 
 @every_optimizer
