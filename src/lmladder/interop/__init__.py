@@ -1,9 +1,9 @@
-"""Checkpoints from and to other programs: one table of formats, a file for each.
+"""Import and export of checkpoints in the formats of other programs, one module for each.
 
-`gpt2.py` knows Hugging Face's folder of GPT-2 and `gpt2_tokenizer.py` its tokenizer.json;
-`tiny_lm.py` knows the JSON of TinyLM. `files.py` reads what strangers wrote, with care; nothing
-here unpickles, uses the network, or follows a path in a file. What a format cannot express is
-rejected, with the name of the setting.
+`gpt2.py` reads and writes Hugging Face's folder of GPT-2, and `gpt2_tokenizer.py` its
+tokenizer.json; `tiny_lm.py` reads and writes the JSON of TinyLM. `files.py` reads files of unknown
+origin. Nothing here unpickles, uses the network, or follows a path in a file. What a format cannot
+express is rejected, with the name of the setting.
 """
 
 import re
@@ -13,22 +13,24 @@ from pathlib import Path
 from types import ModuleType
 
 from lmladder.interop import gpt2, tiny_lm
+from lmladder.interop.architecture import shown
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 
-# Each has `read`, which returns the checkpoint made of a file or folder and notes to the user on
-# what is not quite the same, and `write`, its inverse, which leaves a whole result or none.
+# Each has `read`, which returns the checkpoint in a file or folder, and notes to the user about
+# differences, and `write`, its inverse, which writes a complete result or none.
 FORMATS = {"gpt2": gpt2, "tiny-lm": tiny_lm}
 
 
 def format_named(name: str) -> ModuleType:
+    """Return the module of a format; InputError if it is unknown."""
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
     return FORMATS[name]
 
 
 def training_command(checkpoint: Checkpoint, path: Path) -> str:
-    """Return the command that composes a run which trains on from the Transformer in `path`."""
+    """Return the command that composes a run which continues to train the Transformer in `path`."""
     architecture = checkpoint.settings()
     overrides = {
         "tokenizer": "checkpoint",
@@ -39,14 +41,12 @@ def training_command(checkpoint: Checkpoint, path: Path) -> str:
     for each in fields(architecture):
         if (value := getattr(architecture, each.name)) != each.default:
             overrides[f"transformer.{each.name}"] = value
-    given = [f"{key}={_written(value)}" for key, value in overrides.items()]
+    given = [f"{key}={_quoted(shown(value))}" for key, value in overrides.items()]
     return shlex.join(["python", "stages/compose.py", *given])
 
 
-def _written(value: object) -> str:
-    """Return a value of an override, in quotes if Hydra needs them."""
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+def _quoted(text: str) -> str:
+    """Return the value of an override, in quotes if Hydra requires them."""
     if re.fullmatch(r"[A-Za-z0-9_./+-]+", text):
         return text
-    quoted = text.replace("'", "\\'")
-    return f"'{quoted}'"
+    return "'" + text.replace("'", "\\'") + "'"

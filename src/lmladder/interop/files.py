@@ -1,7 +1,7 @@
-"""Reading files that strangers wrote: sizes first, one line for anything that is wrong."""
+"""Reading files of unknown origin: sizes first, and one line for every error."""
 
 import reprlib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 
 STORED = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}  # NumPy has no bfloat16
-LARGEST_SIZE = (1 << 31) - 1  # of any one axis
+LARGEST_SIZE = (1 << 31) - 1  # of an axis
 
 
 def size_from(fields: Mapping[str, Any], key: str, path: Path) -> int:
@@ -27,14 +27,14 @@ def size_from(fields: Mapping[str, Any], key: str, path: Path) -> int:
 
 
 def read_tensors(path: Path, leave_out: tuple[str, ...]) -> dict[str, Array]:
-    """Return the tensors of a safetensors file by name, but for names with one of these ends.
+    """Return the tensors of a safetensors file by name, except names with one of these endings.
 
-    Values are exact: float64 if they are stored so, else float32.
+    Values are exact: float64 where they are stored so, else float32.
 
     Raises
     ------
     InputError
-        If there is no such file, or it is damaged, or has other numbers than finite floats.
+        If the file is missing or damaged, or a value is not a finite float.
     """
     tensors: dict[str, Array] = {}
     try:
@@ -59,19 +59,13 @@ def read_tensors(path: Path, leave_out: tuple[str, ...]) -> dict[str, Array]:
 
 
 def require_float32_range(array: FloatArray, name: str) -> None:
-    """InputError for nan, infinity, and what a float32, in which models compute, cannot hold."""
+    """Raise InputError for NaN, infinity, and values outside the range of float32."""
     if array.size and not np.abs(array).max() <= np.finfo(np.float32).max:
         raise InputError(f"{name} has values that are not finite in float32")
 
 
-def require_layers(n_layer: int, names: Collection[str], path: Path) -> None:
-    """InputError for more layers than weights, before a loop over what may be a huge number."""
-    if n_layer > len(names):
-        raise InputError(f"{path} has {len(names)} weights, too few for {n_layer} layers")
-
-
 def require_names(found: Iterable[str], expected: Iterable[str], path: Path) -> None:
-    """InputError, with a name, unless the two are the same."""
+    """Raise InputError, with a name, unless both have the same names."""
     found, expected = set(found), set(expected)
     if missing := sorted(expected - found):
         raise InputError(f"{path} does not have {missing[0]}")

@@ -1,33 +1,34 @@
 """Hugging Face's folder of a GPT-2: config.json, model.safetensors and tokenizer.json.
 
-The model is that of Radford et al. (2019) as `transformers.GPT2LMHeadModel` has it. Its linear
-layers keep weights as ours do, (in, out); queries, keys and values come from one, side by side.
+The model is that of Radford et al. (2019), as `transformers.GPT2LMHeadModel` implements it. The
+weights of its linear layers have the shape of ours, (in, out). One layer computes queries, keys and
+values; their matrices are side by side.
 """
 
 import json
 import os
 import reprlib
-import shutil
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from lmladder.data import Tokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2_tokenizer
-from lmladder.interop.architecture import exported, imported, to_ours, to_theirs, weight_names
-from lmladder.interop.files import read_tensors, require_layers, require_names, size_from
+from lmladder.interop.architecture import HEAD, exported, imported, our_weights
+from lmladder.interop.files import read_tensors, size_from
 from lmladder.models.settings import TransformerSettings
 from lmladder.system.errors import InputError
-from lmladder.system.files import SIDE_SUFFIX, atomic_write, cannot_write
+from lmladder.system.files import atomic_write, cannot_write
 from lmladder.training.checkpoint import Checkpoint
 
 from safetensors.numpy import save as to_safetensors
 
 NAME = "gpt2"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-PREFIX = "transformer."  # of all names but the head's; old files lack it
-HEAD = "lm_head.weight"
+PREFIX = "transformer."  # of all names except the head's; old files do not have it
 MODULES = {
     "wte.weight": "tokens.weight",
     "wpe.weight": "positions.weight",
@@ -40,14 +41,14 @@ MODULES = {
     "h.{}.mlp.c_proj.*": "blocks.{}.feed_forward.down_proj.*",
     "ln_f.*": "norm.*",
 }
-MASKS = (".attn.bias", ".attn.masked_bias")  # what old files keep of the causal mask
+MASKS = (".attn.bias", ".attn.masked_bias")  # the causal mask in old files
 EPSILON = 1e-5  # of our layer norms
-# Settings that config.json can express, but one that only concerned how training began.
+# Settings that config.json can express, and one that only affects initial weights.
 OWN = {
     *("n_layer", "n_head", "d_model", "context_length", "activation", "dropout", "tied"),
     *("feed_forward_factor", "init_std", "residual_scaling"),
 }
-FIXED = {  # of all others, as the defaults are GPT-2's
+FIXED = {  # the others, whose defaults are those of GPT-2
     each.name: each.default for each in fields(TransformerSettings) if each.name not in OWN
 }
 SIZES = {
@@ -56,7 +57,7 @@ SIZES = {
     "d_model": "n_embd",
     "context_length": "n_positions",
 }
-ACTIVATIONS = {  # ours by theirs; of several for one of ours, the first is written
+ACTIVATIONS = {  # ours by theirs; if several are the same, the first is written
     "gelu_new": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh",
     "gelu_fast": "gelu_tanh",
@@ -68,7 +69,7 @@ ACTIVATIONS = {  # ours by theirs; of several for one of ours, the first is writ
     "silu": "silu",
     "swish": "silu",
 }
-# Settings that change what the model computes, and the one value of each that ours has.
+# Settings that change what the model computes, and the only value of each that is supported.
 REQUIRED = {
     "model_type": "gpt2",
     "layer_norm_epsilon": EPSILON,
@@ -86,20 +87,22 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
     InputError
         If a file is missing, damaged or of another kind of model, or one does not fit the other.
     """
-    path = folder / CONFIG
+    path, source = folder / CONFIG, folder / WEIGHTS
     config = read_json(path)
     architecture = _architecture(config, path)
-    tensors = read_tensors(_weights_file(folder), leave_out=MASKS)
-    source = folder / WEIGHTS
+    for other in [folder / "pytorch_model.bin", *folder.glob("*.index.json")]:
+        if other.exists() and not source.exists():
+            raise InputError(
+                f"{other} is not read: weights must be in one file, {WEIGHTS}, and not in a "
+                "pickle, which could run any program"
+            )
+    tensors = read_tensors(source, leave_out=MASKS)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     if len(found) < len(tensors):
         raise InputError(f"{source} has a name with and without {PREFIX}")
     if architecture.tied:
-        found.pop(HEAD, None)  # some files have it all the same
-    require_layers(architecture.n_layer, found, source)
-    names = weight_names(_modules(architecture), architecture.n_layer)
-    require_names(found, names, source)
-    weights = to_ours(names, found.__getitem__)
+        found.pop(HEAD, None)  # some files have it nevertheless
+    weights = our_weights(found, MODULES, architecture.n_layer, architecture.tied, source)
     size = len(weights["tokens.weight"])
     if config.get("vocab_size") != size:
         raise InputError(f"{path}: vocab_size must be {size}, as wte.weight of {source} has it")
@@ -108,33 +111,22 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> list[str]:
-    """Write a folder that `transformers` reads; it must not exist, or be empty.
+    """Write a folder that `transformers` reads, and that must not exist or be empty before.
 
-    The folder appears when it is whole. InputError for what GPT-2 does not have.
+    The folder appears when it is complete. Raises InputError for what GPT-2 does not have.
     """
-    architecture = exported(NAME, checkpoint, FIXED)
-    tokenizer = checkpoint.restore_tokenizer()
+    architecture, tokenizer, weights = exported(NAME, checkpoint, FIXED, MODULES)
     tokenizer_files, notes = gpt2_tokenizer.written(tokenizer, architecture.context_length)
-    names = weight_names(_modules(architecture), architecture.n_layer)
-    weights = {
-        name if name == HEAD else PREFIX + name: array
-        for name, array in to_theirs(names, checkpoint.model).items()
-    }
-    config = _config(architecture, tokenizer.vocabulary_size, tokenizer.eos)
-    files = {
-        WEIGHTS: to_safetensors(weights, metadata={"format": "pt"}),
-        **{name: _json(value) for name, value in {**tokenizer_files, CONFIG: config}.items()},
-    }
+    tensors = {name if name == HEAD else PREFIX + name: array for name, array in weights.items()}
+    files = {WEIGHTS: to_safetensors(tensors, metadata={"format": "pt"})}
+    for name, value in {**tokenizer_files, CONFIG: _config(architecture, tokenizer)}.items():
+        files[name] = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
     _write_folder(folder, files)
     return notes
 
 
-def _modules(architecture: TransformerSettings) -> dict[str, str]:
-    return MODULES if architecture.tied else {**MODULES, HEAD: "unembedding.weight"}
-
-
 def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
-    """Return what config.json describes; InputError if ours is not such a model."""
+    """Return the architecture in config.json; InputError if it is not supported."""
     for key, value in REQUIRED.items():
         if config.get(key, value) != value:
             raise InputError(f"{path}: {key}={reprlib.repr(config[key])} is read only as {value}")
@@ -147,8 +139,9 @@ def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
     sizes: dict[str, Any] = {
         ours: size_from(config, theirs, path) for ours, theirs in SIZES.items()
     }
-    whole = config.get("n_inner") is not None
-    width = size_from(config, "n_inner", path) if whole else 4 * sizes["d_model"]
+    width = 4 * sizes["d_model"]
+    if config.get("n_inner") is not None:
+        width = size_from(config, "n_inner", path)
     return TransformerSettings(
         **sizes,
         activation=ACTIVATIONS[activation],
@@ -166,15 +159,13 @@ def _fraction(config: Mapping[str, Any], key: str, default: float, path: Path) -
     return float(value)
 
 
-def _config(
-    architecture: TransformerSettings, vocabulary_size: int, boundary: int | None
-) -> dict[str, Any]:
+def _config(architecture: TransformerSettings, tokenizer: Tokenizer) -> dict[str, Any]:
     width = architecture.feed_forward_size
     theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
     return {
         "architectures": ["GPT2LMHeadModel"],
         **REQUIRED,
-        "vocab_size": vocabulary_size,
+        "vocab_size": tokenizer.vocabulary_size,
         **{theirs: getattr(architecture, ours) for ours, theirs in SIZES.items()},
         "n_inner": None if width == 4 * architecture.d_model else width,
         "activation_function": theirs[architecture.activation],
@@ -183,39 +174,21 @@ def _config(
         "attn_pdrop": 0.0,
         "initializer_range": architecture.init_std,
         "tie_word_embeddings": architecture.tied,
-        "bos_token_id": boundary,
-        "eos_token_id": boundary,
+        "bos_token_id": tokenizer.eos,
+        "eos_token_id": tokenizer.eos,
     }
 
 
-def _weights_file(folder: Path) -> Path:
-    others = [folder / "pytorch_model.bin", *folder.glob("*.index.json")]
-    for path in others if not (folder / WEIGHTS).exists() else []:
-        if path.exists():
-            raise InputError(
-                f"{path} is not read: weights must be in one file, {WEIGHTS}, and not in a pickle, "
-                "which could run any program"
-            )
-    return folder / WEIGHTS
-
-
-def _json(value: object) -> bytes:
-    return (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-
-
 def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Make a folder of these files, or nothing: it gets its name when all is in it."""
-    side = folder.with_name(f".{folder.name}.{os.getpid()}{SIDE_SUFFIX}")
+    """Create a folder of these files atomically: it appears under its name when it is complete."""
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise InputError(f"{folder} exists and is not an empty folder")
-        side.mkdir()
-        try:
+        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as side:
+            complete = Path(side) / "complete"
+            complete.mkdir()
             for name, data in files.items():
-                atomic_write(side / name, data)
-            os.replace(side, folder)
-        except BaseException:
-            shutil.rmtree(side, ignore_errors=True)
-            raise
+                atomic_write(complete / name, data)
+            os.replace(complete, folder)
     except OSError as error:
         raise cannot_write(folder, error) from error

@@ -1,13 +1,14 @@
-"""Our tokenizers as those of the `tokenizers` library, which `transformers` reads, and back.
+"""Conversion of our tokenizers to those of the `tokenizers` library, and back.
 
-The library writes tokenizer.json and checks it when it is read. Read is only what is also written:
-byte-level BPE, and vocabularies of characters or words. A word tokenizer is none of the library's,
-so ours is kept as it is.
+The library writes tokenizer.json, which `transformers` reads, and checks it when it is read. The
+kinds that are read are those that are written: byte-level BPE, and vocabularies of characters or
+words. The library has no equivalent of a word tokenizer, which is stored in our own format.
 """
 
 import json
 import reprlib
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
-OURS = "lmladder_tokenizer.json"  # what the library cannot do
+OURS = "lmladder_tokenizer.json"  # of a tokenizer that the library does not have
 LETTERS = [LETTER_OF[byte] for byte in range(256)]
 UNKNOWN = "<unk>"  # not in the vocabulary, so that the library rejects what is unknown
 SPLITS: dict[str, Any] = {
@@ -38,13 +39,13 @@ DECODERS: dict[str, Any] = {"char": decoders.Fuse(), "whitespace": None}
 
 
 def written(tokenizer: Tokenizer, context_length: int) -> tuple[dict[str, Any], list[str]]:
-    """Return the JSON files, by name, that hold a tokenizer, and notes for the user."""
+    """Return the JSON files, by name, that describe a tokenizer, and notes to the user."""
     try:
         engine = _engine(tokenizer)
     except InputError:
         note = (
             f"transformers does not have a tokenizer like this one ({tokenizer.name}); "
-            f"it is kept in {OURS}, for lmladder only"
+            f"it is stored in {OURS}, for lmladder only"
         )
         return {OURS: tokenizer.to_json()}, [note]
     config = {
@@ -58,17 +59,17 @@ def written(tokenizer: Tokenizer, context_length: int) -> tuple[dict[str, Any], 
 
 
 def read(folder: Path, vocabulary_size: int, eos: object) -> tuple[Tokenizer, list[str]]:
-    """Return the tokenizer in a folder, and notes for the user.
+    """Return the tokenizer in a folder, and notes to the user.
 
     Parameters
     ----------
-    vocabulary_size : of the model; what it has beyond the tokenizer gets placeholder names
-    eos : eos_token_id of config.json; the boundary of documents if it is an added token
+    vocabulary_size : of the model; tokens that only the model has get placeholder names
+    eos : eos_token_id of config.json; the token that ends a document if it is an added token
 
     Raises
     ------
     InputError
-        If there is none, or one that would give other tokens here.
+        If there is none, or it would give other tokens here.
     """
     path = folder / (OURS if (folder / OURS).exists() else TOKENIZER)
     fields = read_json(path)
@@ -81,7 +82,7 @@ def read(folder: Path, vocabulary_size: int, eos: object) -> tuple[Tokenizer, li
 
 
 def _engine(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
-    """Return the library's tokenizer that does the same; InputError if it has none."""
+    """Return the equivalent tokenizer of the library; InputError if there is none."""
     match tokenizer:
         case BpeTokenizer():
             return tokenizer.engine
@@ -95,8 +96,8 @@ def _engine(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
             vocabulary = [UNKNOWN]
     if UNKNOWN in vocabulary:
         raise InputError(f"the library does not have such a {tokenizer.name} tokenizer")
-    numbers = {token: number for number, token in enumerate(vocabulary)}
-    engine = tokenizers.Tokenizer(models.WordLevel(numbers, unk_token=UNKNOWN))
+    ids = {token: index for index, token in enumerate(vocabulary)}
+    engine = tokenizers.Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
     engine.pre_tokenizer = SPLITS[tokenizer.name]
     engine.decoder = DECODERS[tokenizer.name]
     if tokenizer.eos is not None:
@@ -108,9 +109,9 @@ def _engine(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
 def _tokenizer(
     fields: dict[str, Any], vocabulary_size: int, eos: object
 ) -> tuple[Tokenizer, list[str]]:
-    """Return the tokenizer that a tokenizer.json describes, and notes for the user."""
+    """Return the tokenizer that a tokenizer.json describes, and notes to the user."""
     kind = _require_known(fields)
-    # No part of a stranger's is built that could take long, such as a pattern.
+    # Parts of an unknown file that could take long, such as a pattern, are not built.
     dropped = dict.fromkeys(("pre_tokenizer", "post_processor", "decoder", "truncation", "padding"))
     try:
         engine = tokenizers.Tokenizer.from_str(json.dumps(fields | dropped))
@@ -119,40 +120,40 @@ def _tokenizer(
     added = engine.get_added_tokens_decoder()
     if added.keys() != {entry["id"] for entry in fields.get("added_tokens") or []}:
         raise InputError("its added_tokens do not have the numbers that the library gives them")
-    boundary = eos if type(eos) is int and eos in added else None
-    others = [token.content for number, token in added.items() if number != boundary]
+    end = eos if type(eos) is int and eos in added else None
+    others = [token.content for index, token in added.items() if index != end]
     notes = []
     if others:
         notes = [f"only the end-of-text token is special here; {reprlib.repr(others)} are not"]
-    numbers = engine.get_vocab(with_added_tokens=False)
-    for number, token in added.items():
+    ids = engine.get_vocab(with_added_tokens=False)
+    for index, token in added.items():
         if token.single_word or token.lstrip or token.rstrip:
             raise InputError(f"the added token {reprlib.repr(token.content)} takes white space")
-        if kind == "bpe":  # it is written as in a text, all others in the alphabet of bytes
-            numbers.pop(token.content, None)
-            letters = token.content.encode("utf-8", "surrogatepass")
-            numbers["".join(LETTER_OF[byte] for byte in letters)] = number
-    token_of = {number: token for token, number in numbers.items()}
-    if len(token_of) < len(numbers):
+        if kind == "bpe":  # it is stored as text, all others in the alphabet of bytes
+            ids.pop(token.content, None)
+            data = token.content.encode("utf-8", "surrogatepass")
+            ids["".join(LETTER_OF[byte] for byte in data)] = index
+    token_of = {index: token for token, index in sorted(ids.items(), key=itemgetter(1))}
+    if len(token_of) < len(ids):
         raise InputError("two of its tokens have the same number")
     if max(token_of, default=0) >= vocabulary_size:
         raise InputError(f"token {max(token_of)} is not one of the model's {vocabulary_size}")
-    if kind == "bpe":
-        merges = [m if isinstance(m, str) else " ".join(m) for m in fields["model"]["merges"]]
-        vocabulary = [token_of.get(n, f"<|unused{n}|>") for n in range(vocabulary_size)]
-        if not merges and vocabulary == LETTERS:
-            return ByteTokenizer(boundary), notes
-        return BpeTokenizer(vocabulary, merges, boundary), notes
-    tokens = [token_of[number] for number in sorted(token_of)]
+    tokens = list(token_of.values())
     if kind == "whitespace":
-        return WhitespaceTokenizer(tokens, boundary), notes
-    if any(len(token) != 1 for token in tokens):
-        raise InputError("a vocabulary of characters has one in each token")
-    return CharTokenizer("".join(tokens), boundary), notes
+        return WhitespaceTokenizer(tokens, end), notes
+    if kind == "char":
+        if any(len(token) != 1 for token in tokens):
+            raise InputError("a vocabulary of characters has one in each token")
+        return CharTokenizer("".join(tokens), end), notes
+    merges = [m if isinstance(m, str) else " ".join(m) for m in fields["model"]["merges"]]
+    vocabulary = [token_of.get(index, f"<|unused{index}|>") for index in range(vocabulary_size)]
+    if not merges and vocabulary == LETTERS:
+        return ByteTokenizer(end), notes
+    return BpeTokenizer(vocabulary, merges, end), notes
 
 
 def _require_known(fields: Mapping[str, Any]) -> str:
-    """Return which of ours a tokenizer.json describes; InputError, with the setting, if none."""
+    """Return the kind of a tokenizer.json; InputError, with the setting, if it is not supported."""
     model, split = fields.get("model"), fields.get("pre_tokenizer")
     if not isinstance(model, dict) or not isinstance(split, dict):
         raise InputError("its model and its pre_tokenizer must be objects")

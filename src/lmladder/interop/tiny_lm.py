@@ -1,8 +1,8 @@
 """The JSON of TinyLM, a program in Go: {"d_model", "n_layers", "n_heads", "vocab", "weights"}.
 
-`vocab` is the list of words, and `weights` nested lists by name, in float64. The model is GPT-2's
-but for a head of its own and attention without biases. TinyLM splits text at white space and ends
-a continuation at the word END.
+`vocab` is the list of words, and `weights` nested lists by name, in float64. The model is GPT-2's,
+with a separate head and attention without biases. TinyLM splits text at white space and ends a
+continuation at the word END.
 """
 
 import json
@@ -13,8 +13,8 @@ from typing import Any
 from lmladder.data import WhitespaceTokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2
-from lmladder.interop.architecture import exported, imported, to_ours, to_theirs, weight_names
-from lmladder.interop.files import require_float32_range, require_layers, require_names, size_from
+from lmladder.interop.architecture import exported, imported, our_weights
+from lmladder.interop.files import require_float32_range, require_names, size_from
 from lmladder.models.settings import TransformerSettings
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
@@ -39,19 +39,18 @@ MODULES = {
     "blocks.{}.ff.linear1.*": "blocks.{}.feed_forward.up_proj.*",
     "blocks.{}.ff.linear2.*": "blocks.{}.feed_forward.down_proj.*",
     "ln_f.*": "norm.*",
-    "lm_head.weight": "unembedding.weight",
 }
 KEYS = ("d_model", "n_layers", "n_heads", "vocab", "weights")
 
 
 def read(path: Path) -> tuple[Checkpoint, list[str]]:
-    """Return the model in a file of weights, with its numbers as they are.
+    """Return the model in a file of weights, whose values do not change.
 
     Raises
     ------
     InputError
-        If the file is not TinyLM's, or a weight is missing, too many, not rectangular, not of the
-        right shape, or not of finite numbers.
+        If the file is not TinyLM's, or a weight is missing, unknown, not rectangular, not of the
+        right shape, or not finite.
     """
     fields = read_json(path)
     require_names(fields, KEYS, path)
@@ -61,10 +60,8 @@ def read(path: Path) -> tuple[Checkpoint, list[str]]:
         raise InputError(f"{path}: vocab must be a list of strings")
     if not isinstance(weights, dict):
         raise InputError(f"{path}: weights must be an object")
-    require_layers(n_layer, weights, path)
-    names = weight_names(MODULES, n_layer)
-    require_names(weights, names, path)
-    arrays = to_ours(names, lambda name: _array(weights[name], f"{path}: {name}"))
+    theirs = {name: _array(values, f"{path}: {name}") for name, values in weights.items()}
+    arrays = our_weights(theirs, MODULES, n_layer, OWN["tied"], path)
     architecture = TransformerSettings(
         n_layer=n_layer,
         n_head=n_head,
@@ -79,15 +76,13 @@ def read(path: Path) -> tuple[Checkpoint, list[str]]:
 
 
 def write(checkpoint: Checkpoint, path: Path) -> list[str]:
-    """Write a file of weights; InputError for what TinyLM does not have."""
-    architecture = exported(NAME, checkpoint, FIXED)
-    tokenizer = checkpoint.restore_tokenizer()
+    """Write a file of weights; raise InputError for what TinyLM does not have."""
+    architecture, tokenizer, weights = exported(NAME, checkpoint, FIXED, MODULES)
     if not isinstance(tokenizer, WhitespaceTokenizer):
         raise InputError(
             f"the format {NAME} does not have tokenizer.name={tokenizer.name}, only whitespace, as "
             "its program splits text at white space"
         )
-    weights = to_theirs(weight_names(MODULES, architecture.n_layer), checkpoint.model)
     fields = {
         "d_model": architecture.d_model,
         "n_layers": architecture.n_layer,
@@ -98,13 +93,13 @@ def write(checkpoint: Checkpoint, path: Path) -> list[str]:
     try:
         text = json.dumps(fields, allow_nan=False)
     except ValueError:
-        raise InputError("the checkpoint has numbers that are not finite") from None
+        raise InputError("the checkpoint has values that are not finite") from None
     atomic_write(path, text.encode() + b"\n")
     return []
 
 
 def _array(values: Any, name: str) -> FloatArray:
-    """Return nested lists as an array; InputError unless they are rectangular and of numbers."""
+    """Return nested lists as an array; InputError unless they are rectangular lists of numbers."""
     array = np.array(values if isinstance(values, list) else [values], object)
     wrong = [each for each in array.flat if type(each) not in (int, float)]
     if wrong or not array.size:
