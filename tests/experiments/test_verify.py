@@ -308,7 +308,7 @@ def test_a_file_that_its_checkpoint_contradicts_is_rejected_by_name(verify, runs
         ({"step": 0}, "is of step 0: its model was not trained here"),
         ({"trained_by": {"code": "x"}}, "is of a run that has not finished"),
         ({"kind": "oracle"}, "unknown kind of rung 'oracle'"),
-        ({"config": {"context_length": 3}}, "has no value"),
+        ({"config": {"context_length": 3}}, "is missing"),
     ],
     ids=str,
 )

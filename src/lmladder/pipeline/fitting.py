@@ -27,7 +27,7 @@ def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     """Fit the rung of a stage as its kind is fitted; write its results to `out`."""
     name = config.rung if stage.name == "rung" else stage.name
     if name is None:
-        raise InputError("rung has no value; give rung=... with the name of one of rungs")
+        raise InputError("rung is missing; give rung=NAME with one of the names in rungs")
     rung = rung_named(name, config)
     result: Result = imported(rung.kind.fit.function)(rung, config, out, ladder)
     return result

@@ -1,22 +1,23 @@
-"""How a setting is declared: its type, range, choices and meaning, once, beside what it configures.
+"""Declaration of settings: type, range, choices and meaning, beside the code that they configure.
 
-A component has its settings in a dataclass whose fields are made by `setting`; their values are in
-`conf/` and nowhere else. Where one of several components is chosen by name, such as an optimizer, a
-`Family` lists them by the names of their classes, which are imported when they are used. What is
-declared here is what validation, `--help` and error messages read; `lmladder.config` composes it.
+The settings of a component are a dataclass whose fields are made by `setting`; their values are in
+`conf/` only. Where one of several components is chosen by name, such as an optimizer, a `Family`
+lists them by the names of their classes, which are imported on use. Validation, `--help` and error
+messages read these declarations; `lmladder.config` composes them.
 """
 
 import difflib
 import importlib.util
 import math
+import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
 
 from lmladder.system.errors import InputError
 
-MAX_INTEGER = 2**63 - 1  # beyond it NumPy has no integer
-REQUIRED: Any = "???"  # how OmegaConf writes a value that is not given
+MAX_INTEGER = 2**63 - 1  # the largest integer of NumPy
+REQUIRED: Any = "???"  # a missing value, as OmegaConf writes it
 
 
 def setting(
@@ -32,16 +33,16 @@ def setting(
     family: "Family[Any] | None" = None,
     settings: type[Any] | None = None,
 ) -> Any:
-    """A field of a settings dataclass.
+    """Return a field of a settings dataclass.
 
     Parameters
     ----------
-    help : what the setting means, with its unit, in one line
-    default : only where `conf/` has no value; by default the setting must be given
+    help : the meaning of the setting, with its unit, in one line
+    default : the value if `conf/` contains none; by default the setting must be given
     above, at_least, at_most, below : bounds of a number, or of each number in a list
-    choices : the values of a text, or of each text in a list
-    length : of a list
-    family : the components of which this one is chosen by name; the type of the field is Any
+    choices : the allowed values of a string, or of each string in a list
+    length : the length of a list
+    family : the components of which this setting chooses one; the type of the field is Any
     settings : the dataclass of a group of settings
     """
     limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
@@ -52,26 +53,25 @@ def setting(
         "length": length,
         "family": family,
     }
-    if settings is not None:
-        return field(default_factory=settings, metadata=metadata)
-    if isinstance(default, list | dict):
-        return field(default_factory=default.copy, metadata=metadata)
+    factory = default.copy if isinstance(default, list | dict) else settings
+    if factory is not None:
+        return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
 
 
 _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "above": ("more than", lambda value, limit: value > limit),
-    "at_least": ("at least", lambda value, limit: value >= limit),
-    "at_most": ("at most", lambda value, limit: value <= limit),
-    "below": ("less than", lambda value, limit: value < limit),
+    "above": ("more than", operator.gt),
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+    "below": ("less than", operator.lt),
 }
 
 
 def check(settings: Any, path: str = "") -> None:
-    """Raise InputError, naming the key, for a value out of range or values that do not fit.
+    """Raise InputError, which names the key, for a value out of range or an invalid combination.
 
-    What involves several settings is checked by the method `check(path)` of each dataclass that has
-    one, its bases included; `path` stands before its keys, such as "transformer.".
+    Combinations of settings are checked by the method `check(path)` of a dataclass and of its
+    bases; `path` is the prefix of the keys in messages, such as "transformer.".
     """
     for each in fields(settings):
         name, value = f"{path}{each.name}", getattr(settings, each.name)
@@ -105,8 +105,8 @@ def _check_value(name: str, value: Any, declared: Field[Any]) -> None:
         if not math.isfinite(one):
             raise InputError(f"{name} must be a finite number, got {one}")
         for limit, bound in declared.metadata.get("limits", {}).items():
-            words, holds = _LIMITS[limit]
-            if not holds(one, bound):
+            words, is_within = _LIMITS[limit]
+            if not is_within(one, bound):
                 raise InputError(f"{name} must be {words} {bound:,}, got {one}")
 
 
@@ -119,7 +119,7 @@ def meaning(declared: Field[Any], kind: Any, choices: Iterable[str] = ()) -> str
     Parameters
     ----------
     kind : the type of the field
-    choices : the values of the setting, where the field itself does not list them
+    choices : the allowed values, if the field itself does not list them
     """
     facts = declared.metadata
     names = ", ".join(facts["choices"] or choices)
@@ -138,12 +138,12 @@ def _type_name(kind: Any) -> str:
 
 @dataclass(frozen=True)
 class Component:
-    """Where the parts of a component are, each as "module:name".
+    """The location of a component, as "module:name".
 
     Attributes
     ----------
     settings : the dataclass of its settings
-    component : its class or function; None where its settings are all there is
+    component : its class or function; None if it consists of its settings only
     """
 
     settings: str
@@ -159,11 +159,11 @@ class Family(Generic[C]):
 
     Parameters
     ----------
-    name : what one of them is called in messages, such as "optimizer"
-    package : where a component that is not listed may be: "my_kind" is the class MyKind in the
-        module my_kind there, with its settings in MyKindSettings
-    kinds : the listed ones, by name
-    key : the setting that names the component
+    name : the name of a component in messages, such as "optimizer"
+    package : the package of components that are not listed: "my_kind" is the class MyKind in its
+        module my_kind, with the settings MyKindSettings
+    kinds : the listed components, by name
+    key : the setting that contains the name of the component
     """
 
     def __init__(self, name: str, package: str, kinds: Mapping[str, C], *, key: str = "name"):
@@ -174,8 +174,8 @@ class Family(Generic[C]):
         return iter(self.kinds)
 
     def __getitem__(self, kind: str) -> C:
-        """The entry of a component; InputError, naming those that there are, if there is none."""
-        if isinstance(kind, str) and kind in self.kinds:  # a file may hold a list there
+        """Return the entry of a component; raise InputError, with the known names, if unknown."""
+        if isinstance(kind, str) and kind in self.kinds:  # a file may contain a list instead
             return self.kinds[kind]
         module = f"{self.package}.{kind}"
         if not str(kind).isidentifier() or importlib.util.find_spec(module) is None:
@@ -184,10 +184,10 @@ class Family(Generic[C]):
         return self._entry(f"{module}:{name}Settings", f"{module}:{name}")
 
     def read(self, given: Any, path: str) -> Any:
-        """The settings of the component that `given` names under the family's key; as `read`."""
+        """Return the settings of the component that `given[key]` names; see `read`."""
         kind = given.get(self.key, REQUIRED) if isinstance(given, Mapping) else REQUIRED
         if kind == REQUIRED:
-            raise InputError(f"{path}.{self.key} has no value; give {path}.{self.key}=...")
+            raise _missing(f"{path}.{self.key}")
         try:
             schema = self.settings(kind)
         except InputError as error:
@@ -195,30 +195,31 @@ class Family(Generic[C]):
         return _typed(schema, given, f"{path}.")
 
     def settings(self, kind: str) -> type[Any]:
-        """The dataclass of a component's settings; InputError if there is no such component."""
+        """Return the dataclass of a component's settings; raise InputError if it is unknown."""
         try:
             return imported(self[kind].settings)
-        except AttributeError as error:  # such as a module that holds no component
+        except AttributeError as error:  # a module without a component
             raise InputError(f"unknown {self.name} {kind!r}: {error}") from None
 
     def component(self, kind: str) -> Any:
-        """The class or function of a component; InputError if there is no such component."""
+        """Return the class or function of a component; raise InputError if it is unknown."""
         return imported(self[kind].component or "")
 
 
 def read(schema: type[S], given: Mapping[str, Any], path: str = "") -> S:
-    """Settings from plain values of unknown origin, with their types, within their ranges.
+    """Return the settings made from plain values, with their types and ranges checked.
 
     Parameters
     ----------
     schema : a dataclass of settings
-    given : such as a part of params.yaml; whole numbers do for fractions, and lists for tuples
-    path : what stands before the keys in messages, such as "transformer."
+    given : plain values, such as a part of params.yaml; an integer is accepted for a float
+    path : the prefix of the keys in messages, such as "transformer."
 
     Raises
     ------
     InputError
-        If a key is unknown, or a value is missing, of another type or out of range; names the key.
+        If a key is unknown, or a value is missing, of another type or out of range. The message
+        names the key.
     """
     settings = _typed(schema, given, path)
     check(settings, path)
@@ -242,12 +243,10 @@ def _typed(schema: type[S], given: Any, path: str) -> S:
 
 
 def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
-    """A value as a field of this type holds it; its default where it is not given."""
+    """Return a value converted to the type of its field; the default if it is missing."""
     family: Family[Any] | None = declared.metadata.get("family")
-    if isinstance(value, str) and value == REQUIRED:
-        value = default_of(declared)
-        if isinstance(value, str) and value == REQUIRED:
-            raise InputError(f"{path} has no value; give {path}=...")
+    if value == REQUIRED and (value := default_of(declared)) == REQUIRED:
+        raise _missing(path)
     if family is not None and get_origin(kind) is dict:
         return {name: family.read(each, f"{path}.{name}") for name, each in value.items()}
     if family is not None:
@@ -263,12 +262,15 @@ def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
         holder.value = value
         return OmegaConf.to_container(holder)["value"]  # type: ignore[index, call-overload]
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path}: {reason}") from None
+        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _missing(path: str) -> InputError:
+    return InputError(f"{path} is missing; give {path}=...")
 
 
 def from_mapping(schema: type[S], given: Mapping[str, Any]) -> S:
-    """An instance of a plain dataclass, from values of unknown origin; InputError as `read`."""
+    """Return an instance of a plain dataclass made from plain values; see `read`."""
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -281,27 +283,27 @@ def from_mapping(schema: type[S], given: Mapping[str, Any]) -> S:
 
 
 def imported(name: str) -> Any:
-    """What "module:attribute" names."""
+    """Import and return the object with the name "module:attribute"."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The known word that is most like another one, if any is; else all of them."""
+    """Return a suggestion for an unknown word: the most similar known one, or all of them."""
     known = list(known)
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"choose from {', '.join(known)}"
+    similar = difflib.get_close_matches(word, known, n=1)
+    return f"did you mean {similar[0]!r}?" if similar else f"choose from {', '.join(known)}"
 
 
 def default_of(declared: Field[Any]) -> Any:
-    """The default of a field; REQUIRED where it has none."""
+    """Return the default of a field; REQUIRED if it has none."""
     if declared.default_factory is not MISSING:
         return declared.default_factory()
     return REQUIRED if declared.default is MISSING else declared.default
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one with dotted keys: {"data": {"seed": 0}} as {"data.seed": 0}."""
+    """Flatten nested mappings to dotted keys: {"data": {"seed": 0}} becomes {"data.seed": 0}."""
     flat: dict[str, Any] = {}
     for key, value in settings.items():
         if isinstance(value, Mapping):
