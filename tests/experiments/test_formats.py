@@ -126,13 +126,13 @@ def test_the_page_has_intervals_ranks_runs_settings_notes_and_figures(sweep):
     page = to_html(compare(runs, by="transformer.n_layer", notes=("a note",), power=0.1))
     assert Page(page).open == []
     text = Page(page).text
-    assert "9 runs compared" in text
+    assert "Comparison of 9 runs" in text
     for part in ("± 0.0100", "[+0.3", "To the best", "a note", "Scores over transformer.n_layer"):
         assert part in text
     assert "a difference of 0.1 needs" in text
     for path in sweep.glob("*/*"):
         assert str(path) in text
-    common = text.partition("What they have in common")[2]
+    common = text.partition("Common settings")[2]
     assert "transformer.d_model" in common
     assert "transformer.n_layer" not in common
     assert page.count("<figcaption>") == 1

@@ -94,11 +94,8 @@ TABLES = [
     *(tables(count, lambda i: 10.0 ** (i % 2), three, f"{count} unequal") for count in SIZES),
     *(tables(n, lambda i: 10.0 if i == 0 else 1.0, three, f"{n} one noisy") for n in (5, 20)),
     tables(20, lambda i: 2.0**i, three, "20 of all scales"),
-    tables(2, lambda i: 10.0**i, lambda i: (10, 2)[i], "2 noisy with fewer seeds"),
     tables(20, lambda i: 3.0 ** (i % 2), lambda i: (10, 2)[i % 2], "20 noisy with fewer seeds"),
-    tables(2, lambda i: float(i == 0), three, "1 random among 1 deterministic"),
     tables(12, lambda i: float(i < 2), three, "2 random among 10 deterministic"),
-    tables(12, lambda i: float(i < 2), lambda i: 2, "2 of two seeds among 10 deterministic"),
     tables(20, lambda i: float(i > 0), three, "19 random among 1 deterministic"),
 ]
 
@@ -108,21 +105,11 @@ def most(number: int) -> float:
     return 0.05 * number + 4 * math.sqrt(0.05 * 0.95 * number)
 
 
-def assert_few_false_ranks(each: Tables, number: int, resamples: int) -> None:
-    false = sum(worse.any() for worse in each.draw(number, resamples))
-    assert false <= most(number), f"{false} of {number}"
-
-
 @pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
 def test_5_percent_of_tables_of_equal_configurations_have_a_false_rank(each):
-    assert_few_false_ranks(each, SIZES.get(len(each.seeds), 100), 300)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
-def test_5_percent_of_many_tables_have_a_false_rank(each):
-    number = {100: 150, 20: 600}.get(len(each.seeds), 3000)
-    assert_few_false_ranks(each, number, 1000)
+    number = SIZES.get(len(each.seeds), 100)
+    false = sum(worse.any() for worse in each.draw(number, 300))
+    assert false <= most(number), f"{false} of {number}"
 
 
 @pytest.mark.parametrize("count", SIZES)
