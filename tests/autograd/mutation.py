@@ -32,10 +32,6 @@ import numpy as np
 
 # Functions outside an op that only pullbacks call.
 BACKWARD: dict[str, list[Callable[..., Any]]] = {
-    "max": [ops._to_winners],
-    "min": [ops._to_winners],
-    "maximum": [ops._first_wins],
-    "minimum": [ops._first_wins],
     "linear": [blocks.linear_backward],
     "gelu": [reference.gelu_backward],
     "gelu_tanh": [reference.gelu_tanh_backward],

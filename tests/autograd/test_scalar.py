@@ -1,4 +1,4 @@
-"""The scalar engine: against calculus, against differences, and against the Tensor engine."""
+"""The engine of single numbers: against calculus, and against differences."""
 
 import gc
 import math
@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmladder.autograd import OPS, Tensor, scalar
+from lmladder.autograd import scalar
 from lmladder.autograd.scalar import Value, dot
 
 import numpy as np
@@ -21,9 +21,11 @@ from hypothesis import strategies as st
 
 STEP = 1e-6
 
+Numbers = tuple[float, ...]
 
-def differences(function: Callable[..., Value], numbers: tuple[float, ...]) -> list[float]:
-    """Central differences of `function` with respect to each of `numbers`."""
+
+def differences(function: Callable[..., Value], numbers: Numbers) -> list[float]:
+    """Return central differences of `function` with respect to each of `numbers`."""
 
     def shifted(place: int, step: float) -> float:
         moved = [number + step * (i == place) for i, number in enumerate(numbers)]
@@ -34,26 +36,22 @@ def differences(function: Callable[..., Value], numbers: tuple[float, ...]) -> l
     ]
 
 
-def gradients(function: Callable[..., Value], numbers: tuple[float, ...]) -> list[float]:
+def gradients(function: Callable[..., Value], numbers: Numbers) -> list[float]:
     leaves = [Value(number) for number in numbers]
     function(*leaves).backward()
     return [leaf.grad for leaf in leaves]
 
 
-# A function, where, its value there and its derivatives, as calculus has them.
-CASES: dict[str, tuple[Callable[..., Value], tuple[float, ...], float, tuple[float, ...]]] = {
+# A function, where, its value there and its derivatives, by calculus.
+CASES: dict[str, tuple[Callable[..., Value], Numbers, float, Numbers]] = {
     "a + b": (lambda a, b: a + b, (3.0, 2.0), 5.0, (1.0, 1.0)),
-    "a + 2": (lambda a: a + 2, (3.0,), 5.0, (1.0,)),
-    "2 + a": (lambda a: 2 + a, (3.0,), 5.0, (1.0,)),
+    "2 + a + 2": (lambda a: 2 + a + 2, (3.0,), 7.0, (1.0,)),
     "a - b": (lambda a, b: a - b, (3.0, 2.0), 1.0, (1.0, -1.0)),
-    "a - 2": (lambda a: a - 2, (3.0,), 1.0, (1.0,)),
-    "2 - a": (lambda a: 2 - a, (3.0,), -1.0, (-1.0,)),
+    "2 - (a - 2)": (lambda a: 2 - (a - 2), (3.0,), 1.0, (-1.0,)),
     "a * b": (lambda a, b: a * b, (3.0, 2.0), 6.0, (2.0, 3.0)),
-    "a * 2": (lambda a: a * 2, (3.0,), 6.0, (2.0,)),
-    "2 * a": (lambda a: 2 * a, (3.0,), 6.0, (2.0,)),
+    "2 * a * 2": (lambda a: 2 * a * 2, (3.0,), 12.0, (4.0,)),
     "a / b": (lambda a, b: a / b, (3.0, 2.0), 1.5, (0.5, -0.75)),
-    "a / 2": (lambda a: a / 2, (3.0,), 1.5, (0.5,)),
-    "2 / a": (lambda a: 2 / a, (4.0,), 0.5, (-0.125,)),
+    "2 / (a / 2)": (lambda a: 2 / (a / 2), (4.0,), 1.0, (-0.25,)),
     "-a": (lambda a: -a, (3.0,), -3.0, (-1.0,)),
     "a ** 3": (lambda a: a**3, (-2.0,), -8.0, (12.0,)),
     "a ** -0.5": (lambda a: a**-0.5, (4.0,), 0.5, (-0.0625,)),
@@ -66,12 +64,14 @@ CASES: dict[str, tuple[Callable[..., Value], tuple[float, ...], float, tuple[flo
     "sqrt": (lambda a: a.sqrt(), (4.0,), 2.0, (0.25,)),
     "tanh": (lambda a: a.tanh(), (0.5,), math.tanh(0.5), (math.cosh(0.5) ** -2,)),
     "relu above 0": (lambda a: a.relu(), (2.0,), 2.0, (1.0,)),
+    "relu at 0": (lambda a: a.relu(), (0.0,), 0.0, (0.0,)),
     "relu below 0": (lambda a: a.relu(), (-2.0,), 0.0, (0.0,)),
     "dot": (lambda a, b, c, d: dot([a, b], (c, d)), (1, 2, 3, 4), 11.0, (3, 4, 1, 2)),
     "dot of numbers": (lambda a, b: dot([a, 5.0], [2, b]), (3.0, 4.0), 26.0, (2.0, 5.0)),
     "dot with itself": (lambda a, b: dot([a, b], [a, b]), (3.0, 4.0), 25.0, (6.0, 8.0)),
     "reused": (lambda a: a * a * a + a, (3.0,), 30.0, (28.0,)),
     "cancelled": (lambda a: a - a + 0 * a, (3.0,), 0.0, (0.0,)),
+    "own": (lambda a: Value(math.sin(a.data), (a,), (0.5,)) * 2, (0.3,), 2 * math.sin(0.3), (1.0,)),
 }  # fmt: skip
 
 
@@ -82,72 +82,43 @@ def test_values_and_derivatives_are_those_of_calculus(case: Any) -> None:
     assert gradients(function, numbers) == pytest.approx(slopes, rel=1e-14)
 
 
-@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_derivatives_agree_with_differences(case: Any) -> None:
-    function, numbers, *_ = case
-    expected = differences(function, numbers)
-    assert gradients(function, numbers) == pytest.approx(expected, rel=1e-8, abs=1e-8)
-
-
-def test_the_derivative_of_relu_at_0_is_0() -> None:
-    assert gradients(lambda a: a.relu(), (0.0,)) == [0]
-
-
 # --- Whole expressions ----------------------------------------------------------------------------
 
-
-def call(name: str, x: Any) -> Any:
-    """That function of a Value or of a Tensor."""
-    return getattr(x, name)() if isinstance(x, Value) else OPS[name](x)
-
-
 # None has a kink, and none grows faster than its argument.
-UNARY: dict[str, Callable[[Any], Any]] = {
+FUNCTIONS: dict[str, Callable[..., Value]] = {
     "-x": lambda x: -x,
     "0.5 - x": lambda x: 0.5 - x,
-    "x - 2": lambda x: x - 2,
-    "1.5 x": lambda x: 1.5 * x,
     "2 / (x^2 + 1)": lambda x: 2 / (x * x + 1),
     "(x^2 + 1)^-0.5": lambda x: (x * x + 1) ** -0.5,
-    "tanh x": lambda x: call("tanh", x),
-    "(tanh x)^3": lambda x: call("tanh", x) ** 3,
-    "exp tanh x": lambda x: call("exp", call("tanh", x)),
-    "log (x^2 + 1)": lambda x: call("log", x * x + 1),
-    "sqrt (x^2 + 1)": lambda x: call("sqrt", x * x + 1),
-    "relu x tanh x": lambda x: call("relu", x) * call("tanh", x),
-}
-BINARY: dict[str, Callable[[Any, Any], Any]] = {
+    "(tanh x)^3": lambda x: x.tanh() ** 3,
+    "exp tanh x": lambda x: x.tanh().exp(),
+    "log (x^2 + 1)": lambda x: (x * x + 1).log(),
+    "sqrt (x^2 + 1)": lambda x: (x * x + 1).sqrt(),
+    "relu x tanh x": lambda x: x.relu() * x.tanh(),
     "a + b": operator.add,
     "a - b": operator.sub,
     "a * b": operator.mul,
     "a / (b^2 + 1)": lambda a, b: a / (b * b + 1),
 }
-NUMBERS = st.tuples(*[st.floats(-2, 2)] * 3)
+UNARY = st.sampled_from([name for name in FUNCTIONS if "x" in name])
+BINARY = st.sampled_from([name for name in FUNCTIONS if "x" not in name])
 EXPRESSIONS = st.recursive(
     st.integers(0, 2),
-    lambda inner: (
-        st.tuples(st.sampled_from(list(UNARY)), inner)
-        | st.tuples(st.sampled_from(list(BINARY)), inner, inner)
-    ),
+    lambda inner: st.tuples(UNARY, inner) | st.tuples(BINARY, inner, inner),
     max_leaves=8,
 )
-any_expression = given(EXPRESSIONS, NUMBERS)
-thoroughly = settings(max_examples=200, derandomize=True, deadline=None, database=None)
 
 
-def evaluate(expression: Any, leaves: Any) -> Any:
-    """A number stands for that leaf, a tuple for a function of expressions."""
-    if isinstance(expression, int):
-        return leaves[expression]
-    name, *inputs = expression
-    return (UNARY | BINARY)[name](*[evaluate(each, leaves) for each in inputs])
+@given(EXPRESSIONS, st.tuples(*[st.floats(-2, 2)] * 3))
+@settings(max_examples=200, derandomize=True, deadline=None, database=None)
+def test_any_expression_agrees_with_differences(expression: Any, numbers: Numbers) -> None:
+    def evaluate(expression: Any, leaves: Any) -> Value:
+        """A number stands for that leaf, a tuple for a function of expressions."""
+        if isinstance(expression, int):
+            return leaves[expression]
+        name, *inputs = expression
+        return FUNCTIONS[name](*[evaluate(each, leaves) for each in inputs])
 
-
-@any_expression
-@thoroughly
-def test_any_expression_agrees_with_differences(
-    expression: Any, numbers: tuple[float, ...]
-) -> None:
     def function(*leaves: Value) -> Value:
         return evaluate(expression, leaves)
 
@@ -155,20 +126,7 @@ def test_any_expression_agrees_with_differences(
     assert gradients(function, numbers) == pytest.approx(expected, rel=1e-5, abs=1e-5)
 
 
-@any_expression
-@thoroughly
-def test_any_expression_agrees_with_tensors(expression: Any, numbers: tuple[float, ...]) -> None:
-    values = [Value(number) for number in numbers]
-    tensors = [Tensor(np.float64(number), requires_grad=True) for number in numbers]
-    value, tensor = evaluate(expression, values), evaluate(expression, tensors)
-    value.backward()
-    tensor.backward()
-    assert value.data == pytest.approx(tensor.item(), rel=1e-9, abs=1e-9)
-    expected = [0.0 if each.grad is None else each.grad.item() for each in tensors]
-    assert [each.grad for each in values] == pytest.approx(expected, rel=1e-9, abs=1e-9)
-
-
-# --- Passes ---------------------------------------------------------------------------------------
+# --- Backward passes ------------------------------------------------------------------------------
 
 
 def test_gradients_of_leaves_add_up_over_passes_until_cleared() -> None:
@@ -178,27 +136,20 @@ def test_gradients_of_leaves_add_up_over_passes_until_cleared() -> None:
     assert a.grad == 7
     a.grad = 0.0
     a.backward()
-    a.backward()
-    assert a.grad == 2
-
-
-def test_a_second_backward_through_one_graph_finds_the_same_again() -> None:
-    a = Value(3.0)
-    inner = a * a
-    outer = inner * inner
-    outer.backward()
-    outer.backward()
-    assert a.grad == 2 * 4 * 27
-    assert (outer.grad, inner.grad) == (1, 18)  # those of one pass
+    assert a.grad == 1
 
 
 def test_passes_through_graphs_that_overlap_do_not_mix() -> None:
     a = Value(3.0)
     shared = a * a
-    (shared * 2).backward()
+    outer = shared * shared
+    outer.backward()
+    outer.backward()
+    assert a.grad == 2 * 4 * 27
+    assert (outer.grad, shared.grad) == (1, 18)  # those of one pass
+    a.grad = 0.0
     (shared * 5 + a).backward()
-    assert a.grad == 2 * 6 + 5 * 6 + 1
-    assert shared.grad == 5
+    assert (a.grad, shared.grad) == (5 * 6 + 1, 5)
 
 
 def test_a_number_that_is_changed_later_changes_no_gradient() -> None:
@@ -218,15 +169,6 @@ def test_each_node_is_visited_once_however_many_paths_lead_to_it() -> None:
     assert a.grad == 2.0**100
 
 
-def test_a_chain_of_100_000_operations_goes_back_without_recursion() -> None:
-    a = Value(1.0)
-    out = a
-    for _ in range(100_000):
-        out = out + 1
-    out.backward()
-    assert (out.data, a.grad) == (100_001, 1)
-
-
 # --- Memory ---------------------------------------------------------------------------------------
 
 
@@ -241,13 +183,15 @@ def no_collector() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("differentiated", [False, True])
-def test_a_chain_of_100_000_operations_is_freed_at_once(differentiated: bool) -> None:
+def test_a_long_chain_is_differentiated_and_freed_without_recursion(differentiated: bool) -> None:
     with no_collector():
-        out = middle = Value(1.0) * 2
-        for _ in range(100_000):
-            out = (out + 1) * 1
+        a = Value(1.0)
+        out = middle = a * 2
+        for _ in range(10 * sys.getrecursionlimit()):
+            out = out + 1
         if differentiated:
             out.backward()
+            assert a.grad == 2
         gone = weakref.ref(middle)
         del middle
         assert gone() is not None
@@ -271,16 +215,14 @@ def test_a_graph_leaves_nothing_to_the_garbage_collector() -> None:
 def test_comparisons_are_those_of_the_numbers_and_equality_is_identity() -> None:
     one, two, other = Value(1.0), Value(2.0), Value(1.0)
     assert one < two <= 2 < Value(3.0) >= 3 > one
-    assert 0 < one  # noqa: SIM300
+    assert 0 < one <= other
     assert not one < other
-    assert one <= other
-    assert one != other
     assert len({one, other, one}) == 2
     assert max(one, two, other) is two
     assert float(two) == 2
 
 
-def test_arrays_of_values_reckon_element_by_element() -> None:
+def test_arrays_of_values_are_computed_element_by_element() -> None:
     x = np.array([Value(-1.0), Value(2.0)], dtype=object)
     w = np.array([[Value(3.0), Value(4.0)], [Value(5.0), Value(6.0)]], dtype=object)
     assert [each.data for each in w @ x] == [5, 7]
@@ -295,14 +237,8 @@ def test_arrays_of_values_reckon_element_by_element() -> None:
     assert x[1].grad == 3
 
 
-def test_an_operation_that_is_missing_is_made_of_its_value_and_slopes() -> None:
-    a = Value(0.5)
-    (Value(math.sin(a.data), (a,), (math.cos(a.data),)) * 2).backward()
-    assert a.grad == 2 * math.cos(0.5)
-
-
 @pytest.mark.parametrize("other", ["2", None, 1j])
-def test_what_is_no_number_is_refused(other: Any) -> None:
+def test_what_is_not_a_number_is_rejected(other: Any) -> None:
     for function in (operator.add, operator.truediv, operator.pow, operator.lt):
         with pytest.raises(TypeError):
             function(Value(1.0), other)
@@ -311,30 +247,25 @@ def test_what_is_no_number_is_refused(other: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("function", "number", "error", "message"),
+    ("function", "number", "error", "operation"),
     [
         (lambda a: a / 0, 3.0, ZeroDivisionError, "division of 3.0 by 0"),
-        (lambda a: 1 / a, 0.0, ZeroDivisionError, "division of 1.0 by 0"),
-        (lambda a: a**-1, 0.0, ZeroDivisionError, "0.0 ** -1 or its derivative is beyond"),
-        (lambda a: a**0.5, 0.0, ZeroDivisionError, "0.0 ** 0.5 or its derivative"),
-        (lambda a: a**0.5, -2.0, ValueError, "-2.0 ** 0.5 is no real number"),
-        (lambda a: a**2, 1e200, OverflowError, "1e+200 ** 2 or its derivative is beyond"),
+        (lambda a: a**-1, 0.0, ZeroDivisionError, "0.0 ** -1"),
+        (lambda a: a**0.5, 0.0, ZeroDivisionError, "0.0 ** 0.5"),
+        (lambda a: a**0.5, -2.0, ValueError, "-2.0 ** 0.5"),
+        (lambda a: a**2, 1e200, OverflowError, "1e+200 ** 2"),
         (lambda a: a**a, -2.0, ValueError, "log of -2.0"),
-        (lambda a: a.log(), 0.0, ValueError, "log of 0.0, which is not positive"),
-        (lambda a: a.log(), -1.0, ValueError, "log of -1.0"),
-        (lambda a: a.sqrt(), 0.0, ValueError, "sqrt of 0.0, which is not positive"),
-        (lambda a: a.sqrt(), -4.0, ValueError, "sqrt of -4.0"),
-        (lambda a: a.exp(), 1000.0, OverflowError, "exp of 1000.0 is beyond any float"),
+        (lambda a: a.log(), 0.0, ValueError, "log of 0.0"),
+        (lambda a: a.sqrt(), 0.0, ValueError, "sqrt of 0.0"),
+        (lambda a: a.exp(), 1000.0, OverflowError, "exp of 1000.0"),
         (lambda a: dot([a], [a, a]), 1.0, ValueError, "dot of 1 and 2 numbers"),
     ],
-)  # fmt: skip
+)
 def test_errors_name_the_operation_and_the_number(
-    function: Callable[[Value], Value], number: float, error: type[Exception], message: str
+    function: Callable[[Value], Value], number: float, error: type[Exception], operation: str
 ) -> None:
-    with pytest.raises(error) as caught:
+    with pytest.raises(error, match=f"^{re.escape(operation)}"):
         function(Value(number))
-    assert str(caught.value).startswith(message)
-    assert "\n" not in str(caught.value)
 
 
 def test_the_oracle_shares_no_code_with_what_it_checks() -> None:

@@ -1,10 +1,11 @@
-"""`lmladder gradcheck`, and the verdicts that it prints."""
+"""`lmladder gradcheck`, the verdicts that it prints, and the check behind them."""
 
 import re
 import sys
 from collections.abc import Callable
+from typing import Any
 
-from lmladder.autograd import OPS, gradcheck, op
+from lmladder.autograd import OPS, Tensor, gradcheck, op, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.autograd.selfcheck import check_op, op_names
@@ -16,10 +17,12 @@ import pytest
 
 Run = Callable[..., tuple[object, str, str]]
 
+RNG = np.random.default_rng(0)
+
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Exit status, output and error output of the command."""
+    """Return a function that runs the command: exit status, output and error output."""
 
     def command(*arguments: str) -> tuple[object, str, str]:
         monkeypatch.setattr(sys, "argv", ["lmladder", "gradcheck", *arguments])
@@ -30,32 +33,29 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return command
 
 
-def broken(op: str) -> mutation.Mutant:
-    return next(mutation.mutants(op))
-
-
 def test_the_command_prints_a_line_for_every_op(run: Run) -> None:
     status, out, err = run()
     assert (status, err) == (0, "")
     found = re.findall(r"^(\w+) +(\d+) +(\de-\d\d) +(\de-\d\d)$", out, re.MULTILINE)
     assert [name for name, *_ in found] == op_names()
-    assert {name for name, *_ in found} >= OPS.keys()
-    assert sum(int(rows) for _, rows, *_ in found) == len(CASES)
+    assert sum(int(cases) for _, cases, *_ in found) == len(CASES)
     assert all(float(error) < TOLERANCE for _, _, error, _ in found)
 
 
 def test_a_wrong_gradient_ends_the_command_with_status_1_and_its_name(run: Run) -> None:
-    with mutation.broken(broken("tanh")):
+    with mutation.broken(next(mutation.mutants("tanh"))):
         status, out, err = run("exp", "tanh")
-    assert (status, err) == (1, "error: wrong gradients: tanh\n")
+    assert status == 1
+    assert "tanh" in err
     assert re.search(r"^tanh .* WRONG$", out, re.MULTILINE)
     assert not re.search(r"^exp .* WRONG$", out, re.MULTILINE)
 
 
-def test_an_unknown_op_is_refused(run: Run) -> None:
+def test_an_unknown_op_is_rejected(run: Run) -> None:
     status, out, err = run("softmax", "sofmax")
     assert (status, out) == (2, "")
-    assert err.startswith("error: no op 'sofmax'; choose from add, subtract, ")
+    assert "'sofmax'" in err
+    assert "; choose from add, subtract, " in err
     assert err.count("\n") == 1
 
 
@@ -63,12 +63,7 @@ def test_another_seed_draws_other_numbers(run: Run) -> None:
     assert run("exp", "gelu", "--seed", "1")[1] != run("exp", "gelu")[1]
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
-def test_the_verdicts_do_not_hang_on_the_seed(seed: int) -> None:
-    assert [name for name in op_names() if not check_op(name, seed=seed).passed] == []
-
-
-def test_a_row_that_raises_makes_a_verdict_of_nan() -> None:
+def test_a_case_that_raises_gives_a_verdict_of_nan() -> None:
     raising = (each for each in mutation.mutants("reshape") if each.kind == "inside")
     with mutation.broken(next(raising)):
         verdict = check_op("reshape")
@@ -76,15 +71,36 @@ def test_a_row_that_raises_makes_a_verdict_of_nan() -> None:
     assert not verdict.passed
 
 
-def test_a_gradient_of_nan_does_not_pass() -> None:
+@pytest.mark.parametrize("factor", [2.001, np.nan])
+def test_gradcheck_finds_a_wrong_factor(factor: float) -> None:
     @op
-    def lost(a):  # type: ignore[no-untyped-def]
-        def lost_pullback(grad):  # type: ignore[no-untyped-def]
-            return (grad * np.nan,)
+    def wrong(a: Any) -> Any:
+        def wrong_pullback(grad: Any) -> Any:
+            return (grad * factor * a,)
 
-        return a * 2, lost_pullback
+        return a * a, wrong_pullback
 
-    del OPS["lost"]
-    error = gradcheck(lost, [np.array([1.0, 2.0])], rng=np.random.default_rng(0))
-    assert np.isnan(error)
-    assert not error < TOLERANCE
+    del OPS["wrong"]
+    assert not gradcheck(wrong, [np.array([1.0, 2.0])], rng=RNG) < 1e-4
+
+
+def test_gradcheck_rejects_what_it_cannot_move() -> None:
+    for unmovable in (Tensor(1.0), Tensor(1.0, requires_grad=True) * 2.0):
+        with pytest.raises(ValueError, match="leaves with requires_grad"):
+            gradcheck(ops.exp, [unmovable], rng=RNG)
+    with pytest.raises(ValueError, match="direction"):
+        gradcheck(ops.exp, [np.ones(2)], rng=RNG, directions=0)
+    with pytest.raises(TypeError, match="float32"):
+        gradcheck(ops.exp, [np.ones(2, np.float32)], rng=RNG)
+
+
+def test_gradcheck_restores_parameters_when_the_function_raises() -> None:
+    a = Tensor(np.array([1.0, 2.0]), requires_grad=True)
+    calls = iter([ops.exp, ops.exp])
+
+    def raising(x: Tensor) -> Tensor:
+        return next(calls)(x)  # the third call, amid a difference, raises StopIteration
+
+    with pytest.raises(StopIteration):
+        gradcheck(raising, [a], rng=RNG)
+    assert a.value.tolist() == [1, 2]
