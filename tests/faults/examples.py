@@ -1,4 +1,4 @@
-"""Small files of every kind, and a short training run, for the tests of faults."""
+"""Small files of every kind, for the tests of faults."""
 
 import tracemalloc
 from dataclasses import asdict, replace
@@ -8,13 +8,12 @@ from lmladder.data.settings import SplitSettings
 from lmladder.interop import FORMATS
 from lmladder.interop.architecture import imported
 from lmladder.models import MlpSettings, TransformerSettings
-from lmladder.optim.settings import AdamSettings, ScheduleSettings
 from lmladder.system.errors import InputError
-from lmladder.system.streams import stream
-from lmladder.training import GradientSettings, TrainingRun, TrainingSettings, train
+from lmladder.training import train
 from lmladder.training.checkpoint import Checkpoint
 from tests.data.examples import tokenizer_settings
 from tests.models.examples import build
+from tests.training.examples import make_run
 
 import pytest
 
@@ -22,15 +21,6 @@ MLP = MlpSettings(context_length=2, embedding_size=2, hidden_sizes=[3], activati
 TRANSFORMER = TransformerSettings(
     n_layer=1, n_head=1, d_model=2, context_length=2, activation="gelu_tanh", dropout=0.0,
     attention_bias=False, tied=False,
-)  # fmt: skip
-STEPS = GradientSettings(
-    optimizer=AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8),
-    schedule=ScheduleSettings("linear", warmup_steps=1, final_fraction=0.1),
-    training=TrainingSettings(
-        steps=4, batch_size=2, gradient_accumulation_steps=1, sequence_length=3, clip_norm=1.0,
-        evaluate_every=1, evaluate_tokens=9, monitor_every=None, patience=None, min_improvement=0.0,
-    ),
-    init_from=None,
 )  # fmt: skip
 
 
@@ -71,11 +61,7 @@ def prepare_in(folder):
 
 
 def train_in(folder):
-    """Train for four steps, with a checkpoint after each."""
-    folder.mkdir(exist_ok=True)
-    origin = replace(small_checkpoint(), step=0, history=(), pending=(), model={}, optimizer={})
-    tokens = stream(0, "text").integers(3, size=99)
-    train(TrainingRun(build(MLP, 3), origin, STEPS, tokens, tokens, folder))
+    train(make_run(folder, evaluate_every=3))
 
 
 def small_model(path, name):

@@ -1,143 +1,71 @@
-"""A disk that is full or read-only: one line, nothing half-written, and later the same bytes."""
+"""A full disk, a read-only folder: one line, nothing half-written, and later the same bytes."""
 
 import ctypes
-import io
+import errno
+import math
 import os
 import re
 import resource
-import shutil
 import subprocess
-import sys
-from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from types import SimpleNamespace
 
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import SIDE_SUFFIX
 from lmladder.training import UNFINISHED, UNFINISHED_BEST
 from lmladder.training.checkpoint import Checkpoint
-from tests.faults.crash_loop import ROOT, SETTINGS, run_stage
 from tests.faults.examples import prepare_in, train_in
+from tests.faults.test_kills import ENVIRONMENT, ROOT, run_stage, stage_command
 
 import pytest
 
-PAGE = 4096  # in which tmpfs allocates space
 CAP_DAC_OVERRIDE, PR_CAPBSET_DROP = 1, 24  # linux/capability.h, linux/prctl.h
-ACTIONS = pytest.mark.parametrize("action", [train_in, prepare_in])
-
-
-class Disk:
-    """A small file system in memory."""
-
-    def __init__(self, path):
-        self.path = path
-        path.mkdir()
-        self.mount(f"size={PAGE}")
-
-    def mount(self, options):
-        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.path)]
-        subprocess.run(command, check=True, capture_output=True)
-
-    def resize(self, size):
-        self.mount(f"remount,size={size}")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    try:
-        made = Disk(tmp_path / "disk")
-    except (subprocess.CalledProcessError, FileNotFoundError):
-        pytest.skip("only root may mount a file system")
-    yield made
-    made.mount("remount,rw")
-    subprocess.run(["umount", str(made.path)], check=True)
-
-
-def fails(action, folder, reason):
-    """Return whether the action fails; assert that its one line names a file and the reason."""
-    try:
-        action(folder)
-    except RunError as error:
-        message = str(error)
-    else:
-        return False
-    assert "\n" not in message
-    assert str(folder) in message
-    assert message.endswith(reason)
-    return True
 
 
 def results(folder):
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def assert_whole(folder, expected):
-    """Assert that each file is whole: a result, or a checkpoint of an unfinished run."""
-    for name, content in results(folder).items():
-        if name in (UNFINISHED, UNFINISHED_BEST):
-            Checkpoint.load(folder / name)
-        else:
-            assert content == expected[name]
+@pytest.fixture
+def disk(monkeypatch):
+    """A disk that is full after `disk.left` flushes of files and folders."""
+    disk = SimpleNamespace(left=math.inf)
+
+    def fsync(descriptor):
+        disk.left -= 1
+        if disk.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return disk
 
 
-@ACTIONS
-def test_what_failed_on_a_full_disk_leaves_whole_files_and_ends_well_later(action, disk, tmp_path):
+@pytest.mark.parametrize("action", [train_in, prepare_in])
+def test_what_fails_on_a_full_disk_leaves_whole_files_and_ends_well_later(action, disk, tmp_path):
     action(tmp_path / "whole")
     expected = results(tmp_path / "whole")
-    for pages in range(1, 99):  # each time the disk is full at another file
-        disk.resize(pages * PAGE)
-        folder = disk.path / f"{pages}"
-        if not fails(action, folder, "No space left on device"):
+    for flushes in range(100):  # each time the disk is full at another file
+        folder = tmp_path / f"{flushes}"
+        disk.left = flushes
+        try:
+            action(folder)
             break
-        assert_whole(folder, expected)
+        except RunError as error:
+            message = str(error)
+        assert re.fullmatch(rf"cannot write {folder}/\S+: No space left on device", message)
+        for name, content in results(folder).items():
+            if name in (UNFINISHED, UNFINISHED_BEST):
+                Checkpoint.load(folder / name)
+            else:
+                assert content == expected[name]
         if action is prepare_in:
             with pytest.raises(InputError, match="dvc repro prepare"):
                 Prepared.open(folder)
-        disk.resize("10m")
+        disk.left = math.inf
         action(folder)
         assert results(folder) == expected
-        shutil.rmtree(folder)
-    assert len(expected) <= pages < 98
-
-
-@contextmanager
-def files_up_to(size):
-    """Allow no file to become longer: a full disk for those who may not mount one."""
-    _, hard = limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        with redirect_stdout(io.StringIO()):  # so that no file of pytest's is concerned
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-
-
-@ACTIONS
-def test_a_file_that_cannot_grow_is_named_and_no_part_of_it_is_left(action, tmp_path):
-    action(tmp_path / "whole")
-    expected = results(tmp_path / "whole")
-    folder = tmp_path / "run"
-    for limit in sorted({len(each) - 1 for each in expected.values()}):
-        with files_up_to(limit):
-            assert fails(action, folder, "File too large")
-        assert_whole(folder, expected)
-    action(folder)
-    assert results(folder) == expected
-
-
-def test_a_read_only_disk_is_reported_and_stays_as_it_is(disk):
-    disk.resize("10m")
-    folder = disk.path / "run"
-    train_in(folder)
-    before = results(folder)
-    for name in ("checkpoint.safetensors", "best.safetensors"):
-        (folder / name).unlink()  # so that there is something to write
-    disk.mount("remount,ro")
-    assert fails(train_in, folder, "Read-only file system")
-    assert fails(prepare_in, folder, "Read-only file system")
-    disk.mount("remount,rw")
-    train_in(folder)
-    assert results(folder) == before
+    assert len(expected) <= flushes < 99
 
 
 # --- The stages -----------------------------------------------------------------------------------
@@ -151,33 +79,38 @@ def ladder(tmp_path_factory):
     return cwd
 
 
-def drop_privileges():
-    """Take from root the right to write where nobody may."""
-    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+def failure(folder, cwd, prepare=lambda: None):
+    """Return the one line with which the MLP stage fails, with exit status 1.
 
-
-def failure(folder, cwd):
-    """Return the one line with which the MLP stage fails, with exit status 1."""
+    Parameters
+    ----------
+    prepare : called in the process of the stage, before it
+    """
     done = subprocess.run(
-        [sys.executable, ROOT / "stages/mlp.py", *SETTINGS, f"hydra.run.dir={folder}"],
+        stage_command("mlp", folder),
         cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
+        env=ENVIRONMENT,
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        preexec_fn=drop_privileges,
+        preexec_fn=prepare,
     )
     assert done.returncode == 1, done.stderr
     (line,) = done.stderr.splitlines()
     return line
 
 
+def drop_privileges():
+    """Take from root the right to write where nobody may."""
+    ctypes.CDLL(None).prctl(PR_CAPBSET_DROP, CAP_DAC_OVERRIDE, 0, 0, 0)
+
+
 @pytest.mark.parametrize("name", ["existing", "parent/new"])
 def test_a_stage_in_a_read_only_folder_fails_in_one_line(name, ladder):
     closed = ladder / Path(name).parts[0]
     closed.mkdir(mode=0o555)
-    line = failure(ladder / name, ladder)
+    line = failure(ladder / name, ladder, drop_privileges)
     assert line.startswith(f"error: cannot write {ladder / name}")
     assert line.endswith(": Permission denied")
     assert list(closed.iterdir()) == []
@@ -186,18 +119,18 @@ def test_a_stage_in_a_read_only_folder_fails_in_one_line(name, ladder):
 
 @pytest.mark.parametrize(
     ("size", "file"),
-    [(2 * PAGE, r"\.hydra/\w+\.yaml"), (30 * PAGE, r"unfinished[\w-]*\.safetensors")],
+    [(99, r"\.hydra/\w+\.yaml"), (20_000, r"unfinished[\w-]*\.safetensors")],
     ids=["settings", "checkpoints"],
 )
-def test_a_stage_on_a_full_disk_fails_in_one_line(size, file, disk, ladder):
-    disk.resize(size)
-    line = failure(disk.path / "mlp", ladder)
-    where = os.path.relpath(disk.path / "mlp", ladder)
-    reason = "No space left on device"
-    assert re.fullmatch(rf"error: cannot write {re.escape(where)}/{file}: {reason}", line)
-    assert all(path.stat().st_size for path in disk.path.rglob("*.yaml"))
-    assert not list(disk.path.rglob(f"*{SIDE_SUFFIX}"))
-    assert not list(disk.path.rglob("checkpoint.safetensors"))
+def test_a_stage_whose_files_cannot_grow_fails_in_one_line(size, file, ladder, tmp_path):
+    line = failure(
+        tmp_path, ladder, lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+    )
+    where = os.path.relpath(tmp_path, ladder)
+    assert re.fullmatch(rf"error: cannot write {re.escape(where)}/{file}: File too large", line)
+    assert all(path.stat().st_size for path in tmp_path.rglob("*.yaml"))
+    assert not list(tmp_path.rglob(f"*{SIDE_SUFFIX}"))
+    assert not list(tmp_path.rglob("checkpoint.safetensors"))
 
 
 def test_only_the_modules_of_atomic_writing_and_locks_open_files_to_write():
