@@ -31,10 +31,10 @@ class Shot(NamedTuple):
 PLACE = ".passage label:nth-of-type(92)"
 REPORT = (
     Shot("report", DESK),
-    Shot("report-passage", (1100, 720), "What surprises them", dark=True, mouse=PLACE),
-    Shot("report-attention", DESK, "Where the Transformer looks"),
+    Shot("report-passage", (1100, 720), "Surprisal", dark=True, mouse=PLACE),
+    Shot("report-attention", DESK, "Attention"),
     Shot("report-phone", PHONE),
-    Shot("report-phone-passage", PHONE, "What surprises them", dark=True, mouse=PLACE),
+    Shot("report-phone-passage", PHONE, "Surprisal", dark=True, mouse=PLACE),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)
 TO_HEADING = """{{

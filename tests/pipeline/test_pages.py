@@ -83,7 +83,7 @@ def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout
     facts = json.loads((smoke / "outputs/evaluate/environment.json").read_text())
     seconds = json.loads((smoke / "outputs/mlp/performance.json").read_text())["seconds"]
     for fact in (facts["platform"], facts["packages"]["numpy"], f"{seconds:,}"):
-        assert fact in section(made, "Where it was made")
+        assert fact in section(made, "Machine and times")
     assert facts["platform"] not in pipelines
     assert "python (mlp)PyPy" in Page(made).text
     assert "python (evaluate)CPython" in Page(made).text

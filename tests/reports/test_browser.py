@@ -62,7 +62,6 @@ def pages(report, comparison):
     return {
         "report": report(
             environment=GRIDS,
-            protocol="x" * 200,
             samples={"mlp": "x" * 500, "transformer": "a b " * 99},
             passage=Passage([text for text, _ in pieces], {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
         ),

@@ -83,7 +83,6 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
             passage=Passage([hostile, hostile], {hostile: [1.0, 2.0]}),
             attention=Attention([hostile, "a"], ATTENTION[:, :, :2, :2]),
             config=hostile,
-            protocol=hostile,
             corpus=replace(corpus, name=hostile, tokenizer=hostile),
             environment=[grid],
         )
@@ -92,8 +91,8 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
     assert page.open == []
     # title twice, summary, model, sample and its name; passage of two and its model; a grid;
-    # configuration, protocol, corpus, tokenizer; in 6 maps one that looks and is seen twice
-    assert page.text.count(hostile) == 6 + 3 + 5 + 4 + 6 * 3
+    # configuration, corpus, tokenizer; in 6 maps one that looks and is seen twice
+    assert page.text.count(hostile) == 6 + 3 + 5 + 3 + 6 * 3
 
 
 def test_what_a_text_holds_cannot_act_in_the_passage_or_beside_a_map(report):
@@ -102,7 +101,7 @@ def test_what_a_text_holds_cannot_act_in_the_passage_or_beside_a_map(report):
     assert shown in Page(text).text
     assert not {*text} & {*NASTY} - {*"[31m"}
     page = Page(report(attention=Attention(["</title></svg><script>"], ATTENTION[:, :, :1, :1])))
-    assert "</title></svg><script> looks at" in page.text
+    assert "</title></svg><script> attends to" in page.text
     assert page.open == []
 
 
@@ -149,7 +148,7 @@ def test_every_cell_of_a_map_is_drawn_once_at_its_level():
     assert dict(drawn.shades) == {
         5: "M0 1h1v1h-1z", 7: "M1 2h2v1h-2z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
     }  # fmt: skip
-    assert drawn.rows[2] == "c looks at c 50.00% (0 back), b 49.99% (1 back), a 0.01% (2 back)"
+    assert drawn.rows[2] == "c attends to c 50.00% (0 back), b 49.99% (1 back), a 0.01% (2 back)"
 
 
 @pytest.mark.parametrize(("shape", "drawn"), [((12, 12), 2), ((2, 4), 2), ((1, 99), 1)])
@@ -177,14 +176,14 @@ def test_what_is_missing_leaves_no_empty_heading(report):
     page = Page(report(figures={}, samples={}, passage=None, attention=None))
     headings = [tag for tag, _ in page.elements if tag == "h2"]
     assert len(headings) == 3
-    for heading in ("The ladder", "The text", "How it was made"):
+    for heading in ("Perplexity", "Text", "Configuration"):
         assert heading in page.text
 
 
 def test_the_environment_is_in_the_page(report):
     grid = Grid("Settings", ["Setting", "Before", "Now"], [["seed", "0", "1"]])
     page = report(environment=[replace(grid, caption="Facts")])
-    for text in ("Where it was made", "Facts"):
+    for text in ("Machine and times", "Facts"):
         assert text in Page(page).text
 
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-NAMES = tuple(each.name for each in COLUMNS)
+NAMES = tuple(COLUMNS)
 
 
 def numbers(markdown: str) -> list[list[str]]:
@@ -154,7 +154,7 @@ def test_rows_that_cannot_be_compared_are_refused(second, complaint):
 def test_another_file_is_no_table(content, tmp_path):
     path = tmp_path / "perplexity.csv"
     path.write_bytes(content)
-    with pytest.raises(InputError, match="is not a perplexity table") as caught:
+    with pytest.raises(InputError, match=r"csv: (column|a value|unknown)|cannot read") as caught:
         read_csv(path)
     assert "\n" not in str(caught.value)
 

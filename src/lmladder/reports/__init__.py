@@ -1,7 +1,7 @@
-"""What people look at: tables, curves and other pictures, HTML pages, the README's numbers.
+"""Results for people: tables, figures, HTML pages, and the generated parts of the README.
 
-Only numbers and text come in, only text and pictures go out: nothing here loads a model or computes
-a score. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
+The input is numbers and text, the output text and figures: nothing here loads a model or computes a
+score. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
 command of its own: python -m lmladder.reports.readme README.md
 """
 
@@ -16,26 +16,19 @@ from lmladder.reports.detail import (
     read_performance,
     read_positions,
 )
-from lmladder.reports.figures import (
-    CAPTIONS,
-    FORMATS,
-    as_png,
-    as_svg,
-    attention_picture,
-    calibration_panels,
-    encoded,
-    last_split,
-    loss_curves,
-    next_picture,
+from lmladder.reports.figures.calibration import calibration_panels
+from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_pictures
+from lmladder.reports.figures.loss import loss_curves
+from lmladder.reports.figures.perplexity import (
     perplexity_by_parameters,
     perplexity_by_time,
     perplexity_by_tokens,
-    picture_format,
-    position_curves,
-    result_pictures,
 )
+from lmladder.reports.figures.position import position_curves
+from lmladder.reports.figures.prompt import attention_picture, next_picture
+from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, picture_format
 from lmladder.reports.findings import findings
-from lmladder.reports.html import CONTEXT_PROTOCOL, render_report
+from lmladder.reports.html import render_report
 from lmladder.reports.page import Grid
 from lmladder.reports.samples import read_samples, to_text
 from lmladder.reports.surprisal import Passage, render_surprisal
@@ -46,7 +39,6 @@ from lmladder.reports.table import (
     ladder_table,
     metrics,
     models_of,
-    nats_by_model,
     read_csv,
     to_csv,
     to_markdown,

@@ -1,4 +1,4 @@
-"""Where the heads of a Transformer look, as maps that a page draws."""
+"""Attention of the heads of a Transformer, as maps for a page."""
 
 import itertools
 from collections.abc import Iterator, Sequence
@@ -9,15 +9,14 @@ from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
-LEVELS = 10  # of darkness, by the root of the weight, or all but the largest would be pale
-MAX_MAPS = 24  # in a page; of a larger model those of its last layers
-TOLD = 3  # tokens, of each that looks
-LONGEST_LABEL = 8  # characters beside a map
+LEVELS = 10  # of darkness, by the square root of the weight, so that small weights are visible
+MAX_MAPS = 24  # in a page; a larger model shows its last layers
+MAX_KEYS = 3  # tokens that are named for each attending token
 
 
 @dataclass(frozen=True)
 class Attention:
-    """How every head of a model spreads its attention over a text.
+    """The attention of every head of a model over a text.
 
     Attributes
     ----------
@@ -31,13 +30,13 @@ class Attention:
 
 @dataclass(frozen=True)
 class HeadMap:
-    """One map in cells of size 1, as paths of SVG.
+    """One map in cells of size 1, as SVG paths.
 
     Attributes
     ----------
-    head : its number, from 1
-    shades : (level, path of all cells of that level), but for level 0
-    rows : for each token what it looks at most, in words
+    head : number of the head, from 1
+    shades : (level, path of all cells of that level), without level 0
+    rows : for each token a description of the tokens with the largest weights
     """
 
     head: int
@@ -46,26 +45,18 @@ class HeadMap:
 
 
 def head_maps(attention: Attention) -> list[tuple[int, list[HeadMap]]]:
-    """(number of the layer, the maps of its heads) of so many last layers as are drawn."""
+    """Return (number of the layer, maps of its heads) of the last layers; at most `MAX_MAPS`."""
     n_layer, n_head, _, _ = attention.maps.shape
-    shown = max(1, MAX_MAPS // n_head)
+    drawn = max(1, MAX_MAPS // n_head)
     return [
         (
             layer + 1,
             [
-                HeadMap(head + 1, list(_shades(weights)), list(_told(attention.labels, weights)))
+                HeadMap(head + 1, list(_shades(weights)), list(_rows(attention.labels, weights)))
                 for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
             ],
         )
-        for layer in range(max(0, n_layer - shown), n_layer)
-    ]
-
-
-def short_labels(labels: Sequence[str]) -> list[str]:
-    """The labels as they fit beside a map."""
-    return [
-        label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…"
-        for label in labels
+        for layer in range(max(0, n_layer - drawn), n_layer)
     ]
 
 
@@ -77,7 +68,7 @@ def _shades(weights: FloatArray) -> Iterator[tuple[int, str]]:
 
 
 def _runs(cells: IntArray) -> Iterator[str]:
-    """A rectangle for each run of cells in a row."""
+    """Yield a rectangle for each run of true cells in a row."""
     for y, row in enumerate(cells):
         x = 0
         for inside, run in itertools.groupby(row):
@@ -87,10 +78,10 @@ def _runs(cells: IntArray) -> Iterator[str]:
             x += length
 
 
-def _told(labels: Sequence[str], weights: FloatArray) -> Iterator[str]:
-    for place, row in enumerate(weights):
-        most = np.argsort(-row[: place + 1], kind="stable")[:TOLD]
-        looks = ", ".join(
-            f"{labels[at]} {percent(float(row[at]))} ({place - at} back)" for at in most
-        )
-        yield f"{labels[place]} looks at {looks}"
+def _rows(labels: Sequence[str], weights: FloatArray) -> Iterator[str]:
+    for position, row in enumerate(weights):
+        keys = np.argsort(-row[: position + 1], kind="stable")[:MAX_KEYS]
+        parts = [
+            f"{labels[key]} {percent(float(row[key]))} ({position - key} back)" for key in keys
+        ]
+        yield f"{labels[position]} attends to {', '.join(parts)}"

@@ -1,21 +1,21 @@
 """The table in one sentence."""
 
-from lmladder.reports.table import models_of, split_name
+from lmladder.reports.table import by_model, models_of, split_name
 
 import pandas as pd
 
 
 def findings(table: pd.DataFrame) -> str:
-    """How far the best neural model is from the best count model and from the oracle.
+    """Compare the best trained model with the best count model and with the oracle.
 
-    Of the last split of the table, in bits per byte; plain text. What the table lacks is left out.
+    The sentence is plain text about the last split of the table, in bits per byte. A comparison
+    with a model that is missing is left out.
     """
     if table.empty:
         return ""
     split = table["split"].iloc[-1]
-    rows = table[table["split"] == split]
-    models = models_of(rows)
-    bits = dict(zip(rows["model"], rows["bits_per_byte"], strict=True))  # worst to best
+    bits = by_model(table, split, "bits_per_byte")  # from worst to best
+    models = {name: each for name, each in models_of(table).items() if name in bits}
     counted = [name for name, each in models.items() if each.counted]
     trained = [name for name, each in models.items() if each.trained]
     oracle = [name for name, each in models.items() if each.is_oracle]
@@ -40,6 +40,6 @@ def findings(table: pd.DataFrame) -> str:
 def _compared(bits: float, other: float, what: str) -> str:
     if bits == other:
         return f"as many as {what}"
-    # Against 0 bits, as of a text of one distinct character, there is no ratio.
+    # There is no ratio to 0 bits, as of a text of one distinct character.
     difference = f"{abs(bits / other - 1):.1%}" if other else f"{abs(bits - other):.4f}"
     return f"{difference} {'more' if bits > other else 'less'} than {what}"

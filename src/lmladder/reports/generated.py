@@ -1,7 +1,7 @@
-"""Documents whose numbers a command writes, and a test can tell to be stale.
+"""Documents with generated parts, which a command updates and a test checks.
 
-A generated part stands between `<!-- generated: NAME -->`, with further words behind the name if
-its maker takes some, and `<!-- end generated -->`, both on lines of their own.
+A generated part is between the lines `<!-- generated: NAME -->` and `<!-- end generated -->`. Words
+after the name are arguments of its maker.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import TypeAlias
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import atomic_write
 
-Maker: TypeAlias = Callable[[Sequence[str]], str]  # from the words behind a part's name to its text
+Maker: TypeAlias = Callable[[Sequence[str]], str]  # returns the text of a part for its arguments
 
 PART = re.compile(
     r"^(<!-- generated: (\w+)((?: \w+)*) -->\n)(.*?)^(<!-- end generated -->)$",
@@ -22,17 +22,17 @@ MARKER = re.compile(r"^<!-- generated\b.*$", re.MULTILINE)
 
 
 def regenerated(text: str, makers: Mapping[str, Maker], *, others: Sequence[str] = ()) -> str:
-    """A document's `text` with its generated parts made anew.
+    """Return a document's `text` with its generated parts updated.
 
     Parameters
     ----------
-    makers : what makes each part, by its name
-    others : names of parts that stay as they are, because another command makes them
+    makers : the function that makes each part, by name
+    others : names of parts that are left unchanged, because another command makes them
 
     Raises
     ------
     InputError
-        If there is no part, an unknown or an unfinished one, or a maker cannot make it.
+        If there is no part, a part is unknown or has no end, or its maker fails.
     """
     parts = list(PART.finditer(text))
     if not parts or len(parts) != len(MARKER.findall(text)):
@@ -60,14 +60,14 @@ def update(
     command: str,
     check: bool = False,
 ) -> None:
-    """Bring the file at `path` up to date; with `check`, only tell whether it is.
+    """Update the file at `path`; with `check`, only check whether it is up to date.
 
     Raises
     ------
     InputError
-        If the file cannot be read, or as `regenerated` does.
+        If the file cannot be read, or as `regenerated`.
     RunError
-        If it is stale and only to be checked; the message names `command`, which updates it.
+        If `check` finds the file stale; the message names `command`, which updates it.
     """
     try:
         text = path.read_text(encoding="utf-8")

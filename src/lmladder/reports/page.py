@@ -1,8 +1,8 @@
-"""What all pages share: one layout, and a policy that forbids all that is not ours.
+"""The layout of all pages, and their content security policy.
 
-A page is one file. It loads nothing, and it is whole without scripts; the only one that its policy
-allows, by its sha256, is the one that sorts tables, should a text that a model made up ever look
-like another. What stands in `layout/` is ours, and all that it is given is escaped.
+A page is one file that loads nothing and needs no script. The policy forbids all scripts but that
+which sorts tables, named by its sha256, in case text from a model is mistaken for markup.
+Templates in `layout/` are trusted; all values are escaped.
 """
 
 import base64
@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -22,14 +23,14 @@ ID = re.compile(r'( id="|href="#|url\(#)')
 
 @dataclass(frozen=True)
 class Grid:
-    """A table of a page, which its reader can sort.
+    """A sortable table of a page.
 
     Attributes
     ----------
-    caption : what its numbers are
+    caption : describes the values
     titles : of the columns
-    rows : cells under the titles, as they are shown; the first heads its row
-    words : how many columns come before those of numbers
+    rows : cells under the titles, as they are shown; the first is the heading of its row
+    words : number of columns before those of numbers
     """
 
     caption: str
@@ -39,36 +40,34 @@ class Grid:
 
 
 def render(name: str, *, sorts: bool, **values: Any) -> str:
-    """The page of that name in `layout/`; the same values give the same bytes.
+    """Return the page of a template in `layout/`; the same values give the same bytes.
 
-    With `sorts` it has the script that sorts tables.
+    Parameters
+    ----------
+    sorts : whether the page has the script that sorts tables
     """
-    script = files(__package__).joinpath("layout/sort.js").read_text("utf-8") if sorts else ""
+    policy, script = "default-src 'none'; style-src 'unsafe-inline'; img-src data:", ""
+    if sorts:
+        script = files(__package__).joinpath("layout/sort.js").read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        policy += f"; script-src 'sha256-{digest}'"
     environment = Environment(
         loader=PackageLoader(__package__, "layout"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    return environment.get_template(name).render(
-        policy=_policy(script), script=Markup(script), **values
-    )
-
-
-def _policy(script: str) -> str:
-    allowed = ["default-src 'none'", "style-src 'unsafe-inline'", "img-src data:"]
-    if script:
-        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-        allowed.append(f"script-src 'sha256-{digest}'")
-    return "; ".join(allowed)
+    return environment.get_template(name).render(policy=policy, script=Markup(script), **values)
 
 
 def inlined(figures: Mapping[str, str]) -> list[tuple[str, Markup]]:
-    """(caption, SVG) of pictures that are to stand in one page; they are trusted to be markup."""
+    """Return (caption, SVG) of figures for one page; the SVGs are trusted to be markup.
+
+    Each figure gets identifiers of its own.
+    """
     return [
-        (caption, Markup(_renamed(svg, f"f{number}-")))
+        (caption, Markup(TAG.sub(partial(_rename, rf"\1f{number}-"), svg)))
         for number, (caption, svg) in enumerate(figures.items(), 1)
     ]
 
 
-def _renamed(svg: str, prefix: str) -> str:
-    """The picture with identifiers of its own, as those of all in one page are to differ."""
-    return TAG.sub(lambda tag: ID.sub(lambda found: found[0] + prefix, tag[0]), svg)
+def _rename(identifier: str, tag: re.Match[str]) -> str:
+    return ID.sub(identifier, tag[0])

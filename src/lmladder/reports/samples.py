@@ -1,4 +1,4 @@
-"""Samples of the models: samples.txt, and making any model's text fit to be shown."""
+"""The file samples.txt, and the replacement of characters that a page cannot show."""
 
 import re
 import unicodedata
@@ -11,12 +11,12 @@ HEADING = re.compile(r"^== (\S+) ==\r?\n", re.MULTILINE)  # of each model
 
 
 def to_text(samples: Mapping[str, str]) -> str:
-    """The samples of each model, by its name, as samples.txt."""
+    """Return the content of samples.txt for the samples of each model."""
     return "\n".join(f"== {name} ==\n{text}\n" for name, text in samples.items())
 
 
 def read_samples(path: Path) -> dict[str, str]:
-    """The text of each model in a samples.txt, which may be any bytes.
+    """Read the text of each model in a samples.txt, which may contain any bytes.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_samples(path: Path) -> dict[str, str]:
 
 
 def printable(text: str) -> str:
-    """`text` with U+FFFD for what no page can show: control characters and half characters."""
+    """Return `text` with U+FFFD for control characters and surrogates."""
     return "".join(
         "\N{REPLACEMENT CHARACTER}"
         if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"

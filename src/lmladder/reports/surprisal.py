@@ -1,4 +1,4 @@
-"""Text coloured by how much it surprised models: a page of one, or a passage under several."""
+"""Text colored by its surprisal: a page for one model, or a passage for several models."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,17 +9,17 @@ from lmladder.evaluation.exact import LOG_2
 from lmladder.reports.page import render
 from lmladder.reports.tokens import MARKS, percent, visible
 
-STRONGEST = 8  # bits, from which on colours are alike: one of 256 equally likely
+STRONGEST = 8  # bits of the strongest color: one of 256 equally likely
 
 
 @dataclass(frozen=True)
 class Passage:
-    """A short text in pieces, and how surprising each was to several models.
+    """A short text in pieces, and the surprisal of each piece under several models.
 
     Attributes
     ----------
     pieces : the text in order
-    nats : of each piece, by the label of a model
+    nats : of each piece, by model
     """
 
     pieces: Sequence[str]
@@ -27,13 +27,13 @@ class Passage:
 
 
 def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float]]) -> str:
-    """The page; the same arguments give the same bytes.
+    """Return the page; the same arguments give the same bytes.
 
     Parameters
     ----------
     model : its label
     score : of the whole text
-    pieces : the text in order, with the nats of each piece, which add up to those of the score
+    pieces : the text in order, with the nats of each piece, whose sum is that of the score
     """
     return render(
         "surprisal.html.jinja",
@@ -41,12 +41,12 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
         model=model,
         score=score,
         strongest=STRONGEST,
-        pieces=[(_level(nats), _told(nats), _shown(text)) for text, nats in pieces],
+        pieces=[(_level(nats), _tooltip(nats), _shown(text)) for text, nats in pieces],
     )
 
 
-def coloured(passage: Passage) -> list[tuple[str, str, str]]:
-    """(classes, what to tell, text) of each piece; class s2-5 is 5 bits under the third model."""
+def colored(passage: Passage) -> list[tuple[str, str, str]]:
+    """Return (classes, tooltip, text) of each piece; class s2-5 is 5 bits under the third model."""
     names = list(passage.nats)
     width = max(map(len, names), default=0)
     return [
@@ -63,22 +63,20 @@ def coloured(passage: Passage) -> list[tuple[str, str, str]]:
 
 
 def mean_bits(passage: Passage) -> dict[str, float]:
-    """Bits per piece of each model."""
+    """Return the bits per piece of each model."""
     return {model: sum(nats) / len(nats) / LOG_2 for model, nats in passage.nats.items()}
 
 
 def _level(nats: float) -> int:
-    """The whole bits, up to the strongest colour."""
+    """Return the whole bits, at most `STRONGEST`."""
     bits = max(nats, 0.0) / LOG_2
     return int(bits) if bits < STRONGEST else STRONGEST
 
 
-def _told(nats: float) -> str:
+def _tooltip(nats: float) -> str:
     return f"{percent(math.exp(-nats))} · {nats:.4f} nats · {nats / LOG_2:.2f} bits"
 
 
 def _shown(text: str) -> str:
-    """Text whose line ends can be seen, and whose controls cannot act."""
-    return "".join(
-        f"{MARKS[each]}\n" if each == "\n" else visible(each, space=" ") for each in text
-    )
+    """Return text with visible line ends and harmless control characters."""
+    return (MARKS["\n"] + "\n").join(visible(line, space=" ") for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""The ladder on a terminal, with what it took on this machine."""
+"""The perplexity table in a terminal, with the times on this machine."""
 
 from collections.abc import Mapping
 
@@ -15,12 +15,12 @@ def print_table(
     performance: Mapping[str, Mapping[str, float | None]] | None = None,
     console: Console | None = None,
 ) -> None:
-    """The ladder on a terminal, a table a split.
+    """Print one table per split.
 
     Parameters
     ----------
-    performance : what the performance.json of each rung holds, by its folder. It is a fact of one
-        machine and one run, so it is shown here and is in no output.
+    performance : content of the performance.json of each rung, by its folder. It depends on the
+        machine and the run, so it is not part of any output.
     """
     console = console or Console()
     for heading, rows in by_split(table):
@@ -30,7 +30,7 @@ def print_table(
             grid.add_column(title, justify="left" if title == TITLES[0] else "right")
         for row in rows:
             facts = (performance or {}).get(row["rung"], {}) if row["parameters"] else {}
-            cells = [cell.partition(" ±")[0] for cell in shown(row)]  # 80 columns have no room
+            cells = [cell.partition(" ±")[0] for cell in shown(row)]  # to fit into 80 columns
             cells += [whole(facts.get(key)) for key in ("seconds", "tokens_per_second")]
             grid.add_row(*map(Text, cells[: len(grid.columns)]))
         console.print(grid)

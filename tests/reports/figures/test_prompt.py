@@ -75,7 +75,7 @@ def test_other_weights_give_another_picture():
 
 def test_bars_tell_their_probabilities_and_what_is_left():
     shown = texts(next_picture("On", ["c", "e", "␣"], np.array([0.5, 0.25, 0.00001]), others=1234))
-    for text in ("c", "50.00%", "25.00%", "<0.01%", "1,234 others", "What follows “On”"):
+    for text in ("50.00%", "25.00%", "<0.01%", "1,234 others", "Most likely tokens after “On”"):
         assert text in shown
 
 
@@ -86,8 +86,8 @@ def test_a_vocabulary_that_is_shown_whole_has_no_others():
 
 def test_of_a_long_prompt_the_end_is_shown():
     (title,) = [text for text in texts(next_picture("ab" * 99 + "\n!", ["a"], np.ones(1), others=0))
-                if "What" in text]  # fmt: skip
-    assert title.startswith("What follows “…")
+                if "Most likely" in text]  # fmt: skip
+    assert title.startswith("Most likely tokens after “…")
     assert title.endswith("ab↵!”")
     assert len(title) < 80
 

@@ -99,7 +99,7 @@ def test_the_name_of_a_file_tells_the_format(draw, name):
 
 @pytest.mark.parametrize("name", ["p", "p.jpg", "svg", "p.svg.txt"])
 def test_other_names_are_refused(draw, name):
-    with pytest.raises(InputError, match=r"is no name of a picture; end it in \.svg or \.png"):
+    with pytest.raises(InputError, match=r"the name of a figure must end in \.svg or \.png"):
         encoded(draw("next"), Path(name))
 
 

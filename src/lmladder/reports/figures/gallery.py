@@ -1,4 +1,4 @@
-"""The pictures of a ladder's results, by the names of their files."""
+"""The figures of a ladder's results, by the names of their files."""
 
 from collections.abc import Mapping
 
@@ -6,19 +6,20 @@ from lmladder.reports.figures.calibration import calibration_panels
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_tokens
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.table import models_of, nats_by_model
+from lmladder.reports.table import by_model, models_of
 
 import pandas as pd
 from matplotlib.figure import Figure
 
-# What each shows, in the order in which to look at them.
+# The captions, in the order in which the figures are shown.
 CAPTIONS = {
-    "loss_curves": "How they learn, on sequences without context; the table gives every token some",
-    "perplexity_parameters": "What size is worth",
-    "perplexity_tokens": "What reading is worth",
-    "perplexity_time": "What time is worth",
-    "position": "Each point is the mean loss of tokens that have so much context",
-    "calibration": "On the diagonal a model is as sure as it is right, above it too modest",
+    "loss_curves": "Loss during training, on sequences that begin without context",
+    "perplexity_parameters": "Perplexity over parameters",
+    "perplexity_tokens": "Perplexity over tokens read in training",
+    "perplexity_time": "Perplexity over training time",
+    "position": "Loss over context: each point is the mean of the tokens with that much context",
+    "calibration": "Calibration: on the diagonal, confidence equals accuracy; above it, a model is "
+    "underconfident",
 }
 
 
@@ -30,17 +31,17 @@ def result_pictures(
     *,
     train_tokens: int,
 ) -> dict[str, Figure]:
-    """All of `CAPTIONS` but that of time, which is no result.
+    """Draw all figures of `CAPTIONS` except that of time, which is not a result.
 
     Parameters
     ----------
-    table, positions, calibration : of `ladder_table`, `position_table`, `calibration_table`
+    table, positions, calibration : as of `ladder_table`, `position_table`, `calibration_table`
     histories : the history.csv of each trained model
-    train_tokens : of the training text
+    train_tokens : number of tokens of the training text
     """
     models = models_of(table)
     return {
-        "loss_curves": loss_curves(models, histories, nats_by_model(table, "val")),
+        "loss_curves": loss_curves(models, histories, by_model(table, "val", "nats_per_token")),
         "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
         "perplexity_tokens": perplexity_by_tokens(
             table, table["split"].iloc[0], histories, train_tokens
@@ -51,5 +52,5 @@ def result_pictures(
 
 
 def last_split(table: pd.DataFrame) -> str:
-    """The split that a ladder is judged by: the test text, where there is one."""
+    """Return the split by which a ladder is judged: the test text, if there is one."""
     return str(table["split"].iloc[-1])

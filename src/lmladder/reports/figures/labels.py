@@ -1,4 +1,4 @@
-"""Names beside what they name, where they cannot hide a line, a point or one another."""
+"""Names beside lines and points, placed so that they overlap as little as possible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-LABEL_GAP = 0.052  # between two labels in the margin, as a fraction of the height
-MARKER_SIZE = 10.0  # points, of what is kept free around a marker
+LABEL_GAP = 0.052  # between two names in the margin, as a fraction of the height
+MARKER_SIZE = 10.0  # points that are kept free around a marker
 STEP = 4.0  # pixels
 SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))  # across, up
 
 
 @dataclass(frozen=True)
 class Line:
-    """What ends at (x, y) and is named in the margin; x None: at the right edge."""
+    """A line that ends at (x, y) and is named in the margin; x is None at the right edge."""
 
     text: str
     x: float | None
@@ -33,7 +33,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Point:
-    """What stands at (x, y) and is named beside it."""
+    """A point at (x, y) that is named beside it."""
 
     text: str
     x: float
@@ -43,7 +43,7 @@ class Point:
 
 
 def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
-    """Write the names into the right margin, as near to the lines' ends as they do not overlap.
+    """Write the names into the right margin, near the ends of the lines, without overlaps.
 
     The scales must be final.
     """
@@ -51,11 +51,10 @@ def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
     edge = axes.get_xlim()[1]
     lines = sorted(lines, key=lambda line: line.y)
     wanted = [float(to_fraction.transform((edge, line.y))[1]) for line in lines]
-    places = _apart(wanted, LABEL_GAP)
-    for line, place in zip(lines, places, strict=True):
+    for line, height in zip(lines, _apart(wanted, LABEL_GAP), strict=True):
         end = (1.0, line.y) if line.x is None else (line.x, line.y)
         axes.annotate(
-            line.text, end, (1.045, place),
+            line.text, end, (1.045, height),
             xycoords=axes.get_yaxis_transform() if line.x is None else "data",
             textcoords="axes fraction", va="center", color=legible(line.color),
             fontweight=line.weight, annotation_clip=False, parse_math=False,
@@ -65,9 +64,9 @@ def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
 
 
 def name_points(axes: Axes, points: Sequence[Point]) -> None:
-    """Write each name on that side of its point where it hides least.
+    """Write each name on the side of its point where it overlaps least.
 
-    Call it last: it looks at scales, lines and other names as they are then.
+    Call this function last: it uses the scales, lines and names that are in the axes.
     """
     renderer = FigureCanvasAgg(axes.figure.figure).get_renderer()  # type: ignore[no-untyped-call]
     half = MARKER_SIZE / 2 * axes.figure.dpi / 72
@@ -84,16 +83,16 @@ def name_points(axes: Axes, points: Sequence[Point]) -> None:
             name = _beside(axes, point, side)
             box = name.get_window_extent(renderer)
             name.remove()
-            hidden = sum(_area(Bbox.intersection(box, other)) for other in others)
+            overlap = sum(_area(Bbox.intersection(box, other)) for other in others)
             outside = _area(box) - _area(Bbox.intersection(box, inside))
-            costs.append((hidden + outside + STEP**2 * box.count_contains(strokes), box))
-        best = min(range(len(SIDES)), key=lambda place: costs[place][0])  # the first of the best
+            costs.append((overlap + outside + STEP**2 * box.count_contains(strokes), box))
+        best = min(range(len(SIDES)), key=lambda side: costs[side][0])  # the first of the best
         _beside(axes, point, SIDES[best])
         taken.append(costs[best][1])
 
 
 def _stroke(line: Line2D) -> FloatArray:
-    """Points along a line, `STEP` pixels apart: (points, 2)."""
+    """Return points along a line, `STEP` pixels apart: (points, 2)."""
     corners = line.get_transform().transform(line.get_xydata())
     steps = [
         np.linspace(start, end, 2 + int(np.hypot(*(end - start)) / STEP))
@@ -118,14 +117,14 @@ def _area(box: Bbox | None) -> float:
 
 
 def _apart(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places at least `gap` apart, nearest by least squares to the `wanted` ones, which ascend.
+    """Return positions at least `gap` apart, nearest by least squares to ascending `wanted` ones.
 
-    Less i * gap, places need only not descend; so neighbours that would are pooled at their mean.
-    None is below 0, the foot of the figure.
+    After subtraction of i * gap the positions must not descend: neighbors that would are pooled at
+    their mean. No position is below 0, the bottom of the axes.
     """
     pools: list[list[float]] = []
-    for index, place in enumerate(wanted):
-        pools.append([place - index * gap])
+    for index, position in enumerate(wanted):
+        pools.append([position - index * gap])
         while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     levels = [float(np.mean(pool)) for pool in pools for _ in pool]

@@ -1,7 +1,4 @@
-"""The loss curves of the neural rungs, between the lines that counting and the truth draw.
-
-Every line is named where it ends, so there is no legend to look up.
-"""
+"""Losses during training, with those of count models and the oracle as horizontal lines."""
 
 from collections.abc import Mapping
 
@@ -11,78 +8,42 @@ from lmladder.reports.figures.style import (
     DOTTED,
     GREY,
     number,
-    picture,
     scale_losses,
+    styled,
     title,
+    wide_figure,
 )
 from lmladder.reports.table import INK, Model
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 
-@picture
+@styled
 def loss_curves(
     models: Mapping[str, Model],
     histories: Mapping[str, pd.DataFrame],
     baselines: Mapping[str, float],
-    *,
-    unit: str = "nats per token",
 ) -> Figure:
-    """The losses over the tokens seen in training.
+    """Draw the losses over the tokens read in training; each line is named at its end.
 
     Parameters
     ----------
     models : of the table
     histories : the history.csv of each trained model
-    baselines : nats per token of models on the validation text; drawn are count models and the
-        oracle
-    unit : of the vertical axis
+    baselines : nats per token of models on the validation text; count models and the oracle are
+        drawn
     """
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.add_axes((0.075, 0.125, 0.7, 0.735))
+    figure, axes = wide_figure()
     lines = []
     oracle = [name for name in baselines if models[name].is_oracle]
-    for name in (*worth_a_line(models, baselines), *oracle):
-        nats, model = baselines[name], models[name]
+    for name in (*best_of_orders(models, baselines), *oracle):
+        loss, model = baselines[name], models[name]
         color, weight = (INK, "bold") if model.is_oracle else (GREY, "normal")
         width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
-        axes.axhline(nats, color=color, linewidth=width, linestyle=dashes, zorder=1)
-        lines.append(Line(named(model, nats), None, nats, color, weight))
-    lines += _draw_histories(axes, models, histories)
-    lines = [line for line in lines if 0 <= line.y < np.inf]
-    axes.margins(x=0.02)
-    axes.set(xscale="log")
-    number(axes.xaxis, (1, 2, 5))
-    scale_losses(axes, [line.y for line in lines], room=1.06)
-    axes.set(xlabel="tokens seen in training", ylabel=unit)
-    title(
-        axes,
-        "Loss on validation sequences (solid) and on training sequences (dashed)",
-        "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
-    )
-    name_lines(axes, lines)
-    return figure
-
-
-def worth_a_line(models: Mapping[str, Model], losses: Mapping[str, float]) -> list[str]:
-    """The count models worth a line: of those that differ in a number, the best only."""
-    best: dict[str, str] = {}
-    for name in losses:
-        if models[name].counted:
-            alike = name.rstrip("0123456789")
-            rival = best.setdefault(alike, name)
-            if losses[name] < losses[rival]:
-                best[alike] = name
-    return list(best.values())
-
-
-def _draw_histories(
-    axes: Axes, models: Mapping[str, Model], histories: Mapping[str, pd.DataFrame]
-) -> list[Line]:
-    lines = []
+        axes.axhline(loss, color=color, linewidth=width, linestyle=dashes, zorder=1)
+        lines.append(Line(named(model, loss), None, loss, color, weight))
     for name, history in histories.items():
         model = models[name]
         seen = history[history["tokens"] > 0]  # the axis is logarithmic
@@ -97,12 +58,32 @@ def _draw_histories(
             seen["tokens"], seen["val_loss"], color=model.color, linewidth=2.0,
             marker=model.marker, markersize=4.5, markevery=(0.0, 0.1),
         )  # fmt: skip
-        tokens, nats = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
-        axes.plot([tokens], [nats], model.marker, color=model.color, markersize=4.5)
-        lines.append(Line(named(model, nats), tokens, nats, model.color, "bold"))
-    return lines
+        tokens, loss = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
+        axes.plot([tokens], [loss], model.marker, color=model.color, markersize=4.5)
+        lines.append(Line(named(model, loss), tokens, loss, model.color, "bold"))
+    lines = [line for line in lines if 0 <= line.y < np.inf]
+    axes.margins(x=0.02)
+    axes.set(xscale="log")
+    number(axes.xaxis, (1, 2, 5))
+    scale_losses(axes, [line.y for line in lines], room=1.06)
+    axes.set(xlabel="tokens read in training", ylabel="nats per token")
+    title(
+        axes,
+        "Loss on validation sequences (solid) and on training sequences (dashed)",
+        "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
+    )
+    name_lines(axes, lines)
+    return figure
+
+
+def best_of_orders(models: Mapping[str, Model], losses: Mapping[str, float]) -> list[str]:
+    """Return the count models to draw: of those that differ in their order only the best."""
+    best: dict[str, str] = {}
+    for name in sorted((each for each in losses if models[each].counted), key=losses.__getitem__):
+        best.setdefault(name.rstrip("0123456789"), name)
+    return [name for name in losses if name in best.values()]
 
 
 def named(model: Model, value: float) -> str:
-    """A model's label with its number, as they are in a margin."""
+    """Return a model's label with its value, for a margin."""
     return f"{model.label}\N{EM SPACE}{value:.3f}"

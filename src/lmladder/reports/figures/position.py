@@ -1,16 +1,11 @@
-"""What a longer context is worth to each model."""
+"""The loss of each model over the length of the context."""
 
 from collections.abc import Mapping
 
 from lmladder.reports.detail import ERROR, position_models
 from lmladder.reports.figures.labels import Line, name_lines
-from lmladder.reports.figures.loss import named, worth_a_line
-from lmladder.reports.figures.style import (
-    DASHED,
-    picture,
-    scale_losses,
-    title,
-)
+from lmladder.reports.figures.loss import best_of_orders, named
+from lmladder.reports.figures.style import DASHED, scale_losses, styled, title, wide_figure
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -19,18 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 
-@picture
+@styled
 def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
-    """Nats per token over how many tokens of context a prediction had, of `position_table`.
+    """Draw nats per token over the tokens of context of a prediction, as of `position_table`.
 
-    Around the curve of each neural rung is a band of two standard errors on either side. It tells
-    how another text might have come out; as all curves are of the same text, what stands out in
-    all of them is the text's.
+    The band around the curve of each trained model is two standard errors on either side: the
+    uncertainty from the choice of the text. All curves are of the same text, so features that they
+    share are features of the text.
     """
-    figure = Figure(figsize=(8, 4.5))
-    axes = figure.add_axes((0.075, 0.125, 0.7, 0.735))
+    figure, axes = wide_figure()
     ends = {name: float(table[name].dropna().iloc[-1]) for name in position_models(table)}
-    counted = worth_a_line(models, ends)
+    counted = best_of_orders(models, ends)
     drawn = [name for name in ends if not models[name].counted or name in counted]
     losses = table[drawn].to_numpy()
     axes.set(xscale="log")
@@ -38,7 +32,7 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     lines = []
     for name in drawn:
         model, rows = models[name], table.dropna(subset=name)
-        # In a range, the context of a token is its middle on a logarithmic scale.
+        # The context of a range is its middle on a logarithmic scale.
         context, nats = (rows["first"] * rows["last"]) ** 0.5, rows[name]
         color, end = model.color, (float(context.iloc[-1]), float(nats.iloc[-1]))
         if model.counted:
@@ -61,8 +55,9 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     axes.set(xlabel="tokens of context", ylabel="nats per token")
     title(
         axes,
-        "What a longer past is worth",
-        "Validation rows that begin without a past. Bands: two standard errors over the rows.",
+        "Loss over the length of the context",
+        "Validation sequences that begin without context. Bands: two standard errors over the "
+        "sequences.",
     )
     name_lines(axes, lines)
     return figure

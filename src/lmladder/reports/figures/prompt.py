@@ -1,11 +1,11 @@
-"""Pictures of one model at one prompt: its attention, and what it expects next.
+"""Figures of one model at one prompt: its attention and its next-token probabilities.
 
-Dark means much, so that they are read alike in colour, in grey and by the colour-blind.
+Larger weights are darker: the maps are legible in color, in gray and to color-blind readers.
 """
 
 from collections.abc import Sequence
 
-from lmladder.reports.figures.style import COLORS, GREY, INK, picture
+from lmladder.reports.figures.style import COLORS, GREY, INK, styled
 from lmladder.reports.tokens import percent, visible
 from lmladder.system.arrays import FloatArray
 
@@ -15,17 +15,17 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 
-PROMPT_SHOWN = 48  # characters of a prompt's end, in a title
-CELL = 0.13  # inches a token takes on an axis of a map
-MARGIN = 1.2  # inches for the names of both axes and the scale
+PROMPT_SHOWN = 48  # characters from the end of a prompt, in a title
+CELL = 0.13  # inches per token on an axis of a map
+MARGIN = 1.2  # inches for the labels of an axis and the color bar
 
 
-@picture
+@styled
 def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
-    """A map for each head, a row of maps for each layer.
+    """Draw one map per head, in one row of maps per layer.
 
-    The square at row i and column j is dark where the token i looks at token j. Colours follow the
-    root of the weight, or all but the largest would be white; the scale is that of all maps.
+    The cell at row i and column j shows the attention of token i to token j. Colors are those of
+    the square root of the weight, as otherwise only the largest would be visible.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
     width, height = n_head * (size + 0.25) + MARGIN, n_layer * (size + 0.4) + MARGIN
     figure = Figure(figsize=(max(width, 4.5), height), layout="constrained")
     grid = figure.subplots(n_layer, n_head, squeeze=False)
-    # Without its palest end, so that no attention is still darker than what cannot be seen.
+    # Without its palest end, so that zero attention is darker than a masked cell.
     colors = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.08, 1, 256)))
     hidden = ~np.tri(time, dtype=bool)
     for layer, row in enumerate(grid):
@@ -53,52 +53,48 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
     )
     scale.ax.set_yticklabels(("0", "5%", "25%", "50%", "100%"))
     scale.set_label("attention")
-    figure.supxlabel("token that is looked at", fontsize=9)
-    figure.supylabel("token that looks", fontsize=9)
+    figure.supxlabel("token attended to (key)", fontsize=9)
+    figure.supylabel("attending token (query)", fontsize=9)
     return figure
 
 
 def _name_tokens(axes: Axes, labels: Sequence[str]) -> None:
-    places = range(len(labels))
-    axes.set_xticks(places, labels, fontsize=7, rotation=90 if max(map(len, labels)) > 1 else 0)
-    axes.set_yticks(places, labels, fontsize=7)
+    ticks = range(len(labels))
+    axes.set_xticks(ticks, labels, fontsize=7, rotation=90 if max(map(len, labels)) > 1 else 0)
+    axes.set_yticks(ticks, labels, fontsize=7)
     axes.tick_params(length=0, pad=2)
     axes.spines[:].set_visible(False)
 
 
-@picture
+@styled
 def next_picture(
     prompt: str, labels: Sequence[str], probabilities: FloatArray, *, others: int
 ) -> Figure:
-    """A bar for the probability of each of the likeliest next tokens, and the others'.
+    """Draw a bar for the probability of each of the most likely next tokens, and of all others.
 
     Parameters
     ----------
-    prompt : the text that they may follow
-    labels, probabilities : of the likeliest, in the order of the bars
-    others : how many tokens more there are
+    prompt : the text before the next token
+    labels, probabilities : of the most likely tokens, in the order of the bars
+    others : number of all other tokens
     """
     names = [*labels, *([f"{others:,} others"] if others else [])]
     values = [*map(float, probabilities), max(0.0, 1 - float(probabilities.sum()))][: len(names)]
     figure = Figure(figsize=(6, 0.9 + 0.25 * len(names)), layout="constrained")
     axes = figure.subplots()
-    places = range(len(names))
-    axes.barh(places, values, color=[COLORS[0]] * len(labels) + [GREY], height=0.7)
-    for place, value in zip(places, values, strict=True):
-        axes.annotate(
-            percent(value), (value, place), (4, 0), textcoords="offset points",
-            va="center", fontsize=8, color=INK,
-        )  # fmt: skip
-    axes.set_yticks(places, names)
+    colors = [COLORS[0]] * len(labels) + [GREY]
+    bars = axes.barh(range(len(names)), values, color=colors, height=0.7)
+    axes.bar_label(bars, [percent(value) for value in values], padding=4, fontsize=8, color=INK)
+    axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlim(0, max(values) * 1.12)  # room for the number behind the longest bar
+    axes.set_xlim(0, max(values) * 1.12)  # room for the number after the longest bar
     axes.xaxis.set_visible(False)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
-    figure.suptitle(f"What follows “{_end_of(prompt)}”", x=0.01, ha="left", fontsize=10)
+    figure.suptitle(f"Most likely tokens after “{_end_of(prompt)}”", x=0.01, ha="left", fontsize=10)
     return figure
 
 
 def _end_of(prompt: str) -> str:
-    shown = visible(prompt[-PROMPT_SHOWN:], space=" ")
-    return shown if len(prompt) <= PROMPT_SHOWN else f"…{shown}"
+    end = visible(prompt[-PROMPT_SHOWN:], space=" ")
+    return end if len(prompt) <= PROMPT_SHOWN else f"…{end}"

@@ -1,8 +1,8 @@
-"""What all pictures share: colours, markers, scales, and how a picture becomes a file.
+"""The style of all figures, their scales and grids, and their conversion to files.
 
-Colours are Okabe and Ito's (2008), which the colour-blind can tell apart. Whatever a colour tells,
-a marker, a dash or a name beside it tells too, so that a print in grey loses nothing. The same
-numbers give the same bytes, whatever the user's settings of Matplotlib.
+Colors are those of Okabe and Ito (2008), which are distinguishable in all common forms of color
+blindness. A marker, a dash pattern or a name repeats the information of each color, for print in
+gray. The same numbers give the same bytes, independent of the user's settings of Matplotlib.
 """
 
 import functools
@@ -23,12 +23,12 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-LIGHT = COLORS[3:]  # of these, text on white would be hard to read
+LIGHT = COLORS[3:]  # too light for text on white
 GREY, PALE = "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
-LAYOUT_FONT = "DejaVu Sans"  # comes with Matplotlib, so that all machines place the text alike
+LAYOUT_FONT = "DejaVu Sans"  # part of Matplotlib, so that the layout is the same on all machines
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-SVG_METADATA = ("Date", "Creator", "Format", "Type")  # none of it, as it names times and versions
+SVG_METADATA = ("Date", "Creator", "Format", "Type")  # omitted: they contain times and versions
 PNG_METADATA = ("Software",)
 PNG_DOTS_PER_INCH = 200
 
@@ -44,8 +44,8 @@ STYLE = {
 P = ParamSpec("P")
 
 
-def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """A function whose figure looks as ours do."""
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorate a function that draws a figure, so that it draws in our style."""
 
     @functools.wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
@@ -55,20 +55,26 @@ def picture(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return drawn
 
 
+def wide_figure(width: float = 0.7, height: float = 0.735) -> tuple[Figure, Axes]:
+    """Return a figure and axes of these fractions of its size; the right margin is for names."""
+    figure = Figure(figsize=(8, 4.5))
+    return figure, figure.add_axes((0.075, 0.125, width, height))
+
+
 def as_svg(figure: Figure) -> str:
-    """The figure as an <svg> element that can stand in a page beside others."""
+    """Return the figure as an <svg> element that can be embedded in a page."""
     file = io.StringIO()
     with _drawing():
         figure.savefig(file, format="svg", metadata=dict.fromkeys(SVG_METADATA))
     svg = file.getvalue().replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
     svg = svg[svg.index("<svg") :]
     referred = set(re.findall(r"#([\w.-]+)", svg))
-    # The others only number the parts of one picture, and would stand twice in a page with two.
+    # The other identifiers are not used, and would occur twice in a page with two figures.
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
 
 
 def as_png(figure: Figure) -> bytes:
-    """The figure as a PNG file, in which there is no time and no version."""
+    """Return the figure as a PNG file without time and version."""
     file = io.BytesIO()
     with _drawing():
         metadata = dict.fromkeys(PNG_METADATA)
@@ -83,33 +89,33 @@ FORMATS: dict[str, Callable[[Figure], bytes]] = {
 
 
 def encoded(figure: Figure, path: Path) -> bytes:
-    """The figure in the format that the name of its file tells; InputError if that is neither."""
+    """Return the figure in the format of its file's name; InputError as `picture_format`."""
     return FORMATS[picture_format(path)](figure)
 
 
 def picture_format(path: Path) -> str:
-    """The format of a picture's file, by its name; InputError if there is no such format."""
+    """Return the format of a figure's file by its name; InputError if it is unknown."""
     name = path.suffix.removeprefix(".").lower()
     if name not in FORMATS:
-        raise InputError(f"{path} is no name of a picture; end it in .{' or .'.join(FORMATS)}")
+        raise InputError(f"the name of a figure must end in .{' or .'.join(FORMATS)}, got {path}")
     return name
 
 
 @contextmanager
 def _drawing() -> Iterator[None]:
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
-        # Only the layout wants the glyph; who looks at the picture has fonts of their own.
+        # Only the layout uses this font; viewers of an SVG have fonts of their own.
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         yield
 
 
 def legible(color: str) -> str:
-    """The colour for text beside what has this one."""
+    """Return the color of text beside a line or point of this color."""
     return INK if color in LIGHT else color
 
 
 def title(axes: Axes, text: str, note: str = "") -> None:
-    """What is to be seen, and in small under it how to read it."""
+    """Write a title, and under it a note in small gray letters."""
     if note:
         axes.annotate(
             note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points",
@@ -118,14 +124,14 @@ def title(axes: Axes, text: str, note: str = "") -> None:
     axes.set_title(text, pad=22 if note else None)
 
 
-def number(axis: Axis, of_a_decade: Sequence[float]) -> None:
-    """Numbers on a logarithmic axis, whose limits are set.
+def number(axis: Axis, multiples: Sequence[float]) -> None:
+    """Label a logarithmic axis, whose limits are set, with numbers.
 
-    At these multiples of powers of ten; at none but the powers where it is long, and evenly where
-    it is short.
+    They are the `multiples` of powers of ten; on a long axis the powers only, on a short axis
+    evenly spaced numbers.
     """
     low, high = axis.get_view_interval()
-    locator: Locator = LogLocator(subs=of_a_decade if high < 2000 * low else (1,))
+    locator: Locator = LogLocator(subs=multiples if high < 2000 * low else (1,))
     if high < 4 * low:
         locator = MaxNLocator(6)
     axis.set_major_locator(locator)
@@ -134,9 +140,9 @@ def number(axis: Axis, of_a_decade: Sequence[float]) -> None:
 
 
 def scale_losses(axes: Axes, losses: Sequence[float], room: float) -> None:
-    """Scale the vertical axis to losses, with a factor `room` below the least, and number it.
+    """Scale the y axis to losses, with a factor `room` below the lowest, and label it.
 
-    It is logarithmic, or linear from 0 where a loss is 0.
+    It is logarithmic, or linear from 0 if a loss is 0.
     """
     low, high = min(losses, default=1.0), max(losses, default=1.0)
     if low > 0:
@@ -148,12 +154,12 @@ def scale_losses(axes: Axes, losses: Sequence[float], room: float) -> None:
 
 
 def ruled(axes: Axes) -> None:
-    """Pale lines across, at the numbers of the vertical axis."""
+    """Draw pale horizontal lines at the numbers of the y axis."""
     axes.grid(axis="y", color=PALE, linewidth=0.5)
 
 
 def short(value: float) -> str:
-    """1000000 as 1 M."""
+    """Format 1000000 as 1 M."""
     for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:g}{letter}"

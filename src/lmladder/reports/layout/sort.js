@@ -1,5 +1,5 @@
 "use strict";
-// A click on a column's title sorts its table: upwards, downwards, and as it was.
+// Clicks on a column's title sort its table ascending, then descending, then restore the order.
 for (const table of document.querySelectorAll("table.sortable")) {
   const body = table.tBodies[0];
   const rows = [...body.rows];
