@@ -1,4 +1,4 @@
-"""The configuration: composed from the settings of the parts, registered with Hydra, and read."""
+"""The configuration: composed from the settings of all packages, registered with Hydra, read."""
 
 from lmladder.config.hydra import register
 from lmladder.config.reading import CONFIGURATION_ERRORS, arguments, describe, one_line, typed

@@ -1,8 +1,8 @@
-"""The schemas by which Hydra, and DVC through it, reject a mistake when composing.
+"""The schemas with which Hydra, and DVC through it, validate a configuration.
 
-The root schema leaves open what depends on a choice, such as an optimizer's settings. Each choice
-in `conf/` begins with the schema of its component, `/optimizer_muon@_here_`, so its keys and types
-are checked too.
+The root schema does not contain what depends on a choice, such as the settings of an optimizer.
+Each choice in `conf/` begins with the schema of its component, such as `/optimizer_muon@_here_`, so
+that its keys and types are validated too.
 """
 
 from typing import Any
@@ -15,7 +15,7 @@ from lmladder.system.settings import Family
 
 from hydra.core.config_store import ConfigStore
 
-FAMILIES: dict[str, Family[Any]] = {  # by the beginning of their schemas' names
+FAMILIES: dict[str, Family[Any]] = {  # by the prefix of their schema names
     "data": CORPORA,
     "tokenizer": TOKENIZERS,
     "rung": KINDS,
@@ -25,7 +25,7 @@ FAMILIES: dict[str, Family[Any]] = {  # by the beginning of their schemas' names
 
 
 def register() -> None:
-    """Register the schemas with Hydra: "schema", and one for each component of a family."""
+    """Register the root schema, "schema", and the schema of each component with Hydra."""
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, family in FAMILIES.items():

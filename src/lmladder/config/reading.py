@@ -1,4 +1,4 @@
-"""From a composed configuration to checked dataclasses; the messages and the help of settings."""
+"""Read a composed configuration into dataclasses; format errors and the help of settings."""
 
 import json
 import re
@@ -21,52 +21,42 @@ CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, 
 
 
 def typed(node: DictConfig) -> Config:
-    """Return the composed configuration as dataclasses, checked.
+    """Return the composed configuration as validated dataclasses.
 
     Raises
     ------
     InputError
-        If a value is missing, of the wrong type, out of range, or does not fit another.
+        If a value is missing, of the wrong type, out of range, or incompatible with another one.
     """
     try:
-        given = OmegaConf.to_container(node, resolve=True)
+        given: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {one_line(error)}") from None
-    assert isinstance(given, dict)
-    return read(Config, {str(key): value for key, value in given.items()})
+    return read(Config, given)
 
 
 def arguments(given: Iterable[str]) -> list[str]:
     """Return the arguments of a program in the order and the spelling that Hydra accepts.
 
-    Options come first, overrides after them; `experiment=null`, the default in conf/config.yaml,
-    is written as no choice.
+    Options with their values precede overrides, and `experiment=null`, the default in
+    conf/config.yaml, becomes an empty list.
     """
-    ordered = sorted(given, key=lambda each: not each.startswith("-") and is_override(each))
+    ordered = sorted(
+        given,
+        key=lambda each: not each.startswith("-") and ("=" in each or each.startswith(("~", "+"))),
+    )
     return [
         re.sub(r"(?<==|,)null(?=,|$)", "[]", each) if each.startswith("experiment=") else each
         for each in ordered
     ]
 
 
-def is_override(argument: str) -> bool:
-    """Return whether an argument sets a value; other arguments are options and their values."""
-    return "=" in argument or argument.startswith(("~", "+"))
-
-
-# Lines of Hydra's and OmegaConf's messages that help a developer, not a user.
-_NOISE = (
-    "full_key:",
-    "object_type=",
-    "reference_type=",
-    "To append",
-    "Set the env",
-    "Config search",
-)
+# The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
+_DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env")
 
 
 def one_line(error: BaseException) -> str:
-    """Return the message of an error of Hydra or OmegaConf in one line that names the key."""
+    """Return the message of an error of Hydra or OmegaConf as one line that names the key."""
     if (lexer := "LexerNoViableAltException: ") in str(error):
         override = str(error).partition(lexer)[2].splitlines()[0].strip()
         return f"cannot read {override}; a value with special characters needs quotes: key='value'"
@@ -82,7 +72,7 @@ def one_line(error: BaseException) -> str:
                 break
             if text.startswith("full_key:") and each is error and not error.__cause__:
                 text = f"(at {text.removeprefix('full_key:').strip()})"
-            if text and not text.startswith(_NOISE) and text not in lines:
+            if text and not text.startswith(_DETAILS) and text not in lines:
                 lines.append(text)
     return " ".join(lines) or type(error).__name__
 
@@ -102,11 +92,11 @@ def _names(schema: Any) -> list[str]:
 
 
 def describe(node: DictConfig) -> str:
-    """Return the reference of all settings, for --help: value, type, range and meaning of each.
+    """Return the reference of all settings for --help: value, type, range and meaning of each.
 
     Parameters
     ----------
-    node : the composed configuration; its choices decide which settings there are
+    node : the composed configuration, whose choices determine the settings
     """
     values = OmegaConf.to_container(node, resolve=False)
     return "\n".join(_described(Config, values, "", None))
@@ -126,7 +116,7 @@ def _described(schema: Any, values: Any, path: str, family: Family[Any] | None) 
         yield f"{name}: {each.metadata['help']}"
         several = get_origin(kind) is dict
         for key, group in value.items() if several else [("", value)]:
-            if not isinstance(group, dict):  # it has no value
+            if not isinstance(group, dict):  # the value is missing
                 continue
             settings = chosen_from.settings(group[chosen_from.key]) if chosen_from else kind
             below = f"{name}.{key}." if several else f"{name}."

@@ -1,7 +1,7 @@
-"""The whole configuration, composed from the settings of the parts.
+"""The schema of the whole configuration, composed from the settings of all packages.
 
-Its values are in `conf/`; the two entry points, Hydra for people and params.yaml for DVC, are read
-with the same declarations.
+The values are in `conf/`. Both entry points, Hydra for people and params.yaml for DVC, use this
+schema.
 """
 
 from dataclasses import asdict, dataclass, fields
@@ -16,44 +16,44 @@ from lmladder.system.settings import setting
 
 @dataclass
 class RuntimeSettings:
-    """How to compute; of the results, at most the last digits depend on it."""
+    """Settings of the computation; they affect at most the last digits of results."""
 
     threads: int | None = setting(
-        "threads; null: one a core. Changes speed only", at_least=1, at_most=1024
+        "number of threads, which affects speed only; null: one per core", at_least=1, at_most=1024
     )
     kernels: str = setting(
-        "compiled (numba) or plain NumPy; the results differ in the last digits",
+        "compiled kernels or NumPy, which is slower; results differ in the last digits",
         choices=("numba", "numpy"),
     )
 
 
 @dataclass
 class Config:
-    """Everything."""
+    """The settings of all stages."""
 
-    seed: int = setting("of weights, batches, dropout and samples", at_least=0)
-    runtime: RuntimeSettings = setting("how to compute", settings=RuntimeSettings)
-    data: Any = setting("which text, and how it is cut", family=CORPORA)
-    tokenizer: Any = setting("how text is tokenized", family=TOKENIZERS)
+    seed: int = setting("seed of weights, batches, dropout and samples", at_least=0)
+    runtime: RuntimeSettings = setting("threads and kernels", settings=RuntimeSettings)
+    data: Any = setting("the text and its splits", family=CORPORA)
+    tokenizer: Any = setting("the tokenizer", family=TOKENIZERS)
     bigram: Any = setting("the count models", family=KINDS)
-    mlp: Any = setting("the rung between counts and attention", family=KINDS)
+    mlp: Any = setting("the MLP, or a recurrent network instead", family=KINDS)
     transformer: Any = setting("the Transformer", family=KINDS)
-    rungs: dict[str, Any] = setting("further rungs, by name", default={}, family=KINDS)
-    rung: str | None = setting("which of rungs the stage `rung` fits", default=None)
+    rungs: dict[str, Any] = setting("additional rungs, by name", default={}, family=KINDS)
+    rung: str | None = setting("the name in rungs that the stage `rung` fits", default=None)
     sample: SampleSettings = setting("samples of each model", settings=SampleSettings)
     evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
 
     @property
     def text(self) -> dict[str, Any]:
-        """The settings on which the prepared text depends, as corpus.json records them."""
+        """Return the settings that determine the prepared text, as corpus.json records them."""
         settings = {"data": asdict(self.data), "tokenizer": asdict(self.tokenizer)}
         del settings["data"]["prompt"]
         return settings
 
 
-# The stages that fit one rung each; the others are in `rungs`.
+# The stages that fit one rung each; additional rungs are in `rungs`.
 STAGES = tuple(
     each.name
     for each in fields(Config)
-    if each.metadata.get("family") is KINDS and each.name != "rungs"
+    if each.metadata["family"] is KINDS and each.name != "rungs"
 )
