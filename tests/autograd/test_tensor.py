@@ -102,10 +102,11 @@ def test_a_backward_pass_that_cannot_be_is_rejected(
 
 def test_within_no_grad_nothing_is_recorded() -> None:
     a = leaf(1.0)
-    with pytest.raises(ZeroDivisionError), no_grad():
+    with no_grad():
         inside = a * 2.0
-        raise ZeroDivisionError
     assert not inside.requires_grad
+    with pytest.raises(ZeroDivisionError), no_grad():
+        raise ZeroDivisionError
     assert (a * 2.0).requires_grad
 
 
@@ -213,7 +214,7 @@ def test_an_op_without_a_pullback_is_rejected_by_name() -> None:
     def careless(a: Any) -> Any:
         return a * 2
 
-    with pytest.raises(TypeError, match="careless .*pullback"):
+    with pytest.raises(TypeError, match="careless"):
         own_op(careless)(leaf(1.0, 2.0))
 
 
@@ -337,8 +338,8 @@ def test_a_tensor_of_one_number_is_true_or_false() -> None:
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
         (lambda a: list(a.sum()), TypeError, "0-d"),
-        (lambda a: 1.0 in a, TypeError, ""),
-        (lambda a: operator.setitem(a, 0, 2), TypeError, "where and scatter_add"),
+        (lambda a: 1.0 in a, TypeError, "Tensor"),
+        (lambda a: operator.setitem(a, 0, 2), TypeError, "scatter_add"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.copy(a * 2.0), TypeError, "leaf"),

@@ -1,9 +1,9 @@
-"""The ops: each one function, its value and its pullback side by side.
+"""The ops: each is one function with its value and its pullback side by side.
 
-In a pullback, `grad` is the gradient of the loss with respect to the op's value. Broadcasting need
-not be undone here; the engine does that. Names, broadcasting and axes are NumPy's; arrays come
-first, one argument each, options by keyword. What can be composed of other ops at no loss of speed
-or precision is composed. `sum`, `min`, `max` and `abs` hide Python's own in this file.
+In a pullback, `grad` is the gradient of the loss with respect to the value of the op. A pullback
+ignores broadcasting, which the engine undoes. Names, broadcasting and axes follow NumPy; arrays are
+positional arguments, options are keywords. An op is composed of other ops unless that would cost
+speed or precision. `sum`, `min`, `max` and `abs` hide Python's functions in this file.
 """
 
 import math
@@ -60,8 +60,8 @@ def divide(a, b):
     value = a / b
 
     def divide_pullback(grad):
-        by_a = grad / b
-        return by_a, -by_a * value
+        grad_a = grad / b
+        return grad_a, -grad_a * value
 
     return value, divide_pullback
 
@@ -78,11 +78,11 @@ def negative(a):
 
 @op
 def power(a, *, exponent: float):
-    """Elementwise a ** exponent, the exponent a plain number."""
+    """Elementwise a ** exponent, for an exponent that is a Python number."""
     exponent = float(exponent)
 
     def power_pullback(grad):
-        if exponent == 0:  # a constant; 0 ** -1 would be infinite
+        if exponent == 0:  # the value is constant; 0 ** -1 would be infinite
             return (np.zeros_like(a),)
         return (grad * exponent * a ** (exponent - 1),)
 
@@ -91,29 +91,29 @@ def power(a, *, exponent: float):
 
 @op
 def matmul(a, b):
-    """Matrix product over the last two axes, broadcasting the others; a vector is summed over."""
+    """Matrix product over the last two axes, broadcasting the others; vectors as in np.matmul."""
     if not a.ndim or not b.ndim:
-        raise ValueError("a matrix product wants at least one axis each; use * for a number")
+        raise ValueError("a matrix product expects at least one axis each; use * for a number")
     left = a[None, :] if a.ndim == 1 else a
     right = b[:, None] if b.ndim == 1 else b
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"{left.shape[-1]} columns against {right.shape[-2]} rows")
     if left.ndim > 2 and right.ndim > 2:
-        np.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # says better what does not fit
+        np.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # its error names the shapes
     product = kernels.matmul(left, right)  # (..., rows, columns)
     shape = product.shape
     value = product[..., 0, :] if a.ndim == 1 else product
 
     def matmul_pullback(grad):
         grad = grad.reshape(shape)
-        by_left = kernels.matmul(grad, right.swapaxes(-1, -2))
-        if b.ndim <= 2:  # one matrix for all of a's leading axes: one product sums over them
-            by_right = kernels.matmul(kernels.as_rows(left).T, kernels.as_rows(grad))
+        grad_left = kernels.matmul(grad, right.swapaxes(-1, -2))
+        if b.ndim <= 2:  # one product also sums over the leading axes of a
+            grad_right = kernels.matmul(kernels.as_rows(left).T, kernels.as_rows(grad))
         else:
-            by_right = kernels.matmul(left.swapaxes(-1, -2), grad)
+            grad_right = kernels.matmul(left.swapaxes(-1, -2), grad)
         return (
-            by_left[..., 0, :] if a.ndim == 1 else by_left,
-            by_right[..., 0] if b.ndim == 1 else by_right,
+            grad_left[..., 0, :] if a.ndim == 1 else grad_left,
+            grad_right[..., 0] if b.ndim == 1 else grad_right,
         )
 
     return value[..., 0] if b.ndim == 1 else value, matmul_pullback
@@ -123,14 +123,14 @@ def matmul(a, b):
 
 
 def _restore(reduced, shape: tuple[int, ...], axis):
-    """View of a reduction's result that broadcasts against the array it came from."""
+    """View the result of a reduction so that it broadcasts against its input of this shape."""
     axes = range(len(shape)) if axis is None else np.atleast_1d(axis) % (len(shape) or 1)
     return reduced.reshape([1 if i in axes else n for i, n in enumerate(shape)])
 
 
 @op
 def sum(a, *, axis=None, keepdims: bool = False):
-    """Sum over `axis` (a number, a tuple, or None for all)."""
+    """Sum over `axis` (an integer, a tuple, or None for all)."""
 
     def sum_pullback(grad):
         return (np.broadcast_to(_restore(grad, a.shape, axis), a.shape),)
@@ -140,12 +140,13 @@ def sum(a, *, axis=None, keepdims: bool = False):
 
 @op
 def cumsum(a, *, axis: int | None = None):
-    """Running sum along `axis`; None runs through all of a, flattened."""
+    """Cumulative sum along `axis`; with None, of the flattened array."""
     along = 0 if axis is None else axis
 
     def cumsum_pullback(grad):
+        # an element is part of its own sum and of all later ones
         later = np.flip(np.cumsum(np.flip(grad, along), along), along)
-        return (later.reshape(a.shape),)  # a number is part of its own sum and of all later ones
+        return (later.reshape(a.shape),)
 
     return np.cumsum(a, axis), cumsum_pullback
 
@@ -156,32 +157,21 @@ def max(a, *, axis=None, keepdims: bool = False):
     value = a.max(axis=axis, keepdims=keepdims)
 
     def max_pullback(grad):
-        return (_to_winners(grad, a, value, axis),)
+        weights = (a == _restore(value, a.shape, axis)).astype(a.dtype)
+        weights /= weights.sum(axis=axis, keepdims=True)
+        return (weights * _restore(grad, a.shape, axis),)
 
     return value, max_pullback
 
 
-@op
-def min(a, *, axis=None, keepdims: bool = False):
+def min(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Minimum over `axis`; equal minima share the gradient equally."""
-    value = a.min(axis=axis, keepdims=keepdims)
-
-    def min_pullback(grad):
-        return (_to_winners(grad, a, value, axis),)
-
-    return value, min_pullback
-
-
-def _to_winners(grad, a, value, axis):
-    """The gradient of an extreme value: to the numbers of `a` that equal it, in equal parts."""
-    winners = (a == _restore(value, a.shape, axis)).astype(a.dtype)
-    winners /= winners.sum(axis=axis, keepdims=True)
-    return winners * _restore(grad, a.shape, axis)
+    return -max(negative(a), axis=axis, keepdims=keepdims)
 
 
 @op
 def logsumexp(a, *, axis=None, keepdims: bool = False):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum so that it can't overflow."""
+    """log(sum(exp(a))) over `axis`, shifted by the maximum so that it cannot overflow."""
     largest = a.max(axis=axis, keepdims=True, initial=-np.inf)
     largest = np.where(np.isfinite(largest), largest, 0)  # -inf - -inf is nan
     total = np.exp(a - largest).sum(axis=axis, keepdims=True)
@@ -196,9 +186,9 @@ def logsumexp(a, *, axis=None, keepdims: bool = False):
 
 @op
 def norm(a, *, axis=None, keepdims: bool = False):
-    """Euclidean norm over `axis` (None for all); at 0, where it has a kink, the gradient is 0.
+    """Euclidean norm over `axis` (None for all); the gradient at 0, where it has a kink, is 0.
 
-    Scaled by the largest number, so that squares neither overflow nor underflow.
+    It is scaled by the largest element, so that squares neither overflow nor underflow.
     """
     tiny = float(np.finfo(a.dtype).tiny)
     largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), tiny)
@@ -212,23 +202,19 @@ def norm(a, *, axis=None, keepdims: bool = False):
 
 
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Mean over `axis` (a number, a tuple, or None for all)."""
-    return sum(a, axis=axis, keepdims=keepdims) / _count(np.shape(_value(a)), axis)
+    """Mean over `axis` (an integer, a tuple, or None for all)."""
+    return sum(a, axis=axis, keepdims=keepdims) / _count(np.shape(a), axis)
 
 
 def var(a: Any, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
-    """Mean square distance from the mean over `axis`; the count less `ddof` divides."""
-    centred = a - mean(a, axis=axis, keepdims=True)
-    total = sum(centred * centred, axis=axis, keepdims=keepdims)
-    return total / (_count(np.shape(_value(a)), axis) - ddof)
-
-
-def _value(a: Any) -> Any:
-    return a.value if isinstance(a, Tensor) else a
+    """Variance over `axis`: the sum of squared deviations, divided by the count minus `ddof`."""
+    centered = a - mean(a, axis=axis, keepdims=True)
+    total = sum(centered * centered, axis=axis, keepdims=keepdims)
+    return total / (_count(np.shape(a), axis) - ddof)
 
 
 def _count(shape: tuple[int, ...], axis) -> int:
-    """How many elements a reduction over `axis` makes into one."""
+    """Return the number of elements that a reduction over `axis` combines into one."""
     axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
     return math.prod(shape[i] for i in axes)
 
@@ -291,7 +277,7 @@ def abs(a):
 
 @op
 def clip(a, *, min: float | None = None, max: float | None = None):
-    """Elementwise a, but at least `min` and at most `max`; beyond them the gradient is 0."""
+    """Elementwise a, limited to [`min`, `max`]; outside of them the gradient is 0."""
     low, high = (None if bound is None else float(bound) for bound in (min, max))
     value = np.clip(a, low, high)
 
@@ -303,34 +289,29 @@ def clip(a, *, min: float | None = None, max: float | None = None):
 
 @op
 def maximum(a, b):
-    """Elementwise the larger of a and b; where they are equal, each gets half the gradient."""
+    """Elementwise maximum; where a and b are equal, each gets half of the gradient."""
 
     def maximum_pullback(grad):
-        to_a = _first_wins(a > b, a == b, grad)
-        return grad * to_a, grad * (1 - to_a)
+        weight = np.where(a == b, 0.5, a > b).astype(grad.dtype)
+        return grad * weight, grad * (1 - weight)
 
     return np.maximum(a, b), maximum_pullback
 
 
 @op
 def minimum(a, b):
-    """Elementwise the smaller of a and b; where they are equal, each gets half the gradient."""
+    """Elementwise minimum; where a and b are equal, each gets half of the gradient."""
 
     def minimum_pullback(grad):
-        to_a = _first_wins(a < b, a == b, grad)
-        return grad * to_a, grad * (1 - to_a)
+        weight = np.where(a == b, 0.5, a < b).astype(grad.dtype)
+        return grad * weight, grad * (1 - weight)
 
     return np.minimum(a, b), minimum_pullback
 
 
-def _first_wins(wins, ties, grad):
-    """1 where the first wins, 1/2 where there is a tie, else 0; of the type of `grad`."""
-    return np.where(ties, 0.5, wins).astype(grad.dtype)
-
-
 @op(discrete={0: "b"})
 def where(condition, a, b):
-    """a where `condition` (a boolean array) holds, else b."""
+    """Elementwise a where `condition` (a boolean array) is true, else b."""
 
     def where_pullback(grad):
         return None, np.where(condition, grad, 0), np.where(condition, 0, grad)
@@ -340,7 +321,7 @@ def where(condition, a, b):
 
 @op
 def astype(a, *, dtype: Any):
-    """The same numbers as float32 or float64."""
+    """Convert to float32 or float64."""
 
     def astype_pullback(grad):
         return (grad.astype(a.dtype),)
@@ -353,7 +334,7 @@ def astype(a, *, dtype: Any):
 
 @op
 def reshape(a, *, shape: int | tuple[int, ...]):
-    """The same numbers in another shape; one -1 is worked out."""
+    """Change the shape; a length of -1 is inferred."""
 
     def reshape_pullback(grad):
         return (grad.reshape(a.shape),)
@@ -363,7 +344,7 @@ def reshape(a, *, shape: int | tuple[int, ...]):
 
 @op
 def transpose(a, *, axes: Sequence[int] | None = None):
-    """Permute axes, by default reverse them."""
+    """Permute the axes; by default, reverse their order."""
     inverse = None if axes is None else np.argsort([axis % a.ndim for axis in axes]).tolist()
 
     def transpose_pullback(grad):
@@ -374,7 +355,7 @@ def transpose(a, *, axes: Sequence[int] | None = None):
 
 @op
 def concat(*arrays, axis: int = 0):
-    """Join along an existing axis."""
+    """Join arrays along an existing axis."""
     value = np.concatenate(arrays, axis=axis)
     ends = list(accumulate(array.shape[axis] for array in arrays))
 
@@ -386,7 +367,7 @@ def concat(*arrays, axis: int = 0):
 
 @op
 def flip(a, *, axis=None):
-    """Reverse the order along `axis` (a number, a tuple, or None for all)."""
+    """Reverse the order along `axis` (an integer, a tuple, or None for all)."""
 
     def flip_pullback(grad):
         return (np.flip(grad, axis),)
@@ -396,7 +377,7 @@ def flip(a, *, axis=None):
 
 @op
 def squeeze(a, *, axis=None):
-    """Drop `axis` (a number, a tuple, or None for all of length 1)."""
+    """Remove `axis` (an integer, a tuple, or None for all of length 1)."""
 
     def squeeze_pullback(grad):
         return (grad.reshape(a.shape),)
@@ -406,7 +387,7 @@ def squeeze(a, *, axis=None):
 
 @op
 def expand_dims(a, *, axis):
-    """Add axes of length 1 that stand at `axis` (a number or a tuple) of the result."""
+    """Insert axes of length 1 at `axis` (an integer or a tuple) of the result."""
 
     def expand_dims_pullback(grad):
         return (grad.reshape(a.shape),)
@@ -439,13 +420,13 @@ def stack(*arrays, axis: int = 0):
 
 @op
 def getitem(a, *, index: Any):
-    """a[index] by NumPy's rules: slices, numbers, integer and boolean arrays."""
-    parts = tuple(map(_own, index if isinstance(index, tuple) else (index,)))
+    """a[index] as in NumPy: integers, slices, integer and boolean arrays."""
+    parts = tuple(map(_copied, index if isinstance(index, tuple) else (index,)))
     repeats = any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts)
 
     def getitem_pullback(grad):
         out = np.zeros_like(a)
-        if repeats:  # integers may name a place twice
+        if repeats:  # the index may select an element several times
             np.add.at(out, parts, grad)
         else:
             out[parts] = grad
@@ -454,8 +435,8 @@ def getitem(a, *, index: Any):
     return a[parts], getitem_pullback
 
 
-def _own(part):
-    """A part of an index; a copy, as its owner may change it before the pullback reads it."""
+def _copied(part):
+    """Copy a part of an index, because the caller may change it before the pullback reads it."""
     if isinstance(part, int | np.integer | slice | NoneType | EllipsisType):
         return part
     return part.astype(part.dtype) if isinstance(part, np.ndarray) else asarray(part)
@@ -463,51 +444,51 @@ def _own(part):
 
 @op(discrete={1: "iu"})
 def take_along_axis(a, indices, *, axis: int):
-    """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of two, and so on.
+    """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of a matrix.
 
-    `indices` are integers of a's shape but for `axis`, or broadcast to it.
+    `indices` has the shape of a except along `axis`, or broadcasts to it.
     """
-    places = _along(indices, a.shape, axis)
+    index = _along(indices, a.shape, axis)
 
     def take_along_axis_pullback(grad):
         out = np.zeros_like(a)
-        np.add.at(out, places, grad)
+        np.add.at(out, index, grad)
         return out, None
 
-    return a[places], take_along_axis_pullback
+    return a[index], take_along_axis_pullback
 
 
 @op(discrete={1: "iu"})
 def scatter_add(a, indices, updates, *, axis: int):
-    """A copy of a with out[indices[i, j], j] += updates[i, j] for axis 0 of two, and so on.
+    """Return a copy of a with out[indices[i, j], j] += updates[i, j], for axis 0 of a matrix.
 
-    The gradient of `take_along_axis`, and the other way round. A place may be named repeatedly.
+    This op is the gradient of `take_along_axis`, and vice versa. Indices may repeat.
     """
-    places = _along(indices, a.shape, axis)
+    index = _along(indices, a.shape, axis)
     value = a.copy()
-    np.add.at(value, places, updates)
+    np.add.at(value, index, updates)
 
     def scatter_add_pullback(grad):
-        return grad, None, grad[places]
+        return grad, None, grad[index]
 
     return value, scatter_add_pullback
 
 
 def _along(indices, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
-    """An index of all places that `indices` name along `axis`, each in its own row."""
+    """Return the index of NumPy that selects what `indices` select along `axis`."""
     if indices.ndim != len(shape):
         raise ValueError(f"indices must have {len(shape)} axes")
-    places = [constant(each) for each in np.indices(shape, sparse=True)]
-    places[normalize_axis_index(axis, len(shape))] = indices
-    return tuple(places)
+    index = [constant(each) for each in np.indices(shape, sparse=True)]
+    index[normalize_axis_index(axis, len(shape))] = indices
+    return tuple(index)
 
 
 def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
-    """Cut into equal parts along `axis`."""
+    """Split into equal parts along `axis`."""
     axis = normalize_axis_index(axis, a.ndim)
     length = a.shape[axis]
     if sections < 1 or length % sections:
-        raise ValueError(f"split of shape {a.shape}: axis {axis} is no multiple of {sections}")
+        raise ValueError(f"split of shape {a.shape}: axis {axis} is not a multiple of {sections}")
     step = length // sections
     before = (slice(None),) * axis
     return tuple(
@@ -521,49 +502,50 @@ def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
 
 def _power(base: Tensor, exponent: float) -> Tensor:
     if not isinstance(exponent, Real):
-        raise TypeError("tensor ** exponent takes a number; for a tensor use exp(b * log(a))")
+        raise TypeError("tensor ** exponent expects a number; for a tensor use exp(b * log(a))")
     return power(base, exponent=exponent)
 
 
-def _rebinding(symbol: str, operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    """`a += b` as a = a + b; refused for a leaf, which would be a leaf no more."""
+def _reflected(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    return lambda self, other: operation(other, self)
 
-    def rebind(self: Tensor, other: Any) -> Tensor:
+
+def _in_place(name: str, operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Return a method that computes `a += b` as a = a + b, except for a leaf."""
+
+    def method(self: Tensor, other: Any) -> Tensor:
         if self.requires_grad and self.is_leaf:
             raise TypeError(
-                f"tensor {symbol}= ... would replace a leaf by a result; "
-                f"change its array, leaf.value {symbol}= ..., when no graph needs it any more"
+                f"in-place {name} would replace a leaf by a result; "
+                "change its array, leaf.value, when no graph needs it any more"
             )
         return operation(self, other)
 
-    return rebind
+    return method
 
 
-def _one_by_one(sizes: tuple[Any, ...]) -> Any:
-    """reshape(2, 3) and reshape((2, 3)) are the same, as in NumPy."""
-    return sizes[0] if len(sizes) == 1 and isinstance(sizes[0], tuple | list | NoneType) else sizes
+def _as_shape(lengths: tuple[Any, ...]) -> Any:
+    """Return the shape, given as in reshape(2, 3) or as in reshape((2, 3))."""
+    alone = len(lengths) == 1 and isinstance(lengths[0], tuple | list | NoneType)
+    return lengths[0] if alone else lengths
 
+
+_OPERATORS = {
+    "add": add,
+    "sub": subtract,
+    "mul": multiply,
+    "truediv": divide,
+    "matmul": matmul,
+    "pow": _power,
+}
+for _name, _operation in _OPERATORS.items():
+    setattr(Tensor, f"__{_name}__", _operation)
+    setattr(Tensor, f"__r{_name}__", _reflected(_operation))
+    setattr(Tensor, f"__i{_name}__", _in_place(_name, _operation))
 
 _METHODS = {
-    "__add__": add,
-    "__radd__": lambda self, other: add(other, self),
-    "__iadd__": _rebinding("+", add),
-    "__sub__": subtract,
-    "__rsub__": lambda self, other: subtract(other, self),
-    "__isub__": _rebinding("-", subtract),
-    "__mul__": multiply,
-    "__rmul__": lambda self, other: multiply(other, self),
-    "__imul__": _rebinding("*", multiply),
-    "__truediv__": divide,
-    "__rtruediv__": lambda self, other: divide(other, self),
-    "__itruediv__": _rebinding("/", divide),
-    "__ipow__": _rebinding("**", _power),
-    "__imatmul__": _rebinding("@", matmul),
-    "__matmul__": matmul,
-    "__rmatmul__": lambda self, other: matmul(other, self),
     "__neg__": negative,
     "__abs__": abs,
-    "__pow__": _power,
     "__getitem__": lambda self, index: getitem(self, index=index),
     "sum": sum,
     "cumsum": cumsum,
@@ -573,11 +555,11 @@ _METHODS = {
     "min": min,
     "clip": clip,
     "astype": lambda self, dtype: astype(self, dtype=dtype),
-    "reshape": lambda self, *shape: reshape(self, shape=_one_by_one(shape)),
+    "reshape": lambda self, *shape: reshape(self, shape=_as_shape(shape)),
     "squeeze": squeeze,
-    "transpose": lambda self, *axes: transpose(self, axes=_one_by_one(axes) or None),
+    "transpose": lambda self, *axes: transpose(self, axes=_as_shape(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
 }
-for _name, _function in _METHODS.items():
-    setattr(Tensor, _name, _function)
+for _name, _method in _METHODS.items():
+    setattr(Tensor, _name, _method)

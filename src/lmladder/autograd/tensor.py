@@ -1,10 +1,10 @@
-"""The engine: a Tensor remembers how it was computed, and `backward` walks that memory in reverse.
+"""The engine: a Tensor records how it was computed, and `backward` follows the record in reverse.
 
-An op is a function on plain arrays that returns `(value, pullback)`; `pullback(grad)` turns the
-gradient with respect to the value into one gradient for each array input. `@op` lifts such a
-function to Tensors. What all ops share is done here, once: taking arrays out of Tensors, checking
-their types, skipping constants, undoing broadcasting, adding up, guarding what a pullback will
-read, and freeing the graph.
+An op is a function on plain arrays that returns `(value, pullback)`; `pullback(grad)` returns the
+gradient with respect to each array input, given the gradient with respect to the value. `@op` lifts
+such a function to Tensors. The engine does what all ops share: it takes arrays out of Tensors,
+checks their types, skips constants, undoes broadcasting, accumulates gradients, locks the arrays
+that a pullback will read, and frees the graph.
 """
 
 import functools
@@ -24,17 +24,16 @@ import numpy as np
 
 Pullback: TypeAlias = Callable[[Any], tuple[Any, ...]]
 
-OPS: dict[str, Callable[..., "Tensor"]] = {}  # every @op by name, for the tests that want them all
+OPS: dict[str, Callable[..., "Tensor"]] = {}  # every @op by name, for tests of all ops
 
-_numbers = itertools.count(1)  # of results, in the order in which ops make them
-_AGE = attrgetter("_number")
+_numbers = itertools.count(1)  # number the results in the order of their computation
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 
 @contextmanager
 def no_grad() -> Iterator[None]:
-    """Within this context ops compute values only and remember nothing."""
+    """Compute values only, without recording a graph, in this context."""
     token = _recording.set(False)
     try:
         yield
@@ -47,17 +46,17 @@ class Tensor:
 
     Parameters
     ----------
-    value : array, nested lists or a number; arrays are not copied
-    requires_grad : whether `backward` shall leave a gradient in `grad`
+    value : array, nested lists or a number; an array is not copied
+    requires_grad : whether `backward` computes a gradient in `grad`
 
     Attributes
     ----------
-    value : the array. What an op made of something that requires a gradient is read-only, and so is
-        every other array while a graph holds it: a pullback may read it again. (Another view of the
-        same memory is not locked.) Optimizers change parameters in place; a graph that still holds
-        one has no gradients after that.
-    grad : None, or an array like value: the sum over all backward passes since it was last None.
-        Read-only, for it may share memory with other gradients.
+    value : the array. The result of an op is read-only if it requires a gradient. Every other array
+        is read-only while a graph holds it, because a pullback may read it. (Other views of the
+        same memory are not locked.) Optimizers change parameters in place; a graph that still holds
+        one cannot compute gradients after that.
+    grad : None, or an array like value: the sum over all backward passes since it was last None. It
+        is read-only, because it may share memory with other gradients.
     """
 
     __slots__ = (
@@ -72,43 +71,31 @@ class Tensor:
     )
     __array_ufunc__ = None  # so that array + tensor reaches Tensor.__radd__
 
-    if TYPE_CHECKING:  # bound at the end of ops.py, where the ops are
+    if TYPE_CHECKING:  # defined at the end of ops.py
         # fmt: off
-        def __add__(self, other: Any) -> "Tensor": ...
-        def __radd__(self, other: Any) -> "Tensor": ...
-        def __sub__(self, other: Any) -> "Tensor": ...
-        def __rsub__(self, other: Any) -> "Tensor": ...
-        def __mul__(self, other: Any) -> "Tensor": ...
-        def __rmul__(self, other: Any) -> "Tensor": ...
-        def __truediv__(self, other: Any) -> "Tensor": ...
-        def __rtruediv__(self, other: Any) -> "Tensor": ...
-        def __matmul__(self, other: Any) -> "Tensor": ...
-        def __rmatmul__(self, other: Any) -> "Tensor": ...
-        def __neg__(self) -> "Tensor": ...
-        def __abs__(self) -> "Tensor": ...
-        def __pow__(self, exponent: float) -> "Tensor": ...
-        def __getitem__(self, index: Any) -> "Tensor": ...
-        def sum(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def _unary(self) -> "Tensor": ...
+        def _binary(self, other: Any) -> "Tensor": ...
+        def _reduction(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        __neg__ = __abs__ = _unary
+        __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __getitem__ = _binary
+        __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = _binary
+        sum = mean = max = min = _reduction
         def cumsum(self, *, axis: int | None = None) -> "Tensor": ...
-        def mean(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
         def var(self, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> "Tensor": ...
-        def max(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
-        def min(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
         def clip(self, *, min: float | None = None, max: float | None = None) -> "Tensor": ...
         def astype(self, dtype: Any) -> "Tensor": ...
         def reshape(self, *shape: int) -> "Tensor": ...
         def squeeze(self, *, axis: Any = None) -> "Tensor": ...
         def transpose(self, *axes: int) -> "Tensor": ...
         def swapaxes(self, axis1: int, axis2: int) -> "Tensor": ...
-        @property
-        def T(self) -> "Tensor": ...  # noqa: N802, NumPy's name
+        T = property(_unary)
         # fmt: on
 
     def __init__(self, value: Any, *, requires_grad: bool = False):
         array = value if type(value) is np.ndarray else asarray(value)
         if array.dtype not in (np.float32, np.float64):
             if array.dtype.kind not in "iub" or isinstance(value, np.ndarray):
-                raise TypeError(f"a Tensor holds float32 or float64, not {array.dtype}")
+                raise TypeError(f"a Tensor must be float32 or float64, got {array.dtype}")
             array = array.astype(np.float64)  # Python integers
         self.value: FloatArray = array
         self.requires_grad = requires_grad
@@ -116,7 +103,7 @@ class Tensor:
         self._parents: Sequence[Tensor | None] = ()
         self._pullback: Pullback | None = None
         self._guard: Guard | None = None
-        self._number = 0  # results are counted, from 1; leaves are older than all of them
+        self._number = 0  # results are numbered from 1; a leaf precedes all of them
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -136,15 +123,15 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
-        """Whether a graph begins here: no recorded op made this Tensor."""
+        """Whether this Tensor is not the result of a recorded op."""
         return self._pullback is None
 
     def item(self) -> float:
-        """The single number that this Tensor holds."""
+        """Return the value of a Tensor with one element as a Python number."""
         return float(self.value.item())
 
     def detach(self) -> "Tensor":
-        """The same array as a constant."""
+        """Return a Tensor with the same array that requires no gradient."""
         return Tensor(self.value)
 
     def __len__(self) -> int:
@@ -155,17 +142,17 @@ class Tensor:
         return f"Tensor({np.array2string(self.value, prefix='Tensor(', threshold=20)}{suffix})"
 
     def __array__(self, *args: Any, **kwargs: Any) -> FloatArray:
-        raise TypeError("a Tensor is no array; tensor.value is, without the tensor's history")
+        raise TypeError("a Tensor is not an array; tensor.value is one, without the graph")
 
     def __iter__(self) -> Iterator["Tensor"]:
         if not self.ndim:
             raise TypeError("iteration over a 0-d Tensor")
         return (self[index] for index in range(len(self)))
 
-    __contains__ = None  # else Python would ask for identity
+    __contains__ = None  # otherwise Python would compare identities
 
     def __bool__(self) -> bool:
-        return bool(self.value)  # of one number; NumPy refuses more
+        return bool(self.value)  # NumPy raises ValueError for several elements
 
     def __lt__(self, other: Any) -> BoolArray:
         return self.value < getattr(other, "value", other)
@@ -181,32 +168,31 @@ class Tensor:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.is_leaf:
-            raise TypeError("only a leaf can be copied or pickled; detach() makes one of a result")
+            raise TypeError("only a leaf can be copied or pickled; detach() returns one")
         return super().__reduce_ex__(protocol)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a Tensor cannot be changed in place; where and scatter_add make a new one")
+        raise TypeError("a Tensor cannot be changed in place; use where or scatter_add")
 
     def backward(self, gradient: Any = None) -> None:
-        """Add to `grad` of each leaf that this Tensor depends on; free the graph on the way.
+        """Add to `grad` of each leaf that this Tensor depends on, and free the graph.
 
-        Gradients are plain arrays, with no history of their own: a gradient of a gradient is
-        refused, not computed wrongly.
+        Gradients are plain arrays and have no graph, so a gradient of a gradient is an error.
 
         Parameters
         ----------
-        gradient : of some loss with respect to this Tensor, an array in its shape and type; may be
-            left out for a single number, whose gradient with respect to itself is 1
+        gradient : array of the shape and dtype of this Tensor, the gradient of some loss with
+            respect to it; 1 by default for a Tensor with one element
 
         Raises
         ------
         ValueError
-            If gradient is left out for more than one number, or has another shape or type.
+            If gradient is missing for more than one element, or has another shape or dtype.
         TypeError
-            If gradient is a Tensor, which would ask for a gradient of a gradient.
+            If gradient is a Tensor, which would require a gradient of a gradient.
         RuntimeError
-            If nothing here requires a gradient, an earlier backward has freed part of the graph, or
-            an array that it reads was released to an optimizer or by Ctrl-C.
+            If no input requires a gradient, an earlier backward has freed part of the graph, or an
+            optimizer or Ctrl-C has released an array that the graph reads.
         """
         try:
             for tensor, grad in reverse(self, gradient):
@@ -214,7 +200,7 @@ class Tensor:
                     total = asarray(grad if tensor.grad is None else tensor.grad + grad)
                     tensor.grad = total.view()
                     tensor.grad.setflags(write=False)
-        except KeyboardInterrupt:  # whose traceback holds the graph
+        except KeyboardInterrupt:  # its traceback references the graph
             release_all()
             raise
 
@@ -222,10 +208,10 @@ class Tensor:
 def reverse(
     root: Tensor, gradient: Any = None, *, free: bool = True
 ) -> Iterator[tuple[Tensor, FloatArray]]:
-    """Each Tensor that root depends on with its gradient, from results to inputs.
+    """Yield each Tensor that root depends on with its gradient, from results to inputs.
 
-    `backward` is this walk, and keeps what comes to the leaves; the same parameters and errors.
-    With `free=False` the graph stays, for another walk.
+    `backward` keeps the gradients of the leaves; it has the same parameters and errors. With
+    `free=False` the graph is not freed.
     """
     if not root.requires_grad:
         raise RuntimeError(
@@ -241,14 +227,13 @@ def reverse(
         if root.size != 1:
             raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")
         gradient = constant(np.ones(root.shape, root.dtype))
-    elif isinstance(gradient, np.ndarray | np.generic):
-        gradient = np.array(gradient)  # a copy, for what arrives at a leaf is kept there
-    else:
-        gradient = np.array(gradient, root.dtype)
+    else:  # a copy, because a leaf may keep it
+        is_array = isinstance(gradient, np.ndarray | np.generic)
+        gradient = np.array(gradient, None if is_array else root.dtype)
     if gradient.shape != root.shape or gradient.dtype != root.dtype:
         raise ValueError(
-            f"upstream gradient is {gradient.dtype} {gradient.shape}, "
-            f"the tensor {root.dtype} {root.shape}"
+            f"the upstream gradient must be {root.dtype} {root.shape}, "
+            f"got {gradient.dtype} {gradient.shape}"
         )
     order = inputs_first(root)
     for each in order:
@@ -256,7 +241,7 @@ def reverse(
             each._guard.require_whole()
     gradients = {id(root): gradient}
     while order:
-        tensor = order.pop()  # the list's last reference: the tensor and its arrays may go
+        tensor = order.pop()  # the last reference in this list, so that the arrays can be freed
         grad = gradients.pop(id(tensor), None)
         if grad is None:
             continue
@@ -291,44 +276,45 @@ def op(*, discrete: Mapping[int, str]) -> Callable[[Function], Callable[..., Ten
 def op(function: Function | None = None, *, discrete: Mapping[int, str] | None = None) -> Any:
     """Lift `function(*arrays, **options) -> (value, pullback)` to Tensors.
 
-    Positional arguments are Tensors, arrays, lists or numbers; all but arrays of floats take the
-    type of these, and floats of two types are refused, not promoted. Keyword arguments are options.
-    A pullback returns a gradient for each positional argument. It may keep arrays, never a Tensor,
-    and must not change them nor its argument.
+    Positional arguments are Tensors, arrays, lists or numbers. All but float arrays are converted
+    to the dtype of these; two float dtypes are an error, not promoted. Keyword arguments are
+    options. The pullback returns one gradient for each positional argument. It may keep arrays but
+    no Tensor, and must not change them or its argument.
 
     Parameters
     ----------
-    discrete : places of arguments that are arrays of booleans ("b") or of integers ("iu"); they
-        pass as they are, and the pullback returns None in their place
+    discrete : positions of the arguments that are arrays of booleans ("b") or integers ("iu"),
+        which are not converted and for which the pullback returns None
     """
     if function is None:
         return functools.partial(op, discrete=discrete)
-    name, places = function.__name__, discrete or {}
+    name, kinds = function.__name__, discrete or {}
 
     @functools.wraps(function)
     def lifted(*inputs: Any, **options: Any) -> Tensor:
         try:
             return record(inputs, options)
-        except KeyboardInterrupt:  # whose traceback holds the graph
+        except KeyboardInterrupt:  # its traceback references the graph
             release_all()
             raise
 
     def record(inputs: Sequence[Any], options: Mapping[str, Any]) -> Tensor:
         arrays = as_arrays(
-            name, [each.value if isinstance(each, Tensor) else each for each in inputs], places
+            name, [each.value if isinstance(each, Tensor) else each for each in inputs], kinds
         )
         try:
             made = function(*arrays, **options)
         except (ValueError, IndexError, TypeError) as error:
-            kinds = (ValueError, IndexError, TypeError)  # no subclass with arguments of its own
-            kind = next(each for each in kinds if isinstance(error, each))
-            raise kind(f"{name} of shapes {shapes(arrays)}: {error}") from error
+            # not the class of the error, whose constructor may have other parameters
+            bases = (ValueError, IndexError, TypeError)
+            base = next(each for each in bases if isinstance(error, each))
+            raise base(f"{name} of shapes {shapes(arrays)}: {error}") from error
         if not (isinstance(made, tuple) and len(made) == 2 and callable(made[1])):
             raise TypeError(f"{name} must return its value and its pullback")
         out = Tensor(made[0])
         if _recording.get():
             parents: list[Tensor | None] = []
-            held: list[Array] = []  # what no op has made; results are read-only anyway
+            held: list[Array] = []  # leaves and constants; results are read-only already
             for each, array in zip(inputs, arrays, strict=True):
                 recorded = isinstance(each, Tensor) and each.requires_grad
                 parents.append(each if recorded else None)
@@ -346,10 +332,9 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
 
 def inputs_first(root: Tensor) -> list[Tensor]:
-    """Every Tensor that root depends on and that requires a gradient, inputs before results.
+    """Return every Tensor that root depends on and that requires a gradient, inputs first.
 
-    A result is younger than its inputs, so the order of age will do; no recursion, which a chain of
-    some thousand ops would overflow.
+    A result has a higher number than its inputs. Recursion would overflow on long chains of ops.
     """
     found = {id(root): root}
     stack = [root]
@@ -361,7 +346,7 @@ def inputs_first(root: Tensor) -> list[Tensor]:
             if parent is not None and id(parent) not in found:
                 found[id(parent)] = parent
                 stack.append(parent)
-    return sorted(found.values(), key=_AGE)
+    return sorted(found.values(), key=attrgetter("_number"))
 
 
 def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> FloatArray:
@@ -369,18 +354,12 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
     if not isinstance(grad, np.ndarray | np.generic) or grad.dtype != like.dtype:
         kind = grad.dtype if isinstance(grad, np.ndarray) else type(grad).__name__
         raise TypeError(f"{_name(pullback)} returned {kind} for an array of {like.dtype}")
-    extra = max(0, grad.ndim - like.ndim)  # axes that broadcasting put before the input's own
-    shape = grad.shape[extra:]
-    stretched = []
-    if shape != like.shape:
-        if len(shape) != like.ndim or any(
-            n not in (1, stretched_to) for n, stretched_to in zip(like.shape, shape, strict=True)
-        ):
-            raise ValueError(
-                f"{_name(pullback)} returned {grad.shape} for an array of {like.shape}"
-            )
-        stretched = [extra + axis for axis, n in enumerate(like.shape) if n == 1]
-    axes = (*range(extra), *stretched)
+    shape = (1,) * (grad.ndim - like.ndim) + like.shape  # with the axes that broadcasting added
+    if len(shape) != grad.ndim or any(
+        n not in (1, m) for n, m in zip(shape, grad.shape, strict=True)
+    ):
+        raise ValueError(f"{_name(pullback)} returned {grad.shape} for an array of {like.shape}")
+    axes = tuple(axis for axis, n in enumerate(shape) if n == 1)
     total = np.add.reduce(grad, axis=axes) if axes else asarray(grad)
     return total.reshape(like.shape)
 
@@ -390,5 +369,5 @@ def _name(pullback: Pullback) -> str:
 
 
 def _freed(_: Any) -> tuple[Any, ...]:
-    """Stands in for the pullback of a node whose graph is gone."""
+    """Replace the pullback of a Tensor whose graph has been freed."""
     raise RuntimeError("this graph has been freed")

@@ -72,7 +72,7 @@ def attention_backward(
         module.causal_softmax_backward(*flat, totals[:, queries], along[:, queries], scale)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
         np.matmul(grad_scores, k[..., seen, :], out=grad_q[..., queries, :])
-        weights, grad_scores = weights.swapaxes(-1, -2), grad_scores.swapaxes(-1, -2)
+        weights, grad_scores = _transposed(weights), _transposed(grad_scores)
         if number == 0:  # the last queries, which see all keys
             np.matmul(weights, grad[..., queries, :], out=grad_v)
             np.matmul(grad_scores, q[..., queries, :], out=grad_k)
@@ -94,7 +94,12 @@ def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
     nbytes = math.prod(shape) * a.itemsize
     if name not in buffers or buffers[name].nbytes < nbytes:
         buffers[name] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, b.swapaxes(-1, -2), out=np.ndarray(shape, a.dtype, buffers[name]))
+    return np.matmul(a, _transposed(b), out=np.ndarray(shape, a.dtype, buffers[name]))
+
+
+def _transposed(array: FloatArray) -> FloatArray:
+    """Return a view with the last two axes exchanged."""
+    return array.swapaxes(-1, -2)
 
 
 def _merge_leading_axes(array: FloatArray, ndim: int) -> FloatArray:
