@@ -25,7 +25,6 @@ if TYPE_CHECKING:
         WhitespaceTokenizer,
         WordTokenizer,
         build_tokenizer,
-        token_dtype,
         tokenizer_from_json,
     )
     from lmladder.data.writing import write_prepared

@@ -13,7 +13,7 @@ from lmladder.data.corpus import Corpus
 from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
 from lmladder.data.reading import bytes_from_text, whole_chunks
 from lmladder.data.settings import SplitSettings, TokenizerSettings
-from lmladder.data.tokenizers import Tokenizer, build_tokenizer, reads_any_text, token_dtype
+from lmladder.data.tokenizers import Tokenizer, build_tokenizer, reads_any_text
 from lmladder.system.errors import RunError
 from lmladder.system.files import atomic_write, atomic_writer, write_json
 from lmladder.system.sealing import seal
@@ -93,9 +93,8 @@ def _write_split(
 ) -> tuple[SplitFacts, int]:
     """Write the tokens of a split; return its facts without the sha256, and its characters."""
     facts, characters, text_bytes = SplitFacts(len(corpus), 0, 0, "", None), 0, 0
-    dtype = token_dtype(tokenizer.vocabulary_size)
     with atomic_writer(path) as file:
-        _write_header(file, 0, dtype)
+        _write_header(file, 0, tokenizer.dtype)
         for piece in whole_chunks(corpus.pieces()):
             ids = tokenizer.encode(piece)
             file.write(ids.data)
@@ -105,7 +104,7 @@ def _write_split(
             text_bytes += len(bytes_from_text(piece))
             advance(len(piece))
         file.seek(0)
-        _write_header(file, facts.tokens, dtype)  # NumPy pads it so that any length fits
+        _write_header(file, facts.tokens, tokenizer.dtype)  # NumPy pads it so that any length fits
     # The probability is that of the text, not of the text without unknown words.
     if len(corpus) and corpus.nll and facts.bytes == text_bytes:
         facts.oracle = _oracle([corpus.nll[index] for index in corpus.indices])

@@ -16,7 +16,7 @@ from lmladder.data.settings import (
 from lmladder.data.tokenizers.bpe import BpeTokenizer
 from lmladder.data.tokenizers.byte import ByteTokenizer
 from lmladder.data.tokenizers.char import CharTokenizer
-from lmladder.data.tokenizers.contract import Tokenizer, token_dtype
+from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.data.tokenizers.whitespace import WhitespaceTokenizer
 from lmladder.data.tokenizers.word import WordTokenizer
 from lmladder.system.errors import InputError, no_file

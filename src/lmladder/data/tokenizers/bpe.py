@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 
 from lmladder.data.reading import bytes_from_text, chunks, named
 from lmladder.data.settings import N_BYTES, BpeTokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer, ids_in_range, token_dtype
+from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -24,17 +24,12 @@ MIN_COUNT = 2  # of a pair that training merges
 NOT_UTF8 = re.compile("([\udc80-\udcff]+)")  # bytes, which the library does not accept
 
 
-def _byte_alphabet() -> dict[int, str]:
-    """Return the letter of each byte: itself if it is visible, else the next from U+0100 on."""
-    visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(N_BYTES) if byte not in visible]
-    return {
-        **{byte: chr(byte) for byte in visible},
-        **{byte: chr(0x100 + index) for index, byte in enumerate(others)},
-    }
-
-
-LETTER_OF = _byte_alphabet()
+# The letter of each byte: itself if it is visible, else the next from U+0100 on.
+VISIBLE = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+LETTER_OF = {byte: chr(byte) for byte in VISIBLE}
+LETTER_OF |= {
+    byte: chr(N_BYTES + index) for index, byte in enumerate(sorted({*range(N_BYTES)} - {*VISIBLE}))
+}
 BYTE_OF = {letter: byte for byte, letter in LETTER_OF.items()}
 
 
@@ -71,12 +66,10 @@ class BpeTokenizer(Tokenizer):
         encodings = self.engine.encode_batch_fast(for_library, add_special_tokens=False)
         for part, encoding in zip(parts, encodings, strict=True):
             ids += encoding.ids or [self._byte_tokens[byte] for byte in bytes_from_text(part)]
-        return np.array(ids, token_dtype(self.vocabulary_size))
+        return np.array(ids, self.dtype)
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
-        tokens = ids_in_range(ids, self.vocabulary_size).tolist()
-        return b"".join(map(self._bytes.__getitem__, tokens)).decode("utf-8", errors="replace")
+    def _text_of(self, ids: IntArray) -> str:
+        return b"".join(self._bytes[token] for token in ids.tolist()).decode(errors="replace")
 
     @classmethod
     def build(

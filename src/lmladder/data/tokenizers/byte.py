@@ -1,11 +1,11 @@
 """Bytes as tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Self
 
 from lmladder.data.reading import bytes_from_text
 from lmladder.data.settings import N_BYTES, TokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer, ids_in_range
+from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.system.arrays import IntArray
 
 import numpy as np
@@ -22,10 +22,8 @@ class ByteTokenizer(Tokenizer):
     def encode(self, text: str) -> IntArray:
         return np.frombuffer(bytes_from_text(text), dtype=np.uint8)
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        """Return the text of `ids`; bytes that are not UTF-8 become U+FFFD."""
-        data = ids_in_range(ids, self.vocabulary_size).astype(np.uint8).tobytes()
-        return data.decode("utf-8", errors="replace")
+    def _text_of(self, ids: IntArray) -> str:
+        return ids.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     @classmethod
     def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:

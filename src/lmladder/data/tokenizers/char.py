@@ -1,11 +1,11 @@
 """Unicode characters as tokens."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import ClassVar, Self
 
 from lmladder.data.reading import named
 from lmladder.data.settings import TokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer, ids_in_range, token_dtype
+from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -27,7 +27,7 @@ class CharTokenizer(Tokenizer):
 
     def __init__(self, characters: str, eos: int | None = None) -> None:
         if not characters or [*characters] != sorted(set(characters)):
-            raise InputError("a char tokenizer needs its characters sorted, each once, one or more")
+            raise InputError("a char tokenizer needs one or more characters, sorted, each once")
         if any(map(_is_surrogate, characters)):
             raise InputError("a char tokenizer cannot have surrogates: they are not characters")
         super().__init__([len(each.encode()) for each in characters], eos)
@@ -47,11 +47,10 @@ class CharTokenizer(Tokenizer):
                 f"unknown character {named(text[offset])} at offset {offset}: "
                 f"this char tokenizer knows {self.vocabulary_size} others"
             )
-        return ids.astype(token_dtype(self.vocabulary_size), copy=False)
+        return ids.astype(self.dtype, copy=False)
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        points = self._points[ids_in_range(ids, self.vocabulary_size)]
-        return points.tobytes().decode("utf-32-le")
+    def _text_of(self, ids: IntArray) -> str:
+        return self._points[ids].tobytes().decode("utf-32-le")
 
     @classmethod
     def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:

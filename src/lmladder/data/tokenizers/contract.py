@@ -2,18 +2,13 @@
 
 import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
 import numpy as np
-
-
-def token_dtype(vocabulary_size: int) -> np.dtype[Any]:
-    """Return the smallest unsigned dtype that holds every token of a vocabulary."""
-    return np.min_scalar_type(vocabulary_size - 1)
 
 
 class Tokenizer(ABC):
@@ -28,6 +23,7 @@ class Tokenizer(ABC):
     Attributes
     ----------
     name : of the kind, in configurations and files
+    dtype : of tokens, the smallest unsigned one that represents all of them
     fields : names and JSON types of what defines a tokenizer of this kind: arguments of its
         constructor and attributes; a list is one of strings
     """
@@ -44,18 +40,29 @@ class Tokenizer(ABC):
                 f"got {reprlib.repr(eos)}"
             )
         self.eos = eos
+        self.dtype: np.dtype[Any] = np.min_scalar_type(self.vocabulary_size - 1)
         self._bytes_of = np.asarray(bytes_of)
 
     @abstractmethod
     def encode(self, text: str) -> IntArray:
-        """Return the tokens of `text`, shape (tokens,), dtype `token_dtype(vocabulary_size)`.
+        """Return the tokens of `text`, shape (tokens,), of `dtype`.
 
         The tokens of several `chunks` of a text are those of each of them, in order.
         """
 
-    @abstractmethod
     def decode(self, ids: Sequence[int] | IntArray) -> str:
-        """Return the text of any ids in [0, vocabulary_size); ValueError for other ids."""
+        """Return the text of any ids in [0, vocabulary_size); ValueError for other ids.
+
+        Bytes that are not UTF-8 become U+FFFD.
+        """
+        array = np.asarray(ids) if len(ids) else np.empty(0, np.uint8)
+        if array.size and not 0 <= array.min() <= array.max() < self.vocabulary_size:
+            raise ValueError(f"token ids must be in [0, {self.vocabulary_size})")
+        return self._text_of(array)
+
+    @abstractmethod
+    def _text_of(self, ids: IntArray) -> str:
+        """Return the text of ids that are in range, shape (tokens,)."""
 
     def n_bytes(self, ids: IntArray) -> int:
         """Return the number of bytes of UTF-8 that tokens represent, for bits per byte.
@@ -106,15 +113,9 @@ class Tokenizer(ABC):
         )
 
 
-def require_words(words: Sequence[str], kind: str) -> None:
-    """Raise InputError unless there are words, each once."""
+def check_words(kind: str, words: Sequence[str], is_word: Callable[[str], object]) -> None:
+    """Raise InputError unless there are words, each once, that are words of this kind."""
     if not words or len(set(words)) < len(words):
         raise InputError(f"a {kind} tokenizer needs one or more words, each once")
-
-
-def ids_in_range(ids: Sequence[int] | IntArray, vocabulary_size: int) -> IntArray:
-    """Return ids as an array; ValueError if one is not a token."""
-    array = np.asarray(ids) if len(ids) else np.empty(0, np.uint8)
-    if array.size and not 0 <= array.min() <= array.max() < vocabulary_size:
-        raise ValueError(f"token ids must be in [0, {vocabulary_size})")
-    return array
+    if wrong := [word for word in words if not is_word(word)]:
+        raise InputError(f"a {kind} tokenizer cannot have the word {reprlib.repr(wrong[0])}")

@@ -5,12 +5,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from lmladder.data.reading import bytes_from_text
-from lmladder.data.tokenizers.contract import (
-    Tokenizer,
-    ids_in_range,
-    require_words,
-    token_dtype,
-)
+from lmladder.data.tokenizers.contract import Tokenizer, check_words
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -20,8 +15,8 @@ import numpy as np
 class WhitespaceTokenizer(Tokenizer):
     """One token for each known word; the kind of white space between words is lost.
 
-    It belongs to models of other programs. For a text of one's own, `word` is better, which
-    restores the text.
+    It belongs to models of other programs. For a new model `word` is better, since it restores the
+    text.
 
     Parameters
     ----------
@@ -32,12 +27,8 @@ class WhitespaceTokenizer(Tokenizer):
     fields: ClassVar = {"words": list}
 
     def __init__(self, words: Sequence[str], eos: int | None = None) -> None:
-        require_words(words, self.name)
-        if wrong := [word for word in words if word.split() != [word]]:
-            raise InputError(
-                f"a whitespace tokenizer cannot have the word {reprlib.repr(wrong[0])}"
-            )
-        # Each with one white space, which is the least that separates it from the next.
+        check_words(self.name, words, lambda word: word.split() == [word])
+        # Each with one character of white space, which separates it from the next.
         super().__init__([len(bytes_from_text(word)) + 1 for word in words], eos)
         self.words = tuple(words)
         self._token_of = {word: token for token, word in enumerate(words)}
@@ -50,9 +41,7 @@ class WhitespaceTokenizer(Tokenizer):
                 f"this whitespace tokenizer knows {len(self.words)} others"
             )
         tokens = [self._token_of[word] for word in words]
-        return np.array(tokens, token_dtype(self.vocabulary_size))
+        return np.array(tokens, self.dtype)
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        """Return the words with a space between."""
-        tokens = ids_in_range(ids, self.vocabulary_size).tolist()
-        return " ".join(self.words[token] for token in tokens)
+    def _text_of(self, ids: IntArray) -> str:
+        return " ".join(self.words[token] for token in ids.tolist())

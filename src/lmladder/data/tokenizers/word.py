@@ -15,12 +15,7 @@ from typing import ClassVar, Self
 
 from lmladder.data.reading import bytes_from_text, chunks
 from lmladder.data.settings import N_BYTES, WordTokenizerSettings
-from lmladder.data.tokenizers.contract import (
-    Tokenizer,
-    ids_in_range,
-    require_words,
-    token_dtype,
-)
+from lmladder.data.tokenizers.contract import Tokenizer, check_words
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -47,9 +42,7 @@ class WordTokenizer(Tokenizer):
     fields: ClassVar = {"words": list, "unknown": str}
 
     def __init__(self, words: Sequence[str], unknown: str, eos: int | None = None) -> None:
-        require_words(words, self.name)
-        if wrong := [word for word in words if not WORD.fullmatch(word)]:
-            raise InputError(f"a word tokenizer cannot have the word {reprlib.repr(wrong[0])}")
+        check_words(self.name, words, WORD.fullmatch)
         if unknown not in UNKNOWN:
             raise InputError(
                 f"unknown of a word tokenizer must be one of {', '.join(UNKNOWN)}, "
@@ -69,7 +62,7 @@ class WordTokenizer(Tokenizer):
         pieces = chain.from_iterable(map(PIECE.findall, chunks([text])))
         tokens = chain.from_iterable(map(self._tokens, pieces))
         try:
-            return np.fromiter(tokens, token_dtype(self.vocabulary_size))
+            return np.fromiter(tokens, self.dtype)
         except KeyError as error:
             piece = error.args[0]
             offset = next(each.start() for each in PIECE.finditer(text) if each.group() == piece)
@@ -91,11 +84,11 @@ class WordTokenizer(Tokenizer):
             token = UNK
         return (GLUE, token) if piece == word else (token,)
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
-        """Return the text of `ids`; GLUE only matters before words; bytes may not be UTF-8."""
+    def _text_of(self, ids: IntArray) -> str:
+        """Return the text of ids; GLUE only matters before words."""
         parts = []
         glued = False
-        for token in ids_in_range(ids, self.vocabulary_size).tolist():
+        for token in ids.tolist():
             if token < GLUE:
                 parts.append(bytes([token]))
             elif token > GLUE:
