@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.models.registry import KINDS
-from lmladder.optim.settings import AdamWSettings, MuonSettings, ScheduleSettings, SgdSettings
+from lmladder.optim.settings import (
+    AdamSettings,
+    AdamWSettings,
+    MuonSettings,
+    ScheduleSettings,
+    SgdSettings,
+    WsdSettings,
+)
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
 from lmladder.training import TrainingRun, TrainingSettings, train
@@ -71,6 +78,16 @@ RUNGS: dict[str, Any] = {
 }
 TRAINED_BY = {"code": "code", "kernels": "numba", "numpy": "2.2.6", "numba": "0.61.2"}
 every_rung = pytest.mark.parametrize("kind", RUNGS)
+FEATURES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "adam": {"optimizer": AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8)},
+    "sgd": {"optimizer": SGD},
+    "wsd": {"schedule": WsdSettings("wsd", 2, 0.1, decay_fraction=0.5)},
+    "accumulation": {"gradient_accumulation_steps": 2},
+    "monitoring": {"monitor_every": 2, "evaluate_every": 3},
+    "patience": {"patience": 2, "min_improvement": 9.0},  # so large that the run ends at step 4
+}
+every_feature = pytest.mark.parametrize("feature", FEATURES)
 
 
 def make_run(

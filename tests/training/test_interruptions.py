@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.optim.settings import AdamSettings, WsdSettings
 from lmladder.system.interrupts import exit_status
 from lmladder.system.progress import TrainingProgress
 from lmladder.training import UNFINISHED, UNFINISHED_BEST, discard_unfinished, train
@@ -21,8 +20,9 @@ from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint
 from lmladder.training.loop import HISTORY
 from tests.training.examples import (
     ADAMW,
-    SGD,
+    FEATURES,
     STEPS,
+    every_feature,
     every_rung,
     final_files,
     finish,
@@ -31,17 +31,6 @@ from tests.training.examples import (
 
 import numpy as np
 import pytest
-
-FEATURES: dict[str, dict[str, Any]] = {
-    "default": {},
-    "adam": {"optimizer": AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8)},
-    "sgd": {"optimizer": SGD},
-    "wsd": {"schedule": WsdSettings("wsd", 2, 0.1, decay_fraction=0.5)},
-    "accumulation": {"gradient_accumulation_steps": 2},
-    "monitoring": {"monitor_every": 2, "evaluate_every": 3},
-    "patience": {"patience": 2, "min_improvement": 9.0},  # so large that the run ends at step 4
-}
-every_feature = pytest.mark.parametrize("feature", FEATURES)
 
 
 class Killed(BaseException):

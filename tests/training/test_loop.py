@@ -22,6 +22,7 @@ from lmladder.training.checkpoint import BEST, LATEST, Checkpoint, weights_diges
 from lmladder.training.history import COLUMNS, DIGEST, WAITED, as_csv, waited
 from lmladder.training.loop import HISTORY
 from tests.training.examples import (
+    FEATURES,
     RUNGS,
     SGD,
     STEPS,
@@ -29,6 +30,7 @@ from tests.training.examples import (
     TRAINING,
     VAL,
     VOCABULARY,
+    every_feature,
     every_rung,
     finish,
     make_run,
@@ -155,10 +157,10 @@ def test_accumulation_takes_the_memory_of_one_micro_batch(
     assert whole > 3 * small
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@every_feature
 @every_rung
 def test_the_number_of_threads_does_not_change_the_bytes(
-    kind: str, count: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, feature: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Blocks so small that even these models are divided into many.
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
@@ -168,8 +170,7 @@ def test_the_number_of_threads_does_not_change_the_bytes(
     try:
         for n_threads in (1, 2, 3):
             kernels.set_threads(n_threads)
-            folder = tmp_path / str(n_threads)
-            found.append(finish(folder, kind, gradient_accumulation_steps=count))
+            found.append(finish(tmp_path / str(n_threads), kind, **FEATURES[feature]))
     finally:
         kernels.set_threads(before)
     assert found[0] == found[1] == found[2]
