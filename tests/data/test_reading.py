@@ -1,5 +1,6 @@
 """Text in pieces: where it is cut, and how much work and memory that takes."""
 
+import os
 import re
 from itertools import accumulate
 
@@ -94,10 +95,8 @@ def test_json_is_read_strictly_and_up_to_a_limit(tmp_path):
     for message, contents in cases.items():
         for content in contents:
             path.write_bytes(content)
-            with pytest.raises(InputError, match=f"^{re.escape(str(path))}.*{message}") as caught:
+            with pytest.raises(InputError, match=f"^{re.escape(str(path))}.*{message}"):
                 read_json(path)
-            assert "\n" not in str(caught.value)
-    with path.open("wb") as file:
-        file.truncate(1 << 40)  # a hole: it takes no space
+    os.truncate(path, 1 << 40)  # a hole: it takes no space
     with pytest.raises(InputError, match="more than 268,435,456"):
         read_json(path)

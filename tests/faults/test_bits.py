@@ -1,9 +1,10 @@
-"""A file of which any bit has changed, or that is cut anywhere, is rejected in one line."""
+"""A file of which any bit has changed, or that is cut anywhere, is rejected."""
 
 import json
 import math
 import random
 import struct
+from contextlib import suppress
 
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError
@@ -55,14 +56,12 @@ def damages(path, all_bits):
     "all_bits", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "all"]
 )
 @pytest.mark.parametrize("name", READERS)
-def test_any_damage_to_a_file_is_rejected_in_one_line(name, all_bits, folder):
+def test_any_damage_to_a_file_is_rejected(name, all_bits, folder):
     accepted = []
     for damage in damages(folder / name, all_bits):
-        try:
+        with suppress(InputError):
             READERS[name](folder)
             accepted.append(damage)
-        except InputError as error:
-            assert "\n" not in str(error)  # noqa: PT017
     assert accepted == []
     READERS[name](folder)
 

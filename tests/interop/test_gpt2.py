@@ -84,9 +84,8 @@ def assert_same(one, other):
 
 
 def assert_rejected(folder, message):
-    with pytest.raises(InputError, match=message) as caught:
+    with pytest.raises(InputError, match=message):
         GPT2.read(folder)
-    assert "\n" not in str(caught.value)
 
 
 # --- Round trips ----------------------------------------------------------------------------------
