@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
-from lmladder.autograd import OPS, functional, ops
+from lmladder.autograd import OPS, functional
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.selfcheck import check_op
 from lmladder.kernels import blocks, reference, tiles

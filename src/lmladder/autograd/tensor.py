@@ -354,6 +354,8 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
     if not isinstance(grad, np.ndarray | np.generic) or grad.dtype != like.dtype:
         kind = grad.dtype if isinstance(grad, np.ndarray) else type(grad).__name__
         raise TypeError(f"{_name(pullback)} returned {kind} for an array of {like.dtype}")
+    if grad.shape == like.shape:  # a sum over an axis of length 1 would turn -0.0 into 0.0
+        return asarray(grad)
     shape = (1,) * (grad.ndim - like.ndim) + like.shape  # with the axes that broadcasting added
     if len(shape) != grad.ndim or any(
         n not in (1, m) for n, m in zip(shape, grad.shape, strict=True)
