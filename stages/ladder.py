@@ -7,10 +7,6 @@ below this one's as it has in outputs/, and is not run again if it is finished.
 """
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
-
     from lmladder.pipeline import main
 
-    main("ladder", __file__, __doc__)
+    main(__file__, __doc__)

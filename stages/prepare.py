@@ -8,10 +8,6 @@ shows what a text comes to, in a folder of its own under outputs/runs/prepare:
 """
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
-
     from lmladder.pipeline import main
 
-    main("prepare", __file__, __doc__)
+    main(__file__, __doc__)

@@ -8,10 +8,6 @@ under outputs/runs/transformer, or outputs/sweeps/transformer with -m:
 """
 
 if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
-
     from lmladder.pipeline import main
 
-    main("transformer", __file__, __doc__)
+    main(__file__, __doc__)

@@ -284,7 +284,7 @@ def test_ctrl_c_during_the_imports_of_a_program_prints_nothing(smoke, script):
 import os, runpy, signal, sys
 class Finder:
     def find_spec(self, name, path=None, target=None):
-        if name == "lmladder":
+        if name == "lmladder.config":
             os.kill(os.getpid(), signal.SIGINT)
 sys.meta_path.insert(0, Finder())
 sys.path.insert(0, "stages")

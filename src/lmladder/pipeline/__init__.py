@@ -1,10 +1,11 @@
-"""The stages of the pipeline: their entry point, and their bodies, a file each."""
+"""The stages of the pipeline: their entry point, and one module for the body of each."""
 
-from typing import TYPE_CHECKING
+import signal
 
-from lmladder.system.lazy import lazy_exports
 
-if TYPE_CHECKING:
-    from lmladder.pipeline.entry import main
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+def main(script: str, about: str | None) -> None:
+    """Run a stage as a program; see `lmladder.pipeline.entry.run`."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
+    from lmladder.pipeline.entry import run
+
+    run(script, about)

@@ -1,9 +1,9 @@
-"""The entry point of all stages: Hydra in front of them, and how they fail.
+"""The entry point of all stages: composes the configuration with Hydra and reports failures.
 
-`python stages/x.py -cn pipeline` reads params.yaml for DVC, `python stages/x.py [-m] overrides`
-composes conf/ for people. A mistake in the input ends in one line and exit status 2, a run that
-fails in one line and status 1. A sweep goes on after a job that fails, and does not run again what
-it has finished. `--help` begins with the script's docstring.
+`python stages/x.py -cn pipeline` reads params.yaml for DVC; `python stages/x.py [-m] overrides`
+composes conf/ for people. Invalid input is reported in one line with exit status 2, a failed run in
+one line with status 1. A sweep continues after a failed job, and does not repeat finished jobs.
+`--help` begins with the docstring of the script.
 """
 
 import os
@@ -31,10 +31,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 OUTPUTS = Path("outputs")
-DVC_CONFIG = "pipeline"  # the configuration in conf/ by which DVC runs a stage
-SETTINGS = ".hydra"  # in the folder of a run that DVC has not started
+REPEAT = "repeat the command to run the unfinished jobs"
+DVC_CONFIG = "pipeline"  # the configuration in conf/ with which DVC runs a stage
+SETTINGS = ".hydra"  # in the folder of a run that was not started by DVC
 
-EXTRAS = {  # where the launchers and sweepers are that Hydra does not bring
+EXTRAS = {  # the extra of pyproject.toml that installs each launcher and sweeper
     "hydra/launcher/joblib": "sweep",
     "hydra/launcher/submitit_slurm": "slurm",
     "hydra/launcher/ray": "ray",
@@ -43,15 +44,14 @@ EXTRAS = {  # where the launchers and sweepers are that Hydra does not bring
 
 
 class Sweep(Callback):
-    """The sweep that this process has started: where it writes, and what becomes of its jobs.
+    """The sweep that this process has started: its folder and its jobs.
 
     Attributes
     ----------
-    folder : None where there is no sweep
-    before : what had failed in the folder already
-    jobs : how many there are; None where a search chooses them one after another
-    killed : the jobs whose process was the first to be killed, as far as that can be known: joblib
-        then kills the processes of all other jobs
+    folder : of the results; None if there is no sweep
+    before : the failures of earlier sweeps in this folder
+    jobs : the number of jobs; None if a search chooses them one after another
+    killed : the jobs whose processes were found dead first; joblib then kills those of all others
     """
 
     folder: ClassVar[Path | None] = None
@@ -68,27 +68,28 @@ class Sweep(Callback):
 
     @classmethod
     def failures(cls) -> list[outcome.Failure]:
-        """What has failed in this sweep, or is not finished yet."""
+        """Return the jobs of this sweep that have failed or are not finished."""
         found = outcome.failures(cls.folder) if cls.folder else []
         return [each for each in found if each not in cls.before]
 
     @classmethod
     def note_killed(cls) -> None:
-        """Note the jobs whose process is gone, unless such jobs are known already."""
-        with suppress(OSError):  # it may not fail: the sweep is in the midst of something else
+        """Record the jobs whose processes have ended, unless some are already recorded."""
+        with suppress(OSError):  # a signal handler must not fail
             cls.killed = cls.killed or [each.folder for each in cls.failures() if each.is_gone()]
 
     @classmethod
     def not_started(cls) -> int:
-        """How many jobs have not begun: each writes its settings first."""
+        """Return the number of jobs that have not written their settings, their first file."""
         if cls.folder is None or cls.jobs is None:
             return 0
-        begun = (cls.folder / "multirun.yaml").stat().st_mtime
+        started = (cls.folder / "multirun.yaml").stat().st_mtime
         settings = cls.folder.rglob(f"{SETTINGS}/config.yaml")
-        return cls.jobs - sum(each.stat().st_mtime >= begun for each in settings)
+        return cls.jobs - sum(each.stat().st_mtime >= started for each in settings)
 
 
 def _count_jobs(config: DictConfig) -> int | None:
+    """Return the number of jobs of a sweep; None if only the sweeper can determine it."""
     sweeper = config.hydra.sweeper
     if not sweeper._target_.endswith(BasicSweeper.__name__):
         return None
@@ -96,29 +97,29 @@ def _count_jobs(config: DictConfig) -> int | None:
     try:
         overrides = OverridesParser.create().parse_overrides([*swept, *config.hydra.overrides.task])
         return sum(map(len, BasicSweeper.split_arguments(overrides, None)))
-    except CONFIGURATION_ERRORS:  # such as a glob(), which only Hydra can resolve
+    except CONFIGURATION_ERRORS:  # for example a glob(), which only Hydra can resolve
         return None
 
 
-def main(name: str, script: str, about: str | None) -> None:
+def run(script: str, about: str | None) -> None:
     """Run a stage as a program.
 
     Parameters
     ----------
-    name : of the stage
-    script : its file, beside whose folder conf/ is
-    about : what it does, for --help
+    script : the file of the program, named after the stage, in a folder next to conf/
+    about : the beginning of --help
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come here, not to Hydra's own report
-    sys.argv[1:] = [*arguments(sys.argv[1:]), f"hydra.job.name={name}"]
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them
+    path = Path(script).resolve()
+    sys.argv[1:] = [*arguments(sys.argv[1:]), f"hydra.job.name={path.stem}"]
     outlive_readers()
     raise_interrupts()
     started = time.time()
-    stage, out = STAGES[name], None
+    stage, out = STAGES[path.stem], None
 
     def task(node: DictConfig) -> float | None:
         nonlocal out
-        outlive_readers()  # this may be another process
+        outlive_readers()  # a launcher may have started another process
         out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             try:
@@ -126,59 +127,59 @@ def main(name: str, script: str, about: str | None) -> None:
                     _write_settings(node, out)
                     return stage.run_if_stale(typed(node), out, OUTPUTS).objective
             except Exception:
-                if not (out / outcome.FAILED).exists():  # no room for it
+                if not (out / outcome.FAILED).exists():  # it could not be written
                     raise
-                return None  # the next job is to run all the same
+                return None  # the sweep continues with the next job
         try:
             if HydraConfig.get().job.config_name != DVC_CONFIG:
                 _write_settings(node, out)
             return stage.run(typed(node), out, OUTPUTS).objective
         except LadderError as error:
-            _fail(error)  # here, before Hydra adds lines of its own
+            _fail(error)  # here, because Hydra would print another line
 
     OmegaConf.register_new_resolver("stage", lambda: (about or "").strip())  # both in --help
     OmegaConf.register_new_resolver(
         "settings", lambda *, _root_: describe(_root_).replace("$", "$$")
     )
-    conf = Path(script).resolve().parents[1] / "conf"
+    conf = str(path.parents[1] / "conf")
     try:
-        hydra.main(version_base="1.3", config_path=str(conf), config_name="config")(task)()
+        hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()
     except KeyboardInterrupt as interrupt:
-        print(f"interrupted{_continues(out, started)}", file=sys.stderr)
+        print(f"interrupted{_how_to_continue(out, started)}", file=sys.stderr)
         sys.exit(exit_status(interrupt))
     except Exception as error:
-        _report_failures()  # where jobs failed, they say more than what a launcher made of it
-        if (explained := _explained(error, begun=out is not None)) is None:
+        _report_failures()  # the errors of jobs explain more than that of the launcher
+        if (explained := _explained(error, started=out is not None)) is None:
             raise
         _fail(explained)
     _report_failures()
 
 
 def _write_settings(node: DictConfig, out: Path) -> None:
-    """Write what Hydra would write before the run, which it does not do atomically."""
+    """Write the files that Hydra would write to .hydra, but atomically."""
     folder = out / SETTINGS
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    whole = OmegaConf.create({"hydra": HydraConfig.get()})
-    overrides = HydraConfig.get().overrides.task
+    composed = HydraConfig.get()
+    overrides, whole = composed.overrides.task, {"hydra": composed}
     for name, part in (("overrides", overrides), ("hydra", whole), ("config", node)):
         atomic_write(folder / f"{name}.yaml", OmegaConf.to_yaml(part).encode())
 
 
-def _continues(out: Path | None, started: float) -> str:
-    """What an interrupted run or sweep may promise, for the end of the line that reports it."""
+def _how_to_continue(out: Path | None, started: float) -> str:
+    """Return the end of the message about an interruption at a time after `started`."""
     if Sweep.folder is not None:
-        return "; the same command does what is not finished"
-    kept = [] if out is None else out.rglob("unfinished.safetensors")
-    if any(each.stat().st_mtime >= started for each in kept):
+        return f"; {REPEAT}"
+    checkpoints = [] if out is None else out.rglob("unfinished.safetensors")
+    if any(each.stat().st_mtime >= started for each in checkpoints):
         return f"; a run in {out} continues from its last checkpoint"
     return ""
 
 
 def _report_failures() -> None:
-    """End the process if jobs of the sweep have failed: a line for each."""
+    """Print a line for each failed job of the sweep and exit, if there are any."""
     if not (failed := Sweep.failures()):
         return
     for each in failed:
@@ -188,35 +189,37 @@ def _report_failures() -> None:
         print(f"error: {each.folder}: {reason}", file=sys.stderr)
     jobs = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
     others = f" and {count} did not start" if (count := Sweep.not_started()) else ""
-    print(
-        f"error: {jobs} of the sweep failed{others}; the same command does what is not finished",
-        file=sys.stderr,
-    )
+    print(f"error: {jobs} of the sweep failed{others}; {REPEAT}", file=sys.stderr)
     sys.exit(min(each.exit_status for each in failed))
 
 
-def _explained(error: Exception, begun: bool) -> LadderError | None:
-    """The failure that one line explains; None for our own mistakes."""
+def _explained(error: Exception, started: bool) -> LadderError | None:
+    """Return the error to report in one line; None for a mistake of this program.
+
+    Parameters
+    ----------
+    started : whether the stage was started; before, errors are those of the configuration
+    """
     if isinstance(error, LadderError):
         return error
-    # An OSError without a number is OmegaConf's, for what is no mapping.
-    nameless = isinstance(error, OSError) and error.errno is None
-    if not begun and (nameless or isinstance(error, CONFIGURATION_ERRORS)):
+    # OmegaConf raises an OSError without a number for a file that is not a mapping.
+    unnumbered = isinstance(error, OSError) and error.errno is None
+    if not started and (unnumbered or isinstance(error, CONFIGURATION_ERRORS)):
         for name, extra in EXTRAS.items():
             if f"'{name}'" in str(error):
                 return InputError(f"{name} is not installed; run: pip install -e '.[{extra}]'")
-        if isinstance(error.__cause__, OSError):  # Hydra could not open its log
+        if isinstance(error.__cause__, OSError):  # Hydra cannot open its log
             return cannot_write(Path(error.__cause__.filename or ""), error.__cause__)
         return InputError(f"configuration: {one_line(error)}")
-    if isinstance(error, OSError):  # such as a folder that Hydra may not make
-        return cannot_write(Path(error.filename or _half_written()), error)
-    if not begun and Sweep.folder is not None:  # a launcher's, as where there is no Slurm
+    if isinstance(error, OSError):  # for example a folder that Hydra cannot create
+        return cannot_write(Path(error.filename or _partly_written()), error)
+    if not started and Sweep.folder is not None:  # a launcher fails, for example without Slurm
         return RunError(f"the sweep could not be run: {one_line(error)}")
     return None
 
 
-def _half_written() -> Path:
-    """The file that Hydra could not write, and did not name; it is removed."""
+def _partly_written() -> Path:
+    """Remove and return the file that Hydra could not write, which its error does not name."""
     path = (Sweep.folder or OUTPUTS) / "multirun.yaml"
     if path.exists() and not path.stat().st_size:
         path.unlink()
