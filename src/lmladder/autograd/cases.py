@@ -1,13 +1,12 @@
-"""Every op with inputs that show what it does: the rows of `lmladder gradcheck` and of the tests.
+"""The cases of every op: inputs for `lmladder gradcheck` and the tests.
 
-A row draws its arrays from a generator, so that any seed will do. The shapes include numbers (0-d),
-empty arrays, axes of length 1 and broadcasting. Draws stay away from kinks and ties, where a
-difference shows no derivative; those stand in a table of their own, with their gradients.
+A case draws its arrays from a generator, so any seed will do. The shapes include 0-d and empty
+arrays, axes of length 1 and broadcasting. Draws avoid kinks and ties, where differences do not
+approximate a derivative; `KINKS` has those, with their gradients.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lmladder.autograd import functional, ops
@@ -17,18 +16,19 @@ from lmladder.tracing import constant
 
 import numpy as np
 
+Function: TypeAlias = Callable[..., Tensor]
 Draw: TypeAlias = Callable[[np.random.Generator], FloatArray]
 Shape: TypeAlias = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """`function` of arrays made by `draws`, with `options`; `name` begins with the op's name."""
+    """A function of arrays made by `draws`, with options; the name begins with that of an op."""
 
     name: str
-    function: Callable[..., Tensor]
+    function: Function
     draws: tuple[Draw, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any]
 
     @property
     def op(self) -> str:
@@ -40,10 +40,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Kink:
-    """Inputs on a kink or a tie, and the gradients that `function` must have there for ones."""
+    """Inputs at a kink or a tie, and the gradients for an upstream gradient of ones."""
 
     name: str
-    function: Callable[..., Tensor]
+    function: Function
     inputs: tuple[list[float], ...]
     gradients: tuple[list[float], ...]
 
@@ -52,8 +52,8 @@ class Kink:
         return self.name.partition(" ")[0]
 
     def holds(self) -> bool:
-        """Whether the gradients are these, to the last digit."""
-        tensors = [Tensor(np.array(values), requires_grad=True) for values in self.inputs]
+        """Return whether the gradients are exactly these."""
+        tensors = [Tensor(np.array(values, float), requires_grad=True) for values in self.inputs]
         out = self.function(*tensors)
         out.backward(np.ones_like(out.value))
         return [t.grad.tolist() for t in tensors if t.grad is not None] == list(self.gradients)
@@ -71,18 +71,87 @@ def positive(*shape: int) -> Draw:
 
 
 def apart(*shape: int) -> Draw:
-    """Odd multiples of 0.1, all different: at least 0.1 from 0 and 0.2 from each other."""
-
-    def draw(rng: np.random.Generator) -> FloatArray:
-        size = int(np.prod(shape))
-        return np.asarray((rng.permutation(size) - size // 2 + 0.5).reshape(shape) * 0.2)
-
-    return draw
+    """Return a draw of odd multiples of 0.1: at least 0.1 from 0 and 0.2 from each other."""
+    size = int(np.prod(shape))
+    return lambda rng: np.asarray((rng.permutation(size) - size // 2 + 0.5).reshape(shape) * 0.2)
 
 
-# ------------------------------------------------------------------------------- rows
+# ------------------------------------------------------------------------------- cases
 
-SHAPES: list[Shape] = [(), (0, 3), (2, 0), (1,), (2, 3), (2, 1, 3)]
+
+def case(name: str, function: Function, *draws: Draw, **options: Any) -> Case:
+    return Case(name, function, draws, options)
+
+
+def cases(
+    function: Function,
+    shapes: Iterable[Sequence[Shape]],
+    *draws: Callable[..., Draw],
+    **options: Any,
+) -> list[Case]:
+    """Return a case for each sequence of shapes; arrays without a draw of their own are normal."""
+    op, suffix = function.__name__.strip("_"), f" {options}" if options else ""
+    found = []
+    for each in shapes:
+        makers = [*draws, *[normal] * (len(each) - len(draws))]
+        arrays = [draw(*shape) for draw, shape in zip(makers, each, strict=True)]
+        name = f"{op} {' '.join(map(str, each))}{suffix}"
+        found.append(case(name, function, *arrays, **options))
+    return found
+
+
+def reductions(function: Function, draw: Callable[..., Draw] = normal) -> list[Case]:
+    """Return cases of a reduction over one axis, several axes and all axes."""
+    return [
+        *cases(function, [((2, 3),), ((),)], draw),
+        *cases(function, [((2, 3),)], draw, keepdims=True),
+        *cases(function, [((2, 3, 4),), ((2, 1, 3),), ((0, 3),)], draw, axis=1),
+        *cases(function, [((2, 3, 4),)], draw, axis=(0, -1), keepdims=True),
+        *cases(function, [((1,),)], draw, axis=0),
+    ]
+
+
+def einsum(subscripts: str) -> Case:
+    """Return a case of einsum; the lengths of the axes follow from their letters."""
+    lengths = {"b": 2, "h": 2, "i": 2, "j": 3, "k": 4, "l": 2, "q": 3, "o": 1, "z": 0}
+    terms = subscripts.partition("->")[0].replace("...", "b").split(",")
+    arrays = [normal(*(lengths[letter] for letter in term)) for term in terms]
+    return case(f"einsum {subscripts}", ops.einsum, *arrays, subscripts=subscripts)
+
+
+def indexed(ids: Any, axis: int, *shape: int) -> list[Case]:
+    """Return a case of each op that takes an array of indices along an axis."""
+
+    def gather(a: Tensor) -> Tensor:
+        return ops.take_along_axis(a, constant(ids), axis=axis)
+
+    def scatter(a: Tensor, updates: Tensor) -> Tensor:
+        return ops.scatter_add(a, constant(ids), updates, axis=axis)
+
+    name, a, updates = f"{ids.tolist()} {axis}", normal(*shape), normal(*ids.shape)
+    return [
+        case(f"take_along_axis {name}", gather, a),
+        case(f"scatter_add {name}", scatter, a, updates),
+    ]
+
+
+def embed(ids: Any) -> Function:
+    return lambda table: functional.embedding(table, constant(ids))
+
+
+def rotate(positions: IntArray, **options: float) -> Function:
+    return lambda x: functional.rotary(x, constant(positions), **options)
+
+
+def _where(a: Tensor, b: Tensor) -> Tensor:
+    return ops.where(constant(MASK), a, b)
+
+
+def _dropout(x: Tensor) -> Tensor:
+    return functional.dropout(x, rate=0.4, rng=np.random.default_rng(5))  # one mask for all calls
+
+
+SHAPES: list[tuple[Shape]] = [((),), ((0, 3),), ((2, 0),), ((1,),), ((2, 3),), ((2, 1, 3),)]
 PAIRS: list[tuple[Shape, Shape]] = [
     ((2, 3), (2, 3)),
     ((2, 1, 3), (4, 1)),
@@ -92,300 +161,165 @@ PAIRS: list[tuple[Shape, Shape]] = [
     ((2, 0), (2, 1)),
     ((), ()),
 ]
-REDUCTIONS: list[tuple[Shape, dict[str, Any]]] = [
-    ((2, 3), {}),
-    ((2, 3), {"keepdims": True}),
-    ((2, 3, 4), {"axis": 1}),
-    ((2, 3, 4), {"axis": (0, -1), "keepdims": True}),
-    ((2, 1, 3), {"axis": 1}),
-    ((0, 3), {"axis": 1}),
-    ((1,), {"axis": 0}),
-    ((), {}),
+VECTORS_AND_MATRICES = [
+    (a, b) for a in [(3,), (5, 3), (2, 5, 3)] for b in [(3,), (3, 4), (2, 3, 4)]
 ]
+MATMULS = [
+    ((2, 1, 5, 3), (4, 3, 2)),
+    ((3, 3),) * 2,
+    ((0, 3), (3, 4)),
+    ((2, 0), (0, 4)),
+    ((1, 1),) * 2,
+]
+EINSUMS = (
+    "ij,jk->ik ij,kj bhqi,bhki->bhqk ...ij,...jk->...ik ...i,i->... i,j,k->kij ij,jk,kl->il ij->ji "
+    "ij-> ij,k->i ii->i ii iij,j->ij ,i->i zj,j->z oj,oj->oj ->"
+)
 IDS = np.array([[0, 2, 2], [3, 0, 2]])
 MASK = np.array([[True, False, True], [False, False, True]])
-
-
-def each_shape(
-    name: str, function: Callable[..., Tensor], draw: Callable[..., Draw], **options: Any
-) -> list[Case]:
-    return [Case(f"{name} {shape}", function, (draw(*shape),), options) for shape in SHAPES]
-
-
-def each_pair(
-    name: str,
-    function: Callable[..., Tensor],
-    first: Callable[..., Draw] = normal,
-    second: Callable[..., Draw] = normal,
-) -> list[Case]:
-    return [Case(f"{name} {a} {b}", function, (first(*a), second(*b))) for a, b in PAIRS]
-
-
-def each_reduction(
-    name: str, function: Callable[..., Tensor], draw: Callable[..., Draw] = normal
-) -> list[Case]:
-    return [
-        Case(f"{name} {shape} {options}", function, (draw(*shape),), options)
-        for shape, options in REDUCTIONS
-    ]
-
-
-def _dropout(x: Tensor) -> Tensor:
-    return functional.dropout(x, rate=0.4, rng=np.random.default_rng(5))  # one mask for all calls
-
-
-def _arithmetic() -> Iterator[Case]:
-    yield from each_pair("add", ops.add)
-    yield Case("add number", lambda a: 2 + a + 1, (normal(2, 3),))
-    yield Case("add array", lambda a: constant(np.ones(3, a.dtype)) + a, (normal(2, 3),))
-    yield from each_pair("subtract", ops.subtract)
-    yield Case("subtract number", lambda a: 1 - (a - 2), (normal(2, 3),))
-    yield from each_pair("multiply", ops.multiply)
-    yield Case("multiply itself", lambda a: a * a, (normal(2, 3),))
-    yield from each_pair("divide", ops.divide, normal, positive)
-    yield Case("divide number", lambda a: 1 / (a / 2), (positive(2, 3),))
-    yield from each_shape("negative", ops.negative, normal)
-    yield from each_shape("power", ops.power, positive, exponent=2.5)
-    yield Case("power square", lambda a: a**2, (normal(2, 3),))
-    yield Case("power inverse", lambda a: a**-1, (positive(2, 3),))
-    yield Case("power nothing", lambda a: a**0 * a, (normal(2, 3),))
-    for a, b in [
-        ((2, 3), (3, 4)),
-        ((2, 5, 3), (3, 4)),
-        ((5, 3), (2, 3, 4)),
-        ((2, 5, 3), (2, 3, 4)),
-        ((2, 1, 5, 3), (4, 3, 2)),
-        ((3,), (3, 4)),
-        ((2, 3), (3,)),
-        ((3,), (3,)),
-        ((3,), (2, 3, 4)),
-        ((2, 5, 3), (3,)),
-        ((3, 3), (3, 3)),
-        ((0, 3), (3, 4)),
-        ((2, 0), (0, 4)),
-        ((1, 1), (1, 1)),
-    ]:
-        yield Case(f"matmul {a} {b}", ops.matmul, (normal(*a), normal(*b)))
-    for subscripts, shapes in EINSUMS:
-        draws = tuple(normal(*shape) for shape in shapes)
-        yield Case(f"einsum {subscripts}", ops.einsum, draws, {"subscripts": subscripts})
-
-
-EINSUMS: list[tuple[str, list[Shape]]] = [
-    ("ij,jk->ik", [(2, 3), (3, 4)]),
-    ("ij,kj", [(2, 3), (4, 3)]),
-    ("bhqi,bhki->bhqk", [(2, 2, 3, 4), (2, 2, 5, 4)]),
-    ("...ij,...jk->...ik", [(2, 5, 3), (2, 3, 4)]),
-    ("...i,i->...", [(2, 5, 3), (3,)]),
-    ("i,j,k->kij", [(2,), (3,), (4,)]),
-    ("ij,jk,kl->il", [(2, 3), (3, 2), (2, 4)]),
-    ("ij->ji", [(2, 3)]),
-    ("ij->", [(2, 3)]),
-    ("ij,k->i", [(2, 3), (4,)]),
-    ("ii->i", [(3, 3)]),
-    ("ii", [(3, 3)]),
-    ("iij,j->ij", [(2, 2, 3), (3,)]),
-    (",i->i", [(), (3,)]),
-    ("ij,j->i", [(0, 3), (3,)]),
-    ("ij,ij->ij", [(1, 3), (1, 3)]),
-    ("->", [()]),
+INPUTS = [(2, 5, 3), (3,), (0, 3), (1, 3), (5, 0), (1, 0)]
+SIZES = [(2, 3, 4), (4,), (0, 4), (2, 0), (1, 4), (2, 90, 256)]  # the last in several blocks
+QUERIES_AND_KEYS = [
+    ((2, 3, 5, 4), (2, 3, 5, 4)),
+    ((1, 1, 1, 1), (1, 1, 1, 1)),
+    ((0, 2, 3, 4), (0, 2, 3, 4)),
+    ((2, 0, 3, 4), (2, 0, 3, 4)),
+    ((2, 3, 0, 4), (2, 3, 5, 4)),
+    ((2, 3, 0, 4), (2, 3, 0, 4)),
+    ((1, 2, 3, 4), (1, 2, 140, 4)),  # fewer queries than keys
+    ((1, 4, 130, 2), (1, 4, 130, 2)),  # several tiles
 ]
-
-
-def _reductions() -> Iterator[Case]:
-    yield from each_reduction("sum", ops.sum)
-    yield from each_reduction("mean", ops.mean)
-    yield from each_reduction("var", ops.var)
-    yield Case("var unbiased", ops.var, (normal(2, 3),), {"axis": 1, "ddof": 1})
-    yield from each_reduction("max", ops.max, apart)
-    yield from each_reduction("min", ops.min, apart)
-    yield from each_reduction("logsumexp", ops.logsumexp)
-    yield from each_reduction("norm", ops.norm, positive)
-    for shape, axis in [
-        ((2, 3), None),
-        ((2, 3), 0),
-        ((2, 3, 4), -2),
-        ((0, 3), 1),
-        ((1,), 0),
-        ((), None),
-    ]:
-        yield Case(f"cumsum {shape} {axis}", ops.cumsum, (normal(*shape),), {"axis": axis})
-
-
-def _functions() -> Iterator[Case]:
-    yield from each_shape("exp", ops.exp, normal)
-    yield from each_shape("log", ops.log, positive)
-    yield from each_shape("sqrt", ops.sqrt, positive)
-    yield from each_shape("tanh", ops.tanh, normal)
-    yield from each_shape("abs", ops.abs, apart)
-    yield from each_shape("clip", ops.clip, apart, min=-0.4, max=0.2)
-    yield Case("clip below", ops.clip, (apart(2, 3),), {"min": 0.2})
-    yield Case("clip above", ops.clip, (apart(2, 3),), {"max": 0.2})
-    yield from each_pair("maximum", ops.maximum)
-    yield from each_pair("minimum", ops.minimum)
-    yield Case("where", lambda a, b: ops.where(constant(MASK), a, b), (normal(2, 3), normal(2, 3)))
-    yield Case(
-        "where broadcast", lambda a, b: ops.where(constant(MASK), a, b), (normal(2, 1), normal(3))
-    )
-    yield Case("where 0-d", lambda a, b: ops.where(constant(MASK), a, b), (normal(), normal(1)))
-    yield Case("astype", ops.astype, (normal(2, 3),), {"dtype": np.float64})
-
-
-def _rearrangements() -> Iterator[Case]:
-    for old, new in [((2, 6), (3, -1)), ((), (1, 1)), ((0, 3), (3, 0)), ((1,), ())]:
-        yield Case(f"reshape {old} {new}", ops.reshape, (normal(*old),), {"shape": new})
-    yield from each_shape("transpose", ops.transpose, normal)
-    yield Case("transpose axes", ops.transpose, (normal(2, 3, 4),), {"axes": (1, -1, 0)})
-    yield from each_shape("flip", ops.flip, normal)
-    yield Case("flip axis", ops.flip, (normal(2, 3),), {"axis": -1})
-    yield Case("flip axes", ops.flip, (normal(2, 3, 2),), {"axis": (0, 1)})
-    yield from each_shape("squeeze", ops.squeeze, normal)
-    yield Case("squeeze axes", ops.squeeze, (normal(1, 3, 1, 1),), {"axis": (0, -1)})
-    yield from each_shape("expand_dims", ops.expand_dims, normal, axis=0)
-    yield Case("expand_dims axes", ops.expand_dims, (normal(2, 3),), {"axis": (0, -2)})
-    yield Case("swapaxes", ops.swapaxes, (normal(2, 3, 4),), {"axis1": 0, "axis2": -1})
-    yield Case("swapaxes square", ops.swapaxes, (normal(3, 3),), {"axis1": 0, "axis2": 1})
-    yield Case("swapaxes empty", ops.swapaxes, (normal(0, 3),), {"axis1": 0, "axis2": 1})
-    yield Case("concat", ops.concat, (normal(2, 2), normal(2, 1), normal(2, 3)), {"axis": -1})
-    yield Case("concat first", ops.concat, (normal(3, 2), normal(2, 2), normal(1, 2)))
-    yield Case("concat empty", ops.concat, (normal(2, 3), normal(0, 3)))
-    yield Case("concat one", ops.concat, (normal(1),))
-    yield Case("stack", ops.stack, (normal(2, 3),) * 3, {"axis": -1})
-    yield Case("stack first", ops.stack, (normal(2, 2),) * 2)
-    yield Case("stack 0-d", ops.stack, (normal(), normal()))
-    yield Case("stack empty", ops.stack, (normal(0),), {"axis": 1})
-
-
-def _gather(ids: IntArray, axis: int, a: Tensor) -> Tensor:
-    return ops.take_along_axis(a, constant(ids), axis=axis)
-
-
-def _scatter(ids: IntArray, axis: int, a: Tensor, updates: Tensor) -> Tensor:
-    return ops.scatter_add(a, constant(ids), updates, axis=axis)
-
-
-def _indices() -> Iterator[Case]:
-    yield Case("getitem slice", lambda a: a[1:, ::-2], (normal(3, 5),))
-    yield Case("getitem number", lambda a: a[..., -1], (normal(3, 5),))
-    yield Case("getitem one", lambda a: a[1], (normal(3),))
-    yield Case("getitem 0-d", lambda a: a[()], (normal(),))
-    yield Case("getitem new axis", lambda a: a[:, None], (normal(2, 3),))
-    yield Case("getitem nothing", lambda a: a[1:1], (normal(2, 3),))
-    yield Case("getitem integers", lambda a: a[constant(IDS)], (normal(4, 2),))
-    yield Case("getitem tuple of integers", lambda a: a[(0, 2, 2),], (normal(3, 2),))
-    yield Case("getitem booleans", lambda a: a[constant(MASK)], (normal(2, 3),))
-    yield Case("getitem pairs", lambda a: a[[0, 1, 1], [2, 0, 0]], (normal(2, 3),))
-    yield Case("split", lambda a: ops.multiply(*ops.split(a, 2, axis=1)), (normal(3, 4),))
-    for name, ids, axis, shape in [
-        ("", IDS, 0, (4, 3)),
-        (" last axis", IDS, 1, (2, 4)),
-        (" one", IDS[:, :1], -1, (2, 4)),
-        (" negative", IDS[:1] - 4, 0, (4, 3)),
-        (" none", IDS[:0], 0, (4, 3)),
-    ]:
-        gather = partial(_gather, ids, axis)
-        scatter = partial(_scatter, ids, axis)
-        yield Case(f"take_along_axis{name}", gather, (normal(*shape),))
-        yield Case(f"scatter_add{name}", scatter, (normal(*shape), normal(*ids.shape)))
-
-
-def _networks() -> Iterator[Case]:
-    f = functional
-    for shape in [(2, 5, 3), (3,), (0, 3), (1, 3), (5, 0), (1, 0)]:
-        draws = (normal(*shape), normal(shape[-1], 4), normal(4))
-        yield Case(f"linear {shape}", f.linear, draws)
-    yield Case("linear to nothing", f.linear, (normal(5, 3), normal(3, 0), normal(0)))
-    yield from each_shape("sigmoid", f.sigmoid, normal)
-    yield from each_shape("relu", f.relu, apart)
-    yield from each_shape("relu_squared", f.relu_squared, apart)
-    yield from each_shape("gelu", f.gelu, normal)
-    yield Case("gelu far", lambda a: f.gelu(a * 3.0), (normal(40, 3),))
-    yield from each_shape("gelu_tanh", f.gelu_tanh, normal)
-    yield Case("gelu_tanh far", lambda a: f.gelu_tanh(a * 3.0), (normal(40, 3),))
-    yield from each_shape("silu", f.silu, normal)
-    for name, ids in [("", IDS), (" 0-d", np.array(2)), (" none", IDS[:0])]:
-        yield Case(
-            f"embedding{name}",
-            lambda table, ids=ids: f.embedding(table, constant(ids)),
-            (normal(4, 2),),
-        )
-    for function in (f.softmax, f.log_softmax):
-        for shape in [(2, 3, 4), (4,), (0, 3), (2, 0), (2, 1)]:
-            yield Case(f"{function.__name__} {shape}", function, (normal(*shape),))
-    yield Case("cross_entropy", lambda x: f.cross_entropy(x, constant(IDS)), (normal(2, 3, 4),))
-    yield Case(
-        "cross_entropy one", lambda x: f.cross_entropy(x, constant(np.array(2))), (normal(4),)
-    )
-    for shape in [
-        (2, 3, 4),
-        (4,),
-        (0, 4),
-        (2, 0),
-        (1, 4),
-        (2, 90, 256),
-    ]:  # the last in blocks of rows
-        n = shape[-1]
-        yield Case(f"layer_norm {shape}", f.layer_norm, (normal(*shape), normal(n), normal(n)))
-        yield Case(f"rms_norm {shape}", f.rms_norm, (normal(*shape), normal(n)))
-    for name, queries, keys in [
-        ("", (2, 3, 5, 4), (2, 3, 5, 4)),
-        (" one", (1, 1, 1, 1), (1, 1, 1, 1)),
-        (" none", (0, 2, 3, 4), (0, 2, 3, 4)),
-        (" no heads", (2, 0, 3, 4), (2, 0, 3, 4)),
-        (" no queries", (2, 3, 0, 4), (2, 3, 5, 4)),
-        (" nothing", (2, 3, 0, 4), (2, 3, 0, 4)),
-        (" later queries", (1, 2, 3, 4), (1, 2, 140, 4)),
-        (" tiles", (1, 4, 130, 2), (1, 4, 130, 2)),
-    ]:
-        draws = (normal(*queries), normal(*keys), normal(*keys))
-        yield Case(f"causal_attention{name}", f.causal_attention, draws)
-    for name, shape, start in [
-        ("", (5, 4), 0),
-        (" heads", (2, 3, 4, 6), 7),
-        (" one", (3, 1, 2), 3),
-        (" none", (0, 3, 2), 0),
-        (" no size", (2, 3, 0), 0),
-    ]:
-        places = np.arange(start, start + shape[-2])
-        yield Case(
-            f"rotary{name}",
-            lambda x, positions=places: f.rotary(x, constant(positions)),
-            (normal(*shape),),
-        )
-    yield Case(
-        "rotary base", lambda x: f.rotary(x, constant(np.array([9, 2])), base=5.0), (normal(2, 2),)
-    )
-    for rows, time, n in [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2), (2, 0, 3), (2, 3, 0)]:
-        size = f"{(rows, time, n)}"
-        yield Case(f"rnn {size}", f.rnn, (normal(rows, time, n), normal(n, n)))
-        yield Case(f"gru {size}", f.gru, (normal(rows, time, 3 * n), normal(n, 3 * n)))
-    yield from each_shape("dropout", _dropout, normal)
-
+RECURRENT = [(3, 5, 4), (1, 1, 1), (2, 1, 3), (0, 2, 2), (2, 0, 3), (2, 3, 0)]  # sequences, time, n
 
 CASES: list[Case] = [
-    *_arithmetic(),
-    *_reductions(),
-    *_functions(),
-    *_rearrangements(),
-    *_indices(),
-    *_networks(),
+    # arithmetic
+    *cases(ops.add, PAIRS),
+    case("add number", lambda a: 2 + a + 1, normal(2, 3)),
+    case("add array", lambda a: constant(np.ones(3, a.dtype)) + a, normal(2, 3)),
+    *cases(ops.subtract, PAIRS),
+    case("subtract number", lambda a: 1 - (a - 2), normal(2, 3)),
+    *cases(ops.multiply, PAIRS),
+    case("multiply itself", lambda a: a * a, normal(2, 3)),
+    *cases(ops.divide, PAIRS, normal, positive),
+    case("divide number", lambda a: 1 / (a / 2), positive(2, 3)),
+    *cases(ops.negative, SHAPES),
+    *cases(ops.power, SHAPES, positive, exponent=2.5),
+    case("power square", lambda a: a**2, normal(2, 3)),
+    case("power inverse", lambda a: a**-1, positive(2, 3)),
+    case("power nothing", lambda a: a**0 * a, normal(2, 3)),
+    *cases(ops.matmul, [*VECTORS_AND_MATRICES, *MATMULS]),
+    *map(einsum, EINSUMS.split()),
+    # reductions
+    *reductions(ops.sum),
+    *reductions(ops.mean),
+    *reductions(ops.var),
+    *cases(ops.var, [((2, 3),)], axis=1, ddof=1),
+    *reductions(ops.max, apart),
+    *reductions(ops.min, apart),
+    *reductions(ops.logsumexp),
+    *reductions(ops.norm, positive),
+    *cases(ops.cumsum, [((2, 3),), ((),)]),
+    *cases(ops.cumsum, [((2, 3),), ((1,),)], axis=0),
+    *cases(ops.cumsum, [((2, 3, 4),)], axis=-2),
+    *cases(ops.cumsum, [((0, 3),)], axis=1),
+    # functions
+    *cases(ops.exp, SHAPES),
+    *cases(ops.log, SHAPES, positive),
+    *cases(ops.sqrt, SHAPES, positive),
+    *cases(ops.tanh, SHAPES),
+    *cases(ops.abs, SHAPES, apart),
+    *cases(ops.clip, SHAPES, apart, min=-0.4, max=0.2),
+    *cases(ops.clip, [((2, 3),)], apart, min=0.2),
+    *cases(ops.clip, [((2, 3),)], apart, max=0.2),
+    *cases(ops.maximum, PAIRS),
+    *cases(ops.minimum, PAIRS),
+    *cases(_where, [((2, 3), (2, 3)), ((2, 1), (3,)), ((), (1,))]),
+    *cases(ops.astype, [((2, 3),)], dtype=np.float64),
+    # rearrangements
+    *cases(ops.reshape, [((2, 6),)], shape=(3, -1)),
+    *cases(ops.reshape, [((),)], shape=(1, 1)),
+    *cases(ops.reshape, [((0, 3),)], shape=(3, 0)),
+    *cases(ops.reshape, [((1,),)], shape=()),
+    *cases(ops.transpose, SHAPES),
+    *cases(ops.transpose, [((2, 3, 4),)], axes=(1, -1, 0)),
+    *cases(ops.flip, SHAPES),
+    *cases(ops.flip, [((2, 3),)], axis=-1),
+    *cases(ops.flip, [((2, 3, 2),)], axis=(0, 1)),
+    *cases(ops.squeeze, SHAPES),
+    *cases(ops.squeeze, [((1, 3, 1, 1),)], axis=(0, -1)),
+    *cases(ops.expand_dims, SHAPES, axis=0),
+    *cases(ops.expand_dims, [((2, 3),)], axis=(0, -2)),
+    *cases(ops.swapaxes, [((2, 3, 4),), ((3, 3),), ((0, 3),)], axis1=0, axis2=-1),
+    *cases(ops.concat, [((2, 2), (2, 1), (2, 3))], axis=-1),
+    *cases(ops.concat, [((3, 2), (2, 2), (1, 2)), ((2, 3), (0, 3)), ((1,),)]),
+    *cases(ops.stack, [((2, 3),) * 3], axis=-1),
+    *cases(ops.stack, [((2, 2),) * 2, ((), ())]),
+    *cases(ops.stack, [((0,),)], axis=1),
+    # indices
+    case("getitem slice", lambda a: a[1:, ::-2], normal(3, 5)),
+    case("getitem number", lambda a: a[..., -1], normal(3, 5)),
+    case("getitem one", lambda a: a[1], normal(3)),
+    case("getitem 0-d", lambda a: a[()], normal()),
+    case("getitem new axis", lambda a: a[:, None], normal(2, 3)),
+    case("getitem nothing", lambda a: a[1:1], normal(2, 3)),
+    case("getitem integers", lambda a: a[constant(IDS)], normal(4, 2)),
+    case("getitem tuple of integers", lambda a: a[(0, 2, 2),], normal(3, 2)),
+    case("getitem booleans", lambda a: a[constant(MASK)], normal(2, 3)),
+    case("getitem pairs", lambda a: a[[0, 1, 1], [2, 0, 0]], normal(2, 3)),
+    case("split", lambda a: ops.multiply(*ops.split(a, 2, axis=1)), normal(3, 4)),
+    *indexed(IDS, 0, 4, 3),
+    *indexed(IDS, 1, 2, 4),
+    *indexed(IDS[:, :1], -1, 2, 4),
+    *indexed(IDS[:1] - 4, 0, 4, 3),
+    *indexed(IDS[:0], 0, 4, 3),
+    # neural networks
+    *cases(functional.sigmoid, SHAPES),
+    *cases(functional.relu, SHAPES, apart),
+    *cases(functional.relu_squared, SHAPES, apart),
+    *cases(functional.gelu, SHAPES),
+    case("gelu far", lambda a: functional.gelu(a * 3.0), normal(40, 3)),
+    *cases(functional.gelu_tanh, SHAPES),
+    case("gelu_tanh far", lambda a: functional.gelu_tanh(a * 3.0), normal(40, 3)),
+    *cases(functional.silu, SHAPES),
+    *cases(functional.softmax, [((2, 3, 4),), ((4,),), ((0, 3),), ((2, 0),), ((2, 1),)]),
+    *cases(functional.log_softmax, [((2, 3, 4),), ((4,),), ((0, 3),), ((2, 0),), ((2, 1),)]),
+    *cases(_dropout, SHAPES),
+    *cases(functional.linear, [(x, (x[-1], 4), (4,)) for x in INPUTS]),
+    *cases(functional.linear, [((5, 3), (3, 0), (0,))]),
+    case("embedding", embed(IDS), normal(4, 2)),
+    case("embedding 0-d", embed(np.array(2)), normal(4, 2)),
+    case("embedding none", embed(IDS[:0]), normal(4, 2)),
+    case("cross_entropy", lambda x: functional.cross_entropy(x, constant(IDS)), normal(2, 3, 4)),
+    case(
+        "cross_entropy one", lambda x: functional.cross_entropy(x, constant(IDS[0, 1])), normal(4)
+    ),
+    *cases(functional.layer_norm, [(x, x[-1:], x[-1:]) for x in SIZES]),
+    *cases(functional.rms_norm, [(x, x[-1:]) for x in SIZES]),
+    *cases(functional.causal_attention, [(q, k, k) for q, k in QUERIES_AND_KEYS]),
+    case("rotary", rotate(np.arange(5)), normal(5, 4)),
+    case("rotary heads", rotate(np.arange(7, 11)), normal(2, 3, 4, 6)),
+    case("rotary one", rotate(np.array([3])), normal(3, 1, 2)),
+    case("rotary none", rotate(np.arange(3)), normal(0, 3, 2)),
+    case("rotary no size", rotate(np.arange(3)), normal(2, 3, 0)),
+    case("rotary base", rotate(np.array([9, 2]), base=5.0), normal(2, 2)),
+    *cases(functional.rnn, [((b, t, n), (n, n)) for b, t, n in RECURRENT]),
+    *cases(functional.gru, [((b, t, 3 * n), (n, 3 * n)) for b, t, n in RECURRENT]),
 ]
 
-TIED: tuple[list[float], ...] = ([1.0, 2.0, 5.0], [1.0, 3.0, 4.0])
-KINKS: list[Kink] = [
-    Kink("max", ops.max, ([1.0, 3.0, 3.0, 2.0],), ([0, 0.5, 0.5, 0],)),
-    Kink("min", ops.min, ([2.0, 1.0, 1.0, 3.0],), ([0, 0.5, 0.5, 0],)),
-    Kink("maximum", ops.maximum, TIED, ([0.5, 0, 1], [0.5, 1, 0])),
-    Kink("minimum", ops.minimum, TIED, ([0.5, 1, 0], [0.5, 0, 1])),
-    Kink("abs", ops.abs, ([-2.0, 0.0, 3.0],), ([-1, 0, 1],)),
-    Kink("norm", ops.norm, ([0.0, 0.0],), ([0, 0],)),
-    Kink("clip", lambda a: a.clip(min=-1, max=1), ([-2.0, -1, 0, 1, 2],), ([0, 1, 1, 1, 0],)),
-    Kink("power 0", lambda a: a**0, ([0.0, 2.0],), ([0, 0],)),
-    Kink("power 1", lambda a: a**1, ([0.0, 2.0],), ([1, 1],)),
+KINKS = [
+    Kink("max", ops.max, ([1, 3, 3, 2],), ([0, 0.5, 0.5, 0],)),
+    Kink("min", ops.min, ([2, 1, 1, 3],), ([0, 0.5, 0.5, 0],)),
+    Kink("maximum", ops.maximum, ([1, 2, 5], [1, 3, 4]), ([0.5, 0, 1], [0.5, 1, 0])),
+    Kink("minimum", ops.minimum, ([1, 2, 5], [1, 3, 4]), ([0.5, 1, 0], [0.5, 0, 1])),
+    Kink("abs", ops.abs, ([-2, 0, 3],), ([-1, 0, 1],)),
+    Kink("norm", ops.norm, ([0, 0],), ([0, 0],)),
+    Kink("clip", lambda a: a.clip(min=-1, max=1), ([-2, -1, 0, 1, 2],), ([0, 1, 1, 1, 0],)),
+    Kink("power 0", lambda a: a**0, ([0, 2],), ([0, 0],)),
+    Kink("power 1", lambda a: a**1, ([0, 2],), ([1, 1],)),
     Kink("logsumexp no elements", ops.logsumexp, ([],), ([],)),
     Kink("logsumexp nothing", ops.logsumexp, ([-np.inf] * 2,), ([0, 0],)),
-    Kink("logsumexp something", ops.logsumexp, ([-np.inf, 3.0],), ([0, 1],)),
-    Kink("relu", functional.relu, ([-1.0, 0.0, 2.0],), ([0, 0, 1],)),
-    Kink("relu_squared", functional.relu_squared, ([-1.0, 0.0, 2.0],), ([0, 0, 4],)),
-    Kink("softmax far", functional.softmax, ([-1e30, 0.0, 1e30],), ([0, 0, 0],)),
+    Kink("logsumexp something", ops.logsumexp, ([-np.inf, 3],), ([0, 1],)),
+    Kink("relu", functional.relu, ([-1, 0, 2],), ([0, 0, 1],)),
+    Kink("relu_squared", functional.relu_squared, ([-1, 0, 2],), ([0, 0, 4],)),
+    Kink("softmax far", functional.softmax, ([-1e30, 0, 1e30],), ([0, 0, 0],)),
 ]
