@@ -230,17 +230,17 @@ def test_words_between_white_space_are_tokens():
 
 UNKNOWN = {
     CharTokenizer("abd"): {
-        "abbac": "character 'c' (U+0063) at offset 4: this char tokenizer knows 3 others",
+        "abbac": "character 'c' (U+0063) at offset 4: this char tokenizer has 3 other characters",
         "\n": r"character '\n' (U+000A) at offset 0: ",
         "a\udcff": "character byte 0xff (not UTF-8) at offset 1: ",
     },
     WordTokenizer(["a", "cat"], "error"): {
-        "dog": "word 'dog' at offset 0: this word tokenizer knows 2 others",
+        "dog": "word 'dog' at offset 0: this word tokenizer has 2 other words",
         "a cat, a dog": "word 'dog' at offset 9: ",
         "a cat\na cat's": 'word "cat\'s" at offset 8: ',
         "a  z cat": "word 'z' at offset 3: ",
     },
-    WhitespaceTokenizer(["a"]): {"a dog": "word 'dog': this whitespace tokenizer knows 1 other"},
+    WhitespaceTokenizer(["a"]): {"a dog": "word 'dog': this whitespace tokenizer has 1 other words"},
 }
 
 

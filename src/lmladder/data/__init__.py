@@ -1,6 +1,6 @@
-"""Text: where it comes from, how it is split and tokenized, and how tokens are read.
+"""Text: its sources, its splits, its tokens, and the sequences of a batch.
 
-`corpora.py` (with `tales.py`) finds text, `reading.py` reads it in pieces, `corpus.py` and
+`corpora.py` (with `tales.py`) loads text, `reading.py` reads it in pieces, `corpus.py` and
 `splits.py` divide it, `tokenizers/` converts it to tokens and back, `writing.py` writes the result,
 `prepared.py` reads it, `batches.py` draws sequences to train on. Models and scores are elsewhere.
 """
@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from lmladder.system.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from lmladder.data.batches import get_batch
     from lmladder.data.corpora import cache_directory, load_corpus, read_text
     from lmladder.data.corpus import Corpus
-    from lmladder.data.prepared import CorpusFacts, Oracle, Prepared, SplitFacts, read_facts
+    from lmladder.data.prepared import CorpusFacts, Prepared, SplitFacts, read_facts
     from lmladder.data.reading import bytes_from_text, text_from_bytes
     from lmladder.data.settings import CORPORA, TOKENIZERS
     from lmladder.data.splits import SPLITS

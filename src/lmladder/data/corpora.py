@@ -1,4 +1,4 @@
-"""Where text comes from: stories of a grammar, a download, or a file of the user.
+"""Sources of text: stories of a grammar, a download, or a file of the user.
 
 A corpus to download is one file of `conf/data`: its url, its sha256, its name in the cache and how
 it is cut into documents. `corpus.py` defines what a corpus is; `writing.py` tokenizes it.

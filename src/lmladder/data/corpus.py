@@ -1,6 +1,6 @@
 """A corpus: one long text, or documents, read in pieces and split into train, val and test.
 
-`corpora.py` defines where a corpus comes from.
+`corpora.py` defines the sources of a corpus.
 """
 
 import re
@@ -60,8 +60,8 @@ class Corpus:
         Parameters
         ----------
         documents : "whole" for one long text; "lines" for the lines that are not blank, which end
-            in LF, CRLF or CR; "paragraphs" for the text between blank lines. A document is held
-            whole while it is read, and eight bytes for each are held all the time.
+            in LF, CRLF or CR; "paragraphs" for the text between blank lines. Memory contains
+            one whole document while it is read, and eight bytes for each document.
         characters : the number of characters to read, or of the longest sequence of documents that
             fits, with at least one document; None for all
 

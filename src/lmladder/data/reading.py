@@ -16,11 +16,11 @@ from typing import Any
 
 from lmladder.system.errors import InputError
 
-MAX_JSON_BYTES = 1 << 28  # of a JSON file; in memory it takes about ten times that
+MAX_JSON_BYTES = 1 << 28  # of a JSON file; in memory it needs about ten times as many
 PIECE_CHARACTERS = 1 << 18  # read and encoded at a time
 CHUNK_CHARACTERS = 1 << 12  # the longest text that a tokenizer encodes as one
-# Where no tokenizer has a token across the cut, whatever follows: after a word, before a space or a
-# newline; failing that, after a letter or digit, before neither of these nor an apostrophe.
+# No tokenizer has a token across these cuts, for any text after them: after a word, before a space
+# or newline; else after a letter or digit, before neither of these nor an apostrophe.
 CUTS = (re.compile(r"(?s:.*)\S(?=[ \n])"), re.compile(r"(?s:.*)[^\W_](?=[^\w'\u2019])"))
 _ESCAPED_BYTES = range(0xDC80, 0xDD00)  # surrogateescape represents byte 0x80 as U+DC80, and so on
 
@@ -97,20 +97,19 @@ def chunks(pieces: Iterable[str]) -> Iterator[str]:
     again, some that end with a word may be one, which changes no token. Each character is read a
     constant number of times.
     """
-    held: list[str] = []
-    length = 0
+    text = ""
     for piece in pieces:
-        held.append(piece)
-        length += len(piece)
-        if length > CHUNK_CHARACTERS:
-            text, start = "".join(held), 0
-            while len(text) - start > CHUNK_CHARACTERS:
-                end = _cut(text, start)
-                yield text[start:end]
-                start = end
-            held, length = [text[start:]], len(text) - start
-    if length:
-        yield "".join(held)
+        text += piece
+        start = 0
+        while len(text) - start > CHUNK_CHARACTERS:
+            stop = start + CHUNK_CHARACTERS
+            matches = (pattern.match(text, start, stop + 1) for pattern in CUTS)
+            end = next((match.end() for match in matches if match), stop)
+            yield text[start:end]
+            start = end
+        text = text[start:]
+    if text:
+        yield text
 
 
 def whole_chunks(pieces: Iterable[str]) -> Iterator[str]:
@@ -118,10 +117,3 @@ def whole_chunks(pieces: Iterable[str]) -> Iterator[str]:
     cut = chunks(pieces)
     while piece := "".join(islice(cut, PIECE_CHARACTERS // CHUNK_CHARACTERS)):
         yield piece
-
-
-def _cut(text: str, start: int) -> int:
-    """Return where the chunk that begins at `start` ends; the text is longer than the chunk."""
-    stop = start + CHUNK_CHARACTERS
-    matches = (pattern.match(text, start, stop + 1) for pattern in CUTS)
-    return next((match.end() for match in matches if match), stop)

@@ -9,7 +9,7 @@ rule `story`: one of its alternatives is drawn, all equally likely, and each of 
     {a friend}          with an article: "an owl"
     {Hero} {A friend}   with a capital letter
 
-Variables that share a list never hold the same item. So a story is a sequence of choices, and
+Variables that share a list never have the same item. So a story is a sequence of choices, and
 where a text has one derivation only, as `Grammar.derivations` shows, the product of their
 probabilities is that of the text. No model can score better than that on average.
 """
@@ -50,7 +50,7 @@ class Option:
 
     Attributes
     ----------
-    draws : what it sets the variable of the part to, as an index of its options
+    draws : the index of the option that is drawn, by the variable of the part
     """
 
     text: str = ""
@@ -128,7 +128,7 @@ class Grammar:
         that the grammar is ambiguous, none that the text is not one of its stories.
         """
         found: list[float] = []
-        # Partial derivations: the length that they match, their nll and draws, the parts to come.
+        # Partial derivations: the matched length, nll, draws, and the remaining parts.
         partial: list[tuple[int, float, dict[str, int], tuple[Part, ...]]]
         partial = [(0, 0.0, {}, (self.start,))]
         while partial:

@@ -20,6 +20,6 @@ if TYPE_CHECKING:
         score_models,
         write_scores,
     )
-    from lmladder.evaluation.predictions import Predictions, predict
+    from lmladder.evaluation.predictions import predict
 else:
     __getattr__ = lazy_exports(__name__, __file__)

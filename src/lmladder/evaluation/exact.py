@@ -3,7 +3,7 @@
 The context protocol
 --------------------
 A text is scored as the continuation of the text before it (validation text after training text),
-so that its first token has a context too. A model that takes at most L tokens reads the text in
+so that its first token has a context too. A model that reads at most L tokens reads the text in
 windows of L; each window after the first begins so early that its first scored token has
 `min_context` of L as context. Every token is scored in exactly one window. The number of windows
 in a batch changes memory, and scores by rounding only.

@@ -36,7 +36,7 @@ def exported(
     """
     if checkpoint.kind != "transformer":
         raise InputError(
-            f"the format {format_name} holds a Transformer, not a checkpoint of "
+            f"the format {format_name} supports a Transformer, not a checkpoint of "
             f"kind {checkpoint.kind!r}"
         )
     checkpoint.restore_models()  # raises InputError if the arrays do not fit the architecture

@@ -163,8 +163,8 @@ def _require_known(fields: Mapping[str, Any]) -> str:
         ours = ["bpe"]
         settings["add_prefix_space"] = split.get("add_prefix_space", True)
         settings["use_regex"] = split.get("use_regex", True) is not True
-        for key in ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges"):
-            settings[key] = model.get(key)
+        names = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+        settings |= {name: model.get(name) for name in names}
     elif kind != "WordLevel" or not ours:
         raise InputError(
             f"its model is {reprlib.repr(kind)} after {reprlib.repr(split.get('type'))}, not BPE "

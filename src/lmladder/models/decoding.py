@@ -1,8 +1,8 @@
 """Decoding: reading a text token by token, with the probabilities of the next token after each.
 
-A model that takes at most L tokens reads a text from its beginning until it is longer than L; then
+A model that reads at most L tokens reads a text from its beginning until it is longer than L; then
 the window moves forward by L / 2, and again whenever it is full. So the context of a token rarely
-changes, results for earlier tokens can be kept, and the cost per token does not depend on the
+changes, results for earlier tokens can be reused, and the cost per token does not depend on the
 length of the text. A model without such a limit reads the last tokens on which it depends.
 """
 

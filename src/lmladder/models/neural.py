@@ -18,8 +18,8 @@ import numpy as np
 class NeuralLanguageModel(Module):
     """A model that is trained by gradients; the attributes are those of `LanguageModel`.
 
-    A subclass defines `hidden`, and `unembedding` or `head`. Its constructor takes the settings,
-    the size of the vocabulary and, by keyword, `rng`, from which weights are drawn.
+    A subclass defines `hidden`, and `unembedding` or `head`. The arguments of its constructor are
+    the settings, the size of the vocabulary and, by keyword, `rng`, from which weights are drawn.
     """
 
     vocabulary_size: int
@@ -108,7 +108,7 @@ def restore(
 class _Zeros:
     """A generator of zeros, for weights that will be replaced.
 
-    It yields no more values than the file contains, whatever sizes the settings require.
+    It yields no more values than the file contains, for any sizes in the settings.
     """
 
     def __init__(self, available: int) -> None:

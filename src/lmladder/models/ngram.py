@@ -138,7 +138,7 @@ class CountModel:
 
 
 class Uniform(CountModel):
-    """p(w) = 1 / V, whatever the context: a lower bound for all models."""
+    """p(w) = 1 / V in every context: a lower bound for all models."""
 
     def __init__(self, vocabulary_size: int) -> None:
         super().__init__(CountTables([], [], vocabulary_size), [], base_is_uniform=True)

@@ -25,7 +25,7 @@ class CountSettings:
 class LayerSettings:
     """The settings that the MLP and the recurrent networks share."""
 
-    context_length: int = setting("tokens that the model sees at most", at_least=1)
+    context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
     embedding_size: int = setting("elements of a token's embedding", at_least=1)
     hidden_sizes: list[int] = setting("elements of each hidden layer", at_least=1)
 
@@ -61,7 +61,7 @@ class RecurrentSettings(LayerSettings):
 
     @property
     def max_sequence_length(self) -> int:
-        """The length of the longest sequence that the model takes."""
+        """The length of the longest sequence that the model can read."""
         return self.context_length
 
 
@@ -79,7 +79,7 @@ class TransformerSettings:
     n_layer: int = setting("number of blocks", at_least=1)
     n_head: int = setting("attention heads of a block; divides d_model", at_least=1)
     d_model: int = setting("elements of a token's vector", at_least=1)
-    context_length: int = setting("tokens that the model sees at most", at_least=1)
+    context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
     activation: str = setting("of the feed-forward layers", choices=ACTIVATIONS)
     dropout: float = setting("fraction of elements dropped in training", at_least=0, below=1)
     gated: bool = setting(
@@ -118,7 +118,7 @@ class TransformerSettings:
 
     @property
     def max_sequence_length(self) -> int:
-        """The length of the longest sequence that the model takes."""
+        """The length of the longest sequence that the model can read."""
         return self.context_length
 
     @property

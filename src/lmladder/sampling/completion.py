@@ -37,7 +37,7 @@ def complete(
     tokens : the greatest number of tokens to add
     seed : sample i does not depend on the others, and has the seed `seed + i`; unused in a search
     samples : the number of continuations; a beam search returns the best ones
-    cache : whether to keep what was computed of earlier tokens, where the model can
+    cache : whether to store results for earlier tokens, if the model supports it
     show : called with each piece of the first sample's text as soon as it is final
 
     Raises

@@ -1,4 +1,4 @@
-"""What has been added to a prompt: tokens, their text as far as it is final, and why it ended."""
+"""The continuation of a prompt: its tokens, their final text, and the reason why it ended."""
 
 from collections.abc import Sequence
 from copy import copy

@@ -30,7 +30,7 @@ def generate(
     prompt : at least one token; it may be longer than the model's context
     tokens : the number of tokens to yield
     seed : of the random draws; token i depends on the seed, i and the preceding text
-    cache : whether to keep what was computed of earlier tokens, where the model can; this changes
+    cache : whether to store results for earlier tokens, if the model supports it; this changes
         results by rounding only
 
     Raises

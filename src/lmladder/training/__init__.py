@@ -10,7 +10,6 @@ if TYPE_CHECKING:
         UNFINISHED_BEST,
         TrainingRun,
         discard_unfinished,
-        sequence_nll,
         train,
     )
     from lmladder.training.settings import GradientSettings, TrainingSettings

@@ -132,15 +132,15 @@ class Checkpoint:
             for name in ("history", "pending"):
                 header[name] = tuple(header[name])
             header["trained_by"] = dict(header.get("trained_by", {}))
-            parts = {
-                part: {
+            model, optimizer = (
+                {
                     name.removeprefix(f"{part}."): array
                     for name, array in arrays.items()
                     if name.startswith(f"{part}.")
                 }
                 for part in ARRAYS
-            }
-            return cls(**header, **parts)
+            )
+            return cls(**header, model=model, optimizer=optimizer)
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 

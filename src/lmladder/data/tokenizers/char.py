@@ -45,7 +45,7 @@ class CharTokenizer(Tokenizer):
             offset = int(unknown.argmax())
             raise InputError(
                 f"unknown character {named(text[offset])} at offset {offset}: "
-                f"this char tokenizer knows {self.vocabulary_size} others"
+                f"this char tokenizer has {self.vocabulary_size} other characters"
             )
         return ids.astype(self.dtype, copy=False)
 

@@ -38,7 +38,7 @@ class WhitespaceTokenizer(Tokenizer):
         if unknown := [word for word in words if word not in self._token_of]:
             raise InputError(
                 f"unknown word {reprlib.repr(unknown[0])}: "
-                f"this whitespace tokenizer knows {len(self.words)} others"
+                f"this whitespace tokenizer has {len(self.words)} other words"
             )
         tokens = [self._token_of[word] for word in words]
         return np.array(tokens, self.dtype)

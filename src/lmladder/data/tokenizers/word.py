@@ -69,7 +69,7 @@ class WordTokenizer(Tokenizer):
             word = piece.removeprefix(" ")
             raise InputError(
                 f"unknown word {reprlib.repr(word)} at offset {offset + len(piece) - len(word)}: "
-                f"this word tokenizer knows {len(self.words)} others"
+                f"this word tokenizer has {len(self.words)} other words"
             ) from None
 
     def _tokens_of(self, piece: str) -> tuple[int, ...]:
