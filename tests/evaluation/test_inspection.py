@@ -6,11 +6,9 @@ from typing import Any
 from lmladder.autograd import no_grad
 from lmladder.data import (
     ByteTokenizer,
-    CharTokenizer,
     Tokenizer,
     WordTokenizer,
     build_tokenizer,
-    bytes_from_text,
 )
 from lmladder.data.settings import BpeTokenizerSettings
 from lmladder.evaluation.inspection import (
@@ -121,14 +119,6 @@ def test_pieces_are_the_text_and_their_nats_the_total(tokenizer: Tokenizer, text
     assert sum(each for _, each in found) == pytest.approx(nats.sum())
 
 
-def test_a_piece_is_one_character_whatever_its_bytes() -> None:
-    text = "aé→𝄞!"
-    for tokenizer in (ByteTokenizer(), CharTokenizer("!aé→𝄞")):
-        tokens = tokenizer.encode(text)
-        found = [piece for piece, _ in pieces(tokenizer, tokens, np.zeros(len(tokens)))]
-        assert found == [*text]
-
-
 def test_a_token_without_text_belongs_to_the_word_after_it() -> None:
     text = "Once, (upon) a time"
     words = WordTokenizer(["Once", "upon", "a", "time"], "error")
@@ -137,15 +127,6 @@ def test_a_token_without_text_belongs_to_the_word_after_it() -> None:
     assert "".join(found) == text
     assert found[:4] == ["Once", ",", " ", "("]
     assert len(found) < len(tokens)
-
-
-@given(st.binary(max_size=40))
-def test_bytes_that_are_no_text_lose_no_nats(data: bytes) -> None:
-    tokens = np.frombuffer(data, np.uint8)
-    found = list(pieces(ByteTokenizer(), tokens, np.ones(len(tokens))))
-    assert sum(nats for _, nats in found) == len(data)
-    for piece, _ in found:
-        bytes_from_text(piece)  # so it can be written
 
 
 # --- Parts ----------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Configurations and their differences, from folders as the stages leave them."""
 
 import errno
+import json
 import math
 import os
 import shutil
@@ -252,6 +253,14 @@ def test_without_enough_common_blocks_there_is_no_interval_and_a_note_has_the_re
 # --- Ladders --------------------------------------------------------------------------------------
 
 
+def test_count_models_have_exact_scores_from_their_stage(tmp_path):
+    metrics = {"kind": "counts", "rung": "bigram", "val_loss": {"uniform": 4.0, "bigram": 2.0}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    made = table(tmp_path)
+    assert made.metric == "nats_per_token"
+    assert {each.model: each.score for each in made.configurations} == metrics["val_loss"]
+
+
 def test_scores_of_sequences_and_of_whole_texts_are_not_mixed(sweep, tmp_path):
     write_ladder(tmp_path / "ladder", {"mlp": 1.0})
     made = table(sweep, tmp_path / "ladder")
@@ -408,15 +417,6 @@ def test_what_is_not_compared_is_named(sweep, monkeypatch):
     ]
     for note, beginning in zip(made.notes, expected, strict=True):
         assert note.startswith(beginning)
-
-
-def test_a_copy_of_a_run_without_settings_or_versions_is_a_run(tmp_path):
-    folder = write_run(tmp_path / "copied", 0.5)
-    shutil.rmtree(folder / ".hydra")
-    (folder / "environment.json").write_text("{")
-    made = table(tmp_path)
-    assert (models(made), shown(made)) == (["transformer"], [str(folder)])
-    assert made.notes == ("1 run without known settings, compared by folder",)
 
 
 @pytest.mark.slow

@@ -1,8 +1,6 @@
 """`lmladder compare` as people and programs read it: text, tables, pages and figures."""
 
 import json
-import re
-import sys
 import xml.etree.ElementTree as ElementTree
 
 from lmladder.experiments import compare, find_runs
@@ -29,18 +27,6 @@ def test_without_a_terminal_the_table_is_plain_text(sweep, command):
     assert "\x1b" not in done.stdout
     done = command(sweep, "--power", "0.1")
     assert done.stdout.splitlines()[-1].startswith("a difference of 0.1 needs ")
-
-
-def test_a_terminal_of_80_columns_folds_settings_and_no_number(sweep, command, monkeypatch):
-    write_run(sweep / "long", 0.95, transformer__training__evaluate_every=77)
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    for name, value in {"COLUMNS": "80", "TERM": "xterm", "NO_COLOR": "1"}.items():
-        monkeypatch.setenv(name, value)
-    shown = re.sub(r"\x1b\[[\d;]*m", "", command(sweep).stdout)
-    assert max(map(len, shown.splitlines())) <= 80
-    assert "0.9000 ± 0.0100  +0.4000 [" in shown
-    joined = "".join(line[13:24].strip() for line in shown.splitlines())
-    assert "training.evaluate_every=77" in joined
 
 
 def test_csv_is_for_programs(sweep, command):
@@ -120,25 +106,17 @@ def test_the_page_is_written_beside_what_is_printed_and_escapes_all_text(tmp_pat
     assert (done.status, "none/page.html" in done.stderr) == (1, True)
 
 
-def test_the_page_has_intervals_ranks_runs_settings_notes_and_figures(sweep):
-    runs = find_runs([sweep]).runs
-    assert "<figcaption>" not in to_html(compare(runs))  # no setting to group by
-    page = to_html(compare(runs, by="transformer.n_layer", notes=("a note",), power=0.1))
-    assert Page(page).open == []
-    text = Page(page).text
-    assert "Comparison of 9 runs" in text
-    for part in ("± 0.0100", "[+0.3", "To the best", "a note", "Scores over transformer.n_layer"):
-        assert part in text
-    assert "a difference of 0.1 needs" in text
-    for path in sweep.glob("*/*"):
-        assert str(path) in text
-    common = text.partition("Common settings")[2]
-    assert "transformer.d_model" in common
-    assert "transformer.n_layer" not in common
-    assert page.count("<figcaption>") == 1
-
-
 # --- Figures --------------------------------------------------------------------------------------
+
+
+def test_the_page_has_intervals_runs_settings_notes_and_the_answer_about_power(sweep):
+    runs = find_runs([sweep]).runs
+    page = Page(to_html(compare(runs, by="transformer.n_layer", notes=("a note",), power=0.1)))
+    assert page.open == []
+    paths = [str(path) for path in sweep.glob("*/*")]
+    for part in (*paths, "± 0.0100", "[+0.3", "a note", "a difference of 0.1"):
+        assert part in page.text
+    assert "transformer.d_model" in page.text  # which all have in common
 
 
 def test_the_figure_shows_each_value_with_its_mean_and_escapes_text(command, tmp_path):

@@ -3,11 +3,10 @@
 import math
 import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lmladder.autograd import CapturedLoss, Tensor
+from lmladder.autograd import Tensor
 from lmladder.optim import (
     OPTIMIZERS,
     SCHEDULES,
@@ -23,7 +22,6 @@ from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
 from lmladder.system.settings import read, setting
 from lmladder.system.streams import stream
-from tests.models.examples import TRANSFORMER, build
 
 import numpy as np
 import pytest
@@ -285,28 +283,6 @@ def test_another_shape_or_dtype_is_rejected_by_name_before_anything_changes(
         with pytest.raises(ValueError, match=message):
             optimizer.step(2)
         for found, right in zip((values(parameters), optimizer.state()), before, strict=True):
-            assert_equal(found, right)
-
-
-@pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_two_threads_may_train_two_models_at_once(name: str) -> None:
-    def train(seed: int) -> dict[str, FloatArray]:
-        model = build(replace(TRANSFORMER, n_layer=1, d_model=16, context_length=16), seed=seed)
-        parameters = model.parameters()
-        optimizer = build_optimizer(SETTINGS[name], parameters, model.hidden_matrices())
-        loss_of = CapturedLoss(model.loss, parameters.values())
-        for step in range(20):
-            tokens = stream(seed, "tokens", step).integers(11, size=(48, 17))
-            loss_of(tokens, stream(seed, "dropout", step))
-            norm = global_norm(parameters.values())
-            optimizer.step(step, gradient_scale=clip_scale(norm, 1.0))
-            for tensor in parameters.values():
-                tensor.grad = None
-        return values(parameters)
-
-    alone = [train(seed) for seed in range(2)]
-    with ThreadPoolExecutor(2) as pool:
-        for found, right in zip(pool.map(train, range(2)), alone, strict=True):
             assert_equal(found, right)
 
 

@@ -1,6 +1,5 @@
 """Texts that grow token by token: what is final, where they end, and why."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from lmladder.data import ByteTokenizer, CharTokenizer
@@ -31,7 +30,7 @@ class PieceTokenizer(Tokenizer):
     def encode(self, text: str) -> IntArray:
         raise NotImplementedError
 
-    def decode(self, ids: Sequence[int] | IntArray) -> str:
+    def _text_of(self, ids: IntArray) -> str:
         return self.between.join(PIECES[i] for i in ids)
 
 

@@ -100,27 +100,20 @@ def test_blas_starts_no_threads_of_its_own_and_numpy_prints_no_warning() -> None
 
 
 @pytest.mark.parametrize(
-    ("machine", "system", "flags", "expected"),
+    ("machine", "flags", "expected"),
     [
-        ("x86_64", "linux", "fpu sse avx2 fma", True),
-        ("x86_64", "linux", "fpu sse avx fma", False),
-        ("x86_64", "linux", "fpu avx2 fma4", False),
-        ("x86_64", "darwin", "avx2 fma", False),
-        ("aarch64", "linux", "avx2 fma", False),
-        ("x86_64", "linux", None, False),
+        ("x86_64", "fpu avx2 fma", True),
+        ("x86_64", "fpu avx2 fma4", False),
+        ("aarch64", "avx2 fma", False),
     ],
 )
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_has_avx2_reads_the_flags_of_the_processor(
-    machine: str,
-    system: str,
-    flags: str | None,
-    expected: bool,
-    monkeypatch: pytest.MonkeyPatch,
+    machine: str, flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = ["processor\t: 0", *([f"flags\t\t: {flags}"] if flags else []), "bugs\t: avx2 fma"]
+    text = f"processor\t: 0\nflags\t\t: {flags}\nbugs\t: avx2 fma"
     monkeypatch.setattr(platform, "machine", lambda: machine)
-    monkeypatch.setattr(sys, "platform", system)
-    monkeypatch.setattr(Path, "read_text", lambda *_, **__: "\n".join(lines))
+    monkeypatch.setattr(Path, "read_text", lambda _: text)
     assert runtime.has_avx2() is expected
 
 

@@ -1,6 +1,5 @@
 """A run that was killed or interrupted ends with the same bytes; one of another identity begins."""
 
-import contextlib
 import json
 import math
 import os
@@ -88,20 +87,6 @@ def test_a_signal_ends_a_run_after_its_step_and_the_run_resumes_to_the_same_byte
         assert exit_status(interrupt.value) == 128 + number
         assert Checkpoint.load(folder / UNFINISHED).step == after
         assert finish(folder, kind, **changed) == expected
-
-
-@every_feature
-def test_a_run_that_is_killed_repeatedly_ends_with_the_same_bytes(
-    feature: str, tmp_path: Path
-) -> None:
-    changed = FEATURES[feature]
-    expected = finish(tmp_path / "whole", "transformer", **changed)
-    for name in ("evaluated", "evaluated", "step"):
-        with pytest.MonkeyPatch.context() as patch:
-            kill_at(patch, TrainingProgress, name, 0)
-            with contextlib.suppress(Killed):  # no step may be left to be killed in
-                train(make_run(tmp_path / "killed", "transformer", **changed))
-    assert finish(tmp_path / "killed", "transformer", **changed) == expected
 
 
 @pytest.fixture(scope="module")
