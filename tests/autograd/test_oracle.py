@@ -4,14 +4,21 @@ The Tensor side is the product. The Value side is written from the formulas of t
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
-from lmladder.models import MlpSettings, NeuralLanguageModel, TransformerSettings
+from lmladder.models import (
+    MlpSettings,
+    NeuralLanguageModel,
+    RecurrentSettings,
+    TransformerSettings,
+)
+from lmladder.models.settings import GruSettings
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
 from tests.autograd import formulas
-from tests.autograd.formulas import Values, data_of, gradients_of, values_of
-from tests.models.examples import build
+from tests.autograd.formulas import FORMULAS, Values, data_of, gradients_of, values_of
+from tests.models.examples import MODERN, build
 
 import numpy as np
 import pytest
@@ -21,68 +28,103 @@ TOKENS: IntArray = np.array([[0, 1, 2, 3, 4], [2, 2, 4, 0, 1]])
 TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=4, context_length=CONTEXT, activation="gelu_tanh", dropout=0.0
 )
-MLP = MlpSettings(CONTEXT, embedding_size=2, hidden_sizes=[6, 4], activation="tanh")
 
 
 class Weights(dict[str, Values]):
     """A model's parameters as Values, by their names."""
 
     def linear(self, layer: str, x: Values) -> Values:
-        return x @ self[f"{layer}.weight"] + self[f"{layer}.bias"]
+        product = x @ self[f"{layer}.weight"]
+        return product + self[f"{layer}.bias"] if f"{layer}.bias" in self else product
 
-    def layer_norm(self, layer: str, x: Values) -> Values:
-        return formulas.layer_norm(x, self[f"{layer}.weight"], self[f"{layer}.bias"])
+    def norm(self, layer: str, x: Values) -> Values:
+        weight = self[f"{layer}.weight"]
+        if f"{layer}.bias" in self:
+            return formulas.layer_norm(x, weight, self[f"{layer}.bias"])
+        return formulas.rms_norm(x, weight)
 
 
-def transformer_logits(w: Weights, tokens: IntArray) -> Values:
+def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettings) -> Values:
     """Return the logits of the Transformer: (sequences, time) -> (sequences, time, vocabulary)."""
-    x = w["tokens.weight"][tokens] + w["positions.weight"][: tokens.shape[1]]
-    for block in (f"blocks.{layer}" for layer in range(TRANSFORMER.n_layer)):
-        inside = w.layer_norm(f"{block}.attention_norm", x)
+    positions = np.arange(tokens.shape[1])
+    x = w["tokens.weight"][tokens]
+    if settings.positions == "learned":
+        x = x + w["positions.weight"][positions]
+    for block in (f"blocks.{layer}" for layer in range(settings.n_layer)):
+        inside = w.norm(f"{block}.attention_norm", x)
         q, k, v = (
             w.linear(f"{block}.attention.{name}", inside)
-            .reshape(*tokens.shape, TRANSFORMER.n_head, -1)
+            .reshape(*tokens.shape, settings.n_head, -1)
             .swapaxes(1, 2)  # (sequences, heads, time, head_size)
             for name in ("query", "key", "value")
         )
+        if settings.qk_norm:
+            q, k = (formulas.rms_norm(each, 1) for each in (q, k))
+        if settings.positions == "rotary":
+            q, k = (formulas.rotary(each, positions) for each in (q, k))
         heads = formulas.causal_attention(q, k, v).swapaxes(1, 2).reshape(x.shape)
         x = x + w.linear(f"{block}.attention.output", heads)
-        inside = w.layer_norm(f"{block}.feed_forward_norm", x)
-        hidden = formulas.gelu_tanh(w.linear(f"{block}.feed_forward.up_proj", inside))
+        inside = w.norm(f"{block}.feed_forward_norm", x)
+        hidden = w.linear(f"{block}.feed_forward.up_proj", inside)
+        if settings.gated:
+            gate = w.linear(f"{block}.feed_forward.gate", inside)
+            hidden = FORMULAS[settings.activation](gate) * hidden
+        else:
+            hidden = FORMULAS[settings.activation](hidden)
         x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
-    return w.layer_norm("norm", x) @ w["tokens.weight"].T
+    x = w.norm("norm", x)
+    return x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
 
 
-def mlp_logits(w: Weights, tokens: IntArray) -> Values:
+def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:
     """Return the logits of the MLP; before the first token, all are missing."""
-    padded = np.pad(tokens, ((0, 0), (CONTEXT - 1, 0)), constant_values=VOCABULARY)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, CONTEXT, axis=1)
+    missing = ((0, 0), (settings.context_length - 1, 0))
+    padded = np.pad(tokens, missing, constant_values=VOCABULARY)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, settings.context_length, axis=1)
     x = w["embedding.weight"][windows].reshape(*tokens.shape, -1)
-    for layer in ("layers.0", "layers.1"):
-        x = np.tanh(w.linear(layer, x))
+    for layer in range(len(settings.hidden_sizes)):
+        x = FORMULAS[settings.activation](w.linear(f"layers.{layer}", x))
     return w.linear("unembedding", x)
 
 
-@pytest.mark.parametrize(
-    ("settings", "logits_of"), [(TRANSFORMER, transformer_logits), (MLP, mlp_logits)],
-    ids=["transformer", "mlp"],
-)  # fmt: skip
-def test_a_model_agrees_with_its_formula_in_the_loss_and_in_every_gradient(
-    settings: Any, logits_of: Callable[[Weights, IntArray], Values]
-) -> None:
+def recurrent_logits(w: Weights, tokens: IntArray, settings: RecurrentSettings) -> Values:
+    """Return the logits of an RNN or a GRU."""
+    network = formulas.gru if isinstance(settings, GruSettings) else formulas.rnn
+    x = w["embedding.weight"][tokens]
+    for layer in range(len(settings.hidden_sizes)):
+        x = network(w.linear(f"layers.{layer}.input", x), w[f"layers.{layer}.recurrent.weight"])
+    return w.linear("unembedding", x)
+
+
+MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
+    "transformer": (TRANSFORMER, transformer_logits),
+    "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
+    "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
+    "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
+    "gru": (GruSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_model_agrees_with_its_formula_in_the_loss_and_in_every_gradient(name: str) -> None:
+    settings, logits_of = MODELS[name]
     model: NeuralLanguageModel = build(settings, VOCABULARY)
     model.astype(np.float64)
     parameters = model.parameters()
     for name, tensor in parameters.items():  # biases and norms too
         tensor.value = stream(1, name).normal(0, 0.7, tensor.shape)
     w = Weights({name: values_of(tensor.value) for name, tensor in parameters.items()})
-    expected = formulas.cross_entropy(logits_of(w, TOKENS[:, :-1]), TOKENS[:, 1:])
+    expected = formulas.cross_entropy(logits_of(w, TOKENS[:, :-1], settings), TOKENS[:, 1:])
     loss = model.loss(TOKENS)
     assert loss.item() == pytest.approx(data_of(expected).item(), rel=1e-12)
     expected.backward()
     loss.backward()
-    for name, tensor in parameters.items():
+    for parameter, tensor in parameters.items():
         gradient: Any = tensor.grad
-        np.testing.assert_allclose(gradient, gradients_of(w[name]), 1e-9, 1e-15, err_msg=name)
+        np.testing.assert_allclose(
+            gradient, gradients_of(w[parameter]), 1e-9, 1e-15, err_msg=parameter
+        )
         # A bias of the keys adds the same to all scores of a query, so its gradient is 0.
-        assert (np.abs(gradient) > 1e-15).all() != name.endswith("attention.key.bias"), name
+        assert (np.abs(gradient) > 1e-15).all() != parameter.endswith("attention.key.bias"), (
+            parameter
+        )
