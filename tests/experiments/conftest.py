@@ -19,7 +19,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Three depths of three seeds: 2 and 3 layers are as good, 1 is worse."""
+    """Three depths of three seeds: 2 and 3 layers are equally good, 1 is worse."""
     spread = {0: -0.01, 1: 0.0, 2: 0.01}
     for n_layer, nats in ((1, 0.9), (2, 0.5005), (3, 0.5)):
         for seed, shift in spread.items():

@@ -1,4 +1,4 @@
-"""Folders of runs as the stages leave them, without the training."""
+"""Folders of runs as the stages write them, without the training."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ HARDNESS = stream(0, "hardness of blocks").normal(0, 0.1, BLOCKS)
 
 
 def block_scores(nats, name, *, data=DATA, blocks=BLOCKS, noise=0.01, model="transformer"):
-    """Blocks whose mean is `nats` a token; hard ones are hard under every name."""
+    """Return blocks with a mean of `nats` per token; the same blocks are hard under every name."""
     own = stream(0, name).normal(0, noise, blocks)
     each = (own + HARDNESS[:blocks] - (own + HARDNESS[:blocks]).mean() + nats) * TOKENS
     first = range(1, blocks * TOKENS, TOKENS)
@@ -28,7 +28,7 @@ def block_scores(nats, name, *, data=DATA, blocks=BLOCKS, noise=0.01, model="tra
 
 
 def write_settings(folder, settings):
-    """What Hydra leaves: `settings` by dotted key, over params.yaml."""
+    """Write .hydra/config.yaml: `settings` by dotted key, over params.yaml."""
     config = json.loads(json.dumps(BASE))
     for key, value in settings.items():
         *path, leaf = key.split(".")
@@ -42,7 +42,7 @@ def write_settings(folder, settings):
 
 
 def write_checkpoint(folder, rung, config, nats, *, data=DATA):
-    """Its header alone, and the history.csv that belongs to it."""
+    """Write the header of a checkpoint without arrays, and its history.csv."""
     rows = [
         {"step": 0, "tokens": 0, "val_loss": 9.0},
         {"step": 9, "tokens": 99, "val_loss": nats, "train_loss": nats},
@@ -61,12 +61,12 @@ def _digests(folder, algorithm):
 
 
 def write_finished(folder):
-    """The record of a job of a sweep."""
+    """Write the record of a finished job of a sweep."""
     (folder / "finished.json").write_text(json.dumps({"files": _digests(folder, "sha256")}))
 
 
 def write_lock(folder, **settings):
-    """dvc.lock above `outputs/<stage>`."""
+    """Write dvc.lock above `outputs/<stage>`."""
     names = _digests(folder, "md5").items()
     outs = [{"path": f"outputs/{folder.name}/{name}", "md5": md5} for name, md5 in names]
     recorded = {"prepare": {}, folder.name: {"seed": 0} | settings}
@@ -76,7 +76,7 @@ def write_lock(folder, **settings):
 
 
 def write_run(folder, nats, *, blocks=True, rung="transformer", numpy="2.4.0", **settings):
-    """A rung's folder with a loss on validation sequences; `settings` have __ for dots."""
+    """Write the folder of a rung with a validation loss; `settings` have __ for dots."""
     folder = Path(folder)
     config = write_settings(folder, {k.replace("__", "."): v for k, v in settings.items()})
     kind = config[rung]["kind"]
@@ -98,7 +98,7 @@ COUNTED = ("uniform", "unigram", "bigram", "trigram")
 
 
 def write_ladder(folder, nats, *, tokens=BLOCKS * TOKENS, n_bytes=None, blocks=None):
-    """perplexity.csv of these models, by nats per token; the oracle is one of them."""
+    """Write perplexity.csv of models, by nats per token; one of them may be the oracle."""
     n_bytes = n_bytes or tokens
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["model,kind,rung,split,tokens,bytes,nats_per_token,perplexity,bits_per_byte"]

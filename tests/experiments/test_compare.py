@@ -1,4 +1,4 @@
-"""Configurations and their differences, from folders as the stages leave them."""
+"""Configurations and their differences, from folders as the stages write them."""
 
 import errno
 import json
@@ -32,7 +32,7 @@ def table(*paths, **how):
 
 
 def metrics_of(loss):
-    """metrics.json of a Transformer, in JSON that may be none."""
+    """Return metrics.json of a Transformer; the loss is any text, so that it may not be JSON."""
     named = '"model": "transformer", "kind": "transformer", "rung": "transformer"'
     return f'{{{named}, "val_loss": {loss}}}'.encode()
 
@@ -65,7 +65,7 @@ def test_runs_that_differ_only_in_seed_are_one_configuration_with_mean_and_devia
     assert [len(each.runs) for each in again.configurations] == [3, 3, 3]
 
 
-def test_configurations_are_ordered_by_a_setting_on_request_and_numbers_by_size(sweep):
+def test_configurations_can_be_ordered_by_a_setting(sweep):
     for n_layer, mean in ((10, 0.8), (4, 0.7)):
         write_run(sweep / str(n_layer), mean, transformer__n_layer=n_layer)
     write_run(sweep / "other", 0.8, rung="mlp")
@@ -91,13 +91,13 @@ def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
 @pytest.mark.parametrize(
     "settings", [{"runtime__threads": 7}, {"sample__tokens": 3}, {"mlp__activation": "tanh"}]
 )
-def test_settings_that_a_score_does_not_depend_on_make_no_configuration(tmp_path, settings):
+def test_settings_that_do_not_affect_a_score_do_not_divide_configurations(tmp_path, settings):
     write_run(tmp_path / "a", 0.5)
     write_run(tmp_path / "b", 0.6, seed=1, **settings)
     assert len(table(tmp_path).configurations) == 1
 
 
-def test_a_setting_is_its_value_however_it_is_written(tmp_path):
+def test_settings_of_equal_value_are_equal_in_any_notation(tmp_path):
     """Hydra keeps references and writes 1.0e-08, DVC has resolved them and writes 1e-08."""
     how = {"transformer__context_length": 64}
     first = write_run(tmp_path / "a", 0.5, transformer__training__sequence_length=64, **how)
@@ -143,7 +143,7 @@ def test_mixed_versions_and_kernels_are_noted_in_one_line(sweep):
 # --- Differences and ranks ------------------------------------------------------------------------
 
 
-def test_a_rank_is_one_more_than_the_number_that_is_shown_to_be_better(sweep):
+def test_a_rank_is_one_more_than_the_number_of_significantly_better_configurations(sweep):
     """Of 0.5, 0.5005, 0.7, 0.7005 and 0.9 the first two and the second two are as good."""
     for n_layer, mean in ((4, 0.7), (5, 0.7005)):
         for seed, shift in enumerate((-0.01, 0, 0.01)):
@@ -185,7 +185,7 @@ ONE_SEED = (
 )
 
 
-def test_with_one_seed_there_is_no_rank_and_a_line_says_why(tmp_path):
+def test_with_one_seed_there_is_no_rank_and_a_note_has_the_reason(tmp_path):
     for n_layer, nats in ((1, 0.5), (2, 0.6), (3, 0.9)):
         write_run(tmp_path / str(n_layer), nats, transformer__n_layer=n_layer)
     made = table(tmp_path)
@@ -212,7 +212,7 @@ def test_one_seed_of_a_deterministic_model_is_enough(tmp_path):
     assert f"1 configuration {ONE_SEED}" in made.notes
 
 
-def test_power_answers_how_many_seeds_a_difference_needs(sweep):
+def test_power_is_the_number_of_seeds_that_a_difference_needs(sweep):
     asked = [table(sweep, power=difference).power for difference in (0.1, 0.01, 0.0001)]
     assert 2 <= asked[0]["seeds"] < 10 < asked[1]["seeds"] < 100
     assert asked[2]["seeds"] is None
@@ -283,7 +283,7 @@ def test_outputs_of_the_pipeline_have_the_settings_that_dvc_recorded(tmp_path):
     }  # fmt: skip
 
 
-def test_a_rung_beside_the_ladder_that_scored_it_is_not_missed(tmp_path):
+def test_a_rung_beside_the_ladder_that_scored_it_is_counted_once(tmp_path):
     write_ladder(tmp_path / "outputs/evaluate", {"transformer": 1.0})
     (tmp_path / "outputs/transformer").mkdir()
     (tmp_path / "outputs/transformer/metrics.json").write_bytes(metrics_of("1.5"))

@@ -29,7 +29,7 @@ def test_without_a_terminal_the_table_is_plain_text(sweep, command):
     assert done.stdout.splitlines()[-1].startswith("a difference of 0.1 needs ")
 
 
-def test_csv_is_for_programs(sweep, command):
+def test_csv_has_one_row_per_configuration(sweep, command):
     titles = "transformer.n_layer,model,settings,rank,runs,val_loss,standard_deviation"
     head, first, *_, last = command(sweep, "--csv", *BY).stdout.splitlines()
     assert head == f"{titles},difference,low,high"
@@ -37,7 +37,7 @@ def test_csv_is_for_programs(sweep, command):
     assert last == "3,transformer,,,3,0.500000,0.010000,,,"
 
 
-def test_json_has_seeds_folders_notes_and_the_answer_about_power_too(sweep, command):
+def test_json_has_seeds_folders_notes_and_power(sweep, command):
     (sweep / "transformer.n_layer=1/seed=0/metrics.json").unlink()
     done = command(sweep, "--json", *BY, "--power", 0.1)
     made = json.loads(done.stdout)
@@ -52,7 +52,7 @@ def test_json_has_seeds_folders_notes_and_the_answer_about_power_too(sweep, comm
     assert done.stderr.splitlines() == [made["power"]["answer"], f"note: {made['notes'][0]}"]
 
 
-def test_markdown_and_latex_survive_any_setting(tmp_path, command):
+def test_markdown_and_latex_escape_settings(tmp_path, command):
     write_run(tmp_path / "a", 0.5, data__path="a|b_{c}\\d")
     write_run(tmp_path / "b", 0.6, data__path="[x] & 5%", blocks=False)
     markdown = command(tmp_path, "--markdown").stdout.splitlines()
@@ -109,7 +109,7 @@ def test_the_page_is_written_beside_what_is_printed_and_escapes_all_text(tmp_pat
 # --- Figures --------------------------------------------------------------------------------------
 
 
-def test_the_page_has_intervals_runs_settings_notes_and_the_answer_about_power(sweep):
+def test_the_page_has_intervals_runs_settings_notes_and_power(sweep):
     runs = find_runs([sweep]).runs
     page = Page(to_html(compare(runs, by="transformer.n_layer", notes=("a note",), power=0.1)))
     assert page.open == []

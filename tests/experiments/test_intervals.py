@@ -1,4 +1,4 @@
-"""The statistics: against a bootstrap written out in loops, against Student, and by simulation."""
+"""Intervals, compared with a bootstrap in loops, with Student's t, and by simulation."""
 
 import math
 from collections.abc import Callable
@@ -14,7 +14,7 @@ import pytest
 BLOCKS = 256
 
 
-def test_the_bootstrap_is_the_one_written_out_in_loops(monkeypatch):
+def test_the_bootstrap_equals_one_in_loops(monkeypatch):
     """Texts of n - 1 drawn blocks, the same for all runs; nats and tokens are summed apart."""
     monkeypatch.setattr(module, "RESAMPLES", 5)
     rng = stream(0, "nats")
@@ -29,7 +29,7 @@ def test_the_bootstrap_is_the_one_written_out_in_loops(monkeypatch):
     np.testing.assert_allclose(resampled_nats(nats, tokens), expected, rtol=1e-12)
 
 
-def test_an_interval_for_the_text_is_that_of_a_paired_t_test():
+def test_an_interval_of_deterministic_models_is_that_of_a_paired_t_test():
     """Its hardness, a hundred times larger than the difference, cancels; t(24) has 2.064 at 95%."""
     hardness, own = stream(0, "hardness").normal(1, 1.0, 25), stream(0, "own").normal(0, 0.02, 25)
     resampled = resampled_nats(np.array([hardness, hardness + own]), np.ones(25))
@@ -39,14 +39,14 @@ def test_an_interval_for_the_text_is_that_of_a_paired_t_test():
 
 
 @pytest.mark.parametrize(("seeds", "student"), [(2, 12.706), (3, 4.303), (6, 2.571)])
-def test_an_interval_for_seeds_against_what_has_none_is_students(seeds, student):
+def test_an_interval_of_seeds_against_a_deterministic_model_is_that_of_student(seeds, student):
     critical, errors = intervals(
         np.ones((4000, 2)), 10_000, np.array([0.0, 4.0]), np.array([1.0, seeds])
     )
     assert critical * errors[0, 1] == pytest.approx(student * 2 / math.sqrt(seeds), rel=0.1)
 
 
-def test_what_never_differs_is_no_difference():
+def test_equal_models_have_an_interval_of_length_0():
     critical, errors = intervals(np.ones((500, 3)), BLOCKS, np.zeros(3), np.ones(3))
     assert critical == 0
     assert not errors.any()
@@ -64,7 +64,10 @@ class Tables:
     name: str
 
     def draw(self, number: int, resamples: int, better: float = 0.0):
-        """Of each table, which row is shown to be worse than which column; the first is better."""
+        """Yield, for each table, which row is significantly worse than which column.
+
+        The first configuration is better than the others by `better`.
+        """
         rng = stream(0, self.name)
         count = len(self.seeds)
         true = np.where(np.arange(count) == 0, -better, 0)
@@ -101,12 +104,12 @@ TABLES = [
 
 
 def most(number: int) -> float:
-    """Of tables with a false rank, if 5% have one: four standard errors above."""
+    """Return the bound of the number of tables with a false rank: four standard errors above 5%."""
     return 0.05 * number + 4 * math.sqrt(0.05 * 0.95 * number)
 
 
 @pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
-def test_5_percent_of_tables_of_equal_configurations_have_a_false_rank(each):
+def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_rank(each):
     number = SIZES.get(len(each.seeds), 100)
     false = sum(worse.any() for worse in each.draw(number, 300))
     assert false <= most(number), f"{false} of {number}"
@@ -121,8 +124,8 @@ def test_a_true_difference_of_7_deviations_is_ranked_in_80_percent(count):
 
 
 @pytest.mark.parametrize(("count", "blocks"), [(2, 30), (2, 200), (5, 60), (20, 200)])
-def test_5_percent_of_tables_of_deterministic_models_have_a_false_rank(count, blocks):
-    """Their texts are drawn alike: any difference is chance."""
+def test_at_most_5_percent_of_tables_of_deterministic_models_have_a_false_rank(count, blocks):
+    """Their losses are drawn from one distribution: any difference is chance."""
     number = 300 // count
     rng = stream(0, f"texts {count} {blocks}")
     hardness = rng.normal(1, 0.1, (number, 1, blocks))
@@ -147,7 +150,7 @@ def test_with_as_many_seeds_as_needed_a_difference_is_found_in_80_percent():
     assert 0.75 <= found <= 0.95, (needed, found)
 
 
-def test_no_number_of_seeds_makes_up_for_a_short_text():
+def test_no_number_of_seeds_compensates_for_a_short_text():
     texts = stream(0, "texts").normal(0, 1.0, (1000, 3))
     assert seeds_needed(0.1, texts, 20, np.ones(3)) is None
     assert seeds_needed(30.0, texts, 20, np.ones(3)) <= 3 < MAX_SEEDS

@@ -71,7 +71,7 @@ FILES = {
 
 
 @pytest.fixture
-def place(tmp_path, monkeypatch):
+def project(tmp_path, monkeypatch):
     """A folder to work in: code, the files that settings name, and results."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(jobs, "PACKAGE", tmp_path / CODE)
@@ -87,8 +87,8 @@ def configuration():
     return read(Config, yaml.safe_load((PROJECT / "params.yaml").read_text()))
 
 
-def asked(place, stage="mlp", **changed):
-    return fingerprint(replace(configuration(), **changed), stage, [place / "prepare"])
+def requested(project, stage="mlp", **changed):
+    return fingerprint(replace(configuration(), **changed), stage, [project / "prepare"])
 
 
 @pytest.mark.parametrize("stage", ["mlp", "ladder"])
@@ -109,29 +109,29 @@ def asked(place, stage="mlp", **changed):
         *((f"prepare/{name}", set()) for name in ("mlp.log", "performance.json", ".lock")),
     ],
 )
-def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(place, stage, name, stages):
-    before = asked(place, stage)
-    assert asked(place, stage, runtime=RuntimeSettings(3, "numba")) == before  # threads change none
-    assert asked(place, stage, seed=1) != before
-    (place / name).parent.mkdir(exist_ok=True)
-    (place / name).write_text("x = 2\n")
-    assert (asked(place, stage) != before) == (stage in stages)
+def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(project, stage, name, stages):
+    before = requested(project, stage)
+    assert requested(project, stage, runtime=RuntimeSettings(3, "numba")) == before  # more threads
+    assert requested(project, stage, seed=1) != before
+    (project / name).parent.mkdir(exist_ok=True)
+    (project / name).write_text("x = 2\n")
+    assert (requested(project, stage) != before) == (stage in stages)
 
 
 @pytest.mark.parametrize("name", EDITS)
-def test_only_executed_python_counts(place, name):
-    before = asked(place)
+def test_only_executed_python_counts(project, name):
+    before = requested(project)
     old, new, counts = EDITS[name]
-    (place / f"{CODE}nn/layer.py").write_text(MODULE.replace(old, new))
-    assert (asked(place) != before) == counts
+    (project / f"{CODE}nn/layer.py").write_text(MODULE.replace(old, new))
+    assert (requested(project) != before) == counts
 
 
-def test_without_dvc_yaml_the_whole_package_counts(place):
-    (place / "dvc.yaml").unlink()
+def test_without_dvc_yaml_the_whole_package_counts(project):
+    (project / "dvc.yaml").unlink()
     for name in ("cli.py", "reports/a.css"):
-        before = asked(place)
-        (place / CODE / name).write_text("x: 2\n")
-        assert asked(place) != before
+        before = requested(project)
+        (project / CODE / name).write_text("x: 2\n")
+        assert requested(project) != before
 
 
 def change(path):

@@ -1,4 +1,4 @@
-"""Results that git keeps: commits, branches and experiments of DVC, whose refs lie elsewhere."""
+"""Results in git: commits, branches, and experiments of DVC, which have refs of their own."""
 
 import json
 import os
@@ -21,7 +21,7 @@ def git(*arguments):
 
 
 def commit(nats, n_layer):
-    """A commit of results, with the settings that DVC records."""
+    """Commit results, with the settings that DVC records."""
     folder = write_ladder(Path("outputs/evaluate"), {"transformer": nats, "bigram": 2.0})
     write_lock(folder, transformer={"n_layer": n_layer})
     git("add", "--all")
@@ -60,7 +60,7 @@ def test_a_branch_and_experiments_are_compared_by_name(repository):
     assert layers("*", "HEAD") == [2, 3, 4]
 
 
-def test_the_work_tree_and_what_it_was_before_are_compared(repository, command):
+def test_the_work_tree_and_a_revision_are_compared(repository, command):
     write_ladder(repository / "outputs/evaluate", {"transformer": 1.0})
     (repository / "dvc.lock").unlink()
     lines = json.loads(command("outputs", "--rev", "HEAD", "--json").stdout)["configurations"]
@@ -68,7 +68,7 @@ def test_the_work_tree_and_what_it_was_before_are_compared(repository, command):
     assert folders == [["outputs/evaluate"], ["HEAD:outputs/evaluate"]]
 
 
-def test_damage_in_a_revision_is_named_with_it(repository):
+def test_a_damaged_run_is_named_with_its_revision(repository):
     (repository / "outputs/mlp").mkdir()
     (repository / "outputs/mlp/metrics.json").write_text("{")
     git("add", "--all")

@@ -80,7 +80,7 @@ def test_load_takes_every_value_as_a_contiguous_copy_of_the_parameter_s_type(dty
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("change", "named"),
     [
         (lambda a: a.pop("norm.bias"), "norm.bias"),
         (lambda a: a.update(extra=np.ones(1)), "extra"),
@@ -91,12 +91,12 @@ def test_load_takes_every_value_as_a_contiguous_copy_of_the_parameter_s_type(dty
     ],
 )
 def test_load_rejects_what_does_not_fit_and_changes_nothing(
-    spoil: Callable[[dict[str, FloatArray]], object], named: str
+    change: Callable[[dict[str, FloatArray]], object], named: str
 ) -> None:
     tree = Tree()
     before = {name: each.value.copy() for name, each in tree.parameters().items()}
     arrays = {name: value + 1 for name, value in before.items()}
-    spoil(arrays)
+    change(arrays)
     with pytest.raises(ValueError, match=named):
         tree.load(arrays)
     for name, tensor in tree.parameters().items():

@@ -37,7 +37,7 @@ def test_the_processor_is_the_first_one(tmp_path: Path, monkeypatch: pytest.Monk
     assert (processor["name"], processor["features"]) == ("Model 0", ["avx2", "fma"])
 
 
-def test_what_is_unknown_is_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_facts_are_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "missing")
     monkeypatch.setattr(environment, "threadpool_info", list)
     monkeypatch.setattr(environment, "PACKAGES", ("numpy", "no-such-package"))

@@ -1,4 +1,4 @@
-"""What long work tells of itself: lines in a pipe, a bar on a terminal, nothing if it is short."""
+"""Progress of long work: lines in a pipe, a bar on a terminal, nothing if the work is short."""
 
 import io
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Seconds that pass only when a test says so."""
+    """A clock that only the test advances."""
 
     class Clock:
         now = 0.0
@@ -20,7 +20,7 @@ def clock(monkeypatch):
     return Clock
 
 
-def test_a_pipe_gets_a_line_now_and_then(clock, capsys):
+def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
     with CountingProgress("evaluate", "tokens", 4000) as work:
         for _ in range(4):
             clock.now += 0.6 * SECONDS_A_LINE
@@ -31,13 +31,13 @@ def test_a_pipe_gets_a_line_now_and_then(clock, capsys):
     ]
 
 
-def test_work_that_is_soon_done_tells_nothing(clock, capsys):
+def test_short_work_prints_nothing(clock, capsys):
     with CountingProgress("prepare", "characters") as work:
         work.advance(10**9)
     assert capsys.readouterr().out == ""
 
 
-def test_a_terminal_gets_a_bar_that_is_gone_in_the_end(monkeypatch):
+def test_a_terminal_shows_a_bar_and_erases_it_at_the_end(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True

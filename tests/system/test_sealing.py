@@ -1,4 +1,4 @@
-"""A seal tells whether text or content have changed since."""
+"""A seal detects any change of the text or of the content."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ CONTENT = [b"weights", b"", b"\0"]
 
 
 @pytest.mark.parametrize("how", [{}, {"indent": 2}, {"ensure_ascii": False}], ids=str)
-def test_what_was_sealed_comes_back(how: dict[str, Any]) -> None:
+def test_unseal_returns_what_was_sealed(how: dict[str, Any]) -> None:
     text = seal(FIELDS, CONTENT, **how)
     assert unseal(text, CONTENT) == FIELDS
     assert text == seal(dict(reversed(FIELDS.items())), CONTENT, **how)
@@ -21,25 +21,25 @@ def test_what_was_sealed_comes_back(how: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("content", [[], [b"weights"], [b"weights\0", b"\1"], [b"Weights\0"]])
-def test_other_content_is_refused(content: list[bytes]) -> None:
+def test_other_content_is_rejected(content: list[bytes]) -> None:
     with pytest.raises(ValueError, match=r"it has sha256 .* but was written with"):
         unseal(seal(FIELDS, CONTENT), content)
 
 
-def test_how_the_content_is_cut_does_not_matter() -> None:
+def test_the_division_of_the_content_does_not_matter() -> None:
     assert unseal(seal(FIELDS, CONTENT), [b"".join(CONTENT)]) == FIELDS
 
 
-def test_every_other_character_anywhere_is_refused() -> None:
+def test_any_other_character_is_rejected() -> None:
     text = seal(FIELDS)
-    for place in range(len(text)):
+    for position in range(len(text)):
         for other in ("0", " ", "E", '"'):
-            if text[place] != other:
+            if text[position] != other:
                 with pytest.raises(ValueError, match=r"."):
-                    unseal(text[:place] + other + text[place + 1 :])
+                    unseal(text[:position] + other + text[position + 1 :])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "5", "{}", '{"sha256": 5}', '{"sha256": ""}', "{"])
-def test_a_text_without_a_seal_is_refused(text: str) -> None:
+def test_a_text_without_a_seal_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unseal(text)

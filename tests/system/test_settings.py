@@ -1,4 +1,4 @@
-"""Settings: what is declared is what is checked, and a mistake is named."""
+"""Settings are checked as they are declared, and a message names the wrong one."""
 
 import subprocess
 import sys
@@ -74,7 +74,7 @@ def test_values_get_their_types_and_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "said"),
+    ("wrong", "message"),
     [
         ({"count": -1}, "x.count must be at least 0, got -1"),
         ({"count": 10}, "x.count must be less than 10, got 10"),
@@ -99,10 +99,10 @@ def test_values_get_their_types_and_defaults() -> None:
         ({"colour": "red"}, "unknown setting x.colour; did you mean 'color'?"),
     ],
 )
-def test_a_mistake_is_named(wrong: dict[str, Any], said: str) -> None:
+def test_a_message_names_the_wrong_setting(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as caught:
         read(Whole, GIVEN | wrong, "x.")
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(message)
 
 
 def test_an_unlisted_component_is_a_module_of_its_package() -> None:

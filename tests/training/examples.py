@@ -121,7 +121,7 @@ def make_run(
 
 
 def final_files(folder: Path) -> dict[str, bytes]:
-    """Return the files of a finished run that do not depend on who trained it."""
+    """Return the files of a finished run that do not depend on code or versions."""
     return {name: (folder / name).read_bytes() for name in (LATEST, BEST, HISTORY)}
 
 

@@ -1,4 +1,4 @@
-"""A run that was killed or interrupted ends with the same bytes; one of another identity begins."""
+"""A run that was killed or interrupted resumes and ends with the same bytes; others start again."""
 
 import json
 import math
