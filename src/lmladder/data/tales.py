@@ -82,11 +82,42 @@ class Part:
         return [option for index, option in enumerate(self.options) if index not in taken]
 
 
-@dataclass(frozen=True)
 class Grammar:
-    """A compiled story grammar: the part that every story is an expansion of."""
+    """A compiled story grammar.
 
-    start: Part
+    Parameters
+    ----------
+    source : the content of a grammar file
+
+    Attributes
+    ----------
+    start : the part that every story is an expansion of
+    """
+
+    def __init__(self, source: Any):
+        if not isinstance(source, dict) or set(source) != set(SECTIONS):
+            raise InputError(
+                f"a grammar must have the sections {', '.join(SECTIONS)}, and no others"
+            )
+        for section in SECTIONS:
+            if not isinstance(source[section], dict):
+                raise InputError(f"the section {section!r} must map names to their content")
+        self._lists = {name: _items(name, entries) for name, entries in source["lists"].items()}
+        self._variables: dict[str, str] = source["variables"]
+        self._rules: dict[str, Any] = source["rules"]
+        self._compiled: dict[str, Part] = {}
+        used = list(self._variables.values())
+        for variable, list_name in self._variables.items():
+            if variable in self._rules:
+                raise InputError(f"{variable!r} is both a variable and a rule")
+            if not isinstance(list_name, str) or list_name not in self._lists:
+                raise InputError(f"variable {variable!r} draws from an unknown list {list_name!r}")
+            if len(self._lists[list_name]) < used.count(list_name):
+                raise InputError(f"list {list_name!r} has fewer items than variables")
+        self.start = self._rule(START, ())
+        if unused := [name for name in self._rules if name not in self._compiled]:
+            raise InputError(f"rule {unused[0]!r} is never used")
+        _drawn_after(frozenset(), self.start)
 
     @classmethod
     def load(cls, path: Path) -> Grammar:
@@ -95,11 +126,10 @@ class Grammar:
         Raises
         ------
         InputError
-            If the file is missing or malformed: one line that names the file and the fault.
+            If the file is missing or malformed: one line that names the file and the error.
         """
         try:
-            source = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(_Compiler(source).compile())
+            return cls(yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
             raise InputError(f"cannot read the grammar {path}: {error.strerror}") from None
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -145,72 +175,28 @@ class Grammar:
             ]
         return found
 
-
-def generate(grammar: Grammar, seed: int, characters: int) -> list[Story]:
-    """Return stories until their texts, each with its newline, have at least `characters`."""
-    stories: list[Story] = []
-    length = 0
-    while length < characters:
-        story = grammar.expand(stream(seed, "tales", len(stories)))
-        stories.append(story)
-        length += len(story.text) + 1
-    return stories
-
-
-class _Compiler:
-    """Compiles the content of a grammar file; `Grammar.load` adds its path to errors."""
-
-    def __init__(self, source: Any) -> None:
-        if not isinstance(source, dict) or set(source) != set(SECTIONS):
-            raise InputError(
-                f"a grammar must have the sections {', '.join(SECTIONS)}, and no others"
-            )
-        for section in SECTIONS:
-            if not isinstance(source[section], dict):
-                raise InputError(f"the section {section!r} must map names to their content")
-        self.lists = {name: _items(name, entries) for name, entries in source["lists"].items()}
-        self.variables: dict[str, str] = source["variables"]
-        self.rules: dict[str, Any] = source["rules"]
-        self.compiled: dict[str, Part] = {}
-
-    def compile(self) -> Part:
-        """Return START as a part, after checking that all of the file fits together."""
-        used = list(self.variables.values())
-        for variable, list_name in self.variables.items():
-            if variable in self.rules:
-                raise InputError(f"{variable!r} is both a variable and a rule")
-            if not isinstance(list_name, str) or list_name not in self.lists:
-                raise InputError(f"variable {variable!r} draws from an unknown list {list_name!r}")
-            if len(self.lists[list_name]) < used.count(list_name):
-                raise InputError(f"list {list_name!r} has fewer items than variables")
-        start = self.rule(START, ())
-        if unused := [name for name in self.rules if name not in self.compiled]:
-            raise InputError(f"rule {unused[0]!r} is never used")
-        _drawn_after(frozenset(), start)
-        return start
-
-    def rule(self, name: str, callers: tuple[str, ...]) -> Part:
+    def _rule(self, name: str, callers: tuple[str, ...]) -> Part:
         """Return the part of a rule, which is used by the last of `callers`."""
         if name in callers:
             raise InputError(f"rule {name!r} leads back to itself: {' > '.join((*callers, name))}")
-        if name not in self.rules:
+        if name not in self._rules:
             caller = f"in rule {callers[-1]!r}" if callers else "to start with"
             raise InputError(f"no rule or variable is called {name!r} ({caller})")
-        if name not in self.compiled:
-            texts = self.rules[name]
+        if name not in self._compiled:
+            texts = self._rules[name]
             if isinstance(texts, str):
                 texts = texts.splitlines()
             _check_texts(f"rule {name!r}", texts)
             callers = (*callers, name)
-            self.compiled[name] = Part(
+            self._compiled[name] = Part(
                 tuple(
-                    Option(parts=tuple(self.part(piece, callers) for piece in PIECE.findall(text)))
+                    Option(parts=tuple(self._part(piece, callers) for piece in PIECE.findall(text)))
                     for text in texts
                 )
             )
-        return self.compiled[name]
+        return self._compiled[name]
 
-    def part(self, piece: str, callers: tuple[str, ...]) -> Part:
+    def _part(self, piece: str, callers: tuple[str, ...]) -> Part:
         """Return the part of plain text or of a hole."""
         if piece[0] not in "{}":
             return Part((Option(piece),))
@@ -219,13 +205,13 @@ class _Compiler:
             raise InputError(f"rule {callers[-1]!r} has a stray brace: {piece!r}")
         article, name, attribute = hole.groups()
         variable = name.lower()
-        if variable not in self.variables:
+        if variable not in self._variables:
             if article or attribute:
                 raise InputError(f"{piece} in rule {callers[-1]!r} does not name a variable")
-            return self.rule(name, callers)
+            return self._rule(name, callers)
         key = attribute.lower() if attribute else "words"
-        options = []
-        for index, item in enumerate(self.lists[self.variables[variable]]):
+        list_name, options = self._variables[variable], []
+        for index, item in enumerate(self._lists[list_name]):
             if key not in item:
                 raise InputError(
                     f"{piece} in rule {callers[-1]!r}: {item['words']!r} has no {key!r}"
@@ -236,12 +222,20 @@ class _Compiler:
             if any(word and word[0].isupper() for word in hole.groups()):
                 text = text[0].upper() + text[1:]
             options.append(Option(text, draws={variable: index}))
-        rivals = [
-            other
-            for other, list_name in self.variables.items()
-            if list_name == self.variables[variable] and other != variable
-        ]
-        return Part(tuple(options), variable, tuple(rivals))
+        same_list = [each for each, name in self._variables.items() if name == list_name]
+        rivals = tuple(each for each in same_list if each != variable)
+        return Part(tuple(options), variable, rivals)
+
+
+def generate(grammar: Grammar, seed: int, characters: int) -> list[Story]:
+    """Return stories until their texts, each with its newline, have at least `characters`."""
+    stories: list[Story] = []
+    length = 0
+    while length < characters:
+        story = grammar.expand(stream(seed, "tales", len(stories)))
+        stories.append(story)
+        length += len(story.text) + 1
+    return stories
 
 
 def _items(list_name: str, entries: Any) -> list[dict[str, str]]:

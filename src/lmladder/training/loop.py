@@ -81,11 +81,6 @@ class TrainingRun:
         )
 
     @cached_property
-    def groups(self) -> dict[str, list[Tensor]]:
-        """The groups of parameters whose gradient norms are monitored."""
-        return _monitored_groups(self.model, self.config.training)
-
-    @cached_property
     def validation(self) -> IntArray:
         """The sequences of an evaluation, shape (sequences, sequence_length + 1)."""
         training = self.config.training
@@ -169,13 +164,8 @@ def train(
 
 def history_csv(state: Checkpoint, model: NeuralLanguageModel, training: TrainingSettings) -> str:
     """Return the content of history.csv of a run whose last checkpoint is `state`."""
-    return as_csv(state.history, columns(training, _monitored_groups(model, training)))
-
-
-def _monitored_groups(
-    model: NeuralLanguageModel, training: TrainingSettings
-) -> dict[str, list[Tensor]]:
-    return parameter_groups(model) if training.monitor_every else {}
+    groups = parameter_groups(model) if training.monitor_every else {}
+    return as_csv(state.history, columns(training, groups))
 
 
 def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
@@ -196,7 +186,8 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
         raise _diverged(run, what, step, micro_batches, stream(seed, "dropout", step))
     measured = {"train_loss": loss, "gradient_norm": norm}
     if training.monitor_every and (step + 1) % training.monitor_every == 0:
-        measured |= {GROUP_NORM + name: global_norm(each) for name, each in run.groups.items()}
+        groups = parameter_groups(run.model)
+        measured |= {GROUP_NORM + name: global_norm(each) for name, each in groups.items()}
     optimizer.step(
         step,
         factor=factor(step, training.steps, run.config.schedule),
