@@ -78,7 +78,7 @@ def test_configurations_can_be_ordered_by_a_setting(sweep):
 def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
     with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
         table(sweep, by="n_layer")
-    with pytest.raises(InputError, match="no run has a metric 'perplexity'; there is val_loss"):
+    with pytest.raises(InputError, match="no run has a metric 'perplexity'; choose from val_loss"):
         table(sweep, metric="perplexity")
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
@@ -196,7 +196,7 @@ def test_with_one_seed_there_is_no_rank_and_a_note_has_the_reason(tmp_path):
     ]
     assert {each.low for each in made.configurations} == {None}
     assert made.notes == (f"3 configurations {ONE_SEED}",)
-    with pytest.raises(InputError, match="--power needs two configurations with intervals"):
+    with pytest.raises(InputError, match="--power requires two configurations with intervals"):
         table(tmp_path, power=0.1)
 
 

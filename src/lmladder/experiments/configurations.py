@@ -23,7 +23,7 @@ from lmladder.system.errors import InputError
 
 import numpy as np
 
-SAME = 1e-6  # to which scores are rounded
+SAME = 1e-6  # the precision to which scores are rounded
 
 
 @dataclass(eq=False)
@@ -33,14 +33,14 @@ class Configuration:
     Attributes
     ----------
     score : mean over the runs
-    standard_deviation : over the runs; None of one
-    shown : those settings in which configurations of the table differ, as text
-    group : value of the key by which configurations are grouped, if they are
+    standard_deviation : over the runs; None for one run
+    shown : the settings in which configurations of the table differ, as text
+    group : value of the setting by which configurations are grouped
     difference : to the configuration with the best score; None for that one, and on other data
-    low, high : bounds of the difference to the best of the others, whichever that is; all bounds of
-        a table hold together with 95% confidence; None where they are unknown
-    rank : one more than the number of configurations that are shown to be better. None where there
-        is none, but others may be as good; and where there are no bounds
+    low, high : bounds of the difference to the best of the other configurations; all bounds of a
+        table hold simultaneously with 95% confidence; None if they are unknown
+    rank : one more than the number of configurations that are significantly better; None if that is
+        none but others may be as good, and without bounds
     """
 
     runs: tuple[Run, ...]
@@ -64,11 +64,17 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A table: its configurations in order, which score they have, and remarks.
+    """A table of configurations.
 
-    `common` has the settings that are the same in all configurations that have them, as text.
-    `power` has the `difference` that was asked about, how many `seeds` it needs for each
-    configuration (None: more than are tried, as the text is too short), and that as an `answer`.
+    Attributes
+    ----------
+    metric : name of the scores, of `METRICS`
+    by : key of the setting by which configurations are grouped
+    configurations : in the order of the table
+    notes : lines about runs that are left out or not comparable
+    common : the settings that are the same in all configurations that have them, as text
+    power : the `difference` in question, the number of `seeds` that it requires (None: more than
+        `MAX_SEEDS`, as the text is too short), and both as an `answer`
     """
 
     metric: str
@@ -87,37 +93,33 @@ def compare(
     notes: Iterable[str] = (),
     power: float | None = None,
 ) -> Comparison:
-    """Configurations from best to worst, or by a setting and then so.
+    """Return configurations from best to worst, or ordered by a setting first.
 
     Parameters
     ----------
-    metric : of `METRICS`; None: the first of them that a run has
+    metric : of `METRICS`; None for the first of them that a run has
     by : dotted key of a setting; runs without it are left out
-    notes : what was remarked before
-    power : a difference, for which the number of seeds that it needs is wanted
+    notes : previous notes
+    power : a difference for which the required number of seeds is computed
 
     Raises
     ------
     InputError
-        If no run has the metric or the setting; if `power` is not positive, or nothing is known of
-        the variance over seeds.
+        If no run has the metric or the setting, `power` is not positive, or the variance over seeds
+        is unknown.
     """
     if power is not None and not 0 < power < math.inf:
         raise InputError(f"the difference of --power must be positive, got {power:g}")
     available = [name for name in METRICS if any(name in run.scores for run in runs)]
     metric = available[0] if metric is None else metric
     if metric not in available:
-        raise InputError(f"no run has a metric {metric!r}; there is {', '.join(available)}")
+        raise InputError(f"no run has a metric {metric!r}; choose from {', '.join(available)}")
     notes = list(notes)
     scored = [run for run in runs if metric in run.scores]
-    # A rung beside the ladder that scored it is no loss.
-    there = {(run.path.parent, run.model) for run in scored}
-    others = [
-        run
-        for run in runs
-        if metric not in run.scores and (run.path.parent, run.model) not in there
-    ]
-    if others:
+    # A rung that was scored with the ladder beside it is not missing.
+    known = {(run.path.parent, run.model) for run in scored}
+    others = [each for each in runs if metric not in each.scores]
+    if others := [each for each in others if (each.path.parent, each.model) not in known]:
         names = ", ".join(sorted({name for run in others for name in run.scores}))
         notes.append(f"left out: {_count(len(others), 'run')} without {metric}, which have {names}")
     if by is not None:
@@ -132,45 +134,48 @@ def compare(
 
 
 def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
-    kept = [run for run in runs if run.settings is not None and key in run.settings]
-    if not kept:
+    """Return the runs that have a setting; InputError if there are none."""
+    chosen = [run for run in runs if run.settings is not None and key in run.settings]
+    if not chosen:
         keys = sorted({name for run in runs for name in run.settings or ()})
-        near = [name for name in keys if key.rpartition(".")[2] in name] or keys
-        there = ", ".join(near[:5]) or "none"
-        raise InputError(f"no run has a setting {key!r} that decides its score; there is {there}")
-    if len(kept) < len(runs):
-        notes.append(f"left out: {_count(len(runs) - len(kept), 'run')} without {key}")
-    return kept
+        near = [name for name in keys if key.rpartition(".")[2] in name] or keys or ["none"]
+        choices = ", ".join(near[:5])
+        raise InputError(
+            f"no run has a setting {key!r} that affects its score; choose from {choices}"
+        )
+    if len(chosen) < len(runs):
+        notes.append(f"left out: {_count(len(runs) - len(chosen), 'run')} without {key}")
+    return chosen
 
 
 def _configurations(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Configuration]:
-    """One for each model and settings, by score."""
+    """Return one configuration per model and settings, ordered by score."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
         settings = {"folder": str(run.path)} if run.settings is None else run.settings
         identity = json.dumps([run.model, settings], sort_keys=True, default=str)
         grouped.setdefault(identity, []).append(run)
-    unknown = sum(run.settings is None for run in runs)
-    if unknown:
+    if unknown := sum(run.settings is None for run in runs):
         notes.append(f"{_count(unknown, 'run')} without known settings, compared by folder")
-    made = {}
+    made = []
     for identity, same in grouped.items():
-        kept = _once_a_seed(same, metric, notes)
-        scores = [run.scores[metric] for run in kept]
+        distinct = _one_per_seed(same, metric, notes)
+        scores = [run.scores[metric] for run in distinct]
         deviation = stdev(scores) if len(scores) > 1 else None
-        made[identity] = Configuration(tuple(kept), fmean(scores), deviation)
-    return [made[identity] for identity in sorted(made, key=lambda key: (made[key].score, key))]
+        made.append((identity, Configuration(tuple(distinct), fmean(scores), deviation)))
+    return [each for _, each in sorted(made, key=lambda pair: (pair[1].score, pair[0]))]
 
 
-def _once_a_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Run]:
-    """The same run in two folders counts once; a second score of it is noted."""
+def _one_per_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Run]:
+    """Return one run per seed, with blocks if possible; note those of a seed with other scores."""
     by_seed: dict[int | None, Run] = {}
-    for run in sorted(runs, key=lambda run: run.blocks is None):  # with blocks first
+    for run in sorted(runs, key=lambda run: run.blocks is None):
         kept = by_seed.setdefault(run.seed, run)
-        if abs(kept.scores[metric] - run.scores[metric]) > SAME:
+        score, other = kept.scores[metric], run.scores[metric]
+        if abs(score - other) > SAME:
             notes.append(
                 f"left out: {run.path}, as {kept.path} has the same {run.model}, settings and seed "
-                f"({kept.scores[metric]:.6f}, not {run.scores[metric]:.6f})"
+                f"({score:.6f}, not {other:.6f})"
             )
     return [by_seed[seed] for seed in sorted(by_seed, key=lambda seed: (seed is None, seed))]
 
@@ -181,13 +186,13 @@ def _once_a_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Run
 def _compare_with_best(
     made: Sequence[Configuration], metric: str, notes: list[str], power: float | None
 ) -> Mapping[str, Any] | None:
-    """Add differences to the best, bounds and ranks, where they are known; answer about `power`."""
-    judged = [each for each in made if _unknown(each, each) is None]
+    """Set differences to the best, bounds and ranks, if they are known; return `power`'s answer."""
+    judged = [each for each in made if _reason_without_interval(each, each) is None]
     best = judged[0] if judged else made[0]
     judged = [each for each in judged if _text(each) == _text(best)]
     if len(judged) < 2:
         best, judged = made[0], []
-    reasons = Counter(_unknown(best, each) for each in made if each not in judged)
+    reasons = Counter(_reason_without_interval(best, each) for each in made if each not in judged)
     notes += [
         f"{_count(count, 'configuration')} without an interval and a rank: {reason}"
         for reason, count in reasons.items()
@@ -199,10 +204,10 @@ def _compare_with_best(
     scores = np.array([each.score for each in judged])
     seeds = np.array([float(len(each.runs)) for each in judged])
     variances = np.array([each.standard_deviation or 0.0 for each in judged]) ** 2
-    variances[variances < SAME**2] = 0  # which is rounding
+    variances[variances < SAME**2] = 0  # rounding
     if power is not None and not variances.any():
         raise InputError(
-            "--power needs two configurations with intervals, one of them with two scores"
+            "--power requires two configurations with intervals, one of them with two scores"
         )
     if not judged:
         return None
@@ -226,13 +231,13 @@ def _compare_with_best(
 
 
 def _text(each: Configuration) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
-    """The blocks by which all runs were scored; None where there are none, or others."""
+    """Return the blocks on which all runs were scored; None if they differ or are unknown."""
     texts = {None if run.blocks is None else run.blocks.text for run in each.runs}
     return texts.pop() if len(texts) == 1 else None
 
 
-def _unknown(best: Configuration, each: Configuration) -> str | None:
-    """Why there is no interval of the difference between the two; None if there is one."""
+def _reason_without_interval(best: Configuration, each: Configuration) -> str | None:
+    """Return why there is no interval of the difference between the two; None if there is one."""
     text, other = _text(each), _text(best)
     if text is None or other is None:
         return "no scores of the same blocks"
@@ -248,7 +253,7 @@ def _unknown(best: Configuration, each: Configuration) -> str | None:
 
 
 def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, int]:
-    """The mean score of each in each resampled text, and the number of blocks."""
+    """Return the mean score of each in each resampled text, and the number of blocks."""
     runs = [run for each in judged for run in each.runs]
     blocks = [run.blocks for run in runs if run.blocks is not None]
     nats = np.array([each.nats[run.model] for each, run in zip(blocks, runs, strict=True)])
@@ -258,16 +263,16 @@ def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray
     elif metric == "bits_per_byte":  # on one text
         largest = max((run.scores for run in runs), key=lambda each: each[metric])
         scores *= largest[metric] / (largest["nats_per_token"] or 1)
-    starts = np.cumsum([0, *(len(each.runs) for each in judged[:-1])])
     counts = np.array([len(each.runs) for each in judged])
+    starts = np.cumsum(counts) - counts
     return np.add.reduceat(scores, starts, axis=1) / counts, len(blocks[0].tokens)
 
 
-# --- Words ----------------------------------------------------------------------------------------
+# --- Text -----------------------------------------------------------------------------------------
 
 
 def _mixed(runs: Iterable[Run]) -> list[str]:
-    """A line that names versions and kernels, if runs were not all made with the same."""
+    """Return a line with versions and kernels, if they are not the same in all runs."""
     found: dict[str, Counter[str]] = {}
     for run in runs:
         kernels = (run.settings or {}).get("runtime.kernels")
@@ -283,14 +288,14 @@ def _mixed(runs: Iterable[Run]) -> list[str]:
 
 
 def _label(made: Sequence[Configuration], by: str | None) -> dict[str, str]:
-    """Add the values of `by` and the settings in which some differ; return the common ones."""
+    """Set the values of `by` and the settings that differ; return the settings in common."""
     values: dict[str, set[str]] = {}
     for each in made:
         each.group = each.settings.get(by or "")
         for key, value in each.settings.items():
             values.setdefault(key, set()).add(as_override(value))
     varied = {key for key, found in values.items() if len(found) > 1} - {by}
-    for keys in (varied - {DIGEST}, varied):  # a file may have changed under its name
+    for keys in (varied - {DIGEST}, varied):  # the digest only where it is needed
         for each in made:
             each.shown = _shown(each.runs[0], keys)
         if len({(each.model, str(each.group), each.shown) for each in made}) == len(made):
@@ -299,7 +304,7 @@ def _label(made: Sequence[Configuration], by: str | None) -> dict[str, str]:
 
 
 def _shown(run: Run, varied: Set[str]) -> str:
-    """Those settings as overrides; without the section of the rung, as the model's name implies."""
+    """Return settings as overrides, without the section of the rung, which the model implies."""
     if run.settings is None:
         return str(run.path)
     return " ".join(
@@ -310,15 +315,14 @@ def _shown(run: Run, varied: Set[str]) -> str:
 
 
 def as_override(value: Any) -> str:
-    """A setting as Hydra's overrides write it."""
+    """Return a setting as in Hydra's overrides."""
     return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
-def _natural(value: Any) -> tuple[int, float, str]:
-    """Numbers by size, then text."""
-    if isinstance(value, int | float) and not math.isnan(value):
-        return 0, float(value), ""
-    return 1, 0.0, str(value)
+def _natural(value: Any) -> tuple[bool, float, str]:
+    """Return a key that sorts numbers by size, then text."""
+    number = isinstance(value, int | float) and not math.isnan(value)
+    return not number, value if number else 0, "" if number else str(value)
 
 
 def _count(count: int, noun: str) -> str:

@@ -1,9 +1,9 @@
-"""What has become of a job of a sweep: finished.json or failed.json in its folder.
+"""The state of a job of a sweep: finished.json or failed.json in its folder.
 
-A job begins as failed and is finished when all its files are written, so one that is killed, and
-can say nothing more, counts as failed. `finished.json` tells what the files depend on and their
-sha256: if neither has changed, the same job need not run again. What a job depends on is what
-dvc.yaml names for its stage.
+A job begins as failed and becomes finished when all its files are written, so a job that is killed
+without a message counts as failed. `finished.json` records a fingerprint of all inputs and the
+sha256 of the files: a job is run again only if one of them has changed. The code that a job depends
+on is that which dvc.yaml lists for its stage.
 """
 
 import ast
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.config import Config
+from lmladder.experiments.settings import Loader
 from lmladder.system.errors import LadderError, RunError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.settings import dotted
@@ -31,15 +32,21 @@ FINISHED, FAILED = "finished.json", "failed.json"
 PERFORMANCE, ENVIRONMENT = "performance.json", "environment.json"
 NO_RESULTS = (FINISHED, FAILED, PERFORMANCE, ENVIRONMENT, TRAINED)
 PACKAGE = Path(__file__).parents[1]
-CODE = ("src/", "stages/")  # how dependencies on code begin
-KILLED = "its process ended without a word: it was killed, or memory ran out"
+CODE = ("src/", "stages/")  # prefixes of dependencies on code
+KILLED = "its process ended without a message: it was killed, or memory ran out"
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why the job in `folder` has no result, in one line, and the exit status that this asks for.
+    """A job that has no result.
 
-    `begun` is when, in seconds since 1970, and `process` the id of the job's process.
+    Attributes
+    ----------
+    folder : of the job
+    reason : in one line
+    exit_status : of a process that reports it
+    begun : start of the job, in seconds since 1970
+    process : id of the process of the job
     """
 
     folder: Path
@@ -49,7 +56,7 @@ class Failure:
     process: int
 
     def is_gone(self) -> bool:
-        """Whether the process has ended, if it was one of this machine, without another reason."""
+        """Return whether the process, if it was of this machine, has ended without a reason."""
         try:
             state = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
@@ -58,101 +65,86 @@ class Failure:
 
 
 def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
-    """sha256 of all that decides what a job of a stage leaves.
+    """Return the sha256 of all that determines the result of a job of a stage.
 
     These are its settings, the code of its stage, the files that settings name, and the results in
-    the folders that it reads.
+    the folders `read`.
     """
     settings = asdict(config)
     del settings["runtime"]["threads"]
-    files = dotted(settings)  # each file whose change matters is the value of a key `watch`
-    watched = {value for key, value in files.items() if key.rpartition(".")[2] == "watch"}
+    # A key `watch` names a file whose changes matter.
+    files = {name for key, name in dotted(settings).items() if key.rpartition(".")[2] == "watch"}
     origin = {
         "settings": settings,
         "watched": [
             _digest_of_code(Path(name))
-            for name in sorted(filter(None, watched))
+            for name in sorted(filter(None, files))
             if Path(name).is_file()
         ],
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }
-    return hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+    return _sha256_of_json(origin)
 
 
 @functools.cache
 def code_digest(stage: str) -> str:
     """Return the sha256 of the code and package data that a stage depends on.
 
-    Of Python, only what is executed counts: neither comments nor docstrings nor layout. Where there
-    is no dvc.yaml, as for an installed package, the whole package counts.
+    These are the dependencies in dvc.yaml, of all stages if `stage` is not one of them. Comments,
+    docstrings and layout of Python do not count. Without a dvc.yaml, as for an installed package,
+    the whole package counts.
     """
     root = PACKAGE.parents[1]
-    named = [root / dep for dep in _dependencies(stage) if dep.startswith(CODE)]
+    pipeline = root / "dvc.yaml"
+    stages = yaml.load(pipeline.read_bytes(), Loader)["stages"] if pipeline.is_file() else {}
+    chosen = [stages[stage]] if stage in stages else stages.values()
+    named = {dep for each in chosen for dep in each.get("do", each)["deps"]}
     digests = {
         path.relative_to(root).as_posix(): _digest_of_code(path)
-        for top in named or [PACKAGE]
+        for top in [root / dep for dep in named if dep.startswith(CODE)] or [PACKAGE]
         for path in (top, *top.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
+    return _sha256_of_json(digests)
 
 
-def _dependencies(stage: str) -> list[str]:
-    """What dvc.yaml names as dependencies of a stage; for other scripts, of all stages."""
-    path = PACKAGE.parents[1] / "dvc.yaml"
-    if not path.is_file():
-        return []
-    stages = _stages(path)
-    named = [stages[stage]] if stage in stages else stages.values()
-    return sorted({dep for each in named for dep in each.get("do", each)["deps"]})
-
-
-@functools.cache
-def _stages(path: Path) -> dict[str, Any]:
-    return dict(yaml.safe_load(path.read_bytes())["stages"])
+def _sha256_of_json(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def _digest_of_code(path: Path) -> str:
-    """sha256 of a file; of Python, of its syntax tree without docstrings."""
-    content = path.read_bytes()
+    """Return the sha256 of a file; of Python, that of its syntax tree without docstrings."""
     if path.suffix == ".py":
         with suppress(SyntaxError, ValueError):
-            parts: list[str] = []
-            _write_node(ast.parse(content), parts)
-            content = " ".join(parts).encode("utf-8", "surrogatepass")
-    return hashlib.sha256(content).hexdigest()
+            return _sha256_of_json(_executed(ast.parse(path.read_bytes())))
+    return sha256(path)
 
 
-def _write_node(node: ast.AST, parts: list[str]) -> None:
-    """Append the node's type and fields, but no empty ones: these differ between Python versions.
+def _executed(node: Any) -> Any:
+    """Return a syntax tree for JSON, without docstrings and fields that are empty.
 
-    `ast.dump` has the empty ones, and takes twice as long.
+    Which empty fields there are depends on the version of Python.
     """
-    parts.append(f"({type(node).__name__}")
-    for name, value in ast.iter_fields(node):
-        if value is None or value == []:
-            continue
-        parts.append(name)
-        for each in value if isinstance(value, list) else (value,):
-            if not isinstance(each, ast.AST):
-                parts.append(repr(each))
-            elif not _is_docstring(each):
-                _write_node(each, parts)
-    parts.append(")")
+    match node:
+        case list():
+            return [_executed(each) for each in node if not _is_docstring(each)]
+        case ast.AST():
+            fields = {key: _executed(value) for key, value in ast.iter_fields(node)}
+            return [type(node).__name__, {key: each for key, each in fields.items() if each}]
+    return None if node is None else repr(node)
 
 
-def _is_docstring(node: ast.AST) -> bool:
-    """Whether this is a statement that consists of a text, wherever it stands."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
+def _is_docstring(node: Any) -> bool:
+    """Return whether a node is a statement that consists of a string literal."""
+    match node:
+        case ast.Expr(ast.Constant(str())):
+            return True
+    return False
 
 
 def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:
-    """Whether the folder holds the results of this fingerprint, unchanged; and their objective."""
+    """Return whether a folder has the unchanged results of a fingerprint, and their objective."""
     try:
         found = json.loads((folder / FINISHED).read_bytes())
         if found["fingerprint"] == asked and found["files"] == _digests(folder):
@@ -163,14 +155,14 @@ def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:
 
 
 def finish(folder: Path, asked: str, objective: float | None) -> None:
-    """Note that the files in the folder are whole, and the fingerprint of what they depend on."""
+    """Record that the files in the folder are complete, and the fingerprint of their inputs."""
     record = {"fingerprint": asked, "objective": objective, "files": _digests(folder)}
     write_json(folder / FINISHED, record)
 
 
 @contextmanager
 def attempt(folder: Path) -> Iterator[None]:
-    """Within this context failed.json stands in the folder; it goes if the context ends well."""
+    """Keep failed.json in the folder during this context, and remove it if the context succeeds."""
     begun = time.time()
 
     def note(reason: str, exit_status: int = 1) -> None:
@@ -178,7 +170,7 @@ def attempt(folder: Path) -> Iterator[None]:
         record["process"] = os.getpid()
         try:
             write_json(folder / FAILED, record)
-        except RunError:  # on a full disk, the space of the older record is all there is
+        except RunError:  # a full disk may have room only without the older record
             (folder / FAILED).unlink(missing_ok=True)
             write_json(folder / FAILED, record)
 
@@ -191,7 +183,7 @@ def attempt(folder: Path) -> Iterator[None]:
     except KeyboardInterrupt:
         note("it was interrupted")
         raise
-    except Exception as error:  # our own mistake: the log of the job tells where
+    except Exception as error:  # a bug: the traceback is in the log of the job
         logging.getLogger(__name__).exception("the job failed")
         note(" ".join(f"{type(error).__name__}: {error}".split()))
         raise
@@ -199,21 +191,27 @@ def attempt(folder: Path) -> Iterator[None]:
 
 
 def failures(sweep: Path) -> list[Failure]:
-    """Of all jobs in the folder of a sweep, in the order of their names."""
+    """Return the failures of all jobs in the folder of a sweep, ordered by path."""
     found = []
     for path in sorted(sweep.rglob(FAILED)):
-        try:
+        with suppress(OSError, ValueError, TypeError):  # it was just removed, or is damaged
             found.append(Failure(path.parent, **json.loads(path.read_bytes())))
-        except (OSError, ValueError, TypeError):  # it has just been removed, or is damaged
-            continue
     return found
 
 
-def _digests(folder: Path, pattern: str = "*") -> dict[str, str]:
-    """The sha256 of each result in a folder and below; of the files of one name pattern."""
+def read_facts(path: Path) -> dict[str, Any]:
+    """Return the JSON object in a file beside a run; empty if the file is missing or damaged."""
+    with suppress(OSError, ValueError, RecursionError):
+        facts = json.loads(path.read_bytes() if path.is_file() else "{}")  # a pipe would block
+        return facts if isinstance(facts, dict) else {}
+    return {}
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the sha256 of each result in a folder and below."""
     return {
         str(name): sha256(folder / name)
-        for name in sorted(path.relative_to(folder) for path in folder.rglob(pattern))
+        for name in sorted(path.relative_to(folder) for path in folder.rglob("*"))
         if (folder / name).is_file()
         and not any(part.startswith(".") for part in name.parts)
         and not name.name.startswith("unfinished")

@@ -1,9 +1,9 @@
-"""What the records of a run say of its small files, so that an edited one is not believed.
+"""Detection of edited files of a run by the records that describe them.
 
-A finished job of a sweep has finished.json with the sha256 of each of its files, and dvc.lock has
-the md5 of those in `outputs/<stage>`. A trained rung's checkpoint holds seed, settings and history;
-only this header is read, not the arrays, so its seal is left to `lmladder verify`. Where a file and
-a record contradict each other, the record counts.
+The records are finished.json of a job of a sweep, with the sha256 of each of its files; dvc.lock,
+with the md5 of those in `outputs/<stage>`; and the checkpoint of a trained rung, with seed,
+settings and history. Only its header is read, not the arrays: `lmladder verify` checks its seal. If
+a file and a record disagree, the run is rejected.
 """
 
 import hashlib
@@ -14,13 +14,7 @@ from typing import Any
 
 from lmladder.evaluation import BLOCK_LOSSES
 from lmladder.experiments.jobs import FINISHED
-from lmladder.experiments.settings import (
-    Settings,
-    flat,
-    locked_stages,
-    read_bytes,
-    read_text,
-)
+from lmladder.experiments.settings import Settings, flat, locked_stages, read_bytes, read_text
 from lmladder.training.history import as_csv
 
 from safetensors import safe_open
@@ -34,11 +28,11 @@ Header = Mapping[str, Any]
 
 
 class EditedFileError(ValueError):
-    """A file of a run is contradicted by a record; the message names both."""
+    """A file of a run and a record disagree; the message names both."""
 
 
 def check_digests(folder: Path, names: Set[str]) -> None:
-    """EditedFileError for a small file other than the one that finished.json or dvc.lock records.
+    """Raise EditedFileError if a small file is not the one in finished.json or dvc.lock.
 
     Parameters
     ----------
@@ -58,7 +52,7 @@ def check_digests(folder: Path, names: Set[str]) -> None:
 
 
 def read_header(folder: Path, names: Set[str]) -> Header | None:
-    """What the checkpoint of a run tells without its arrays; None where there is none."""
+    """Return the metadata of a run's checkpoint; None if there is no checkpoint."""
     if CHECKPOINT not in names:
         return None
     path = folder / CHECKPOINT
@@ -70,17 +64,18 @@ def read_header(folder: Path, names: Set[str]) -> Header | None:
 
 
 def check_history(
-    folder: Path, names: Set[str], header: Header, section: str, settings: Settings | None
+    folder: Path, names: Set[str], header: Header, section: str, settings: Settings
 ) -> None:
-    """EditedFileError for metrics, history or settings that a checkpoint contradicts.
+    """Raise EditedFileError if metrics, history or settings are not those of the checkpoint.
 
     Parameters
     ----------
-    section : of the settings of this rung
+    section : the settings of this rung are under this key
+    settings : of the run; empty if they are unknown
     """
-    told = {f"{section}.{key}": value for key, value in flat(header["config"]).items()}
-    for key, value in {**told, "seed": header["seed"]}.items():
-        found = (settings or {}).get(key, value)
+    config = {f"{section}.{key}": value for key, value in flat(header["config"]).items()}
+    for key, value in {**config, "seed": header["seed"]}.items():
+        found = settings.get(key, value)
         if found != value and "${" not in str(found):
             raise EditedFileError(
                 f"the settings of {folder} have {key}={found}, its {CHECKPOINT} has {value}"

@@ -1,7 +1,7 @@
-"""Runs that git keeps: `outputs/` of a commit, a branch or an experiment of DVC.
+"""Runs in git: `outputs/` of a commit, a branch or a DVC experiment.
 
-DVC makes a commit of every experiment, under a name that git's commands do not look up:
-refs/exps/<commit it began from>/<name>. The small files of results are in these commits.
+DVC commits every experiment under a name that the commands of git do not resolve:
+refs/exps/<commit it began from>/<name>. These commits contain the small files of results.
 """
 
 import io
@@ -16,23 +16,23 @@ from lmladder.experiments.records import CHECKED
 from lmladder.experiments.runs import NOTHING_TO_SCORE, Found, find_runs
 from lmladder.system.errors import InputError
 
-LOCK = "dvc.lock"  # the settings of the runs
+LOCK = "dvc.lock"  # contains the settings of the runs
 READ = {*CHECKED, NOTHING_TO_SCORE}
 EXPERIMENTS = "refs/exps/*/*/"
 MAX_NAMED = 8
 
 
 def find_revisions(names: Iterable[str]) -> Found:
-    """The runs in `outputs/` of each revision, whose folders are called NAME:outputs/<stage>.
+    """Return the runs in `outputs/` of each revision; their folders are NAME:outputs/<stage>.
 
     Parameters
     ----------
-    names : what git knows, or the name of an experiment; * and ? stand for parts of such a name
+    names : revisions of git, or names of experiments, in which * and ? match any characters
 
     Raises
     ------
     InputError
-        If there is no such revision, or no result in it; or no git repository.
+        If a revision is unknown or has no results, or there is no git repository.
     """
     found = Found()
     for name in names:
@@ -41,61 +41,59 @@ def find_revisions(names: Iterable[str]) -> Found:
                 prefix = f"{folder}/"
                 _extract(label, commit, Path(folder))
                 try:
-                    kept = find_runs([Path(folder, "outputs")])
+                    part = find_runs([Path(folder, "outputs")])
                 except InputError as error:
                     raise InputError(str(error).replace(prefix, f"{label}:")) from None
             found.runs += [
                 replace(run, path=Path(f"{label}:{str(run.path).removeprefix(prefix)}"))
-                for run in kept.runs
+                for run in part.runs
             ]
-            found.notes += [note.replace(prefix, f"{label}:") for note in kept.notes]
+            found.notes += [note.replace(prefix, f"{label}:") for note in part.notes]
     return found
 
 
 def _commits(name: str) -> list[tuple[str, str]]:
-    """What to call each revision of this name, and its commit."""
+    """Return the label and the commit of each revision of this name."""
     commit = _git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-    if commit.returncode == 0:
-        return [(name, commit.stdout.decode().strip())]
+    if commit:
+        return [(name, commit.decode().strip())]
     if name and (found := _experiments(name)):
         return found
     known = [each for each, _ in _experiments("*")]
     more = ", ..." if len(known) > MAX_NAMED else ""
-    there = f"those of DVC are {', '.join(known[:MAX_NAMED])}{more}" if known else "DVC has none"
-    raise InputError(f"no git revision or experiment {name!r}; {there}")
+    choices = f"those of DVC are {', '.join(known[:MAX_NAMED])}{more}" if known else "DVC has none"
+    raise InputError(f"no git revision or experiment {name!r}; {choices}")
 
 
 def _experiments(pattern: str) -> list[tuple[str, str]]:
-    """Experiments of DVC by name, and their commits."""
-    listed = _git("for-each-ref", "--format=%(refname) %(objectname)", f"{EXPERIMENTS}{pattern}")
-    if listed.returncode != 0:
-        raise InputError(f"cannot look up a revision: {_first_line(listed.stderr)}")
-    lines = [line.split() for line in listed.stdout.decode().splitlines()]
+    """Return the names and commits of DVC experiments."""
+    format_ = "--format=%(refname) %(objectname)"
+    listed = _git("for-each-ref", format_, EXPERIMENTS + pattern, purpose="look up a revision")
+    lines = [line.split() for line in listed.decode().splitlines()]
     return [(ref.rpartition("/")[2], commit) for ref, commit in lines]
 
 
 def _extract(label: str, commit: str, folder: Path) -> None:
-    """Put the small files of results of a commit into a folder."""
+    """Write the small files of results of a commit to a folder."""
     listed = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", "outputs", LOCK)
-    names = listed.stdout.decode().split("\0")
+    names = listed.decode().split("\0")
     wanted = [name for name in names if name == LOCK or Path(name).name in READ]
     if not any(name.startswith("outputs/") for name in wanted):
         raise InputError(f"{label} has no results in outputs/")
-    archive = _git("archive", "--format=tar", commit, "--", *wanted)
-    if archive.returncode != 0:
-        raise InputError(f"cannot read {label}: {_first_line(archive.stderr)}")
-    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+    archive = _git("archive", "--format=tar", commit, "--", *wanted, purpose=f"read {label}")
+    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
         files.extractall(folder, filter="data")
 
 
-def _git(*arguments: str) -> subprocess.CompletedProcess[bytes]:
+def _git(*arguments: str, purpose: str = "") -> bytes:
+    """Return what git prints; InputError if git fails at a `purpose`."""
     try:
-        return subprocess.run(["git", *arguments], capture_output=True, check=False)
+        done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
-        raise InputError("revisions are read by git, which is not installed") from None
+        raise InputError("cannot read revisions: git is not installed") from None
     except ValueError as error:  # a null character in a name
         raise InputError(f"no git revision can have such a name: {error}") from None
-
-
-def _first_line(output: bytes) -> str:
-    return next(iter(output.decode(errors="replace").splitlines()), "git failed")
+    if done.returncode != 0 and purpose:
+        reason = done.stderr.decode(errors="replace").partition("\n")[0] or "git failed"
+        raise InputError(f"cannot {purpose}: {reason}")
+    return done.stdout

@@ -1,8 +1,8 @@
-"""The runs in a folder: what each scored, with which settings.
+"""Discovery of runs in folders: the scores and settings of each run.
 
-A folder holds a run if it has perplexity.csv (a ladder: exact scores of the whole validation text)
-or metrics.json with `val_loss` (a stage alone: count models have exact scores, learnt models those
-of validation sequences, which begin without context). `settings.py` reads the settings,
+A folder is a run if it has perplexity.csv (a ladder: exact scores of the whole validation text) or
+metrics.json with `val_loss` (a single stage: exact scores of count models, or scores of a trained
+model on validation sequences, which begin without context). `settings.py` reads the settings,
 `records.py` rejects edited files.
 """
 
@@ -38,19 +38,18 @@ from lmladder.training.loop import VERSIONS
 import yaml
 from safetensors import SafetensorError
 
-# How a score is called on the command line, and what it is; the first that a run has is compared.
+# The scores by their names on the command line; by default the first that a run has is compared.
 METRICS = {
     "bits_per_byte": "bits per byte of the whole validation text",
     "nats_per_token": "nats per token of the whole validation text",
     "perplexity": "perplexity of the whole validation text",
     "val_loss": "nats per token of validation sequences, which begin without context",
 }
-TABLE_OF_LADDER = f"evaluate/{LADDER}"  # where stages/ladder.py has run all stages
 ORACLE = "oracle"  # a bound, not a model
-NOTHING_TO_SCORE = "corpus.json"  # what the prepare stage writes
-DIGEST = "data.digest"  # the text and its tokens, among the settings
-WITHOUT_EFFECT = re.compile(r"data\.prompt|evaluate\.(splits|batch_tokens)|.*\.watch")  # on a score
-DAMAGE = (  # what files raise that are not as the stages write them
+NOTHING_TO_SCORE = "corpus.json"  # written by the stage prepare
+DIGEST = "data.digest"  # key of the digest of text and tokens among the settings
+WITHOUT_EFFECT = re.compile(r"data\.prompt|evaluate\.(splits|batch_tokens)|.*\.watch")  # on scores
+DAMAGE = (  # errors from files that the stages did not write
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError, RecursionError,
     csv.Error, yaml.YAMLError, SafetensorError,
 )  # fmt: skip
@@ -59,19 +58,19 @@ TOLERANCE = 1e-4  # nats per token, between a score and that of its blocks
 
 @dataclass(frozen=True)
 class Run:
-    """One model that was scored.
+    """One scored model.
 
     Attributes
     ----------
     path : the folder of the run
     model : "transformer", "gru", "kneser_ney_5", ...
     kind : of its rung, see `KINDS`
-    section : of its settings: "transformer", "rungs.deep"
+    section : key of its settings: "transformer", "rungs.deep"
     scores : by name, of `METRICS`
-    seed : None where it is unknown
-    settings : those that decide the score, except the seed; None where they are unknown
-    blocks : nats of blocks of the text that was scored; None where there are none
-    versions : of NumPy and Numba, as trained.json or environment.json beside the run has them
+    seed : None if it is unknown
+    settings : those that determine the score, without the seed; None if they are unknown
+    blocks : losses of blocks of the scored text; None if there are none
+    versions : of NumPy and Numba, from trained.json or environment.json beside the run
     """
 
     path: Path
@@ -86,29 +85,27 @@ class Run:
 
     @property
     def is_deterministic(self) -> bool:
-        """Whether it is the same for every seed."""
+        """Whether the scores are the same for every seed."""
         return KINDS[self.kind].fit.deterministic
 
 
 @dataclass
 class Found:
-    """Runs, and a line for whatever was left out."""
+    """Runs, and one note for each run that was left out."""
 
     runs: list[Run] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
 def find_runs(paths: Iterable[Path]) -> Found:
-    """All runs in these folders and below; one that cannot be read is noted and left out.
+    """Return all runs in these folders and below; a note names each that cannot be read.
 
     Raises
     ------
     InputError
-        If a path is not a folder, or there is no run in any of them.
+        If a path is not a folder, or no folder has a run.
     """
-    found = Found()
-    seen: set[Path] = set()
-    paths = list(paths)
+    found, seen, paths = Found(), set[Path](), list(paths)
     for path in paths:
         if not path.is_dir():
             reason = "is not a folder of runs" if path.exists() else "does not exist"
@@ -129,7 +126,7 @@ def find_runs(paths: Iterable[Path]) -> Found:
 
 
 def settings_of(folder: Path) -> Settings | None:
-    """All settings of the run in a folder, the seed among them; None where they are unknown.
+    """Return all settings of the run in a folder, with the seed; None if they are unknown.
 
     Raises
     ------
@@ -145,13 +142,13 @@ def settings_of(folder: Path) -> Settings | None:
 def _folders(
     root: Path, seen: set[Path], notes: list[str]
 ) -> Iterator[tuple[Path, bool, set[str]]]:
-    """Each folder not yet seen, whether Hydra made it, and its files; in the order of names."""
+    """Yield each folder not yet seen, whether it has a folder .hydra, and its names; in order."""
 
-    def unreadable(error: OSError) -> None:
+    def note_unreadable(error: OSError) -> None:
         notes.append(f"{error.filename} cannot be read and is left out: {error.strerror}")
 
-    for folder, below, names in os.walk(root, onerror=unreadable, followlinks=True):
-        if (resolved := Path(folder).resolve()) in seen:  # as where links form a circle
+    for folder, below, names in os.walk(root, onerror=note_unreadable, followlinks=True):
+        if (resolved := Path(folder).resolve()) in seen:  # links may form a cycle
             below.clear()
             continue
         seen.add(resolved)
@@ -167,7 +164,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
         notes.append(f"{folder} is unfinished and left out")
         return []
     if not names & {LADDER, METRICS_FILE}:
-        if hydra and not (folder / TABLE_OF_LADDER).exists():
+        if hydra and not (folder / "evaluate" / LADDER).exists():  # which stages/ladder.py makes
             notes.append(f"{folder} has no result and is left out")
         return []
     check_digests(folder, names)
@@ -179,7 +176,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
     if not runs:
         notes.append(f"{folder} has no validation text in {LADDER} and is left out")
     elif header is not None:
-        check_history(folder, names, header, runs[0].section, settings)
+        check_history(folder, names, header, runs[0].section, settings or {})
     blocks = None
     if BLOCK_LOSSES in names:
         blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
@@ -192,17 +189,17 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
             notes.append(f"{folder}: {run.model!r} is left out: {error}")
             continue
         run = replace(run, seed=seed, blocks=blocks, versions=versions)
-        run = replace(run, settings=settings and _deciding(run, settings))
+        run = replace(run, settings=settings and _relevant(run, settings))
         texts = run.settings or {}
         for text in (run.model, *texts, *texts.values(), *versions.values()):
-            if not str(text).isprintable():  # a terminal may take orders
+            if not str(text).isprintable():  # it may contain control codes of a terminal
                 raise ValueError(f"{text!r} cannot be printed")
         read.append(run)
     return read
 
 
 def _of_ladder(folder: Path) -> Iterator[Run]:
-    """Each model with its scores on the validation text."""
+    """Yield each model with its scores on the validation text."""
     path = folder / LADDER
     for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if row["split"] != "val" or row["model"] == ORACLE:
@@ -213,13 +210,14 @@ def _of_ladder(folder: Path) -> Iterator[Run]:
         bits, nats, perplexity = scores.values()
         if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
             raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
-        yield Run(folder, row["model"], row["kind"], _section(row["rung"]), scores)
+        yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
 
 
 def _of_stage(folder: Path) -> Iterator[Run]:
-    """The models of one rung."""
+    """Yield the models of one rung."""
     metrics = json.loads(read_text(folder / METRICS_FILE))
-    loss, kind, section = metrics["val_loss"], str(metrics["kind"]), _section(metrics["rung"])
+    loss, kind = metrics["val_loss"], str(metrics["kind"])
+    section = metrics["rung"].replace("/", ".")
     if not isinstance(loss, dict):
         yield Run(folder, str(metrics["model"]), kind, section, {"val_loss": _finite(loss)})
         return
@@ -229,34 +227,26 @@ def _of_stage(folder: Path) -> Iterator[Run]:
         yield Run(folder, model, kind, section, scores)
 
 
-def _section(rung: str) -> str:
-    """Where the settings of the rung in this folder of a ladder are."""
-    return rung.replace("/", ".")
-
-
 def _check_blocks(
-    folder: Path,
-    table: str,
-    blocks: BlockLosses,
-    runs: Iterable[Run],
-    header: Header | None,
+    folder: Path, table: str, blocks: BlockLosses, runs: Iterable[Run], header: Header | None
 ) -> None:
-    """EditedFileError if blocks are of another run than the scores in the file `table`."""
-    path, known = folder / BLOCK_LOSSES, header is not None and header["history"]
+    """Raise EditedFileError if blocks and the scores in the file `table` are of different runs."""
+    path, beside = folder / BLOCK_LOSSES, "the checkpoint beside it"
     if header is not None and not header["data_digest"].startswith(blocks.data):
-        raise EditedFileError(f"{path} is of another text than the checkpoint beside it")
+        raise EditedFileError(f"{path} and {beside} are of different texts")
+    source = beside if header is not None and header["history"] else table
     for run in runs:
         expected = run.scores.get("val_loss", run.scores.get("nats_per_token", math.nan))
         found = float(sum(blocks.nats[run.model])) / sum(blocks.tokens)
         if abs(found - expected) > TOLERANCE:
             raise EditedFileError(
-                f"{path} and {'the checkpoint beside it' if known else table} contradict each "
-                f"other: {found:.6f} and {expected:.6f} nats per token of {run.model}"
+                f"{path} and {source} contradict each other: {found:.6f} and {expected:.6f} "
+                f"nats per token of {run.model}"
             )
 
 
 def _versions(folder: Path) -> dict[str, str]:
-    """Of NumPy and Numba, which trained the run, or else ran its stage; empty if unknown."""
+    """Return the versions of NumPy and Numba that trained the run or ran its stage, if known."""
     for name, key in ((TRAINED, "identity"), (ENVIRONMENT, "packages")):
         with suppress(*DAMAGE, OSError):
             facts = json.loads(read_text(folder / name))[key]
@@ -264,10 +254,10 @@ def _versions(folder: Path) -> dict[str, str]:
     return {}
 
 
-def _deciding(run: Run, settings: Settings) -> Settings:
-    """The settings without the seed and without those that this score does not depend on.
+def _relevant(run: Run, settings: Settings) -> Settings:
+    """Return the settings that affect this score, without the seed.
 
-    What was read counts as one, where it is known: a file can change under its name.
+    The digest of the text is one of them, if it is known, as the content of a file can change.
     """
     sections = ["data.", "tokenizer.", f"{run.section}."]
     if "val_loss" not in run.scores:

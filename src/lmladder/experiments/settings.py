@@ -1,7 +1,7 @@
-"""The settings of a run, from the files beside it, which anyone may have written.
+"""The settings of a run, from the files beside it, which may have been written by anyone.
 
-OmegaConf would do it as well, but takes 30 ms for one composed configuration, this module 0.3 ms;
-and it would resolve `${oc.env:NAME}`, which must not be done for files of strangers.
+OmegaConf takes 30 ms per composed configuration, this module 0.3 ms. OmegaConf would also resolve
+`${oc.env:NAME}`, which is not safe for untrusted files.
 """
 
 import functools
@@ -16,16 +16,16 @@ from lmladder.system.settings import dotted
 
 import yaml
 
-MAX_BYTES = 1 << 24  # that are read of a file
+MAX_BYTES = 1 << 24  # of a file
 MAX_YAML = 1 << 20  # characters of a YAML file; the parser takes a second for 1.6 million
 MAX_DEPTH = 50  # levels of nesting; the parser, in C, crashes at 50,000
-REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")  # to another setting; a dot is a level up
+REFERENCE = re.compile(r"\$\{(\.*)([\w.]+)\}")  # to another setting; each dot is a level up
 
 Settings = Mapping[str, Any]  # by dotted key; lists as JSON
 
 
 class Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """YAML 1.1, except that 1e-08 is a number: Hydra reads it as one, and DVC writes it."""
+    """YAML 1.1, except that 1e-08 is a number, as in Hydra; DVC writes numbers so."""
 
 
 Loader.add_implicit_resolver(
@@ -34,7 +34,7 @@ Loader.add_implicit_resolver(
 
 
 def read_bytes(path: Path) -> bytes:
-    """A file that anyone may have written; ValueError for a pipe, a device or what is huge."""
+    """Read an untrusted file; ValueError if it is a pipe, a device or larger than `MAX_BYTES`."""
     facts = path.stat()
     if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_BYTES:
         raise ValueError(f"{path.name} is not a file of at most {MAX_BYTES:,} bytes")
@@ -42,36 +42,35 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_text(path: Path) -> str:
+    """Read an untrusted UTF-8 file; ValueError as `read_bytes`."""
     return read_bytes(path).decode()
 
 
 def read_settings(folder: Path, hydra: bool) -> Settings | None:
-    """All settings of the run in a folder, the seed among them; None where they are unknown.
+    """Return all settings of the run in a folder, with the seed; None if they are unknown.
 
-    They are what Hydra wrote beside the run, or beside the ladder that it is a part of, or what DVC
-    recorded in dvc.lock when it made the folder `outputs/<stage>`.
+    They are in the file that Hydra wrote beside the run or its ladder, or else in dvc.lock if DVC
+    made the folder `outputs/<stage>`.
 
     Parameters
     ----------
-    hydra : whether there is a folder .hydra in it
+    hydra : whether the folder has a folder .hydra
     """
     ladder = folder.parent.parent if folder.parent.name == "rungs" else folder.parent
     config = (folder if hydra else ladder) / ".hydra/config.yaml"
     if config.exists():
         return _resolved(flat(read_yaml(config)))
     name, stages = locked_stages(folder)
-    if name not in stages:  # it was run without DVC
+    if name not in stages:  # DVC did not run it
         return None
-    recorded: dict[str, Any] = {}
-    for stage in ("prepare", name):
-        recorded |= stages[stage]["params"]["params.yaml"]
-    return flat(recorded)
+    recorded = [stages[stage]["params"]["params.yaml"] for stage in ("prepare", name)]
+    return flat(recorded[0] | recorded[1])
 
 
 def locked_stages(folder: Path) -> tuple[str, Mapping[str, Any]]:
-    """The stage that made `outputs/<stage>` or `outputs/rungs/<name>`, and all of its dvc.lock.
+    """Return the stage of a folder `outputs/<stage>` or `outputs/rungs/<name>`, and all stages.
 
-    There are none without a dvc.lock.
+    The latter are those of dvc.lock, if there is one.
     """
     outputs, name = folder.parent, folder.name
     if outputs.name == "rungs":
@@ -83,7 +82,7 @@ def locked_stages(folder: Path) -> tuple[str, Mapping[str, Any]]:
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A mapping that Hydra or DVC wrote; fast, as the jobs of a sweep share most sections."""
+    """Read a mapping that Hydra or DVC wrote; its sections are cached, as jobs share most."""
     text = read_text(path)
     if len(text) > MAX_YAML:
         raise ValueError(f"{path.name} has more than {MAX_YAML:,} characters")
@@ -100,13 +99,13 @@ def _parsed(text: str) -> dict[str, Any]:
     for event in yaml.parse(text, Loader):
         depth += isinstance(event, yaml.CollectionStartEvent)
         depth -= isinstance(event, yaml.CollectionEndEvent)
-        if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):  # a short file may unfold
-            raise ValueError(f"it has more than {MAX_DEPTH} levels, or an alias, as no run writes")
+        if depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):  # aliases may expand
+            raise ValueError(f"YAML of a run has no aliases and at most {MAX_DEPTH} levels")
     return dict(yaml.load(text, Loader) or {})
 
 
 def _resolved(settings: Settings) -> Settings:
-    """With the values that settings refer to: DVC writes these, Hydra keeps the reference."""
+    """Return settings with references replaced by values: DVC writes these, Hydra references."""
     resolved = dict(settings)
     for key, value in settings.items():
         if found := REFERENCE.fullmatch(str(value)):
@@ -117,7 +116,7 @@ def _resolved(settings: Settings) -> Settings:
 
 
 def flat(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Dotted keys; a list is one value."""
+    """Return the values by dotted key; a list is one value."""
     return {
         key: json.dumps(value) if isinstance(value, list) else value
         for key, value in dotted(node).items()

@@ -1,13 +1,12 @@
-"""Whether a run reproduces: its results are made again from its checkpoint, and compared.
+"""Verification that a run reproduces: its results are computed again and compared.
 
-First the files beside the checkpoint, from what it holds. Then the run is trained again, and the
-histories are compared as they come, so that a run that differs is not trained to its end. On the
-same machine, with the same versions and code, no bit may differ. Elsewhere sums may be rounded
-otherwise: only losses are compared, within a tolerance.
+The files beside the checkpoint are computed from the checkpoint. Then the run is trained again, and
+the histories are compared during training, which ends at the first difference. On the same machine,
+with the same versions and code, all bits must be equal. Otherwise rounding may differ, and only
+losses are compared, within a tolerance.
 """
 
 import filecmp
-import json
 import math
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from lmladder.data import Prepared
 from lmladder.data.batches import validation_sequences
 from lmladder.evaluation import write_scores
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.experiments.jobs import ENVIRONMENT, code_digest
+from lmladder.experiments.jobs import ENVIRONMENT, code_digest, read_facts
 from lmladder.models.registry import KINDS
 from lmladder.system import environment
 from lmladder.system.arrays import Array
@@ -43,21 +42,21 @@ from lmladder.training.loop import (
 
 OUTPUTS = Path("outputs")  # of the pipeline
 LOSSES, EXACT = ("train_loss", "val_loss"), ("step", "tokens")  # columns of a history
-UNKNOWN_CODE = "code (unknown)"  # no reason for other roundings: the record may have been removed
-SCORING = EvaluateSettings([], "latest", 0.0, 8192)  # on which no score of a count model depends
+UNKNOWN_CODE = "code (unknown)"  # does not excuse differences: the record may have been removed
+SCORING = EvaluateSettings([], "latest", 0.0, 8192)  # scores of count models do not depend on it
 
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A finished run, and the text that it was trained on.
+    """A finished run, and the text on which it was trained.
 
     Attributes
     ----------
     path : a folder or a file
-    folder : that, or where the file is
+    folder : `path`, or the folder of the file
     checkpoints : the file, or the latest and the best of the folder
     settings : of the rung
-    stage : of dvc.yaml, which fitted it; empty if that is unknown
+    stage : name of the stage that fitted it; empty if it is unknown
     """
 
     path: Path
@@ -70,11 +69,11 @@ class RecordedRun:
 
 @dataclass(frozen=True)
 class Difference:
-    """Between a run and its repetition.
+    """A difference between a run and its repetition.
 
     Attributes
     ----------
-    step : at which
+    step : at which it occurs
     name : of the column of the history, or of the array
     recorded, again : the two values; None for arrays
     """
@@ -87,16 +86,17 @@ class Difference:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The result of making a run again.
+    """The result of a verification.
 
     Attributes
     ----------
-    reproduces : whether no bit differs, or elsewhere no loss by more than the tolerance
+    reproduces : whether all bits are equal, or on another machine all losses within the tolerance
     step : up to which the run was repeated
-    tolerance : relative, that was granted
-    compared : the files beside the checkpoint that were made again
-    difference : the first, or where a run does not reproduce, the one that decides; None: no bit
-    elsewhere : what differs from where the run was made: code, packages.numpy, processor.name, ...
+    tolerance : relative tolerance of losses
+    compared : the files beside the checkpoint that were compared
+    difference : the first, or if the run does not reproduce, the first beyond the tolerance; None
+        if all bits are equal
+    elsewhere : differences in environment and code: code, packages.numpy, processor.name, ...
     """
 
     path: str
@@ -108,7 +108,7 @@ class Verdict:
     elsewhere: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Return the verdict in a line, and in a second one what differs elsewhere."""
+        """Return the verdict in one line, and differences in the environment in a second line."""
         found = self.difference
         if found is None:
             until = f" to step {self.step}" if self.step else ""
@@ -126,7 +126,7 @@ class Verdict:
 
 
 class _EnoughError(Exception):
-    """Ends a repetition of which all is known."""
+    """Ends a repetition whose result is known."""
 
 
 def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
@@ -139,14 +139,14 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
     Raises
     ------
     InputError
-        If there is none, or it is unfinished, damaged, of another text or was not trained here.
+        If the run is missing, unfinished, damaged, of another text or was not trained by lmladder.
     """
     first = path / LATEST if path.is_dir() else path
     checkpoint = Checkpoint.load(first)
     best = [Checkpoint.load(path / BEST)] if (path / BEST).exists() else []
     if (path / UNFINISHED).exists() or checkpoint.trained_by:
         raise InputError(f"{path} is of a run that has not finished; give its command again")
-    checkpoint.restore_models()  # so that sizes are those of the arrays
+    checkpoint.restore_models()  # checks the sizes of the arrays
     settings = KINDS.read(checkpoint.config, str(path))
     if checkpoint.step == 0 and not _is_counted(checkpoint):
         raise InputError(f"{path} is of step 0: its model was not trained here")
@@ -175,7 +175,7 @@ def _is_counted(checkpoint: Checkpoint) -> bool:
 
 
 def _damage(checkpoint: Checkpoint, latest: Checkpoint) -> str:
-    """Describe what no checkpoint of a finished run has; empty if there is nothing."""
+    """Return why a checkpoint is not that of a finished run; empty if it is."""
     rows = checkpoint.history
     if type(checkpoint.seed) is not int or checkpoint.seed < 0:
         return f"its seed is {checkpoint.seed!r}"
@@ -192,17 +192,17 @@ def _damage(checkpoint: Checkpoint, latest: Checkpoint) -> str:
 
 
 def verify_run(run: RecordedRun, tolerance: float) -> Verdict:
-    """Make a run again and compare; what is written on the way is removed.
+    """Repeat a run in a temporary folder, and compare.
 
     Parameters
     ----------
-    tolerance : of losses, relative; granted where machine, versions or code differ
+    tolerance : relative, of losses; used if machine, versions or code differ
 
     Raises
     ------
     InputError
-        If a file beside the checkpoint is not what the checkpoint gives, or the weights that the
-        run began from are not at hand.
+        If a file beside the checkpoint is not what the checkpoint gives, or the initial weights
+        are not available.
     RunError
         If the repetition fails, such as for a loss that is not finite.
     """
@@ -211,31 +211,31 @@ def verify_run(run: RecordedRun, tolerance: float) -> Verdict:
     known = trained_by.get("kernels") in kernels.CHOICES
     kernels.select(trained_by["kernels"] if known else "numba")
     elsewhere = tuple(_elsewhere(run, trained_by.get("code")))
-    exact = not set(elsewhere) - {UNKNOWN_CODE}
-    tolerance = 0.0 if exact or _is_counted(checkpoint) else tolerance
+    counted = _is_counted(checkpoint)
+    if counted or not set(elsewhere) - {UNKNOWN_CODE}:
+        tolerance = 0.0
     with tempfile.TemporaryDirectory(prefix="lmladder-verify-") as name:
         compared = _require_results(run, Path(name))
-        if _is_counted(checkpoint):
+        if counted:
             again = count(replace(checkpoint, model={}), run.settings, run.prepared)
-            found = next(_differences(run, again), None)
-            result = found is None, 0, found
+            step, differences = 0, list(_differences(run, again))[:1]
         else:
-            result = _repeat(run, Path(name), tolerance)
-    reproduces, step, found = result
-    return Verdict(str(run.path), reproduces, step, tolerance, compared, found, elsewhere)
+            step, differences = _repeat(run, Path(name), tolerance)
+    found = _first_beyond(differences, tolerance)
+    first = found or next(iter(differences), None)
+    return Verdict(str(run.path), found is None, step, tolerance, compared, first, elsewhere)
 
 
 def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
-    """Yield what may round otherwise here than where the run was made."""
-    path = run.folder / ENVIRONMENT
+    """Yield the differences in code and environment from those of the run."""
     counted = _is_counted(run.checkpoints[0])  # counts are not rounded
     if not counted and not (code and run.stage):
         yield UNKNOWN_CODE
     elif not counted and code != code_digest(run.stage):
         yield "code"
     there: dict[str, Any] = {}
-    with suppress(OSError, ValueError, AttributeError, RecursionError):
-        there = dotted(json.loads(path.read_bytes())) if path.is_file() else {}
+    with suppress(RecursionError):  # too many levels
+        there = dotted(read_facts(run.folder / ENVIRONMENT))
     if not there:
         yield "machine and versions (unknown)"
         return
@@ -243,12 +243,12 @@ def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
     yield from (
         printable(key)
         for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key) and key != "threads"  # which change no bit
+        if there.get(key) != here.get(key) and key != "threads"  # which do not change results
     )
 
 
 def _require_results(run: RecordedRun, folder: Path) -> tuple[str, ...]:
-    """Make the files beside a checkpoint again in `folder`; return the names of those compared.
+    """Compute the files beside a checkpoint in `folder`; return the names of those compared.
 
     Raises
     ------
@@ -256,9 +256,7 @@ def _require_results(run: RecordedRun, folder: Path) -> tuple[str, ...]:
         If one differs.
     """
     checkpoint, prepared = run.checkpoints[0], run.prepared
-    rung = ""  # its folder in a ladder, which no checkpoint holds
-    with suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
-        rung = json.loads((run.path / METRICS).read_bytes())["rung"]
+    rung = read_facts(run.path / METRICS).get("rung", "")  # a checkpoint does not contain it
     models: dict[str, Any] = {**checkpoint.restore_models()}
     if _is_counted(checkpoint):
         with redirect_stdout(sys.stderr):
@@ -278,57 +276,52 @@ def _require_results(run: RecordedRun, folder: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _repeat(
-    run: RecordedRun, folder: Path, tolerance: float
-) -> tuple[bool, int, Difference | None]:
-    """Train again; return whether the run reproduces, the last step, and a `Verdict`'s difference.
+def _repeat(run: RecordedRun, folder: Path, tolerance: float) -> tuple[int, list[Difference]]:
+    """Train again in `folder`; return the last step and all differences.
 
-    The run is repeated in `folder`, to its end or to the difference that decides.
+    Training ends with the run, or at the first difference beyond the tolerance.
     """
     checkpoint = run.checkpoints[0]
     origin = replace(checkpoint, step=0, history=(), model={}, optimizer={})
     code = code_digest(run.stage) if run.stage else ""
     again = begin(origin, run.settings, run.prepared, folder, stage=run.stage, code=code)
-    wanted, found = checkpoint.init_digest, again.origin.init_digest
-    if wanted != found:
+    recorded, found = checkpoint.init_digest, again.origin.init_digest
+    if recorded != found:
         given = f"{checkpoint.name}.init_from={run.settings.init_from}"
         named = f"{given} has sha256 {found and found[:12]}"
-        raise InputError(f"{named}, but {run.path} began from {wanted and wanted[:12]}")
-    reproduces, step, first = True, 0, None
+        raise InputError(f"{named}, but {run.path} began from {recorded and recorded[:12]}")
+    step, differences = 0, list[Difference]()
 
     def watch(state: Checkpoint) -> None:
-        nonlocal reproduces, step, first
+        nonlocal step
         step = state.step
-        for each in _differences(run, state):
-            first = first or each
-            if not _tolerated(each, tolerance):
-                reproduces, first = False, each
-                raise _EnoughError
-        if step >= checkpoint.step:
+        differences.extend(_differences(run, state))
+        if step >= checkpoint.step or _first_beyond(differences, tolerance):
             raise _EnoughError
 
     try:
-        # Its progress must not mix with verdicts, and a loss that diverges has its own line.
-        with redirect_stdout(sys.stderr), catch_warnings(), suppress(_EnoughError):
+        # Progress goes to standard error, apart from verdicts; divergence has its own message.
+        with redirect_stdout(sys.stderr), catch_warnings():
             simplefilter("ignore", RuntimeWarning)
             end, _ = train(again, watch)
-            return False, end.step, Difference(end.step, "step", checkpoint.step, end.step)
-    except RunError as error:  # without the remedy, which names what is gone by then
+        return end.step, [Difference(end.step, "step", checkpoint.step, end.step)]
+    except _EnoughError:
+        pass
+    except RunError as error:  # without the advice, which names a temporary file
         reason = str(error).partition("; ")[0]
         raise RunError(f"{run.path} cannot be trained again: {reason}") from error
-    if reproduces and first:  # then other weights were learnt: those recorded must have their loss
+    if differences and not _first_beyond(differences, tolerance):
+        # Training reached other weights: the recorded weights must have the recorded loss.
         training = run.settings.training
         rows = validation_sequences(again.val, training.sequence_length, training.evaluate_tokens)
         again.model.load(checkpoint.model)
         loss = float(sequence_nll(again.model, training, rows).mean())
-        last = Difference(step, LOSSES[1], checkpoint.history[-1][LOSSES[1]], loss)
-        if not _tolerated(last, tolerance):
-            return False, step, last
-    return reproduces, step, first
+        differences.append(Difference(step, LOSSES[1], checkpoint.history[-1][LOSSES[1]], loss))
+    return step, differences
 
 
 def _differences(run: RecordedRun, again: Checkpoint) -> Iterator[Difference]:
-    """Yield where a state of the repetition is not, to the bit, what was recorded of its step."""
+    """Yield the differences between a state of the repetition and the record of its step."""
     latest = run.checkpoints[0]
     recorded = latest.history[len(again.history) - 1] if again.history else {}
     for name, value in recorded.items():
@@ -347,9 +340,16 @@ def _bits(array: Array | None) -> Any:
     return None if array is None else (array.dtype, array.shape, array.tobytes())
 
 
-def _tolerated(difference: Difference, tolerance: float) -> bool:
-    """Whether a difference may come from other roundings; these grow in all but the losses."""
-    values = difference.recorded, difference.again
-    if difference.name in LOSSES and all(isinstance(each, float) for each in values):
-        return math.isclose(*values, rel_tol=tolerance)
-    return tolerance > 0 and difference.name not in (*LOSSES, *EXACT)
+def _first_beyond(differences: list[Difference], tolerance: float) -> Difference | None:
+    """Return the first difference that other rounding does not explain.
+
+    Rounding errors grow without bound in all values but the losses.
+    """
+    for each in differences:
+        values = each.recorded, each.again
+        if each.name in LOSSES and all(isinstance(value, float) for value in values):
+            if not math.isclose(*values, rel_tol=tolerance):
+                return each
+        elif tolerance == 0 or each.name in (*LOSSES, *EXACT):
+            return each
+    return None

@@ -4,13 +4,12 @@ position.csv and calibration.csv have one row per range and several columns per 
 are rounded once, when a table is made. history.csv and performance.json are written by the stages.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lmladder.evaluation import BINS, ContextLosses, Reliability
-from lmladder.experiments.jobs import PERFORMANCE
+from lmladder.experiments.jobs import PERFORMANCE, read_facts
 from lmladder.reports.table import DECIMALS, models_of, read_columns, require_columns
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
@@ -110,11 +109,7 @@ def read_histories(table: pd.DataFrame, ladder: Path) -> dict[str, pd.DataFrame]
 
 def read_performance(folder: Path) -> dict[str, float | None]:
     """Read a stage's performance.json; an empty mapping if it is missing or damaged."""
-    try:
-        facts = json.loads((folder / PERFORMANCE).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
+    return read_facts(folder / PERFORMANCE)
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
