@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lmladder.data import SPLITS, Corpus, Prepared, cache_directory, write_prepared
+from lmladder.data import SPLITS, Corpus, Prepared, write_prepared
 from lmladder.data.settings import SplitSettings
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.sealing import seal, unseal
@@ -144,19 +144,6 @@ def test_only_bpe_is_fitted_to_the_training_text_alone(tmp_path):
     assert prepared.tokenizer.decode(prepared.test).endswith("zyzy")
 
 
-def test_any_bytes_can_be_prepared_but_not_in_characters(tmp_path):
-    data = bytes(range(256)) * 4
-    (tmp_path / "any.bin").write_bytes(data)
-    corpus = Corpus.from_file("any.bin", tmp_path / "any.bin")
-    write(tmp_path / "bytes", corpus, "byte")
-    prepared = Prepared.open(tmp_path / "bytes")
-    assert b"".join(prepared.split(name).tobytes() for name in SPLITS) == data
-    assert prepared.corpus.bytes == len(data)
-    with pytest.raises(InputError, match=r"^any.bin: byte 0x80 \(not UTF-8\) in .*;"):
-        write(tmp_path / "characters", corpus)
-    assert not (tmp_path / "characters").exists()
-
-
 @pytest.mark.parametrize("choice", CHOICES)
 @pytest.mark.parametrize("documents", ["whole", "lines"])
 def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
@@ -198,17 +185,6 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
         return json.loads(done.stdout)["peak_mib"]
 
     assert peak_mib(450_000) - peak_mib(20_000) < 24
-
-
-def test_tiny_shakespeare_is_split_as_in_other_programs(tmp_path):
-    path = cache_directory() / "tinyshakespeare.txt"
-    if not path.exists():
-        pytest.skip(f"tinyshakespeare.txt is not in {cache_directory()} (see LMLADDER_DATA)")
-    write(tmp_path, Corpus.from_file(path.name, path), split=SplitSettings(0.9, 0.1, 0))
-    prepared = Prepared.open(tmp_path)
-    assert (len(prepared.train), len(prepared.val)) == (1_003_854, 111_540)
-    assert prepared.tokenizer.vocabulary_size == 65
-    assert prepared.tokenizer.decode(prepared.train[:14]) == "First Citizen:"
 
 
 # --- Folders that are rejected --------------------------------------------------------------------
@@ -268,3 +244,13 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "prepare").write_bytes(b"a file where the folder should be")
     with pytest.raises(RunError, match=f"cannot write to {tmp_path}"):
         write(tmp_path / "prepare", words())
+
+
+def test_a_folder_whose_facts_could_not_be_written_again_is_rejected(directory, monkeypatch):
+    def fail(path, data):
+        raise RunError(f"cannot write {path}")
+
+    monkeypatch.setattr("lmladder.data.writing.atomic_write", fail)
+    with pytest.raises(RunError):
+        write(directory, WHOLE)
+    assert "corpus.json; run" in rejection(directory)

@@ -8,7 +8,6 @@ from itertools import pairwise
 
 from lmladder.data import (
     TOKENIZERS,
-    BpeTokenizer,
     CharTokenizer,
     WhitespaceTokenizer,
     WordTokenizer,
@@ -202,18 +201,6 @@ def test_bpe_encodes_a_long_text_in_chunks_with_the_tokens_of_the_whole():
         assert tokenizer.encode(text).tolist() == tokenizer.engine.encode(text).ids
 
 
-def test_bpe_of_gpt2_splits_and_merges_as_the_original():
-    """Vocabulary and merges as in the files of GPT-2, with eos after the last merge."""
-    merges = ["\u0120 t", "h e", "\u0120t he", "' s"]
-    vocabulary = [*sorted(BYTE_OF), *(pair.replace(" ", "") for pair in merges), "<|endoftext|>"]
-    tokenizer = BpeTokenizer(vocabulary, merges, eos=260)
-    tokens = tokenizer.encode("the cat's<|endoftext|> the")
-    pieces = [vocabulary[token] for token in tokens]
-    assert pieces == ["t", "he", "\u0120", "c", "a", "t", "'s", "<|endoftext|>", "\u0120the"]
-    assert tokenizer.decode(tokens) == "the cat's<|endoftext|> the"
-    assert tokenizer.encode("!").tolist() == [0]
-
-
 def test_words_between_white_space_are_tokens():
     tokenizer = WhitespaceTokenizer(["the", "cat", "END"], eos=2)
     tokens = tokenizer.encode(" the\u00a0cat\n\tEND ")
@@ -240,7 +227,9 @@ UNKNOWN = {
         "a cat\na cat's": 'word "cat\'s" at offset 8: ',
         "a  z cat": "word 'z' at offset 3: ",
     },
-    WhitespaceTokenizer(["a"]): {"a dog": "word 'dog': this whitespace tokenizer has 1 other words"},
+    WhitespaceTokenizer(["a"]): {
+        "a dog": "word 'dog': this whitespace tokenizer has 1 other words"
+    },
 }
 
 

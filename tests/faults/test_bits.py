@@ -29,18 +29,18 @@ def folder(tmp_path):
     return tmp_path
 
 
-def damages(path, all_bits):
+def damages(path, every_byte):
     """Damage a file in one way after the other; yield what was done, and restore the file.
 
-    Tried are all bits of all bytes of the header, or one bit of some of them; and a sample of the
-    bytes after it.
+    Tried are bits of every byte of the header, or of a sample of them; and of a sample of the bytes
+    after it.
     """
     whole, draw = path.read_bytes(), random.Random(0)
     start = {".npy": 128, ".json": len(whole)}.get(path.suffix)
     start = start or 8 + struct.unpack("<Q", whole[:8])[0]
     header, rest = range(start), range(start, len(whole))
-    tried = [*header] if all_bits else draw.sample(header, min(SAMPLE, len(header)))
-    bits = range(8) if all_bits else range(1)
+    tried = [*header] if every_byte else draw.sample(header, min(SAMPLE, len(header)))
+    bits = (0, 3, 6) if every_byte else (0,)
     for position in [*tried, *draw.sample(rest, min(SAMPLE, len(rest)))]:
         for bit in bits:
             changed = bytearray(whole)
@@ -53,12 +53,12 @@ def damages(path, all_bits):
 
 
 @pytest.mark.parametrize(
-    "all_bits", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "all"]
+    "every_byte", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["sample", "every byte"]
 )
 @pytest.mark.parametrize("name", READERS)
-def test_any_damage_to_a_file_is_rejected(name, all_bits, folder):
+def test_any_damage_to_a_file_is_rejected(name, every_byte, folder):
     accepted = []
-    for damage in damages(folder / name, all_bits):
+    for damage in damages(folder / name, every_byte):
         with suppress(InputError):
             READERS[name](folder)
             accepted.append(damage)

@@ -42,22 +42,18 @@ ODD = {
     "any bytes": (random.Random(0).randbytes(3000), "tokenizer=byte"),
 }
 MORE = {
-    "one character": (b"a" * 2000,),
     "one sequence": (b"abcdefg", *ONE_TOKEN, ONE_SEQUENCE),
     "splits with other characters": (b"a" * 1600 + b"b" * 200 + b"c" * 200,),
     "no test text": (b"a" * 2000, "data.split={train:0.9,val:0.1,test:0.0}"),
     "no smoothing": (b"a" * 2000, "bigram.kneser_ney_orders=[]", "bigram.add_k=1e-300"),
     "a recurrent network": (b"a" * 2000, "mlp=gru"),
     "beams": (b"a" * 2000, "sample.beams=2", "sample.samples=2"),
-    "the best": (b"a" * 2000, "evaluate.checkpoint=best", "evaluate.splits=[test]"),
     "invisible": ("\ufeff\u200b".encode() * 500,),
     "right to left": ("\u202e\u05d0".encode() * 500,),
     "controls": (b"]]>\x0b\x0c\x1b[31m" * 200,),
     "markup": (b"<b>&amp;\"'</b>{{7*7}}{%raw%}$x_1$\\frac" * 60,),
     "headings of samples": (b"== transformer ==\n\n== uniform ==\n" * 60,),
     "lines": (b"a\n" * 1000, "data.documents=lines"),
-    "words": (b"word " * 400, "tokenizer=word"),
-    "merged": (b"word and other " * 300, "tokenizer=bpe"),
 }
 
 
