@@ -2,7 +2,6 @@
 
 import sys
 from dataclasses import fields
-from pathlib import Path
 
 from lmladder import config, kernels
 from lmladder.config import RuntimeSettings
@@ -10,12 +9,13 @@ from lmladder.models.registry import KINDS
 from lmladder.models.settings import TransformerSettings
 from lmladder.nn import activation, norm
 from lmladder.system.streams import stream
+from tests.pipeline.conftest import COMPOSE, PROJECT
 
 import pytest
 from dvc.utils.hydra import compose_and_dump
 from omegaconf import OmegaConf
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
+CONF = PROJECT / "conf"
 PRESETS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 SHARED = ("optimizer", "schedule", "training")  # groups from which each trained rung chooses
 MORE = {  # what an option leaves to the user
@@ -33,79 +33,52 @@ OPTIONS = sorted(
 # Overrides with a mistake, and the words that the one line must have, or its end.
 MISTAKES = {
     "transformer.n_lyer=3": "unknown setting transformer.n_lyer; did you mean 'n_layer'?",
-    "trnasformer.n_layer=3": "unknown setting trnasformer; did you mean 'transformer'?",
     "mlpp=gru": "unknown setting mlpp; did you mean 'mlp'?",
-    "mlp.training.stps=3": "unknown setting mlp.training.stps; did you mean 'steps'?",
     "+transformer.n_lyer=3": "unknown setting transformer.n_lyer; did you mean 'n_layer'?",
     "+foo=1": "unknown setting foo; choose from seed, runtime,",
     "mlp.optimizer.momentum=0.9": "mlp.optimizer.momentum; it is for optimizer sgd or muon",
-    "mlp.schedule.decay_fraction=0.2": "mlp.schedule.decay_fraction; it is for schedule wsd",
-    "tokenizer.path=a": "unknown setting tokenizer.path; it is for tokenizer checkpoint",
     "data.documents=lines": "data.documents; it is for corpus download or file",
     "mlp=gru mlp.activation=relu": "mlp.activation; it is for kind of rung mlp or transformer",
-    "mlp.optimizer.name=muon": "mlp.optimizer.matrix_learning_rate is missing",
     "tokenizer.name=nope": "tokenizer.name: unknown tokenizer 'nope'",
     "+rungs.a={kind: nope}": "rungs.a.kind: unknown kind of rung 'nope'",
     "+rungs.a={kind: settings}": "unknown kind of rung 'settings': module",
-    "+rungs.a={kind: transformer}": "rungs.a.watch is missing",
     "transformer.n_layer=three": "transformer.n_layer=three Value 'three'",
     "seed=null": "seed=null field 'seed' is not Optional",
-    "seed=true": "seed=true Value 'True'",
-    "seed=1,2": "seed=1,2",
     "seed=-1": "seed must be at least 0, got -1",
-    "seed": "override 'seed'",
     "~seed": "seed is missing; give seed=...",
-    "~transformer": "transformer is missing",
-    "transformer=null": "configuration: ",
     "transformer.training.batch_size=???": "transformer.training.batch_size is missing",
     "data=nope": "'data/nope' Available options in 'data': file names shakespeare tales",
-    "data.prompt=${nope}": "'nope' not found (at data.prompt)",
     "data.prompt='a": "cannot read data.prompt='a; a value with special characters needs quotes",
-    "data=file": "data.path",
-    "data=file data.path=docs": "data.path: docs is a directory",
     "data=names data.watch=missing": "data.watch: there is no file missing",
-    "data.watch=README.md": "data.path=data/tales.yaml, but data.watch=README.md",
     "data.split.train=0.7": "data.split must sum to 1, got 0.7 + 0.1 + 0.1",
     "tokenizer=checkpoint": "tokenizer.path",
-    "tokenizer=checkpoint tokenizer.path=missing": "tokenizer.path: there is no file missing",
     "tokenizer=bpe tokenizer.vocabulary_size=2": "vocabulary_size must be at least 256, got 2",
-    "tokenizer=word tokenizer.vocabulary_size=257": "at least 258 for word, got 257",
-    "transformer=from_checkpoint": "transformer.init_from has no value",
     "transformer=from_checkpoint transformer.init_from=nope": "init_from: there is no file nope",
     "mlp.init_from=a": "mlp.init_from=a, but mlp.watch=stages/mlp.py; give mlp.watch=a",
     "transformer.n_head=3": "transformer.n_head=3 does not divide transformer.d_model=128",
     "transformer.positions=rotary transformer.n_head=128": "positions=rotary rotates pairs",
-    "transformer.positions=sinusoidal transformer.d_model=1 transformer.n_head=1": "must be even",
     "transformer.positions=sinusoidal transformer.context_length=10000000": "at most 67,108,864",
     "transformer.feed_forward_factor=0.001": "transformer.d_model=128 must be at least 1",
     "transformer.training.sequence_length=512": "more than transformer.context_length=256",
     "transformer.schedule.warmup_steps=1000": "transformer.schedule.warmup_steps=1000",
     "mlp=rnn mlp.hidden_sizes=[]": "mlp.hidden_sizes must have at least one layer",
-    "mlp.optimizer.betas=[0.9]": "mlp.optimizer.betas must be a list of 2 values, got [0.9]",
     "mlp.training.gradient_accumulation_steps=3": "does not divide mlp.training.batch_size=8",
     "schedule@mlp.schedule=wsd mlp.schedule.decay_fraction=1": "more than mlp.training.steps=1500",
     "sample.stop=['']": "sample.stop has an empty text",
-    "sample.prompt=''": "sample.prompt is empty",
     "sample.beams=2 sample.samples=3": "sample.samples=3 must be at most sample.beams=2",
     "evaluate.splits=[val,val]": "evaluate.splits must name val or test, each once",
-    "evaluate.checkpoint=first": "evaluate.checkpoint must be one of latest, best, got first",
     f"transformer.n_layer={10**30}": "transformer.n_layer must be at most 9223372036854775807",
 }
 
 
-def composed(compose, *overrides):
-    """The typed configuration of conf/ and overrides."""
-    return config.typed(OmegaConf.create(compose.composition(list(overrides))))
-
-
 @pytest.fixture
-def command(compose, tmp_path, monkeypatch, capsys):
+def command(tmp_path, monkeypatch, capsys):
     """Runs stages/compose.py in an empty folder; returns its status, what it printed, and wrote."""
     monkeypatch.chdir(tmp_path)
 
     def run(*overrides):
         monkeypatch.setattr(sys, "argv", ["compose.py", *overrides])
-        status = compose.main()
+        status = COMPOSE.main()
         written = [path.read_text() for path in tmp_path.iterdir()]
         return status, capsys.readouterr(), written
 
@@ -113,13 +86,13 @@ def command(compose, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("preset", [None, *PRESETS])
-def test_dvc_composes_the_bytes_of_compose_and_params_yaml(compose, preset, project, tmp_path):
+def test_dvc_composes_the_bytes_of_compose_and_params_yaml(preset, tmp_path):
     overrides = [f"experiment={preset}"] if preset else []
     path = tmp_path / "params.yaml"
-    compose_and_dump(path, str(CONF), None, "config", str(project / "src"), overrides)
+    compose_and_dump(path, str(CONF), None, "config", str(PROJECT / "src"), overrides)
     expected = path.read_text()
-    assert compose.composition(overrides) == expected
-    assert preset or (project / "params.yaml").read_text() == expected
+    assert COMPOSE.composition(overrides) == expected
+    assert preset or (PROJECT / "params.yaml").read_text() == expected
 
 
 @pytest.mark.parametrize(
@@ -134,26 +107,27 @@ def test_dvc_composes_the_bytes_of_compose_and_params_yaml(compose, preset, proj
         ("nanogpt_cpu", 65, 795_904 + 64 * 128),  # nanoGPT prints 0.80 M, without the positions
     ],
 )
-def test_a_preset_has_the_parameters_of_its_source(compose, preset, vocabulary_size, parameters):
-    settings = composed(compose, f"experiment={preset}").transformer
+def test_a_preset_has_the_parameters_of_its_source(preset, vocabulary_size, parameters):
+    node = OmegaConf.create(COMPOSE.composition([f"experiment={preset}"]))
+    settings = config.typed(node).transformer
     build = KINDS.component("transformer")
     model = build(settings, vocabulary_size, rng=stream(0, "weights"))
     assert model.n_parameters == parameters
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-def test_every_option_of_every_group_composes_with_no_value_missing(compose, option):
-    text = compose.composition([option, *MORE.get(option, [])])
+def test_every_option_of_every_group_composes_with_no_value_missing(option):
+    text = COMPOSE.composition([option, *MORE.get(option, [])])
     assert "???" not in text
     assert "${" not in text
 
 
 @pytest.mark.parametrize("preset", ["experiment=smoke", "experiment=null", "~experiment"])
-def test_the_command_writes_what_it_composes_and_names_the_next_step(compose, command, preset):
+def test_the_command_writes_what_it_composes_and_names_the_next_step(command, preset):
     status, (out, _), written = command(preset)
     chosen = [preset] if preset == "experiment=smoke" else []
     assert (status, out) == (0, "params.yaml is composed; next: dvc repro\n")
-    assert written == [compose.composition(chosen)]
+    assert written == [COMPOSE.composition(chosen)]
 
 
 def test_options_may_be_among_overrides():
@@ -173,19 +147,16 @@ def test_a_mistake_is_one_line_and_params_yaml_stays(command, mistake, tmp_path)
     assert MISTAKES[mistake] in line
 
 
-@pytest.mark.parametrize("override", ["transformer.n_lyer=3", "transformer.n_head=3", "data=nope"])
-def test_a_stage_started_by_hand_reports_the_same_mistakes(checkout, override):
-    checkout.by_hand("transformer", override).failed_in_one_line(2, MISTAKES[override])
+@pytest.mark.parametrize("override", ["transformer.n_lyer=3", "data=nope"])
+def test_a_stage_started_by_hand_reports_the_same_mistakes(smoke, override):
+    smoke.by_hand("transformer", override).failed_in_one_line(2, MISTAKES[override])
 
 
 @pytest.mark.parametrize(
     ("right", "wrong", "named"),
     [
         ("n_layer: 1", "n_lyer: 1", "unknown setting transformer.n_lyer; did you mean 'n_layer'?"),
-        ("n_layer: 1", "n_layer: one", "transformer.n_layer"),
-        ("  n_layer: 1\n", "", "transformer.n_layer is missing"),
         ("n_layer: 1", "n_layer: [", "params.yaml"),
-        ("seed: 0\n", "seed: 0\nsead: 1\n", "unknown setting sead; did you mean 'seed'?"),
         (None, "some text", "configuration: "),
     ],
 )
@@ -195,12 +166,11 @@ def test_a_params_yaml_edited_by_hand_is_checked_by_the_stage(checkout, right, w
     checkout.by_hand("transformer", "-cn", "pipeline").failed_in_one_line(2, named)
 
 
-@pytest.mark.parametrize("wrong", ["transformer.n_lyer=3", "transformer.n_layer=three"])
-def test_an_experiment_with_a_mistake_fails_before_any_stage_runs(checkout, wrong):
+def test_an_experiment_with_a_mistake_fails_before_any_stage_runs(checkout):
     before = checkout.outputs()
-    done = checkout.dvc("exp", "run", "--set-param", wrong)
+    done = checkout.dvc("exp", "run", "--set-param", "transformer.n_lyer=3")
     assert done.status != 0
-    assert wrong in done.stderr
+    assert "transformer.n_lyer=3" in done.stderr
     assert done.stages_run == []
     assert checkout.outputs() == before
 
