@@ -60,17 +60,17 @@ def load_download(settings: DownloadSettings, cache: Path) -> Corpus:
     file = cache / settings.path
     if not file.exists():
         _download(settings.url, file, settings.sha256)
-    return _checked(file, settings, "delete it to download it again")
+    return _load_checked(file, settings, "delete it to download it again")
 
 
 def load_file(settings: FileSettings, cache: Path) -> Corpus:
     """Return the text of a file."""
-    return _checked(
+    return _load_checked(
         Path(settings.path), settings, "give the new sha256 if the file has changed on purpose"
     )
 
 
-def _checked(file: Path, settings: DownloadSettings | FileSettings, remedy: str) -> Corpus:
+def _load_checked(file: Path, settings: DownloadSettings | FileSettings, remedy: str) -> Corpus:
     """Return the corpus of a file; InputError, with the remedy, if it has another sha256."""
     expected = settings.sha256
     if expected is not None and (found := read_sha256(file)) != expected.lower():

@@ -1,4 +1,4 @@
-"""The folder that the prepare stage writes for all others: token arrays, tokenizer, and facts.
+"""The folder that the prepare stage writes for the other stages: tokens, tokenizer, and facts.
 
     train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
     tokenizer.json               see `tokenizers/`
@@ -143,10 +143,10 @@ class Prepared:
 
     def require_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise InputError if this text was made with other settings than the given ones."""
-        held, asked = _as_json(self.corpus.settings), _as_json(settings)
+        recorded, given = _as_json(self.corpus.settings), _as_json(settings)
         first = ("data.corpus", "data.path")  # since they explain the most
-        for key in sorted(held.keys() | asked.keys(), key=lambda key: (key not in first, key)):
-            old, new = held.get(key, "nothing"), asked.get(key, "nothing")
+        for key in sorted(recorded.keys() | given.keys(), key=lambda key: (key not in first, key)):
+            old, new = recorded.get(key, "nothing"), given.get(key, "nothing")
             if old != new:
                 raise InputError(
                     f"{self.directory} was prepared with {key}={old}, but this run has "
@@ -169,8 +169,8 @@ def read_facts(path: Path) -> CorpusFacts:
         text = file.read()
     try:
         fields = unseal(text.decode())
-        kept = {key: fields[key] for key in ("name", "settings")}  # which may contain any text
-        facts = replace(from_mapping(CorpusFacts, {**fields, "name": "", "settings": {}}), **kept)
+        free = {key: fields[key] for key in ("name", "settings")}  # which may contain any text
+        facts = replace(from_mapping(CorpusFacts, {**fields, "name": "", "settings": {}}), **free)
         if facts.splits.keys() != set(SPLITS):
             raise ValueError(f"its splits must be {', '.join(SPLITS)}")
     except (ValueError, KeyError, InputError, RecursionError) as error:

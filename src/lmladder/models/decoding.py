@@ -36,14 +36,14 @@ class Decoder:
 
         Returns log probabilities of the token that follows, (sequences, vocabulary), float64.
         """
-        self._move_on(tokens)
+        self._append(tokens)
         return self._model.next_log_probabilities(self.window)
 
     def select(self, sequences: Sequence[int]) -> None:
         """Make sequence i a copy of sequence sequences[i]; their number may change."""
         self.window = self.window[np.asarray(sequences)]
 
-    def _move_on(self, tokens: IntArray) -> bool:
+    def _append(self, tokens: IntArray) -> bool:
         """Append tokens to the window; return whether its first tokens were dropped."""
         self.window = np.concatenate([self.window, tokens], axis=1)
         length = self.window.shape[1]
@@ -62,29 +62,29 @@ class CachingDecoder(Decoder):
 
     def __init__(self, model: "Transformer"):
         super().__init__(model)
-        self._caching = model
+        self._transformer = model
         self._caches = model.caches()
-        self._follow: CapturedFunction | None = None
+        self._next_logits: CapturedFunction | None = None
 
     def read(self, tokens: IntArray) -> FloatArray:
-        if self._move_on(tokens) or tokens.shape[1] > 1:
+        if self._append(tokens) or tokens.shape[1] > 1:
             with no_grad():
-                hidden = self._caching.hidden(self.window, caches=self._caches)
-                return log_softmax(self._caching.head(hidden[:, -1:]).value[:, 0])
-        if self._follow is None:
+                hidden = self._transformer.hidden(self.window, caches=self._caches)
+                return log_softmax(self._transformer.head(hidden[:, -1:]).value[:, 0])
+        if self._next_logits is None:
             stored = [each for cache in self._caches for each in (cache.keys, cache.values)]
-            tensors = [*self._caching.parameters().values(), *stored]
-            self._follow = CapturedFunction(self._logits, tensors)
+            tensors = [*self._transformer.parameters().values(), *stored]
+            self._next_logits = CapturedFunction(self._logits, tensors)
         position = np.array([self.window.shape[1] - 1])
-        return log_softmax(self._follow(tokens.astype(np.int64), position)[:, 0])
+        return log_softmax(self._next_logits(tokens.astype(np.int64), position)[:, 0])
 
     def _logits(self, tokens: IntArray, position: IntArray) -> Tensor:
-        hidden = self._caching.hidden(tokens, positions=position, caches=self._caches)
-        return self._caching.head(hidden)
+        hidden = self._transformer.hidden(tokens, positions=position, caches=self._caches)
+        return self._transformer.head(hidden)
 
     def select(self, sequences: Sequence[int]) -> None:
         if len(sequences) != len(self.window):
-            self._follow = None  # the caches will be other arrays
+            self._next_logits = None  # the caches will be other arrays
         super().select(sequences)
         for cache in self._caches:
             cache.select(np.asarray(sequences))

@@ -26,7 +26,6 @@ modeling. Technical report TR-10-98, Harvard University.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 from lmladder.models.counts import CountTables, checked_tokens
@@ -42,23 +41,6 @@ ADD_K_NAMES = ("unigram", "bigram", "trigram")
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)  # those of KenLM's --discount_fallback
 
 
-@dataclass(frozen=True)
-class Level:
-    """What one order k contributes: p(w | h) = share(hw) + backoff_weight(h) * base(w).
-
-    Both arrays are indexed by id. They have one more entry at the end, which the id UNSEEN = -1
-    selects: an unseen n-gram has share 0, an unseen context has backoff weight 1.
-
-    Attributes
-    ----------
-    share : float64, shape (number of distinct n-grams of order k, plus 1,)
-    backoff_weight : float64, shape (number of distinct n-grams of order k - 1, plus 1,)
-    """
-
-    share: FloatArray
-    backoff_weight: FloatArray
-
-
 class CountModel:
     """The recursion that all count models have in common; they differ in their levels.
 
@@ -69,7 +51,8 @@ class CountModel:
     Parameters
     ----------
     tables : the counts, of an order no less than the number of levels
-    levels : for each order 1, 2, ... of the model, its shares and backoff weights
+    levels : for each order 1, 2, ... of the model, its shares by id of the n-gram, and its backoff
+        weights by id of the context; float64
     base_is_uniform : whether each order backs off to the uniform distribution; else it backs off to
         the order below, and only order 1 to the uniform distribution
     """
@@ -77,13 +60,19 @@ class CountModel:
     max_length: int | None = None
 
     def __init__(
-        self, tables: CountTables, levels: Sequence[Level], *, base_is_uniform: bool
+        self,
+        tables: CountTables,
+        levels: Sequence[tuple[FloatArray, FloatArray]],
+        *,
+        base_is_uniform: bool,
     ) -> None:
         self.vocabulary_size = tables.vocabulary_size
         self.context_length = max(len(levels) - 1, 0)
         self.n_parameters = sum(tables.size(k) for k in range(1, len(levels) + 1))
         self._tables = tables
-        self._levels = levels
+        # One more entry at the end, which UNSEEN = -1 selects: an unseen n-gram has share 0, an
+        # unseen context has backoff weight 1.
+        self._levels = [(np.append(share, 0.0), np.append(weight, 1.0)) for share, weight in levels]
         self._base_is_uniform = base_is_uniform
 
     def nll(self, tokens: IntArray) -> FloatArray:
@@ -92,13 +81,11 @@ class CountModel:
         uniform = np.full(sequences.shape, 1 / self.vocabulary_size)
         probabilities = uniform.copy()
         ids_by_order = self._tables.ids_by_order(sequences, len(self._levels))
-        for k, (level, (contexts, ngrams)) in enumerate(
-            zip(self._levels, pairwise(ids_by_order), strict=False)
-        ):
+        levels = zip(self._levels, pairwise(ids_by_order), strict=False)
+        for k, ((share, weight), (contexts, ngrams)) in enumerate(levels):
             # The tokens from k on have a context of k tokens: (sequences, length - k).
             base = uniform if self._base_is_uniform else probabilities
-            share, weight = level.share[ngrams], level.backoff_weight[contexts[:, :-1]]
-            probabilities[:, k:] = share + weight * base[:, k:]
+            probabilities[:, k:] = share[ngrams] + weight[contexts[:, :-1]] * base[:, k:]
         # A probability may be rounded to more than 1, and -log(1) is -0.0.
         nats: FloatArray = np.maximum(-np.log(probabilities[:, 1:]), 0.0) + 0.0
         return nats
@@ -123,14 +110,15 @@ class CountModel:
             (len(sequences), count, self.vocabulary_size), 1 / self.vocabulary_size
         )
         ids_by_order = self._tables.ids_by_order(sequences, self.context_length)
-        for order, (level, ids) in enumerate(zip(self._levels, ids_by_order, strict=False), 1):
+        levels = zip(self._levels, ids_by_order, strict=False)
+        for order, ((share, weight), ids) in enumerate(levels, 1):
             contexts = ids[:, max(ids.shape[1] - count, 0) :]  # the order - 1 tokens before each
             here = probabilities[:, count - contexts.shape[1] :]  # after that many tokens or more
             base = 1 / self.vocabulary_size if self._base_is_uniform else here
-            np.multiply(level.backoff_weight[contexts][..., np.newaxis], base, out=here)
+            np.multiply(weight[contexts][..., np.newaxis], base, out=here)
             which, token, ngrams = self._tables.children(order, contexts.ravel())
             sequence, position = np.divmod(which, contexts.shape[1])
-            here[sequence, position, token] += level.share[ngrams]
+            here[sequence, position, token] += share[ngrams]
         return np.log(probabilities, out=probabilities)
 
     def decoder(self) -> Decoder:
@@ -160,19 +148,14 @@ class AddK(CountModel):
     def __init__(self, tables: CountTables, order: int, k: float) -> None:
         if not 0 < k < np.inf:
             raise InputError(f"k of add-k smoothing must be finite and more than 0, got {k}")
-        levels = [self._level(tables, one_order, k) for one_order in range(1, order + 1)]
+        pseudocounts, levels = k * tables.vocabulary_size, []
+        for n in range(1, order + 1):
+            counts = tables.counts(n)
+            contexts, _ = tables.prefixes_and_last_tokens(n)
+            n_followers = np.bincount(contexts, weights=counts, minlength=tables.size(n - 1))
+            total = n_followers + pseudocounts
+            levels.append((counts / total[contexts], pseudocounts / total))
         super().__init__(tables, levels, base_is_uniform=True)
-
-    @staticmethod
-    def _level(tables: CountTables, order: int, k: float) -> Level:
-        counts = tables.counts(order)
-        contexts, _ = tables.prefixes_and_last_tokens(order)
-        n_followers = np.bincount(contexts, weights=counts, minlength=tables.size(order - 1))
-        pseudocounts = k * tables.vocabulary_size
-        return Level(
-            share=np.append(counts / (n_followers + pseudocounts)[contexts], 0.0),
-            backoff_weight=np.append(pseudocounts / (n_followers + pseudocounts), 1.0),
-        )
 
 
 class KneserNey(CountModel):
@@ -199,24 +182,19 @@ class KneserNey(CountModel):
     """
 
     def __init__(self, tables: CountTables, order: int) -> None:
-        counts = [*tables.continuation_counts[: order - 1], tables.counts(order)]
-        levels = [self._level(tables, k, a) for k, a in enumerate(counts, 1)]
+        levels = []
+        all_counts = [*tables.continuation_counts[: order - 1], tables.counts(order)]
+        for n, counts in enumerate(all_counts, 1):
+            contexts, _ = tables.prefixes_and_last_tokens(n)
+            n_contexts = tables.size(n - 1)
+            discount = np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
+            total = np.bincount(contexts, weights=counts, minlength=n_contexts)
+            taken = np.bincount(contexts, weights=discount, minlength=n_contexts)
+            # A context only at the beginning or end of the text has no shares and weight 1.
+            empty = total == 0
+            total[empty], taken[empty] = 1, 1
+            levels.append(((counts - discount) / total[contexts], taken / total))
         super().__init__(tables, levels, base_is_uniform=False)
-
-    @staticmethod
-    def _level(tables: CountTables, order: int, counts: IntArray) -> Level:
-        contexts, _ = tables.prefixes_and_last_tokens(order)
-        n_contexts = tables.size(order - 1)
-        discount = np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
-        total = np.bincount(contexts, weights=counts, minlength=n_contexts)
-        taken = np.bincount(contexts, weights=discount, minlength=n_contexts)
-        # A context seen only where the text begins or ends has no shares: its backoff weight is 1.
-        empty = total == 0
-        total[empty], taken[empty] = 1, 1
-        return Level(
-            share=np.append((counts - discount) / total[contexts], 0.0),
-            backoff_weight=np.append(taken / total, 1.0),
-        )
 
 
 def discounts(counts: IntArray) -> tuple[float, float, float]:

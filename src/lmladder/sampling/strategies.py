@@ -40,7 +40,7 @@ class Strategy(StrategySettings):
         rng: np.random.Generator,
         seen: BoolArray | None = None,
     ) -> int:
-        """Return one token, drawn with one random number. Of equally likely ones, the first leads.
+        """Return one token, drawn with one random number; equally likely ones are in order.
 
         Parameters
         ----------

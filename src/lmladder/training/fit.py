@@ -17,7 +17,7 @@ from lmladder.training.checkpoint import METRICS, Checkpoint
 from lmladder.training.loop import VERSIONS, TrainingRun
 
 # Settings of an architecture that may differ when training begins from given weights.
-FREE = ("dropout", "init_std", "residual_scaling")
+MAY_DIFFER = ("dropout", "init_std", "residual_scaling")
 
 
 def begin(
@@ -67,7 +67,7 @@ def load_initial(
     held = source.settings()
     for each in fields(held):
         ours, theirs = getattr(settings, each.name), getattr(held, each.name)
-        if each.name not in FREE and ours != theirs:
+        if each.name not in MAY_DIFFER and ours != theirs:
             raise InputError(
                 f"{where}: the model in {path} has {name}.{each.name}={theirs}, not {ours}"
             )

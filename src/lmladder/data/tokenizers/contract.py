@@ -17,8 +17,8 @@ class Tokenizer(ABC):
     Parameters
     ----------
     bytes_of : for each token, the number of bytes of UTF-8 that it represents in a text
-    eos : the token that ends a document, and so precedes the next: with a prompt of it alone a
-        model begins a document, and generation stops at it; None for text without documents
+    eos : the token that ends a document, at which generation stops; a prompt that consists of it
+        begins a document; None for text without documents
 
     Attributes
     ----------

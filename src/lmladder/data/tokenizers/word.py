@@ -35,7 +35,7 @@ class WordTokenizer(Tokenizer):
     Parameters
     ----------
     words : the vocabulary, each word once
-    unknown : what other words are: "error", or "unk" for the token <unk>, which cannot be undone
+    unknown : "error" rejects other words; "unk" replaces them by the token <unk>
     """
 
     name = "word"
@@ -100,9 +100,7 @@ class WordTokenizer(Tokenizer):
     def build(
         cls, texts: Iterable[str], config: WordTokenizerSettings, separator: str | None
     ) -> Self:
-        """Return a tokenizer of the words of the text, the most frequent first, of at most the
-        configured number of tokens.
-        """
+        """Return a tokenizer of the most frequent words, up to the configured number of tokens."""
         counts: Counter[str] = Counter()
         for text in texts:
             counts.update(WORD.findall(text))
