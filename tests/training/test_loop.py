@@ -327,9 +327,11 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_a_run_that_diverges_fails_and_writes_nothing(kind: str, tmp_path: Path) -> None:
     wild = replace(RUNGS[kind].optimizer, learning_rate=1e39, weight_decay=0.0)
-    with pytest.raises(RunError, match=r"at step \d; the first that is not finite is "):
-        train(make_run(tmp_path, kind, evaluate_every=1, optimizer=wild))
-    assert not list(tmp_path.iterdir())
+    for evaluate_every in (1, 3):
+        run = make_run(tmp_path, kind, evaluate_every=evaluate_every, optimizer=wild)
+        with pytest.raises(RunError, match=r"at step \d; the first that is not finite is "):
+            train(run)
+        assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("count", [1, 2])
