@@ -98,7 +98,7 @@ def interrupted_at(instruction: int, method: str, work: Callable[[], object]) ->
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("method", ["__init__", "_let_go"])
+@pytest.mark.parametrize("method", ["__init__", "_unlock_all"])
 def test_ctrl_c_at_any_instruction_of_a_guard_locks_nothing_for_good_and_unlocks_no_other(
     method: str,
 ) -> None:

@@ -1,11 +1,11 @@
-"""A training step's loss and gradients: in parts that threads work on, recorded, then repeated.
+"""The loss and gradients of a training step: cut into parts for the threads, recorded, repeated.
 
-A batch is cut into parts of its rows, as many as its shape says, whatever the number of threads.
-Each part goes forward and back by itself, on one thread, which then waits for no other; the
-gradients are added up in the order of the parts. So the bits do not depend on the threads.
+A batch is cut along its first axis into parts; their number depends on its shape, not on the number
+of threads. One thread computes all of the loss and gradients of a part, and the gradients are
+summed in the order of the parts. So the bits of the results do not depend on the threads.
 
-And what a part does is the same in each step, but for the values. So two steps are traced; if they
-did the same, those after them repeat that arithmetic in the same order, without building a graph.
+Apart from the values, a part repeats the same arithmetic in every step. So two steps are traced;
+if they made the same calls, later steps repeat these in the same order without building a graph.
 """
 
 import functools
@@ -23,64 +23,68 @@ from lmladder.tracing import Plan, Program, Trace, plain
 
 import numpy as np
 
-PARTS = 4  # at most; a power of two, whose inverse is exact
-PART_NUMBERS = 384  # that the inputs of a part have at least, such as tokens: for products to pay
+PARTS = 4  # maximum number of parts: a power of two, so that dividing by it is exact
+PART_NUMBERS = 384  # minimum number of elements of an input of a part, for efficient products
 
 
 class CapturedLoss:
-    """A loss that is a mean over the rows of its inputs, with its gradients.
+    """A loss that is a mean over the first axis of its inputs, with its gradients.
 
-    Where no program can repeat it the same is done by graphs, to the same bits: for inputs of other
-    shapes than the first ones, and for a loss that does what a trace cannot follow.
+    The results have the same bits whether programs or graphs compute them. Graphs are used for
+    inputs of other shapes than those of the first call, and for a loss that cannot be traced.
 
     Parameters
     ----------
-    loss : of the inputs, one number. NumPy may be used outside of ops. Python's own numbers, such
-        as an attribute of a layer, stay as they are if two calls in a row agree on them.
-    parameters : the leaves that `loss` depends on, of one type
-    share : what the loss counts for, and its gradients; 1 / n for one of n batches that make a step
+    loss : function of the inputs that returns a Tensor with one element. It may use NumPy outside
+        of ops. Python numbers that it reads, such as attributes of a layer, are treated as constant
+        if two successive calls agree on them.
+    parameters : the leaves that `loss` depends on, all of one dtype
+    share : factor of the loss and its gradients; 1 / n for each of the n batches of a step
 
     Attributes
     ----------
-    refusal : why no program can repeat the loss; None if one can, or nothing has been called yet
-    programs : one for each part of a batch; none before the third call
+    refusal : why no program can repeat the loss; None if one can, or before the first call
+    programs : one for each part of a batch; empty before the third call
     """
 
     def __init__(
         self, loss: Callable[..., Tensor], parameters: Iterable[Tensor], *, share: float = 1.0
     ):
-        self.loss = loss
-        self.share = share
-        self.parameters = list(parameters)
+        self.loss, self.share, self.parameters = loss, share, list(parameters)
         self.refusal: str | None = None
         self.programs: list[Program] = []
         self._recording: _Recording | None = None
-        self._threads = 0  # for which there are programs
+        self._threads = 0  # number of threads that the programs are made for
 
     def __call__(self, *inputs: Any) -> float:
-        """The mean loss over all rows, times `share`, adding to the parameters' `grad`.
+        """Return the mean loss times `share`, and add to the `grad` of each parameter.
 
-        Where a `grad` was None it becomes an array that the next call overwrites.
+        A `grad` that was None becomes an array that the next call overwrites.
 
         Parameters
         ----------
-        inputs : arrays of as many rows each; generators of random numbers, of which each part gets
-            a child; and None, numbers and strings
+        inputs : arrays of one length; random generators, of which each part gets a child; and None,
+            numbers and strings
+
+        Raises
+        ------
+        ValueError
+            If the arrays differ in length.
         """
         parts, found = _parts(inputs), self._recording
         if found and not all(map(operator.is_, self._values(), found.values)):
-            found = self._recording = None  # the parameters are other arrays now
+            found = self._recording = None  # the parameters have other arrays than before
         fits = found is not None and found.signatures == list(map(_signature, parts))
         if found and fits and found.confirmed:
             return self._repeat(found, parts)
         return self._by_graph(parts, record=self.refusal is None and (fits or found is None))
 
     def by_graph(self, *inputs: Any) -> float:
-        """The same without what was recorded."""
+        """Do the same as `__call__` without programs."""
         return self._by_graph(_parts(inputs), record=False)
 
     def losses(self, *inputs: Any) -> Iterator[Tensor]:
-        """The loss of each part as a graph, one after another; they sum to the loss of all."""
+        """Yield the loss of each part as a graph; their sum is the loss of the batch."""
         parts = _parts(inputs)
         for part in parts:
             with _on_one_thread(parts):
@@ -90,12 +94,12 @@ class CapturedLoss:
         before = [parameter.grad for parameter in self.parameters]
         for parameter in self.parameters:
             parameter.grad = None
-        shares = []
+        losses = []
         for number, part in enumerate(parts):
             compute = self._record if record and number == 0 else self._forward_and_back
             with _on_one_thread(parts):
-                shares.append(compute(len(parts), part)[0])
-        total = functools.reduce(operator.add, shares)
+                losses.append(compute(len(parts), part)[0])
+        total = functools.reduce(operator.add, losses)
         for parameter, earlier in zip(self.parameters, before, strict=True):
             if earlier is not None:
                 parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
@@ -105,31 +109,29 @@ class CapturedLoss:
         return [parameter.value for parameter in self.parameters]
 
     def _loss_of(self, count: int, part: Sequence[Any]) -> Tensor:
-        """What one of `count` parts adds to the loss."""
+        """Return the term of the loss that one of `count` parts contributes."""
         loss = self.loss(*part)
         return loss if self.share == count else loss * (self.share / count)
 
     def _forward_and_back(self, count: int, part: Sequence[Any]) -> list[Array]:
-        """What one of `count` parts adds to the loss, and the parameters' gradients so far."""
+        """Return the term of the loss of one of `count` parts, and the gradients so far."""
         loss = self._loss_of(count, part)
-        value = loss.value
         loss.backward()
-        return [value, *(each.grad for each in self.parameters if each.grad is not None)]
+        return [loss.value, *(each.grad for each in self.parameters if each.grad is not None)]
 
     def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
-        """The first part of the loss; what it does makes the programs of all parts."""
+        """Compute the term of the first part, and plan programs for all parts."""
         compute, values = functools.partial(self._forward_and_back, count), self._values()
         results, plan, self.refusal = _traced(compute, part, self.parameters)
-        if plan is not None:
-            first = self._recording
-            reached = [each for each in self.parameters if each.grad is not None]
-            self._recording = _Recording(
-                [_signature(part)] * count, values, reached, plan, confirmed=first is not None
-            )
-            self._threads = 0
-            if first is not None and (name := plan.difference(first.plan)) is not None:
-                self.refusal = f"{name} depends on more than the inputs and the parameters"
-                self._recording = None
+        if plan is None:
+            return results
+        first, self._recording, self._threads = self._recording, None, 0
+        if first is not None and (name := plan.difference(first.plan)) is not None:
+            self.refusal = f"{name} depends on more than the inputs and the parameters"
+            return results
+        reached = [each for each in self.parameters if each.grad is not None]
+        signatures = [_signature(part)] * count
+        self._recording = _Recording(signatures, values, reached, plan, first is not None)
         return results
 
     def _repeat(self, recording: "_Recording", parts: list[tuple[Any, ...]]) -> float:
@@ -141,9 +143,9 @@ class CapturedLoss:
             ]
             self._threads = workers
         programs = self.programs
-        share, *gradients = programs[0].results
+        loss, *gradients = programs[0].results
         for parameter, gradient in zip(recording.reached, gradients, strict=True):
-            if parameter.grad is gradient:  # that of the call before, about to be overwritten
+            if parameter.grad is gradient:  # from the call before; the programs overwrite it
                 parameter.grad = gradient.copy()
 
         def work(worker: int) -> None:
@@ -153,23 +155,23 @@ class CapturedLoss:
 
         kernels.parallel_for(work, workers)
         if len(programs) > 1:
-            kernels.sum_into([program.as_flat_vector(share.dtype) for program in programs])
+            kernels.sum_into([program.as_flat_vector(loss.dtype) for program in programs])
         for parameter, gradient in zip(recording.reached, gradients, strict=True):
             earlier = parameter.grad
             parameter.grad = gradient if earlier is None else earlier + gradient
-        return float(share)
+        return float(loss)
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What a program was recorded with, and the plan for others like it.
+    """A plan for programs, and the conditions under which it is valid.
 
     Attributes
     ----------
-    signatures : of the inputs of each part
-    values : of all parameters
+    signatures : signature of the inputs of each part
+    values : arrays of all parameters
     reached : the parameters that have a gradient
-    confirmed : whether a second call came to the same plan
+    confirmed : whether a second call resulted in the same plan
     """
 
     signatures: list[Any]
@@ -180,21 +182,21 @@ class _Recording:
 
 
 class CapturedFunction:
-    """A function of arrays, without gradients, whose second call and later ones are programs.
+    """A function of arrays, without gradients, that a program repeats from the second call on.
 
     Parameters
     ----------
-    function : of the inputs; may do and depend on what a loss may that `CapturedLoss` takes
+    function : function of the inputs, with the restrictions of the loss of `CapturedLoss`
     tensors : leaves that it reads, or whose arrays it writes
     """
 
     def __init__(self, function: Callable[..., Tensor], tensors: Iterable[Tensor]):
         self.function, self.tensors = function, list(tensors)
         self._program: Program | None = None
-        self._recorded: Any = None  # the signature of the inputs that were
+        self._recorded: Any = None  # signature of the recorded inputs
 
     def __call__(self, *inputs: Any) -> Array:
-        """What the function returns; an array that the next call may overwrite."""
+        """Return the result of the function, an array that the next call may overwrite."""
         signature = _signature(inputs)
         if self._program is not None and signature == self._recorded:
             self._program(*inputs)
@@ -218,7 +220,7 @@ def _traced(
     inputs: tuple[Any, ...],
     tensors: Sequence[Tensor],
 ) -> tuple[list[Array], Plan | None, str | None]:
-    """compute(inputs), a plan for programs that repeat it, and the reason if there is none."""
+    """Return compute(inputs), a plan for programs that repeat it, and why there is none."""
     trace = Trace()
     generators = [each for each in inputs if isinstance(each, np.random.Generator)]
     states = [each.bit_generator.state for each in generators]
@@ -228,7 +230,7 @@ def _traced(
         with trace.on():
             results = compute([trace.input(each) for each in inputs])
             plan = trace.finish(results)
-    except Exception as error:  # perhaps of code that expects nothing but arrays
+    except Exception as error:  # for example, of code that requires arrays
         plan, results, trace.refusal = None, [], f"{type(error).__name__}: {error}"
     finally:
         for tensor in tensors:
@@ -243,14 +245,14 @@ def _traced(
 
 
 def _on_one_thread(parts: list[Any]) -> Any:
-    """A context for work on one of the parts, if there are several."""
+    """Return a context in which the computation of a part, if not the only one, uses one thread."""
     return kernels.no_partitioning() if len(parts) > 1 else nullcontext()
 
 
 def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    """The inputs of each part: rows of arrays, children of generators, all else as it is.
+    """Return the inputs of each part: slices of arrays, children of generators, all else as it is.
 
-    Arrays are C-contiguous, as sums depend on the layout, and a program has one layout only.
+    Arrays are C-contiguous, because the bits of sums depend on the layout and a program has one.
     """
     inputs = tuple(np.asanyarray(each, order="C") if _is_array(each) else each for each in inputs)
     arrays = [each for each in inputs if _is_array(each)]
@@ -258,31 +260,27 @@ def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
     if count == 1:
         return [inputs]
     if any(len(each) != len(arrays[0]) for each in arrays):
-        raise ValueError("the inputs differ in their number of rows")
+        raise ValueError("the inputs differ in length")
     return list(zip(*[_cut(each, count) for each in inputs], strict=True))
 
 
 def _cut(given: Any, count: int) -> Sequence[Any]:
-    """An input for each part."""
+    """Return an input for each part."""
     if _is_array(given):
         return np.split(given, count)
     return given.spawn(count) if isinstance(given, np.random.Generator) else [given] * count
 
 
 def _count(shape: tuple[int, ...]) -> int:
-    """Into how many parts a batch of this shape is cut."""
-    count = 1
-    while (
-        2 * count <= PARTS
-        and math.prod(shape) >= 2 * count * PART_NUMBERS
-        and shape[0] % (2 * count) == 0
-    ):
+    """Return the number of parts of a batch of this shape."""
+    count, most = 1, min(PARTS, math.prod(shape) // PART_NUMBERS)
+    while 2 * count <= most and shape[0] % (2 * count) == 0:
         count *= 2
     return count
 
 
 def _signature(inputs: Sequence[Any]) -> list[Any]:
-    """What is to be the same of some inputs for what was recorded with them to do for others."""
+    """Return what two calls must have in common for a program of one to be valid for the other."""
     kinds = np.ndarray | np.generic | np.random.Generator
     return [
         (type(each), getattr(each, "shape", None), getattr(each, "dtype", None))

@@ -1,6 +1,7 @@
-"""The ops of neural networks, fused where that saves memory, time or digits.
+"""The ops of neural networks, fused where that saves memory or time, or improves precision.
 
-Written like the ops in `ops.py`: value and pullback side by side. The hot ones call a kernel.
+They are written like the ops in `ops.py`, with value and pullback side by side. Those that take
+most of the time call a kernel.
 """
 
 import math
@@ -11,14 +12,14 @@ from lmladder.tracing import constant
 
 import numpy as np
 
-NORM_EPSILON = 1e-5  # added to a variance or mean square, so that constant rows have a norm too
+NORM_EPSILON = 1e-5  # added to a variance or mean square, so that it is never 0
 
 
 @op
 def linear(x, weight, bias):
     """x @ weight + bias: (..., n), (n, m), (m,) -> (..., m). Fused to save a pass over memory."""
     if weight.ndim != 2 or bias.shape != weight.shape[1:] or x.shape[-1:] != weight.shape[:1]:
-        raise ValueError("linear wants (..., n), (n, m) and (m,)")
+        raise ValueError("linear expects (..., n), (n, m) and (m,)")
 
     def linear_pullback(grad):
         return kernels.linear_backward(grad, x, weight)
@@ -45,7 +46,7 @@ def relu_squared(a: Tensor) -> Tensor:
 
 @op
 def sigmoid(a):
-    """Elementwise 1 / (1 + exp(-a)), by exp(-|a|), which neither overflows nor loses digits."""
+    """Elementwise 1 / (1 + exp(-a)), computed from exp(-|a|), which cannot overflow."""
     small = np.exp(-np.abs(a))
     value = np.where(a >= 0, 1, small) / (1 + small)
 
@@ -82,12 +83,12 @@ def silu(a: Tensor) -> Tensor:
 
 @op(discrete={1: "iu"})
 def embedding(table, ids):
-    """Rows of `table` by number: (n, size), integers (...) -> (..., size).
+    """Rows of `table` at the indices: (n, size), integers (...) -> (..., size).
 
-    An op of its own because sums of whole rows beat `getitem`'s pullback by far.
+    The pullback sums whole rows, which is much faster than that of `getitem`.
     """
     if table.ndim != 2:
-        raise ValueError("embedding wants a table with two axes")
+        raise ValueError("embedding expects a table with two axes")
 
     def embedding_pullback(grad):
         return kernels.scatter_rows(grad, ids, len(table)), None
@@ -97,7 +98,7 @@ def embedding(table, ids):
 
 @op
 def softmax(a):
-    """exp(a) over its sum along the last axis, shifted by the maximum so that it can't overflow."""
+    """exp(a) / sum(exp(a)) along the last axis, shifted by the maximum so as not to overflow."""
     value = kernels.softmax(a)
 
     def softmax_pullback(grad):
@@ -109,7 +110,7 @@ def softmax(a):
 
 @op
 def log_softmax(a):
-    """log(softmax(a)) along the last axis, by log-sum-exp: log of softmax underflows to -inf."""
+    """log(softmax(a)) along the last axis by log-sum-exp, because softmax may underflow to 0."""
     shifted = a - a.max(axis=-1, keepdims=True, initial=-np.inf)
     total = np.exp(shifted).sum(axis=-1, keepdims=True)  # at least 1, where there is an element
     value = shifted - np.log(np.maximum(total, 1))
@@ -124,8 +125,8 @@ def log_softmax(a):
 def cross_entropy(logits, targets):
     """Mean negative log-likelihood of `targets` under softmax(`logits`), in nats per token.
 
-    Fused for stability: log(softmax(x)) underflows to -inf; and for memory: the probabilities are
-    not kept between forward and backward.
+    Fused for stability, because log(softmax(x)) may underflow to -inf, and for memory, because the
+    probabilities are not stored for the pullback.
 
     Parameters
     ----------
@@ -135,31 +136,31 @@ def cross_entropy(logits, targets):
     Raises
     ------
     ValueError
-        If targets.shape differs from logits.shape[:-1], or none is there.
+        If targets.shape differs from logits.shape[:-1], or there are no targets.
     IndexError
         If a target is out of range.
     """
     if not logits.ndim or targets.shape != logits.shape[:-1]:
         raise ValueError("targets must have the shape of logits without its last axis")
     if not targets.size:
-        raise ValueError("there are no targets to take a mean over")
-    nats, log_total = kernels.cross_entropy(logits, targets)
+        raise ValueError("cross_entropy expects at least one of the targets")
+    nll, log_total = kernels.cross_entropy(logits, targets)
 
     def cross_entropy_pullback(grad):
         each = grad / targets.size
         return kernels.cross_entropy_backward(each, logits, targets, log_total), None
 
-    return nats.sum() / targets.size, cross_entropy_pullback
+    return nll.sum() / targets.size, cross_entropy_pullback
 
 
 @op
 def layer_norm(x, weight, bias, *, epsilon: float = NORM_EPSILON):
-    """Normalise along the last axis to mean 0 and variance 1, then scale and shift.
+    """Normalize along the last axis to mean 0 and variance 1, then scale and shift.
 
     Fused for speed (Ba, Kiros & Hinton 2016): (..., n), (n,), (n,) -> (..., n).
     """
     if not x.ndim or weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
-        raise ValueError("layer_norm wants (..., n), (n,) and (n,)")
+        raise ValueError("layer_norm expects (..., n), (n,) and (n,)")
     value, mean, inverse = kernels.layer_norm(x, weight, bias, epsilon)
 
     def layer_norm_pullback(grad):
@@ -175,7 +176,7 @@ def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
     Fused for speed (Zhang & Sennrich 2019).
     """
     if not x.ndim or weight.shape != x.shape[-1:]:
-        raise ValueError("rms_norm wants (..., n) and (n,)")
+        raise ValueError("rms_norm expects (..., n) and (n,)")
     value, inverse = kernels.rms_norm(x, weight, epsilon)
 
     def rms_norm_pullback(grad):
@@ -186,10 +187,10 @@ def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
 
 @op
 def causal_attention(q, k, v):
-    """softmax(q k^T / sqrt(size), masked) v, each query seeing the keys not after it.
+    """softmax(q k^T / sqrt(size), masked) v, where no query sees a later key.
 
-    Fused for memory (Vaswani et al. 2017; Dao et al. 2022): the (queries, keys) scores are never
-    held as a whole. With more keys than queries the queries are the last ones.
+    Fused for memory (Vaswani et al. 2017; Dao et al. 2022): the scores, (queries, keys), are never
+    stored as a whole. If there are fewer queries than keys, they belong to the last keys.
 
     Parameters
     ----------
@@ -197,9 +198,9 @@ def causal_attention(q, k, v):
     k, v : (batch, heads, keys, size)
     """
     if q.ndim != 4 or k.ndim != 4 or not q.shape[3]:
-        raise ValueError("attention wants q, k, v of (batch, heads, time, size)")
+        raise ValueError("attention expects q, k, v of (batch, heads, time, size)")
     if k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
-        raise ValueError("attention wants q, k, v alike in batch, heads and size")
+        raise ValueError("attention expects q, k, v with the same batch, heads and size")
     if q.shape[2] > k.shape[2]:
         raise ValueError("attention has more queries than keys")
     value, log_total = kernels.attention(q, k, v)
@@ -214,29 +215,29 @@ def causal_attention(q, k, v):
 def rotary(x, positions, *, base: float = 10_000.0):
     """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
 
-    Numbers i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
-    GPT-NeoX; the paper pairs neighbours), which is turned by position * base ** (-2 i / size). So
-    the product of a query and a key depends on how far apart they are, not on where.
+    Elements i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
+    GPT-NeoX; the paper pairs neighbors), which is rotated by position * base ** (-2 i / size). So
+    the product of a query and a key depends only on the distance between their positions.
 
     Parameters
     ----------
     positions : integers, (time,)
     """
     if x.ndim < 2 or x.shape[-1] % 2 or positions.shape != x.shape[-2:-1]:
-        raise ValueError("rotary wants (..., time, size), size even, and (time,)")
+        raise ValueError("rotary expects (..., time, size), size even, and (time,)")
     size = x.shape[-1]
     frequencies = constant(base ** (np.arange(0, size, 2) / -size))
     angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
 
     def rotary_pullback(grad):
-        return _turned(grad, cosine, -sine), None
+        return _rotated(grad, cosine, -sine), None
 
-    return _turned(x, cosine, sine), rotary_pullback
+    return _rotated(x, cosine, sine), rotary_pullback
 
 
-def _turned(points, cosine, sine):
-    """Each point of `rotary` turned counter-clockwise."""
+def _rotated(points, cosine, sine):
+    """Return each point of `rotary`, rotated counterclockwise."""
     first, second = np.split(points, 2, axis=-1)
     return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
 
@@ -245,16 +246,16 @@ def _turned(points, cosine, sine):
 def rnn(x, weight):
     """h[t] = tanh(x[t] + h[t - 1] @ weight), where h[-1] is 0 (Elman 1990).
 
-    An op of its own for speed: backpropagation through time in one loop, without a graph as long as
-    the rows, and with one product for the gradient of the weight.
+    Fused for speed: backpropagation through time is one loop without a graph, and the gradient of
+    the weight is one product.
 
     Parameters
     ----------
-    x : (rows, time, size), what comes from outside
+    x : (batch, time, size), the contribution of the input
     weight : (size, size)
     """
     if x.ndim != 3 or weight.shape != (x.shape[2], x.shape[2]):
-        raise ValueError("rnn wants (rows, time, n) and (n, n)")
+        raise ValueError("rnn expects (batch, time, n) and (n, n)")
     states = np.empty_like(x)
     state = np.zeros_like(x, shape=(len(x), len(weight)))
     for t in range(x.shape[1]):
@@ -262,36 +263,36 @@ def rnn(x, weight):
         states[:, t] = state
 
     def rnn_pullback(grad):
-        by_x = np.empty_like(x)
-        by_state = np.zeros_like(state)  # from later times
+        grad_x = np.empty_like(x)
+        grad_state = np.zeros_like(state)  # from later steps
         for t in reversed(range(x.shape[1])):
-            by_x[:, t] = (grad[:, t] + by_state) * (1 - states[:, t] ** 2)
-            by_state = kernels.matmul(by_x[:, t], weight.T)
-        return by_x, _time_product(_delayed(states), by_x)
+            grad_x[:, t] = (grad[:, t] + grad_state) * (1 - states[:, t] ** 2)
+            grad_state = kernels.matmul(grad_x[:, t], weight.T)
+        return grad_x, _time_product(_delayed(states), grad_x)
 
     return states, rnn_pullback
 
 
 @op
 def gru(x, weight):
-    """A gated recurrent unit, h[-1] being 0 (Cho et al. 2014).
+    """Gated recurrent unit (Cho et al. 2014).
 
-    h[t] = update * h[t - 1] + (1 - update) * tanh(x_c[t] + (reset * h[t - 1]) @ weight_c), with
-    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r) and update likewise. As in the paper the state is
-    reset before the product. An op of its own for the reasons of `rnn`.
+    h[t] = update * h[t - 1] + (1 - update) * tanh(x_c[t] + (reset * h[t - 1]) @ weight_c), where
+    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r), update is computed likewise, and h[-1] is 0. As
+    in the paper, the state is reset before the product. Fused for the reasons of `rnn`.
 
     Parameters
     ----------
-    x : (rows, time, 3 size), what comes from outside for reset, update and candidate, side by side
-    weight : (size, 3 size), likewise
+    x : (batch, time, 3 size), the contributions of the input to reset, update and candidate
+    weight : (size, 3 size), the weights of reset, update and candidate
 
     Returns
     -------
-    h, shape (rows, time, size)
+    h, shape (batch, time, size)
     """
     size = len(weight)
     if x.ndim != 3 or weight.shape != (size, 3 * size) or x.shape[2] != 3 * size:
-        raise ValueError("gru wants (rows, time, 3 n) and (n, 3 n)")
+        raise ValueError("gru expects (batch, time, 3 n) and (n, 3 n)")
     for_gates, for_candidate = weight[:, : 2 * size], weight[:, 2 * size :]
     states = np.empty_like(x, shape=(*x.shape[:2], size))
     gates = np.empty_like(x, shape=(*x.shape[:2], 2 * size))
@@ -310,52 +311,52 @@ def gru(x, weight):
     def gru_pullback(grad):
         before = _delayed(states)
         resets, updates = gates[..., :size], gates[..., size:]
-        by_x = np.empty_like(x)
-        by_state = np.zeros_like(state)  # from later times
+        grad_x = np.empty_like(x)
+        grad_state = np.zeros_like(state)  # from later steps
         for t in reversed(range(x.shape[1])):
             reset, update, candidate = resets[:, t], updates[:, t], candidates[:, t]
-            by_new = grad[:, t] + by_state
-            by_candidate = by_new * (1 - update) * (1 - candidate**2)
-            by_kept = kernels.matmul(by_candidate, for_candidate.T)  # by reset * before
-            by_x[:, t, :size] = by_kept * before[:, t] * reset * (1 - reset)
-            by_x[:, t, size : 2 * size] = (
-                by_new * (before[:, t] - candidate) * update * (1 - update)
+            grad_new = grad[:, t] + grad_state
+            grad_candidate = grad_new * (1 - update) * (1 - candidate**2)
+            grad_reset = kernels.matmul(grad_candidate, for_candidate.T)  # of reset * before
+            grad_x[:, t, :size] = grad_reset * before[:, t] * reset * (1 - reset)
+            grad_x[:, t, size : 2 * size] = (
+                grad_new * (before[:, t] - candidate) * update * (1 - update)
             )
-            by_x[:, t, 2 * size :] = by_candidate
-            by_gates = kernels.matmul(by_x[:, t, : 2 * size], for_gates.T)
-            by_state = by_new * update + by_kept * reset + by_gates
-        by_weight = np.concatenate(
+            grad_x[:, t, 2 * size :] = grad_candidate
+            grad_gates = kernels.matmul(grad_x[:, t, : 2 * size], for_gates.T)
+            grad_state = grad_new * update + grad_reset * reset + grad_gates
+        grad_weight = np.concatenate(
             [
-                _time_product(before, by_x[..., : 2 * size]),
-                _time_product(resets * before, by_x[..., 2 * size :]),
+                _time_product(before, grad_x[..., : 2 * size]),
+                _time_product(resets * before, grad_x[..., 2 * size :]),
             ],
             axis=1,
         )
-        return by_x, by_weight
+        return grad_x, grad_weight
 
     return states, gru_pullback
 
 
 def _delayed(states):
-    """The state before each time: (rows, time, size) -> the same."""
+    """Return the state before each step: (batch, time, size) -> the same."""
     before = np.zeros_like(states)
     before[:, 1:] = states[:, :-1]
     return before
 
 
-def _time_product(states, by_sums):
-    """Gradient of a weight that states were multiplied with at each time: (n, m)."""
-    return kernels.matmul(kernels.as_rows(states).T, kernels.as_rows(by_sums))
+def _time_product(states, grads):
+    """Return the gradient of a weight, (n, m), by which the states of all steps are multiplied."""
+    return kernels.matmul(kernels.as_rows(states).T, kernels.as_rows(grads))
 
 
 @op
 def dropout(x, *, rate: float, rng: np.random.Generator):
-    """Zero each number with probability `rate`, scale the rest by 1 / (1 - rate).
+    """Set each element to 0 with probability `rate`, scale the others by 1 / (1 - rate).
 
     Fused for speed (Srivastava et al. 2014).
     """
     if not 0 <= rate < 1:
-        raise ValueError(f"the rate must be in [0, 1), not {rate}")
+        raise ValueError(f"rate must be in [0, 1), got {rate}")
     chances = rng.random(x.shape, np.float32)
 
     def dropout_pullback(grad):

@@ -1,4 +1,4 @@
-"""Gradients against central differences: the check that no pullback can talk its way out of."""
+"""Compare gradients with central differences."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,7 +7,7 @@ from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
-STEP = 1e-6  # for float64: the error of the difference, about STEP^2, meets rounding, 1e-16 / STEP
+STEP = 1e-6  # balances the errors of the difference, about STEP^2, and of rounding, 1e-16 / STEP
 TOLERANCE = 1e-6
 
 
@@ -19,36 +19,44 @@ def gradcheck(
     directions: int = 3,
     step: float = STEP,
 ) -> float:
-    """Largest relative error of `function`'s gradient, over random directions.
+    """Return the largest relative error of the gradient of a function over random directions.
 
-    The result is contracted with a random upstream gradient: the sum of a softmax, for one, is
-    constant, so summing would let any softmax gradient pass. The derivative along a direction d,
-    (f(x + step d) - f(x - step d)) / (2 step), is compared with the gradient's product with d, for
-    each input alone, so that no input hides behind another.
+    The upstream gradient is random, because a sum may hide errors: that of a softmax is constant,
+    so its gradient is 0. The derivative along a direction d, (f(x + step d) - f(x - step d)) /
+    (2 step), is compared with the product of the gradient and d for each input separately.
 
     Parameters
     ----------
-    function : takes Tensors (as many as `inputs`) and returns one Tensor
-    inputs : float64 arrays, or leaves of which `function` may use the very objects, as a model does
-        its parameters; their values are moved for the differences and put back, `grad` is new
-    directions : for each input
+    function : function of as many Tensors as `inputs` that returns a Tensor
+    inputs : float64 arrays, or leaves, which `function` may also use directly, as a model uses its
+        parameters; their values are changed temporarily, their `grad` is replaced
+    rng : the source of the directions and of the upstream gradient
+    directions : number of directions for each input
+    step : half of the distance between the points of a difference
 
     Returns
     -------
     float
-        max |difference - product| / max(1, |difference|, |product|); below TOLERANCE is right,
-        nan is not.
+        max |difference - product| / max(1, |difference|, |product|), which is less than TOLERANCE
+        if the gradient is correct.
+
+    Raises
+    ------
+    TypeError
+        If an input is not float64.
+    ValueError
+        If an input is a result or requires no gradient, or `directions` is less than 1.
     """
     if directions < 1:
-        raise ValueError(f"gradcheck wants a direction at least, not {directions}")
+        raise ValueError(f"directions must be at least 1, got {directions}")
     tensors = [
         each if isinstance(each, Tensor) else Tensor(each, requires_grad=True) for each in inputs
     ]
     for tensor in tensors:
         if tensor.dtype != np.float64:
-            raise TypeError(f"gradcheck wants float64, not {tensor.dtype}: differences need it")
+            raise TypeError(f"gradcheck expects float64, got {tensor.dtype}")
         if not (tensor.requires_grad and tensor.is_leaf):
-            raise ValueError("gradcheck wants arrays, or leaves with requires_grad")
+            raise ValueError("gradcheck expects arrays, or leaves with requires_grad")
         tensor.grad = None
     out = function(*tensors)
     upstream = rng.standard_normal(out.shape)
@@ -72,7 +80,8 @@ def gradcheck(
                 difference = (above - below) / (2 * step)
                 product = float((gradient * direction).sum())
                 scale = max(1.0, abs(difference), abs(product))
-                worst = np.maximum(worst, abs(difference - product) / scale)  # max would lose nan
+                # unlike Python's max, np.maximum propagates nan
+                worst = np.maximum(worst, abs(difference - product) / scale)
         finally:
             tensor.value = original
     return float(worst)

@@ -238,7 +238,7 @@ def reverse(
     order = inputs_first(root)
     for each in order:
         if each._guard is not None:
-            each._guard.require_whole()
+            each._guard.require_unbroken()
     gradients = {id(root): gradient}
     while order:
         tensor = order.pop()  # the last reference in this list, so that the arrays can be freed
