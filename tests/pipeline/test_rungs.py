@@ -69,7 +69,9 @@ def test_a_rung_of_two_files_is_swept_compared_and_part_of_a_ladder(checkout):
     assert len([row for row in rows if row["model"] == "bag"]) == 2
 
 
-@pytest.mark.parametrize(("rung", "named"), [("null", "rung is missing"), ("b", "no rung 'b'")])
+@pytest.mark.parametrize(
+    ("rung", "named"), [("null", "rung is missing"), ("b", "unknown rung 'b'")]
+)
 def test_a_rung_that_is_not_there_is_named(checkout, rung, named):
     checkout.compose("+rungs.a=${transformer}", f"rung={rung}")
     checkout.stage("rung").failed_in_one_line(2, named)

@@ -1,7 +1,7 @@
-"""The last stage: every rung scores the same text; the table, the figures and the report."""
+"""The last stage: scores the same text with every rung; writes table, figures and report."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from lmladder import kernels, reports
@@ -25,7 +25,7 @@ from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.reports import Attention, Grid, Passage, Row
 from lmladder.sampling import BeamSearch, Strategy, complete
-from lmladder.sampling.settings import SampleSettings
+from lmladder.sampling.settings import SampleSettings, StrategySettings
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
@@ -34,7 +34,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-PROMPT_TOKENS = 16  # of the validation text, where the configuration names no prompt
+PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
 PASSAGE_TOKENS = 600
 ATTENTION_TOKENS = 20
 SAMPLES = "samples.txt"
@@ -47,7 +47,7 @@ class Ladder:
     Attributes
     ----------
     models : by name
-    rungs : of each model the folder of its rung
+    rungs : the folder of the rung of each model
     checkpoints : by the folder of the rung
     """
 
@@ -58,35 +58,33 @@ class Ladder:
 
     @classmethod
     def of(cls, checkpoints: Mapping[str, Checkpoint], prepared: Prepared) -> "Ladder":
-        """The models of some checkpoints; InputError if two have one name."""
+        """Return the models of all checkpoints; raise InputError if two have the same name."""
         models: dict[str, LanguageModel] = {}
         rungs: dict[str, str] = {}
         for folder, checkpoint in checkpoints.items():
             for name, model in checkpoint.restore_models().items():
                 if name in models:
-                    raise InputError(f"{folder} has a model {name}, as {rungs[name]} has")
+                    raise InputError(f"{rungs[name]} and {folder} both contain a model {name}")
                 models[name], rungs[name] = model, folder
         return cls(prepared, models, rungs, checkpoints)
 
     def steps(self, name: str) -> int | None:
-        """Of the training of a model; None where there is none."""
+        """Return the training steps of a model; None if it is not trained by steps."""
         checkpoint = self.checkpoints[self.rungs[name]]
         return None if KINDS[checkpoint.kind].fit.deterministic else checkpoint.step
 
     @property
     def informed(self) -> dict[str, LanguageModel]:
-        """The models that have learned anything: all but the uniform one."""
+        """The models with parameters: all but the uniform one."""
         return {name: each for name, each in self.models.items() if each.n_parameters}
 
     def rows(self, scores: Mapping[tuple[str, str], Score]) -> list[Row]:
-        """The rows of the table, with one for the oracle where the text has one."""
-        rows = [
-            Row(
-                name, split, scored, self.models[name].n_parameters, self.steps(name),
-                kind=self.checkpoints[self.rungs[name]].kind, rung=self.rungs[name],
-            )
-            for (name, split), scored in scores.items()
-        ]  # fmt: skip
+        """Return the rows of the table, including the oracle if the text has one."""
+        rows = []
+        for (name, split), score in scores.items():
+            size, rung = self.models[name].n_parameters, self.rungs[name]
+            kind = self.checkpoints[rung].kind
+            rows.append(Row(name, split, score, size, self.steps(name), kind=kind, rung=rung))
         for split in dict.fromkeys(split for _, split in scores):
             facts = self.prepared.corpus.splits[split]
             if facts.oracle is not None:
@@ -96,7 +94,7 @@ class Ladder:
         return rows
 
     def passage(self) -> Passage | None:
-        """The beginning of the validation text under every model; None where there is no text."""
+        """Return the losses at the beginning of the validation text; None if it is empty."""
         tokens = self.prepared.val[:PASSAGE_TOKENS]
         if not len(tokens):
             return None
@@ -107,7 +105,7 @@ class Ladder:
         return Passage(texts, nats)
 
     def attention(self) -> Attention | None:
-        """The attention of the first model that has any, over the beginning of that text."""
+        """Return the attention of the first model with attention at the same place; or None."""
         tokens = self.prepared.val[:ATTENTION_TOKENS]
         for model in self.models.values():
             if has_attention(model) and len(tokens):
@@ -117,32 +115,26 @@ class Ladder:
         return None
 
     def samples(self, settings: SampleSettings, seed: int) -> dict[str, str]:
-        """Continued prompts of each model, by its name, a blank line between."""
+        """Return the continued prompts of each model by name, separated by blank lines."""
         strategy: Strategy | BeamSearch
         if settings.beams is None:
-            strategy = Strategy(
-                temperature=settings.temperature,
-                top_k=settings.top_k,
-                top_p=settings.top_p,
-                min_p=settings.min_p,
-                repetition_penalty=settings.repetition_penalty,
-            )
+            names = [each.name for each in fields(StrategySettings)]
+            strategy = Strategy(**{name: getattr(settings, name) for name in names})
         else:
             strategy = BeamSearch(settings.beams)
-        prompt = [int(token) for token in self.prepared.val[:PROMPT_TOKENS]]
+        prompt = self.prepared.val[:PROMPT_TOKENS]
         if settings.prompt is not None:
             try:
-                encoded = self.prepared.tokenizer.encode(settings.prompt)
+                prompt = self.prepared.tokenizer.encode(settings.prompt)
             except InputError as error:
                 raise InputError(f"sample.prompt: {error}") from None
-            prompt = [int(token) for token in encoded]
         return {
             name: "\n\n".join(
                 each.prompt + each.text
                 for each in complete(
                     model,
                     self.prepared.tokenizer,
-                    prompt,
+                    prompt.tolist(),
                     tokens=settings.tokens,
                     strategy=strategy,
                     seed=seed,
@@ -163,17 +155,17 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         rung.folder: rung.load(config.seed, prepared, settings.checkpoint)
         for rung in rungs_of(config)
     }
-    (ladder / "rungs").mkdir(exist_ok=True)  # a dependency in dvc.yaml, also where it is empty
-    found = Ladder.of(checkpoints, prepared)
-    samples = found.samples(config.sample, config.seed)
-    scores = score_models(found.models, prepared, settings)
-    table = reports.ladder_table(found.rows(scores))
+    (ladder / "rungs").mkdir(exist_ok=True)  # a dependency in dvc.yaml, even if empty
+    rungs = Ladder.of(checkpoints, prepared)
+    samples = rungs.samples(config.sample, config.seed)
+    scores = score_models(rungs.models, prepared, settings)
+    table = reports.ladder_table(rungs.rows(scores))
     blocks = BlockLosses.of_whole_text(
         prepared.digest,
         len(prepared.val),
         {name: each.block_losses for (name, split), each in scores.items() if split == "val"},
     )
-    predicted = predict_models(found.informed, prepared, settings.batch_tokens)
+    predicted = predict_models(rungs.informed, prepared, settings.batch_tokens)
     positions = reports.position_table(
         {name: ContextLosses.of_sequences(each.nats) for name, each in predicted.items()}
     )
@@ -187,18 +179,21 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         calibration,
         train_tokens=len(prepared.train),
     )
-    told = asdict(config)
-    del told["runtime"]["threads"]  # of this machine, and without effect on results
-    page = report_page(found, table, figures, samples, OmegaConf.to_yaml(OmegaConf.create(told)))
-    atomic_write(out / "perplexity.csv", reports.to_csv(table).encode())
-    atomic_write(out / BLOCK_LOSSES, blocks.to_csv().encode())
-    atomic_write(out / "perplexity.md", reports.to_markdown(table).encode())
-    atomic_write(out / SAMPLES, reports.to_text(samples).encode("utf-8", "surrogateescape"))
-    atomic_write(out / "position.csv", reports.to_csv(positions).encode())
-    atomic_write(out / "calibration.csv", reports.to_csv(calibration).encode())
-    for name, figure in figures.items():
-        atomic_write(out / f"{name}.svg", reports.as_svg(figure).encode())
-    atomic_write(out / "report.html", page.encode())
+    values = asdict(config)
+    del values["runtime"]["threads"]  # it differs between machines and affects no result
+    page = report_page(rungs, table, figures, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
+    texts = {
+        "perplexity.csv": reports.to_csv(table),
+        BLOCK_LOSSES: blocks.to_csv(),
+        "perplexity.md": reports.to_markdown(table),
+        SAMPLES: reports.to_text(samples),
+        "position.csv": reports.to_csv(positions),
+        "calibration.csv": reports.to_csv(calibration),
+        **{f"{name}.svg": reports.as_svg(figure) for name, figure in figures.items()},
+        "report.html": page,
+    }
+    for name, text in texts.items():
+        atomic_write(out / name, text.encode("utf-8", "surrogateescape"))
     metrics = reports.metrics(table)
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
@@ -210,7 +205,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     trained = [
         each.bits_per_byte
         for (name, split), each in scores.items()
-        if split == "val" and found.steps(name) is not None
+        if split == "val" and rungs.steps(name) is not None
     ]
     return Result(objective=min(trained, default=None))
 
@@ -223,7 +218,7 @@ def report_page(
     config: str,
     environment: Sequence[Grid] = (),
 ) -> str:
-    """The page of all results, as HTML; see `reports.render_report`."""
+    """Return the page of all results as HTML; see `reports.render_report`."""
     return reports.render_report(
         title=f"lmladder on {ladder.prepared.corpus.name}",
         summary=reports.findings(table),

@@ -1,4 +1,4 @@
-"""The stages that fit a rung: by gradients, or by counting."""
+"""The stages that fit a rung, by gradients or by counting."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import numpy as np
 
 
 def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
-    """Fit the rung of a stage as its kind is fitted; write its results to `out`."""
+    """Fit the rung of a stage with the function of its kind; write its results to `out`."""
     name = config.rung if stage.name == "rung" else stage.name
     if name is None:
         raise InputError("rung is missing; give rung=NAME with one of the names in rungs")
@@ -36,8 +36,8 @@ def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
 def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
     """Train a rung; write its checkpoints, history and metrics to `out`.
 
-    The objective is nats per token of the validation sequences: of the checkpoint that
-    `evaluate.checkpoint` names, so that a search chooses by what would be in the table.
+    The objective is the validation loss of the checkpoint that `evaluate.checkpoint` selects, so
+    that a search minimizes the loss of the checkpoint in the table.
     """
     kernels.select(config.runtime.kernels)
     prepared = open_prepared(config, ladder)
@@ -56,10 +56,12 @@ def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Res
 def _validation_blocks(
     name: str, model: NeuralLanguageModel, training: Any, prepared: Prepared
 ) -> BlockLosses:
-    """Nats of each sequence that validation reads, as a block; their mean is `val_loss`."""
+    """Return the loss of each validation sequence, as a block; their mean is `val_loss`."""
     shape = training.sequence_length, training.evaluate_tokens
     nats = sequence_nll(model, training, validation_sequences(prepared.val, *shape))
-    starts = sequence_starts(len(prepared.val), *shape) + 1  # a sequence's first token is given
+    starts = (
+        sequence_starts(len(prepared.val), *shape) + 1
+    )  # the first token of a sequence is not scored
     return BlockLosses(
         prepared.digest,
         tuple(starts.tolist()),

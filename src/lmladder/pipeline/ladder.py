@@ -1,4 +1,4 @@
-"""All stages, one after the other, in one folder: a whole ladder with settings of its own."""
+"""Run all stages in one folder: a whole ladder with its own settings."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +9,7 @@ from lmladder.pipeline.stages import STAGES, Result, Stage
 
 
 def ladder(stage: Stage, config: Config, out: Path, _: Path) -> Result:
-    """Run what is stale of all stages; each has the folder below `out` that it has in outputs/."""
+    """Run all stale stages; each has the same folder in `out` as in outputs/."""
     STAGES["prepare"].run_if_stale(config, out / "prepare", out)
     for rung in rungs_of(config):
         chosen = replace(config, rung=rung.name)

@@ -1,4 +1,4 @@
-"""The first stage: a text becomes token arrays and a tokenizer."""
+"""The first stage: converts a text into token arrays and a tokenizer."""
 
 from pathlib import Path
 

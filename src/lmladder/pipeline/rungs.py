@@ -1,4 +1,4 @@
-"""The rungs of a configuration: where each has its results, and its checkpoint."""
+"""The rungs of a configuration: their settings, folders and checkpoints."""
 
 import json
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ class Rung:
 
     Attributes
     ----------
-    name : of its settings: "mlp", or what it is called in `rungs`
-    stage : of dvc.yaml, which fits it
+    name : of its settings: "mlp", or its key in `rungs`
+    stage : the stage of dvc.yaml that fits it
     folder : of its results, within the folder of a ladder
-    settings : the dataclass that its kind has
+    settings : the settings of its kind
     """
 
     name: str
@@ -36,16 +36,16 @@ class Rung:
 
     @property
     def model(self) -> str:
-        """What its model is called in the table, if it has but one."""
+        """The name of its model in the table, if it has only one."""
         return self.name if self.stage == "rung" else str(self.settings.kind)
 
     @property
     def command(self) -> str:
-        """What to type to fit it."""
-        return f"dvc repro {self.name if self.stage == self.name else f'rung@{self.name}'}"
+        """The command that fits it."""
+        return f"dvc repro {'rung@' if self.stage == 'rung' else ''}{self.name}"
 
     def first_checkpoint(self, seed: int, prepared: Prepared) -> Checkpoint:
-        """The checkpoint of a run that has not begun: all that decides it, no arrays."""
+        """Return the checkpoint of a run that has not begun: all that determines it, no arrays."""
         return Checkpoint(
             name=self.model,
             kind=self.settings.kind,
@@ -57,7 +57,7 @@ class Rung:
         )
 
     def load(self, seed: int, prepared: Prepared, which: str = "latest") -> Checkpoint:
-        """Its latest or best checkpoint, beside the text, if this configuration made it.
+        """Return its latest or best checkpoint, from the ladder that contains the text.
 
         Raises
         ------
@@ -73,8 +73,8 @@ class Rung:
             raise InputError(
                 f"{path} was not trained on {prepared.directory}; run `{self.command}`"
             )
-        asked = json.loads(json.dumps(asdict(self.settings)))  # tuples are lists in a checkpoint
-        if (checkpoint.config, checkpoint.seed) != (asked, seed):
+        config = json.loads(json.dumps(asdict(self.settings)))  # tuples are lists in a checkpoint
+        if (checkpoint.config, checkpoint.seed) != (config, seed):
             raise InputError(
                 f"{path} was trained with other settings than this run's; run "
                 f"`python stages/compose.py` with the settings of this run, then `{self.command}`"
@@ -83,7 +83,7 @@ class Rung:
 
 
 def rungs_of(config: Config) -> Iterator[Rung]:
-    """All rungs of a configuration, those of the named stages first."""
+    """Yield all rungs of a configuration, those of the named stages first."""
     for stage in STAGES:
         yield Rung(stage, stage, stage, getattr(config, stage))
     for name, settings in config.rungs.items():
@@ -91,8 +91,8 @@ def rungs_of(config: Config) -> Iterator[Rung]:
 
 
 def rung_named(name: str, config: Config) -> Rung:
-    """One of them; InputError, naming those that there are, if none has the name."""
+    """Return the rung with this name; raise InputError, with a suggestion, if it is unknown."""
     rungs = {rung.name: rung for rung in rungs_of(config)}
     if name not in rungs:
-        raise InputError(f"no rung {name!r}; {did_you_mean(name, rungs)}")
+        raise InputError(f"unknown rung {name!r}; {did_you_mean(name, rungs)}")
     return rungs[name]

@@ -1,8 +1,7 @@
-"""The stages, an entry each: where the body of each is, what it reads, and how it is run once.
+"""The table of stages, and how a stage is run.
 
-A body is a function of the stage, the typed configuration, the folder it writes to and the folder
-of the ladder: the folder with a folder for each stage, where it reads what the stages before it
-have written.
+The body of a stage is a function of the stage, the typed configuration, the folder it writes to and
+the folder of the ladder, from whose subfolders it reads the results of earlier stages.
 """
 
 import math
@@ -30,12 +29,12 @@ from lmladder.system.settings import imported
 
 @dataclass(frozen=True)
 class Result:
-    """What a stage reports when it has ended.
+    """What a stage returns.
 
     Attributes
     ----------
-    tokens_per_second : how many it worked through, for performance.json
-    objective : what a search minimizes
+    tokens_per_second : speed of the work, for performance.json
+    objective : the value that a search minimizes
     """
 
     tokens_per_second: float | None = None
@@ -49,9 +48,9 @@ class Stage:
     Attributes
     ----------
     name : of its script and in dvc.yaml
-    body : "module:function", see above
-    reads : the folders of the ladder that it reads, for a configuration
-    smaller : the settings that make its memory smaller, for a failure that no estimate foresees
+    body : "module:function" of the function described above
+    reads : returns the folders of the ladder that it reads, for a configuration
+    smaller : the settings that reduce its memory, for the message when memory runs out
     """
 
     name: str
@@ -60,30 +59,28 @@ class Stage:
     smaller: str = "its settings"
 
     def run(self, config: Config, out: Path, ladder: Path) -> Result:
-        """Run in the folder `out`, and write the facts of this run beside its results."""
-        out.mkdir(parents=True, exist_ok=True)
+        """Run in the folder `out`; write results, and the facts of this run and machine."""
         with locked(out):
             return self._run(config, out, ladder)
 
     def run_if_stale(self, config: Config, out: Path, ladder: Path) -> Result:
-        """The same, unless the folder holds what this would give, from an earlier time."""
-        out.mkdir(parents=True, exist_ok=True)
+        """Run like `run`, unless `out` contains the results of an earlier, identical run."""
         with locked(out):
             folders = [ladder / name for name in self.reads(config)]
-            asked = outcome.fingerprint(config, self.name, folders)
-            finished, objective = outcome.is_finished(out, asked)
+            fingerprint = outcome.fingerprint(config, self.name, folders)
+            finished, objective = outcome.is_finished(out, fingerprint)
             if finished:
                 print(f"finished before: {out}", flush=True)
                 return Result(objective=objective)
             result = self._run(config, out, ladder)
-            outcome.finish(out, asked, result.objective)
+            outcome.finish(out, fingerprint, result.objective)
         return result
 
     def _run(self, config: Config, out: Path, ladder: Path) -> Result:
         started = time.perf_counter()
         kernels.set_threads(config.runtime.threads)
         with warnings.catch_warnings(), self._explained_failures(out):
-            # A loss that diverges is reported in a line of its own, which names the step.
+            # Training reports a loss that diverges, with its step.
             warnings.filterwarnings("ignore", category=RuntimeWarning, module="lmladder")
             result: Result = imported(self.body)(self, config, out, ladder)
         _write_facts(out, time.perf_counter() - started, result.tokens_per_second)
@@ -91,10 +88,7 @@ class Stage:
 
     @contextmanager
     def _explained_failures(self, out: Path) -> Iterator[None]:
-        """Make a RunError of what a machine lacks: memory, and what files take.
-
-        Our own writing names its files (`atomic.py`); here end those of libraries.
-        """
+        """Convert MemoryError, and OSError raised by libraries, to RunError."""
         try:
             yield
         except MemoryError as error:
@@ -109,15 +103,13 @@ class Stage:
 
 
 def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> None:
-    """Facts of this run and this machine; no outs of DVC, as they change with every one."""
-    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    if sys.platform == "darwin":
-        peak_kib //= 1024  # bytes there
-    finite = tokens_per_second is not None and math.isfinite(tokens_per_second)
+    """Write the facts of this run and machine, which DVC does not track."""
+    known = tokens_per_second is not None and math.isfinite(tokens_per_second)
+    unit = 1024**2 if sys.platform == "darwin" else 1024  # bytes or KiB
     facts = {
         "seconds": round(seconds, 2),
-        "tokens_per_second": round(tokens_per_second) if finite and tokens_per_second else None,
-        "peak_memory_mb": round(peak_kib / 1024),
+        "tokens_per_second": round(tokens_per_second) if known and tokens_per_second else None,
+        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
     }
     write_json(out / PERFORMANCE, facts)
     write_json(out / ENVIRONMENT, environment.describe(kernels.describe()))
@@ -129,18 +121,15 @@ def _all_rungs(config: Config) -> list[str]:
 
 _FIT = "lmladder.pipeline.fitting:fit"
 _SIZES = "training.batch_size, training.sequence_length or the sizes of the model"
+_TEXT = "data.characters or tokenizer.vocabulary_size"
 STAGES = {
     each.name: each
     for each in (
-        Stage(
-            "prepare", "lmladder.pipeline.prepare:prepare", lambda config: [],
-            "data.characters or tokenizer.vocabulary_size",
-        ),
-        *(Stage(name, _FIT, smaller=_SIZES) for name in RUNG_STAGES),
-        Stage("rung", _FIT, smaller=_SIZES),
+        Stage("prepare", "lmladder.pipeline.prepare:prepare", lambda config: [], _TEXT),
+        *(Stage(name, _FIT, smaller=_SIZES) for name in (*RUNG_STAGES, "rung")),
         Stage(
             "evaluate", "lmladder.pipeline.evaluate:evaluate", _all_rungs, "evaluate.batch_tokens"
         ),
         Stage("ladder", "lmladder.pipeline.ladder:ladder", lambda config: []),
     )
-}  # fmt: skip
+}

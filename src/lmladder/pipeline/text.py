@@ -1,4 +1,4 @@
-"""The prepared text of a ladder, and whether the settings of the rungs suit it."""
+"""Open the prepared text of a ladder and check that the settings of the rungs fit it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from lmladder.system.errors import InputError, no_file
 
 
 def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepared:
-    """A ladder's text, whole and as this configuration wants it.
+    """Return the text of a ladder, if it is complete and was prepared with this configuration.
 
     Parameters
     ----------
@@ -19,8 +19,8 @@ def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepa
     Raises
     ------
     InputError
-        If the text is another, with the remedy; or if the settings of any rung do not suit it, such
-        as a sequence that is longer, or more memory than there is.
+        If the text was prepared with other settings; the message names the remedy. Also if the
+        settings of a rung do not fit the text; see `require_suited`.
     """
     prepared = Prepared.open(ladder / "prepare")
     prepared.require_settings(config.text)
@@ -29,17 +29,18 @@ def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepa
 
 
 def require_suited(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
-    """Raise InputError if the settings of a rung, any of them, do not suit a prepared text.
+    """Raise InputError if a rung has sequences longer than the text or needs too much memory.
 
-    Each stage asks this first, so that the first one that runs finds what would stop a later one.
+    Every stage checks all rungs, so that the first stage that runs reports what would stop a later
+    one.
     """
     for rung in rungs_of(config):
         training = getattr(rung.settings, "training", None)
         if training is None:
             continue
-        given = rung.settings.init_from
-        if trains and given is not None and not Path(given).is_file():
-            raise InputError(f"{rung.name}.init_from: {no_file(Path(given))}")
+        init_from = rung.settings.init_from
+        if trains and init_from is not None and not Path(init_from).is_file():
+            raise InputError(f"{rung.name}.init_from: {no_file(Path(init_from))}")
         for split, name in (("train", "training"), ("val", "validation")):
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(

@@ -22,7 +22,7 @@ LOCK = ".lock"
 
 @contextmanager
 def locked(directory: Path) -> Iterator[None]:
-    """Exclude other processes from this context for the same existing folder.
+    """Create a folder if it is missing, and exclude other processes from this context for it.
 
     Raises
     ------
@@ -30,20 +30,19 @@ def locked(directory: Path) -> Iterator[None]:
         If another process is in it; the message contains its id. Also if the folder cannot be
         written.
     """
-    if fcntl is None:
-        yield
-        return
     path = directory / LOCK
     try:
-        descriptor = _lock(path)
+        directory.mkdir(parents=True, exist_ok=True)
+        descriptor = None if fcntl is None else _lock(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()  # before the lock is released: later the file could be another process's
-        os.close(descriptor)
+        if descriptor is not None:
+            with suppress(OSError):  # before the lock is released: later it could be another's file
+                path.unlink()
+            os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
