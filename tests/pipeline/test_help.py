@@ -89,63 +89,49 @@ def test_the_examples_of_a_stage_work(checkout, stage):
         checkout.run(sys.executable, *shlex.split(command)).succeeded()
 
 
-def completed(checkout, install, function, *words, environment=None):
-    """What bash offers for the last of these words, once `install` has been evaluated."""
-    line = " ".join(words)
-    script = (
-        f"{install}\nCOMP_WORDS=({shlex.join(words)}) COMP_CWORD={len(words) - 1}\n"
-        f"COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}\n"
-        f'{function} {words[0]}\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
-    )
-    done = checkout.run("bash", "--norc", "-c", script, environment=environment).succeeded()
-    return done.stdout.split()
+def completed(checkout, install, function, lines, home):
+    """What bash offers for the last word of each line, once `install` has been evaluated."""
+    script = [install]
+    for line in lines:
+        words = line.split(" ")
+        script += [
+            f"COMP_WORDS=({' '.join(map(shlex.quote, words))}) COMP_CWORD={len(words) - 1}",
+            f"COMP_LINE={shlex.quote(line)} COMP_POINT={len(line)}",
+            f'{function} {words[0]}; echo "${{COMPREPLY[@]}}"',
+        ]
+    path = f"{home}{os.pathsep}{os.environ['PATH']}"
+    environment = {"HOME": str(home), "PATH": path}
+    done = checkout.run("bash", "--norc", "-c", "\n".join(script), environment=environment)
+    offered = done.succeeded().stdout.splitlines()[-len(lines) :]
+    return [set(each.split()) for each in offered]
 
 
-@pytest.fixture
-def with_command(tmp_path):
-    """An environment in which the shell finds `lmladder`, and keeps what is installed to itself."""
-    script = tmp_path / "bin/lmladder"
-    script.parent.mkdir()
+def test_bash_completes_commands_options_and_values_once_that_is_installed(smoke, tmp_path):
+    script = tmp_path / "lmladder"
     script.write_text(
         f"#!{sys.executable}\nimport sys\nsys.argv[0] = 'lmladder'\n"
         "from lmladder.cli.main import main\nmain()\n"
     )
     script.chmod(0o755)
-    return {"PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)}
+    expected = {
+        "lmladder ins": {"inspect"},
+        "lmladder sample --te": {"--temperature"},
+        "lmladder compare --metric val": {"val_loss"},
+        "lmladder export --format ": {"gpt2", "tiny-lm"},
+        "lmladder gradcheck layer": {"layer_norm"},
+    }
+    install = "lmladder --install-completion && source ~/.bashrc"
+    found = completed(smoke, install, "_lmladder_completion", expected, tmp_path)
+    assert found == list(expected.values())
 
 
-@pytest.mark.parametrize(
-    ("words", "offered"),
-    [
-        (["ins"], {"inspect"}),
-        (["sample", "--te"], {"--temperature"}),
-        (["compare", "--metric", "val"], {"val_loss"}),
-        (["export", "--format", ""], {"gpt2", "tiny-lm"}),
-        (["gradcheck", "layer"], {"layer_norm"}),
-    ],
-)
-def test_bash_completes_commands_options_and_values(smoke, with_command, words, offered):
-    install = 'eval "$(lmladder --show-completion)"'
-    words = ("lmladder", *words)
-    found = completed(smoke, install, "_lmladder_completion", *words, environment=with_command)
-    assert set(found) == offered
-
-
-def test_completion_is_installed_for_later_shells(smoke, with_command, tmp_path):
-    typed = "lmladder --install-completion; exit $?"  # which asks what shell has started it
-    done = smoke.run("bash", "--norc", "-c", typed, environment=with_command).succeeded()
-    assert "completion installed" in done.stdout
-    install = f"source {tmp_path}/.bashrc"
-    words = ("lmladder", "gradch")
-    found = completed(smoke, install, "_lmladder_completion", *words, environment=with_command)
-    assert found == ["gradcheck"]
-
-
-def test_bash_completes_settings_and_choices_of_a_stage(smoke):
+def test_bash_completes_settings_and_choices_of_a_stage(smoke, tmp_path):
     install = 'eval "$(python stages/transformer.py -sc install=bash)"'
-    for word, offered in (
-        ("transformer.n_", {"transformer.n_head=", "transformer.n_layer="}),
-        ("mlp=", {"mlp=default", "mlp=gru", "mlp=rnn"}),
-    ):
-        words = ("python", "stages/transformer.py", word)
-        assert set(completed(smoke, install, "hydra_bash_completion", *words)) == offered
+    expected = {
+        "python stages/transformer.py transformer.n_": {
+            "transformer.n_head=", "transformer.n_layer=",
+        },
+        "python stages/transformer.py mlp=": {"mlp=default", "mlp=gru", "mlp=rnn"},
+    }  # fmt: skip
+    found = completed(smoke, install, "hydra_bash_completion", expected, tmp_path)
+    assert found == list(expected.values())
