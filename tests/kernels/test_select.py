@@ -1,10 +1,11 @@
-"""Compiled or plain: `select` says which kernels are used, and they agree but for rounding."""
+"""The public kernels: compiled and plain agree, and neither depends on the number of threads."""
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from lmladder import kernels
-from lmladder.kernels import fused, reference, threaded
+from lmladder.kernels import fused, reference, tiles
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -12,146 +13,149 @@ import numpy as np
 import pytest
 
 SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003, 0.99)  # of Adam's third step
+ROWS = (7, 211, 67)  # more than two blocks
+
+Results = tuple[Array, ...]
+Compute = Callable[[type], Results]
 
 
 def strided(name: str, *shape: int, dtype: type) -> FloatArray:
-    """Frozen random numbers, neither in order nor in one piece: every other, axes reversed."""
+    """Return frozen random numbers with gaps between them and the axes in reverse order."""
     twice = [2 * n for n in reversed(shape)]
     array = stream(0, name).standard_normal(twice).astype(dtype)
     array.flags.writeable = False
     return array[(slice(None, None, 2),) * len(shape)].T
 
 
+def rows(name: str, dtype: type) -> FloatArray:
+    return strided(name, *ROWS, dtype=dtype)
+
+
 def chosen(name: str, *shape: int, below: int) -> IntArray:
     return stream(0, name).integers(below, size=shape)
 
 
-def _layer_norm_backward(dtype: type) -> tuple[Array, ...]:
-    x, grad = (strided(name, 4, 30, 5, 67, dtype=dtype) for name in ("x", "grad"))
-    weight = np.ascontiguousarray(strided("weight", 67, dtype=dtype))
-    _, mean, inverse = kernels.layer_norm(x, weight, weight, 1e-5)
-    return kernels.layer_norm_backward(grad, x, mean, inverse, weight)
+def elementwise(kernel: Callable[..., Array], *names: str) -> Compute:
+    return lambda dtype: (kernel(*(rows(each, dtype) for each in names)),)
 
 
-def _rms_norm_backward(dtype: type) -> tuple[Array, ...]:
-    x, grad = (strided(name, 4, 30, 5, 67, dtype=dtype) for name in ("x", "grad"))
-    weight = np.ascontiguousarray(strided("weight", 67, dtype=dtype))
-    _, inverse = kernels.rms_norm(x, weight, 1e-5)
-    return kernels.rms_norm_backward(grad, x, inverse, weight)
+def norm(kernel: Callable[..., Results], *names: str) -> Compute:
+    def compute(dtype: type) -> Results:
+        vectors = [strided(name, 67, dtype=dtype).copy() for name in names]
+        return kernel(rows("x", dtype), *vectors, 1e-5)
+
+    return compute
 
 
-def _cross_entropy_backward(dtype: type) -> tuple[Array, ...]:
-    logits, grad = strided("x", 4, 50, 67, dtype=dtype), strided("grad", 1, dtype=dtype)
-    targets = chosen("targets", 50, 4, below=67).astype(np.int32).T
-    _, log_total = kernels.cross_entropy(logits, targets)
-    return (kernels.cross_entropy_backward(grad, logits, targets, log_total),)
+def norm_backward(forward: Compute, backward: Callable[..., Results]) -> Compute:
+    def compute(dtype: type) -> Results:
+        weight = strided("weight", 67, dtype=dtype).copy()
+        _, *statistics = forward(dtype)
+        return backward(rows("grad", dtype), rows("x", dtype), *statistics, weight)
+
+    return compute
 
 
-def _attention(dtype: type) -> list[FloatArray]:
-    shapes = {"grad": 40, "q": 40, "k": 90, "v": 90}
-    return [strided(name, 2, 3, length, 8, dtype=dtype) for name, length in shapes.items()]
+def cross_entropy(dtype: type) -> Results:
+    logits, grad = rows("x", dtype), strided("grad", 1, dtype=dtype)
+    targets = chosen("targets", 211, 7, below=67).astype(np.int32).T
+    nll, log_total = kernels.cross_entropy(logits, targets)
+    return nll, log_total, kernels.cross_entropy_backward(grad, logits, targets, log_total)
 
 
-def _attention_backward(dtype: type) -> tuple[Array, ...]:
-    grad, q, k, v = _attention(dtype)
-    return kernels.attention_backward(grad, q, k, v, *kernels.attention(q, k, v))
+def attention(queries: int, keys: int) -> Compute:
+    def compute(dtype: type) -> Results:
+        # laid out as a layer splits its heads: (batch, time, heads, size) seen with heads first
+        lengths = {"grad": queries, "q": queries, "k": keys, "v": keys}
+        grad, q, k, v = (
+            stream(0, name).standard_normal((2, n, 3, 8)).astype(dtype).transpose(0, 2, 1, 3)
+            for name, n in lengths.items()
+        )
+        out, log_total = kernels.attention(q, k, v)
+        assert out.strides == q.strides
+        return out, log_total, *kernels.attention_backward(grad, q, k, v, out, log_total)
+
+    return compute
 
 
-def _adam(dtype: type, size: int = 70_000) -> tuple[Array, ...]:
-    grad, mean, square, value = (strided(name, size, dtype=dtype).copy() for name in "gmsv")
+def adam(dtype: type) -> Results:
+    grad, mean, square, value = (strided(name, 150_000, dtype=dtype).copy() for name in "gmsv")
     square **= 2
     kernels.adam(kernels.cut(grad, mean, square, value), *SETTINGS)
     return mean, square, value
 
 
-ROW = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
+def scatter_rows(dtype: type) -> Results:
+    grad, ids = strided("grad", 999, 67, dtype=dtype), chosen("ids", 1998, below=9)[::2]
+    return (kernels.scatter_rows(grad, ids, 11),)
 
 
-def _cached_attention(dtype: type) -> tuple[Array, ...]:
+def linear_row(dtype: type) -> Results:
+    shapes = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
+    return (kernels.linear_row(*(strided(name, *s, dtype=dtype) for name, s in shapes.items())),)
+
+
+def cached_attention(dtype: type) -> Results:
     q, k, v = (strided(name, 2, 3, 1, 8, dtype=dtype) for name in "qkv")
     keys, values = (strided(name, 2, 3, 9, 8, dtype=dtype).copy("C") for name in ("K", "V"))
     return kernels.cached_attention(q, k, v, keys, values, np.array([4])), keys, values
 
 
-def _elementwise(wrapper: Callable[..., Array], *names: str) -> Callable[[type], tuple[Array, ...]]:
-    return lambda dtype: (wrapper(*(strided(each, 4, 30, 5, 67, dtype=dtype) for each in names)),)
-
-
-def _with_vectors(
-    wrapper: Callable[..., tuple[Array, ...]], *names: str
-) -> Callable[[type], tuple[Array, ...]]:
-    def compute(dtype: type) -> tuple[Array, ...]:
-        vectors = [strided(name, 67, dtype=dtype).copy() for name in names]
-        return wrapper(strided("x", 4, 30, 5, 67, dtype=dtype), *vectors, 1e-5)
-
-    return compute
-
-
-# Each public wrapper on arrays that are not in one piece and have several leading axes.
-WRAPPERS: dict[str, Callable[[type], tuple[Array, ...]]] = {
-    "softmax": _elementwise(kernels.softmax, "x"),
-    "gelu": _elementwise(kernels.gelu, "x"),
-    "gelu_backward": _elementwise(kernels.gelu_backward, "grad", "x"),
-    "gelu_tanh": _elementwise(kernels.gelu_tanh, "x"),
-    "gelu_tanh_backward": _elementwise(kernels.gelu_tanh_backward, "grad", "x"),
-    "layer_norm": _with_vectors(kernels.layer_norm, "weight", "bias"),
-    "layer_norm_backward": _layer_norm_backward,
-    "rms_norm": _with_vectors(kernels.rms_norm, "weight"),
-    "rms_norm_backward": _rms_norm_backward,
-    "cross_entropy": lambda dtype: kernels.cross_entropy(
-        strided("x", 4, 50, 67, dtype=dtype), chosen("targets", 50, 4, below=67).T
-    ),
-    "cross_entropy_backward": _cross_entropy_backward,
-    "attention": lambda dtype: kernels.attention(*_attention(dtype)[1:]),
-    "attention_backward": _attention_backward,
-    "scatter_rows": lambda dtype: (
-        kernels.scatter_rows(
-            strided("grad", 300, 5, dtype=dtype), chosen("ids", 600, below=9)[::2], 11
-        ),
-    ),
-    "dropout": _elementwise(partial(kernels.dropout, rate=0.4), "x", "grad"),
-    "adam": _adam,
-    "linear_row": lambda dtype: (
-        kernels.linear_row(
-            *(strided(name, *shape, dtype=dtype) for name, shape in ROW.items()),
-        ),
-    ),
-    "cached_attention": _cached_attention,
+LAYER_NORM = norm(kernels.layer_norm, "weight", "bias")
+RMS_NORM = norm(kernels.rms_norm, "weight")
+# Each public kernel on arrays with gaps and several leading axes.
+KERNELS: dict[str, Compute] = {
+    "softmax": elementwise(kernels.softmax, "x"),
+    "gelu": elementwise(kernels.gelu, "x"),
+    "gelu_backward": elementwise(kernels.gelu_backward, "grad", "x"),
+    "gelu_tanh": elementwise(kernels.gelu_tanh, "x"),
+    "gelu_tanh_backward": elementwise(kernels.gelu_tanh_backward, "grad", "x"),
+    "dropout": elementwise(partial(kernels.dropout, rate=0.4), "x", "grad"),
+    "layer_norm": LAYER_NORM,
+    "layer_norm_backward": norm_backward(LAYER_NORM, kernels.layer_norm_backward),
+    "rms_norm": RMS_NORM,
+    "rms_norm_backward": norm_backward(RMS_NORM, kernels.rms_norm_backward),
+    "cross_entropy": cross_entropy,
+    "attention": attention(131, 131),
+    "attention of the last queries": attention(5, 300),
+    "adam": adam,
+    "scatter_rows": scatter_rows,
+    "linear_row": linear_row,
+    "cached_attention": cached_attention,
 }
 
 
-def test_every_public_wrapper_is_in_the_table() -> None:
-    wrappers = {
-        name
-        for name, each in vars(threaded).items()
-        if getattr(each, "__module__", None) == threaded.__name__ and not name.startswith("_")
-    }
-    others = {"cut", "describe", "select", "selected", "square_sums", "uniform"}
-    assert wrappers - others == WRAPPERS.keys()
-    assert all(getattr(kernels, name) is getattr(threaded, name) for name in wrappers)
+def assert_equal(found: Results, expected: Results) -> None:
+    for ours, right in zip(found, expected, strict=True):
+        assert ours.dtype == right.dtype
+        np.testing.assert_array_equal(ours, right)
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_both_choices_agree_in_float32(wrapper: str) -> None:
-    kernels.select("numpy")
-    plain = WRAPPERS[wrapper](np.float32)
-    kernels.select("numba")
-    for ours, right in zip(WRAPPERS[wrapper](np.float32), plain, strict=True):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_both_choices_agree_and_do_not_depend_on_the_number_of_threads(kernel: str) -> None:
+    compute = KERNELS[kernel]
+    found: dict[str, Any] = {}
+    for choice in kernels.CHOICES:
+        kernels.select(choice)
+        kernels.set_threads(1)
+        found[choice] = compute(np.float32)
+        for threads in (2, 3):
+            kernels.set_threads(threads)
+            assert_equal(compute(np.float32), found[choice])
+    for ours, right in zip(found["numba"], found["numpy"], strict=True):
         assert ours.dtype == right.dtype == np.float32
-        assert ours.shape == right.shape
         # Rounding errors are relative to the numbers added up, so to the largest of the result.
         size = float(np.abs(right).max())
         np.testing.assert_allclose(ours, right, rtol=1e-6, atol=1e-6 * size)
 
 
-@pytest.mark.parametrize("wrapper", WRAPPERS)
-def test_float64_is_always_plain(wrapper: str) -> None:
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_float64_is_always_plain(kernel: str) -> None:
     kernels.select("numpy")
-    plain = WRAPPERS[wrapper](np.float64)
+    plain = KERNELS[kernel](np.float64)
     kernels.select("numba")  # compiled for float32 only: called with float64, they would raise
-    for ours, right in zip(WRAPPERS[wrapper](np.float64), plain, strict=True):
-        assert ours.dtype == np.float64
-        np.testing.assert_array_equal(ours, right)
+    assert plain[0].dtype == np.float64
+    assert_equal(KERNELS[kernel](np.float64), plain)
 
 
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,37 +166,73 @@ def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> N
         assert kernels.selected() == choice
         assert (kernels.softmax(np.zeros((3, 4), np.float32)) == mark).all()
         assert (kernels.softmax(np.zeros((3, 4), np.float64)) == 2).all()
+    with pytest.raises(ValueError, match="'Numba'; choose from numba, numpy"):
+        kernels.select("Numba")
+    assert kernels.selected() == "numpy"
 
 
-@pytest.mark.parametrize("wrong", ["", "Numba", "torch"])
-def test_select_refuses_an_unknown_name_and_tells_the_choices(wrong: str) -> None:
-    before = kernels.selected()
-    with pytest.raises(ValueError, match=f"'{wrong}'; choose from numba, numpy"):
-        kernels.select(wrong)
-    assert kernels.selected() == before
+# --- Awkward shapes and indices -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("choice", threaded.CHOICES)
-@pytest.mark.parametrize("index_type", [np.uint8, np.int32, np.uint32, np.int64])
+@pytest.mark.parametrize("choice", kernels.CHOICES)
+@pytest.mark.parametrize("index_type", [np.uint8, np.int32])
 def test_ids_may_be_integers_of_any_type(index_type: type, choice: str) -> None:
     kernels.select(choice)
-    logits = strided("x", 6, 9, dtype=np.float32)
-    ids = chosen("ids", 6, below=9)
-    np.testing.assert_array_equal(
-        kernels.scatter_rows(logits, ids.astype(index_type), 9),
-        kernels.scatter_rows(logits, ids, 9),
-    )
-    found = kernels.cross_entropy(logits, ids.astype(index_type))
-    np.testing.assert_array_equal(found, kernels.cross_entropy(logits, ids))
+    logits, ids = strided("x", 6, 9, dtype=np.float32), chosen("ids", 6, below=9)
+    other = ids.astype(index_type)
+    assert_equal((kernels.scatter_rows(logits, other, 9),), (kernels.scatter_rows(logits, ids, 9),))
+    assert_equal(kernels.cross_entropy(logits, other), kernels.cross_entropy(logits, ids))
 
 
-@pytest.mark.parametrize("sizes", [[], [0], [1], [70_000], [3, 0, 40_000, 5, 32_768, 32_769]])
-@pytest.mark.parametrize("threads", [1, 3])
-def test_square_sums_are_of_arrays_of_any_sizes(sizes: list[int], threads: int) -> None:
-    kernels.set_threads(threads)
-    arrays = [stream(0, "x", size).standard_normal(size).astype(np.float32) for size in sizes]
-    exact = [float(np.square(each, dtype=np.float64).sum()) for each in arrays]
-    assert kernels.square_sums(arrays) == pytest.approx(exact, rel=1e-6)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_kernels_keep_any_shape_of_nothing_or_one(dtype: type) -> None:
+    for shape in [(), (1,), (0,), (3, 0), (2, 0, 3)]:
+        x = np.ones(shape, dtype)
+        backward = kernels.gelu_backward(x, x), kernels.gelu_tanh_backward(x, x)
+        for found in (kernels.gelu(x), kernels.gelu_tanh(x), *backward):
+            assert (found.shape, found.dtype) == (shape, dtype)
+    empty, weight = np.ones((2, 0, 5), dtype), np.ones(5, dtype)
+    assert kernels.softmax(empty).shape == empty.shape
+    out, *statistics = kernels.layer_norm(empty, weight, weight, 1e-5)
+    assert out.shape == empty.shape
+    _, *sums = kernels.layer_norm_backward(empty, empty, *statistics, weight)
+    np.testing.assert_array_equal(sums, np.zeros((2, 5)))
+    out, inverse = kernels.rms_norm(empty, weight, 1e-5)
+    assert not kernels.rms_norm_backward(empty, empty, inverse, weight)[1].any()
+    targets = np.zeros((2, 0), int)
+    nll, log_total = kernels.cross_entropy(empty, targets)
+    assert nll.shape == log_total.shape == (2, 0)
+    grad = kernels.cross_entropy_backward(np.ones((), dtype), empty, targets, log_total)
+    assert grad.shape == empty.shape
+
+
+@pytest.mark.parametrize("length", [1, 129, 300])
+def test_each_example_attends_on_its_own(length: int) -> None:
+    q, k, v = (stream(0, name).standard_normal((3, 2, length, 4)) for name in "qkv")
+    out, log_total = kernels.attention(q, k, v)
+    for i in range(3):
+        alone, total = np.empty((2, length, 4)), np.empty((2, length))
+        tiles.attention(q[i], k[i], v[i], reference, alone, total)
+        assert_equal((out[i], log_total[i]), (alone, total))
+
+
+@pytest.mark.parametrize("choice", kernels.CHOICES)
+@pytest.mark.parametrize("position", [-1, 9])
+def test_a_position_outside_of_the_cache_is_rejected(position: int, choice: str) -> None:
+    kernels.select(choice)
+    q = np.ones((1, 1, 1, 4), np.float32)
+    keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
+    with pytest.raises(IndexError, match="position"):
+        kernels.cached_attention(q, q, q, keys, values, np.array([position]))
+
+
+def test_square_sums_are_of_arrays_of_any_sizes() -> None:
+    for sizes in ([], [0], [1], [70_000], [3, 0, 40_000, 5, 32_768, 32_769]):
+        arrays = [stream(0, "x", size).standard_normal(size).astype(np.float32) for size in sizes]
+        exact = [float(np.square(each, dtype=np.float64).sum()) for each in arrays]
+        for threads in (1, 3):
+            kernels.set_threads(threads)
+            assert kernels.square_sums(arrays) == pytest.approx(exact, rel=1e-6)
 
 
 @pytest.mark.parametrize("size", [0, 1, 32_768, 70_001])
@@ -201,15 +241,35 @@ def test_adam_is_the_same_in_pieces_as_in_one(size: int) -> None:
     parts = [each.copy() for each in whole]
     fused.adam(*whole, *SETTINGS)
     kernels.adam(kernels.cut(*parts), *SETTINGS)
-    for ours, right in zip(parts, whole, strict=True):
-        np.testing.assert_array_equal(ours, right)
+    assert_equal(tuple(parts), tuple(whole))
 
 
-@pytest.mark.parametrize("choice", threaded.CHOICES)
-@pytest.mark.parametrize("position", [-1, 9])
-def test_a_position_that_a_cache_has_no_room_for_is_refused(position: int, choice: str) -> None:
-    kernels.select(choice)
-    q = np.ones((1, 1, 1, 4), np.float32)
-    keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
-    with pytest.raises(IndexError, match="the position is not in the cache"):
-        kernels.cached_attention(q, q, q, keys, values, np.array([position]))
+# --- Rows of a table ------------------------------------------------------------------------------
+
+TABLE = np.arange(12.0).reshape(6, 2)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
+def test_rows_are_fetched_for_integers_of_any_type_and_shape(dtype: Any) -> None:
+    for shape in [(), (0,), (3,), (2, 3)]:
+        ids = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
+        assert np.array_equal(kernels.gather_rows(TABLE, ids), TABLE[ids])
+        assert np.array_equal(kernels.gather_rows(TABLE, ids.T), TABLE[ids.T])
+
+
+@pytest.mark.parametrize(("ids", "low", "high"), [([0, 6], 0, 6), ([-1, 2], -1, 2)])
+def test_an_index_outside_of_the_table_is_named(ids: list[int], low: int, high: int) -> None:
+    with pytest.raises(IndexError, match=rf"^ids range from {low} to {high}, not in \[0, 6\)$"):
+        kernels.gather_rows(TABLE, np.array(ids))
+    with pytest.raises(IndexError, match=rf"^ids range from {low} to {high}, not in \[0, 6\)$"):
+        kernels.scatter_rows(np.ones((2, 3)), np.array(ids), 6)
+    with pytest.raises(IndexError, match=rf"^targets range from {low} to {high}, not"):
+        kernels.cross_entropy(np.zeros((2, 6)), np.array(ids))
+
+
+def test_rows_are_padded_in_front() -> None:
+    tokens = np.array([[1, 2], [3, 4]], np.uint8)
+    padded = kernels.pad_front(tokens, 2, 9)
+    assert padded.dtype == np.int64
+    assert padded.tolist() == [[9, 9, 1, 2], [9, 9, 3, 4]]
+    assert kernels.pad_front(tokens, 0, 9).tolist() == tokens.tolist()
