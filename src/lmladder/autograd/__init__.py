@@ -1,6 +1,7 @@
-"""Reverse-mode differentiation on NumPy arrays: `Tensor`, the ops, and a check of both.
+"""Reverse-mode differentiation on NumPy arrays.
 
-`tensor.py` is the engine, `ops.py` the ops, `gradcheck.py` compares gradients with differences.
+`tensor.py` is the engine, `ops.py` and `functional.py` define the ops, `gradcheck.py` compares
+gradients with differences, and `capture.py` records a loss in order to repeat it faster.
 """
 
 from lmladder.autograd import functional, ops

@@ -1,4 +1,4 @@
-"""A picture of a graph: what a Tensor was computed from, as text that becomes a drawing."""
+"""Drawings of the graph from which a Tensor was computed."""
 
 import shutil
 import subprocess
@@ -14,7 +14,7 @@ import numpy as np
 Format: TypeAlias = Literal["mermaid", "dot", "svg"]
 Kind: TypeAlias = Literal["leaf", "op", "constant"]
 
-SHOWN = 6  # numbers of an array that are written out; of a longer one, its range
+SHOWN = 6  # elements up to which an array is printed; of a larger one, its range is printed
 
 
 def draw(
@@ -25,62 +25,65 @@ def draw(
     gradients: bool = False,
     format: Format = "mermaid",
 ) -> str:
-    """The graph of a Tensor: ops with the shapes of their results, down to leaves and constants.
+    """Return a drawing of the graph of a Tensor: ops with the shapes of their results, and inputs.
 
-    Draw before `backward`, which frees the graph. Nothing is freed or added up here.
+    Call it before `backward`, which frees the graph. It changes neither the graph nor `grad`.
 
     Parameters
     ----------
-    tensor : the result whose graph is drawn; a single number if gradients are wanted
-    names : of leaves, results or constant arrays, such as `module.parameters()`
-    values : whether to write each value, or its range if it is long; of a single constant number
-        it is always written
-    gradients : whether to write the gradient of `tensor` with respect to each result and leaf
-    format : "mermaid", text that GitHub and many editors draw; "dot", text for graphviz; or "svg",
-        a picture made by graphviz, whose program `dot` must be installed
+    tensor : the result whose graph is drawn
+    names : names of leaves, results or constant arrays, such as `module.parameters()`
+    values : whether to print the value of each node; that of a 0-d constant is always printed
+    gradients : whether to print the gradient of `tensor`, which must then have one element, with
+        respect to each result and leaf
+    format : "mermaid", text that GitHub and many editors display; "dot", text for graphviz; or
+        "svg", an image that graphviz creates, whose program `dot` must be installed
 
     Raises
     ------
     ValueError
-        If the format is unknown, or gradients are wanted of more than one number.
+        If the format is unknown, or gradients are requested for more than one element.
+    TypeError
+        If `tensor` is not a Tensor, or a name is not that of a Tensor or an array.
     RuntimeError
-        If an earlier backward has freed the graph, or graphviz is wanted and not installed.
+        If an earlier backward has freed the graph, or graphviz is missing or fails.
     """
     if format not in RENDERERS:
         raise ValueError(f"unknown format {format!r}; choose from {', '.join(RENDERERS)}")
     if not isinstance(tensor, Tensor):
-        raise TypeError(f"draw takes a Tensor, not {type(tensor).__name__}")
+        raise TypeError(f"draw expects a Tensor, got {type(tensor).__name__}")
     known = {id(_array(named)): name for name, named in (names or {}).items()}
-    found: dict[int, FloatArray] = {}
-    if gradients:
-        found = {id(each): grad for each, grad in reverse(tensor, free=False)}
+    pairs = reverse(tensor, free=False) if gradients else ()
+    found = {id(each): gradient for each, gradient in pairs}
     nodes: list[_Node] = []
     edges: list[tuple[int, int]] = []
     numbers: dict[int, int] = {}
 
-    def add(kind: Kind, array: FloatArray, op: str | None, gradient: FloatArray | None) -> None:
+    def add(kind: Kind, array: FloatArray, op: str = "", gradient: Any = None) -> None:
         single = kind == "constant" and array.ndim == 0
-        lines = [known.get(id(array)), op, None if single else str(array.shape)]
-        if values or single:
-            lines.append(f"value {_numbers(array)}" if not single else _numbers(array))
+        lines = [known.get(id(array)), op, _numbers(array) if single else str(array.shape)]
+        if values and not single:
+            lines.append(f"value {_numbers(array)}")
         if gradient is not None:
             lines.append(f"gradient {_numbers(gradient)}")
         nodes.append(_Node(kind, [line for line in lines if line]))
 
     for each in inputs_first(tensor):
-        held = iter(each._guard.arrays if each._guard else ())  # of inputs that no op has made
+        held = iter(each._guard.arrays if each._guard else ())  # arrays of leaves and constants
         sources = []
         for parent in each._parents:
             array = next(held) if parent is None or parent.is_leaf else parent.value
             if parent is None:
-                add("constant", array, None, None)
+                add("constant", array)
             sources.append(len(nodes) - 1 if parent is None else numbers[id(parent)])
         edges += [(source, len(nodes)) for source in sources]
         numbers[id(each)] = len(nodes)
         if each.is_leaf:
-            add("leaf" if each.requires_grad else "constant", each.value, None, found.get(id(each)))
+            kind: Kind = "leaf" if each.requires_grad else "constant"
+            add(kind, each.value, gradient=found.get(id(each)))
         else:
-            add("op", each.value, _op_name(each), found.get(id(each)))
+            name = getattr(each._pullback, "__name__", "op").removesuffix("_pullback")
+            add("op", each.value, name, found.get(id(each)))
     return RENDERERS[format](nodes, edges)
 
 
@@ -92,12 +95,11 @@ class _Node:
 
 def _array(named: Tensor | FloatArray) -> FloatArray:
     if not isinstance(named, Tensor | np.ndarray):
-        raise TypeError(f"names are those of Tensors and arrays, not of {type(named).__name__}")
+        raise TypeError(f"names must be of Tensors or arrays, got {type(named).__name__}")
     return named.value if isinstance(named, Tensor) else named
 
 
-def _op_name(tensor: Tensor) -> str:
-    return getattr(tensor._pullback, "__name__", "op").removesuffix("_pullback")
+_short = "{:.4g}".format
 
 
 def _numbers(array: FloatArray) -> str:
@@ -107,26 +109,23 @@ def _numbers(array: FloatArray) -> str:
     return f"from {_short(array.min())} to {_short(array.max())}"
 
 
-def _short(number: Any) -> str:
-    return f"{number:.4g}"
-
-
 def _mermaid(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
     shapes = {"leaf": '(["{}"])', "op": '["{}"]', "constant": '(("{}"))'}
     escapes = {'"': "#quot;", "#": "#35;", "<": "#lt;", ">": "#gt;"}
     lines = ["flowchart TB"]
     for number, node in enumerate(nodes):
-        label = "<br/>".join(_escaped(line, escapes) for line in node.lines)
-        lines.append(f"    n{number}{shapes[node.kind].format(label)}")
+        label = shapes[node.kind].format(_label(node, "<br/>", escapes))
+        lines.append(f"    n{number}{label}")
     lines += [f"    n{start} --> n{end}" for start, end in edges]
     return "\n".join(lines) + "\n"
 
 
 def _dot(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
     shapes = {"leaf": "box, style=rounded", "op": "box", "constant": "ellipse"}
+    escapes = {'"': r"\"", "\\": r"\\"}
     lines = ["digraph {", '    node [fontname="sans-serif", fontsize=11]']
     for number, node in enumerate(nodes):
-        label = r"\n".join(_escaped(line, {'"': r"\"", "\\": r"\\"}) for line in node.lines)
+        label = _label(node, r"\n", escapes)
         lines.append(f'    n{number} [label="{label}", shape={shapes[node.kind]}]')
     lines += [f"    n{start} -> n{end}" for start, end in edges]
     return "\n".join([*lines, "}"]) + "\n"
@@ -135,9 +134,7 @@ def _dot(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
 def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
     program = shutil.which("dot")
     if program is None:
-        raise RuntimeError(
-            "graphviz's program `dot` is not installed; format='mermaid' needs nothing"
-        )
+        raise RuntimeError("the program `dot` of graphviz is not installed; use format='mermaid'")
     done = subprocess.run(
         [program, "-Tsvg"], input=_dot(nodes, edges), capture_output=True, encoding="utf-8"
     )
@@ -146,10 +143,9 @@ def _svg(nodes: list[_Node], edges: list[tuple[int, int]]) -> str:
     return done.stdout
 
 
-def _escaped(text: str, replacements: Mapping[str, str]) -> str:
-    """Each character on its own, so that no replacement is replaced; in one line."""
-    text = " ".join(text.split())
-    return "".join(replacements.get(character, character) for character in text)
+def _label(node: _Node, separator: str, escapes: Any) -> str:
+    lines = [" ".join(line.split()).translate(str.maketrans(escapes)) for line in node.lines]
+    return separator.join(lines)
 
 
 RENDERERS = {"mermaid": _mermaid, "dot": _dot, "svg": _svg}

@@ -1,11 +1,11 @@
 """Reverse-mode differentiation of single numbers: the whole idea on one page.
 
-Every operation notes which Values it was computed from and its derivative with respect to each,
-both known at once, as plain numbers. The chain rule is then all of `backward`: from the result
-back, whatever a node is worth is handed on to its inputs, times those derivatives.
+Every operation records the Values from which it was computed, and its derivative with respect to
+each as a plain number. `backward` applies the chain rule: from the result back to the leaves, it
+adds the gradient of each node, times these derivatives, to the gradients of its inputs.
 
-It is slow, and here to be read and to judge the Tensor engine: it knows nothing of arrays and
-shares no code with what it checks.
+This engine is slow. It is meant to be read, and to check the Tensor engine, with which it shares no
+code.
 """
 
 import math
@@ -18,14 +18,16 @@ Result = TypeVar("Result")
 
 
 def _lifting(method: Callable[["Value", "Value"], Result]) -> Callable[["Value", Scalar], Result]:
-    """Let a binary operator take a number too; what it does not know, the other side may."""
+    """Let a binary operator accept numbers; for other types, Python asks the other operand."""
 
     def lifted(self: "Value", other: Scalar) -> Result:
         if isinstance(other, Value):
             return method(self, other)
         if isinstance(other, int | float):
             return method(self, Value(other))
-        return NotImplemented  # an array of Values, for one, goes on element by element
+        return (
+            NotImplemented  # an array of Values, for example, applies the operator to each element
+        )
 
     return lifted
 
@@ -33,19 +35,19 @@ def _lifting(method: Callable[["Value", "Value"], Result]) -> Callable[["Value",
 class Value:
     """A number that can be differentiated, and a node of the graph that computed it.
 
-    Comparisons are those of the numbers, equality is identity. `np.exp` and the like, on an array
-    of Values, call the methods of those names.
+    Comparisons compare the numbers, but equality is identity. `np.exp` and similar functions, on an
+    array of Values, call the methods of the same name.
 
     Parameters
     ----------
     data : the number
-    inputs, slopes : the Values that it was computed from, and its derivative with respect to each;
-        none for a leaf. An operation that is missing here needs no more than these.
+    inputs, slopes : the Values from which it was computed, and its derivative with respect to each;
+        empty for a leaf. With these, other operations can be defined outside of this class.
 
     Attributes
     ----------
-    grad : of a leaf, the sum over all backward passes since it was last set to 0; of any other
-        node, what the last pass that reached it found
+    grad : of a leaf, the sum over all backward passes since it was last set to 0; of another node,
+        the gradient of the last pass that reached it
     """
 
     __slots__ = ("__weakref__", "_inputs", "_slopes", "data", "grad")
@@ -65,7 +67,7 @@ class Value:
         return f"Value({self.data}, grad={self.grad})"
 
     def backward(self) -> None:
-        """Set or add to `grad` of every node that this one depends on, itself included."""
+        """Compute the gradients of this node and all it depends on; those of leaves accumulate."""
         order = _inputs_first(self)
         for node in order:
             if node._inputs:
@@ -107,10 +109,10 @@ class Value:
             value = x**exponent
             slope = exponent * x ** (exponent - 1) if exponent else 0.0
         except (ZeroDivisionError, OverflowError) as error:
-            message = f"{x} ** {exponent} or its derivative is beyond any float"
+            message = f"{x} ** {exponent} or its derivative is too large for a float"
             raise type(error)(message) from None
         if isinstance(value, complex):
-            raise ValueError(f"{x} ** {exponent} is no real number")
+            raise ValueError(f"{x} ** {exponent} is not a real number")
         return Value(value, (self,), (slope,))
 
     def __neg__(self) -> "Value":
@@ -127,7 +129,7 @@ class Value:
         try:
             value = math.exp(self.data)
         except OverflowError:
-            raise OverflowError(f"exp of {self.data} is beyond any float") from None
+            raise OverflowError(f"exp of {self.data} is too large for a float") from None
         return Value(value, (self,), (value,))
 
     def log(self) -> "Value":
@@ -146,7 +148,7 @@ class Value:
         return Value(value, (self,), (1 - value * value,))
 
     def relu(self) -> "Value":
-        """The larger of this and 0; its derivative at 0 is 0."""
+        """Return max(x, 0); its derivative at 0 is 0."""
         return Value(max(self.data, 0.0), (self,), (float(self.data > 0),))
 
     # --------------------------------------------------------------------------- comparisons
@@ -158,7 +160,7 @@ class Value:
 
 
 def dot(xs: Sequence[Scalar], ys: Sequence[Scalar]) -> Value:
-    """Sum of the products of two sequences of one length, as a single node, which saves time."""
+    """Return the dot product of two sequences of one length, as a single node, for speed."""
     if len(xs) != len(ys):
         raise ValueError(f"dot of {len(xs)} and {len(ys)} numbers")
     inputs = tuple([each if isinstance(each, Value) else Value(each) for each in (*xs, *ys)])
@@ -168,9 +170,9 @@ def dot(xs: Sequence[Scalar], ys: Sequence[Scalar]) -> Value:
 
 
 def _inputs_first(root: Value) -> list[Value]:
-    """Every node that root depends on, inputs before results, root last.
+    """Return every node that root depends on, inputs before results, root last.
 
-    Depth first with a stack of its own: Python's would overflow on a chain of some thousand nodes.
+    The search is depth-first with an explicit stack, as recursion would overflow on long chains.
     """
     order: list[Value] = []
     entered: list[Value] = []
@@ -178,7 +180,7 @@ def _inputs_first(root: Value) -> list[Value]:
     stack: list[Value | None] = [root]
     while stack:
         node = stack.pop()
-        if node is None:  # all inputs of the node entered last are in order
+        if node is None:  # all inputs of the last entered node are in `order`
             order.append(entered.pop())
         elif node not in seen:
             seen.add(node)
