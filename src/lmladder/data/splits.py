@@ -1,4 +1,4 @@
-"""The splits of a corpus: train is trained on, val selects models, test judges them."""
+"""The splits of a corpus: train for training, val to select models, test for the final result."""
 
 import math
 from fractions import Fraction
@@ -28,14 +28,12 @@ def spans(count: int, split: SplitSettings, *, unit: str) -> dict[str, slice]:
     # fraction is read as the decimal number that the user wrote.
     fractions = [Fraction(repr(float(getattr(split, name)))) for name in SPLITS]
     ends = [math.floor(count * end / sum(fractions)) for end in accumulate(fractions)]
-    found = {
-        name: slice(begin, end)
-        for name, (begin, end) in zip(SPLITS, pairwise([0, *ends]), strict=True)
-    }
-    for name, span in found.items():
-        if getattr(split, name) > 0 and span.start == span.stop:
+    found = {}
+    for name, (begin, end) in zip(SPLITS, pairwise([0, *ends]), strict=True):
+        if getattr(split, name) > 0 and begin == end:
             raise InputError(
                 f"split {name!r} is empty: a fraction of {getattr(split, name)} of {count} {unit} "
                 "is less than one; give a longer text, or a larger fraction, or 0"
             )
+        found[name] = slice(begin, end)
     return found

@@ -31,11 +31,11 @@ TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 OURS = "lmladder_tokenizer.json"  # of a tokenizer that the library does not have
 LETTERS = [LETTER_OF[byte] for byte in range(256)]
 UNKNOWN = "<unk>"  # not in the vocabulary, so that the library rejects what is unknown
-SPLITS: dict[str, Any] = {
-    "char": pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"),
-    "whitespace": pre_tokenizers.WhitespaceSplit(),
+# How the library splits text before its WordLevel model, and joins it after.
+SPLITS: dict[str, tuple[Any, Any]] = {
+    "char": (pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"), decoders.Fuse()),
+    "whitespace": (pre_tokenizers.WhitespaceSplit(), None),
 }
-DECODERS: dict[str, Any] = {"char": decoders.Fuse(), "whitespace": None}
 
 
 def written(tokenizer: Tokenizer, context_length: int) -> tuple[dict[str, Any], list[str]]:
@@ -98,8 +98,7 @@ def _engine(tokenizer: Tokenizer) -> tokenizers.Tokenizer:
         raise InputError(f"the library does not have such a {tokenizer.name} tokenizer")
     ids = {token: index for index, token in enumerate(vocabulary)}
     engine = tokenizers.Tokenizer(models.WordLevel(ids, unk_token=UNKNOWN))
-    engine.pre_tokenizer = SPLITS[tokenizer.name]
-    engine.decoder = DECODERS[tokenizer.name]
+    engine.pre_tokenizer, engine.decoder = SPLITS[tokenizer.name]
     if tokenizer.eos is not None:
         text = tokenizer.decode([tokenizer.eos])
         engine.add_special_tokens([AddedToken(text, normalized=False, special=True)])
@@ -158,7 +157,8 @@ def _require_known(fields: Mapping[str, Any]) -> str:
     if not isinstance(model, dict) or not isinstance(split, dict):
         raise InputError("its model and its pre_tokenizer must be objects")
     kind, settings = model.get("type", "BPE"), {"normalizer": fields.get("normalizer")}
-    ours = [name for name, each in SPLITS.items() if split == json.loads(each.__getstate__())]
+    states = {name: json.loads(each.__getstate__()) for name, (each, _) in SPLITS.items()}
+    ours = [name for name, state in states.items() if state == split]
     if kind == "BPE" and split.get("type") == "ByteLevel":
         ours = ["bpe"]
         settings["add_prefix_space"] = split.get("add_prefix_space", True)

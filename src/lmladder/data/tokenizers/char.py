@@ -1,5 +1,6 @@
 """Unicode characters as tokens."""
 
+import re
 from collections.abc import Iterable
 from typing import ClassVar, Self
 
@@ -11,6 +12,7 @@ from lmladder.system.errors import InputError
 
 import numpy as np
 
+SURROGATE = re.compile("[\ud800-\udfff]")
 CONTEXT_SHOWN = 20  # characters, in messages
 
 
@@ -28,7 +30,7 @@ class CharTokenizer(Tokenizer):
     def __init__(self, characters: str, eos: int | None = None) -> None:
         if not characters or [*characters] != sorted(set(characters)):
             raise InputError("a char tokenizer needs one or more characters, sorted, each once")
-        if any(map(_is_surrogate, characters)):
+        if SURROGATE.search(characters):
             raise InputError("a char tokenizer cannot have surrogates: they are not characters")
         super().__init__([len(each.encode()) for each in characters], eos)
         self.characters = characters
@@ -56,20 +58,14 @@ class CharTokenizer(Tokenizer):
     def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:
         characters: set[str] = set()
         for text in texts:
-            new = set(text) - characters
-            if any(map(_is_surrogate, new)):
-                offset = next(i for i, each in enumerate(text) if _is_surrogate(each))
-                around = text[max(0, offset - CONTEXT_SHOWN) : offset + CONTEXT_SHOWN]
+            if match := SURROGATE.search(text):
+                around = text[max(0, match.start() - CONTEXT_SHOWN) : match.start() + CONTEXT_SHOWN]
                 raise InputError(
-                    f"{named(text[offset])} in {around!r}; the char tokenizer reads UTF-8 only, "
+                    f"{named(match[0])} in {around!r}; the char tokenizer reads UTF-8 only, "
                     "the byte tokenizer reads anything"
                 )
-            characters |= new
+            characters.update(text)
         return cls("".join(sorted(characters)))
-
-
-def _is_surrogate(character: str) -> bool:
-    return "\ud800" <= character < "\ue000"
 
 
 def _code_points(text: str) -> IntArray:
