@@ -5,6 +5,7 @@ import os
 import re
 import struct
 import subprocess
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -34,8 +35,9 @@ HUGE = 2**31 - 1
 
 def test_nothing_in_the_source_could_run_a_program_that_is_in_a_file():
     rules = "S102,S301,S302,S307,S403,S602,S604,S605"  # exec, pickle, eval, shells
-    command = ["ruff", "check", "--isolated", "--preview", "--ignore-noqa", "--select", rules]
-    done = subprocess.run([*command, "src", "stages"], cwd=ROOT, capture_output=True, check=False)
+    options = f"-m ruff check --isolated --preview --ignore-noqa --select {rules} src stages"
+    command = [sys.executable, *options.split()]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode()
     assert issubclass(Loader, (yaml.SafeLoader, yaml.CSafeLoader))
     loads = re.compile(
