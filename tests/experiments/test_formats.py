@@ -73,8 +73,6 @@ def test_markdown_and_latex_escape_settings(tmp_path, command):
         (["nowhere"], "nowhere does not exist"),
         ([], "name folders of runs"),
         (["--csv", "--json"], "--csv and --json"),
-        (["--metric", "loss"], "no run has a metric 'loss'; choose from val_loss"),
-        (["--by", "transformer.depth"], "'transformer.depth'"),
         (["--power", "0"], "--power must be positive, got 0"),
         (["--figure", "x.svg"], "--by"),
         ([*BY, "--figure", "x.pdf"], ".svg or .png"),

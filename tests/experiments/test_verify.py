@@ -159,26 +159,20 @@ def test_runs_reproduce_bit_for_bit_and_nothing_else_is_written(verify, runs, tm
 
 
 @pytest.mark.parametrize(
-    ("settings", "steps"),
+    ("selected", "settings", "steps"),
     [
-        ({"gradient_accumulation_steps": 2, "monitor_every": 2, "evaluate_every": 3}, STEPS),
-        ({"patience": 2, "min_improvement": 9.0}, 4),
+        ("numba", {"gradient_accumulation_steps": 2, "monitor_every": 2}, STEPS),
+        ("numba", {"patience": 2, "min_improvement": 9.0}, 4),
+        ("numpy", {}, STEPS),
     ],
-    ids=["monitoring", "patience"],
+    ids=["monitoring", "patience", "kernels"],
 )
-def test_all_settings_of_training_are_repeated(verify, runs, settings, steps):
+def test_kernels_and_all_settings_of_a_run_are_repeated(verify, runs, selected, settings, steps):
+    kernels.select(selected)
     write_run(runs / "other", "mlp", Prepared.open(runs / "prepare"), **settings)
-    line = verify("other", "--threads", 1)[1][0]
-    assert line.startswith(f"other: bit-identical to step {steps}:")
-
-
-def test_the_kernels_are_those_of_the_run(verify, runs):
-    kernels.select("numpy")
-    write_run(runs / "other", "mlp", Prepared.open(runs / "prepare"))
     kernels.select("numba")
-    _, lines, _ = verify("other")
-    assert len(lines) == 1  # nothing differs from here
-    assert lines[0].startswith("other: bit-identical")
+    _, (line,), _ = verify("other", "--threads", 1)  # nothing differs from here
+    assert line.startswith(f"other: bit-identical to step {steps}:")
 
 
 def test_other_code_and_machines_are_named_in_one_line(verify, runs):

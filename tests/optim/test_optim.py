@@ -266,39 +266,28 @@ def test_values_and_gradients_of_any_layout_are_updated_alike(name: str) -> None
                 np.testing.assert_allclose(replaced[each].value, right, rtol=rtol)
 
 
-@pytest.mark.parametrize("what", ["value", "grad"])
+READ_ONLY = np.frombuffer(bytes(60), np.float32).reshape(5, 3)
+UNSUITABLE = [
+    *(("value", np.ones(shape, np.float32)) for shape in [(5, 4), (15,), (3, 5), ()]),
+    *(("grad", np.ones(shape, np.float32)) for shape in [(5, 4), (15,), (1, 3)]),
+    *((what, np.ones((5, 3))) for what in ("value", "grad")),
+    ("value", READ_ONLY),
+]
+
+
 @every_optimizer
-def test_another_shape_or_dtype_is_rejected_by_name_before_anything_changes(
-    name: str, what: str
-) -> None:
-    odd = [np.ones(shape, np.float32) for shape in [(5, 4), (15,), (3, 5), (1, 3), ()]]
-    for array in [*odd, np.ones((5, 3))]:
+def test_unsuitable_arrays_are_rejected_by_name_before_anything_changes(name: str) -> None:
+    for what, array in UNSUITABLE:
         parameters = make_parameters(np.float32)
         optimizer = make(name, parameters)
         run(optimizer, parameters, range(2))
         setattr(parameters["matrix"], what, array)
         before = values(parameters), copies(optimizer.state())
-        kind = {"value": "value", "grad": "gradient"}[what]
-        message = rf"the {kind} of matrix must be float32 \(5, 3\) for this .*, got {array.dtype}"
-        with pytest.raises(ValueError, match=message):
+        message = rf"must be float32 \(5, 3\) for this .*, got {array.dtype}"
+        with pytest.raises(ValueError, match=rf"of matrix (is read-only|{message})"):
             optimizer.step(2)
         for found, right in zip((values(parameters), optimizer.state()), before, strict=True):
             assert_equal(found, right)
-
-
-@every_optimizer
-def test_a_read_only_value_is_rejected(name: str) -> None:
-    for steps in (0, 2):
-        parameters = make_parameters()
-        optimizer = make(name, parameters)
-        run(optimizer, parameters, range(steps))
-        parameters["matrix"].value = np.frombuffer(parameters["matrix"].value.tobytes()).reshape(
-            parameters["matrix"].shape
-        )
-        before = values(parameters)
-        with pytest.raises(ValueError, match="the value of matrix is read-only"):
-            run(optimizer, parameters, range(steps, steps + 1))
-        assert_equal(values(parameters), before)
 
 
 @every_optimizer
