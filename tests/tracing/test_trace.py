@@ -220,7 +220,7 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
     "nonzero": (lambda x, y, i, g: np.nonzero(x[0]), "nonzero cannot be followed"),
     "one where": (lambda x, y, i, g: x[0, 0][np.where(x[0, 0] > 0)], "where makes several"),
     "mask": (lambda x, y, i, g: x[x > 0], "getitem makes a shape that depends on the inputs"),
-    "place": (lambda x, y, i, g: x[i[0, 0]], "a view whose place depends on the inputs"),
+    "place": (lambda x, y, i, g: x[i[0, 0]], "a view whose position depends on the inputs"),
     "shape": (
         lambda x, y, i, g: np.zeros_like(x, shape=(i[0, 1],)),
         "makes a shape that depends on",

@@ -1,8 +1,8 @@
 """Recording the calls that a function makes on arrays, and repeating them without the function.
 
-`trace` follows a function once: plain NumPy code, and compiled functions where `run` calls them.
-`plan` decides which arrays may share memory, and makes programs that repeat the calls: they return
-the same bits, and allocate next to nothing. Nothing here knows kernels, ops or Tensors.
+`trace` records one execution of a function: its NumPy calls, and calls of compiled functions by
+`run`. `plan` decides which arrays share memory, and creates programs that repeat the calls. They
+compute the same bits and allocate almost no memory. Nothing here uses kernels, ops or Tensors.
 """
 
 from lmladder.tracing.plan import Plan, Program

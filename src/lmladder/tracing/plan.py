@@ -1,9 +1,9 @@
-"""Planning memory for the calls that a trace has noted, and repeating them."""
+"""Planning memory for the calls that a trace has recorded, and repeating them."""
 
-import functools
 from bisect import insort
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ ALIGNMENT = 64  # bytes: a cache line
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Stands in a note for an array: where its elements are in a block of memory."""
+    """Replaces an array in a recorded call: where its elements are in a block of memory."""
 
     block: int
     offset: int  # bytes
@@ -24,16 +24,20 @@ class View:
     strides: tuple[int, ...]
     dtype: np.dtype[Any]
 
+    def of(self, memory: Array) -> Array:
+        """Return the array that begins at `offset` of this memory of the block."""
+        return np.ndarray(self.shape, self.dtype, memory, self.offset, self.strides)
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """Stands in a note for a generator of random numbers, an input by number."""
+    """Replaces a random generator in a recorded call: an input, by number."""
 
     number: int
 
 
 class Call(NamedTuple):
-    """function(*arguments, **options), or a note of it."""
+    """The call function(*arguments, **options), made or recorded."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
@@ -46,23 +50,23 @@ class Call(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Such as "matmul", or "add.reduce" for a ufunc's method."""
+        """The name of the function, such as "matmul" or "add.reduce"."""
         name = getattr(self.function, "__name__", type(self.function).__name__)
         owner = getattr(self.function, "__self__", None)
         return f"{owner.__name__}.{name}" if isinstance(owner, np.ufunc) else name
 
 
 class Plan:
-    """Where a program puts what was noted: the results and inputs apart, all else in scratch.
+    """The memory of a program: its own for inputs and results, and scratch for all other blocks.
 
-    Results follow one another, and share memory with nothing; in scratch blocks do that are not
-    needed at the same time.
+    Results are consecutive in memory. Blocks in scratch share memory if they are not needed at the
+    same time.
 
     Parameters
     ----------
-    calls : as noted
-    sizes : the bytes of each block
-    inputs, results : as noted
+    calls : the recorded calls
+    sizes : size of each block in bytes
+    inputs, results : as recorded, with a View for each array
     """
 
     def __init__(
@@ -81,49 +85,43 @@ class Plan:
         self._shared, self._shared_bytes = _placed(spans, sizes)
 
     def difference(self, other: "Plan") -> str | None:
-        """Return the name of the first call that another plan does not make alike, if there is one.
+        """Return the name of the first call in which two plans differ, or None.
 
-        Arrays that are not planned are alike if they are the same one or have the same elements.
+        Arrays without a View are equal if they are the same object or have the same elements.
         """
         for mine, theirs in zip_longest(self._calls, other._calls):
-            if mine is None or theirs is None or not _alike(mine, theirs):
+            if mine is None or theirs is None or not _equal(mine, theirs):
                 return (mine or theirs).name
         return None
 
     def scratch(self) -> Array:
-        """Return memory for a program; programs that never run at the same time may share it."""
+        """Return memory for programs that never run at the same time."""
         return _memory(self._shared_bytes)
 
     def program(self, scratch: Array) -> "Program":
-        """Return a program that works in `scratch`; its results are its own."""
+        """Return a program that uses `scratch`, and its own memory for inputs and results."""
         own = _memory(self._own_bytes)
         memory = {block: own[start:] for block, start in self._own.items()}
         memory |= {block: scratch[start:] for block, start in self._shared.items()}
 
-        def real(noted: Any) -> Any:
-            if not isinstance(noted, View):
-                return noted
-            block = memory[noted.block]
-            return np.ndarray(noted.shape, noted.dtype, block, noted.offset, noted.strides)
+        def array(recorded: Any) -> Any:
+            return recorded.of(memory[recorded.block]) if isinstance(recorded, View) else recorded
 
-        calls = []
-        for function, arguments, options in mapped(real, self._calls):
-            function = functools.partial(function, **options) if options else function
-            calls.append((function, arguments))
-        inputs, results = mapped(real, self._inputs), mapped(real, self._results)
+        recorded, inputs, results = mapped(array, (self._calls, self._inputs, self._results))
+        calls = [(partial(f, **options) if options else f, args) for f, args, options in recorded]
         return Program(calls, inputs, results, own[: self._end])
 
 
 @dataclass
 class Program:
-    """What a trace has noted, to be repeated.
+    """The calls of a trace, with arrays of this program, to be repeated.
 
     Attributes
     ----------
     calls : functions with their arguments, in the order in which they are called
-    inputs : the program's own copies of those that are arrays
+    inputs : arrays into which the array inputs are copied
     results : arrays that each call of the program overwrites
-    memory : of the results
+    memory : the memory of the results
     """
 
     calls: list[tuple[Callable[..., object], Any]]
@@ -132,24 +130,24 @@ class Program:
     memory: Array
 
     def __post_init__(self) -> None:
-        self._drawing = [  # the calls that take a generator, by number
+        self._drawing = [  # the calls that use a generator, with their numbers
             (number, call)
             for number, call in enumerate(self.calls)
             if any(isinstance(each, Given) for each in leaves(call))
         ]
 
     def as_flat_vector(self, dtype: Any) -> Array:
-        """All results, of this one type, as one vector; between them there may be zeros."""
+        """Return all results, which have this dtype, as one vector, with zeros for alignment."""
         return self.memory.view(dtype)
 
     def __call__(self, *inputs: Any) -> None:
-        """Repeat the calls with other inputs, of the same shapes and types as those recorded."""
+        """Repeat the calls with inputs of the same shapes and dtypes as the recorded ones."""
         for own, given in zip(self.inputs, inputs, strict=True):
             if isinstance(own, np.ndarray):
                 np.copyto(own, given)
         for number, call in self._drawing:
             self.calls[number] = mapped(
-                lambda noted: inputs[noted.number] if isinstance(noted, Given) else noted, call
+                lambda each: inputs[each.number] if isinstance(each, Given) else each, call
             )
         for function, arguments in self.calls:
             function(*arguments)
@@ -158,15 +156,15 @@ class Program:
 def _placed(
     spans: Mapping[int, tuple[int, int]], sizes: Sequence[int]
 ) -> tuple[dict[int, int], int]:
-    """Where in a memory each block begins, and where the memory ends.
+    """Return the offset of each block in memory, and the size of the memory.
 
-    In the order in which they are first needed, each block is given the lowest place that no block
-    has that is needed at the same time.
+    In the order in which they are first needed, each block gets the lowest offset at which it does
+    not overlap with a block that is needed at the same time.
 
     Parameters
     ----------
-    spans : the first and the last call that needs a block
-    sizes : the bytes of each block
+    spans : the first and the last call that need each block
+    sizes : size of each block in bytes
     """
     starts: dict[int, int] = {}
     end = 0
@@ -185,7 +183,7 @@ def _placed(
 
 
 def _memory(nbytes: int) -> Array:
-    """Zeros, beginning with a cache line."""
+    """Return memory filled with zeros, aligned to a cache line."""
     memory = np.zeros(nbytes + ALIGNMENT, np.uint8)
     start = -address(memory) % ALIGNMENT
     return memory[start : start + nbytes]
@@ -196,12 +194,12 @@ def _aligned(nbytes: int) -> int:
 
 
 def address(array: Array) -> int:
-    """Where an array's first element is in memory."""
+    """Return the address of the first element of an array."""
     return int(array.__array_interface__["data"][0])
 
 
 def mapped(change: Callable[[Any], Any], given: Any) -> Any:
-    """`given` with change(each) in place of each element of its tuples, lists and dicts."""
+    """Apply a function to each element of nested tuples, lists and dicts."""
     if isinstance(given, tuple):
         return tuple(mapped(change, each) for each in given)
     if isinstance(given, list):
@@ -212,23 +210,23 @@ def mapped(change: Callable[[Any], Any], given: Any) -> Any:
 
 
 def leaves(given: Any) -> list[Any]:
-    """The elements of tuples, lists and dicts, of those within them too."""
+    """Return the elements of nested tuples, lists and dicts."""
     found: list[Any] = []
     mapped(found.append, given)
     return found
 
 
-def _alike(one: Any, other: Any) -> bool:
-    """Whether two notes ask for the same."""
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two recorded calls, or parts of them, are equal."""
     if isinstance(one, np.ndarray):
         return one is other or (isinstance(other, np.ndarray) and np.array_equal(one, other))
     if isinstance(one, tuple | list) and isinstance(other, tuple | list):
-        return len(one) == len(other) and all(map(_alike, one, other))
+        return len(one) == len(other) and all(map(_equal, one, other))
     if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+        return one.keys() == other.keys() and all(_equal(one[name], other[name]) for name in one)
     return type(one) is type(other) and (one is other or bool(one == other))
 
 
-def _blocks_of(noted: Any) -> list[int]:
-    """The numbers of the blocks that some notes view."""
-    return [each.block for each in leaves(noted) if isinstance(each, View)]
+def _blocks_of(recorded: Any) -> list[int]:
+    """Return the numbers of the blocks that recorded calls use."""
+    return [each.block for each in leaves(recorded) if isinstance(each, View)]

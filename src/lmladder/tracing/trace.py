@@ -1,14 +1,14 @@
-"""Following what a function does with arrays, so that a program can repeat it.
+"""Recording what a function does with arrays, so that a program can repeat it.
 
-While a `Trace` follows a function, its arrays are `Traced` objects that stand for them. They take
-part in NumPy's protocols for array-like objects (NEP 13 and NEP 18): each ufunc, function or method
-that is called with one reaches the trace, which calls it with the plain arrays and notes the call.
-An ndarray subclass would do so too, but C code such as `np.asarray` reads one without asking. Of a
-`Traced` it asks for the values, by `__array__` or `__float__`, so the trace knows when they leave.
+While a `Trace` records a function, `Traced` objects represent its arrays. They implement NumPy's
+protocols for array-like objects (NEP 13 and NEP 18): each ufunc, function or method that is called
+with one reaches the trace, which calls it with the plain arrays and records the call. An ndarray
+subclass would do so too, but C code such as `np.asarray` reads its memory without notice. A
+`Traced` is asked for its values, by `__array__` or `__float__`, so the trace detects this.
 
 What a program could not repeat ends the trace, and `refusal` names it: an array that was made
-elsewhere and may change, values that leave NumPy, results whose shape or place depends on values.
-The function goes on with plain arrays, so its result is right in any case.
+elsewhere and may change, values that leave NumPy, results whose shape or position depends on
+values. The function continues with plain arrays, so its result is correct in any case.
 """
 
 import operator
@@ -26,11 +26,11 @@ import numpy as np
 from numpy.lib.array_utils import byte_bounds
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-KINDS = np.ndarray | np.generic | np.random.Generator  # what a Traced may stand for
-# What may be asked of an array without knowing its values.
+KINDS = np.ndarray | np.generic | np.random.Generator  # what a Traced may represent
+# Attributes of an array that do not depend on its values.
 FACTS = ("dtype", "flags", "itemsize", "nbytes", "ndim", "result_type", "setflags", "shape", "size")
-# Functions and methods, of arrays and generators, that a trace follows besides ufuncs, by how many
-# of their first arguments may depend on the inputs. The others, such as an axis, decide on shapes.
+# Functions and methods of arrays and generators that a trace records besides ufuncs, by how many of
+# their first arguments may depend on the inputs. The others, such as an axis, determine shapes.
 _FOLLOWED = {
     1: "all any argmax argmin argsort astype broadcast_to concat concatenate copy cumsum cumprod "
     "diagonal diff empty_like expand_dims flatten flip max mean min moveaxis ones_like pad prod "
@@ -43,10 +43,10 @@ _FOLLOWED = {
 }
 FOLLOWED = {name: count for count, names in _FOLLOWED.items() for name in names.split()}
 TO_BE_WRITTEN = ("copy", "empty_like", "full_like", "ones_like", "zeros_like")
-TAKE_OUT = ("concatenate", "max", "min", "random", "standard_normal", "sum")  # besides ufuncs
-# Operators that are no ufuncs (`pow` calls one of several), and protocols by which values leave.
+HAVE_OUT = ("concatenate", "max", "min", "random", "standard_normal", "sum")  # besides ufuncs
+# Operators that are not ufuncs (`pow` calls one of several), and protocols that export values.
 OPERATORS = ("getitem", "setitem", "pow", "ipow")
-LEAVING = "array bool complex contains float format index int reduce_ex repr str"
+EXPORTING = "array bool complex contains float format index int reduce_ex repr str"
 
 _current: ContextVar["Trace | None"] = ContextVar("trace", default=None)
 
@@ -54,22 +54,22 @@ _current: ContextVar["Trace | None"] = ContextVar("trace", default=None)
 def run(function: Callable[..., object], *arguments: Any) -> None:
     """Call a function that NumPy does not dispatch, such as a compiled one, with plain arrays.
 
-    It writes its results into arrays among the arguments, and depends on nothing else.
+    The function must write its results into arrays among its arguments, and depend on these only.
     """
     if (trace := _current.get()) is None:
         function(*arguments)
     else:
-        trace.follow(Call(function, arguments, {}), trace.note_run)
+        trace.follow(Call(function, arguments, {}), trace.record_run)
 
 
 def constant(array: Array) -> Array:
-    """Return the array itself, which programs may rely on to keep its values."""
+    """Return the array, declared as one whose values do not change."""
     trace = _current.get()
     return array if trace is None else trace.constant(array)
 
 
 def asarray(given: Any) -> Array:
-    """np.asarray; a traced array stays one, and numbers of Python's own are constants."""
+    """Return np.asarray(given); a traced array stays traced, and Python numbers are constants."""
     given = current(given)
     if type(given) is Traced:
         return Traced(given._trace, given._array, given._block)  # type: ignore[return-value]
@@ -78,12 +78,12 @@ def asarray(given: Any) -> Array:
 
 
 def current(given: Any) -> Any:
-    """Return `given`, or the array that it stood for while its trace was active."""
+    """Return `given`; if its trace has ended, the array that it represents."""
     return plain(given) if type(given) is Traced and not given._trace.active else given
 
 
 def plain(given: Any) -> Any:
-    """Return `given` with arrays and generators in place of what stands for them."""
+    """Return `given` with each Traced replaced by what it represents."""
     return mapped(lambda each: each._plain if type(each) is Traced else each, given)
 
 
@@ -93,9 +93,9 @@ class Block:
 
     Attributes
     ----------
-    low, high : the addresses where it begins and ends
-    number : by which a plan knows it; None if programs use this very memory
-    is_constant : whether it keeps its values
+    low, high : the addresses of its begin and end
+    number : its number in a plan; None if programs use the array itself
+    is_constant : whether its values do not change
     """
 
     low: int
@@ -105,11 +105,11 @@ class Block:
 
 
 class RejectedError(Exception):
-    """A program could not repeat a call; the message follows its name and says why."""
+    """A program could not repeat a call; the message, after the name of the call, is the reason."""
 
 
 class Traced(NDArrayOperatorsMixin):
-    """Stands for an array, a NumPy scalar or a generator, and passes for one with `isinstance`."""
+    """Represents an array, a NumPy scalar or a generator, also for `isinstance`."""
 
     __slots__ = ("_array", "_block", "_plain", "_trace")
 
@@ -123,7 +123,7 @@ class Traced(NDArrayOperatorsMixin):
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         if any(isinstance(each, np.generic) for each in options.get("out", ())):
-            del options["out"]  # a += b makes another scalar
+            del options["out"]  # a += b creates another scalar
         function = ufunc if method == "__call__" else getattr(ufunc, method)
         return self._trace.follow(Call(function, inputs, options))
 
@@ -131,7 +131,7 @@ class Traced(NDArrayOperatorsMixin):
         return self._trace.follow(Call(function, arguments, options))
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # a protocol that this class does not have
+        if name.startswith("__"):  # a protocol that this class does not implement
             raise AttributeError(name)
         found = getattr(self._array, name)
         if name in FACTS:
@@ -160,38 +160,38 @@ def _following(name: str) -> Callable[..., Any]:
     return lambda self, *given: self._trace.follow(Call(function, (self, *given), {}))
 
 
-def _leaving(name: str) -> Callable[..., Any]:
-    """Return a method of `Traced` by which values leave for where no trace can follow them."""
+def _exporting(name: str) -> Callable[..., Any]:
+    """Return a method of `Traced` that exports values to code that cannot be traced."""
 
-    def leave(self: Traced, *arguments: Any, **options: Any) -> Any:
+    def export(self: Traced, *arguments: Any, **options: Any) -> Any:
         self._trace.refuse(f"{name} of what depends on the inputs")
         return getattr(self._array, name)(*arguments, **options)
 
-    return leave
+    return export
 
 
 for _name in OPERATORS:
     setattr(Traced, f"__{_name}__", _following(_name))
-for _name in LEAVING.split():
-    setattr(Traced, f"__{_name}__", _leaving(f"__{_name}__"))
+for _name in EXPORTING.split():
+    setattr(Traced, f"__{_name}__", _exporting(f"__{_name}__"))
 
 
 class Trace:
-    """Notes what is done with arrays in `with trace.on():`.
+    """Records the calls on arrays in the context `with trace.on():`.
 
     Attributes
     ----------
-    refusal : why no program can repeat it; None if one can
-    active : whether calls are still followed
-    calls : those noted
+    refusal : why no program can repeat the calls; None if one can
+    active : whether calls are still recorded
+    calls : the recorded calls
     """
 
     def __init__(self) -> None:
         self.refusal: str | None = None
         self.active = True
         self.calls: list[Call] = []
-        self._sizes: list[int] = []  # of the blocks that a program has to find memory for
-        self._inputs: list[Any] = []  # as noted
+        self._sizes: list[int] = []  # of the blocks that a plan allocates
+        self._inputs: list[Any] = []  # as recorded
         self._errors = np.geterr()
 
     @contextmanager
@@ -203,9 +203,9 @@ class Trace:
             _current.reset(token)
 
     def input(self, given: Any) -> Any:
-        """Return what stands for an array or a generator that will be another in each call.
+        """Return a Traced for an array or a generator that differs from call to call.
 
-        None, a Python number or a string is no such input: it has to be the same in each call.
+        None, a Python number or a string is returned as it is: it must be the same in each call.
         """
         kind, traced = type(given), given
         if isinstance(given, np.random.Generator):
@@ -214,22 +214,22 @@ class Trace:
             traced = self._new(given.copy())
         elif not isinstance(given, int | float | str | None):
             self.refuse(f"an input of type {kind.__name__}")
-        self._inputs.append(self._noted(traced) if traced is not given else None)
+        self._inputs.append(self._recorded(traced) if traced is not given else None)
         return traced
 
     def live(self, made: Any, number: int | None = None, is_constant: bool = False) -> Any:
-        """Return what stands for an array that programs read and write where it is."""
+        """Return a Traced for an array that programs read and write in place."""
         array = np.asarray(made)
         block = Block(*byte_bounds(array), number, is_constant)
         return Traced(self, array, block, is_scalar=made is not array)
 
     def constant(self, given: Any) -> Any:
-        """Return what stands for an array that keeps its values."""
+        """Return a Traced for an array whose values do not change."""
         traced = not self.active or type(given) is Traced
         return given if traced else self.live(given, is_constant=True)
 
     def _new(self, made: Any) -> Any:
-        """Return what stands for a new array, for which a program has to find memory."""
+        """Return a Traced for a new array, for which a plan allocates memory."""
         if made.dtype.hasobject:
             raise RejectedError("makes an array of objects")
         low, high = byte_bounds(np.asarray(made))
@@ -237,51 +237,51 @@ class Trace:
         return self.live(made, len(self._sizes) - 1)
 
     def refuse(self, reason: str) -> None:
-        """Follow no further, for this reason."""
+        """End the recording, for this reason."""
         if self.active:
             self.refusal, self.active = reason, False
 
     def finish(self, results: Sequence[Any]) -> Plan | None:
-        """Follow no further; return a plan for programs that leave `results`, or None if refused.
+        """End the recording; return a plan for programs that compute `results`, or None if refused.
 
-        Each result is C-contiguous and alone in its block, copied there if need be.
+        Each result is C-contiguous and has its own block, into which it is copied if necessary.
         """
-        left: list[Any] = []
+        found: list[Any] = []
         for each in results if self.active else ():
             block: Any = each._block if type(each) is Traced else Block(0, 0)
-            alone = block.number is not None and all(block is not other._block for other in left)
+            alone = block.number is not None and all(block is not other._block for other in found)
             whole = alone and self._sizes[block.number] == each.nbytes and each.flags.c_contiguous
-            left.append(each if whole else self._new(np.empty(each.shape, each.dtype)))
+            found.append(each if whole else self._new(np.empty(each.shape, each.dtype)))
             if not whole:
-                np.copyto(left[-1], each)
+                np.copyto(found[-1], each)
         if not self.active:
             return None
         self.active = False
-        return Plan(self.calls, self._sizes, self._inputs, self._noted(left))
+        return Plan(self.calls, self._sizes, self._inputs, self._recorded(found))
 
-    def follow(self, call: Call, note: Callable[[Call, Any], Any] | None = None) -> Any:
-        """Make a call, and note it where a program has to make it too; return the result."""
+    def follow(self, call: Call, record: Callable[[Call, Any], Any] | None = None) -> Any:
+        """Make a call, record it if a program must make it too, and return the result."""
         active = [each._trace for each in _traced(call) if each._trace.active]
-        if active and not self.active:  # the array that this was called for outlived its trace
-            return active[0].follow(call, note)
+        if active and not self.active:  # the array outlived the trace that it was called on
+            return active[0].follow(call, record)
         made = call.function(*plain(call.arguments), **plain(call.options))
         if self.active and call.name not in FACTS:
             try:
-                return (note or self._followed)(call, made)
+                return (record or self._followed)(call, made)
             except RejectedError as error:
                 self.refuse(f"{call.name} {error}")
         return made
 
-    def note_run(self, call: Call, _: Any) -> None:
-        """Note a call whose function writes its results into arguments, if it was given any."""
+    def record_run(self, call: Call, _: Any) -> None:
+        """Record a call whose function writes its results into its arguments."""
         if _traced(call) and _may_change(call):
-            self._note(call)
+            self._record(call)
 
     def _followed(self, call: Call, made: Any) -> Any:
-        """Return what stands for `made`, which the call has made of plain arrays."""
-        if _may_change(_deciding_shapes(call)):
+        """Return a Traced for each result of a call with plain arrays; record the call."""
+        if _may_change(_determining_shapes(call)):
             raise RejectedError("makes a shape that depends on the inputs")
-        self._noted([call.arguments, call.options])  # raises if something was made elsewhere
+        self._recorded([call.arguments, call.options])  # raises if something was made elsewhere
         traced, several = _traced(call), isinstance(made, tuple | list)
         results = made if several else [] if made is None else [made]
         if not all(isinstance(each, np.ndarray | np.generic) for each in results):
@@ -292,11 +292,11 @@ class Trace:
         if made is None or call.options.get("out") is not None or (found and call.name == "ipow"):
             if not all(map(_may_change, found or traced[:1])):
                 raise RejectedError("changes a constant")
-            self._note(call)
+            self._record(call)
         elif found:
             viewed = [each._block for each in found]
             if _may_change([each for each in traced if each._block not in viewed]):
-                raise RejectedError("makes a view whose place depends on the inputs")
+                raise RejectedError("makes a view whose position depends on the inputs")
         elif several and not call.is_of_ufunc:
             raise RejectedError("makes several arrays")
         elif not (_may_change(call) or call.name in TO_BE_WRITTEN):
@@ -304,24 +304,24 @@ class Trace:
         else:
             found = [self._new(each) for each in results]
             if call.name != "empty_like":
-                self._note(_writing(call, found))
+                self._record(_writing(call, found))
         return type(made)(found) if several else found[0] if found else None
 
-    def _note(self, call: Call) -> None:
-        """Note that a program is to make this call here."""
+    def _record(self, call: Call) -> None:
+        """Record that a program makes this call here."""
         function, arguments, options = call
         if np.geterr() != self._errors:
             raise RejectedError("is called in a np.errstate")
-        out_by_name = function in (np.maximum, np.minimum)  # else they warn
-        if isinstance(function, np.ufunc) and options.keys() == {"out"} and not out_by_name:
+        only_out = isinstance(function, np.ufunc) and options.keys() == {"out"}
+        if only_out and function not in (np.maximum, np.minimum):  # they warn of a positional one
             arguments, options = (*arguments, *options["out"]), {}  # which is faster
-        self.calls.append(Call(function, self._noted(arguments), self._noted(options)))
+        self.calls.append(Call(function, self._recorded(arguments), self._recorded(options)))
 
-    def _noted(self, given: Any) -> Any:
-        """Return what stands in a note for an argument, or for those in a tuple, list or dict."""
-        return mapped(self._noted_one, given)
+    def _recorded(self, given: Any) -> Any:
+        """Return the recorded form of an argument, or of those in a tuple, list or dict."""
+        return mapped(self._recorded_one, given)
 
-    def _noted_one(self, given: Any) -> Any:
+    def _recorded_one(self, given: Any) -> Any:
         if type(given) is Traced and given._trace is self:
             array, block = given._array, given._block
             if isinstance(block, Given):
@@ -341,16 +341,13 @@ def _traced(given: Any) -> list[Traced]:
 
 
 def _may_change(given: Any) -> bool:
-    """Whether there is an array, a scalar or a generator in `given` that is not a constant."""
-    return any(isinstance(each, KINDS) and not _is_constant(each) for each in leaves(given))
+    """Return whether an array, a scalar or a generator in `given` is not constant."""
+    blocks = [getattr(each, "_block", None) for each in leaves(given) if isinstance(each, KINDS)]
+    return not all(getattr(block, "is_constant", False) for block in blocks)
 
 
-def _is_constant(given: Any) -> bool:
-    return type(given) is Traced and getattr(given._block, "is_constant", False)
-
-
-def _deciding_shapes(call: Call) -> list[Any]:
-    """The arguments and options that decide on the shapes of a call's results."""
+def _determining_shapes(call: Call) -> list[Any]:
+    """Return the arguments and options that determine the shapes of the results of a call."""
     if call.is_of_ufunc:
         return [call.options[each] for each in call.options.keys() - {"out", "where", "initial"}]
     if call.name not in FOLLOWED:
@@ -362,7 +359,7 @@ def _deciding_shapes(call: Call) -> list[Any]:
 
 
 def _view(made: Any, traced: list[Traced]) -> Traced | None:
-    """What stands for a view of some traced array; None for a new array."""
+    """Return a Traced for a view of a traced array, or None for a new array."""
     for each in traced:
         if isinstance(made, np.ndarray) and _is_within(made, each._block):
             return Traced(each._trace, made, each._block)
@@ -375,11 +372,11 @@ def _is_within(array: Array, block: Block | Given) -> bool:
 
 
 def _writing(call: Call, results: list[Any]) -> Call:
-    """The call that writes into `results` what `call` would make."""
+    """Return the call that writes the results of `call` into `results`."""
     function, arguments, options = call
     if call.is_of_ufunc:
         return Call(function, arguments, options | {"out": tuple(results)})
-    if call.name in TAKE_OUT:
+    if call.name in HAVE_OUT:
         return Call(function, arguments, options | {"out": results[0]})
     return Call(_store, (results[0], function, arguments, options), {})
 
