@@ -1,21 +1,22 @@
-"""Simultaneous intervals of all differences between configurations: which are more than chance.
+"""Simultaneous confidence intervals of all differences between configurations.
 
-Two things were drawn by chance: the text and the seeds.
+There are two sources of uncertainty: the text and the seeds.
 
-The text: a bootstrap draws texts of the same kind from the blocks of the one text, with replacement
-(Carlstein 1986; Koehn 2004 for pairs of models), the same blocks for all: what makes a block hard
-for all cancels. Of n blocks n - 1 are drawn, which makes the variance unbiased (Rao and Wu 1988).
+The text: a paired bootstrap draws texts of the same kind from the blocks of the text, with
+replacement (Carlstein 1986; Koehn 2004 for pairs of models), the same blocks for all
+configurations, so that the common difficulty of a block cancels. Of n blocks n - 1 are drawn, which
+makes the variance unbiased (Rao and Wu 1988).
 
-The seeds: each configuration has a variance of its own (Welch 1947). The error of a mean of n seeds
-is drawn from Student's t with n - 1 degrees of freedom, that of a difference is the difference of
-two such draws (Behrens and Fisher). Variances of two or three seeds are rarely right, so each is
+The seeds: each configuration has its own variance (Welch 1947). The error of a mean of n seeds has
+Student's t distribution with n - 1 degrees of freedom; that of a difference is the difference of
+two such draws (Behrens and Fisher). Variances from two or three seeds are imprecise, so each is
 moderated by the mean variance of all configurations (as by Smyth 2004).
 
-An interval is a difference plus or minus a multiple of its standard error. One multiple serves all
-pairs: the 95% quantile of the largest standardized error of any difference (Tukey; Games and Howell
-1976). So all intervals hold at once, also those to the best, which the same scores have chosen:
-multiple comparisons with the best (Hsu 1984), whose critical value is smaller, as he lets
-configurations that are equally good be called worse.
+An interval is a difference plus or minus a multiple of its standard error. The multiple is the same
+for all pairs: the 95% quantile of the largest standardized error of any difference (Tukey; Games
+and Howell 1976). So all intervals hold simultaneously, including those to the best, which is
+selected by the same scores: multiple comparisons with the best (Hsu 1984). His critical value is
+smaller, as his method may call one of two equally good configurations worse.
 """
 
 import math
@@ -27,48 +28,48 @@ from lmladder.system.streams import stream
 import numpy as np
 
 RESAMPLES = 4000
-CHUNK = 128  # resamples at a time, which fit into a processor's cache
+CHUNK = 128  # resamples at a time, which fit into the cache of a processor
 CONFIDENCE = 0.95
-MIN_BLOCKS = 20  # with fewer, intervals are clearly too narrow
-POWER = 0.8  # the probability with which a true difference should be found
+MIN_BLOCKS = 20  # with fewer blocks, intervals are too narrow
+POWER = 0.8  # required probability of finding a true difference
 MAX_SEEDS = 1000
-OF_POWER = 1000  # resamples, as it is asked several times
+POWER_RESAMPLES = 1000  # fewer, as the intervals are computed several times
 
 
 def resampled_nats(nats: FloatArray, tokens: FloatArray) -> FloatArray:
-    """Nats per token of each run in each resampled text: (runs, blocks) -> (RESAMPLES, runs).
+    """Return nats per token of each run in each resampled text: (RESAMPLES, runs).
 
     Parameters
     ----------
-    nats : of each block as a whole
-    tokens : of each block, (blocks,)
+    nats : sum over each block, (runs, blocks)
+    tokens : number of each block, (blocks,)
     """
     n = len(tokens)
     drawn = stream(0, "blocks of the text").multinomial(n - 1, np.full(n, 1 / n), size=RESAMPLES)
-    counts = drawn.astype(np.float64)  # else the product is not one of BLAS
+    counts = drawn.astype(np.float64)  # so that BLAS computes the product
     return (counts @ nats.T) / (counts @ tokens)[:, None]
 
 
 def intervals(
     resampled: FloatArray, blocks: int, variances: FloatArray, seeds: FloatArray
 ) -> tuple[float, FloatArray]:
-    """The multiple of the standard error that all intervals share, and all standard errors.
+    """Return the multiple of the standard error of all intervals, and all standard errors.
 
     Parameters
     ----------
     resampled : score of each configuration in each resampled text, (RESAMPLES, configurations)
-    blocks : how many the text has
-    variances : of the scores over seeds; 0 where the seed decides nothing, (configurations,)
-    seeds : how many each configuration has, (configurations,)
+    blocks : number of blocks of the text
+    variances : of the scores over seeds; 0 for deterministic models, (configurations,)
+    seeds : number of seeds, (configurations,)
 
     Returns
     -------
-    critical : a difference is real where it exceeds so many standard errors
-    errors : of the difference between each two, (configurations, configurations)
+    critical : a difference is significant if it exceeds this multiple of its standard error
+    errors : of the difference of each pair, (configurations, configurations)
     """
     count = len(variances)
-    # Student's t for normal (Wallace 1959), at a level that would do for all pairs: few blocks
-    # give uncertain variances.
+    # Student's t by the normal distribution (Wallace 1959), at the Bonferroni level of all pairs,
+    # because variances from few blocks are uncertain.
     normal = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / max(2, count * (count - 1)))
     freedom = blocks - 1
     root = normal * (8 * freedom + 3) / (8 * freedom + 1)
@@ -91,29 +92,31 @@ def intervals(
 
 
 def _moderated(variances: FloatArray, seeds: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Each variance, drawn towards their mean, and its degrees of freedom.
+    """Return each variance, moderated by their mean, and its degrees of freedom.
 
-    The mean counts as few degrees of freedom: more with many configurations, and where their
-    variances look equal (Bartlett 1937). With these weights simulated tables keep their 5% where
-    variances are equal and where they differ.
+    The mean has the weight of a few degrees of freedom: more with many configurations, and if their
+    variances look equal (Bartlett 1937). With these weights simulated tables keep their level of 5%
+    for equal and for unequal variances.
     """
-    freedoms, others = seeds - 1, len(variances) - 2  # beside the two of a difference
+    freedoms, others = seeds - 1, len(variances) - 2  # besides the two of a difference
     borrowed = 0.0
     if others > 0:
         total = freedoms.sum()
         mean = (freedoms * variances).sum() / total
         bartlett = (freedoms * np.log(mean / variances)).sum()
         bartlett /= 1 + ((1 / freedoms).sum() - 1 / total) / (3 * (others + 1))
-        look_equal = bartlett <= others + 1 + math.sqrt(2 * (others + 1))  # its mean and deviation
+        look_equal = bartlett <= others + 1 + math.sqrt(
+            2 * (others + 1)
+        )  # mean and deviation of chi-squared
         borrowed = min(others / 5, 8.0) if look_equal else min(others / 10, 3.0)
     moderated = (freedoms * variances + borrowed * variances.mean()) / (freedoms + borrowed)
     return moderated, freedoms + borrowed
 
 
 def _largest(draws: FloatArray, errors: FloatArray) -> FloatArray:
-    """The largest standardized difference in each resample, (RESAMPLES,)."""
+    """Return the largest standardized difference in each resample, (RESAMPLES,)."""
     scales = np.zeros(errors.shape, np.float32)
-    np.divide(1, errors, out=scales, where=errors > 0)  # two that never differ do not count
+    np.divide(1, errors, out=scales, where=errors > 0)  # 0 for pairs that never differ
     largest = np.zeros(draws.shape[1], np.float32)
     for first in range(0, len(largest), CHUNK):
         part = np.ascontiguousarray(draws[:, first : first + CHUNK], np.float32)
@@ -127,17 +130,17 @@ def _largest(draws: FloatArray, errors: FloatArray) -> FloatArray:
 def against_best(
     scores: FloatArray, margins: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Bounds of the difference of each to the best of the others, and how many are better.
+    """Return bounds of the difference of each to the best of the others, and how many are better.
 
     Parameters
     ----------
-    scores : the lowest is the best, (configurations,)
-    margins : half the lengths of the intervals of differences, (configurations, configurations)
+    scores : lower is better, (configurations,)
+    margins : half-widths of the intervals of differences, (configurations, configurations)
 
     Returns
     -------
-    low, high : whichever the best of the others is, (configurations,)
-    better : how many are shown to be better than each, (configurations,)
+    low, high : bounds, (configurations,)
+    better : how many are significantly better than each, (configurations,)
     """
     differences = scores[:, None] - scores
     better = (differences > margins).sum(axis=1)
@@ -151,10 +154,10 @@ def against_best(
 def seeds_needed(
     difference: float, resampled: FloatArray, blocks: int, variances: FloatArray
 ) -> int | None:
-    """How many seeds each configuration needs for a difference to be found with `POWER`.
+    """Return how many seeds each configuration needs to find a difference with `POWER`.
 
-    The variance over seeds is taken to be the mean of those that are not 0. None if `MAX_SEEDS`
-    are too few: then the text is too short. Parameters as of `intervals`.
+    The variance over seeds is assumed to be the mean of those that are not 0. None if `MAX_SEEDS`
+    are too few, as the text is too short. Parameters as of `intervals`.
     """
     random = variances > 0
     typical = np.where(random, variances[random].mean(), 0.0)
@@ -163,10 +166,10 @@ def seeds_needed(
 
     def enough(seeds: int) -> bool:
         count = np.full(len(variances), float(seeds))
-        critical, errors = intervals(resampled[:OF_POWER], blocks, typical, count)
+        critical, errors = intervals(resampled[:POWER_RESAMPLES], blocks, typical, count)
         return bool(difference >= (critical + normal) * np.median(errors[pairs]))
 
-    low, high = 1, MAX_SEEDS  # too few, and perhaps enough
+    low, high = 1, MAX_SEEDS
     if not enough(high):
         return None
     while high - low > 1:

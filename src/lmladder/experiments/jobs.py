@@ -145,12 +145,10 @@ def _is_docstring(node: Any) -> bool:
 
 def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:
     """Return whether a folder has the unchanged results of a fingerprint, and their objective."""
-    try:
-        found = json.loads((folder / FINISHED).read_bytes())
-        if found["fingerprint"] == asked and found["files"] == _digests(folder):
-            return True, found["objective"]
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+    found = read_facts(folder / FINISHED)
+    with suppress(OSError):
+        if found.get("fingerprint") == asked and found.get("files") == _digests(folder):
+            return True, found.get("objective")
     return False, None
 
 

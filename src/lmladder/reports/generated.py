@@ -71,10 +71,9 @@ def update(
     """
     try:
         text = path.read_text(encoding="utf-8")
+        fresh = regenerated(text, makers, others=others)
     except (OSError, UnicodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
-    try:
-        fresh = regenerated(text, makers, others=others)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     if fresh == text:

@@ -1,13 +1,13 @@
 """The file samples.txt, and the replacement of characters that a page cannot show."""
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 
 from lmladder.system.errors import InputError
 
 HEADING = re.compile(r"^== (\S+) ==\r?\n", re.MULTILINE)  # of each model
+UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def to_text(samples: Mapping[str, str]) -> str:
@@ -33,9 +33,4 @@ def read_samples(path: Path) -> dict[str, str]:
 
 def printable(text: str) -> str:
     """Return `text` with U+FFFD for control characters and surrogates."""
-    return "".join(
-        "\N{REPLACEMENT CHARACTER}"
-        if unicodedata.category(character) in ("Cc", "Cs") and character not in "\n\t"
-        else character
-        for character in text.replace("\r\n", "\n")
-    ).strip("\n")
+    return UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n")).strip("\n")

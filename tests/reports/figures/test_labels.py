@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from lmladder.reports.figures.labels import Line, Point, _apart, name_lines, name_points
+from lmladder.reports.figures.labels import Label, _apart, name_lines, name_points
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -38,7 +38,7 @@ def test_labels_of_close_lines_keep_their_distance_and_their_order():
 @pytest.mark.parametrize("scale", ["linear", "log"])
 def test_the_names_of_lines_stand_in_the_margin_as_high_as_their_ends(axes, scale):
     axes.set(xlim=(1, 100), ylim=(1, 100), yscale=scale)
-    name_lines(axes, [Line("low", 100, 10, "k"), Line("high", None, 60, "k")])
+    name_lines(axes, [Label("low", 100, 10, "k"), Label("high", None, 60, "k")])
     for name, box in boxes(axes).items():
         middle = axes.transData.inverted().transform(
             ((box.x0 + box.x1) / 2, box.y0 + box.height / 2)
@@ -52,7 +52,7 @@ def test_names_of_points_overlap_neither_names_nor_points_nor_lines(axes, seed):
     axes.set(xlim=(1, 1e4), ylim=(1, 100))
     axes.axhline(50)
     drawn = np.exp(stream(seed, "points").uniform(0.5, 4, size=(8, 2))) * (10, 1)
-    points = [Point(f"model {i} 1.23", x, y, "k") for i, (x, y) in enumerate(drawn)]
+    points = [Label(f"model {i} 1.23", x, y, "k") for i, (x, y) in enumerate(drawn)]
     name_points(axes, points)
     found = boxes(axes)
     assert overlapping(found) == []
@@ -65,13 +65,13 @@ def test_names_of_points_overlap_neither_names_nor_points_nor_lines(axes, seed):
 
 def test_two_points_in_one_place_are_both_named_apart(axes):
     axes.set(xlim=(1, 1e4), ylim=(1, 100))
-    name_points(axes, [Point("one 5.56", 100, 10, "k"), Point("other 5.36", 100, 9.7, "k")])
+    name_points(axes, [Label("one 5.56", 100, 10, "k"), Label("other 5.36", 100, 9.7, "k")])
     assert overlapping(boxes(axes)) == []
 
 
 def test_names_stay_on_the_page(axes):
     axes.set(xlim=(1, 1e4), ylim=(1, 100))
-    name_points(axes, [Point("a name of some length", 9999, 99, "k")])
+    name_points(axes, [Label("a name of some length", 9999, 99, "k")])
     (box,) = boxes(axes).values()
     page = axes.figure.bbox
     assert page.x0 <= box.x0

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 COLUMNS = 4
-PANEL, GAP, NAME = 1.55, 0.25, 0.4  # inches: size of a panel, space beside it and above it
-LEFT, RIGHT, TOP, BOTTOM = 0.75, 0.15, 0.75, 0.65  # inches: margins
+PANEL = 1.85  # inches per panel, with its title
+TITLE = """Calibration: accuracy over confidence
+Bars: share of the predictions. ECE: expected calibration error."""
 MIN_TOKENS = 10  # of a point; the accuracy of fewer is not meaningful
 
 
@@ -33,35 +34,22 @@ def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figu
     """
     found = reliabilities(table)
     n_columns, n_rows = min(COLUMNS, len(found)), math.ceil(len(found) / COLUMNS)
-    width = LEFT + n_columns * PANEL + (n_columns - 1) * GAP + RIGHT
-    height = TOP + n_rows * PANEL + (n_rows - 1) * NAME + BOTTOM
-    figure = Figure(figsize=(width, height))
-    grid = figure.subplots(
-        n_rows,
-        n_columns,
-        sharex=True,
-        sharey=True,
-        squeeze=False,
-        gridspec_kw={
-            "left": LEFT / width, "right": 1 - RIGHT / width, "wspace": GAP / PANEL,
-            "bottom": BOTTOM / height, "top": 1 - TOP / height, "hspace": NAME / PANEL,
-        },
-    )  # fmt: skip
+    size = (max(0.5 + n_columns * PANEL, 4.5), 0.8 + n_rows * PANEL)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
     for axes in grid.flat[len(found) :]:
         axes.remove()
     for index, (axes, (name, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
         model = models[name]
         _draw(axes, each, model.color, model.marker)
+        axes.set_box_aspect(1)
         axes.tick_params(labelbottom=index + n_columns >= len(found))  # no panel below
         axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
         axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
-    left = LEFT / width
-    note = "Bars: share of the predictions. ECE: expected calibration error."
-    figure.text(left, 1 - 0.25 / height, "Calibration: accuracy over confidence", fontsize=10)
-    figure.text(left, 1 - 0.43 / height, note, fontsize=8, color=GREY)
-    figure.text(left, 0.2 / height, "probability of the most likely token")
-    figure.supylabel("accuracy", x=0.2 / width, fontsize=9)
+    figure.suptitle(TITLE, x=0.01, ha="left", fontsize=9, linespacing=1.5)
+    figure.supxlabel("probability of the most likely token", fontsize=9)
+    figure.supylabel("accuracy", fontsize=9)
     return figure
 
 

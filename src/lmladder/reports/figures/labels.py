@@ -21,8 +21,8 @@ SIDES = ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (1, -1), (-1, 1), (-1, -1))  
 
 
 @dataclass(frozen=True)
-class Line:
-    """A line that ends at (x, y) and is named in the margin; x is None at the right edge."""
+class Label:
+    """The name of the point (x, y), or of a line that ends there; x is None at the right edge."""
 
     text: str
     x: float | None
@@ -31,18 +31,7 @@ class Line:
     weight: str = "normal"
 
 
-@dataclass(frozen=True)
-class Point:
-    """A point at (x, y) that is named beside it."""
-
-    text: str
-    x: float
-    y: float
-    color: str
-    weight: str = "normal"
-
-
-def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
+def name_lines(axes: Axes, lines: Sequence[Label]) -> None:
     """Write the names into the right margin, near the ends of the lines, without overlaps.
 
     The scales must be final.
@@ -63,14 +52,14 @@ def name_lines(axes: Axes, lines: Sequence[Line]) -> None:
         )  # fmt: skip
 
 
-def name_points(axes: Axes, points: Sequence[Point]) -> None:
+def name_points(axes: Axes, points: Sequence[Label]) -> None:
     """Write each name on the side of its point where it overlaps least.
 
     Call this function last: it uses the scales, lines and names that are in the axes.
     """
     renderer = FigureCanvasAgg(axes.figure.figure).get_renderer()  # type: ignore[no-untyped-call]
     half = MARKER_SIZE / 2 * axes.figure.dpi / 72
-    centers = [axes.transData.transform((point.x, point.y)) for point in points]
+    centers = [axes.transData.transform(np.array((point.x, point.y), float)) for point in points]
     taken = [Bbox([center - half, center + half]) for center in centers]
     taken += [text.get_window_extent(renderer) for text in axes.texts]
     strokes = np.concatenate([np.empty((0, 2)), *map(_stroke, axes.lines)])
@@ -101,7 +90,7 @@ def _stroke(line: Line2D) -> FloatArray:
     return np.concatenate([corners, *steps])
 
 
-def _beside(axes: Axes, point: Point, side: tuple[int, int]) -> Annotation:
+def _beside(axes: Axes, point: Label, side: tuple[int, int]) -> Annotation:
     across, up = side
     return axes.annotate(
         point.text, (point.x, point.y), (7 * across, (4 if across else 7) * up),

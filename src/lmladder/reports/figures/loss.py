@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.figures.labels import Line, name_lines
+from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
     DOTTED,
@@ -43,7 +43,7 @@ def loss_curves(
         color, weight = (INK, "bold") if model.is_oracle else (GREY, "normal")
         width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
         axes.axhline(loss, color=color, linewidth=width, linestyle=dashes, zorder=1)
-        lines.append(Line(named(model, loss), None, loss, color, weight))
+        lines.append(Label(named(model, loss), None, loss, color, weight))
     for name, history in histories.items():
         model = models[name]
         seen = history[history["tokens"] > 0]  # the axis is logarithmic
@@ -60,7 +60,7 @@ def loss_curves(
         )  # fmt: skip
         tokens, loss = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
         axes.plot([tokens], [loss], model.marker, color=model.color, markersize=4.5)
-        lines.append(Line(named(model, loss), tokens, loss, model.color, "bold"))
+        lines.append(Label(named(model, loss), tokens, loss, model.color, "bold"))
     lines = [line for line in lines if 0 <= line.y < np.inf]
     axes.margins(x=0.02)
     axes.set(xscale="log")

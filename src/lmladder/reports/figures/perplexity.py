@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from lmladder.reports.figures.labels import Line, Point, name_lines, name_points
+from lmladder.reports.figures.labels import Label, name_lines, name_points
 from lmladder.reports.figures.style import DOTTED, number, ruled, styled, title, wide_figure
 from lmladder.reports.table import INK, by_model, models_of, significant, split_name
 
@@ -81,23 +81,24 @@ def _over(
     for name, (tokens, course) in curves.items():
         axes.plot(tokens, course, color=models[name].color, linewidth=0.8, alpha=0.7)
     lines, points = [], []
+    drawn = [float(tokens.iloc[0]) for tokens, _ in curves.values()]  # the extent of the x axis
     for name, perplexity in perplexities.items():
         model, cost_of_model = models[name], costs.get(name, 0)
         text = f"{model.label}\N{EM SPACE}{significant(perplexity)}"
         if not model.trained and not model.counted:
             dashes = "-" if model.is_oracle else DOTTED
             axes.axhline(perplexity, color=model.color, linewidth=1.0, linestyle=dashes, zorder=1)
-            lines.append(Line(text, None, perplexity, model.color))
+            lines.append(Label(text, None, perplexity, model.color))
         elif 0 < cost_of_model < np.inf:
+            drawn.append(cost_of_model)
             color, weight = (model.color, "bold") if model.trained else (INK, "normal")
-            points.append(Point(text, cost_of_model, perplexity, color, weight))
+            points.append(Label(text, cost_of_model, perplexity, color, weight))
             axes.plot(
                 [cost_of_model], [perplexity], model.marker, color=model.color, markersize=7,
                 markerfacecolor=model.color if model.trained else "none",  # shows overlaps
             )  # fmt: skip
-    starts = [float(tokens.iloc[0]) for tokens, _ in curves.values()]
     axes.set(xscale="log", yscale="log")
-    axes.set_xlim(_limits([*starts, *(point.x for point in points)], 1.4))
+    axes.set_xlim(_limits(drawn, 1.4))
     axes.set_ylim(_limits([*perplexities.values()], 1.02))
     number(axes.xaxis, (1, 2, 5))
     number(axes.yaxis, (1, 1.5, 2, 3, 5, 7))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from lmladder.reports.detail import ERROR, position_models
-from lmladder.reports.figures.labels import Line, name_lines
+from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.loss import best_of_orders, named
 from lmladder.reports.figures.style import DASHED, scale_losses, styled, title, wide_figure
 from lmladder.reports.table import Model
@@ -46,7 +46,7 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
                 context, nats, color=color, linewidth=2.0, marker=model.marker, markersize=4.5
             )
         weight = "normal" if model.counted else "bold"
-        lines.append(Line(named(model, end[1]), *end, color, weight))
+        lines.append(Label(named(model, end[1]), *end, color, weight))
     longest = int(table["last"].iloc[-1])
     axes.set_xlim(0.93, longest)
     axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(longest.bit_length())]))

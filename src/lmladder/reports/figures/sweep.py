@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean, pstdev, stdev
 
-from lmladder.reports.figures.labels import Line, name_lines
+from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
 from lmladder.reports.table import COLORS, MARKERS
 
@@ -106,7 +106,7 @@ def _spaced_by_factors(ascending: Sequence[float]) -> bool:
     return pstdev(factors) / fmean(factors) < pstdev(differences) / fmean(differences)
 
 
-def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -> Line:
+def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -> Label:
     color, marker = COLORS[index % len(COLORS)], MARKERS[index % len(MARKERS)]
     x = [positions[value] for value in curve.values]
     means = [fmean(scores) for scores in curve.scores]
@@ -119,7 +119,7 @@ def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -
         linestyle=DASHES[index // len(COLORS) % len(DASHES)], zorder=3,
     )  # fmt: skip
     name = curve.name if len(curve.name) <= NAME_LENGTH else f"{curve.name[: NAME_LENGTH - 1]}…"
-    return Line(f"{name}\N{EM SPACE}{means[-1]:.3f}", x[-1], means[-1], color, "bold")
+    return Label(f"{name}\N{EM SPACE}{means[-1]:.3f}", x[-1], means[-1], color, "bold")
 
 
 def _note(curves: Sequence[Swept]) -> str:
