@@ -1,9 +1,9 @@
-"""conf/ plus overrides becomes params.yaml, which the pipeline reads.
+"""Compose conf/ and overrides into params.yaml, which the pipeline reads.
 
     python stages/compose.py [override ...]
 
-Not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp run -S ...` does the same by
-itself, to the same bytes.
+This is not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp run -S ...` composes
+the same bytes itself.
 """
 
 if __name__ == "__main__":
@@ -33,8 +33,8 @@ def composition(overrides: list[str]) -> str:
     Raises
     ------
     InputError
-        If an override names an unknown key, or a value is of the wrong type, missing, out of range
-        or the name of a file that does not exist.
+        If a key is unknown, or a value is of the wrong type, missing, out of range or the name of a
+        missing file.
     """
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -47,15 +47,14 @@ def composition(overrides: list[str]) -> str:
 
 
 def require_watched(config: Config) -> None:
-    """Raise InputError unless each file exists that DVC watches, the value of a key `watch`."""
+    """Raise InputError if a file is missing on which DVC depends, the value of a key `watch`."""
     settings = dotted(asdict(config))
     for key, name in settings.items():
         if key.endswith(".watch") and name is not None and not (CONF.parent / name).is_file():
             group = key.removesuffix("watch")
-            same = [other for other in settings if other.startswith(group) and other != key]
-            # What people set is another key of the group, such as data.path.
-            shown = next((other for other in same if settings[other] == name), key)
-            raise InputError(f"{shown}: {no_file(CONF.parent / name, name)}")
+            # Users set another key of the same group, such as data.path.
+            keys = (each for each in settings if each.startswith(group) and settings[each] == name)
+            raise InputError(f"{min(keys, key=key.__eq__)}: {no_file(CONF.parent / name, name)}")
 
 
 def main() -> int:

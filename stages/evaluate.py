@@ -1,7 +1,7 @@
-"""Stage 5: every rung scores the same text; the table, the samples, the figures and the report.
+"""Stage 5: scores the same text with every rung; writes table, samples, figures and report.
 
-It reads what the other stages have left in outputs/. In the pipeline: dvc repro. By hand, in a
-folder of its own under outputs/runs/evaluate:
+It reads the results of the other stages in outputs/. In the pipeline: dvc repro. By hand, in a new
+folder in outputs/runs/evaluate:
 
     python stages/evaluate.py
     python stages/evaluate.py evaluate.checkpoint=best evaluate.splits=[val]

@@ -1,7 +1,7 @@
-"""Stage 1: a text becomes token arrays and a tokenizer.
+"""Stage 1: converts a text into token arrays and a tokenizer.
 
-The other stages read outputs/prepare, which only the pipeline writes: dvc repro prepare. By hand it
-shows what a text comes to, in a folder of its own under outputs/runs/prepare:
+The other stages read outputs/prepare, which only the pipeline writes: dvc repro prepare. By hand,
+to try a text or a tokenizer, in a new folder in outputs/runs/prepare:
 
     python stages/prepare.py tokenizer=word
     python stages/prepare.py data=file data.path=README.md tokenizer=bpe

@@ -1,7 +1,7 @@
-"""A further rung, one of those that the setting `rungs` lists; there are none by default.
+"""An additional rung, one of those in the setting `rungs`, which is empty by default.
 
-It reads outputs/prepare. In the pipeline: dvc repro rung@NAME. By hand, in folders of their own
-under outputs/runs/rung, or outputs/sweeps/rung with -m:
+It reads outputs/prepare. In the pipeline: dvc repro rung@NAME. By hand, in new folders in
+outputs/runs/rung, or in outputs/sweeps/rung with -m:
 
     python stages/rung.py +rungs=deep rung=deep
     python stages/rung.py -m +rungs=deep rung=deep seed=0,1

@@ -45,7 +45,7 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
     assert after[0] == before[-1]
     assert float(after[-1]) < float(after[0])
     assert checkout.dvc("repro", "transformer").succeeded().stages_run == []
-    assert "going on from step" in checkout.stage("transformer").succeeded().stdout
+    assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
 
     compose(checkout, *exchanged, "transformer.n_layer=2")
     checkout.stage("transformer").failed_in_one_line(2, WEIGHTS, "transformer.n_layer=1, not 2")
@@ -55,7 +55,7 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
     (checkout / "outputs/transformer/best.safetensors").replace(checkout / TRANSFORMER)
     done = checkout.dvc("repro", "transformer").succeeded()
     assert done.stages_run == ["prepare", "transformer"]
-    assert "going on from step" not in done.stdout
+    assert "resuming from step" not in done.stdout
     assert val_losses(checkout)[0] == after[-1]
 
 

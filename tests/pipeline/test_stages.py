@@ -273,7 +273,7 @@ def test_a_run_that_is_killed_continues_and_ends_with_the_same_bytes(checkout):
     assert (checkout / UNFINISHED).exists()
     assert not (checkout / CHECKPOINT).exists()
     done = checkout.dvc("repro", "transformer").succeeded()
-    (step,) = re.findall(r"going on from step (\d+)", done.stdout)
+    (step,) = re.findall(r"resuming from step (\d+)", done.stdout)
     assert 0 < int(step) < 400
     assert checkout.outputs() == uninterrupted
 
@@ -314,7 +314,7 @@ def test_an_interrupted_run_ends_in_one_line_and_the_same_command_continues_it(c
     assert run.returncode == 128 + number
     line = "interrupted; a run in outputs/transformer continues from its last checkpoint\n"
     assert stderr == line
-    assert "going on from step" in checkout.stage("transformer").succeeded().stdout
+    assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
 
 
 def test_a_second_run_in_the_same_folder_is_rejected_and_does_the_first_no_harm(smoke, checkout):

@@ -150,7 +150,7 @@ def test_a_killed_job_is_named_and_the_same_command_does_only_what_is_missing(ch
     assert count.startswith("error: 1 job of the sweep failed")
     done = checkout.by_hand("transformer", *command, *LOCAL)
     assert finished_before(done) == [jobs[0]]
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     assert results(checkout / SWEEP) == undisturbed
     assert not list((checkout / SWEEP).rglob("failed.json"))
 
