@@ -1,20 +1,23 @@
-"""A ladder with numbers like those of a real run, one with names that want to break out, a page."""
+"""Numbers like those of a real run, a table with hostile names, and a page; made once."""
 
 import math
 
 from lmladder.data import CorpusFacts, SplitFacts
-from lmladder.evaluation import Score
+from lmladder.evaluation import ContextLosses, Reliability, Score
 from lmladder.reports import (
     Attention,
     Model,
     Passage,
     Row,
     as_svg,
+    calibration_table,
     ladder_table,
     loss_curves,
     models_of,
+    position_table,
     render_report,
 )
+from lmladder.system.streams import stream
 
 import numpy as np
 import pandas as pd
@@ -31,8 +34,6 @@ NATS = {
     "uniform": math.log(256),
 }
 ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
-
-
 KINDS = {"oracle": "", "mlp": "mlp", "transformer": "transformer"}  # the others are counts
 
 
@@ -52,27 +53,27 @@ def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]
     ]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def table() -> pd.DataFrame:
     return ladder_table([*rows("test", 98_765, NATS), *rows("val", 99_999, NATS)])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def models(table: pd.DataFrame) -> dict[str, Model]:
     return models_of(table)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hostile() -> str:
     return "</pre><script>alert(1)</script>&\"'"
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def hostile_table(hostile: str) -> pd.DataFrame:
     return ladder_table(rows("test", 10, {hostile: 1.0, "a|b\n| c": 0.5}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def history() -> pd.DataFrame:
     steps = np.arange(0, 1001, 50)
     val_loss = 0.7 + 3.5 / (1 + steps / 60)
@@ -88,15 +89,46 @@ def history() -> pd.DataFrame:
     )
 
 
-@pytest.fixture
+NEURAL_AND_COUNTS = ("unigram", "bigram", "kneser_ney_3", "kneser_ney_5", "mlp", "transformer")
+
+
+@pytest.fixture(scope="session")
+def positions() -> pd.DataFrame:
+    """Losses that fall with the context; the MLP reads eight tokens at most."""
+    falling = np.linspace(2.0, 0.5, 64)
+    losses = {
+        model: falling + number / 10 + stream(number, "rows").normal(0, 0.2, size=(20, 64))
+        for number, model in enumerate(reversed(NEURAL_AND_COUNTS))
+    }
+    losses["mlp"] = losses["mlp"][:, :8]
+    return position_table(
+        {model: ContextLosses.of_sequences(losses[model]) for model in NEURAL_AND_COUNTS}
+    )
+
+
+@pytest.fixture(scope="session")
+def calibration() -> pd.DataFrame:
+    """The confidence of the unigram is constant, the MLP is underconfident, the others right."""
+    rng = stream(0, "calibration")
+    confidence = {model: rng.uniform(0.2, 1, 5000) for model in NEURAL_AND_COUNTS}
+    confidence["unigram"] = np.full(5000, 0.18)
+    return calibration_table(
+        {
+            model: Reliability.of(each, rng.random(5000) < each ** (0.5 if model == "mlp" else 1))
+            for model, each in confidence.items()
+        }
+    )
+
+
+@pytest.fixture(scope="session")
 def corpus() -> CorpusFacts:
     splits = {name: SplitFacts(10, 1000, 1100, "0" * 64, None) for name in ("train", "val", "test")}
     return CorpusFacts("tales", {}, 30, 3210, 3300, 64, "char", "0" * 64, splits)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def report(table, models, history, corpus):
-    """A function that renders the page, with some arguments changed."""
+    """Return a function that renders the page, with some arguments changed."""
     arguments = {
         "title": "The ladder of tales",
         "summary": "It went well.",

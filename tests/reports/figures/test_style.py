@@ -1,4 +1,4 @@
-"""What holds for every picture."""
+"""Properties of every figure."""
 
 import re
 import struct
@@ -22,12 +22,12 @@ from matplotlib.colors import to_rgb
 SWEPT = [Swept("n_layer=1", [0.001, 0.01, 0.1], [[1.0, 1.1], [0.8, 0.9], [0.9, 0.95]])]
 ATTENTION = np.tril(np.full((1, 2, 3, 3), 0.5))
 KINDS = [*CAPTIONS, "sweep", "attention", "next"]
-every_picture = pytest.mark.parametrize("kind", KINDS)
+every_figure = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture
-def draw(table, models, history, positions, calibration):
-    """A function that draws a picture of that kind."""
+@pytest.fixture(scope="module")
+def figures(table, models, history, positions, calibration):
+    """Return functions that draw a figure of each kind."""
     histories = {"mlp": history, "transformer": history}
     kinds = {
         "loss_curves": lambda: reports.loss_curves(models, histories, {"unigram": 2.9}),
@@ -41,21 +41,25 @@ def draw(table, models, history, positions, calibration):
         "next": lambda: reports.next_picture("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
     }
     assert list(kinds) == KINDS
-    return lambda kind: kinds[kind]()
+    return kinds
 
 
-@every_picture
-@pytest.mark.parametrize("form", [as_svg, as_png])
-def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(draw, kind, form):
-    first = form(draw(kind))
-    theirs = {"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path", "savefig.dpi": 30}
-    with matplotlib.rc_context(theirs | {"axes.spines.top": True, "lines.linewidth": 9}):
-        assert form(draw(kind)) == first
+@pytest.fixture(scope="module")
+def images(figures):
+    """Return the SVG and the PNG of each kind."""
+    return {kind: (as_svg(draw()), as_png(draw())) for kind, draw in figures.items()}
 
 
-@every_picture
-def test_an_svg_is_whole_by_itself_and_can_stand_beside_others(draw, kind):
-    svg = as_svg(draw(kind))
+@every_figure
+def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(figures, images, kind):
+    users = {"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path", "savefig.dpi": 30}
+    with matplotlib.rc_context(users | {"axes.spines.top": True, "lines.linewidth": 9}):
+        assert (as_svg(figures[kind]()), as_png(figures[kind]())) == images[kind]
+
+
+@every_figure
+def test_an_svg_is_complete_and_can_be_embedded_beside_others(images, kind):
+    svg, _ = images[kind]
     assert svg.startswith("<svg")
     assert "<metadata" not in svg
     assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
@@ -66,41 +70,29 @@ def test_an_svg_is_whole_by_itself_and_can_stand_beside_others(draw, kind):
     assert not {each.tag.partition("}")[2] for each in elements} & {"script", "foreignObject", "a"}
     ids = Counter(each.get("id") for each in elements if each.get("id"))
     assert all(count == 1 for count in ids.values())
-    assert all(f"#{name}" in svg for name in ids)  # so none that merely number its parts
+    assert all(f"#{name}" in svg for name in ids)  # so none that only numbers its parts
     assert set(re.findall(r"(?:url\(|href=\")#([\w.-]+)", svg)) <= set(ids)
 
 
-@every_picture
-def test_a_png_holds_an_image_and_neither_time_nor_version(draw, kind):
-    data = as_png(draw(kind))
+@every_figure
+def test_a_png_has_an_image_and_neither_time_nor_version(images, kind):
+    _, data = images[kind]
     assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    kinds, place = set(), 8
-    while place < len(data):
-        (length,) = struct.unpack(">I", data[place : place + 4])
-        kinds.add(data[place + 4 : place + 8])
-        place += 12 + length
-    assert kinds == {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
+    chunks, position = set(), 8
+    while position < len(data):
+        (length,) = struct.unpack(">I", data[position : position + 4])
+        chunks.add(data[position + 4 : position + 8])
+        position += 12 + length
+    assert chunks == {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
 
 
-@pytest.mark.parametrize("kind", CAPTIONS)
-def test_other_numbers_give_another_picture(draw, kind, table, history, positions, calibration):
-    first = as_svg(draw(kind))
-    for each in (table, history, positions, calibration):
-        numbers = each.select_dtypes("float64").columns
-        each[numbers] = each[numbers] * 0.9
-    assert as_svg(draw(kind)) != first
-
-
-@pytest.mark.parametrize("name", ["p.svg", "p.PNG"])
-def test_the_name_of_a_file_tells_the_format(draw, name):
-    data = encoded(draw("next"), Path(name))
-    assert data.startswith(b"<svg" if name.endswith("svg") else b"\x89PNG")
-
-
-@pytest.mark.parametrize("name", ["p", "p.jpg", "svg", "p.svg.txt"])
-def test_other_names_are_refused(draw, name):
-    with pytest.raises(InputError, match=r"the name of a figure must end in \.svg or \.png"):
-        encoded(draw("next"), Path(name))
+def test_the_name_of_a_file_determines_the_format(figures):
+    draw = figures["next"]
+    assert encoded(draw(), Path("p.svg")).startswith(b"<svg")
+    assert encoded(draw(), Path("p.PNG")).startswith(b"\x89PNG")
+    for name in ("p", "p.jpg", "svg", "p.svg.txt"):
+        with pytest.raises(InputError, match=r"\.svg or \.png"):
+            encoded(draw(), Path(name))
 
 
 def test_trained_models_differ_in_color_and_marker():

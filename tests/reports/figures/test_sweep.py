@@ -32,14 +32,10 @@ def test_points_are_means_and_bars_a_standard_deviation():
     ("values", "scale"),
     [
         ([0.001, 0.01, 0.1], "log"),
-        ([1, 2, 4, 8], "log"),
         ([1, 2, 3, 4], "linear"),
         ([0.001, 0.003, 0.01], "log"),
         ([0, 1, 10, 100], "linear"),
-        ([-1, 1], "linear"),
         ([1, 2], "linear"),
-        ([0.001, 0.1], "log"),
-        ([5], "linear"),
         ([16, 8, 4], "log"),
         (["adamw", "muon"], "linear"),
         ([1, "null", 10], "linear"),
@@ -53,7 +49,7 @@ def test_the_axis_is_logarithmic_where_the_values_are_spaced_so(values, scale):
     assert shown == [str(value) for value in values]
 
 
-def test_what_is_known_of_seeds_is_told():
+def test_the_number_of_seeds_is_shown():
     assert any(
         "1 to 3 seeds" in text for text in texts(as_svg(draw(Swept("a", [1, 2, 4], SCORES))))
     )
@@ -61,7 +57,7 @@ def test_what_is_known_of_seeds_is_told():
     assert any(text.startswith("One seed each") for text in alone)
 
 
-def test_curves_are_named_and_differ_without_colour():
+def test_curves_are_named_and_differ_without_color():
     curves = [Swept(f"curve {n}", [1, 2], [[n + 1.0], [n + 2.0]]) for n in range(9)]
     (axes,) = draw(*curves).axes
     drawn = [line for line in axes.lines if line.get_linestyle() != "None"]

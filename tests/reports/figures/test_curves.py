@@ -1,0 +1,160 @@
+"""Losses, perplexities, losses over context, and calibration: what each figure shows."""
+
+import re
+from dataclasses import replace
+
+from lmladder import reports
+from lmladder.evaluation import ContextLosses, Reliability, Score
+from lmladder.reports import (
+    Row,
+    calibration_errors,
+    calibration_table,
+    ladder_table,
+    position_table,
+)
+from tests.reports.figures.reading import texts
+
+import numpy as np
+import pytest
+
+BASELINES = {
+    "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "kneser_ney_3": 1.3, "kneser_ney_5": 0.83,
+}  # fmt: skip
+
+
+def shown(figure):
+    """Return the texts of a figure."""
+    return set(texts(reports.as_svg(figure)))
+
+
+# --- Losses during training -----------------------------------------------------------------------
+
+
+def test_each_loss_is_named_with_its_last_value_and_only_the_best_kneser_ney_drawn(models, history):
+    histories = {"mlp": history, "transformer": history - 0.1}
+    found = shown(reports.loss_curves(models, histories, {**BASELINES, "oracle": 0.6}))
+    end = history["val_loss"].iloc[-1]
+    assert {f"MLP {end:.3f}", f"Transformer {end - 0.1:.3f}", "Oracle 0.600"} <= found
+    assert {"Unigram 2.900", "Kneser-Ney 5 0.830"} <= found
+    assert not re.search("Kneser-Ney 3|Uniform", " ".join(found))
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_run_that_has_hardly_begun_can_be_drawn(models, history, rows):
+    figure = reports.loss_curves(models, {"mlp": history.iloc[:rows]}, {})
+    assert reports.as_svg(figure).startswith("<svg")
+
+
+def test_names_are_text_and_not_markup(models, history, hostile_table):
+    named = {"mlp": replace(models["mlp"], label="<b>$x")}
+    assert any(text.startswith("<b>$x") for text in shown(
+        reports.loss_curves(named, {"mlp": history}, {})
+    ))  # fmt: skip
+    found = shown(reports.perplexity_by_parameters(hostile_table, "test"))
+    assert any("<script>" in text for text in found)
+
+
+# --- Perplexity -----------------------------------------------------------------------------------
+
+
+def points(figure):
+    """Return the positions of the models: the markers of the axes, which are lines of one point."""
+    (axes,) = figure.axes
+    drawn = [line.get_xydata() for line in axes.lines if len(line.get_xydata()) == 1]
+    return np.concatenate(drawn) if drawn else np.empty((0, 2))
+
+
+def test_every_fitted_model_is_a_point_at_its_size_and_perplexity(table):
+    figure = reports.perplexity_by_parameters(table, "test")
+    fitted = table[(table["split"] == "test") & ~table["model"].isin(["uniform", "oracle"])]
+    assert sorted(points(figure)[:, 1]) == sorted(fitted["perplexity"])
+    assert set(points(figure)[:, 0]) == {1_234_567}
+    expected = {"Transformer 2.014", "Kneser-Ney 5 2.293", "Uniform 256.0", "Oracle 1.845"}
+    assert expected | {"Perplexity on the test text against parameters"} <= shown(figure)
+
+
+def test_a_model_is_drawn_at_its_training_time_if_that_is_known(table):
+    figure = reports.perplexity_by_time(table, "val", {"mlp": 12.5, "nobody": 3.0})
+    assert points(figure).tolist() == [[12.5, round(float(np.exp(0.9)), 6)]]
+
+
+def test_a_model_is_drawn_at_the_tokens_that_it_read_to_the_end(table, history):
+    figure = reports.perplexity_by_tokens(table, "val", {"mlp": history}, 5_000)
+    tokens = dict(points(figure)[:, ::-1].round(3).tolist())
+    assert tokens[round(float(np.exp(0.9)), 3)] == history["tokens"].iloc[-1]
+    assert tokens[round(float(np.exp(2.9)), 3)] == 5_000
+    assert np.exp(0.7).round(3) not in tokens  # a model without a history
+    (note,) = [text for text in shown(figure) if "without context" in text]
+    assert re.match("Points: the whole text. Curves: validation sequences", note)
+
+
+def test_what_is_not_finite_or_has_read_nothing_is_left_out(table, history):
+    infinite = table.assign(perplexity=table["perplexity"].where(table["model"] != "bigram"))
+    infinite = infinite.fillna({"perplexity": np.inf})
+    assert "Bigram" not in " ".join(shown(reports.perplexity_by_parameters(infinite, "test")))
+    figure = reports.perplexity_by_tokens(table, "val", {"mlp": history.iloc[:1]}, 5_000)
+    assert "MLP" not in " ".join(shown(figure))
+
+
+@pytest.mark.parametrize(("model", "kind"), [("unigram", "counts"), ("oracle", "")])
+def test_a_ladder_of_one_model_can_be_drawn(model, kind):
+    score = Score(tokens=10, bytes=10, nats=7.0)
+    table = ladder_table([Row(model, "val", score, None if kind == "" else 5, None, kind=kind)])
+    found = shown(reports.perplexity_by_parameters(table, "val"))
+    assert f"{model.capitalize()} 2.014" in found
+
+
+# --- Losses over context --------------------------------------------------------------------------
+
+
+def test_each_curve_over_context_is_named_with_its_last_value(models, positions):
+    figure = reports.position_curves(models, positions)
+    found = shown(figure)
+    for model, name in (("mlp", "MLP"), ("transformer", "Transformer"), ("unigram", "Unigram")):
+        assert f"{name} {positions[model].dropna().iloc[-1]:.3f}" in found
+    assert {"1", "2", "4", "8", "16", "32", "64"} <= found
+    assert "Kneser-Ney 5" in " ".join(found)
+    assert "Kneser-Ney 3" not in " ".join(found)
+    (axes,) = figure.axes
+    ends = sorted(float(line.get_xdata()[-1]) for line in axes.lines)
+    assert ends[0] < 8 < ends[1]  # the MLP reads no further
+
+
+@pytest.mark.parametrize("losses", [np.ones((1, 1)), np.zeros((4, 4))], ids=["one", "zero"])
+def test_one_token_of_context_and_losses_of_zero_can_be_drawn(models, losses):
+    table = position_table({"mlp": ContextLosses.of_sequences(losses)})
+    found = shown(reports.position_curves(models, table))
+    assert f"MLP {losses[0, 0]:.3f}" in found
+
+
+# --- Calibration ----------------------------------------------------------------------------------
+
+
+def test_each_model_has_a_panel_with_its_calibration_error(models, calibration):
+    figure = reports.calibration_panels(models, calibration)
+    assert len(figure.axes) == 6
+    found = shown(figure)
+    assert {"Unigram", "Bigram", "Kneser-Ney 3", "Kneser-Ney 5", "MLP", "Transformer"} <= found
+    errors = {f"ECE {error:.1%}" for error in calibration_errors(calibration).values()}
+    assert {text for text in found if text.startswith("ECE ")} == errors
+    (mlp,) = [axes for axes in figure.axes if axes.get_title("left") == "MLP"]
+    confidence, accuracy = mlp.lines[-1].get_data()
+    assert (accuracy > confidence)[:-1].all()  # underconfident: above the diagonal
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_any_number_of_models_can_be_drawn(models, count):
+    one = Reliability.of(np.full(100, 0.5), np.arange(100) < 50)
+    names = [f"kneser_ney_{order}" for order in range(1, count + 1)]
+    figure = reports.calibration_panels(
+        dict.fromkeys(names, models["kneser_ney_3"]), calibration_table(dict.fromkeys(names, one))
+    )
+    assert len(figure.axes) == count
+    below = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes]
+    assert sum(below) == min(count, 4)
+
+
+def test_bins_of_a_few_tokens_have_no_point(models):
+    table = calibration_table({"mlp": Reliability.of(np.full(3, 0.5), np.ones(3, bool))})
+    (axes,) = reports.calibration_panels(models, table).axes
+    assert len(axes.lines[-1].get_xdata()) == 0
