@@ -60,15 +60,39 @@ def load(tmp_path, source):
 # --- Probabilities --------------------------------------------------------------------------------
 
 
+def derivations(grammar, text):
+    """Return the negative log probability, in nats, of every derivation of `text`.
+
+    A story of a sound grammar has one, equal to the bit to that of `expand`. Two or more mean
+    that the grammar is ambiguous, none that the text is not one of its stories.
+    """
+    found = []
+    # Partial derivations: the matched length, nll, draws, and the remaining parts.
+    partial = [(0, 0.0, {}, (grammar.start,))]
+    while partial:
+        at, nll, drawn, todo = partial.pop()
+        if not todo:
+            found += [nll] if at == len(text) else []
+            continue
+        options = todo[0].free(drawn)
+        nll += math.log(len(options))
+        partial += [
+            (at + len(option.text), nll, {**drawn, **option.draws}, option.parts + todo[1:])
+            for option in options
+            if text.startswith(option.text, at)
+        ]
+    return found
+
+
 def test_a_story_has_one_derivation_with_its_probability_and_other_texts_have_none(grammar, corpus):
     for story in corpus[:400]:
-        assert grammar.derivations(story.text) == [story.nll]
+        assert derivations(grammar, story.text) == [story.nll]
     text = corpus[0].text
     promised = next(each.text for each in corpus if each.text.count("kiss the mayor") == 2)
     before, _, after = promised.rpartition("kiss the mayor")
     broken = f"{before}knit a scarf{after}"
     for other in ("", "Once upon a time, there was a GPU.", text + " ", text[:-1], broken):
-        assert grammar.derivations(other) == []
+        assert derivations(grammar, other) == []
 
 
 def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
@@ -84,10 +108,10 @@ def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
 
 def test_holes_are_filled_with_articles_capitals_and_attributes(tmp_path):
     grammar = load(tmp_path, TINY)
-    found = {text: len(grammar.derivations(text)) for text in TINY_STORIES}
+    found = {text: len(derivations(grammar, text)) for text in TINY_STORIES}
     assert found == TINY_STORIES
     ambiguous = "{lists: {}, variables: {}, rules: {story: ['{a}{a}'], a: [x, xx, xxx]}}"
-    assert len(load(tmp_path, ambiguous).derivations("xxxx")) == 3
+    assert len(derivations(load(tmp_path, ambiguous), "xxxx")) == 3
 
 
 # --- The corpus -----------------------------------------------------------------------------------
