@@ -1,5 +1,4 @@
-import subprocess
-import sys
+"""The generated parts of a README."""
 
 from lmladder.reports import findings, to_csv, to_markdown, to_text
 from lmladder.reports.generated import regenerated
@@ -40,6 +39,13 @@ def readme(tmp_path, table):
     return path
 
 
+def one_line(capsys):
+    """Return the error output, which must be one line."""
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    return message
+
+
 def test_generated_parts_are_replaced_and_the_rest_is_left_alone(readme, table):
     assert main([str(readme)]) == 0
     text = readme.read_text()
@@ -48,38 +54,27 @@ def test_generated_parts_are_replaced_and_the_rest_is_left_alone(readme, table):
     assert "An old table." not in text
     assert text.startswith("# lmladder\n\n<!-- generated: findings -->\n")
     assert "<!-- end generated -->\n\nTyped by hand.\n\n<!-- generated: samples -->\n" in text
-
-
-def test_samples_stand_in_the_ladders_order(readme):
-    main([str(readme)])
-    text = readme.read_text()
     assert (
         "**Bigram**\n\n    Onthe wa\n\n"
         "**Kneser-Ney 5**\n\n    Once the miller\n\n"
         "**Transformer**\n\n    Once upon a time\n\n    there was\n"
-    ) in text
-
-
-def test_a_second_run_changes_nothing(readme):
-    main([str(readme)])
-    once = readme.read_bytes()
+    ) in text  # in the order of the ladder
     assert main([str(readme)]) == 0
     assert main(["--check", str(readme)]) == 0
-    assert readme.read_bytes() == once
+    assert readme.read_text() == text
 
 
-def test_check_tells_of_a_stale_file_in_one_line_and_leaves_it_alone(readme, capsys):
+def test_check_reports_a_stale_file_and_does_not_change_it(readme, capsys):
     assert main(["--check", str(readme)]) == 1
     assert readme.read_text() == README
-    assert capsys.readouterr().err.count("\n") == 1
-
+    assert f"python -m lmladder.reports.readme {readme}" in one_line(capsys)
     main([str(readme)])
     table = readme.parent / "outputs" / "evaluate" / "perplexity.csv"
     table.write_text(table.read_text().replace("256.000000", "255.000000"))
     assert main(["--check", str(readme)]) == 1
 
 
-def test_a_sample_can_neither_end_its_block_nor_the_generated_part(readme):
+def test_a_sample_can_end_neither_its_block_nor_the_generated_part(readme):
     sample = "```\n<!-- end generated -->\n<!-- generated: table -->\n</pre>\x00" + "y" * 900
     write_samples(readme.parent / "outputs", {"transformer": sample})
     main([str(readme)])
@@ -90,7 +85,7 @@ def test_a_sample_can_neither_end_its_block_nor_the_generated_part(readme):
     assert main(["--check", str(readme)]) == 0
 
 
-def test_files_that_are_no_text_are_shown_as_far_as_they_can_be(readme):
+def test_invalid_bytes_of_samples_are_replaced(readme):
     path = readme.parent / "outputs" / "evaluate" / "samples.txt"
     path.write_bytes(b"== transformer ==\r\nOnce\xff upon\r\n")
     assert main([str(readme)]) == 0
@@ -98,60 +93,41 @@ def test_files_that_are_no_text_are_shown_as_far_as_they_can_be(readme):
 
 
 @pytest.mark.parametrize(
-    ("text", "complaint"),
+    "text",
     [
-        ("no part at all", "each generated part needs"),
-        ("<!-- generated: table -->\n", "each generated part needs"),
-        ("<!-- generated: tables -->\n<!-- end generated -->\n", "unknown generated part 'tables'"),
-        (README + "<!-- generated: table -->\n", "each generated part needs"),
+        "no part at all",
+        "<!-- generated: table -->\n",
+        "<!-- generated: tables -->\n<!-- end generated -->\n",
+        README + "<!-- generated: table -->\n",
     ],
 )
-def test_markers_that_do_not_fit_are_refused(readme, capsys, text, complaint):
+def test_markers_that_do_not_match_are_rejected(readme, capsys, text):
     readme.write_text(text)
     assert main([str(readme)]) == 2
-    message = capsys.readouterr().err
-    assert complaint in message
-    assert message.count("\n") == 1
+    assert ("'tables'" if "tables" in text else "generated part") in one_line(capsys)
     assert readme.read_text() == text
 
 
 @pytest.mark.parametrize(
     "missing", ["README.md", "outputs/evaluate/perplexity.csv", "outputs/evaluate/samples.txt"]
 )
-def test_what_is_missing_is_named_in_one_line(readme, capsys, missing):
+def test_a_missing_file_is_named_in_one_line(readme, capsys, missing):
     (readme.parent / missing).unlink()
     assert main([str(readme)]) == 2
-    message = capsys.readouterr().err
-    assert missing in message
-    assert message.count("\n") == 1
+    assert missing in one_line(capsys)
 
 
-def test_it_is_a_command(readme):
-    command = [sys.executable, "-m", "lmladder.reports.readme", "--check", str(readme)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.endswith(
-        f"{readme} is stale; run: python -m lmladder.reports.readme {readme}\n"
-    )
-
-
-def test_a_marker_may_ask_for_some_of_the_splits_and_models(readme):
+def test_a_marker_may_name_splits_and_models(readme):
     parts = makers(readme.parent / "outputs")
-    text = "<!-- generated: table test -->\n<!-- end generated -->\n"
-    assert "Validation" not in regenerated(text, parts)
-    text = "<!-- generated: samples transformer -->\n<!-- end generated -->\n"
-    assert regenerated(text, parts).count("**") == 2
+    text = "<!-- generated: {} -->\n<!-- end generated -->\n"
+    assert "Validation" not in regenerated(text.format("table test"), parts)
+    assert regenerated(text.format("samples transformer"), parts).count("**") == 2
+    for unknown in ("table tests", "samples gpt"):
+        with pytest.raises(InputError, match=f"'{unknown.split()[1]}'; choose from"):
+            regenerated(text.format(unknown), parts)
 
 
-@pytest.mark.parametrize("part", ["table tests", "samples gpt"])
-def test_a_marker_that_asks_for_what_there_is_not_is_refused(readme, part):
-    text = f"<!-- generated: {part} -->\n<!-- end generated -->\n"
-    with pytest.raises(InputError, match=f"asks for '{part.split()[1]}'; choose from"):
-        regenerated(text, makers(readme.parent / "outputs"))
-
-
-def test_parts_that_another_command_makes_are_left_alone():
+def test_parts_of_another_command_are_left_alone():
     text = "<!-- generated: a -->\nold\n<!-- end generated -->\n" * 2
     text = text.replace(": a", ": b", 1)
     made = regenerated(text, {"a": lambda words: "new"}, others=["b"])

@@ -1,6 +1,7 @@
+"""The perplexity table and what is made of it."""
+
 import io
 import re
-from pathlib import Path
 
 from lmladder.evaluation import Score
 from lmladder.reports import (
@@ -30,7 +31,7 @@ def numbers(markdown: str) -> list[list[str]]:
     return [line[:4] for line in cells if line[0] != "Model"]
 
 
-def test_the_ladder_goes_down_in_each_split_and_ends_with_the_oracle(table):
+def test_losses_decrease_in_each_split_and_the_oracle_is_last(table):
     assert tuple(table.columns) == NAMES
     assert list(dict.fromkeys(table["split"])) == ["val", "test"]
     for _, rung in table.groupby("split"):
@@ -38,22 +39,15 @@ def test_the_ladder_goes_down_in_each_split_and_ends_with_the_oracle(table):
         assert rung["nats_per_token"].iloc[:-1].is_monotonic_decreasing
 
 
-def test_the_oracle_is_last_even_when_a_model_seems_to_beat_it():
-    score = {"oracle": 1.0, "mlp": 0.5}
-    table = ladder_table(
-        Row(model, "val", Score(1, 1, nats), None, None, kind="" if model == "oracle" else "mlp")
-        for model, nats in score.items()
-    )
-    assert list(table["model"]) == ["mlp", "oracle"]
-
-
-def test_the_order_of_the_rows_does_not_matter(table):
+def test_the_order_of_rows_does_not_matter_and_the_oracle_is_last_even_if_a_model_beats_it():
     rows = [
-        Row(model, split, Score(100, 100, 50.0), None, None)
+        Row(model, split, Score(100, 100, nll), None, None, kind=kind)
         for split in ("val", "test")
-        for model in ("b", "a", "oracle")
+        for model, kind, nll in (("b", "mlp", 50.0), ("a", "mlp", 50.0), ("oracle", "", 90.0))
     ]
-    assert to_csv(ladder_table(rows)) == to_csv(ladder_table(reversed(rows)))
+    table = ladder_table(rows)
+    assert list(table["model"]) == ["a", "b", "oracle"] * 2
+    assert to_csv(table) == to_csv(ladder_table(reversed(rows)))
 
 
 def test_the_csv_is_read_back_as_it_was_to_the_last_bit(table, tmp_path):
@@ -72,7 +66,7 @@ def test_the_csv_is_these_bytes():
     )
 
 
-def test_markdown_says_what_the_csv_says(table, tmp_path):
+def test_markdown_has_the_numbers_of_the_csv(table, tmp_path):
     path = tmp_path / "perplexity.csv"
     path.write_text(to_csv(table))
     assert to_markdown(read_csv(path)) == to_markdown(table)
@@ -84,7 +78,7 @@ def test_markdown_says_what_the_csv_says(table, tmp_path):
         assert nats.split()[0] == f"{row['nats_per_token']:.4f}"
 
 
-def test_markdown_is_aligned_and_for_people(table):
+def test_markdown_is_aligned_and_rounded(table):
     text = to_markdown(table)
     assert "**Validation text: 99,999 tokens, 100,006 bytes**\n\n| Model " in text
     assert "| Kneser-Ney 5 |      2.293 |" in text
@@ -94,7 +88,7 @@ def test_markdown_is_aligned_and_for_people(table):
     assert len(widths) == 1
 
 
-def test_a_models_name_cannot_break_out_of_its_cell(hostile_table):
+def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
     text = to_markdown(hostile_table)
     assert "<script" not in text
     assert "A\\|b \\| c" in text
@@ -133,35 +127,29 @@ def test_no_rows_make_an_empty_table(tmp_path):
         (Row("transformer", "val", Score(2, 1, 1.0), 0, 0), "the same text"),
     ],
 )
-def test_rows_that_cannot_be_compared_are_refused(second, complaint):
+def test_rows_that_cannot_be_compared_are_rejected(second, complaint):
     with pytest.raises(ValueError, match=complaint):
         ladder_table([Row("mlp", "val", Score(1, 1, 1.0), 0, 0), second])
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
+def test_a_file_that_is_not_a_table_is_rejected_in_one_line(tmp_path):
+    path = tmp_path / "perplexity.csv"
+    header = ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,"
+    for content in (
+        None,
         b"",
         b"model,split\nmlp,val\n",
         b"\xff\xfe\x00",
         b'"',
-        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,dev,1,1,1,1,1,,,\n",
-        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,1,1,x,1,1,,,\n",
-        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,,1,1,1,1,,,\n",
-        ",".join(NAMES).encode() + b"\nmlp,MLP,mlp,mlp,val,1.5,1,1,1,1,,,\n",
-    ],
-)
-def test_another_file_is_no_table(content, tmp_path):
-    path = tmp_path / "perplexity.csv"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"csv: (column|a value|unknown)|cannot read") as caught:
-        read_csv(path)
-    assert "\n" not in str(caught.value)
-
-
-def test_a_missing_file_is_named():
-    with pytest.raises(InputError, match=r"cannot read nowhere\.csv"):
-        read_csv(Path("nowhere.csv"))
+        header + b"dev,1,1,1,1,1,,,\n",
+        header + b"val,1,1,x,1,1,,,\n",
+        header + b"val,,1,1,1,1,,,\n",
+        header + b"val,1.5,1,1,1,1,,,\n",
+    ):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(InputError, match=r"^[^\n]*perplexity\.csv[^\n]*$"):
+            read_csv(path)
 
 
 def test_the_terminal_shows_what_each_stage_took_in_80_columns(table):
@@ -205,7 +193,7 @@ def test_findings_leave_out_what_the_table_lacks(table, models, absent):
     assert not any(word in text for word in absent)
 
 
-def test_findings_own_up_when_counting_wins(table):
+def test_findings_report_that_counting_wins(table):
     assert "more than the best count model" in findings(
         table[table["model"].isin(["mlp", "kneser_ney_5"])]
     )
