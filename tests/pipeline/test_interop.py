@@ -20,11 +20,6 @@ def exchanged(checkout, lmladder, tmp_path):
     return [each.replace(f"{checkout.path}/", "") for each in shlex.split(command)]
 
 
-def compose(checkout, *overrides):
-    """As the command that `import` prints, whose files are those of the checkout."""
-    checkout.run("python", "stages/compose.py", "experiment=smoke", *overrides).succeeded()
-
-
 def val_losses(checkout):
     return [row["val_loss"] for row in checkout.table("outputs/transformer/history.csv")]
 
@@ -39,7 +34,7 @@ def test_an_imported_model_continues_a_text_as_the_exported_one_does(lmladder, c
 @pytest.mark.slow
 def test_training_continues_from_imported_weights(exchanged, checkout):
     before = val_losses(checkout)
-    compose(checkout, *exchanged)
+    checkout.compose(*exchanged)
     assert checkout.dvc("repro", "transformer").succeeded().stages_run == ["prepare", "transformer"]
     after = val_losses(checkout)
     assert after[0] == before[-1]
@@ -47,10 +42,10 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
     assert checkout.dvc("repro", "transformer").succeeded().stages_run == []
     assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
 
-    compose(checkout, *exchanged, "transformer.n_layer=2")
+    checkout.compose(*exchanged, "transformer.n_layer=2")
     checkout.stage("transformer").failed_in_one_line(2, WEIGHTS, "transformer.n_layer=1, not 2")
     # Another file under the same name is other weights, and an unfinished run is not of them.
-    compose(checkout, *exchanged)
+    checkout.compose(*exchanged)
     (checkout / TRANSFORMER).replace(checkout / WEIGHTS)
     (checkout / "outputs/transformer/best.safetensors").replace(checkout / TRANSFORMER)
     done = checkout.dvc("repro", "transformer").succeeded()
@@ -61,7 +56,7 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
 
 def test_weights_for_other_tokens_are_rejected(exchanged, checkout):
     given = [each for each in exchanged if not each.startswith("tokenizer")]
-    compose(checkout, *given, "tokenizer=byte")
+    checkout.compose(*given, "tokenizer=byte")
     checkout.stage("prepare").succeeded()
     checkout.stage("transformer").failed_in_one_line(2, WEIGHTS, "tokenizer=checkpoint")
 

@@ -24,6 +24,8 @@ PRESETS = {  # what must be installed for it, and the extra that installs it
     "hydra/sweeper=tpe": ("hydra_plugins.hydra_optuna_sweeper", "optuna"),
 }
 
+LAUNCHERS = [preset for preset in PRESETS if "launcher" in preset]
+
 
 def installed(preset):
     try:
@@ -67,12 +69,12 @@ def test_a_preset_composes_or_names_what_to_install(smoke, preset):
 
 def test_a_sweep_names_its_folders_by_what_varies(checkout):
     checkout.make_tiny_settings_the_default()
-    for swept in (("transformer.n_layer=1,2",), ("seed=0,1",)):
-        checkout.by_hand("transformer", "-m", *swept).succeeded()
-    found = {path.parent for path in (checkout / SWEEP).rglob("checkpoint.safetensors")}
-    names = {str(path.relative_to(checkout / SWEEP)) for path in found}
-    seeds = {"seed=0", "seed=1"}
-    assert names == seeds | {f"transformer.n_layer={layers}/seed=0" for layers in (1, 2)}
+    for swept in ("bigram.add_k=1,2", "seed=0,1"):
+        checkout.by_hand("bigram", "-m", swept).succeeded()
+    folder = checkout / "outputs/sweeps/bigram"
+    found = {path.parent.relative_to(folder) for path in folder.rglob("checkpoint.safetensors")}
+    expected = {"seed=0", "seed=1", "bigram.add_k=1/seed=0", "bigram.add_k=2/seed=0"}
+    assert set(map(str, found)) == expected
 
 
 @pytest.mark.slow
@@ -114,20 +116,6 @@ def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(chec
     done = checkout.by_hand(*sweep)
     assert done.status == 2
     assert done.stderr.count("outputs/prepare/corpus.json") == 2
-
-
-@pytest.mark.slow
-@needs("hydra/launcher=local")
-def test_parallel_jobs_give_the_bytes_of_one_after_the_other_and_share_the_cores(checkout):
-    command = ("transformer", "-m", SMOKE, "transformer.n_layer=1,2")
-    checkout.by_hand(*command).succeeded()
-    one_by_one = results(checkout / SWEEP)
-    shutil.rmtree(checkout / SWEEP)
-    checkout.by_hand(*command, *LOCAL).succeeded()
-    assert results(checkout / SWEEP) == one_by_one
-    assert len([name for name in one_by_one if name.endswith("checkpoint.safetensors")]) == 2
-    facts = [json.loads(path.read_bytes()) for path in (checkout / SWEEP).rglob("environment.json")]
-    assert [each["threads"] for each in facts] == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
 
 
 @pytest.mark.slow
@@ -184,19 +172,13 @@ def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout)
     assert again == [f"{sweep}{name}/seed=0" for name in ("char", "byte")]
 
     (ladder / "mlp/block_losses.csv").write_text("edited")
-    parts = finished_before(checkout.by_hand("ladder", *command))
-    names = [path.rpartition("/")[2] for path in parts]
-    assert names == ["prepare", "bigram", "transformer", "evaluate", "seed=0"]
-    assert results(ladder) == pipeline
-
     template = checkout / "src/lmladder/reports/layout/page.html.jinja"
     template.write_text(template.read_text().replace("</body>", "<p>more</p></body>"))
     parts = finished_before(checkout.by_hand("ladder", *command))
-    names = {path.rpartition("/")[2] for path in parts}
-    assert names == {"prepare", "bigram", "mlp", "transformer"}
-    assert {name for name, data in results(ladder).items() if data != pipeline[name]} == {
-        "evaluate/report.html"
-    }
+    names = [path.rpartition("/")[2] for path in parts]
+    assert names == ["prepare", "bigram", "transformer", "prepare", "bigram", "mlp", "transformer"]
+    changed = {name for name, data in results(ladder).items() if data != pipeline[name]}
+    assert changed == {"evaluate/report.html"}
     table = checkout.lmladder("compare", "outputs/sweeps/ladder", "--json").succeeded()
     lines = json.loads(table.stdout)["configurations"]
     assert {line["settings"]["tokenizer.name"] for line in lines} == {"char", "byte"}
@@ -233,20 +215,18 @@ def test_a_launcher_that_cannot_run_is_one_line(checkout, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "launcher",
-    [
-        pytest.param("ray_local", marks=needs("hydra/launcher=ray_local")),
-        pytest.param("slurm", marks=needs("hydra/launcher=slurm")),
-    ],
-)
-def test_a_sweep_on_a_cluster_gives_the_bytes_of_one_after_the_other(checkout, launcher):
-    if launcher == "slurm" and shutil.which("sbatch") is None:
+@pytest.mark.parametrize("preset", [pytest.param(each, marks=needs(each)) for each in LAUNCHERS])
+def test_parallel_jobs_give_the_bytes_of_one_after_the_other_and_share_the_cores(checkout, preset):
+    if "slurm" in preset and shutil.which("sbatch") is None:
         pytest.skip("no Slurm on this machine")
-    sweep = checkout / "outputs/sweeps/ladder"
-    command = ("ladder", "-m", SMOKE, "seed=0,1")
+    command = ("transformer", "-m", SMOKE, "transformer.n_layer=1,2")
     checkout.by_hand(*command).succeeded()
-    one_by_one = results(sweep)
-    shutil.rmtree(sweep)
-    checkout.by_hand(*command, f"hydra/launcher={launcher}").succeeded()
-    assert results(sweep) == one_by_one
+    one_by_one = results(checkout / SWEEP)
+    shutil.rmtree(checkout / SWEEP)
+    checkout.by_hand(*command, *(LOCAL if preset in LOCAL else [preset])).succeeded()
+    assert results(checkout / SWEEP) == one_by_one
+    assert len([name for name in one_by_one if name.endswith("checkpoint.safetensors")]) == 2
+    if preset in LOCAL:
+        paths = (checkout / SWEEP).rglob("environment.json")
+        threads = [json.loads(path.read_bytes())["threads"] for path in paths]
+        assert threads == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2
