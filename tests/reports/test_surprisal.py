@@ -1,4 +1,4 @@
-"""The page on which a text is coloured by how much it surprised a model."""
+"""The page on which a text is colored by how much it surprised a model."""
 
 import math
 import re
@@ -16,7 +16,7 @@ def page(pieces=PIECES, model="transformer"):
     return render_surprisal(model, Score(6, 9, sum(nats for _, nats in pieces)), pieces)
 
 
-def coloured(text):
+def colored(text):
     """The attributes of each piece, in order."""
     return [attributes for tag, attributes in Page(text).elements if "data-told" in attributes]
 
@@ -25,7 +25,7 @@ def test_the_same_numbers_give_the_same_bytes():
     assert page() == page()
 
 
-def test_the_page_is_whole_loads_nothing_and_runs_nothing():
+def test_the_page_is_complete_and_loads_and_runs_nothing():
     text = page()
     found = Page(text)
     assert found.open == []
@@ -36,26 +36,19 @@ def test_the_page_is_whole_loads_nothing_and_runs_nothing():
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in policy
 
 
-def test_the_page_tells_the_score():
+def test_the_page_shows_the_score():
     text = Page(page()).text
     for number in ("6", "9", f"{58.201 / 6:.6f}", f"{58.201 / 9 / math.log(2):.6f}"):
         assert number in text
 
 
-def test_every_piece_tells_its_nats_and_they_add_up_to_the_score():
-    told = [re.search(r"([\d.]+) nats", each["data-told"])[1] for each in coloured(page())]
-    assert [float(nats) for nats in told] == [nats for _, nats in PIECES]
-
-
-def test_the_colour_grows_with_the_bits_up_to_the_strongest():
-    levels = [each["class"] for each in coloured(page())]
-    assert levels == ["k0", "k1", "k2", "k7", "k8", "k0"]
-
-
-def test_the_probability_is_told():
-    told = [each["data-told"] for each in coloured(page())]
-    assert told[1].startswith(f"{math.exp(-0.7):.2%}")
-    assert told[4].startswith("<0.01%")
+def test_every_piece_has_its_loss_its_probability_and_a_color_that_grows_with_it():
+    pieces = colored(page())
+    found = [re.search(r"([\d.]+) nats", each["data-told"])[1] for each in pieces]
+    assert [float(nats) for nats in found] == [nats for _, nats in PIECES]
+    assert pieces[1]["data-told"].startswith(f"{math.exp(-0.7):.2%}")
+    assert pieces[4]["data-told"].startswith("<0.01%")
+    assert [each["class"] for each in pieces] == ["k0", "k1", "k2", "k7", "k8", "k0"]
 
 
 @pytest.mark.parametrize(
@@ -80,5 +73,5 @@ def test_hostile_text_is_shown_and_does_nothing(text, shown):
 
 
 @pytest.mark.parametrize("nats", [math.inf, math.nan, -1e-12])
-def test_nats_of_a_broken_model_still_have_a_colour(nats):
-    assert coloured(page([("a", nats)]))[0]["class"] == ("k0" if nats < 0 else "k8")
+def test_impossible_losses_still_have_a_color(nats):
+    assert colored(page([("a", nats)]))[0]["class"] == ("k0" if nats < 0 else "k8")
