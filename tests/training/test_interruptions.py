@@ -122,10 +122,14 @@ def test_a_second_signal_does_not_wait_for_the_step(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_outside_the_main_thread_training_leaves_signals_alone(tmp_path: Path) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        state, _ = threads.submit(train, make_run(tmp_path)).result()
-    assert state.step == STEPS
+def test_two_runs_in_threads_leave_signals_alone_and_give_the_bytes_of_one(
+    expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    folders = [tmp_path / name for name in ("a", "b")]
+    for folder in folders:
+        folder.mkdir()
+    with ThreadPoolExecutor(2) as threads:
+        assert list(threads.map(finish, folders)) == [expected, expected]
 
 
 def train_in(folder: str, killed_at: int) -> None:
