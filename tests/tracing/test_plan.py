@@ -11,7 +11,7 @@ spans = st.tuples(st.integers(0, 20), st.integers(0, 20)).map(lambda ends: (min(
 
 
 @given(st.lists(st.tuples(spans, st.integers(0, 500)), max_size=40))
-def test_blocks_that_are_needed_at_a_time_do_not_overlap(
+def test_blocks_that_are_needed_at_the_same_time_do_not_overlap(
     blocks: list[tuple[tuple[int, int], int]],
 ) -> None:
     sizes = [nbytes for _, nbytes in blocks]
@@ -27,7 +27,7 @@ def test_blocks_that_are_needed_at_a_time_do_not_overlap(
             assert not together or after or starts[other] + sizes[other] <= starts[one]
 
 
-def test_a_chain_needs_the_memory_of_two_links() -> None:
+def test_a_chain_needs_the_memory_of_two_results() -> None:
     def chain(x: np.ndarray) -> np.ndarray:
         for _ in range(10):
             x = x + 1.0
@@ -41,7 +41,7 @@ def test_a_chain_needs_the_memory_of_two_links() -> None:
     assert set(program.results[0]) == {15.0}
 
 
-def test_results_follow_one_another_though_one_array_is_two_of_them() -> None:
+def test_results_are_contiguous_even_if_one_array_is_two_of_them() -> None:
     def results(x: np.ndarray) -> list[np.ndarray]:
         y = x + 1
         return [y, y, y[::-1], y.sum()]
@@ -61,7 +61,7 @@ def test_results_follow_one_another_though_one_array_is_two_of_them() -> None:
     assert program.results[1].tolist() == [1, 11, 21]
 
 
-def test_two_programs_of_one_plan_have_results_of_their_own() -> None:
+def test_two_programs_of_one_plan_have_separate_results() -> None:
     plan = plan_of(lambda x: x + 1, np.arange(3.0))
     scratch = plan.scratch()  # they may work in one, if one after the other
     one, other = plan.program(scratch), plan.program(scratch)

@@ -1,8 +1,6 @@
-"""What plain NumPy code does is repeated to the bit, or the first call's trace says why not."""
+"""A plan repeats NumPy code to the bit, or the trace of the first call reports why not."""
 
 import contextlib
-import copy
-import math
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -184,7 +182,7 @@ def test_plain_code_is_repeated_to_the_bit(name: str) -> None:
         assert all(map(same_bits, program.results, wanted))
 
 
-FOREIGN, ZERO = np.ones((3, 4)), np.array(2.0)
+FOREIGN = np.ones((3, 4))
 GENERATOR = np.random.default_rng(1)
 
 
@@ -199,38 +197,23 @@ def into_constant(x: Array) -> Array:
     return fixed
 
 
-REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
+REJECTED: dict[str, tuple[Callable[..., Any], str]] = {
     "float": (lambda x, y, i, g: x * float(x.mean()), "__float__"),
-    "int": (lambda x, y, i, g: x * int(i[0, 1]), "__int__"),
     "bool": (lambda x, y, i, g: x if x.mean() > 0 else y, "__bool__"),
-    "index": (lambda x, y, i, g: [x * n for n in range(i[0, 1])], "__index__"),
     "contains": (lambda x, y, i, g: x * (2 in i), "__contains__"),
     "item": (lambda x, y, i, g: x * x.max().item(), "item cannot be followed"),
-    "tolist": (lambda x, y, i, g: x * x[0, 0].tolist(), "tolist cannot be followed"),
-    "math": (lambda x, y, i, g: x * math.sqrt(abs(x[0, 0, 0])), "__float__"),
     "asarray": (lambda x, y, i, g: x * np.asarray(x).max(), "__array__"),
     "array": (lambda x, y, i, g: x * np.array([y, y])[0], "__array__"),
-    "list": (lambda x, y, i, g: x * sorted(y[0])[0], "__bool__"),
     "string": (lambda x, y, i, g: x * len(f"{x[0]}"), "__format__"),
     "pickle": (lambda x, y, i, g: x * pickle.loads(pickle.dumps(y)), "__reduce_ex__"),
-    "deepcopy": (lambda x, y, i, g: x * copy.deepcopy(y), "__reduce_ex__"),
     "memory": (lambda x, y, i, g: x * x.data[0, 0, 0], "the attribute data"),
-    "flat": (lambda x, y, i, g: x * next(x.flat), "the attribute flat"),
     "unique": (lambda x, y, i, g: x * np.unique(y)[0], "unique cannot be followed"),
-    "nonzero": (lambda x, y, i, g: np.nonzero(x[0]), "nonzero cannot be followed"),
     "one where": (lambda x, y, i, g: x[0, 0][np.where(x[0, 0] > 0)], "where makes several"),
     "mask": (lambda x, y, i, g: x[x > 0], "getitem makes a shape that depends on the inputs"),
     "place": (lambda x, y, i, g: x[i[0, 0]], "a view whose position depends on the inputs"),
-    "shape": (
-        lambda x, y, i, g: np.zeros_like(x, shape=(i[0, 1],)),
-        "makes a shape that depends on",
-    ),
     "reshape": (lambda x, y, i, g: x.T.reshape(i[0, 1] * 2, -1), "makes a shape that depends on"),
     "axis": (lambda x, y, i, g: x.sum(axis=i[0, 2]), "makes a shape that depends on"),
-    "array_equal": (lambda x, y, i, g: x * np.array_equal(x, y), "array_equal cannot be followed"),
     "foreign": (lambda x, y, i, g: x + FOREIGN, "add reads ndarray (3, 4), which was"),
-    "foreign view": (lambda x, y, i, g: FOREIGN.T @ x, "matmul reads ndarray (4, 3)"),
-    "foreign 0-d": (lambda x, y, i, g: x * ZERO, "multiply reads ndarray (), which was"),
     "foreign scalar": (lambda x, y, i, g: x * FOREIGN[0, 0], "reads float64 ()"),
     "foreign index": (
         lambda x, y, i, g: y[np.array([0, 1])],
@@ -256,9 +239,9 @@ REFUSED: dict[str, tuple[Callable[..., Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_what_cannot_be_repeated_is_refused_by_name_and_the_call_goes_on(name: str) -> None:
-    function, reason = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED)
+def test_what_cannot_be_repeated_is_named_and_the_call_still_returns_its_results(name: str) -> None:
+    function, reason = REJECTED[name]
     trace, made, plan = trace_of(function, *inputs(0))
     assert plan is None
     assert trace.refusal is not None
@@ -273,13 +256,13 @@ def test_what_cannot_be_repeated_is_refused_by_name_and_the_call_goes_on(name: s
 
 
 @pytest.mark.parametrize("given", [[1.0], (2,), {"a": 1}, np.ma.array([1.0]), np.array([None])])
-def test_an_input_that_may_hide_a_change_is_refused(given: Any) -> None:
+def test_an_input_that_may_hide_a_change_is_rejected(given: Any) -> None:
     trace, _, plan = trace_of(lambda x, _: x * 2, np.ones(2), given)
     assert plan is None
     assert trace.refusal == f"an input of type {type(given).__name__}"
 
 
-def test_an_array_that_lasts_is_read_and_written_where_it_is() -> None:
+def test_a_live_array_is_read_and_written_in_place() -> None:
     weight, trace = np.ones(3), Trace()
     with trace.on():
         x, w = trace.input(np.arange(3.0)), trace.live(weight)
@@ -294,7 +277,7 @@ def test_an_array_that_lasts_is_read_and_written_where_it_is() -> None:
     assert program.results[0].tolist() == [11, 24]
 
 
-def test_constants_are_computed_with_once() -> None:
+def test_calls_on_constants_are_made_once() -> None:
     calls = []
     for constants in (0, 1, 2):
 
@@ -309,7 +292,7 @@ def test_constants_are_computed_with_once() -> None:
     assert calls == [1, 1, 1]
 
 
-def test_a_call_under_another_errstate_is_refused() -> None:
+def test_a_call_under_another_errstate_is_rejected() -> None:
     def log(x: Array) -> Array:
         with np.errstate(divide="ignore"):
             return np.log(x)
@@ -318,7 +301,7 @@ def test_a_call_under_another_errstate_is_refused() -> None:
     assert trace.refusal == "log is called in a np.errstate"
 
 
-def test_after_its_trace_an_array_is_one_again() -> None:
+def test_after_its_trace_a_traced_array_is_an_array() -> None:
     kept: list[Any] = []
     _, _, plan = trace_of(lambda x: kept.append(x) or x * 2, Y)
     assert plan is not None
@@ -333,7 +316,7 @@ def test_after_its_trace_an_array_is_one_again() -> None:
         assert same_bits(made, Y * Y)
 
 
-def test_without_a_trace_nothing_is_noted() -> None:
+def test_without_a_trace_nothing_is_recorded() -> None:
     trace = Trace()
     with contextlib.suppress(KeyError), trace.on():
         raise KeyError
@@ -342,7 +325,7 @@ def test_without_a_trace_nothing_is_noted() -> None:
     assert trace.calls == []
 
 
-def test_every_function_that_is_followed_is_one_of_numpys() -> None:
+def test_every_function_that_is_followed_exists_in_numpy() -> None:
     places = [np, np.ndarray, np.random.Generator, np.lib.stride_tricks]
     operators = {"getitem", "setitem", "pow", "ipow"}
     assert [
