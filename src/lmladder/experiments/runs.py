@@ -112,7 +112,7 @@ def find_runs(paths: Iterable[Path]) -> Found:
             raise InputError(f"{path} {reason}")
         for folder, hydra, names in _folders(path, seen, found.notes):
             try:
-                found.runs += _read(folder, hydra, names, found.notes)
+                found.runs += list(_read(folder, hydra, names, found.notes))
             except EditedFileError as error:
                 found.notes.append(f"{error}; the run is left out")
             except DAMAGE as error:
@@ -157,16 +157,16 @@ def _folders(
         yield Path(folder), hydra, set(names)
 
 
-def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[Run]:
+def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Iterator[Run]:
     if NOTHING_TO_SCORE in names:
-        return []
+        return
     if any(name.startswith("unfinished") for name in names):
         notes.append(f"{folder} is unfinished and left out")
-        return []
+        return
     if not names & {LADDER, METRICS_FILE}:
         if hydra and not (folder / "evaluate" / LADDER).exists():  # which stages/ladder.py makes
             notes.append(f"{folder} has no result and is left out")
-        return []
+        return
     check_digests(folder, names)
     settings = read_settings(folder, hydra)
     seed = None if settings is None else int(settings["seed"])
@@ -181,7 +181,6 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
     if BLOCK_LOSSES in names:
         blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
         _check_blocks(folder, LADDER if LADDER in names else METRICS_FILE, blocks, runs, header)
-    read = []
     for run in runs:
         try:
             KINDS[run.kind]
@@ -194,8 +193,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> list[
         for text in (run.model, *texts, *texts.values(), *versions.values()):
             if not str(text).isprintable():  # it may contain control codes of a terminal
                 raise ValueError(f"{text!r} cannot be printed")
-        read.append(run)
-    return read
+        yield run
 
 
 def _of_ladder(folder: Path) -> Iterator[Run]:

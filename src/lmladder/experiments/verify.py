@@ -145,7 +145,7 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
     checkpoint = Checkpoint.load(first)
     best = [Checkpoint.load(path / BEST)] if (path / BEST).exists() else []
     if (path / UNFINISHED).exists() or checkpoint.trained_by:
-        raise InputError(f"{path} is of a run that has not finished; give its command again")
+        raise InputError(f"{path} is of a run that has not finished; run its command again")
     checkpoint.restore_models()  # checks the sizes of the arrays
     settings = KINDS.read(checkpoint.config, str(path))
     if checkpoint.step == 0 and not _is_counted(checkpoint):
@@ -161,7 +161,7 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
     if checkpoint.data_digest != prepared.digest:
         raise InputError(
             f"{path} was trained on a text with digest {checkpoint.data_digest[:12]}, but "
-            f"{directory} holds {prepared.digest[:12]}; name the folder of that text with "
+            f"{directory} has {prepared.digest[:12]}; name the folder of that text with "
             "--prepared, or make it again with `python stages/compose.py` and its settings, then "
             "`dvc repro prepare`"
         )

@@ -16,17 +16,19 @@ def findings(table: pd.DataFrame) -> str:
     split = table["split"].iloc[-1]
     bits = by_model(table, split, "bits_per_byte")  # from worst to best
     models = {name: each for name, each in models_of(table).items() if name in bits}
-    counted = [name for name, each in models.items() if each.counted]
-    trained = [name for name, each in models.items() if each.trained]
-    oracle = [name for name, each in models.items() if each.is_oracle]
-    ranked = trained or counted or [name for name in models if name not in oracle]
+    counted, trained, oracle = (
+        [name for name, each in models.items() if getattr(each, kind)][-1:]
+        for kind in ("counted", "trained", "is_oracle")
+    )
+    ranked = trained or counted or [name for name in models if name not in oracle][-1:]
     if not ranked:
         return ""
-    best = ranked[-1]
+    best = ranked[0]
     comparisons = []
-    if trained and counted:
-        rival = f"the best count model ({models[counted[-1]].label}, {bits[counted[-1]]:.4f})"
-        comparisons.append(_compared(bits[best], bits[counted[-1]], rival))
+    if trained:
+        for name in counted:
+            rival = f"the best count model ({models[name].label}, {bits[name]:.4f})"
+            comparisons.append(_compared(bits[best], bits[name], rival))
     for name in oracle:
         truth = f"the oracle, which knows the true distribution ({bits[name]:.4f})"
         comparisons.append(_compared(bits[best], bits[name], truth))

@@ -20,7 +20,7 @@ Bars: share of the predictions. ECE: expected calibration error."""
 MIN_TOKENS = 10  # of a point; the accuracy of fewer is not meaningful
 
 
-@styled
+@styled()
 def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     """Draw the accuracy of the most likely token over its probability, one panel per model.
 

@@ -20,7 +20,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 
-@styled
+@styled()
 def loss_curves(
     models: Mapping[str, Model],
     histories: Mapping[str, pd.DataFrame],

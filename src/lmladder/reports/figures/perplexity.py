@@ -59,7 +59,7 @@ def perplexity_by_tokens(
     )
 
 
-@styled
+@styled()
 def _over(
     costs: Mapping[str, float],
     table: pd.DataFrame,

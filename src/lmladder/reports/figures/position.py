@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 
-@styled
+@styled()
 def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     """Draw nats per token over the tokens of context of a prediction, as of `position_table`.
 

@@ -11,7 +11,6 @@ from lmladder.system.arrays import FloatArray
 
 import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, PowerNorm
 from matplotlib.figure import Figure
 
@@ -20,7 +19,7 @@ CELL = 0.13  # inches per token on an axis of a map
 MARGIN = 1.2  # inches for the labels of an axis and the color bar
 
 
-@styled
+@styled()
 def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
     """Draw one map per head, in one row of maps per layer.
 
@@ -40,6 +39,7 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
     # Without its palest end, so that zero attention is darker than a masked cell.
     colors = ListedColormap(mpl.colormaps["Blues"](np.linspace(0.08, 1, 256)))
     hidden = ~np.tri(time, dtype=bool)
+    ticks, rotation = range(time), 90 if max(map(len, labels)) > 1 else 0
     for layer, row in enumerate(grid):
         for head, axes in enumerate(row):
             image = axes.imshow(
@@ -47,7 +47,10 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
                 cmap=colors, norm=PowerNorm(0.5, 0, 1), interpolation="none",
             )  # fmt: skip
             axes.set_title(f"Layer {layer + 1}, head {head + 1}", fontsize=8, pad=4)
-            _name_tokens(axes, labels)
+            axes.set_xticks(ticks, labels, fontsize=7, rotation=rotation)
+            axes.set_yticks(ticks, labels, fontsize=7)
+            axes.tick_params(length=0, pad=2)
+            axes.spines[:].set_visible(False)
     scale = figure.colorbar(
         image, ax=grid, ticks=(0, 0.05, 0.25, 0.5, 1), shrink=min(1, 3 / height), aspect=25
     )
@@ -58,15 +61,7 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
     return figure
 
 
-def _name_tokens(axes: Axes, labels: Sequence[str]) -> None:
-    ticks = range(len(labels))
-    axes.set_xticks(ticks, labels, fontsize=7, rotation=90 if max(map(len, labels)) > 1 else 0)
-    axes.set_yticks(ticks, labels, fontsize=7)
-    axes.tick_params(length=0, pad=2)
-    axes.spines[:].set_visible(False)
-
-
-@styled
+@styled()
 def next_picture(
     prompt: str, labels: Sequence[str], probabilities: FloatArray, *, others: int
 ) -> Figure:

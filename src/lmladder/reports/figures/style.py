@@ -5,14 +5,12 @@ blindness. A marker, a dash pattern or a name repeats the information of each co
 gray. The same numbers give the same bytes, independent of the user's settings of Matplotlib.
 """
 
-import functools
 import io
 import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ParamSpec
 
 from lmladder.reports.table import COLORS, INK
 from lmladder.system.errors import InputError
@@ -23,14 +21,10 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-LIGHT = COLORS[3:]  # too light for text on white
 GREY, PALE = "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 LAYOUT_FONT = "DejaVu Sans"  # part of Matplotlib, so that the layout is the same on all machines
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
-SVG_METADATA = ("Date", "Creator", "Format", "Type")  # omitted: they contain times and versions
-PNG_METADATA = ("Software",)
-PNG_DOTS_PER_INCH = 200
 
 STYLE = {
     "svg.hashsalt": "lmladder", "svg.fonttype": "none", "font.family": LAYOUT_FONT, "font.size": 9,
@@ -41,18 +35,14 @@ STYLE = {
     "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titlepad": 12,
 }  # fmt: skip
 
-P = ParamSpec("P")
 
-
-def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a function that draws a figure, so that it draws in our style."""
-
-    @functools.wraps(draw)
-    def drawn(*args: P.args, **kwargs: P.kwargs) -> Figure:
-        with _drawing():
-            return draw(*args, **kwargs)
-
-    return drawn
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw in the style of all figures; a context, and a decorator of functions."""
+    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
+        # Only the layout uses this font; viewers of an SVG have fonts of their own.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        yield
 
 
 def wide_figure(width: float = 0.7, height: float = 0.735) -> tuple[Figure, Axes]:
@@ -64,8 +54,9 @@ def wide_figure(width: float = 0.7, height: float = 0.735) -> tuple[Figure, Axes
 def as_svg(figure: Figure) -> str:
     """Return the figure as an <svg> element that can be embedded in a page."""
     file = io.StringIO()
-    with _drawing():
-        figure.savefig(file, format="svg", metadata=dict.fromkeys(SVG_METADATA))
+    with styled():
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
+        figure.savefig(file, format="svg", metadata=metadata)
     svg = file.getvalue().replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
     svg = svg[svg.index("<svg") :]
     referred = set(re.findall(r"#([\w.-]+)", svg))
@@ -76,9 +67,8 @@ def as_svg(figure: Figure) -> str:
 def as_png(figure: Figure) -> bytes:
     """Return the figure as a PNG file without time and version."""
     file = io.BytesIO()
-    with _drawing():
-        metadata = dict.fromkeys(PNG_METADATA)
-        figure.savefig(file, format="png", dpi=PNG_DOTS_PER_INCH, metadata=metadata)
+    with styled():
+        figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
     return file.getvalue()
 
 
@@ -101,17 +91,9 @@ def picture_format(path: Path) -> str:
     return name
 
 
-@contextmanager
-def _drawing() -> Iterator[None]:
-    with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
-        # Only the layout uses this font; viewers of an SVG have fonts of their own.
-        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        yield
-
-
 def legible(color: str) -> str:
     """Return the color of text beside a line or point of this color."""
-    return INK if color in LIGHT else color
+    return INK if color in COLORS[3:] else color  # those are too light for text on white
 
 
 def title(axes: Axes, text: str, note: str = "") -> None:

@@ -39,7 +39,7 @@ class Swept:
     scores: Sequence[Sequence[float]]
 
 
-@styled
+@styled()
 def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure:
     """Draw the mean over seeds with a standard deviation on either side, and each seed as a dot.
 
