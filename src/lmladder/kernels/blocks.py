@@ -317,16 +317,9 @@ def over_rows(
         np.add.reduce(each, out=whole)
 
 
-def _over_blocks(
-    kernel: Callable[..., None],
-    step: int,
-    count: int,
-    rows: Sequence[Array],
-    shared: Sequence[object],
-    out: Sequence[Array],
-    parts: Sequence[Array],
-) -> None:
+def _over_blocks(kernel: Callable[..., None], step: int, count: int, *arguments: Any) -> None:
     """Do the work of `over_rows` in blocks; each block writes its sums into an item of `parts`."""
+    rows, shared, out, parts = arguments
 
     def block(index: int) -> None:
         part = slice(index * step, (index + 1) * step)

@@ -78,10 +78,10 @@ def _flat(array: Array) -> Array:
     return contiguous(array).reshape(-1)
 
 
-def _elementwise(kernel: Callable[..., None], *arrays: FloatArray) -> FloatArray:
-    """Return what kernel(*arrays, out) computes for arrays of one shape."""
+def _elementwise(kernel: Callable[..., None], *arrays: FloatArray, shared: Any = ()) -> FloatArray:
+    """Return what kernel(*arrays, *shared, out) computes for arrays of one shape."""
     out = np.empty_like(arrays[0], order="C")
-    over_rows(kernel, [_flat(array) for array in arrays], out=[out.reshape(-1)])
+    over_rows(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
     return out
 
 
@@ -205,9 +205,7 @@ def attention_backward(
 
 def dropout(x: FloatArray, chances: FloatArray, rate: float) -> FloatArray:
     """Return `reference.dropout` of arrays of one shape, elementwise."""
-    out = np.empty_like(x, order="C")
-    over_rows(_kernels(x).dropout, [_flat(x), _flat(chances)], rate, out=[out.reshape(-1)])
-    return out
+    return _elementwise(_kernels(x).dropout, x, chances, shared=[rate])
 
 
 def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray) -> FloatArray:

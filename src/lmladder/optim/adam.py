@@ -19,31 +19,25 @@ class Adam(Optimizer):
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
-        self._arrays: list[Any] = []  # whose pieces these are
-        self._matrices: list[tuple[FloatArray, ...]] = []
-        self._others: list[tuple[FloatArray, ...]] = []
+        self._arrays: list[Any] = []  # the values and gradients that the pieces are views of
+        self._matrices: list[tuple[FloatArray, ...]] = []  # pieces of matrices
+        self._others: list[tuple[FloatArray, ...]] = []  # pieces of all other parameters
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": []}  # pieces of copies would not be views of them
+        return {**self.__dict__, "_arrays": []}  # in a copy, the pieces are not views
 
     def step(self, number: int, *, factor: float = 1.0, gradient_scale: float = 1.0) -> None:
         rate = self.settings.learning_rate * factor
         beta_mean, beta_square = self.settings.betas
-        settings = (
-            beta_mean,
-            beta_square,
-            self.settings.epsilon,
-            gradient_scale,
-            rate,
-            1 - beta_mean ** (number + 1),
-            1 - beta_square ** (number + 1),
-        )
+        corrections = 1 - beta_mean ** (number + 1), 1 - beta_square ** (number + 1)
+        epsilon, decay = self.settings.epsilon, getattr(self.settings, "weight_decay", 0.0)
+        settings = beta_mean, beta_square, epsilon, gradient_scale, rate, *corrections
         self._cut_into_pieces()
-        kernels.adam(self._matrices, *settings, 1 - rate * self.weight_decay())
+        kernels.adam(self._matrices, *settings, 1 - rate * decay)
         kernels.adam(self._others, *settings, 1.0)
 
     def _cut_into_pieces(self) -> None:
-        """Cut what a step reads and changes, unless all arrays are those of the step before."""
+        """Cut the arrays into pieces, unless they are the same as in the step before."""
         tensors = self.parameters.values()
         values = [tensor.value for tensor in tensors]
         arrays = [*values, *[tensor.grad for tensor in tensors]]
@@ -62,15 +56,8 @@ class Adam(Optimizer):
         if views:
             self._arrays = [*[each.value for each in tensors], *[each.grad for each in tensors]]
 
-    def weight_decay(self) -> float:
-        """Return the decay of matrices, per step times learning_rate."""
-        return 0.0
-
 
 class AdamW(Adam):
     """Adam with decoupled weight decay of the matrices: parameters with two axes or more."""
 
     settings: AdamWSettings
-
-    def weight_decay(self) -> float:
-        return self.settings.weight_decay

@@ -6,7 +6,7 @@ from lmladder.optim.settings import SCHEDULES, ScheduleSettings
 
 
 def constant(progress: float, final_fraction: float) -> float:
-    """Return 1, whatever the arguments."""
+    """Return 1."""
     return 1.0
 
 
@@ -23,9 +23,9 @@ def cosine(progress: float, final_fraction: float) -> float:
 def factor(step: int, steps: int, schedule: ScheduleSettings) -> float:
     """Return the factor of the learning rate in one step.
 
-    It rises linearly to 1 over warmup_steps, is 1 until decay_steps are left (only in wsd there are
-    such steps) and then falls to final_fraction, which it would reach after the last step: a last
-    step at a rate of 0 would be wasted.
+    It rises linearly to 1 over warmup_steps, remains 1 until decay_steps are left (in wsd only) and
+    then decays to final_fraction. It would reach this after the last step, because a step with a
+    learning rate of 0 would have no effect.
 
     Parameters
     ----------

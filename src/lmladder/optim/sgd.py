@@ -7,11 +7,12 @@ from lmladder.optim.settings import SgdSettings
 class Sgd(Optimizer):
     """Gradient descent with classical or Nesterov momentum and decoupled weight decay.
 
-    The velocity sums gradients, not steps: v <- momentum v + g, and a parameter changes by
-    -learning_rate v. At a constant rate that is equation 1 of the paper; with Nesterov momentum,
-    -learning_rate (g + momentum v) is equations 3 and 4 for the point ahead, where the gradient is
-    computed. So a schedule scales steps, not the velocity. Weight decay applies to the matrices
-    (two axes or more), apart from the gradient (SGDW, Loshchilov & Hutter 2019).
+    The velocity is a sum of gradients, not of steps: v <- momentum v + g, and a parameter changes
+    by -learning_rate v. At a constant rate this is equation 1 of the paper. With Nesterov momentum
+    it changes by -learning_rate (g + momentum v), which is equations 3 and 4 for the point at which
+    the gradient is computed. So a schedule scales the steps and not the velocity. Weight decay
+    applies to matrices (two axes or more) separately from the gradient (SGDW, Loshchilov & Hutter
+    2019).
     """
 
     averages = ("velocity",)
