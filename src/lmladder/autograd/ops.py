@@ -547,19 +547,12 @@ _METHODS = {
     "__neg__": negative,
     "__abs__": abs,
     "__getitem__": lambda self, index: getitem(self, index=index),
-    "sum": sum,
-    "cumsum": cumsum,
-    "mean": mean,
-    "var": var,
-    "max": max,
-    "min": min,
-    "clip": clip,
     "astype": lambda self, dtype: astype(self, dtype=dtype),
     "reshape": lambda self, *shape: reshape(self, shape=_as_shape(shape)),
-    "squeeze": squeeze,
     "transpose": lambda self, *axes: transpose(self, axes=_as_shape(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
+    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip, squeeze)},
 }
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)
