@@ -92,6 +92,7 @@ def test_values_get_their_types_and_defaults() -> None:
         ({"part": {"size": 3}}, "x.part.size=3 must be even"),
         ({"part": {"sise": 3}}, "unknown setting x.part.sise; did you mean 'size'?"),
         ({"part": 3}, "x.part must be a group of settings"),
+        ({"things": 3}, "x.things must be a group of settings"),
         ({"thing": {"name": "smal", "rate": 1}}, "x.thing.name: unknown thing 'smal'; did you"),
         ({"thing": {"rate": 1}}, "x.thing.name is missing"),
         ({"thing": {"name": "small", "rate": 0}}, "x.thing.rate must be more than 0, got 0"),

@@ -93,11 +93,9 @@ class Ladder:
                 rows.append(Row("oracle", split, truth, None, None, error and error / facts.tokens))
         return rows
 
-    def passage(self) -> Passage | None:
-        """Return the losses at the beginning of the validation text; None if it is empty."""
+    def passage(self) -> Passage:
+        """Return the loss of each token at the beginning of the validation text."""
         tokens = self.prepared.val[:PASSAGE_TOKENS]
-        if not len(tokens):
-            return None
         texts: Sequence[str] = ()
         nats: dict[str, Sequence[float]] = {}
         for name, each in passage_nll(self.informed, self.prepared, PASSAGE_TOKENS).items():
@@ -105,11 +103,10 @@ class Ladder:
         return Passage(texts, nats)
 
     def attention(self) -> Attention | None:
-        """Return the attention of the first model with attention at the same place; or None."""
-        tokens = self.prepared.val[:ATTENTION_TOKENS]
+        """Return the attention of the first model that has any, at the same place; or None."""
         for model in self.models.values():
-            if has_attention(model) and len(tokens):
-                tokens = tokens[: model.context_length]
+            if has_attention(model):
+                tokens = self.prepared.val[: min(ATTENTION_TOKENS, model.context_length)]
                 labels = reports.token_labels(self.prepared.tokenizer, tokens)
                 return Attention(labels, attention_maps(model, tokens))
         return None

@@ -4,25 +4,26 @@ The estimates contain only what training always needs. Measured runs need up to 
 and never less, so no configuration is rejected that the machine could run.
 """
 
-from collections.abc import Iterable, Iterator
-from operator import attrgetter
-from typing import Any, NamedTuple
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import NamedTuple
 
 from lmladder.autograd.capture import PARTS
 from lmladder.config import Config
 from lmladder.pipeline.rungs import Rung, rungs_of
 from lmladder.system.errors import InputError
 from lmladder.system.runtime import memory_limit
+from lmladder.system.settings import dotted
 
 BYTES = 4  # of a float32
 
 
 class Need(NamedTuple):
-    """What needs how many bytes, and the settings that reduce it, as "key=value"."""
+    """What needs how many bytes, and the keys of the settings that reduce it."""
 
     what: str
     bytes: int
-    settings: list[str]
+    keys: list[str]
 
 
 def require_memory(
@@ -42,15 +43,17 @@ def require_memory(
             needs += needs_of_training(rung, vocabulary_size)
     for need in needs:
         if need.bytes > limit:
+            values = dotted(asdict(config))
+            settings = " or ".join(f"{key}={values[key]}" for key in need.keys)
             raise InputError(
                 f"{need.what} would need at least {_readable(need.bytes)} of memory, but this "
-                f"process may use {_readable(limit)}; make {' or '.join(need.settings)} smaller"
+                f"process may use {_readable(limit)}; make {settings} smaller"
             )
 
 
 def _needs_of_text(config: Config) -> Iterator[Need]:
     if characters := getattr(config.data, "characters", None):
-        yield Need("the text", characters, [f"data.characters={characters}"])
+        yield Need("the text", characters, ["data.characters"])
 
 
 def needs_of_training(rung: Rung, vocabulary_size: int) -> Iterator[Need]:
@@ -58,39 +61,27 @@ def needs_of_training(rung: Rung, vocabulary_size: int) -> Iterator[Need]:
     settings = rung.settings
     if not hasattr(settings, "estimate") or not hasattr(settings, "training"):
         return
+    sizes = [f"{rung.key}.{each}" for each in settings.sizes]
     weights, activations = settings.estimate(vocabulary_size)
     # Weights and optimizer state, and again while a checkpoint is written: then no gradients.
     copies = 2 * (1 + getattr(settings.optimizer, "state_arrays", 0))
-    yield Need(
-        f"{rung.name}: weights and optimizer state",
-        BYTES * copies * weights,
-        _assignments(settings, settings.sizes, f"{rung.name}."),
-    )
+    yield Need(f"{rung.name}: weights and optimizer state", BYTES * copies * weights, sizes)
     training = settings.training
     sequences = training.batch_size // training.gradient_accumulation_steps
     tokens = sequences * training.sequence_length // PARTS  # a thread computes a part at a time
-    keys = ["training.batch_size", "training.sequence_length", settings.sizes[0]]
-    yield Need(
-        f"{rung.name}: activations of a batch",
-        BYTES * tokens * activations,
-        _assignments(settings, keys, f"{rung.name}."),
-    )
+    keys = [f"{rung.key}.training.{each}" for each in ("batch_size", "sequence_length")]
+    what = f"{rung.name}: activations of a batch"
+    yield Need(what, BYTES * tokens * activations, [*keys, sizes[0]])
 
 
 def _needs_of_evaluation(config: Config, vocabulary_size: int, val_tokens: int) -> Iterator[Need]:
     tokens = min(config.evaluate.batch_tokens, val_tokens)
-    keys = ["evaluate.batch_tokens"]
-    yield Need("evaluate: logits", BYTES * tokens * vocabulary_size, _assignments(config, keys))
+    yield Need("evaluate: logits", BYTES * tokens * vocabulary_size, ["evaluate.batch_tokens"])
     sample = config.sample
     if sample.beams is not None and vocabulary_size > 1:
         steps = min(sample.tokens, 64)  # enough for more texts than beams
         beams = min(sample.beams, vocabulary_size**steps)
-        logits = BYTES * beams * vocabulary_size
-        yield Need("samples: logits of beams", logits, _assignments(config, ["sample.beams"]))
-
-
-def _assignments(settings: Any, keys: Iterable[str], prefix: str = "") -> list[str]:
-    return [f"{prefix}{key}={attrgetter(key)(settings)}" for key in keys]
+        yield Need("samples: logits of beams", BYTES * beams * vocabulary_size, ["sample.beams"])
 
 
 def _readable(size: int) -> str:

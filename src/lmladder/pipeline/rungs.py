@@ -35,6 +35,11 @@ class Rung:
         return KINDS[self.settings.kind]
 
     @property
+    def key(self) -> str:
+        """The key of its settings in the configuration."""
+        return self.folder.replace("/", ".")
+
+    @property
     def model(self) -> str:
         """The name of its model in the table, if it has only one."""
         return self.name if self.stage == "rung" else str(self.settings.kind)

@@ -40,13 +40,13 @@ def require_suited(config: Config, text: CorpusFacts, *, trains: bool = True) ->
             continue
         init_from = rung.settings.init_from
         if trains and init_from is not None and not Path(init_from).is_file():
-            raise InputError(f"{rung.name}.init_from: {no_file(Path(init_from))}")
+            raise InputError(f"{rung.key}.init_from: {no_file(Path(init_from))}")
         for split, name in (("train", "training"), ("val", "validation")):
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(
                     f"the {name} text has {text.splits[split].tokens} tokens, fewer than the "
                     f"{training.sequence_length + 1} of a sequence; give a longer text, or make "
-                    f"{rung.name}.training.sequence_length={training.sequence_length} smaller"
+                    f"{rung.key}.training.sequence_length={training.sequence_length} smaller"
                 )
     require_memory(
         config,

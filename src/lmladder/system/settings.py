@@ -227,8 +227,7 @@ def read(schema: type[S], given: Mapping[str, Any], path: str = "") -> S:
 
 
 def _typed(schema: type[S], given: Any, path: str) -> S:
-    if not isinstance(given, Mapping):
-        raise InputError(f"{path.removesuffix('.') or 'it'} must be a group of settings")
+    _require_group(given, path.removesuffix("."))
     declared = {each.name: each for each in fields(schema)}  # type: ignore[arg-type]
     for key in given:
         if key not in declared:
@@ -248,6 +247,7 @@ def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
     if value == REQUIRED and (value := default_of(declared)) == REQUIRED:
         raise _missing(path)
     if family is not None and get_origin(kind) is dict:
+        _require_group(value, path)
         return {name: family.read(each, f"{path}.{name}") for name, each in value.items()}
     if family is not None:
         return family.read(value, path)
@@ -263,6 +263,11 @@ def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
         return OmegaConf.to_container(holder)["value"]  # type: ignore[index, call-overload]
     except (OmegaConfBaseException, ValueError, TypeError) as error:
         raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+
+
+def _require_group(value: Any, path: str) -> None:
+    if not isinstance(value, Mapping):
+        raise InputError(f"{path or 'it'} must be a group of settings, got {value}")
 
 
 def _missing(path: str) -> InputError:
