@@ -91,7 +91,9 @@ def test_svg_has_every_op(a: Tensor) -> None:
 
 def test_without_graphviz_svg_is_rejected(a: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module.shutil, "which", lambda name: None)
-    with pytest.raises(RuntimeError, match=r"`dot` of graphviz is not installed; use format='mermaid'"):
+    with pytest.raises(
+        RuntimeError, match=r"`dot` of graphviz is not installed; use format='mermaid'"
+    ):
         draw(a * 1.0, format="svg")
 
 
