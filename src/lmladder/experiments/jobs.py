@@ -33,6 +33,7 @@ PERFORMANCE, ENVIRONMENT = "performance.json", "environment.json"
 NO_RESULTS = (FINISHED, FAILED, PERFORMANCE, ENVIRONMENT, TRAINED)
 PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
+DOCSTRING = ""  # in place of a statement that consists of a string
 KILLED = "its process ended without a message: it was killed, or memory ran out"
 
 
@@ -74,13 +75,10 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     del settings["runtime"]["threads"]
     # A key `watch` names a file whose changes matter.
     files = {name for key, name in dotted(settings).items() if key.rpartition(".")[2] == "watch"}
+    watched = {Path(name) for name in files if name}
     origin = {
         "settings": settings,
-        "watched": [
-            _digest_of_code(Path(name))
-            for name in sorted(filter(None, files))
-            if Path(name).is_file()
-        ],
+        "watched": [_digest_of_code(path) for path in sorted(watched) if path.is_file()],
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }
@@ -128,19 +126,13 @@ def _executed(node: Any) -> Any:
     """
     match node:
         case list():
-            return [_executed(each) for each in node if not _is_docstring(each)]
+            return [each for each in map(_executed, node) if each != DOCSTRING]
+        case ast.Expr(ast.Constant(str())):
+            return DOCSTRING
         case ast.AST():
             fields = {key: _executed(value) for key, value in ast.iter_fields(node)}
             return [type(node).__name__, {key: each for key, each in fields.items() if each}]
     return None if node is None else repr(node)
-
-
-def _is_docstring(node: Any) -> bool:
-    """Return whether a node is a statement that consists of a string literal."""
-    match node:
-        case ast.Expr(ast.Constant(str())):
-            return True
-    return False
 
 
 def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:

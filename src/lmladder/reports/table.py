@@ -92,15 +92,11 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     ValueError
         If a split is unknown, a model occurs twice, or two rows of a split are of different text.
     """
-    cells = [
-        {
-            **vars(row),
-            "label": label(row.model, row.kind),
-            **{name: getattr(row.score, name) for name in SCORES},
-        }
-        for row in rows
-    ]
-    table = pd.DataFrame(cells, columns=list(COLUMNS)).astype(COLUMNS)
+    rows = list(rows)
+    cells = [vars(row) | {name: getattr(row.score, name) for name in SCORES} for row in rows]
+    table = pd.DataFrame(cells, columns=list(COLUMNS))
+    table["label"] = [label(row.model, row.kind) for row in rows]
+    table = table.astype(COLUMNS)
     if unknown := set(table["split"]) - set(SPLITS):
         raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
     if table.duplicated(["model", "split"]).any():
