@@ -51,7 +51,7 @@ def results(folder):
 
 
 def finished_before(done):
-    mark = "finished before: "
+    mark = "already finished: "
     lines = done.succeeded().stdout.splitlines()
     return [line.removeprefix(mark) for line in lines if line.startswith(mark)]
 
@@ -95,7 +95,7 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     (job,) = (checkout / SWEEP).rglob("checkpoint.safetensors")
     again = checkout.by_hand("transformer", *command)
     assert again.stderr.splitlines() == lines
-    assert f"finished before: {job.parent.relative_to(checkout.path)}" in again.stdout
+    assert f"already finished: {job.parent.relative_to(checkout.path)}" in again.stdout
     right = ("-m", SMOKE, "transformer.n_head=2", "transformer.optimizer.learning_rate=0.01")
     done = checkout.by_hand("transformer", *right).succeeded()
     assert done.stderr == ""  # what failed in another sweep of this folder is not reported
@@ -132,7 +132,7 @@ def test_a_killed_job_is_named_and_the_same_command_does_only_what_is_missing(ch
         os.kill(int((checkout / jobs[1] / ".lock").read_text()), signal.SIGKILL)
         stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 1
-    assert "finished before" in stdout
+    assert "already finished" in stdout
     named, count = stderr.splitlines()
     assert named.startswith(f"error: {jobs[1]}: its process ended")
     assert count.startswith("error: 1 job of the sweep failed")

@@ -59,9 +59,8 @@ def _validation_blocks(
     """Return the loss of each validation sequence, as a block; their mean is `val_loss`."""
     shape = training.sequence_length, training.evaluate_tokens
     nats = sequence_nll(model, training, validation_sequences(prepared.val, *shape))
-    starts = (
-        sequence_starts(len(prepared.val), *shape) + 1
-    )  # the first token of a sequence is not scored
+    # The first token of a sequence is not scored.
+    starts = sequence_starts(len(prepared.val), *shape) + 1
     return BlockLosses(
         prepared.digest,
         tuple(starts.tolist()),

@@ -70,7 +70,7 @@ class Stage:
             fingerprint = outcome.fingerprint(config, self.name, folders)
             finished, objective = outcome.is_finished(out, fingerprint)
             if finished:
-                print(f"finished before: {out}", flush=True)
+                print(f"already finished: {out}", flush=True)
                 return Result(objective=objective)
             result = self._run(config, out, ladder)
             outcome.finish(out, fingerprint, result.objective)
@@ -92,10 +92,8 @@ class Stage:
         try:
             yield
         except MemoryError as error:
-            reason = f": {error}" if str(error) else ""
-            raise RunError(
-                f"{self.name}: out of memory{reason}; make {self.smaller} smaller"
-            ) from error
+            reason = f"out of memory: {error}".removesuffix(": ")
+            raise RunError(f"{self.name}: {reason}; make {self.smaller} smaller") from error
         except OSError as error:
             if error.filename is not None:
                 raise RunError(f"cannot open {error.filename}: {error.strerror}") from error
@@ -104,11 +102,11 @@ class Stage:
 
 def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> None:
     """Write the facts of this run and machine, which DVC does not track."""
-    known = tokens_per_second is not None and math.isfinite(tokens_per_second)
+    speed = tokens_per_second or math.nan
     unit = 1024**2 if sys.platform == "darwin" else 1024  # bytes or KiB
     facts = {
         "seconds": round(seconds, 2),
-        "tokens_per_second": round(tokens_per_second) if known and tokens_per_second else None,
+        "tokens_per_second": round(speed) if math.isfinite(speed) else None,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
     }
     write_json(out / PERFORMANCE, facts)
@@ -119,17 +117,16 @@ def _all_rungs(config: Config) -> list[str]:
     return ["prepare", *(rung.folder for rung in rungs_of(config))]
 
 
-_FIT = "lmladder.pipeline.fitting:fit"
+HERE = "lmladder.pipeline"
+_FIT = f"{HERE}.fitting:fit"
 _SIZES = "training.batch_size, training.sequence_length or the sizes of the model"
 _TEXT = "data.characters or tokenizer.vocabulary_size"
 STAGES = {
     each.name: each
     for each in (
-        Stage("prepare", "lmladder.pipeline.prepare:prepare", lambda config: [], _TEXT),
+        Stage("prepare", f"{HERE}.prepare:prepare", lambda config: [], _TEXT),
         *(Stage(name, _FIT, smaller=_SIZES) for name in (*RUNG_STAGES, "rung")),
-        Stage(
-            "evaluate", "lmladder.pipeline.evaluate:evaluate", _all_rungs, "evaluate.batch_tokens"
-        ),
-        Stage("ladder", "lmladder.pipeline.ladder:ladder", lambda config: []),
+        Stage("evaluate", f"{HERE}.evaluate:evaluate", _all_rungs, "evaluate.batch_tokens"),
+        Stage("ladder", f"{HERE}.ladder:ladder", lambda config: []),
     )
 }
