@@ -62,10 +62,11 @@ def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:
     drawn = each.tokens >= MIN_TOKENS
     accuracy = each.accuracy[drawn]
     error = 2 * np.sqrt(accuracy * (1 - accuracy) / each.tokens[drawn])
-    axes.errorbar(
-        each.confidence[drawn], accuracy, error,
-        color=color, marker=marker, markersize=4, linewidth=1.2, elinewidth=0.8, clip_on=False,
-    )  # fmt: skip
+    if drawn.any():  # or the layout would make room for a marker at the origin of the figure
+        axes.errorbar(
+            each.confidence[drawn], accuracy, error,
+            color=color, marker=marker, markersize=4, linewidth=1.2, elinewidth=0.8, clip_on=False,
+        )  # fmt: skip
     axes.set(xlim=(0, 1), ylim=(0, 1), xticks=(0, 0.5, 1), yticks=(0, 0.5, 1))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: short(value))
