@@ -46,6 +46,10 @@ def test_values_and_gradients_are_written_on_request(a: Tensor) -> None:
     assert "sum<br/>()<br/>value 5<br/>gradient 1" in text
     assert "value" not in draw(loss)
     assert "gradient" not in draw(loss, values=True)
+    mask = np.array([0.0, 1.0])
+    assert '(("mask<br/>(2,)<br/>value [0, 1]"))' in draw(
+        a * mask, names={"mask": mask}, values=True
+    )
     long = Tensor(np.linspace(-1, 2.5, 100), requires_grad=True)
     assert "value from -1 to 2.5" in draw(long * 1.0, values=True)
 
@@ -57,13 +61,6 @@ def test_drawing_neither_frees_the_graph_nor_adds_up_gradients(a: Tensor) -> Non
     loss.backward()
     assert a.grad is not None
     assert a.grad.tolist() == [2, 4]
-
-
-def test_constants_have_shapes_names_and_values(a: Tensor) -> None:
-    mask = np.array([0.0, 1.0])
-    text = draw(a * mask + np.ones(2), names={"mask": mask}, values=True)
-    assert 'n1(("mask<br/>(2,)<br/>value [0, 1]"))' in text
-    assert '(("(2,)<br/>value [1, 1]"))' in text
 
 
 def test_names_may_hold_any_characters(a: Tensor) -> None:
