@@ -39,7 +39,7 @@ def test_png_is_a_format_too_and_where_no_stage_has_run_there_is_no_time(
         path.unlink()
     (outputs / "mlp/performance.json").write_text('{"seconds": "soon"}')
     done = lmladder("plot", outputs, "-o", tmp_path / "p", "--format", "png").succeeded()
-    assert done.stderr.startswith("note: no figure of time")
+    assert done.stderr.startswith("note: no figure of training time")
     made = list((tmp_path / "p").iterdir())
     assert {path.stem for path in made} == set(RESULTS)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
@@ -57,8 +57,7 @@ def test_the_values_behind_them_are_those_of_the_table(smoke):
 
 
 @pytest.mark.parametrize(
-    "missing",
-    ["perplexity.csv", "position.csv", "calibration.csv", "history.csv", "corpus.json"],
+    "missing", ["perplexity.csv", "position.csv", "calibration.csv", "history.csv", "corpus.json"]
 )
 def test_what_is_missing_is_named_and_nothing_is_drawn(lmladder, outputs, tmp_path, missing):
     for path in outputs.rglob(missing):
@@ -87,8 +86,6 @@ def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout
     assert facts["platform"] not in pipelines
     assert "python (mlp)PyPy" in Page(made).text
     assert "python (evaluate)CPython" in Page(made).text
-    links = re.findall(r"""(?:src|href)\s*=\s*["']?([^\s"'>]+)""", pipelines)
-    assert [link for link in links if not link.startswith(("#", "data:"))] == []
 
 
 @pytest.mark.parametrize(

@@ -1,16 +1,13 @@
 """`lmladder score`: any text under any checkpoint, as the pipeline scores its own."""
 
-import inspect
 import io
 import json
 import math
 import re
 import sys
 from dataclasses import replace
-from pathlib import Path
 from types import SimpleNamespace
 
-from lmladder.cli import main as cli
 from lmladder.cli import score as command
 from lmladder.data import ByteTokenizer, Prepared, WordTokenizer
 from lmladder.models.counts import CountTables
@@ -18,7 +15,6 @@ from lmladder.training.checkpoint import Checkpoint
 from tests.reports.test_html import Page
 
 import pytest
-import yaml
 
 RUNGS = ("bigram", "mlp", "transformer")
 CHECKPOINTS = {rung: f"outputs/{rung}/checkpoint.safetensors" for rung in RUNGS}
@@ -91,13 +87,6 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
         assert [float(each) for each in numbers[1:]] == [float(rows[name][key]) for key in SCORES]
 
 
-def test_the_scorer_has_the_settings_of_the_configuration(project):
-    settings = yaml.safe_load((project / "conf/evaluate/default.yaml").read_text())
-    assert settings["batch_tokens"] == command.BATCH_TOKENS
-    options = inspect.signature(cli.score).parameters
-    assert settings["min_context"] == options["min_context"].default
-
-
 def test_a_file_the_option_and_the_standard_input_are_one_text(score, tmp_path, standard_input):
     (tmp_path / "text").write_text("Once upon")
     expected = score(TRANSFORMER, "--text", "Once upon")
@@ -126,6 +115,9 @@ def test_the_nats_of_tokens_and_of_the_colored_text_add_up_to_the_score(
     scores = score(*asked)
     tokens = score(*asked, "--per-token", key="tokens")
     assert "".join(token["text"] for token in tokens) == "Once upon a time"
+    header, *lines = lmladder("score", *asked, "--per-token").succeeded().stdout.splitlines()
+    assert header.split() == [*scores, "id", "token"]
+    assert [line.split(" ")[-1] for line in lines[:4]] == ["'O'", "'n'", "'c'", "'e'"]
     for name, nats in score(*asked, "--per-token", key="nats").items():
         assert math.fsum(nats) == pytest.approx(scores[name]["nats"], rel=1e-12)
     page = tmp_path / "surprisal.html"
@@ -139,15 +131,6 @@ def nats_of_pieces(page):
     """The nats that a page has beside each piece of its text."""
     values = [attributes.get("data-told") for _, attributes in Page(page.read_text()).elements]
     return [float(re.search(r"([\d.]+) nats", each)[1]) for each in values if each]
-
-
-def test_each_token_is_printed_with_its_nats_and_quoted(lmladder, smoke):
-    arguments = ("--text", "O\nn", "--per-token", "--model", "uniform")
-    lines = lmladder("score", COUNTS, *arguments).succeeded().stdout.splitlines()
-    assert lines[0].split() == ["uniform", "id", "token"]
-    assert [line.split()[-1] for line in lines[1:4]] == ["'O'", r"'\n'", "'n'"]
-    vocabulary = Checkpoint.load(Path(smoke / COUNTS)).vocabulary_size
-    assert {line.split()[0] for line in lines[1:4]} == {f"{math.log(vocabulary):.6f}"}
 
 
 def test_hostile_text_does_nothing_on_a_terminal_or_a_page(lmladder, byte_checkpoint, tmp_path):

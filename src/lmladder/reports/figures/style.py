@@ -19,6 +19,7 @@ import matplotlib.style
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
 GREY, PALE = "#6e7781", "#d8dee4"
@@ -55,6 +56,7 @@ def as_svg(figure: Figure) -> str:
     """Return the figure as an <svg> element that can be embedded in a page."""
     file = io.StringIO()
     with styled():
+        _keep_layout(figure)
         metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
         figure.savefig(file, format="svg", metadata=metadata)
     svg = file.getvalue().replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
@@ -68,8 +70,16 @@ def as_png(figure: Figure) -> bytes:
     """Return the figure as a PNG file without time and version."""
     file = io.BytesIO()
     with styled():
+        _keep_layout(figure)
         figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
     return file.getvalue()
+
+
+def _keep_layout(figure: Figure) -> None:
+    """Lay out the figure once: Matplotlib lays it out again, differently, whenever it is saved."""
+    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")
 
 
 FORMATS: dict[str, Callable[[Figure], bytes]] = {
