@@ -61,7 +61,7 @@ class Mutant:
 
 
 def mutants(op: str) -> Iterator[Mutant]:
-    """Every mutant of an op: of its pullback's results, then of what is inside."""
+    """Yield every mutant of an op: of its pullback's results, then of what is inside."""
     function = inspect.unwrap(OPS[op])
     tree, first = _tree(function)
     (pullback,) = (
@@ -70,14 +70,14 @@ def mutants(op: str) -> Iterator[Mutant]:
         if isinstance(node, ast.FunctionDef) and node.name == f"{op}_pullback"
     )
     for kind in RESULT_KINDS:
-        for place in range(_gradients(op)):
+        for position in range(_gradients(op)):
             changed = copy.deepcopy(tree)
             for node in ast.walk(changed):
                 if isinstance(node, ast.FunctionDef) and node.name == pullback.name:
-                    _break_returns(node, kind, place)
+                    _break_returns(node, kind, position)
             line = first + pullback.lineno - 1
             yield Mutant(
-                op, kind, function, line, f"{kind} of result {place}", _code(changed, function)
+                op, kind, function, line, f"{kind} of result {position}", _code(changed, function)
             )
     inner = [
         node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node is not tree
@@ -89,7 +89,7 @@ def mutants(op: str) -> Iterator[Mutant]:
 
 
 def _tree(function: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
-    """A function without its decorators and docstring, and its first line's number."""
+    """Return a function without its decorators and docstring, and its first line's number."""
     lines, first = inspect.getsourcelines(function)
     (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
     assert isinstance(tree, ast.FunctionDef)
@@ -100,27 +100,27 @@ def _tree(function: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
 
 
 def _gradients(op: str) -> int:
-    """How many gradients the pullback returns that are not None always."""
+    """Return the number of gradients of the pullback that are not always None."""
     return max(len(case.draws) for case in CASES if case.op == op)
 
 
-def _break_returns(pullback: ast.FunctionDef, kind: str, place: int) -> None:
-    """return x  ->  return _broken(x, kind, place)"""
+def _break_returns(pullback: ast.FunctionDef, kind: str, position: int) -> None:
+    """return x  ->  return _broken(x, kind, position)"""
     for node in ast.walk(pullback):
         if isinstance(node, ast.Return):
             node.value = ast.Call(
                 ast.Name("_broken", ast.Load()),
-                [node.value, ast.Constant(kind), ast.Constant(place)],
+                [node.value, ast.Constant(kind), ast.Constant(position)],
                 [],
             )
 
 
-def _broken(gradients: tuple[Any, ...], kind: str, place: int) -> tuple[Any, ...]:
-    """The gradients with one spoilt: the one at `place` among those that are not None."""
+def _broken(gradients: tuple[Any, ...], kind: str, position: int) -> tuple[Any, ...]:
+    """Return the gradients with one broken: that at `position` among those that are not None."""
     differentiable = [i for i, each in enumerate(gradients) if each is not None]
-    if place >= len(differentiable):  # a row with fewer arrays
+    if position >= len(differentiable):  # a row with fewer arrays
         return gradients
-    where = differentiable[place]
+    where = differentiable[position]
     old = np.asarray(gradients[where])
     new = {"sign": -old, "factor": old * old.dtype.type(1.001)}.get(kind)
     if new is None:  # the numbers in the order of the reversed axes; of a vector, from the end
@@ -131,10 +131,10 @@ def _broken(gradients: tuple[Any, ...], kind: str, place: int) -> tuple[Any, ...
 def _inside(
     op: str, function: Any, tree: ast.FunctionDef, first: int, bodies: list[ast.FunctionDef]
 ) -> Iterator[Mutant]:
-    """Mutants by one changed node within `bodies`, which are parts of `tree`."""
-    places = {id(node) for body in bodies for node in ast.walk(body)}
+    """Yield mutants with one changed node within `bodies`, which are parts of `tree`."""
+    inside = {id(node) for body in bodies for node in ast.walk(body)}
     for index, node in enumerate(ast.walk(tree)):
-        if id(node) not in places:
+        if id(node) not in inside:
             continue
         for new in _changed(node):
             changed = copy.deepcopy(tree)
@@ -168,7 +168,7 @@ SWAPS: dict[type, type] = {
 
 
 def _changed(node: ast.AST) -> Iterator[ast.AST]:
-    """Other nodes that might stand in a node's place if its author had been careless."""
+    """Yield other nodes that could replace a node by mistake."""
     match node:
         case ast.BinOp(left, operator, right) if type(operator) in SWAPS:
             yield ast.BinOp(left, SWAPS[type(operator)](), right)
@@ -205,10 +205,10 @@ def _changed(node: ast.AST) -> Iterator[ast.AST]:
 
 
 def _code(tree: ast.FunctionDef, function: Callable[..., Any]) -> CodeType:
-    """The code of `tree`, compiled among the names of the module of `function`."""
+    """Return the code of `tree`, compiled among the names of the module of `function`."""
     module = ast.fix_missing_locations(ast.Module([tree], type_ignores=[]))
     made: dict[str, Any] = {}
-    with warnings.catch_warnings(action="ignore"):  # of what Python finds odd in a mutant
+    with warnings.catch_warnings(action="ignore"):  # of odd code in a mutant
         code = compile(module, f"<mutant of {function.__name__}>", "exec")
     exec(code, function.__globals__, made)
     return made[tree.name].__code__

@@ -27,12 +27,13 @@ Numbers = tuple[float, ...]
 def differences(function: Callable[..., Value], numbers: Numbers) -> list[float]:
     """Return central differences of `function` with respect to each of `numbers`."""
 
-    def shifted(place: int, step: float) -> float:
-        moved = [number + step * (i == place) for i, number in enumerate(numbers)]
+    def shifted(position: int, step: float) -> float:
+        moved = [number + step * (i == position) for i, number in enumerate(numbers)]
         return function(*map(Value, moved)).data
 
     return [
-        (shifted(place, STEP) - shifted(place, -STEP)) / (2 * STEP) for place in range(len(numbers))
+        (shifted(position, STEP) - shifted(position, -STEP)) / (2 * STEP)
+        for position in range(len(numbers))
     ]
 
 
@@ -113,7 +114,7 @@ EXPRESSIONS = st.recursive(
 @settings(max_examples=200, derandomize=True, deadline=None, database=None)
 def test_any_expression_agrees_with_differences(expression: Any, numbers: Numbers) -> None:
     def evaluate(expression: Any, leaves: Any) -> Value:
-        """A number stands for that leaf, a tuple for a function of expressions."""
+        """Evaluate a number as that leaf, a tuple as a function of expressions."""
         if isinstance(expression, int):
             return leaves[expression]
         name, *inputs = expression

@@ -27,7 +27,7 @@ def test_a_table_has_a_line_a_result_and_its_numbers_to_the_right() -> None:
     assert table == "| name | ms |\n| --- | ---: |\n| a | 1.235 |\n| b | - |\n"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process's memory")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the memory of a process")
 def test_the_peak_is_that_since_it_was_forgotten() -> None:
     measure.forget_peak()
     base = measure.resident_mib()
@@ -43,7 +43,7 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
     assert after < 4
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what all cores do")
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports the load of all cores")
 def test_another_program_is_seen() -> None:
     others = measure.OtherPrograms()
     subprocess.run([sys.executable, "-c", "for _ in range(20_000_000): pass"], check=True)

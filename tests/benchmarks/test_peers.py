@@ -1,4 +1,4 @@
-"""The peers train the model that lmladder trains, and the count of its arithmetic is right."""
+"""The peers train the same model as lmladder, and its operations are counted correctly."""
 
 from functools import cache
 from typing import Any
@@ -18,7 +18,7 @@ TOLERANCE = 1e-5  # relative; float32 sums in another order differ by less than 
 
 @cache
 def losses(engine: str, shape: str) -> list[float]:
-    """Before the first step, and after one, two and three."""
+    """Return the losses before the first step, and after one, two and three."""
     options = (*SHAPES[shape], "--engine", engine, "--steps", 1)
     try:
         (facts,) = measure.in_fresh_process("train_step.py", *options)
@@ -36,17 +36,17 @@ def test_a_peer_has_our_losses_before_and_after_three_steps(engine: str, shape: 
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_three_steps_change_the_loss_by_more_than_is_tolerated(shape: str) -> None:
+def test_three_steps_change_the_loss_by_more_than_the_tolerance(shape: str) -> None:
     first, *_, last = losses("lmladder", shape)
     assert abs(last - first) > 100 * TOLERANCE * first
 
 
-@pytest.mark.parametrize("option", [["--cache"], ["--no-cache"]])
-def test_pytorch_writes_what_we_write(option: list[str]) -> None:
+@pytest.mark.parametrize("option", ["--cache", "--no-cache"])
+def test_pytorch_generates_the_same_text(option: str) -> None:
     options = ["--config", "micro", "--temperature", 0, "--tokens", 40, "--seconds", 0]
     (mine,) = measure.in_fresh_process("generate.py", *options)
     try:
-        (peers,) = measure.in_fresh_process("generate.py", *options, "--engine", "torch", *option)
+        (peers,) = measure.in_fresh_process("generate.py", *options, "--engine", "torch", option)
     except measure.UnavailableError as error:
         pytest.skip(str(error))
     assert len(set(mine["text"])) > 1
@@ -54,7 +54,7 @@ def test_pytorch_writes_what_we_write(option: list[str]) -> None:
 
 
 @pytest.mark.parametrize("size", [SIZES["micro"], Size(30, 12, 3, 2, 20, 2)], ids=str)
-def test_the_count_of_matrix_products_is_pytorchs(size: Size) -> None:
+def test_the_count_of_matrix_products_is_that_of_pytorch(size: Size) -> None:
     torch: Any = pytest.importorskip("torch", reason="PyTorch counts the operations")
     from benchmarks.engines import pytorch
 
@@ -67,18 +67,18 @@ def test_the_count_of_matrix_products_is_pytorchs(size: Size) -> None:
     assert counter.get_total_flops() == product_flops(size, causal=False)
 
 
-def test_causal_attention_needs_little_more_than_half_of_all_pairs() -> None:
+def test_causal_attention_computes_little_more_than_half_of_all_pairs() -> None:
     size = SIZES["tinylm"]
     without = product_flops(size, causal=False) - product_flops(size)
     pairs = 3 * 2 * size.batch * size.layers * size.context**2 * 2 * size.width
     assert without / pairs == pytest.approx((size.context - 1) / (2 * size.context))
 
 
-def test_what_a_step_holds_counts_every_weight_four_times() -> None:
+def test_the_memory_of_a_step_counts_every_weight_four_times() -> None:
     size = SIZES["nano"]
     activations = size.tokens * (size.layers * 16 * size.width + 2 * size.width + size.vocabulary)
     assert held_bytes(size) == 4 * (4 * ours.new_model(size).n_parameters + activations)
 
 
-def test_every_engine_is_loaded_by_the_name_it_is_called_by() -> None:
+def test_every_engine_is_loaded_by_its_name() -> None:
     assert set(engines.ENGINES) == {"lmladder", "torch", "compile", "jax"}

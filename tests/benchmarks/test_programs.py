@@ -1,4 +1,4 @@
-"""Each benchmark runs, with the smallest settings, and tells what it says it does."""
+"""Each benchmark runs with the smallest settings and reports what it promises."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 
 def run(*arguments: object) -> str:
-    """What a benchmark prints."""
+    """Return what a benchmark prints."""
     script, *options = map(str, arguments)
     command = [sys.executable, str(measure.FOLDER / script), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -38,7 +38,7 @@ def test_monitor() -> None:
 
 
 @pytest.mark.slow  # compiles kernels for this very processor
-@pytest.mark.skipif(not runtime.has_avx2(), reason="nothing is pinned here")
+@pytest.mark.skipif(not runtime.has_avx2(), reason="nothing is pinned on this processor")
 def test_pinning() -> None:
     options = ("--config", "micro", "--seconds", 0)
     (facts,) = measure.in_fresh_process("pinning.py", *options)
@@ -125,5 +125,5 @@ def test_counts_beside_nltk() -> None:
     except measure.UnavailableError as error:
         pytest.skip(str(error))
     assert mine["tokens"] == peers["tokens"] == 100
-    # Alike but for their discounts.
+    # Equal except for their discounts.
     assert peers["nats_per_token"] == pytest.approx(mine["nats_per_token"], rel=0.1)
