@@ -167,8 +167,9 @@ def test_a_kernel_agrees_with_the_reference_in_float64(kernel: str, module: Modu
         inputs = Inputs.draw(draw, shape)
         # Logits of 1e4 in float32 are known to 1e-3 only, whatever is done with them.
         magnitude = float(np.abs(inputs.x).max(initial=1)) if "gelu" not in kernel else 1.0
-        if "backward" in kernel and "norm" in kernel:
-            magnitude = EPSILON**-0.5 * 10  # of 1 / deviation where a row is constant
+        if "norm" in kernel and "backward" in kernel:
+            steep = draw in ("constant", "tiny") or shape[1] == 1  # 1 / deviation of equal numbers
+            magnitude = EPSILON**-0.5 * 10 if steep else 10.0
         found, exact = KERNELS[kernel](module, inputs), KERNELS[kernel](reference, inputs.exact())
         assert_close(found, exact, np.float32, magnitude)
 
