@@ -156,7 +156,7 @@ def test_the_job_that_was_killed_is_told_from_those_that_joblib_stopped_or_did_n
     reasons = {line.partition(": ")[2].partition(": ")[0]: line for line in stderr.splitlines()}
     killed, stopped = (str(each.parent.relative_to(checkout.path)) for each in locks)
     assert "it was killed, or memory ran out" in reasons.pop(killed)
-    assert "it was stopped, as the process of another job was killed" in reasons.pop(stopped)
+    assert "it was stopped because the process of another job was killed" in reasons.pop(stopped)
     (count,) = reasons
     assert count.startswith("2 jobs of the sweep failed and 3 did not start")
 

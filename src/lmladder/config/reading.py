@@ -83,7 +83,7 @@ def _unknown_setting(full_key: str, schema: Any) -> str:
         schemas = {kind: family.settings(kind) for kind in family}
         owners = [kind for kind, each in schemas.items() if key in _names(each)]
         if schema in schemas.values() and owners:
-            return f"unknown setting {full_key}; it is for {family.name} {' or '.join(owners)}"
+            return f"unknown setting {full_key}; it belongs to {family.name} {' or '.join(owners)}"
     return f"unknown setting {full_key}; {did_you_mean(key, _names(schema))}"
 
 

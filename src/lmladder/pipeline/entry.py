@@ -185,7 +185,7 @@ def _report_failures() -> None:
     for each in failed:
         reason = each.reason
         if reason == outcome.KILLED and Sweep.killed and each.folder not in Sweep.killed:
-            reason = "it was stopped, as the process of another job was killed"
+            reason = "it was stopped because the process of another job was killed"
         print(f"error: {each.folder}: {reason}", file=sys.stderr)
     jobs = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
     others = f" and {count} did not start" if (count := Sweep.not_started()) else ""

@@ -20,18 +20,23 @@ MAX_INTEGER = 2**63 - 1  # the largest integer of NumPy
 REQUIRED: Any = "???"  # a missing value, as OmegaConf writes it
 
 
+_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
+    "above": ("more than", operator.gt),
+    "at_least": ("at least", operator.ge),
+    "at_most": ("at most", operator.le),
+    "below": ("less than", operator.lt),
+}
+
+
 def setting(
     help: str,
     *,
     default: Any = REQUIRED,
-    above: float | None = None,
-    at_least: float | None = None,
-    at_most: float | None = None,
-    below: float | None = None,
     choices: Iterable[str] = (),
     length: int | None = None,
     family: "Family[Any] | None" = None,
     settings: type[Any] | None = None,
+    **limits: float,
 ) -> Any:
     """Return a field of a settings dataclass.
 
@@ -39,16 +44,16 @@ def setting(
     ----------
     help : the meaning of the setting, with its unit, in one line
     default : the value if `conf/` contains none; by default the setting must be given
-    above, at_least, at_most, below : bounds of a number, or of each number in a list
     choices : the allowed values of a string, or of each string in a list
     length : the length of a list
     family : the components of which this setting chooses one; the type of the field is Any
     settings : the dataclass of a group of settings
+    **limits : bounds of a number, or of each number in a list: above, at_least, at_most, below
     """
-    limits = {"above": above, "at_least": at_least, "at_most": at_most, "below": below}
+    assert limits.keys() <= _LIMITS.keys(), limits
     metadata = {
         "help": help,
-        "limits": {name: value for name, value in limits.items() if value is not None},
+        "limits": limits,
         "choices": tuple(choices),
         "length": length,
         "family": family,
@@ -57,14 +62,6 @@ def setting(
     if factory is not None:
         return field(default_factory=factory, metadata=metadata)
     return field(default=default, metadata=metadata)
-
-
-_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "above": ("more than", operator.gt),
-    "at_least": ("at least", operator.ge),
-    "at_most": ("at most", operator.le),
-    "below": ("less than", operator.lt),
-}
 
 
 def check(settings: Any, path: str = "") -> None:
