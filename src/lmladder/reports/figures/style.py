@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lmladder.reports.table import COLORS, INK
 from lmladder.system.errors import InputError
@@ -54,13 +55,9 @@ def wide_figure(width: float = 0.7, height: float = 0.735) -> tuple[Figure, Axes
 
 def as_svg(figure: Figure) -> str:
     """Return the figure as an <svg> element that can be embedded in a page."""
-    file = io.StringIO()
-    with styled():
-        _keep_layout(figure)
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
-        figure.savefig(file, format="svg", metadata=metadata)
-    svg = file.getvalue().replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
-    svg = svg[svg.index("<svg") :]
+    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
+    svg = _saved(figure, format="svg", metadata=metadata).decode()
+    svg = svg[svg.index("<svg") :].replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
     referred = set(re.findall(r"#([\w.-]+)", svg))
     # The other identifiers are not used, and would occur twice in a page with two figures.
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
@@ -68,18 +65,21 @@ def as_svg(figure: Figure) -> str:
 
 def as_png(figure: Figure) -> bytes:
     """Return the figure as a PNG file without time and version."""
+    return _saved(figure, format="png", dpi=200, metadata={"Software": None})
+
+
+def _saved(figure: Figure, **options: Any) -> bytes:
+    """Return the file that `savefig` writes, which is the same each time.
+
+    The layout is computed once, as Matplotlib would compute another whenever it saves the figure.
+    """
     file = io.BytesIO()
     with styled():
-        _keep_layout(figure)
-        figure.savefig(file, format="png", dpi=200, metadata={"Software": None})
+        if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
+        figure.savefig(file, **options)
     return file.getvalue()
-
-
-def _keep_layout(figure: Figure) -> None:
-    """Lay out the figure once: Matplotlib lays it out again, differently, whenever it is saved."""
-    if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
 
 
 FORMATS: dict[str, Callable[[Figure], bytes]] = {
