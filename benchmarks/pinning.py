@@ -48,7 +48,7 @@ class Worker:
     def __init__(self, config: str, steps: int, *, pinned: bool) -> None:
         pins = runtime.ONE_BLAS_THREAD | runtime.AVX2_EVERYWHERE
         environment = {name: value for name, value in os.environ.items() if name not in pins}
-        kept = str(runtime.KEPT_BYTES)
+        kept = str(runtime.MALLOC_THRESHOLD)
         environment |= {"MALLOC_MMAP_THRESHOLD_": kept, "MALLOC_TRIM_THRESHOLD_": kept}
         program = [__file__] if pinned else ["-c", FREE_FIRST, __file__]
         self.process = subprocess.Popen(

@@ -20,7 +20,7 @@ from typing import Any
 from lmladder.autograd import OPS, functional
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
-from lmladder.autograd.selfcheck import check_op, row_error
+from lmladder.autograd.selfcheck import case_error, check_op
 from lmladder.kernels import blocks, reference, tiles
 
 import numpy as np
@@ -234,7 +234,7 @@ def is_caught(mutant: Mutant) -> bool:
     """Return whether a case or a kink of the op fails or raises; fast checks come first."""
     with broken(mutant), warnings.catch_warnings(action="ignore"):
         try:
-            errors = (row_error(case) for case in CASES if case.op == mutant.op)
+            errors = (case_error(case) for case in CASES if case.op == mutant.op)
             if any(not error < TOLERANCE for error in errors):
                 return True
         except Exception:  # whatever a wrong pullback causes in NumPy or in the engine

@@ -80,7 +80,7 @@ def test_a_recorded_op_gives_the_bits_of_its_graph(name: str) -> None:
         loss = CapturedLoss(lambda c=case, p=parameters: ops.sum(c(*p[:-1]) * p[-1]), parameters)
         check(loss, scaled(parameters), times=3)
         draws = name == "dropout" and leaves[0].value.size  # from a generator that the case makes
-        assert (loss.refusal is None) == (not draws), case.name
+        assert (loss.untraceable_reason is None) == (not draws), case.name
 
 
 # ------------------------------------------------------------------------------- random programs
@@ -158,7 +158,7 @@ def test_a_recorded_program_gives_the_bits_of_its_graph(
     with np.errstate(all="ignore"):
         captured = check(CapturedLoss(loss, [*leaves, upstream]), change)
     followed = used.isdisjoint({"fixed", "changing", "converted"})
-    assert (captured.refusal is None) == followed
+    assert (captured.untraceable_reason is None) == followed
 
 
 # ------------------------------------------------------------------------------- whole models
@@ -177,7 +177,7 @@ def batches(call: int) -> Sequence[Any]:
 def test_a_recorded_model_gives_the_bits_of_its_graph(name: str, choice: str, threads: int) -> None:
     kernels.set_threads(threads)
     kernels.select(choice)
-    assert check(capture(build(SETTINGS[name], 7)), batches).refusal is None
+    assert check(capture(build(SETTINGS[name], 7)), batches).untraceable_reason is None
 
 
 @pytest.mark.parametrize("sequences", [1, 7, 24])
@@ -185,7 +185,7 @@ def test_batches_of_one_part_or_several_give_the_bits_of_their_graph(sequences: 
     captured = capture(transformer(d_model=128, context_length=64, dropout=0.1))
     tokens = stream(0, "rows").integers(0, 7, (4, sequences, 65))
     check(captured, lambda call: (tokens[call], stream(0, "dropout", call)))
-    assert captured.refusal is None
+    assert captured.untraceable_reason is None
 
 
 @pytest.mark.parametrize("n_batches", [1, 3])
@@ -246,7 +246,7 @@ def test_inputs_of_another_shape_or_type_run_as_a_graph() -> None:
     captured = check(capture(transformer()), batches)
     for tokens in (np.array([[1, 2, 3]]), np.array([[1, 2, 3, 4, 5, 6, 0]] * 3, np.uint8)):
         check(captured, lambda call, tokens=tokens: (tokens, stream(0, "dropout", call)))
-    assert check(captured, batches).refusal is None
+    assert check(captured, batches).untraceable_reason is None
 
 
 def test_without_a_generator_nothing_is_dropped_though_a_step_with_one_was_recorded() -> None:
@@ -260,7 +260,7 @@ def test_new_arrays_in_the_parameters_are_used() -> None:
     model.load({name: each.value * 2 for name, each in model.parameters().items()})
     check(captured, batches)
     model.astype(np.float64)
-    assert check(captured, batches).refusal is None
+    assert check(captured, batches).untraceable_reason is None
 
 
 def test_a_loss_may_put_a_new_array_into_a_parameter() -> None:
@@ -287,7 +287,7 @@ def test_gradients_are_added_to_those_that_exist_and_an_unused_parameter_gets_no
         captured()
         assert x.grad is not None
         assert x.grad.tolist() == total.tolist()
-    assert captured.refusal is unused.grad is None
+    assert captured.untraceable_reason is unused.grad is None
 
 
 OTHER = np.ones((7, 4), np.float32)
@@ -326,9 +326,9 @@ def test_what_numpy_computes_is_followed_and_all_else_runs_as_a_graph(
     captured = CapturedLoss(lambda rows, rng: ops.sum(loss(x, rows, rng)), [x])
     check(captured, lambda call: (np.arange(4)[None] + call % 3, np.random.default_rng(call)))
     if reason is None:
-        assert captured.refusal is None
+        assert captured.untraceable_reason is None
     else:
-        assert reason in str(captured.refusal)
+        assert reason in str(captured.untraceable_reason)
 
 
 @pytest.mark.parametrize("hidden", ["number", "draw", "branch", "constant"])
@@ -351,11 +351,11 @@ def test_two_calls_that_differ_by_more_than_the_inputs_are_not_repeated(hidden: 
 
         captured = CapturedLoss(loss, [x])
         step = captured.by_graph if by_graph else captured
-        return [step() for _ in range(5)], captured.refusal
+        return [step() for _ in range(5)], captured.untraceable_reason
 
-    found, refusal = results(by_graph=False)
+    found, untraceable_reason = results(by_graph=False)
     assert found == results(by_graph=True)[0]
-    assert "depends on more than the inputs and the parameters" in str(refusal)
+    assert "depends on more than the inputs and the parameters" in str(untraceable_reason)
 
 
 def test_arrays_that_outlive_the_recorded_call_are_arrays() -> None:
@@ -367,7 +367,7 @@ def test_arrays_that_outlive_the_recorded_call_are_arrays() -> None:
 
     captured = CapturedLoss(loss, [x])
     captured()
-    assert captured.refusal is None
+    assert captured.untraceable_reason is None
     assert ops.exp(seen[0]).value.tolist() == np.exp(np.tanh(x.value)).tolist()
     assert np.asarray(seen[0].value).tolist() == np.tanh(x.value).tolist()
 

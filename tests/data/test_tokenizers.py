@@ -17,7 +17,7 @@ from lmladder.data import (
     tokenizer_from_json,
 )
 from lmladder.data.reading import CHUNK_CHARACTERS, whole_chunks
-from lmladder.data.tokenizers import reads_any_text, tokenizer_from_checkpoint
+from lmladder.data.tokenizers import can_encode_any_text, tokenizer_from_checkpoint
 from lmladder.data.tokenizers.bpe import BYTE_OF
 from lmladder.system.errors import InputError
 from tests.data.examples import CHOICES, tokenizer_settings
@@ -128,8 +128,11 @@ def test_the_work_on_a_text_without_white_space_is_linear_in_its_length(name, un
 
 
 def test_only_tokenizers_that_cannot_encode_other_text_are_fitted_to_the_whole_corpus():
-    assert [name for name in NAMES if reads_any_text(tokenizer_settings(name))] == ["byte", "bpe"]
-    assert reads_any_text(tokenizer_settings("word", unknown="unk"))
+    assert [name for name in NAMES if can_encode_any_text(tokenizer_settings(name))] == [
+        "byte",
+        "bpe",
+    ]
+    assert can_encode_any_text(tokenizer_settings("word", unknown="unk"))
 
 
 # --- Each kind ------------------------------------------------------------------------------------
@@ -312,7 +315,7 @@ def test_the_tokenizer_of_a_checkpoint_is_used_as_it_is(tmp_path):
     ours = build("bpe", "the cat the cat", separator="\n")
     path = with_header(tmp_path / "checkpoint.safetensors", {"tokenizer": ours.to_json()})
     settings = TOKENIZERS.settings("checkpoint")("checkpoint", str(path), str(path))
-    assert reads_any_text(settings)
+    assert can_encode_any_text(settings)
     built = build_tokenizer(settings, [["another text"]], separator="\x1e")
     assert built.to_json() == ours.to_json()
 

@@ -15,7 +15,7 @@ from lmladder.evaluation.inspection import (
     Part,
     attention_maps,
     has_attention,
-    likeliest_next,
+    most_likely_next,
     parts,
     pieces,
 )
@@ -74,14 +74,14 @@ def test_what_has_no_maps_is_rejected() -> None:
         with pytest.raises(InputError, match="only a Transformer has attention"):
             attention_maps(model, TOKENS)
     with pytest.raises(InputError, match="the prompt is empty"):
-        likeliest_next(Uniform(7), [], 3)
+        most_likely_next(Uniform(7), [], 3)
 
 
 def test_weights_that_are_not_finite_are_reported() -> None:
     model = transformer()
     for tensor in model.parameters().values():
         tensor.value *= np.float32(np.nan)
-    for call in (lambda: attention_maps(model, TOKENS), lambda: likeliest_next(model, TOKENS, 3)):
+    for call in (lambda: attention_maps(model, TOKENS), lambda: most_likely_next(model, TOKENS, 3)):
         with pytest.raises(RunError, match="probabilities are not finite; its weights are damaged"):
             call()
 
@@ -91,14 +91,14 @@ def test_weights_that_are_not_finite_are_reported() -> None:
 
 def test_the_most_likely_tokens_come_first_with_their_probabilities() -> None:
     model = transformer()
-    tokens, probabilities = likeliest_next(model, TOKENS, 7)
+    tokens, probabilities = most_likely_next(model, TOKENS, 7)
     expected = np.exp(model.next_log_probabilities(np.array([TOKENS]))[0])
     assert sorted(tokens) == list(range(7))
     np.testing.assert_array_equal(probabilities, np.sort(expected)[::-1])
     np.testing.assert_array_equal(probabilities, expected[tokens])
-    assert likeliest_next(model, TOKENS, 2)[0] == tokens[:2]
-    assert likeliest_next(model, [0, 0, 0, *TOKENS], 7)[0] == tokens  # only the end is read
-    assert likeliest_next(Uniform(7), [0], 3)[0] == [0, 1, 2]
+    assert most_likely_next(model, TOKENS, 2)[0] == tokens[:2]
+    assert most_likely_next(model, [0, 0, 0, *TOKENS], 7)[0] == tokens  # only the end is read
+    assert most_likely_next(Uniform(7), [0], 3)[0] == [0, 1, 2]
 
 
 # --- Pieces of text -------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.files import SIDE_SUFFIX
+from lmladder.system.files import TEMPORARY_SUFFIX
 from lmladder.training import UNFINISHED, UNFINISHED_BEST
 from lmladder.training.checkpoint import Checkpoint
 from tests.faults.examples import prepare_in, train_in
@@ -129,7 +129,7 @@ def test_a_stage_whose_files_cannot_grow_fails_in_one_line(size, file, ladder, t
     where = os.path.relpath(tmp_path, ladder)
     assert re.fullmatch(rf"error: cannot write {re.escape(where)}/{file}: File too large", line)
     assert all(path.stat().st_size for path in tmp_path.rglob("*.yaml"))
-    assert not list(tmp_path.rglob(f"*{SIDE_SUFFIX}"))
+    assert not list(tmp_path.rglob(f"*{TEMPORARY_SUFFIX}"))
     assert not list(tmp_path.rglob("checkpoint.safetensors"))
 
 

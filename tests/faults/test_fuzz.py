@@ -19,7 +19,7 @@ from lmladder.experiments import find_runs
 from lmladder.interop import FORMATS
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
-from lmladder.training.checkpoint import Checkpoint, content_of
+from lmladder.training.checkpoint import Checkpoint, array_bytes
 from tests.data.examples import CHOICES, tokenizer_settings
 from tests.experiments.folders import write_finished, write_run
 from tests.faults.examples import small_checkpoint, small_model
@@ -125,7 +125,7 @@ def read_checkpoint(folder, data):
         name = data.draw(st.sampled_from(sorted(arrays)))
         arrays |= {name: np.zeros(data.draw(st.integers(0, 9)), np.float32)}
     header = header if isinstance(header, dict) else {"schema": header}
-    path.write_bytes(save(arrays, metadata={"lmladder": seal(header, content_of(arrays))}))
+    path.write_bytes(save(arrays, metadata={"lmladder": seal(header, array_bytes(arrays))}))
     loaded = Checkpoint.load(path)
     assert loaded.identity
     loaded.restore_tokenizer()

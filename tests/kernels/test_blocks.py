@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from lmladder import kernels
-from lmladder.kernels import blocks, over_rows, parallel_for, set_threads
+from lmladder.kernels import apply_to_row_blocks, blocks, parallel_for, set_threads
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -267,7 +267,7 @@ def test_gradients_of_a_linear_layer_are_products_and_the_same_for_any_threads(
         np.testing.assert_allclose(ours, right, rtol=1e-12, atol=1e-12)
 
 
-# --- over_rows ------------------------------------------------------------------------------------
+# --- apply_to_row_blocks --------------------------------------------------------------------------
 
 
 def test_over_rows_cuts_and_joins_without_loss() -> None:
@@ -293,7 +293,7 @@ def test_over_rows_cuts_and_joins_without_loss() -> None:
 
     product, largest = np.empty_like(rows), np.empty(2013, np.float32)
     total, count = np.empty(97, np.float32), np.empty(1, int)
-    over_rows(kernel, [rows, factors], 2.0, out=[product, largest], sums=[total, count])
+    apply_to_row_blocks(kernel, [rows, factors], 2.0, out=[product, largest], sums=[total, count])
     assert len(seen) > 2
     assert sum(seen) == 2013 == count[0]
     np.testing.assert_array_equal(product, rows * factors[:, None] + np.float32(2))
@@ -316,7 +316,7 @@ def test_over_rows_visits_every_row_once_in_blocks_that_depend_on_shapes_only(n_
             visit += 1
             parts.append(tuple(part[:, 0].astype(int)))
 
-        over_rows(kernel, [numbers], out=[visits])
+        apply_to_row_blocks(kernel, [numbers], out=[visits])
         assert (visits == 1).all()
         cuts.append(sorted(parts))
     assert all(cut == cuts[0] for cut in cuts)
@@ -338,13 +338,15 @@ def test_over_rows_adds_sums_in_the_order_of_the_rows(n_threads: int) -> None:
 
     for wait in (0.0, 0.003):
         total = np.full(rows.shape[1], np.nan, np.float32)
-        over_rows(kernel, [rows], wait, out=[], sums=[total])
+        apply_to_row_blocks(kernel, [rows], wait, out=[], sums=[total])
         np.testing.assert_array_equal(total, np.add.reduce(rows, axis=0))
 
 
 def test_over_rows_without_rows_still_writes_the_sums() -> None:
     total = np.full(5, np.nan)
-    over_rows(lambda part, out: part.sum(axis=0, out=out), [np.ones((0, 5))], out=[], sums=[total])
+    apply_to_row_blocks(
+        lambda part, out: part.sum(axis=0, out=out), [np.ones((0, 5))], out=[], sums=[total]
+    )
     np.testing.assert_array_equal(total, np.zeros(5))
 
 
@@ -358,4 +360,4 @@ def test_over_rows_raises_what_a_kernel_raises(n_threads: int) -> None:
     for n_rows in (1, 16):
         rows = normal("rows", n_rows, blocks.BLOCK_BYTES // 4)
         with pytest.raises(LookupError, match="no such row"):
-            over_rows(kernel, [rows], out=[np.empty_like(rows)])
+            apply_to_row_blocks(kernel, [rows], out=[np.empty_like(rows)])

@@ -150,7 +150,7 @@ def test_without_a_cache_kernels_are_compiled_and_one_line_is_printed(
     monkeypatch.setattr(caching.FunctionCache, method, failure)
     monkeypatch.setattr(compiling, "_announced", False)
     for _ in range(2):
-        kernel = compiling.compile_kept(types.void(float32[:]), double, nogil=True)
+        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
         x = np.arange(3, dtype=np.float32)
         kernel(x)
         assert x.tolist() == [0, 2, 4]
@@ -168,7 +168,7 @@ def test_code_compiled_from_older_sources_is_removed(
     for state in range(compiling.MAX_FOLDERS + 2):
         (tmp_path / "kernel.py").write_text(f"STATE = {state}")
         compiling._folder.cache_clear()
-        kernel = compiling.compile_kept(types.void(float32[:]), double, nogil=True)
+        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
         folder = Path(kernel.stats.cache_path)
         assert folder not in folders
         folders.append(folder)

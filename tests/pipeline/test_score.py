@@ -129,7 +129,7 @@ def test_the_nats_of_tokens_and_of_the_colored_text_add_up_to_the_score(
 
 def nats_of_pieces(page):
     """The nats that a page has beside each piece of its text."""
-    values = [attributes.get("data-told") for _, attributes in Page(page.read_text()).elements]
+    values = [attributes.get("data-tooltip") for _, attributes in Page(page.read_text()).elements]
     return [float(re.search(r"([\d.]+) nats", each)[1]) for each in values if each]
 
 

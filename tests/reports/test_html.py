@@ -128,8 +128,8 @@ def test_figures_in_one_page_share_no_identifier(report, history, models):
 
 
 def test_each_token_of_the_passage_shows_its_probability_under_each_model(page):
-    labels = [a for tag, a in page.elements if tag == "label" and "data-told" in a]
-    assert [each["data-told"] for each in labels] == [
+    labels = [a for tag, a in page.elements if tag == "label" and "data-tooltip" in a]
+    assert [each["data-tooltip"] for each in labels] == [
         "MLP          13.53%\nTransformer  90.48%",
         "MLP           3.02%\nTransformer  49.66%",
         "MLP         100.00%\nTransformer  <0.01%",
@@ -139,7 +139,7 @@ def test_each_token_of_the_passage_shows_its_probability_under_each_model(page):
     inputs = [a for tag, a in page.elements if tag == "input"]
     assert [each["id"] for each in inputs if "checked" in each] == ["model-1"]  # the best
     # Radio buttons of one name: one stop of the tab key, and each token can be reached.
-    assert [each["name"] for each in inputs] == ["model"] * 2 + ["place"] * 3
+    assert [each["name"] for each in inputs] == ["model"] * 2 + ["token"] * 3
 
 
 def test_every_cell_of_a_map_is_drawn_once_at_its_level():

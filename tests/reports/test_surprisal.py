@@ -18,7 +18,7 @@ def page(pieces=PIECES, model="transformer"):
 
 def colored(text):
     """The attributes of each piece, in order."""
-    return [attributes for tag, attributes in Page(text).elements if "data-told" in attributes]
+    return [attributes for tag, attributes in Page(text).elements if "data-tooltip" in attributes]
 
 
 def test_the_same_numbers_give_the_same_bytes():
@@ -44,10 +44,10 @@ def test_the_page_shows_the_score():
 
 def test_every_piece_has_its_loss_its_probability_and_a_color_that_grows_with_it():
     pieces = colored(page())
-    found = [re.search(r"([\d.]+) nats", each["data-told"])[1] for each in pieces]
+    found = [re.search(r"([\d.]+) nats", each["data-tooltip"])[1] for each in pieces]
     assert [float(nats) for nats in found] == [nats for _, nats in PIECES]
-    assert pieces[1]["data-told"].startswith(f"{math.exp(-0.7):.2%}")
-    assert pieces[4]["data-told"].startswith("<0.01%")
+    assert pieces[1]["data-tooltip"].startswith(f"{math.exp(-0.7):.2%}")
+    assert pieces[4]["data-tooltip"].startswith("<0.01%")
     assert [each["class"] for each in pieces] == ["k0", "k1", "k2", "k7", "k8", "k0"]
 
 

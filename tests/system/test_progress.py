@@ -4,7 +4,7 @@ import io
 import sys
 
 from lmladder.system import progress
-from lmladder.system.progress import SECONDS_A_LINE, CountingProgress
+from lmladder.system.progress import SECONDS_PER_LINE, CountingProgress
 
 import pytest
 
@@ -23,7 +23,7 @@ def clock(monkeypatch):
 def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
     with CountingProgress("evaluate", "tokens", 4000) as work:
         for _ in range(4):
-            clock.now += 0.6 * SECONDS_A_LINE
+            clock.now += 0.6 * SECONDS_PER_LINE
             work.advance(1000)
     assert capsys.readouterr().out.splitlines() == [
         "evaluate: 2,000 of 4,000 tokens, 167 a second",

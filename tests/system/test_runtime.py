@@ -58,8 +58,8 @@ def test_variables_set_by_the_user_are_kept() -> None:
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
 def test_a_script_pins_the_arithmetic_before_it_imports_numpy(script: Path) -> None:
-    late = "from lmladder.system.runtime import too_late"
-    program = f"import runpy, sys; runpy.run_path(sys.argv[1]); {late}; print(too_late)"
+    late = "from lmladder.system.runtime import not_pinned"
+    program = f"import runpy, sys; runpy.run_path(sys.argv[1]); {late}; print(not_pinned)"
     assert process(program, script).stdout == "[]\n"
 
 

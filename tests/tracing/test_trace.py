@@ -30,7 +30,7 @@ def trace_of(function: Callable[..., Any], *inputs: Any) -> tuple[Trace, Any, Pl
 
 def plan_of(function: Callable[..., Any], *inputs: Any) -> Plan:
     trace, _, plan = trace_of(function, *inputs)
-    assert plan is not None, trace.refusal
+    assert plan is not None, trace.untraceable_reason
     return plan
 
 
@@ -169,7 +169,7 @@ def same_bits(one: Any, other: Any) -> bool:
 def test_plain_code_is_repeated_to_the_bit(name: str) -> None:
     function = PROGRAMS[name]
     trace, first, plan = trace_of(function, *inputs(0))
-    assert plan is not None, trace.refusal
+    assert plan is not None, trace.untraceable_reason
     program = plan.program(plan.scratch())
     for call in (0, 1, 2):
         wanted = function(*inputs(call))
@@ -244,8 +244,8 @@ def test_what_cannot_be_repeated_is_named_and_the_call_still_returns_its_results
     function, reason = REJECTED[name]
     trace, made, plan = trace_of(function, *inputs(0))
     assert plan is None
-    assert trace.refusal is not None
-    assert reason in trace.refusal
+    assert trace.untraceable_reason is not None
+    assert reason in trace.untraceable_reason
     GENERATOR.bit_generator.state = np.random.default_rng(1).bit_generator.state
     again = function(*inputs(0))
     if name != "objects":  # whose bytes are addresses
@@ -259,7 +259,7 @@ def test_what_cannot_be_repeated_is_named_and_the_call_still_returns_its_results
 def test_an_input_that_may_hide_a_change_is_rejected(given: Any) -> None:
     trace, _, plan = trace_of(lambda x, _: x * 2, np.ones(2), given)
     assert plan is None
-    assert trace.refusal == f"an input of type {type(given).__name__}"
+    assert trace.untraceable_reason == f"an input of type {type(given).__name__}"
 
 
 def test_a_live_array_is_read_and_written_in_place() -> None:
@@ -298,7 +298,7 @@ def test_a_call_under_another_errstate_is_rejected() -> None:
             return np.log(x)
 
     trace, _, _ = trace_of(log, np.zeros(2))
-    assert trace.refusal == "log is called in a np.errstate"
+    assert trace.untraceable_reason == "log is called in a np.errstate"
 
 
 def test_after_its_trace_a_traced_array_is_an_array() -> None:
@@ -312,7 +312,7 @@ def test_after_its_trace_a_traced_array_is_an_array() -> None:
     assert float(x[0, 0]) == Y[0, 0]
     for function in (lambda y: y * x, lambda y: x * y):
         trace, made, _ = trace_of(function, Y)
-        assert trace.refusal == "multiply reads ndarray (3, 4), which was made elsewhere"
+        assert trace.untraceable_reason == "multiply reads ndarray (3, 4), which was made elsewhere"
         assert same_bits(made, Y * Y)
 
 

@@ -12,7 +12,7 @@ from lmladder.models.counts import CountTables
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.sealing import seal
-from lmladder.training.checkpoint import SCHEMA, Checkpoint, content_of
+from lmladder.training.checkpoint import SCHEMA, Checkpoint, array_bytes
 from tests.models.examples import TRANSFORMER, build
 
 import numpy as np
@@ -177,7 +177,7 @@ def write_changed(path: Path, **changed: Any) -> None:
     header = json.loads(raw["__metadata__"]["lmladder"]) | changed
     del header["sha256"]
     header = {name: value for name, value in header.items() if value is not None}
-    raw["__metadata__"]["lmladder"] = seal(header, content_of(load(content)))
+    raw["__metadata__"]["lmladder"] = seal(header, array_bytes(load(content)))
     write_raw(path, raw, content[end:])
 
 

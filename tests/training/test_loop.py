@@ -19,7 +19,13 @@ from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError, RunError
 from lmladder.training import UNFINISHED, train
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint, weights_digest
-from lmladder.training.history import COLUMNS, DIGEST, WAITED, as_csv, waited
+from lmladder.training.history import (
+    COLUMNS,
+    DIGEST,
+    PATIENCE,
+    as_csv,
+    evaluations_without_improvement,
+)
 from lmladder.training.loop import HISTORY
 from tests.training.examples import (
     FEATURES,
@@ -247,7 +253,7 @@ def test_evaluation_and_monitoring_do_not_change_the_weights(
 def test_evaluations_are_counted_since_the_last_sufficient_improvement(
     losses: list[float], min_improvement: float, expected: int
 ) -> None:
-    assert waited(losses, min_improvement) == expected
+    assert evaluations_without_improvement(losses, min_improvement) == expected
 
 
 @pytest.mark.parametrize("patience", [1, 3])
@@ -257,7 +263,7 @@ def test_training_ends_when_patience_does(
     settings: dict[str, Any] = {"patience": patience, "min_improvement": 9.0, "steps": 100}
     state, speed = train(make_run(tmp_path, **settings))
     assert state.step == Checkpoint.load(tmp_path / LATEST).step == 2 * patience
-    assert [row[WAITED] for row in table(tmp_path)] == [str(n) for n in range(patience + 1)]
+    assert [row[PATIENCE] for row in table(tmp_path)] == [str(n) for n in range(patience + 1)]
     assert f"mlp: stopped at step {state.step} of 100" in capsys.readouterr().out
     assert speed > 0
     again, speed = train(make_run(tmp_path, **settings))

@@ -43,7 +43,7 @@ class CapturedLoss:
 
     Attributes
     ----------
-    refusal : why no program can repeat the loss; None if one can, or before the first call
+    untraceable_reason : why no program can repeat the loss; None if one can or none was tried
     programs : one for each part of a batch; empty before the third call
     """
 
@@ -51,7 +51,7 @@ class CapturedLoss:
         self, loss: Callable[..., Tensor], parameters: Iterable[Tensor], *, share: float = 1.0
     ):
         self.loss, self.share, self.parameters = loss, share, list(parameters)
-        self.refusal: str | None = None
+        self.untraceable_reason: str | None = None
         self.programs: list[Program] = []
         self._recording: _Recording | None = None
         self._threads = 0  # number of threads that the programs are made for
@@ -77,7 +77,9 @@ class CapturedLoss:
         fits = found is not None and found.signatures == list(map(_signature, parts))
         if found and fits and found.confirmed:
             return self._repeat(found, parts)
-        return self._by_graph(parts, record=self.refusal is None and (fits or found is None))
+        return self._by_graph(
+            parts, record=self.untraceable_reason is None and (fits or found is None)
+        )
 
     def by_graph(self, *inputs: Any) -> float:
         """Do the same as `__call__` without programs."""
@@ -122,12 +124,12 @@ class CapturedLoss:
     def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
         """Compute the term of the first part, and plan programs for all parts."""
         compute, values = functools.partial(self._forward_and_back, count), self._values()
-        results, plan, self.refusal = _traced(compute, part, self.parameters)
+        results, plan, self.untraceable_reason = _traced(compute, part, self.parameters)
         if plan is None:
             return results
         first, self._recording, self._threads = self._recording, None, 0
         if first is not None and (name := plan.difference(first.plan)) is not None:
-            self.refusal = f"{name} depends on more than the inputs and the parameters"
+            self.untraceable_reason = f"{name} depends on more than the inputs and the parameters"
             return results
         reached = [each for each in self.parameters if each.grad is not None]
         signatures = [_signature(part)] * count
@@ -231,7 +233,7 @@ def _traced(
             results = compute([trace.input(each) for each in inputs])
             plan = trace.finish(results)
     except Exception as error:  # for example, of code that requires arrays
-        plan, results, trace.refusal = None, [], f"{type(error).__name__}: {error}"
+        plan, results, trace.untraceable_reason = None, [], f"{type(error).__name__}: {error}"
     finally:
         for tensor in tensors:
             tensor.value, tensor.grad = plain(tensor.value), plain(tensor.grad)
@@ -241,7 +243,7 @@ def _traced(
         for tensor in tensors:
             tensor.grad = None
         results = compute(inputs)
-    return plain(results), plan, trace.refusal
+    return plain(results), plan, trace.untraceable_reason
 
 
 def _on_one_thread(parts: list[Any]) -> Any:

@@ -11,7 +11,7 @@ from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
-TOLERANCE_32 = 1e-4  # see `row_error_32`
+TOLERANCE_32 = 1e-4  # see `case_error_32`
 
 
 def _with_gaps(array: FloatArray) -> FloatArray:
@@ -62,22 +62,24 @@ def check_op(op: str, *, seed: int = 0) -> Verdict:
     """Run all cases and kinks of an op; in float64, each case in every memory layout."""
     cases = [case for case in CASES if case.op == op]
     try:
-        errors = [row_error(case, seed=seed, layout=layout) for case in cases for layout in LAYOUTS]
-        errors_32 = [row_error_32(case, seed=seed) for case in cases]
+        errors = [
+            case_error(case, seed=seed, layout=layout) for case in cases for layout in LAYOUTS
+        ]
+        errors_32 = [case_error_32(case, seed=seed) for case in cases]
         kinks_hold = all(kink.holds() for kink in KINKS if kink.op == op)
     except Exception as raised:  # a wrong pullback may raise anything
         return Verdict(op, len(cases), float("nan"), float("nan"), False, str(raised))
     return Verdict(op, len(cases), float(np.max(errors)), float(np.max(errors_32)), kinks_hold)
 
 
-def row_error(case: Case, *, seed: int = 0, layout: str = "rows") -> float:
+def case_error(case: Case, *, seed: int = 0, layout: str = "rows") -> float:
     """Return the largest relative error of the gradients of a case in float64; see `gradcheck`."""
     rng = np.random.default_rng(seed)
     inputs = [LAYOUTS[layout](draw(rng)) for draw in case.draws]
     return gradcheck(case, inputs, rng=rng)
 
 
-def row_error_32(case: Case, *, seed: int = 0) -> float:
+def case_error_32(case: Case, *, seed: int = 0) -> float:
     """Return the largest difference of the gradients of a case in float32 and float64.
 
     It is relative to the largest element of each gradient, or to 1 if that is less.

@@ -94,18 +94,18 @@ def _attention(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> Figur
     if len(tokens) > MAX_MAPPED:
         raise InputError(f"the prompt has {len(tokens)} tokens; a figure shows up to {MAX_MAPPED}")
     maps = attention_maps(model, tokens)
-    return reports.attention_picture(maps, reports.token_labels(tokenizer, tokens))
+    return reports.attention_figure(maps, reports.token_labels(tokenizer, tokens))
 
 
 def _next(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> Figure:
     """Draw the most probable tokens after a prompt."""
     from lmladder import reports
-    from lmladder.evaluation.inspection import likeliest_next
+    from lmladder.evaluation.inspection import most_likely_next
 
-    likeliest, probabilities = likeliest_next(model, tokenizer.encode(prompt), BARS)
+    likeliest, probabilities = most_likely_next(model, tokenizer.encode(prompt), BARS)
     others = tokenizer.vocabulary_size - len(likeliest)
     labels = reports.token_labels(tokenizer, likeliest)
-    return reports.next_picture(prompt, labels, probabilities, others=others)
+    return reports.next_token_figure(prompt, labels, probabilities, others=others)
 
 
 def _print_contents(path: Path, *, as_json: bool) -> None:

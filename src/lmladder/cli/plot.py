@@ -58,7 +58,7 @@ def figures_of(outputs: Path) -> dict[str, Figure]:
 
     evaluated = outputs / "evaluate"
     table = reports.read_csv(evaluated / "perplexity.csv")
-    figures = reports.result_pictures(
+    figures = reports.result_figures(
         table,
         reports.read_histories(table, outputs),
         reports.read_positions(evaluated / "position.csv"),

@@ -13,7 +13,7 @@ from lmladder.data.corpus import Corpus
 from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
 from lmladder.data.reading import bytes_from_text, whole_chunks
 from lmladder.data.settings import SplitSettings, TokenizerSettings
-from lmladder.data.tokenizers import Tokenizer, build_tokenizer, reads_any_text
+from lmladder.data.tokenizers import Tokenizer, build_tokenizer, can_encode_any_text
 from lmladder.system.errors import RunError
 from lmladder.system.files import atomic_write, atomic_writer, write_json
 from lmladder.system.sealing import seal
@@ -52,7 +52,7 @@ def write_prepared(
     """
     directory = Path(directory)
     parts = corpus.split(split, seed)
-    fitted_to = ["train"] if reads_any_text(tokenizer) else [*parts]
+    fitted_to = ["train"] if can_encode_any_text(tokenizer) else [*parts]
     encoder = build_tokenizer(
         tokenizer,
         (parts[name].pieces() for name in fitted_to),

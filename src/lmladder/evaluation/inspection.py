@@ -66,7 +66,7 @@ def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
     return weights
 
 
-def likeliest_next(
+def most_likely_next(
     model: LanguageModel, tokens: Sequence[int] | IntArray, count: int
 ) -> tuple[list[int], FloatArray]:
     """Return the most likely next tokens, in descending order, and their probabilities.

@@ -79,7 +79,7 @@ def our_weights(
     return found if tied else {**found, OUR_HEAD: found[OUR_HEAD].T}
 
 
-def imported(
+def import_object(
     architecture: TransformerSettings,
     tokenizer: Tokenizer,
     weights: Mapping[str, Array],

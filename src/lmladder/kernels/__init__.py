@@ -6,11 +6,11 @@ depend on shapes only, so the results do not depend on the number of threads.
 """
 
 from lmladder.kernels.blocks import (
+    apply_to_row_blocks,
     as_rows,
     linear_backward,
     matmul,
     no_partitioning,
-    over_rows,
     parallel_for,
     set_threads,
     sum_into,

@@ -279,7 +279,7 @@ def _rows_per_block(a: Array, b: Array) -> int:
     return max(PRODUCT_ROWS, -(-len(a) // even))
 
 
-def over_rows(
+def apply_to_row_blocks(
     kernel: Callable[..., None],
     rows: Sequence[Array],
     *shared: object,
@@ -318,7 +318,7 @@ def over_rows(
 
 
 def _over_blocks(kernel: Callable[..., None], step: int, count: int, *arguments: Any) -> None:
-    """Do the work of `over_rows` in blocks; each block writes its sums into an item of `parts`."""
+    """Run `apply_to_row_blocks` in blocks; each writes its sums into an item of `parts`."""
     rows, shared, out, parts = arguments
 
     def block(index: int) -> None:

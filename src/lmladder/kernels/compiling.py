@@ -19,7 +19,7 @@ MAX_FOLDERS = 4  # folders of compiled code in one cache, each of another state 
 _announced = False
 
 
-def compile_kept(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
+def compile_cached(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
     """Return the kernel that Numba compiles from a function, or loads from the cache.
 
     If there is no writable folder for the cache, or its disk is full, each process compiles again.

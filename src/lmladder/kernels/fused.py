@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
-from lmladder.kernels.compiling import compile_kept
+from lmladder.kernels.compiling import compile_cached
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
 
 import numpy as np
@@ -36,7 +36,7 @@ WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
 def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
     """Compile a kernel for arguments of these types, or load it from the cache."""
     signature = result(*arguments)
-    return partial(compile_kept, signature, nogil=True, error_model="numpy", fastmath=REORDER)
+    return partial(compile_cached, signature, nogil=True, error_model="numpy", fastmath=REORDER)
 
 
 def inlined(function: Callable[..., Any]) -> Any:

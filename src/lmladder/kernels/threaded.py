@@ -14,10 +14,10 @@ from typing import Any
 
 from lmladder.kernels import reference, tiles
 from lmladder.kernels.blocks import (
+    apply_to_row_blocks,
     as_rows,
     contiguous,
     empty,
-    over_rows,
     parallel_for,
     threads,
 )
@@ -81,7 +81,7 @@ def _flat(array: Array) -> Array:
 def _elementwise(kernel: Callable[..., None], *arrays: FloatArray, shared: Any = ()) -> FloatArray:
     """Return what kernel(*arrays, *shared, out) computes for arrays of one shape."""
     out = np.empty_like(arrays[0], order="C")
-    over_rows(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
+    apply_to_row_blocks(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
     return out
 
 
@@ -89,7 +89,7 @@ def softmax(x: FloatArray) -> FloatArray:
     """Return the softmax along the last axis: (..., n) -> (..., n)."""
     rows = _rows(x)
     out = np.empty_like(rows)
-    over_rows(_kernels(x).softmax, [rows], out=[out])
+    apply_to_row_blocks(_kernels(x).softmax, [rows], out=[out])
     return out.reshape(x.shape)
 
 
@@ -119,7 +119,7 @@ def layer_norm(
     """Return `reference.layer_norm` of (..., n): the result, mean and inverse, (rows,)."""
     rows, shared = _rows(x), [_flat(weight), _flat(bias), epsilon]
     results = np.empty_like(rows), empty(x, len(rows)), empty(x, len(rows))
-    over_rows(_kernels(x).layer_norm, [rows], *shared, out=results)
+    apply_to_row_blocks(_kernels(x).layer_norm, [rows], *shared, out=results)
     return results[0].reshape(x.shape), results[1], results[2]
 
 
@@ -130,7 +130,7 @@ def layer_norm_backward(
     rows = [_rows(grad), _rows(x), mean, inverse]
     out = np.empty_like(rows[0])
     sums = [np.empty_like(weight, order="C") for _ in range(2)]
-    over_rows(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
+    apply_to_row_blocks(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
     return out.reshape(x.shape), sums[0], sums[1]
 
 
@@ -138,7 +138,7 @@ def rms_norm(x: FloatArray, weight: FloatArray, epsilon: float) -> tuple[FloatAr
     """Return `reference.rms_norm` of (..., n): the result and inverse, (rows,)."""
     rows = _rows(x)
     out, inverse = np.empty_like(rows), empty(x, len(rows))
-    over_rows(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
+    apply_to_row_blocks(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
     return out.reshape(x.shape), inverse
 
 
@@ -148,7 +148,9 @@ def rms_norm_backward(
     """Return `reference.rms_norm_backward` of (..., n)."""
     rows = [_rows(grad), _rows(x), inverse]
     out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
-    over_rows(_kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight])
+    apply_to_row_blocks(
+        _kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight]
+    )
     return out.reshape(x.shape), grad_weight
 
 
@@ -162,7 +164,7 @@ def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, Fl
     """
     rows = [_rows(logits), checked_indices(targets, logits.shape[-1], "targets")]
     nll, log_total = (empty(logits, targets.size) for _ in range(2))
-    over_rows(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
+    apply_to_row_blocks(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
     return nll.reshape(targets.shape), log_total.reshape(targets.shape)
 
 
@@ -173,7 +175,7 @@ def cross_entropy_backward(
     indices = checked_indices(targets, logits.shape[-1], "targets")
     rows = [_rows(logits), indices, _flat(log_total)]
     out = np.empty_like(rows[0])
-    over_rows(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
+    apply_to_row_blocks(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
     return out.reshape(logits.shape)
 
 
@@ -184,7 +186,7 @@ def attention(q: FloatArray, k: FloatArray, v: FloatArray) -> tuple[FloatArray, 
     """
     out, log_total = np.empty_like(q), empty(q, q.shape[:-1])
     step = tiles.examples_per_block(q, k)
-    over_rows(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
+    apply_to_row_blocks(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
     return out, log_total
 
 
@@ -199,7 +201,7 @@ def attention_backward(
     """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
     grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     rows, step = [grad, q, k, v, out, log_total], tiles.examples_per_block(q, k)
-    over_rows(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
+    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
     return grads
 
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, make_dataclass
 from functools import cache
 from typing import Any
 
-from lmladder.system.settings import Component, Family, imported, setting
+from lmladder.system.settings import Component, Family, import_object, setting
 
 HERE = "lmladder.models"
-GREY, BLUE, ORANGE = "#6e7781", "#0072B2", "#D55E00"
+GRAY, BLUE, ORANGE = "#6e7781", "#0072B2", "#D55E00"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Rung:
 
 @cache
 def _rung_settings(name: str, fit: Fit, model: type[Any]) -> type[Any]:
-    own = [imported(fit.settings)] if fit.settings else []
+    own = [import_object(fit.settings)] if fit.settings else []
     return make_dataclass(
         f"{name.capitalize()}Rung",
         [("kind", str, setting("kind of model", default=name))],
@@ -98,7 +98,7 @@ KINDS = Kinds(
         "counts": Kind(
             f"{HERE}.settings:CountSettings",
             labels={"kneser_ney": "Kneser-Ney"},
-            color=GREY,
+            color=GRAY,
             fit=BY_COUNTING,
         ),
         "mlp": Kind(f"{HERE}.settings:MlpSettings", f"{HERE}.mlp:Mlp", {"mlp": "MLP"}, BLUE),

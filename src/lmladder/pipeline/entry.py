@@ -20,7 +20,7 @@ from lmladder.pipeline.stages import STAGES
 from lmladder.system.errors import InputError, LadderError, RunError
 from lmladder.system.files import atomic_write, cannot_write
 from lmladder.system.interrupts import exit_status, raise_interrupts
-from lmladder.system.progress import outlive_readers
+from lmladder.system.progress import ignore_closed_outputs
 
 import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -112,14 +112,14 @@ def run(script: str, about: str | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them
     path = Path(script).resolve()
     sys.argv[1:] = [*arguments(sys.argv[1:]), f"hydra.job.name={path.stem}"]
-    outlive_readers()
+    ignore_closed_outputs()
     raise_interrupts()
     started = time.time()
     stage, out = STAGES[path.stem], None
 
     def task(node: DictConfig) -> float | None:
         nonlocal out
-        outlive_readers()  # a launcher may have started another process
+        ignore_closed_outputs()  # a launcher may have started another process
         out = Path(os.path.relpath(HydraConfig.get().runtime.output_dir))
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             try:

@@ -169,7 +169,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     calibration = reports.calibration_table(
         {name: reliability_of(each, settings.min_context) for name, each in predicted.items()}
     )
-    figures = reports.result_pictures(
+    figures = reports.result_figures(
         table,
         reports.read_histories(table, ladder),
         positions,

@@ -15,7 +15,7 @@ from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
-from lmladder.system.settings import imported
+from lmladder.system.settings import import_object
 from lmladder.training.checkpoint import LATEST
 from lmladder.training.fit import begin, count, write_metrics
 from lmladder.training.loop import discard_unfinished, sequence_nll, train
@@ -29,7 +29,7 @@ def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     if name is None:
         raise InputError("rung is missing; give rung=NAME with one of the names in rungs")
     rung = rung_named(name, config)
-    result: Result = imported(rung.kind.fit.function)(rung, config, out, ladder)
+    result: Result = import_object(rung.kind.fit.function)(rung, config, out, ladder)
     return result
 
 

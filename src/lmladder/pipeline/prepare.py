@@ -6,7 +6,7 @@ from lmladder.config import Config
 from lmladder.data import load_corpus, write_prepared
 from lmladder.pipeline.memory import require_memory
 from lmladder.pipeline.stages import Result, Stage
-from lmladder.pipeline.text import require_suited
+from lmladder.pipeline.text import require_compatible
 from lmladder.system.progress import CountingProgress
 
 
@@ -24,7 +24,7 @@ def prepare(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
             settings=config.text,
             advance=progress.advance,
         )
-    require_suited(config, facts)
+    require_compatible(config, facts)
     sizes = ", ".join(f"{name} {split.tokens:,}" for name, split in facts.splits.items())
     print(f"prepare: {facts.name}, vocabulary {facts.vocabulary_size}; tokens: {sizes} -> {out}")
     return Result()

@@ -24,7 +24,7 @@ from lmladder.system import environment
 from lmladder.system.errors import RunError
 from lmladder.system.files import cannot_write, write_json
 from lmladder.system.locks import locked
-from lmladder.system.settings import imported
+from lmladder.system.settings import import_object
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Stage:
         with warnings.catch_warnings(), self._explained_failures(out):
             # Training reports a loss that diverges, with its step.
             warnings.filterwarnings("ignore", category=RuntimeWarning, module="lmladder")
-            result: Result = imported(self.body)(self, config, out, ladder)
+            result: Result = import_object(self.body)(self, config, out, ladder)
         _write_facts(out, time.perf_counter() - started, result.tokens_per_second)
         return result
 

@@ -20,15 +20,15 @@ def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepa
     ------
     InputError
         If the text was prepared with other settings; the message names the remedy. Also if the
-        settings of a rung do not fit the text; see `require_suited`.
+        settings of a rung do not fit the text; see `require_compatible`.
     """
     prepared = Prepared.open(ladder / "prepare")
     prepared.require_settings(config.text)
-    require_suited(config, prepared.corpus, trains=trains)
+    require_compatible(config, prepared.corpus, trains=trains)
     return prepared
 
 
-def require_suited(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
+def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
     """Raise InputError if a rung has sequences longer than the text or needs too much memory.
 
     Every stage checks all rungs, so that the first stage that runs reports what would stop a later

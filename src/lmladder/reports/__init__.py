@@ -17,7 +17,7 @@ from lmladder.reports.detail import (
     read_positions,
 )
 from lmladder.reports.figures.calibration import calibration_panels
-from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_pictures
+from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_figures
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import (
     perplexity_by_parameters,
@@ -25,8 +25,8 @@ from lmladder.reports.figures.perplexity import (
     perplexity_by_tokens,
 )
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.figures.prompt import attention_picture, next_picture
-from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, picture_format
+from lmladder.reports.figures.prompt import attention_figure, next_token_figure
+from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, figure_format
 from lmladder.reports.findings import findings
 from lmladder.reports.html import render_report
 from lmladder.reports.page import Grid

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, processor_facts, too_late
+from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, not_pinned, processor_facts
 
 import numpy as np
 from threadpoolctl import threadpool_info
@@ -53,7 +53,7 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
         "numpy_instructions": [*instructions.get("baseline", []), *instructions.get("found", [])],
         **more,
         "pinned": {name: os.environ.get(name) for name in (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)},
-        "not_pinned": too_late,
+        "not_pinned": not_pinned,
     }
 
 

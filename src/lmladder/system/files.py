@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from lmladder.system.errors import RunError
 
-SIDE_SUFFIX = ".tmp"  # of the hidden temporary file
+TEMPORARY_SUFFIX = ".tmp"  # of the hidden temporary file
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
             raise OSError(errno.EINVAL, "it is not a regular file")
         _remove_stale(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{SIDE_SUFFIX}")
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -83,7 +83,7 @@ def _replace_durably(source: Path, target: Path) -> None:
 
 def _remove_stale(path: Path) -> None:
     """Remove the temporary files of `path` whose processes have ended, and no other file."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+){re.escape(SIDE_SUFFIX)}")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+){re.escape(TEMPORARY_SUFFIX)}")
     with os.scandir(path.parent) as entries:
         for entry in entries:
             match = pattern.fullmatch(entry.name)

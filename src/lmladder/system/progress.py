@@ -18,7 +18,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-SECONDS_A_LINE = 10.0
+SECONDS_PER_LINE = 10.0
 
 
 class _Lossy(io.FileIO):
@@ -31,7 +31,7 @@ class _Lossy(io.FileIO):
             return memoryview(data).nbytes
 
 
-def outlive_readers() -> None:
+def ignore_closed_outputs() -> None:
     """Let the program continue when its standard output or error is no longer read."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
@@ -92,7 +92,7 @@ class _Bar:
 class CountingProgress(_Bar):
     """The progress of work that is counted, such as characters read or tokens scored.
 
-    Work of less than `SECONDS_A_LINE` prints no line.
+    Work of less than `SECONDS_PER_LINE` prints no line.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ class CountingProgress(_Bar):
         facts = f"{self._done:,} {self._unit}, {rate:,.0f} a second"
         self._update(self._done, facts)
         now = time.perf_counter()
-        if self._bar.disable and now - self._printed >= SECONDS_A_LINE:
+        if self._bar.disable and now - self._printed >= SECONDS_PER_LINE:
             self._printed = now
             print(f"{self.name}: {facts}", flush=True)
 

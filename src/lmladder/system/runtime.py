@@ -31,10 +31,10 @@ SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 # malloc.h: memory from these sizes on is mapped from the kernel and returned to it immediately.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-KEPT_BYTES = 1 << 30
+MALLOC_THRESHOLD = 1 << 30
 CPUINFO = Path("/proc/cpuinfo")
 
-too_late: list[str] = []  # the variables that could no longer be pinned
+not_pinned: list[str] = []  # the variables that could no longer be pinned
 
 
 def pin() -> None:
@@ -47,12 +47,12 @@ def pin() -> None:
         if name in os.environ:
             continue
         if ("numba" if name.startswith("NUMBA") else "numpy") in sys.modules:
-            too_late.append(name)
+            not_pinned.append(name)
         else:
             os.environ[name] = value
-    if too_late:
+    if not_pinned:
         print(
-            f"warning: too late to set {', '.join(too_late)}: the last bits of results may differ "
+            f"warning: too late to set {', '.join(not_pinned)}: the last bits of results may differ "
             "between machines; import lmladder before NumPy and Numba",
             file=sys.stderr,
         )
@@ -60,7 +60,7 @@ def pin() -> None:
 
 def limit_blas_threads() -> None:
     """Limit the loaded BLAS to one thread, or to the number set by the user."""
-    from threadpoolctl import threadpool_limits  # imported on use: most commands need no BLAS
+    from threadpoolctl import threadpool_limits  # import_object on use: most commands need no BLAS
 
     counts = [os.environ.get(name, "") for name in ONE_BLAS_THREAD]
     threadpool_limits(max([1, *(int(each) for each in counts if each.isdecimal())]), "blas")
@@ -138,5 +138,5 @@ def _keep_freed_memory() -> None:
     """Let malloc reuse large blocks instead of mapping and unmapping pages in every step."""
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt
-        mallopt(_M_MMAP_THRESHOLD, KEPT_BYTES)
-        mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, MALLOC_THRESHOLD)
+        mallopt(_M_TRIM_THRESHOLD, MALLOC_THRESHOLD)

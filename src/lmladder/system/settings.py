@@ -194,13 +194,13 @@ class Family(Generic[C]):
     def settings(self, kind: str) -> type[Any]:
         """Return the dataclass of a component's settings; raise InputError if it is unknown."""
         try:
-            return imported(self[kind].settings)
+            return import_object(self[kind].settings)
         except AttributeError as error:  # a module without a component
             raise InputError(f"unknown {self.name} {kind!r}: {error}") from None
 
     def component(self, kind: str) -> Any:
         """Return the class or function of a component; raise InputError if it is unknown."""
-        return imported(self[kind].component or "")
+        return import_object(self[kind].component or "")
 
 
 def read(schema: type[S], given: Mapping[str, Any], path: str = "") -> S:
@@ -284,7 +284,7 @@ def from_mapping(schema: type[S], given: Mapping[str, Any]) -> S:
     return made
 
 
-def imported(name: str) -> Any:
+def import_object(name: str) -> Any:
     """Import and return the object with the name "module:attribute"."""
     module, _, attribute = name.partition(":")
     return getattr(importlib.import_module(module), attribute)

@@ -6,8 +6,8 @@ with one reaches the trace, which calls it with the plain arrays and records the
 subclass would do so too, but C code such as `np.asarray` reads its memory without notice. A
 `Traced` is asked for its values, by `__array__` or `__float__`, so the trace detects this.
 
-What a program could not repeat ends the trace, and `refusal` names it: an array that was made
-elsewhere and may change, values that leave NumPy, results whose shape or position depends on
+What a program could not repeat ends the trace, and `untraceable_reason` names it: an array that was
+made elsewhere and may change, values that leave NumPy, results whose shape or position depends on
 values. The function continues with plain arrays, so its result is correct in any case.
 """
 
@@ -181,13 +181,13 @@ class Trace:
 
     Attributes
     ----------
-    refusal : why no program can repeat the calls; None if one can
+    untraceable_reason : why no program can repeat the calls; None if one can
     active : whether calls are still recorded
     calls : the recorded calls
     """
 
     def __init__(self) -> None:
-        self.refusal: str | None = None
+        self.untraceable_reason: str | None = None
         self.active = True
         self.calls: list[Call] = []
         self._sizes: list[int] = []  # of the blocks that a plan allocates
@@ -239,7 +239,7 @@ class Trace:
     def refuse(self, reason: str) -> None:
         """End the recording, for this reason."""
         if self.active:
-            self.refusal, self.active = reason, False
+            self.untraceable_reason, self.active = reason, False
 
     def finish(self, results: Sequence[Any]) -> Plan | None:
         """End the recording; return a plan for programs that compute `results`, or None if refused.

@@ -19,7 +19,7 @@ from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.sealing import seal, sha256_of, unseal
-from lmladder.system.settings import imported, read
+from lmladder.system.settings import import_object, read
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -92,7 +92,7 @@ class Checkpoint:
             if not header[name]:
                 del header[name]
         # One metadata key only: safetensors writes several in an order that changes.
-        metadata = {"lmladder": seal({"schema": SCHEMA, **header}, content_of(arrays))}
+        metadata = {"lmladder": seal({"schema": SCHEMA, **header}, array_bytes(arrays))}
         atomic_write(path, to_safetensors(arrays, metadata=metadata))
 
     @classmethod
@@ -125,7 +125,7 @@ class Checkpoint:
                     f"{path} has schema {schema}{of}; this version reads {SCHEMA}; "
                     "make it again with `dvc repro`"
                 )
-            header = unseal(metadata["lmladder"], content_of(arrays))
+            header = unseal(metadata["lmladder"], array_bytes(arrays))
             del header["schema"]
             if not (isinstance(header["name"], str) and isinstance(header["kind"], str)):
                 raise ValueError("its name and its kind must be texts")
@@ -163,7 +163,7 @@ class Checkpoint:
             If the arrays do not fit the configuration.
         """
         try:
-            restore = imported(KINDS[self.kind].fit.restore)
+            restore = import_object(KINDS[self.kind].fit.restore)
             models: dict[str, LanguageModel] = restore(
                 self.kind, self.settings(), self.vocabulary_size, self.model, self.name
             )
@@ -189,7 +189,7 @@ class Checkpoint:
         return read(schema, given)
 
 
-def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
+def array_bytes(arrays: Mapping[str, Array]) -> Iterator[bytes]:
     """Yield what the digest of arrays covers: names, dtypes, shapes and values."""
     for name, array in sorted(arrays.items()):
         yield f"{name} {array.dtype.str} {array.shape}\n".encode()
@@ -198,7 +198,7 @@ def content_of(arrays: Mapping[str, Array]) -> Iterator[bytes]:
 
 def weights_digest(arrays: Mapping[str, Array]) -> str:
     """Return an identifier of a model's arrays: the first 16 digits of their sha256."""
-    return sha256_of(content_of(arrays))[:16]
+    return sha256_of(array_bytes(arrays))[:16]
 
 
 def _sha256_of_json(value: Any) -> str:

@@ -11,7 +11,7 @@ DIGEST = "weights_digest"  # of the parameters after that step, to find where tw
 COLUMNS = (
     "step", "tokens", "train_loss", "val_loss", "learning_rate_factor", "gradient_norm", DIGEST
 )  # fmt: skip
-WAITED = "evaluations_without_improvement"  # an additional column if there is patience
+PATIENCE = "evaluations_without_improvement"  # an additional column if there is patience
 GROUP_NORM = "gradient_norm."  # followed by the name of a group of parameters
 
 Row: TypeAlias = dict[str, Any]
@@ -21,7 +21,7 @@ Measured: TypeAlias = dict[str, float]  # in one step
 def columns(training: TrainingSettings, groups: Iterable[str]) -> tuple[str, ...]:
     """Return the columns of a run: those of every run, norms of groups, patience."""
     norms = (f"{GROUP_NORM}{group}.{kind}" for group in groups for kind in ("mean", "max"))
-    return (*COLUMNS, *norms, *([] if training.patience is None else [WAITED]))
+    return (*COLUMNS, *norms, *([] if training.patience is None else [PATIENCE]))
 
 
 def summary(steps: Iterable[Measured]) -> Row:
@@ -41,7 +41,7 @@ def summary(steps: Iterable[Measured]) -> Row:
     return row
 
 
-def waited(losses: Iterable[float], min_improvement: float) -> int:
+def evaluations_without_improvement(losses: Iterable[float], min_improvement: float) -> int:
     """Return the number of losses since the last one that improved on the best before it.
 
     An improvement is less by at least `min_improvement`. The first loss is one.

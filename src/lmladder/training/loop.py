@@ -30,12 +30,12 @@ from lmladder.training.gradient_norms import first_not_finite, parameter_groups
 from lmladder.training.history import (
     DIGEST,
     GROUP_NORM,
-    WAITED,
+    PATIENCE,
     Measured,
     as_csv,
     columns,
+    evaluations_without_improvement,
     summary,
-    waited,
 )
 from lmladder.training.settings import GradientSettings, TrainingSettings
 
@@ -127,7 +127,7 @@ def train(
     pending = list(state.pending)
     with progress, deferred() as interrupt:
         for step in range(state.step, training.steps):
-            if training.patience is not None and state.history[-1][WAITED] >= training.patience:
+            if training.patience is not None and state.history[-1][PATIENCE] >= training.patience:
                 break
             pending.append(_take_step(run, optimizer, step))
             done, loss = step + 1, pending[-1]["train_loss"]
@@ -227,7 +227,9 @@ def _evaluate(
         row["learning_rate_factor"] = factor(step - 1, training.steps, run.config.schedule)
         row |= summary(measured)
     if training.patience is not None:
-        row[WAITED] = waited([*_val_losses(state), loss], training.min_improvement)
+        row[PATIENCE] = evaluations_without_improvement(
+            [*_val_losses(state), loss], training.min_improvement
+        )
     return replace(state, history=(*state.history, row))
 
 

@@ -18,12 +18,12 @@ LABELS = [visible(token) for token in HOSTILE]
 TIME = len(HOSTILE)
 
 
-def attention_picture(*arguments):
-    return as_svg(reports.attention_picture(*arguments))
+def attention_figure(*arguments):
+    return as_svg(reports.attention_figure(*arguments))
 
 
-def next_picture(*arguments, **options):
-    return as_svg(reports.next_picture(*arguments, **options))
+def next_token_figure(*arguments, **options):
+    return as_svg(reports.next_token_figure(*arguments, **options))
 
 
 def maps(n_layer=2, n_head=3, time=TIME):
@@ -47,7 +47,7 @@ def assert_no_markup(svg):
 
 
 def test_every_head_of_every_layer_has_a_map_with_its_tokens():
-    svg = attention_picture(maps(), LABELS)
+    svg = attention_figure(maps(), LABELS)
     assert_no_markup(svg)
     shown = texts(svg)
     assert {f"Layer {layer}, head {head}" for layer in (1, 2) for head in (1, 2, 3)} <= set(shown)
@@ -58,22 +58,24 @@ def test_every_head_of_every_layer_has_a_map_with_its_tokens():
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 40)], ids=str)
 def test_maps_of_any_shape_can_be_drawn(shape):
     n_layer, n_head, time = shape
-    svg = attention_picture(maps(*shape), ["a"] * time)
+    svg = attention_figure(maps(*shape), ["a"] * time)
     assert len(images(svg)) == n_layer * n_head + 1
 
 
 def test_bars_have_their_probabilities_and_that_of_all_others():
-    shown = texts(next_picture("On", ["c", "e", "␣"], np.array([0.5, 0.25, 0.00001]), others=1234))
+    shown = texts(
+        next_token_figure("On", ["c", "e", "␣"], np.array([0.5, 0.25, 0.00001]), others=1234)
+    )
     for text in ("50.00%", "25.00%", "<0.01%", "1,234 others", "Most likely tokens after “On”"):
         assert text in shown
-    svg = next_picture("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=0)
+    svg = next_token_figure("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=0)
     assert_no_markup(svg)
     assert not any("others" in text for text in texts(svg))
 
 
 def test_the_end_of_a_long_prompt_is_shown():
-    (title,) = [text for text in texts(next_picture("ab" * 99 + "\n!", ["a"], np.ones(1), others=0))
-                if "Most likely" in text]  # fmt: skip
+    figure = next_token_figure("ab" * 99 + "\n!", ["a"], np.ones(1), others=0)
+    (title,) = [text for text in texts(figure) if "Most likely" in text]
     assert title.startswith("Most likely tokens after “…")
     assert title.endswith("ab↵!”")
     assert len(title) < 80

@@ -9,7 +9,7 @@ from pathlib import Path
 from lmladder import reports
 from lmladder.evaluation import Score
 from lmladder.reports import CAPTIONS, Row, as_png, as_svg, encoded, ladder_table
-from lmladder.reports.figures.style import GREY, legible
+from lmladder.reports.figures.style import GRAY, legible
 from lmladder.reports.figures.sweep import Swept, sweep_curves
 from lmladder.reports.table import COLORS, INK
 from lmladder.system.errors import InputError
@@ -37,8 +37,8 @@ def figures(table, models, history, positions, calibration):
         "position": lambda: reports.position_curves(models, positions),
         "calibration": lambda: reports.calibration_panels(models, calibration),
         "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
-        "attention": lambda: reports.attention_picture(ATTENTION, ["a", "b", "c"]),
-        "next": lambda: reports.next_picture("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
+        "attention": lambda: reports.attention_figure(ATTENTION, ["a", "b", "c"]),
+        "next": lambda: reports.next_token_figure("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
     }
     assert list(kinds) == KINDS
     return kinds
@@ -103,7 +103,7 @@ def test_trained_models_differ_in_color_and_marker():
     models = reports.models_of(ladder_table([*rows, counts]))
     looks = {(model.color, model.marker) for model in models.values() if model.trained}
     assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 4
-    assert models["bigram"].color == GREY
+    assert models["bigram"].color == GRAY
 
 
 def test_text_is_dark_enough_to_be_read():
@@ -114,4 +114,4 @@ def test_text_is_dark_enough_to_be_read():
         ]
         return 1.05 / (float(np.dot(linear, (0.2126, 0.7152, 0.0722))) + 0.05)
 
-    assert min(contrast(legible(color)) for color in (*COLORS, GREY, INK)) > 3.3
+    assert min(contrast(legible(color)) for color in (*COLORS, GRAY, INK)) > 3.3

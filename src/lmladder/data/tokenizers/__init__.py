@@ -59,7 +59,7 @@ def build_tokenizer(
     return kind.from_json({**tokenizer.to_json(), "eos": eos})
 
 
-def reads_any_text(config: TokenizerSettings) -> bool:
+def can_encode_any_text(config: TokenizerSettings) -> bool:
     """Return whether the tokenizer can encode text that it was not fitted to."""
     fitted = config.name == "char" or getattr(config, "unknown", "unk") == "error"
     return not fitted

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from lmladder.evaluation import BINS, Reliability
 from lmladder.reports.detail import reliabilities
-from lmladder.reports.figures.style import GREY, PALE, short, styled
+from lmladder.reports.figures.style import GRAY, PALE, short, styled
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -46,7 +46,7 @@ def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figu
         axes.tick_params(labelbottom=index + n_columns >= len(found))  # no panel below
         axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
-        axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GREY, pad=6)
+        axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GRAY, pad=6)
     figure.suptitle(TITLE, x=0.01, ha="left", fontsize=9, linespacing=1.5)
     figure.supxlabel("probability of the most likely token", fontsize=9)
     figure.supylabel("accuracy", fontsize=9)
@@ -58,7 +58,7 @@ def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:
     axes.bar(
         (np.arange(BINS) + 0.5) / BINS, share, width=0.8 / BINS, color=PALE, linewidth=0, zorder=0
     )
-    axes.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, zorder=1)
+    axes.plot([0, 1], [0, 1], color=GRAY, linewidth=0.8, zorder=1)
     drawn = each.tokens >= MIN_TOKENS
     accuracy = each.accuracy[drawn]
     error = 2 * np.sqrt(accuracy * (1 - accuracy) / each.tokens[drawn])

@@ -23,7 +23,7 @@ CAPTIONS = {
 }
 
 
-def result_pictures(
+def result_figures(
     table: pd.DataFrame,
     histories: Mapping[str, pd.DataFrame],
     positions: pd.DataFrame,

@@ -6,7 +6,7 @@ from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
     DOTTED,
-    GREY,
+    GRAY,
     number,
     scale_losses,
     styled,
@@ -40,7 +40,7 @@ def loss_curves(
     oracle = [name for name in baselines if models[name].is_oracle]
     for name in (*best_of_orders(models, baselines), *oracle):
         loss, model = baselines[name], models[name]
-        color, weight = (INK, "bold") if model.is_oracle else (GREY, "normal")
+        color, weight = (INK, "bold") if model.is_oracle else (GRAY, "normal")
         width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
         axes.axhline(loss, color=color, linewidth=width, linestyle=dashes, zorder=1)
         lines.append(Label(named(model, loss), None, loss, color, weight))

@@ -5,7 +5,7 @@ Larger weights are darker: the maps are legible in color, in gray and to color-b
 
 from collections.abc import Sequence
 
-from lmladder.reports.figures.style import COLORS, GREY, INK, styled
+from lmladder.reports.figures.style import COLORS, GRAY, INK, styled
 from lmladder.reports.tokens import percent, visible
 from lmladder.system.arrays import FloatArray
 
@@ -20,7 +20,7 @@ MARGIN = 1.2  # inches for the labels of an axis and the color bar
 
 
 @styled()
-def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
+def attention_figure(maps: FloatArray, labels: Sequence[str]) -> Figure:
     """Draw one map per head, in one row of maps per layer.
 
     The cell at row i and column j shows the attention of token i to token j. Colors are those of
@@ -62,7 +62,7 @@ def attention_picture(maps: FloatArray, labels: Sequence[str]) -> Figure:
 
 
 @styled()
-def next_picture(
+def next_token_figure(
     prompt: str, labels: Sequence[str], probabilities: FloatArray, *, others: int
 ) -> Figure:
     """Draw a bar for the probability of each of the most likely next tokens, and of all others.
@@ -77,7 +77,7 @@ def next_picture(
     values = [*map(float, probabilities), max(0.0, 1 - float(probabilities.sum()))][: len(names)]
     figure = Figure(figsize=(6, 0.9 + 0.25 * len(names)), layout="constrained")
     axes = figure.subplots()
-    colors = [COLORS[0]] * len(labels) + [GREY]
+    colors = [COLORS[0]] * len(labels) + [GRAY]
     bars = axes.barh(range(len(names)), values, color=colors, height=0.7)
     axes.bar_label(bars, [percent(value) for value in values], padding=4, fontsize=8, color=INK)
     axes.set_yticks(range(len(names)), names)

@@ -23,17 +23,17 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-GREY, PALE = "#6e7781", "#d8dee4"
+GRAY, PALE = "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 LAYOUT_FONT = "DejaVu Sans"  # part of Matplotlib, so that the layout is the same on all machines
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 STYLE = {
     "svg.hashsalt": "lmladder", "svg.fonttype": "none", "font.family": LAYOUT_FONT, "font.size": 9,
-    "text.color": INK, "text.parse_math": False, "axes.edgecolor": GREY, "axes.labelcolor": INK,
+    "text.color": INK, "text.parse_math": False, "axes.edgecolor": GRAY, "axes.labelcolor": INK,
     "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.7,
     "axes.axisbelow": True,
-    "xtick.color": GREY, "ytick.color": GREY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
+    "xtick.color": GRAY, "ytick.color": GRAY, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
     "axes.titlelocation": "left", "axes.titlesize": 10, "axes.titlepad": 12,
 }  # fmt: skip
 
@@ -89,11 +89,11 @@ FORMATS: dict[str, Callable[[Figure], bytes]] = {
 
 
 def encoded(figure: Figure, path: Path) -> bytes:
-    """Return the figure in the format of its file's name; InputError as `picture_format`."""
-    return FORMATS[picture_format(path)](figure)
+    """Return the figure in the format of its file's name; InputError as `figure_format`."""
+    return FORMATS[figure_format(path)](figure)
 
 
-def picture_format(path: Path) -> str:
+def figure_format(path: Path) -> str:
     """Return the format of a figure's file by its name; InputError if it is unknown."""
     name = path.suffix.removeprefix(".").lower()
     if name not in FORMATS:
@@ -111,7 +111,7 @@ def title(axes: Axes, text: str, note: str = "") -> None:
     if note:
         axes.annotate(
             note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points",
-            fontsize=8, color=GREY, annotation_clip=False,
+            fontsize=8, color=GRAY, annotation_clip=False,
         )  # fmt: skip
     axes.set_title(text, pad=22 if note else None)
 
