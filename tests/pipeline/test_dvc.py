@@ -1,10 +1,14 @@
-"""dvc.yaml: a stage depends on the code that it calls, and reruns only when that changes."""
+"""dvc.yaml: a stage depends on the code that it calls, and reruns only when that changes.
+
+Experiments and remotes are covered by the commands of docs/dvc.md, which test_walkthroughs.py runs.
+"""
 
 import json
 import re
 import shutil
 import sys
 
+from lmladder.system import runtime
 from tests.pipeline.conftest import PROJECT
 
 import pytest
@@ -165,3 +169,27 @@ def test_settings_that_have_run_before_are_restored_without_training(smoke, chec
     assert done.stages_run == ["evaluate"]
     assert "Stage 'transformer' is cached - skipping run" in done.stdout
     assert checkout.outputs() == smoke.outputs()
+
+
+def test_the_plots_have_their_data_titles_and_axes(smoke):
+    plots = json.loads(smoke.dvc("plots", "show", "--json").succeeded().stdout)["data"]
+    histories = {f"outputs/{rung}/history.csv" for rung in ("mlp", "transformer")}
+    assert plots.keys() == {"losses", "surprise along the text", *histories}
+    for (plot,) in plots.values():
+        content = json.dumps(plot["content"])
+        assert re.search('"(tokens seen|first token of)', content)
+        assert re.search('"nats', content)
+        rows = plot["content"]["data"]["values"]
+        drawn = {row.get("dvc_inferred_y_value", row.get("val_loss")) for row in rows}
+        assert drawn
+        assert "" not in drawn  # which Vega would draw as 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
+def test_a_fresh_clone_ends_with_every_committed_byte(clone):
+    """The promise: whoever clones this project and runs it has the committed results."""
+    done = clone.dvc("repro", "--force").succeeded()  # even what is committed and up to date
+    assert done.stages_run == list(STAGES)
+    assert clone.git("status", "--porcelain") == ""
+    assert clone.dvc("repro").succeeded().stages_run == []

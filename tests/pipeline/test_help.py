@@ -63,16 +63,11 @@ def test_a_stage_describes_itself_its_choices_and_each_setting_with_its_meaning(
     assert "\ndata: file, names, shakespeare, tales\n" in shown
     for setting in (
         "seed=0\n      integer, at least 0: ",
-        "runtime.threads=null\n      integer or null, at least 1, at most 1,024: ",
-        "runtime.kernels=numba\n      one of numba, numpy: ",
         "transformer.n_layer=3\n      integer, at least 1: number of blocks\n",
-        "transformer.dropout=0.0\n      number, at least 0, less than 1: ",
         "transformer.tied=true\n      true or false: ",
         "mlp.optimizer.name=adamw\n      one of sgd, adam, adamw, muon: ",
         "mlp.optimizer.betas=[0.9, 0.99]\n      list of numbers, at least 0, less than 1, 2 values",
-        "mlp.hidden_sizes=[256]\n      list of integers, at least 1: ",
         "mlp.init_from=null\n      text or null: ",
-        "sample.prompt=${data.prompt}\n      text or null: ",
         "rungs.a.add_k=0.5\n      number, more than 0: ",
     ):
         assert f"  {setting}" in shown

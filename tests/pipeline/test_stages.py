@@ -115,14 +115,6 @@ def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(smoke
     assert checkout.outputs() == smoke.outputs()
 
 
-@pytest.mark.slow
-def test_an_experiment_ends_with_the_bytes_of_compose_and_repro(smoke, checkout):
-    (checkout / "params.yaml").unlink()
-    checkout.dvc("exp", "run", "--set-param", "experiment=smoke").succeeded()
-    assert (checkout / "params.yaml").read_bytes() == (smoke / "params.yaml").read_bytes()
-    assert checkout.outputs() == smoke.outputs()
-
-
 def test_a_stage_run_by_hand_has_the_bytes_of_the_pipeline_in_a_folder_of_its_own(smoke, checkout):
     checkout.by_hand("transformer", "experiment=smoke").succeeded()
     (folder,) = (checkout / "outputs/runs/transformer").iterdir()

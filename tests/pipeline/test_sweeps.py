@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 
 from tests.pipeline.conftest import wait_for
 
@@ -14,9 +13,10 @@ import pytest
 import yaml
 
 SMOKE = "experiment=smoke"
-LONG = ("transformer.training.steps=300", "transformer.training.evaluate_every=20")
+LONG = ("transformer.training.steps=600", "transformer.training.evaluate_every=20")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
 SWEEP = "outputs/sweeps/transformer"
+REASONS = ("it was killed, or memory ran out", "the process of another job was killed")
 PRESETS = {  # what must be installed for it, and the extra that installs it
     "hydra/launcher=local": ("hydra_plugins.hydra_joblib_launcher", "sweep"),
     "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
@@ -120,45 +120,32 @@ def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(chec
 
 @pytest.mark.slow
 @needs("hydra/launcher=local")
-def test_a_killed_job_is_named_and_the_same_command_does_only_what_is_missing(checkout):
-    command = ("-m", SMOKE, *LONG, "seed=0,1")
+def test_killed_stopped_and_missing_jobs_are_told_apart_and_done_by_the_same_command(checkout):
+    command = ("-m", SMOKE, *LONG, "seed=0,1,2,3")
     checkout.by_hand("transformer", *command).succeeded()
     undisturbed = results(checkout / SWEEP)
-    paths = sorted((checkout / SWEEP).rglob("checkpoint.safetensors"))
-    jobs = [str(path.parent.relative_to(checkout.path)) for path in paths]
-    shutil.rmtree(checkout / jobs[1])
+    paths = (checkout / SWEEP).rglob("checkpoint.safetensors")
+    finished, killed, stopped, missing = sorted(path.parent for path in paths)
+    for job in (killed, stopped, missing):
+        shutil.rmtree(job)
+    half = [job / "unfinished.safetensors" for job in (killed, stopped)]
     with checkout.start(sys.executable, "stages/transformer.py", *command, *LOCAL) as run:
-        wait_for((checkout / jobs[1] / "unfinished.safetensors").exists, run)
-        os.kill(int((checkout / jobs[1] / ".lock").read_text()), signal.SIGKILL)
+        wait_for(lambda: all(path.exists() for path in half), run)
+        os.kill(int((killed / ".lock").read_text()), signal.SIGKILL)
         stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "already finished" in stdout
-    named, count = stderr.splitlines()
-    assert named.startswith(f"error: {jobs[1]}: its process ended")
-    assert count.startswith("error: 1 job of the sweep failed")
+    *lines, count = stderr.splitlines()
+    names = [path.relative_to(checkout.path) for path in (killed, stopped)]
+    for name, line, reason in zip(names, sorted(lines), REASONS, strict=True):
+        assert line.startswith(f"error: {name}: ")
+        assert reason in line
+    assert count.startswith("error: 2 jobs of the sweep failed and 1 did not start")
     done = checkout.by_hand("transformer", *command, *LOCAL)
-    assert finished_before(done) == [jobs[0]]
+    assert finished_before(done) == [str(finished.relative_to(checkout.path))]
     assert "resuming from step" in done.stdout
     assert results(checkout / SWEEP) == undisturbed
     assert not list((checkout / SWEEP).rglob("failed.json"))
-
-
-@pytest.mark.slow
-@needs("hydra/launcher=local")
-def test_the_job_that_was_killed_is_told_from_those_that_joblib_stopped_or_did_not_start(checkout):
-    command = ("-m", SMOKE, "transformer.training.steps=30000", "seed=0,1,2,3,4", *LOCAL)
-    with checkout.start(sys.executable, "stages/transformer.py", *command) as run:
-        wait_for(lambda: len([*(checkout / SWEEP).rglob(".lock")]) == 2, run)
-        time.sleep(0.5)  # until both have begun for good
-        locks = list((checkout / SWEEP).rglob(".lock"))
-        os.kill(int(locks[0].read_text()), signal.SIGKILL)
-        _, stderr = run.communicate(timeout=60)
-    reasons = {line.partition(": ")[2].partition(": ")[0]: line for line in stderr.splitlines()}
-    killed, stopped = (str(each.parent.relative_to(checkout.path)) for each in locks)
-    assert "it was killed, or memory ran out" in reasons.pop(killed)
-    assert "it was stopped because the process of another job was killed" in reasons.pop(stopped)
-    (count,) = reasons
-    assert count.startswith("2 jobs of the sweep failed and 3 did not start")
 
 
 @pytest.mark.slow
