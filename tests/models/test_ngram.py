@@ -178,15 +178,6 @@ def test_edges_of_what_a_model_takes(name: str) -> None:
             score(TEXT)
 
 
-def test_a_text_shorter_than_the_order_still_gives_a_ladder() -> None:
-    for length in (1, 2, 3):
-        tables = CountTables.count(np.arange(length), 4, 6)
-        for model in count_ladder(tables, add_k=0.3, kneser_ney_orders=(3, 6)).values():
-            probabilities = np.exp(model.next_log_probabilities(np.array([[0, 1, 2, 3, 0, 1, 2]])))
-            assert probabilities.min() > 0
-            assert probabilities.sum() == pytest.approx(1)
-
-
 def count(tokens: Array, vocabulary_size: int = 4) -> Any:
     return CountTables.count(tokens, vocabulary_size, 2)
 
@@ -197,7 +188,6 @@ def count(tokens: Array, vocabulary_size: int = 4) -> Any:
         (lambda: count(np.zeros(0, int)), InputError, "in a text of length 0"),
         (lambda: count(np.array([0, 1, 2, 3]), 2**61), InputError, "exceed 64 bits"),
         (lambda: count(np.array([0, 4])), ValueError, r"must be in \[0, 4\), got 0 to 4"),
-        (lambda: count(np.array([-1, 0])), ValueError, r"must be in \[0, 4\), got -1 to 0"),
         (lambda: count(np.array([0.0, 1.0])), ValueError, "must be integers, got float64"),
         (lambda: count(np.zeros((2, 3), int)), ValueError, r"axes length, got shape \(2, 3\)"),
         *(
@@ -205,7 +195,6 @@ def count(tokens: Array, vocabulary_size: int = 4) -> Any:
             for k in (0, -1.0, np.inf, np.nan)
         ),
         (lambda: KneserNey(TABLES, 0), InputError, "order 0 were not counted, only 1 to 6"),
-        (lambda: KneserNey(TABLES, 7), InputError, "order 7 were not counted, only 1 to 6"),
         (lambda: AddK(TABLES, 7, 1.0), InputError, "order 7 were not counted, only 1 to 6"),
     ],
 )
@@ -248,15 +237,11 @@ def test_arrays_are_compact() -> None:
     ("name", "damage"),
     [
         ("keys_1", lambda a: a[::-1]),
-        ("keys_1", lambda a: a + V),
         ("keys_2", lambda a: a.astype(np.float64)),
-        ("keys_2", lambda a: a.reshape(1, -1)),
         ("keys_2", lambda a: np.append(a[:-1], a[-2])),
         ("keys_3", lambda a: a.astype(np.int64) - 1_000),
         ("counts_1", lambda a: a[:-1]),
         ("counts_1", lambda a: a.astype(np.uint64) + 2**63),
-        ("counts_2", lambda a: a * 0),
-        ("counts_2", lambda a: a.astype(np.float64)),
         ("counts_3", lambda a: a + 1),
     ],
 )
