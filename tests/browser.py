@@ -54,7 +54,7 @@ class Page:
     def open(
         self, path: Path, *, width: int, height: int = 900, dark: bool, scale: float = 1
     ) -> None:
-        """Show a file in a window of that size, with the light or dark scheme of colours."""
+        """Show a file in a window of that size, with the light or dark color scheme."""
         self.problems.clear()
         self.requests.clear()
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}

@@ -20,7 +20,7 @@ SNIPPET = re.compile(
 )
 
 
-def run_anew(page: str) -> str:
+def updated(page: str) -> str:
     """The page with what its snippets print now."""
     names: dict[str, Any] = {"__name__": "__main__"}
 
@@ -40,4 +40,4 @@ def run_anew(page: str) -> str:
 
 if __name__ == "__main__":
     for path in map(Path, sys.argv[1:]):
-        path.write_text(run_anew(path.read_text(encoding="utf-8")), encoding="utf-8")
+        path.write_text(updated(path.read_text(encoding="utf-8")), encoding="utf-8")

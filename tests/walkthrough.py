@@ -40,7 +40,7 @@ class Step:
     failed: bool
 
     @property
-    def as_told(self) -> bool:
+    def as_documented(self) -> bool:
         should_fail = self.says is not None and "error: " in self.says
         return self.failed == should_fail and (
             self.says is None or matches(self.says, self.printed)
@@ -103,4 +103,4 @@ if __name__ == "__main__":
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         settings = {**os.environ, "PATH": path, "PYTHONPATH": "src"}
         for step in walk(Path(sys.argv[1]).read_text("utf-8"), clone, settings):
-            print(f"{'' if step.as_told else 'NOT AS TOLD '}$ {step.commands}{step.printed}")
+            print(f"{'' if step.as_documented else 'DIFFERENT '}$ {step.commands}{step.printed}")

@@ -120,7 +120,7 @@ def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(chec
 
 @pytest.mark.slow
 @needs("hydra/launcher=local")
-def test_killed_stopped_and_missing_jobs_are_told_apart_and_done_by_the_same_command(checkout):
+def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(checkout):
     command = ("-m", SMOKE, *LONG, "seed=0,1,2,3")
     checkout.by_hand("transformer", *command).succeeded()
     undisturbed = results(checkout / SWEEP)

@@ -18,7 +18,7 @@ def test_the_commands_of_a_page_print_what_it_says(clone, name):
     page = (DOCS / name).read_text(encoding="utf-8")
     prepare_environment(clone.path)
     steps = walk(page, clone.path, clone.environment)
-    wrong = [f"$ {step.commands}{step.printed}" for step in steps if not step.as_told]
+    wrong = [f"$ {step.commands}{step.printed}" for step in steps if not step.as_documented]
     assert not wrong, "\n".join(wrong)
     assert len(steps) == len(STEP.findall(page))
 
