@@ -1,5 +1,6 @@
 """Help and completion: each command and stage describes itself, and its examples work."""
 
+import itertools
 import os
 import re
 import shlex
@@ -41,9 +42,10 @@ def test_the_examples_of_all_commands_work(lmladder, checkout, monkeypatch):
     monkeypatch.chdir(checkout.path)
     checkout.commit()  # the results too, for --rev
     shutil.copytree("outputs", "../before/outputs")
-    for n_layer in (1, 2):
-        folder = checkout / f"outputs/sweeps/transformer/transformer.n_layer={n_layer}"
-        write_run(folder, 1 / n_layer, transformer__n_layer=n_layer)
+    for n_layer, seed in itertools.product((1, 2), (0, 1)):
+        name = f"transformer.n_layer={n_layer}/seed={seed}"
+        folder = checkout / "outputs/sweeps/transformer" / name
+        write_run(folder, 1 / n_layer + seed / 100, seed=seed, transformer__n_layer=n_layer)
     given = {name: examples(lmladder, name) for name in COMMANDS}
     for name in sorted(given, key="import".__eq__):  # the last is of what export has written
         if name == "import":

@@ -30,7 +30,7 @@ def test_a_rung_of_two_files_is_in_every_result_until_it_is_removed(checkout):
     compose(checkout, "+rungs=bag", *TWINS)
     ran = checkout.dvc("repro").succeeded().stages_run
     trained = ["rung@a", "rung@b", "rung@bag"]
-    assert sorted(ran) == sorted(["mlp", "transformer", *trained, "evaluate"])
+    assert sorted(ran) == sorted([*trained, "evaluate"])
     assert checkout.dvc("repro").succeeded().stages_run == []
 
     scores = {(row["model"], row["split"]): row for row in checkout.table()}
