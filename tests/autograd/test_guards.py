@@ -100,8 +100,11 @@ def interrupted_at(instruction: int, method: str, work: Callable[[], object]) ->
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("method", ["__init__", "_unlock_all"])
 def test_ctrl_c_at_any_instruction_of_a_guard_locks_nothing_for_good_and_unlocks_no_other(
-    method: str,
+    method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # Between the end of a `with` and its `__exit__`, where only a trace function can raise, the
+    # mutex would stay locked for other threads.
+    monkeypatch.setattr(guards, "_mutex", threading.RLock())
     arrays = [np.zeros(1) for _ in range(3)]
     other = guards.Guard(arrays[1:2])
     instruction = 0

@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from lmladder.data import Corpus, WhitespaceTokenizer, write_prepared
 from lmladder.data.settings import SplitSettings
 from lmladder.interop import FORMATS
-from lmladder.interop.architecture import import_object
+from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
 from lmladder.training import train
@@ -69,7 +69,7 @@ def small_model(path, name):
     architecture = replace(TRANSFORMER, attention_bias=name == "gpt2")
     tokenizer = WhitespaceTokenizer(["a", "b", "END"], 2)
     FORMATS[name].write(
-        import_object(architecture, tokenizer, weights(build(architecture, 3))), path
+        build_checkpoint(architecture, tokenizer, weights(build(architecture, 3))), path
     )
     return path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from lmladder.config import typed
 from lmladder.data import ByteTokenizer
 from lmladder.interop import FORMATS, training_command
-from lmladder.interop.architecture import import_object
+from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import TransformerSettings
 from lmladder.models.settings import ACTIVATIONS
 from lmladder.system.errors import InputError, RunError
@@ -53,7 +53,7 @@ def checkpoint(**changes):
     architecture = replace(SMALL, **changes)
     parameters = build(architecture, 256, spread=1.0).parameters()
     weights = {name: tensor.value for name, tensor in parameters.items()}
-    return import_object(architecture, ByteTokenizer(eos=10), weights)
+    return build_checkpoint(architecture, ByteTokenizer(eos=10), weights)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from lmladder.data import build_tokenizer
 from lmladder.interop import FORMATS
-from lmladder.interop.architecture import import_object
+from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import TransformerSettings
 from tests.data.examples import tokenizer_settings
 from tests.models.examples import build
@@ -32,7 +32,7 @@ SMALL = TransformerSettings(
 def our_checkpoint(architecture, tokenizer):
     parameters = build(architecture, tokenizer.vocabulary_size, spread=0.5).parameters()
     weights = {name: tensor.value for name, tensor in parameters.items()}
-    return import_object(architecture, tokenizer, weights)
+    return build_checkpoint(architecture, tokenizer, weights)
 
 
 def our_logits(checkpoint, ids):

@@ -19,7 +19,7 @@ HEAD = "lm_head.weight"  # (out, in) in the formats, (in, out) here; absent wher
 OUR_HEAD = "unembedding.weight"
 
 
-def exported(
+def export_weights(
     format_name: str, checkpoint: Checkpoint, fixed: Mapping[str, Any], modules: Mapping[str, str]
 ) -> tuple[TransformerSettings, Tokenizer, dict[str, Array]]:
     """Return the architecture, the tokenizer and the weights of a checkpoint's Transformer.
@@ -79,7 +79,7 @@ def our_weights(
     return found if tied else {**found, OUR_HEAD: found[OUR_HEAD].T}
 
 
-def import_object(
+def build_checkpoint(
     architecture: TransformerSettings,
     tokenizer: Tokenizer,
     weights: Mapping[str, Array],

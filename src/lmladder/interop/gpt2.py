@@ -17,7 +17,7 @@ from typing import Any
 from lmladder.data import Tokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2_tokenizer
-from lmladder.interop.architecture import HEAD, exported, import_object, our_weights
+from lmladder.interop.architecture import HEAD, build_checkpoint, export_weights, our_weights
 from lmladder.interop.files import read_tensors, size_from
 from lmladder.models.settings import TransformerSettings
 from lmladder.system.errors import InputError
@@ -107,7 +107,7 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
     if config.get("vocab_size") != size:
         raise InputError(f"{path}: vocab_size must be {size}, as wte.weight of {source} has it")
     tokenizer, notes = gpt2_tokenizer.read(folder, size, config.get("eos_token_id"))
-    return import_object(architecture, tokenizer, weights, source), notes
+    return build_checkpoint(architecture, tokenizer, weights, source), notes
 
 
 def write(checkpoint: Checkpoint, folder: Path) -> list[str]:
@@ -115,7 +115,7 @@ def write(checkpoint: Checkpoint, folder: Path) -> list[str]:
 
     The folder appears when it is complete. Raises InputError for what GPT-2 does not have.
     """
-    architecture, tokenizer, weights = exported(NAME, checkpoint, FIXED, MODULES)
+    architecture, tokenizer, weights = export_weights(NAME, checkpoint, FIXED, MODULES)
     tokenizer_files, notes = gpt2_tokenizer.written(tokenizer, architecture.context_length)
     tensors = {name if name == HEAD else PREFIX + name: array for name, array in weights.items()}
     files = {WEIGHTS: to_safetensors(tensors, metadata={"format": "pt"})}

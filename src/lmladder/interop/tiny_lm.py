@@ -13,7 +13,7 @@ from typing import Any
 from lmladder.data import WhitespaceTokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2
-from lmladder.interop.architecture import exported, import_object, our_weights
+from lmladder.interop.architecture import build_checkpoint, export_weights, our_weights
 from lmladder.interop.files import require_float32_range, require_names, size_from
 from lmladder.models.settings import TransformerSettings
 from lmladder.system.arrays import FloatArray
@@ -72,12 +72,12 @@ def read(path: Path) -> tuple[Checkpoint, list[str]]:
         **OWN,
     )
     end = vocabulary.index(END) if END in vocabulary else None
-    return import_object(architecture, WhitespaceTokenizer(vocabulary, end), arrays, path), []
+    return build_checkpoint(architecture, WhitespaceTokenizer(vocabulary, end), arrays, path), []
 
 
 def write(checkpoint: Checkpoint, path: Path) -> list[str]:
     """Write a file of weights; raise InputError for what TinyLM does not have."""
-    architecture, tokenizer, weights = exported(NAME, checkpoint, FIXED, MODULES)
+    architecture, tokenizer, weights = export_weights(NAME, checkpoint, FIXED, MODULES)
     if not isinstance(tokenizer, WhitespaceTokenizer):
         raise InputError(
             f"the format {NAME} does not have tokenizer.name={tokenizer.name}, only whitespace, as "

@@ -52,7 +52,7 @@ def pin() -> None:
             os.environ[name] = value
     if not_pinned:
         print(
-            f"warning: too late to set {', '.join(not_pinned)}: the last bits of results may differ "
+            f"warning: too late to set {', '.join(not_pinned)}: last bits of results may differ "
             "between machines; import lmladder before NumPy and Numba",
             file=sys.stderr,
         )
