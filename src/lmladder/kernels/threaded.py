@@ -269,11 +269,14 @@ def square_sums(arrays: Sequence[FloatArray]) -> list[float]:
     """Return the sum of squares of each array, computed in float64."""
     if not _all_compiled(arrays):
         return [reference.square_sum(each.ravel()) for each in arrays]
-    vectors = [each.ravel() for each in arrays]
-    starts = [range(0, each.size, PIECE) for each in vectors]
+    vectors, kernel = [each.ravel() for each in arrays], _fused().square_sum
+    sizes = [each.size for each in vectors]
+    if max(sizes, default=0) <= PIECE and sum(sizes) <= MAX_SERIAL:  # fast for a small model
+        return [kernel(each) for each in vectors]
+    starts = [range(0, size, PIECE) for size in sizes]
     cuts = zip(vectors, starts, strict=True)
     pieces = [(each[start : start + PIECE],) for each, among in cuts for start in among]
-    sums = iter(_map(_fused().square_sum, pieces))
+    sums = iter(_map(kernel, pieces))
     return [reduce(add, islice(sums, len(each)), 0.0) for each in starts]
 
 
