@@ -1,6 +1,6 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
-.PHONY: repro test test-slow test-peers test-browser lint smoke bench docs clean
+.PHONY: repro test test-slow test-peers test-pages test-browser lint smoke bench docs clean
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,7 +35,11 @@ test-peers:
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
 		tests/optim tests/interop tests/benchmarks
 
-# The pages in a headless Chromium or Chrome.
+# Every command of the pages that lead through commands, and of the stages' help.
+test-pages: .venv/.ready-test
+	$(RUN) pytest -q -n auto -m pages
+
+# The pages of results in a headless Chromium or Chrome.
 test-browser: .venv/.ready-test
 	$(RUN) pytest -q -m browser
 

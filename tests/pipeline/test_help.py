@@ -76,7 +76,7 @@ def test_a_stage_describes_itself_its_choices_and_each_setting_with_its_meaning(
     assert 'eval "$(python stages/mlp.py -sc install=bash)"' in shown
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_examples_of_a_stage_work(checkout, stage):
     checkout.make_tiny_settings_the_default()

@@ -11,7 +11,7 @@ DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGES = ("tutorial.md", "dvc.md", "comparing.md")
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_print_what_it_says(clone, name):
