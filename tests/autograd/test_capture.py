@@ -263,20 +263,6 @@ def test_new_arrays_in_the_parameters_are_used() -> None:
     assert check(captured, batches).untraceable_reason is None
 
 
-def test_a_loss_may_put_a_new_array_into_a_parameter() -> None:
-    x = leaf(3)
-
-    def loss() -> Tensor:
-        x.value = x.value * 0.5
-        return ops.sum(x * x)
-
-    captured, other = CapturedLoss(loss, [x]), CapturedLoss(loss, [x])
-    first = x.value
-    found = [captured() for _ in range(3)]
-    x.value = first
-    assert found == [other.by_graph() for _ in range(3)]
-
-
 def test_gradients_are_added_to_those_that_exist_and_an_unused_parameter_gets_none() -> None:
     x, unused = leaf(3), leaf(3)
     captured = CapturedLoss(lambda: ops.sum(x * x), [x, unused])
@@ -293,30 +279,14 @@ def test_gradients_are_added_to_those_that_exist_and_an_unused_parameter_gets_no
 OTHER = np.ones((7, 4), np.float32)
 
 
-def dropout_of_its_own(x: Tensor) -> Tensor:
-    return functional.dropout(x, rate=0.5, rng=np.random.default_rng(3))
-
-
-def draw_into(out: FloatArray) -> FloatArray:
-    return np.random.default_rng(0).random(dtype=np.float32, out=out)
-
-
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
         (lambda x, rows, rng: functional.embedding(x, rows * 2 % 7), None),
-        (lambda x, rows, rng: x * rows.mean() + Tensor([2, 3.0, 1, 0]).astype("f4"), None),
         (lambda x, rows, rng: x * Tensor(x.value / np.abs(x.value).max()), None),
         (lambda x, rows, rng: functional.dropout(x, rate=0.5, rng=rng) * rng.integers(9), None),
-        (lambda x, rows, rng: x[[0, 2, 1, 0]] + x[rows[0] % 2], None),
         (lambda x, rows, rng: x + OTHER, "add reads ndarray (7, 4)"),
-        (lambda x, rows, rng: Tensor(OTHER) @ x[:4], "matmul reads ndarray (7, 4)"),
-        (lambda x, rows, rng: x * OTHER[1, 2], "multiply reads ndarray ()"),
-        (lambda x, rows, rng: x * int(rows[0, 1]), "__int__"),
         (lambda x, rows, rng: x * Tensor(x.value).max().item(), "item"),
-        (lambda x, rows, rng: x[rows.max()], "depends on the inputs"),
-        (lambda x, rows, rng: dropout_of_its_own(x), "dropout reads ndarray (28,)"),
-        (lambda x, rows, rng: x * draw_into(x.value * 1), "ValueError"),
     ],
 )
 def test_what_numpy_computes_is_followed_and_all_else_runs_as_a_graph(
@@ -356,20 +326,6 @@ def test_two_calls_that_differ_by_more_than_the_inputs_are_not_repeated(hidden: 
     found, untraceable_reason = results(by_graph=False)
     assert found == results(by_graph=True)[0]
     assert "depends on more than the inputs and the parameters" in str(untraceable_reason)
-
-
-def test_arrays_that_outlive_the_recorded_call_are_arrays() -> None:
-    x, seen = leaf(3), list[Tensor]()
-
-    def loss() -> Tensor:
-        seen.append(ops.tanh(x))
-        return ops.sum(seen[-1] * 2)
-
-    captured = CapturedLoss(loss, [x])
-    captured()
-    assert captured.untraceable_reason is None
-    assert ops.exp(seen[0]).value.tolist() == np.exp(np.tanh(x.value)).tolist()
-    assert np.asarray(seen[0].value).tolist() == np.tanh(x.value).tolist()
 
 
 def test_an_id_out_of_range_is_reported_in_a_recorded_step_too() -> None:

@@ -79,9 +79,9 @@ def named(**strategies: st.SearchStrategy[Any]) -> Options:
     return st.fixed_dictionaries(strategies)
 
 
-def axis_of(a: FloatArray, *, more: int = 0) -> st.SearchStrategy[int]:
-    """An axis, counted from the front or the back, of an array with `more` axes."""
-    return st.integers(-a.ndim - more, a.ndim + more - 1)
+def axis_of(a: FloatArray) -> st.SearchStrategy[int]:
+    """An axis, counted from the front or the back."""
+    return st.integers(-a.ndim, a.ndim - 1)
 
 
 def odd_axis(a: FloatArray, b: FloatArray) -> st.SearchStrategy[int]:
@@ -123,14 +123,6 @@ def indices(a: FloatArray) -> Options:
 
 
 @st.composite
-def gathered(draw: st.DrawFn, a: FloatArray) -> dict[str, Any]:
-    axis = draw(axis_of(a))
-    shape = list(a.shape)
-    shape[axis] = draw(st.integers(1, 3))
-    return {"indices": draw(indices_along(a.shape[axis], tuple(shape))), "axis": axis}
-
-
-@st.composite
 def scattered(draw: st.DrawFn, a: FloatArray, updates: FloatArray) -> dict[str, Any]:
     axis = draw(odd_axis(a, updates))
     return {"indices": draw(indices_along(a.shape[axis], updates.shape)), "axis": axis}
@@ -158,13 +150,11 @@ class Op:
 # One or more of each sort: the others differ from these in their formula only.
 OPS: dict[str, Op] = {
     "add": Op(2, broadcasting),
-    "subtract": Op(2, broadcasting),
     "multiply": Op(2, broadcasting),
     "divide": Op(2, lambda a, b: broadcasting(a, b) and not_zero(b)),
     "power": Op(1, options=lambda a: named(exponent=st.sampled_from([0.0, 1.0, 2.0, 3.0]))),
     "matmul": Op(2, multipliable),
     "sum": Op(1, options=reduced),
-    "mean": Op(1, options=reduced),
     "max": Op(1, all_different, reduced),
     "logsumexp": Op(1, options=reduced),
     "cumsum": Op(1, has_axes, lambda a: named(axis=st.none() | axis_of(a))),
@@ -175,10 +165,8 @@ OPS: dict[str, Op] = {
     "where": Op(2, broadcasting, condition),
     "reshape": Op(1, options=new_shapes),
     "transpose": Op(1, options=lambda a: named(axes=st.none() | st.permutations(range(a.ndim)))),
-    "expand_dims": Op(1, options=lambda a: named(axis=axis_of(a, more=1))),
     "concat": Op(2, joinable, lambda a, b: named(axis=odd_axis(a, b))),
     "getitem": Op(1, options=indices),
-    "take_along_axis": Op(1, has_axes, gathered),
     "scatter_add": Op(2, joinable, scattered),
     "linear": Op(3, weight_and_bias),
     "embedding": Op(
@@ -196,7 +184,6 @@ OPS: dict[str, Op] = {
 CALLS: dict[str, Callable[..., Any]] = {
     "where": lambda where, a, b, condition: where(condition, a, b),
     "scatter_add": lambda add, a, b, indices, axis: add(a, indices, b, axis=axis),
-    "take_along_axis": lambda take, a, indices, axis: take(a, indices, axis=axis),
     "embedding": lambda embedding, table, ids: embedding(table, ids),
     "cross_entropy": lambda loss, logits, targets: loss(logits, targets),
     "dropout": lambda drop, x, seed: drop(x, rate=RATE, rng=np.random.default_rng(seed)),
@@ -304,20 +291,6 @@ def gradient(leaf: Tensor) -> FloatArray:
     return np.zeros_like(leaf.value) if leaf.grad is None else leaf.grad
 
 
-def gradients(program: Program, *, times: int = 1, passes: int = 1) -> list[FloatArray]:
-    """Of each leaf, after so many passes with so many times the upstream gradient."""
-    leaves = tensors_of(program)
-    for _ in range(passes):
-        out = program.run(leaves)
-        out.backward(times * program.upstream(out))
-    return [gradient(leaf) for leaf in leaves]
-
-
-def same(found: Sequence[FloatArray], wanted: Sequence[FloatArray]) -> bool:
-    """To the last digit."""
-    return all(np.array_equal(a, b) for a, b in zip(found, wanted, strict=True))
-
-
 def test_values_and_gradients_are_those_of_single_numbers() -> None:
     steps, uses = Counter[str](), Counter[int]()
 
@@ -343,21 +316,14 @@ def test_values_and_gradients_are_those_of_single_numbers() -> None:
 
 @any_program
 @thoroughly
-def test_gradients_are_linear_in_the_upstream_gradient_and_add_up_over_passes(
-    program: Program,
-) -> None:
-    twice = [2 * each for each in gradients(program)]
-    assert same(gradients(program, times=2), twice)
-    assert same(gradients(program, passes=2), twice)
-
-
-@any_program
-@thoroughly
 def test_among_constants_a_leaf_gets_the_same_gradient_to_the_bit(program: Program) -> None:
-    for number, expected in enumerate(gradients(program)):
+    trainable = tensors_of(program)
+    out = program.run(trainable)
+    out.backward(program.upstream(out))
+    for number, expected in enumerate(map(gradient, trainable)):
         leaves = [Tensor(array) for array in program.arrays()]
         leaves[number].requires_grad = True
         out = program.run(leaves)
         if out.requires_grad:
             out.backward(program.upstream(out))
-        assert same([gradient(leaves[number])], [expected])
+        np.testing.assert_array_equal(gradient(leaves[number]), expected)

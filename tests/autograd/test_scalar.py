@@ -1,4 +1,4 @@
-"""The engine of single numbers: against calculus, and against differences."""
+"""The engine of single numbers against calculus; tests/autograd/test_graphs.py has whole graphs."""
 
 import gc
 import math
@@ -16,25 +16,8 @@ from lmladder.autograd.scalar import Value, dot
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-STEP = 1e-6
 
 Numbers = tuple[float, ...]
-
-
-def differences(function: Callable[..., Value], numbers: Numbers) -> list[float]:
-    """Return central differences of `function` with respect to each of `numbers`."""
-
-    def shifted(position: int, step: float) -> float:
-        moved = [number + step * (i == position) for i, number in enumerate(numbers)]
-        return function(*map(Value, moved)).data
-
-    return [
-        (shifted(position, STEP) - shifted(position, -STEP)) / (2 * STEP)
-        for position in range(len(numbers))
-    ]
 
 
 def gradients(function: Callable[..., Value], numbers: Numbers) -> list[float]:
@@ -83,61 +66,7 @@ def test_values_and_derivatives_are_those_of_calculus(case: Any) -> None:
     assert gradients(function, numbers) == pytest.approx(slopes, rel=1e-14)
 
 
-# --- Whole expressions ----------------------------------------------------------------------------
-
-# None has a kink, and none grows faster than its argument.
-FUNCTIONS: dict[str, Callable[..., Value]] = {
-    "-x": lambda x: -x,
-    "0.5 - x": lambda x: 0.5 - x,
-    "2 / (x^2 + 1)": lambda x: 2 / (x * x + 1),
-    "(x^2 + 1)^-0.5": lambda x: (x * x + 1) ** -0.5,
-    "(tanh x)^3": lambda x: x.tanh() ** 3,
-    "exp tanh x": lambda x: x.tanh().exp(),
-    "log (x^2 + 1)": lambda x: (x * x + 1).log(),
-    "sqrt (x^2 + 1)": lambda x: (x * x + 1).sqrt(),
-    "relu x tanh x": lambda x: x.relu() * x.tanh(),
-    "a + b": operator.add,
-    "a - b": operator.sub,
-    "a * b": operator.mul,
-    "a / (b^2 + 1)": lambda a, b: a / (b * b + 1),
-}
-UNARY = st.sampled_from([name for name in FUNCTIONS if "x" in name])
-BINARY = st.sampled_from([name for name in FUNCTIONS if "x" not in name])
-EXPRESSIONS = st.recursive(
-    st.integers(0, 2),
-    lambda inner: st.tuples(UNARY, inner) | st.tuples(BINARY, inner, inner),
-    max_leaves=8,
-)
-
-
-@given(EXPRESSIONS, st.tuples(*[st.floats(-2, 2)] * 3))
-@settings(max_examples=200, derandomize=True, deadline=None, database=None)
-def test_any_expression_agrees_with_differences(expression: Any, numbers: Numbers) -> None:
-    def evaluate(expression: Any, leaves: Any) -> Value:
-        """Evaluate a number as that leaf, a tuple as a function of expressions."""
-        if isinstance(expression, int):
-            return leaves[expression]
-        name, *inputs = expression
-        return FUNCTIONS[name](*[evaluate(each, leaves) for each in inputs])
-
-    def function(*leaves: Value) -> Value:
-        return evaluate(expression, leaves)
-
-    expected = differences(function, numbers)
-    assert gradients(function, numbers) == pytest.approx(expected, rel=1e-5, abs=1e-5)
-
-
 # --- Backward passes ------------------------------------------------------------------------------
-
-
-def test_gradients_of_leaves_add_up_over_passes_until_cleared() -> None:
-    a = Value(2.0)
-    (a * 3).backward()
-    (a * 4).backward()
-    assert a.grad == 7
-    a.grad = 0.0
-    a.backward()
-    assert a.grad == 1
 
 
 def test_passes_through_graphs_that_overlap_do_not_mix() -> None:
@@ -251,13 +180,10 @@ def test_what_is_not_a_number_is_rejected(other: Any) -> None:
     ("function", "number", "error", "operation"),
     [
         (lambda a: a / 0, 3.0, ZeroDivisionError, "division of 3.0 by 0"),
-        (lambda a: a**-1, 0.0, ZeroDivisionError, "0.0 ** -1"),
-        (lambda a: a**0.5, 0.0, ZeroDivisionError, "0.0 ** 0.5"),
         (lambda a: a**0.5, -2.0, ValueError, "-2.0 ** 0.5"),
         (lambda a: a**2, 1e200, OverflowError, "1e+200 ** 2"),
         (lambda a: a**a, -2.0, ValueError, "log of -2.0"),
         (lambda a: a.log(), 0.0, ValueError, "log of 0.0"),
-        (lambda a: a.sqrt(), 0.0, ValueError, "sqrt of 0.0"),
         (lambda a: a.exp(), 1000.0, OverflowError, "exp of 1000.0"),
         (lambda a: dot([a], [a, a]), 1.0, ValueError, "dot of 1 and 2 numbers"),
     ],

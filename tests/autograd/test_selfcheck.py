@@ -59,10 +59,6 @@ def test_an_unknown_op_is_rejected(run: Run) -> None:
     assert err.count("\n") == 1
 
 
-def test_another_seed_draws_other_numbers(run: Run) -> None:
-    assert run("exp", "gelu", "--seed", "1")[1] != run("exp", "gelu")[1]
-
-
 def test_a_case_that_raises_gives_a_verdict_of_nan() -> None:
     raising = (each for each in mutation.mutants("reshape") if each.kind == "inside")
     with mutation.broken(next(raising)):
@@ -92,15 +88,3 @@ def test_gradcheck_rejects_what_it_cannot_move() -> None:
         gradcheck(ops.exp, [np.ones(2)], rng=RNG, directions=0)
     with pytest.raises(TypeError, match="float32"):
         gradcheck(ops.exp, [np.ones(2, np.float32)], rng=RNG)
-
-
-def test_gradcheck_restores_parameters_when_the_function_raises() -> None:
-    a = Tensor(np.array([1.0, 2.0]), requires_grad=True)
-    calls = iter([ops.exp, ops.exp])
-
-    def raising(x: Tensor) -> Tensor:
-        return next(calls)(x)  # the third call, amid a difference, raises StopIteration
-
-    with pytest.raises(StopIteration):
-        gradcheck(raising, [a], rng=RNG)
-    assert a.value.tolist() == [1, 2]

@@ -6,11 +6,10 @@ import operator
 import pickle
 import sys
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
-from lmladder.autograd import OPS, Tensor, functional, no_grad, op, ops
+from lmladder.autograd import OPS, Tensor, no_grad, op, ops
 from lmladder.autograd.tensor import reverse
 
 import numpy as np
@@ -34,13 +33,6 @@ def own_op(function: Callable[..., Any]) -> Callable[..., Tensor]:
 
 
 # --- Backward passes ------------------------------------------------------------------------------
-
-
-def test_a_reused_tensor_adds_up_the_gradients_of_its_uses() -> None:
-    a = leaf(3.0)
-    b = a * a
-    (b * b + a).backward()
-    assert gradient(a) == [4 * 27 + 1]
 
 
 def test_gradients_of_several_passes_add_up_until_cleared() -> None:
@@ -110,24 +102,7 @@ def test_within_no_grad_nothing_is_recorded() -> None:
     assert (a * 2.0).requires_grad
 
 
-def test_constants_get_no_gradient() -> None:
-    a, constant = leaf(1.0), Tensor(np.array([5.0]))
-    (a * constant).backward()
-    assert gradient(a) == [5]
-    assert constant.grad is None
-
-
 # --- Memory ---------------------------------------------------------------------------------------
-
-
-@contextmanager
-def no_collector() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
 
 
 @pytest.mark.parametrize("differentiated", [False, True])
@@ -145,23 +120,17 @@ def test_a_long_chain_is_differentiated_and_freed_without_recursion(differentiat
 
 
 def test_backward_frees_the_graph_without_the_garbage_collector() -> None:
-    with no_collector():
-        middle = leaf(1.0) * 2.0
-        gone = weakref.ref(middle)
-        out = middle.sum()
-        del middle
+    middle = leaf(1.0) * 2.0
+    gone = weakref.ref(middle)
+    out = middle.sum()
+    del middle
+    gc.disable()
+    try:
         assert gone() is not None
         out.backward()
         assert gone() is None
-
-
-def test_a_graph_that_is_dropped_leaves_nothing_to_the_garbage_collector() -> None:
-    with no_collector():
-        out = functional.cross_entropy(leaf(1.0, 2.0).reshape(1, 2) * 3.0, np.array([1]))
-        gone = weakref.ref(out)
-        del out
-        assert gone() is None
-        assert gc.collect() == 0
+    finally:
+        gc.enable()
 
 
 # --- Types ----------------------------------------------------------------------------------------
@@ -188,11 +157,7 @@ def test_array_times_tensor_is_a_tensor() -> None:
     ("wrong", "error", "named"),
     [
         (lambda grad: (grad.astype(np.float64),), TypeError, "float64"),
-        (lambda grad: (Tensor(grad),), TypeError, "Tensor"),
-        (lambda grad: (1.0,), TypeError, "float"),
         (lambda grad: (np.ones(2, "f"),), ValueError, r"\(2,\)"),
-        (lambda grad: (grad[0],), ValueError, r"\(\)"),
-        (lambda grad: grad, TypeError, "tuple"),
         (lambda grad: (grad, grad), TypeError, "tuple"),
     ],
 )
@@ -240,16 +205,6 @@ def test_an_array_that_a_graph_holds_cannot_be_written() -> None:
     a.value -= 0.1
     x[0] = 5
     assert a.value.tolist() == [0.9, 1.9]
-
-
-def test_an_array_is_held_until_the_last_graph_is_gone() -> None:
-    a, x = leaf(1.0, 2.0), np.array([3.0, 4.0])
-    first, second = a * x, a + x
-    del first
-    assert not x.flags.writeable
-    del second
-    assert x.flags.writeable
-    assert a.value.flags.writeable
 
 
 def test_what_only_a_constant_or_no_graph_reads_may_be_written() -> None:
@@ -337,16 +292,13 @@ def test_a_tensor_of_one_number_is_true_or_false() -> None:
     ("wrong", "error", "named"),
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
-        (lambda a: list(a.sum()), TypeError, "0-d"),
         (lambda a: 1.0 in a, TypeError, "Tensor"),
         (lambda a: operator.setitem(a, 0, 2), TypeError, "scatter_add"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
-        (lambda a: copy.copy(a * 2.0), TypeError, "leaf"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),
-        (lambda a: pickle.dumps(a * 2.0), TypeError, "leaf"),
     ],
-    ids=["bool", "iter", "in", "setitem", "asarray", "ufunc", "copy", "deepcopy", "pickle"],
+    ids=["bool", "in", "setitem", "asarray", "ufunc", "deepcopy"],
 )
 def test_what_a_tensor_cannot_do_is_rejected(
     wrong: Callable[[Tensor], Any], error: type[Exception], named: str
