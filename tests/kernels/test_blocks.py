@@ -1,12 +1,9 @@
 """Blocks and threads: every index once, and the same bits for any number of threads."""
 
-import contextlib
-import gc
 import itertools
 import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -146,49 +143,22 @@ def test_ctrl_c_at_any_instruction_leaves_no_call_running_and_all_threads_usable
     assert instruction > 100
 
 
-def test_an_error_and_the_arrays_of_its_task_are_freed_without_the_garbage_collector() -> None:
-    set_threads(2)
-    held = np.zeros(3)
-    freed = weakref.ref(held)
-
-    def task(index: int, held: FloatArray = held) -> None:
-        raise LookupError
-
-    gc.disable()
-    try:
-        with contextlib.suppress(LookupError):
-            parallel_for(task, 4)
-        del task, held
-        waiting = threading.Event()
-        assert any(freed() is None or waiting.wait(0.01) for _ in range(500))  # for the helper too
-    finally:
-        gc.enable()
+FORKED = """
+import os, threading, warnings
+from lmladder.kernels import parallel_for, set_threads
+warnings.simplefilter("ignore")  # newer Pythons warn of a fork where threads are running
+set_threads(3)
+parallel_for(lambda _: None, 50)  # starts the helpers, which the child will not have
+if child := os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+meeting = threading.Barrier(3)
+parallel_for(lambda _: meeting.wait(timeout=20), 3)
+"""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 def test_parallel_for_works_in_a_forked_child() -> None:
-    # In a process of its own, as newer Pythons warn of a fork where threads are running.
-    program = """
-import os, threading, warnings
-from lmladder.kernels import set_threads, parallel_for, threads
-warnings.simplefilter("ignore")
-set_threads(3)
-parallel_for(lambda _: None, 50)  # starts the helpers, which the child will not have
-child = os.fork()
-if child == 0:
-    try:
-        meeting = threading.Barrier(3)  # opens only when three threads wait for it
-        parallel_for(lambda _: meeting.wait(timeout=20), 3)
-        os._exit(0 if threads() == 3 else 1)
-    finally:
-        os._exit(2)
-_, status = os.waitpid(child, 0)
-done = []
-parallel_for(done.append, 50)
-assert sorted(done) == list(range(50))
-raise SystemExit(os.waitstatus_to_exitcode(status))
-"""
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    subprocess.run([sys.executable, "-c", FORKED], check=True, timeout=60)
 
 
 def test_set_threads_rejects_less_than_one_and_takes_none_for_all_cores() -> None:
@@ -219,16 +189,13 @@ def same_for_any_threads(compute: Callable[[], tuple[Array, ...]]) -> tuple[Arra
 # Big enough to be cut, and no multiple of a block: a (n, k), b (k, m).
 PRODUCTS = {
     "many rows": (normal("a", 1013, 97), normal("b", 97, 131)),
-    "few rows": (normal("a", 65, 300), normal("b", 300, 701)),
     "one row": (normal("a", 1, 67), normal("b", 67, 131)),
-    "one column": (normal("a", 1013, 67), normal("b", 67, 1)),
     "no rows": (normal("a", 0, 67), normal("b", 67, 131)),
+    "no columns": (normal("a", 3, 0), normal("b", 0, 4)),
     "batched rows": (normal("a", 3, 347, 67), normal("b", 67, 131)),
     "a transposed": (normal("a", 67, 1013).T, normal("b", 67, 131)),
     "both strided": (normal("a", 1013, 134)[::-1, ::2], normal("b", 134, 262)[::2, ::-2]),
-    "heads split": (normal("a", 2, 3, 347, 67).transpose(0, 2, 1, 3), normal("b", 67, 131)),
     "batched b": (normal("a", 3, 1, 40, 67), normal("b", 5, 67, 31)),
-    "vector b": (normal("a", 40, 67), normal("b", 67)),
     "float64": (normal("a", 1013, 67, dtype=np.float64), normal("b", 67, 131, dtype=np.float64)),
 }
 
@@ -246,82 +213,7 @@ def test_matmul_is_right_and_the_same_for_any_threads(case: str) -> None:
     np.testing.assert_array_equal(with_bias, found + bias)
 
 
-@pytest.mark.parametrize("shape", [(2, 0), (0, 0), (3, 2, 0)], ids=str)
-def test_matmul_over_nothing_is_zero(shape: tuple[int, ...]) -> None:
-    found = kernels.matmul(np.ones(shape), np.ones((0, 4)))
-    np.testing.assert_array_equal(found, np.zeros((*shape[:-1], 4)))
-
-
-@pytest.mark.parametrize(
-    "shape", [(1, 1), (7, 3), (0, 5), (4, 9, 300), (700, 256), (256,)], ids=str
-)
-@pytest.mark.parametrize("width", [1, 130])
-def test_gradients_of_a_linear_layer_are_products_and_the_same_for_any_threads(
-    shape: tuple[int, ...], width: int
-) -> None:
-    x, weight = (normal("x", *shape, dtype=np.float64), normal("w", shape[-1], width, dtype=float))
-    grad = normal("grad", *shape[:-1], width, dtype=np.float64)
-    found = same_for_any_threads(lambda: kernels.linear_backward(grad, x, weight))
-    rows, grads = x.reshape(-1, shape[-1]), grad.reshape(-1, width)
-    for ours, right in zip(found, (grad @ weight.T, rows.T @ grads, grads.sum(0)), strict=True):
-        np.testing.assert_allclose(ours, right, rtol=1e-12, atol=1e-12)
-
-
 # --- apply_to_row_blocks --------------------------------------------------------------------------
-
-
-def test_over_rows_cuts_and_joins_without_loss() -> None:
-    rows = normal("rows", 2013, 97)  # several blocks and a remainder
-    factors = normal("factors", 2013)
-    seen: list[int] = []
-
-    def kernel(
-        part: FloatArray,
-        factor: FloatArray,
-        shift: float,
-        product: FloatArray,
-        largest: FloatArray,
-        total: FloatArray,
-        count: IntArray,
-    ) -> None:
-        seen.append(len(part))
-        np.multiply(part, factor[:, None], out=product)
-        product += shift
-        part.max(axis=1, out=largest)
-        part.sum(axis=0, out=total)
-        count[...] = len(part)
-
-    product, largest = np.empty_like(rows), np.empty(2013, np.float32)
-    total, count = np.empty(97, np.float32), np.empty(1, int)
-    apply_to_row_blocks(kernel, [rows, factors], 2.0, out=[product, largest], sums=[total, count])
-    assert len(seen) > 2
-    assert sum(seen) == 2013 == count[0]
-    np.testing.assert_array_equal(product, rows * factors[:, None] + np.float32(2))
-    np.testing.assert_array_equal(largest, rows.max(axis=1))
-    np.testing.assert_allclose(total, rows.sum(axis=0, dtype=np.float64), atol=1e-3)
-
-
-@pytest.mark.parametrize("n_rows", [0, 1, 15, 16, 17, 2013])
-def test_over_rows_visits_every_row_once_in_blocks_that_depend_on_shapes_only(n_rows: int) -> None:
-    size = 97 if n_rows >= 1000 else blocks.BLOCK_BYTES // 4 + 1  # wider than a block
-    numbers = np.zeros((n_rows, size), np.float32)
-    numbers[:, 0] = np.arange(n_rows)
-    cuts = []
-    for n_threads in COUNTS:
-        set_threads(n_threads)
-        visits = np.zeros(n_rows, int)
-        parts: list[tuple[int, ...]] = []
-
-        def kernel(part: FloatArray, visit: IntArray, parts: list[tuple[int, ...]] = parts) -> None:
-            visit += 1
-            parts.append(tuple(part[:, 0].astype(int)))
-
-        apply_to_row_blocks(kernel, [numbers], out=[visits])
-        assert (visits == 1).all()
-        cuts.append(sorted(parts))
-    assert all(cut == cuts[0] for cut in cuts)
-    assert sorted(sum(cuts[0], ())) == list(range(n_rows))
-    assert len(cuts[0]) <= blocks.ROW_BLOCKS
 
 
 @each_count
@@ -348,16 +240,3 @@ def test_over_rows_without_rows_still_writes_the_sums() -> None:
         lambda part, out: part.sum(axis=0, out=out), [np.ones((0, 5))], out=[], sums=[total]
     )
     np.testing.assert_array_equal(total, np.zeros(5))
-
-
-@each_count
-def test_over_rows_raises_what_a_kernel_raises(n_threads: int) -> None:
-    set_threads(n_threads)
-
-    def kernel(part: FloatArray, out: FloatArray) -> None:
-        raise LookupError("no such row")
-
-    for n_rows in (1, 16):
-        rows = normal("rows", n_rows, blocks.BLOCK_BYTES // 4)
-        with pytest.raises(LookupError, match="no such row"):
-            apply_to_row_blocks(kernel, [rows], out=[np.empty_like(rows)])

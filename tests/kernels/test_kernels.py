@@ -4,10 +4,9 @@ The ops compute with `reference` in float64 when they are checked, so their test
 right; here it is the truth for the kernels in float32.
 """
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import product
 from types import ModuleType
 from typing import NamedTuple
@@ -151,15 +150,6 @@ KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
 each_kernel = pytest.mark.parametrize("kernel", KERNELS)
 
 
-def test_both_modules_have_the_same_kernels_with_the_same_parameters() -> None:
-    kernels = {name: each for name, each in vars(fused).items() if hasattr(each, "signatures")}
-    for name, kernel in kernels.items():
-        if not name.startswith("_") and hasattr(reference, name):
-            ours, plain = kernel.py_func, getattr(reference, name)
-            assert [*inspect.signature(ours).parameters] == [*inspect.signature(plain).parameters]
-    assert KERNELS.keys() <= kernels.keys()
-
-
 @either
 @each_kernel
 def test_a_kernel_agrees_with_the_reference_in_float64(kernel: str, module: ModuleType) -> None:
@@ -172,18 +162,6 @@ def test_a_kernel_agrees_with_the_reference_in_float64(kernel: str, module: Modu
             magnitude = EPSILON**-0.5 * 10 if steep else 10.0
         found, exact = KERNELS[kernel](module, inputs), KERNELS[kernel](reference, inputs.exact())
         assert_close(found, exact, np.float32, magnitude)
-
-
-@either
-@each_kernel
-def test_inputs_may_be_writable_and_are_left_as_they_were(kernel: str, module: ModuleType) -> None:
-    frozen = Inputs.draw("normal", (6, 8))
-    free = Inputs(*(getattr(frozen, field.name).copy() for field in fields(frozen)))
-    found = KERNELS[kernel](module, free)
-    for ours, right in zip(found, KERNELS[kernel](module, frozen), strict=True):
-        np.testing.assert_array_equal(ours, right)
-    for field in fields(frozen):
-        np.testing.assert_array_equal(getattr(free, field.name), getattr(frozen, field.name))
 
 
 # --- Extremes -------------------------------------------------------------------------------------
@@ -218,15 +196,6 @@ def test_a_nan_in_x_never_becomes_a_number(kernel: str) -> None:
         assert not np.isnan(out[[0, 2]]).any()
 
 
-@pytest.mark.parametrize("kernel", ["gelu", "gelu_tanh"])
-def test_gelu_far_out_is_the_identity_or_zero_and_its_slope_one_or_zero(kernel: str) -> None:
-    x = np.array([1e4, 1e8, 1e12, -1e4, -1e8, -1e12], np.float32)
-    (found,) = run(getattr(fused, kernel), x, like=[x])
-    np.testing.assert_allclose(found, np.maximum(x, 0), atol=1e-30)
-    (slopes,) = run(getattr(fused, f"{kernel}_backward"), np.ones_like(x), x, like=[x])
-    np.testing.assert_allclose(slopes, x > 0, atol=1e-6)
-
-
 def test_fused_exponentials_are_right_to_two_units_in_the_last_place() -> None:
     x = np.concatenate([[0], np.linspace(-87, 0, 200_001), [-87.3, -88, -104, -1e4, -1e30]])
     rows = np.stack([np.zeros(x.size), x], axis=1).astype(np.float32)
@@ -254,15 +223,6 @@ def test_erf_is_right_to_the_last_bits(dtype: type, error: float) -> None:
     np.testing.assert_array_equal(opposite, -found)
     ends = reference.erf(np.array([-np.inf, np.inf, np.nan], dtype))
     np.testing.assert_array_equal(ends, [-1.0, 1.0, np.nan])
-
-
-@either
-def test_infinite_logits_and_hopeless_targets_give_finite_results(module: ModuleType) -> None:
-    x = np.array([[0.0, -np.inf, 0.0]], np.float32)
-    np.testing.assert_array_equal(run(module.softmax, x, like=[x]), [[[0.5, 0.0, 0.5]]])
-    logits = np.array([[1e6, 0.0]], np.float32)
-    nll, _ = run(module.cross_entropy, logits, np.array([1]), like=[logits[:, 0]] * 2)
-    np.testing.assert_array_equal(nll, [1e6])
 
 
 # --- Causal softmax -------------------------------------------------------------------------------
@@ -312,17 +272,6 @@ def test_causal_softmax_agrees_with_the_reference_in_float64(module: ModuleType)
         found = causal_softmax_backward(module, grad, scores, 0.35)
         expected = causal_softmax_backward(reference, grad.astype(np.float64), exact, 0.35)
         assert_close(found, expected, np.float32, magnitude)
-
-
-@either
-@pytest.mark.parametrize("value", [0.0, 1e-40, 1e4, 1e30, -1e30])
-def test_equal_scores_share_the_weight_however_large(value: float, module: ModuleType) -> None:
-    scores = np.full((2, 5, 5), value, np.float32)
-    weights, totals = causal_softmax(module, scores, 0.3)
-    share = np.tril(np.ones((5, 5))) / np.arange(1, 6)[:, None]
-    np.testing.assert_allclose(weights, np.stack([share] * 2), rtol=1e-6)
-    expected = value * np.float64(0.3) + np.log(np.arange(1, 6))
-    np.testing.assert_allclose(totals, np.stack([expected] * 2), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -414,39 +363,6 @@ def test_attention_is_a_masked_softmax(module: ModuleType, dtype: type) -> None:
         assert_close(attend_backward(grad, q, k, v, module), grads, dtype, 10)
 
 
-@either_and_dtype
-@pytest.mark.usefixtures("tiling")
-def test_attention_with_scores_in_the_thousands_is_finite_and_right(
-    module: ModuleType, dtype: type
-) -> None:
-    grad, q, k, v = draw_attention(130, 130, dtype, scale=50)
-    out, totals, *grads = formula(*(each.astype(np.float64) for each in (grad, q, k, v)))
-    assert_close(attend(q, k, v, module), [out, totals], dtype, 1e4)
-    # The errors of gradients are those of scores times queries of up to 200.
-    magnitude = 1e4 if dtype == np.float64 else 1e6
-    assert_close(attend_backward(grad, q, k, v, module), grads, dtype, magnitude)
-
-
-@either
-@pytest.mark.usefixtures("tiling")
-def test_attention_ignores_the_future_and_sends_it_no_gradient(module: ModuleType) -> None:
-    grad, q, k, v = draw_attention(129, 300, np.float32)
-    before, totals = attend(q, k, v, module)
-    for changed in (1, 15, 16, 64, 128):
-        k2, v2 = k.copy(), v.copy()
-        k2[:, 171 + changed :] += 3
-        v2[:, 171 + changed :] *= -2
-        after, totals2 = attend(q, k2, v2, module)
-        np.testing.assert_array_equal(after[:, :changed], before[:, :changed])
-        np.testing.assert_array_equal(totals2[:, :changed], totals[:, :changed])
-        assert (after[:, changed:] != before[:, changed:]).any(axis=2).all()
-    early = np.where(np.arange(129)[:, None] < 64, grad, 0)
-    _, by_k, by_v = attend_backward(early, q, k, v, module)
-    assert by_k[:, : 171 + 64].all()
-    assert not by_k[:, 171 + 64 :].any()
-    assert not by_v[:, 171 + 64 :].any()
-
-
 # --- Scattering -----------------------------------------------------------------------------------
 
 
@@ -461,16 +377,6 @@ def test_scatter_rows_equals_add_at(module: ModuleType, dtype: type) -> None:
         grad.flags.writeable = indices.flags.writeable = False
         (found,) = run(module.scatter_rows, grad, indices, like=[expected])
         np.testing.assert_array_equal(found, expected)
-
-
-@either
-def test_scatter_rows_gives_a_nan_to_its_own_row_only(module: ModuleType) -> None:
-    grad = np.ones((5, 3), np.float32)
-    grad[2, 1] = np.nan
-    indices = np.array([0, 1, 1, 2, 0])
-    (found,) = run(module.scatter_rows, grad, indices, like=[np.empty((4, 3), np.float32)])
-    expected = [[2, 2, 2], [2, np.nan, 2], [1, 1, 1], [0, 0, 0]]
-    np.testing.assert_array_equal(found, np.array(expected, np.float32))
 
 
 # --- Adam -----------------------------------------------------------------------------------------
@@ -492,84 +398,46 @@ class Settings(NamedTuple):
 ADAM = {
     "first step": Settings(),
     "later": Settings(mean_correction=1.0, square_correction=0.632),
-    "no memory": Settings(0.0, 0.0, mean_correction=1.0, square_correction=1.0),
     "decay and clipped": Settings(gradient_scale=0.3, shrink=0.9985),
 }
 
 
-def draw_adam(n: int, dtype: type) -> list[FloatArray]:
+def draw_adam(n: int) -> list[FloatArray]:
     """Return grad (frozen), mean, square and value, of signs with which no sum cancels digits."""
     rng = stream(0, f"adam {n}")
     sizes = np.sign(rng.standard_normal(n)) * 10.0 ** rng.integers(-6, 3, size=n)
     grad, mean, value = (rng.uniform(0.1, 3, size=n) * sizes for _ in range(3))
-    arrays = [each.astype(dtype) for each in (grad, mean, (mean * 2) ** 2, -value)]
+    arrays = [each.astype(np.float32) for each in (grad, mean, (mean * 2) ** 2, -value)]
     arrays[0].flags.writeable = False
     return arrays
 
 
-def adam_formula(
-    g: FloatArray, m: FloatArray, v: FloatArray, theta: FloatArray, s: Settings
-) -> list[FloatArray]:
-    """Algorithm 2 of Loshchilov & Hutter 2019."""
-    m = s.beta_mean * m + (1 - s.beta_mean) * g * s.gradient_scale
-    v = s.beta_square * v + (1 - s.beta_square) * (g * s.gradient_scale) ** 2
-    root = np.sqrt(v / s.square_correction) + s.epsilon
-    return [m, v, theta * s.shrink - s.rate * (m / s.mean_correction) / root]
-
-
-@either_and_dtype
+@either
 @pytest.mark.parametrize("case", ADAM)
-def test_adam_agrees_with_its_formula(case: str, module: ModuleType, dtype: type) -> None:
-    relative = 1e-12 if dtype == np.float64 else 2e-6
+def test_adam_agrees_with_the_reference_in_float64(case: str, module: ModuleType) -> None:
+    """Whether that is the formula of the paper is tested in tests/optim."""
     for n in (0, 1, 7, 1000):
-        grad, *state = draw_adam(n, dtype)
+        grad, *state = draw_adam(n)
         exact = [each.astype(np.float64) for each in state]
         for _ in range(3):
             module.adam(grad, *state, *ADAM[case])
-            exact = adam_formula(grad.astype(np.float64), *exact, ADAM[case])
+            reference.adam(grad.astype(np.float64), *exact, *ADAM[case])
         for ours, right in zip(state, exact, strict=True):
-            assert ours.dtype == dtype
-            np.testing.assert_allclose(ours, right, rtol=relative)
-
-
-@either
-def test_the_first_step_of_adam_is_finite_for_any_gradient(module: ModuleType) -> None:
-    for size in (0.0, 1e-40, 1e-30, 1e4, 1e15):
-        grad = np.array([size, -size] * 20, np.float32)
-        mean, square, value = np.zeros((3, 40), np.float32)
-        module.adam(grad, mean, square, value, *Settings())
-        expected = -3e-3 * grad.astype(np.float64) / (np.abs(grad) + 1e-8)
-        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-20)
+            assert ours.dtype == np.float32
+            np.testing.assert_allclose(ours, right, rtol=2e-6)
 
 
 @either
 @pytest.mark.parametrize("odd", range(4))
 def test_adam_rejects_vectors_of_different_sizes(odd: int, module: ModuleType) -> None:
     for size in (1, 39, 41):
-        vectors = draw_adam(40, np.float32)
+        vectors = draw_adam(40)
         vectors[odd] = np.ones(size, np.float32)
         before = [each.copy() for each in vectors]
         with pytest.raises(ValueError, match="vectors"):
             module.adam(*vectors, *Settings())
         for ours, right in zip(vectors, before, strict=True):
             np.testing.assert_array_equal(ours, right)
-
-
-@either
-def test_a_nan_in_adam_stays_at_its_position(module: ModuleType) -> None:
-    for argument in range(4):  # grad, mean, square, value
-        arrays = [np.ones(40, np.float32) for _ in range(4)]
-        arrays[argument][17] = np.nan
-        module.adam(*arrays, *Settings())
-        np.testing.assert_array_equal(np.isnan(arrays[3]), np.arange(40) == 17)
-
-
-@either_and_dtype
-def test_square_sum_keeps_its_digits(module: ModuleType, dtype: type) -> None:
-    for n in (0, 1, 7, 4096, 10_000):
-        x = stream(0, "x", n).standard_normal(n).astype(dtype)
-        expected = float(np.square(x, dtype=np.float64).sum())
-        assert module.square_sum(x) == pytest.approx(expected, rel=1e-6)
 
 
 # --- Decoding -------------------------------------------------------------------------------------

@@ -59,13 +59,3 @@ def test_results_are_contiguous_even_if_one_array_is_two_of_them() -> None:
     assert vector[vector != 0].tolist() == [1, 11, 21, 1, 11, 21, 21, 11, 1, 33]
     program.results[0][:] = 0
     assert program.results[1].tolist() == [1, 11, 21]
-
-
-def test_two_programs_of_one_plan_have_separate_results() -> None:
-    plan = plan_of(lambda x: x + 1, np.arange(3.0))
-    scratch = plan.scratch()  # they may work in one, if one after the other
-    one, other = plan.program(scratch), plan.program(scratch)
-    one(np.arange(3.0))
-    other(10 * np.arange(3.0))
-    assert one.results[0].tolist() == [1, 2, 3]
-    assert other.results[0].tolist() == [1, 11, 21]

@@ -63,21 +63,16 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
         x.std(axis=1, keepdims=True),
         x.max(axis=(0, 2)),
         x.sum(axis=-1, dtype=np.float32),
-        x.argmax(axis=1),
         x.clip(-1, y),
-        x.round(1),
         x.cumsum(axis=0),
         x.astype(np.float32),
         x.astype("f4", order="F"),
         x.astype(np.float64, copy=False) + 1,
         x.copy(),
-        x.flatten(),
         x.T.ravel(),
-        (x * 3).min(),
     ],
     "scalars": lambda x, y, i, g: [
         x.sum() * 2 + y[0, 1],
-        x * x.mean(),
         np.sqrt(x.max()) - i.max(),
         x[1, 2, 3] / y.dtype.type(3).item(),
         x.sum().astype(np.float32),
@@ -90,45 +85,34 @@ PROGRAMS: dict[str, Callable[..., Any]] = {
         np.lib.stride_tricks.sliding_window_view(y, 2, axis=1),
         np.split(x * 1, [1, 3], axis=2)[1],
         (x * 2).real + x.mT.mT,
-        np.expand_dims(y, 0).transpose(2, 0, 1) + 1,
         np.einsum("aab->ab", x[:, :2] * 1),
     ],
     "copies": lambda x, y, i, g: [
         x.T.reshape(4, -1),
         np.concatenate([x, y[None]]),
-        np.stack([y, y + 1], axis=1),
         np.where(x > 0, x, y),
         np.take(y, i, axis=0),
         np.take_along_axis(y, i[:, :, None].max(axis=0), axis=1),
         y[i],
-        y[[0, 2]],
         y[(0, 2), [1, 3]],
         y[..., i[0]],
         np.pad(y, ((1, 0), (0, 2)), constant_values=4),
         np.einsum("aij,ij,kj->ak", x, y, y, optimize=True),
         np.tril(y) + np.roll(y, 1),
-        np.full_like(y, 2.5, shape=(2,)),
-        np.ones_like(i),
         np.sort(x, axis=0),
-        np.tensordot(x, y, 2),
         np.add.outer(y[0], y[1]),
-        np.logaddexp.reduce(x, axis=1),
         np.add.accumulate(x, axis=2),
-        np.add.reduceat(y, [0, 2], axis=0),
         np.add.reduce(x, axis=1, keepdims=True, where=x > 0, initial=2),
         *np.divmod(x, 0.3),
-        *np.frexp(y),
     ],
     "products": lambda x, y, i, g: [x @ y.T, np.matmul(x[0], y[0]), y[0].dot(y[1]), np.inner(y, y)],
     "in place": lambda x, y, i, g: in_place(x, y),
     "iteration": lambda x, y, i, g: [a * b for a, b in zip(x[0], y, strict=True)],
     "draws": lambda x, y, i, g: [
         g.random(x.shape, dtype=np.float32),
-        g.normal(x, 2),
         g.integers(7, size=(2, 2)),
         g.permutation(y),
         g.standard_normal(3) + g.uniform(size=3),
-        g.choice(y[0], 2),
     ],
     "constants": lambda x, y, i, g: [
         x * constant(Y),
@@ -199,41 +183,24 @@ def into_constant(x: Array) -> Array:
 
 REJECTED: dict[str, tuple[Callable[..., Any], str]] = {
     "float": (lambda x, y, i, g: x * float(x.mean()), "__float__"),
-    "bool": (lambda x, y, i, g: x if x.mean() > 0 else y, "__bool__"),
-    "contains": (lambda x, y, i, g: x * (2 in i), "__contains__"),
     "item": (lambda x, y, i, g: x * x.max().item(), "item cannot be followed"),
     "asarray": (lambda x, y, i, g: x * np.asarray(x).max(), "__array__"),
-    "array": (lambda x, y, i, g: x * np.array([y, y])[0], "__array__"),
-    "string": (lambda x, y, i, g: x * len(f"{x[0]}"), "__format__"),
     "pickle": (lambda x, y, i, g: x * pickle.loads(pickle.dumps(y)), "__reduce_ex__"),
     "memory": (lambda x, y, i, g: x * x.data[0, 0, 0], "the attribute data"),
-    "unique": (lambda x, y, i, g: x * np.unique(y)[0], "unique cannot be followed"),
     "one where": (lambda x, y, i, g: x[0, 0][np.where(x[0, 0] > 0)], "where makes several"),
     "mask": (lambda x, y, i, g: x[x > 0], "getitem makes a shape that depends on the inputs"),
     "place": (lambda x, y, i, g: x[i[0, 0]], "a view whose position depends on the inputs"),
     "reshape": (lambda x, y, i, g: x.T.reshape(i[0, 1] * 2, -1), "makes a shape that depends on"),
-    "axis": (lambda x, y, i, g: x.sum(axis=i[0, 2]), "makes a shape that depends on"),
     "foreign": (lambda x, y, i, g: x + FOREIGN, "add reads ndarray (3, 4), which was"),
-    "foreign scalar": (lambda x, y, i, g: x * FOREIGN[0, 0], "reads float64 ()"),
-    "foreign index": (
-        lambda x, y, i, g: y[np.array([0, 1])],
-        "getitem reads ndarray (2,)",
-    ),
+    "foreign index": (lambda x, y, i, g: y[np.array([0, 1])], "getitem reads ndarray (2,)"),
     "into foreign": (lambda x, y, i, g: into_foreign(x), "__array__"),
     "out foreign": (lambda x, y, i, g: np.add(x[0], 1, out=FOREIGN), "add reads ndarray (3, 4)"),
     "into a constant": (lambda x, y, i, g: into_constant(x), "add changes a constant"),
     "foreign run": (lambda x, y, i, g: written(x, [FOREIGN, (x,)]), "_write reads ndarray"),
     "foreign draw": (lambda x, y, i, g: x * GENERATOR.random(4), "reads ndarray (4,)"),
-    "a drawn number": (
-        lambda x, y, i, g: x * g.random(),
-        "random has a result that is not an array",
-    ),
+    "a drawn number": (lambda x, y, i, g: x * g.random(), "a result that is not an array"),
     "shuffle": (lambda x, y, i, g: g.shuffle([1, 2]), "shuffle cannot be followed"),
-    "spawn": (lambda x, y, i, g: x * g.spawn(1)[0].random(), "spawn cannot be followed"),
-    "bits": (
-        lambda x, y, i, g: x * g.bit_generator.random_raw() % 2,
-        "the attribute bit_generator",
-    ),
+    "bits": (lambda x, y, i, g: x * g.bit_generator.random_raw(), "attribute bit_generator"),
     "objects": (lambda x, y, i, g: x.astype(object), "makes an array of objects"),
     "some results": (lambda x, y, i, g: np.divmod(x, 2, None, x), "makes some of its results"),
 }
@@ -275,21 +242,6 @@ def test_a_live_array_is_read_and_written_in_place() -> None:
     program(np.arange(3.0))
     assert weight.tolist() == [10, 11, 12]
     assert program.results[0].tolist() == [11, 24]
-
-
-def test_calls_on_constants_are_made_once() -> None:
-    calls = []
-    for constants in (0, 1, 2):
-
-        def function(x: Array, constants: int = constants) -> Array:
-            table = constant(np.arange(4.0))
-            for _ in range(constants):
-                table = np.sin(table) + 1
-            return x * table
-
-        plan = plan_of(function, X)
-        calls.append(len(plan.program(plan.scratch()).calls))
-    assert calls == [1, 1, 1]
 
 
 def test_a_call_under_another_errstate_is_rejected() -> None:
