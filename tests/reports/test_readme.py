@@ -85,17 +85,9 @@ def test_a_sample_can_end_neither_its_block_nor_the_generated_part(readme):
     assert main(["--check", str(readme)]) == 0
 
 
-def test_invalid_bytes_of_samples_are_replaced(readme):
-    path = readme.parent / "outputs" / "evaluate" / "samples.txt"
-    path.write_bytes(b"== transformer ==\r\nOnce\xff upon\r\n")
-    assert main([str(readme)]) == 0
-    assert "    Once\N{REPLACEMENT CHARACTER} upon\n" in readme.read_text()
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        "no part at all",
         "<!-- generated: table -->\n",
         "<!-- generated: tables -->\n<!-- end generated -->\n",
         README + "<!-- generated: table -->\n",
@@ -108,9 +100,7 @@ def test_markers_that_do_not_match_are_rejected(readme, capsys, text):
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize(
-    "missing", ["README.md", "outputs/evaluate/perplexity.csv", "outputs/evaluate/samples.txt"]
-)
+@pytest.mark.parametrize("missing", ["README.md", "outputs/evaluate/perplexity.csv"])
 def test_a_missing_file_is_named_in_one_line(readme, capsys, missing):
     (readme.parent / missing).unlink()
     assert main([str(readme)]) == 2
@@ -125,11 +115,3 @@ def test_a_marker_may_name_splits_and_models(readme):
     for unknown in ("table tests", "samples gpt"):
         with pytest.raises(InputError, match=f"'{unknown.split()[1]}'; choose from"):
             regenerated(text.format(unknown), parts)
-
-
-def test_parts_of_another_command_are_left_alone():
-    text = "<!-- generated: a -->\nold\n<!-- end generated -->\n" * 2
-    text = text.replace(": a", ": b", 1)
-    made = regenerated(text, {"a": lambda words: "new"}, others=["b"])
-    assert made.count("old") == made.count("new") == 1
-    assert made.index("old") < made.index("new")

@@ -1,17 +1,10 @@
 """Losses, perplexities, losses over context, and calibration: what each figure shows."""
 
 import re
-from dataclasses import replace
 
 from lmladder import reports
-from lmladder.evaluation import ContextLosses, Reliability, Score
-from lmladder.reports import (
-    Row,
-    calibration_errors,
-    calibration_table,
-    ladder_table,
-    position_table,
-)
+from lmladder.evaluation import ContextLosses, Score
+from lmladder.reports import Row, calibration_errors, ladder_table, position_table
 from tests.reports.figures.reading import texts
 
 import numpy as np
@@ -43,15 +36,6 @@ def test_each_loss_is_named_with_its_last_value_and_only_the_best_kneser_ney_dra
 def test_a_run_that_has_hardly_begun_can_be_drawn(models, history, rows):
     figure = reports.loss_curves(models, {"mlp": history.iloc[:rows]}, {})
     assert reports.as_svg(figure).startswith("<svg")
-
-
-def test_names_are_text_and_not_markup(models, history, hostile_table):
-    named = {"mlp": replace(models["mlp"], label="<b>$x")}
-    assert any(text.startswith("<b>$x") for text in shown(
-        reports.loss_curves(named, {"mlp": history}, {})
-    ))  # fmt: skip
-    found = shown(reports.perplexity_by_parameters(hostile_table, "test"))
-    assert any("<script>" in text for text in found)
 
 
 # --- Perplexity -----------------------------------------------------------------------------------
@@ -96,12 +80,9 @@ def test_what_is_not_finite_or_has_read_nothing_is_left_out(table, history):
     assert "MLP" not in " ".join(shown(figure))
 
 
-@pytest.mark.parametrize(("model", "kind"), [("unigram", "counts"), ("oracle", "")])
-def test_a_ladder_of_one_model_can_be_drawn(model, kind):
-    score = Score(tokens=10, bytes=10, nats=7.0)
-    table = ladder_table([Row(model, "val", score, None if kind == "" else 5, None, kind=kind)])
-    found = shown(reports.perplexity_by_parameters(table, "val"))
-    assert f"{model.capitalize()} 2.014" in found
+def test_a_ladder_of_one_model_can_be_drawn():
+    table = ladder_table([Row("oracle", "val", Score(10, 10, 7.0), None, None)])
+    assert "Oracle 2.014" in shown(reports.perplexity_by_parameters(table, "val"))
 
 
 # --- Losses over context --------------------------------------------------------------------------
@@ -120,11 +101,9 @@ def test_each_curve_over_context_is_named_with_its_last_value(models, positions)
     assert ends[0] < 8 < ends[1]  # the MLP reads no further
 
 
-@pytest.mark.parametrize("losses", [np.ones((1, 1)), np.zeros((4, 4))], ids=["one", "zero"])
-def test_one_token_of_context_and_losses_of_zero_can_be_drawn(models, losses):
-    table = position_table({"mlp": ContextLosses.of_sequences(losses)})
-    found = shown(reports.position_curves(models, table))
-    assert f"MLP {losses[0, 0]:.3f}" in found
+def test_losses_of_zero_can_be_drawn(models):
+    table = position_table({"mlp": ContextLosses.of_sequences(np.zeros((4, 4)))})
+    assert "MLP 0.000" in shown(reports.position_curves(models, table))
 
 
 # --- Calibration ----------------------------------------------------------------------------------
@@ -140,21 +119,3 @@ def test_each_model_has_a_panel_with_its_calibration_error(models, calibration):
     (mlp,) = [axes for axes in figure.axes if axes.get_title("left") == "MLP"]
     confidence, accuracy = mlp.lines[-1].get_data()
     assert (accuracy > confidence)[:-1].all()  # underconfident: above the diagonal
-
-
-@pytest.mark.parametrize("count", [1, 5])
-def test_any_number_of_models_can_be_drawn(models, count):
-    one = Reliability.of(np.full(100, 0.5), np.arange(100) < 50)
-    names = [f"kneser_ney_{order}" for order in range(1, count + 1)]
-    figure = reports.calibration_panels(
-        dict.fromkeys(names, models["kneser_ney_3"]), calibration_table(dict.fromkeys(names, one))
-    )
-    assert len(figure.axes) == count
-    below = [axes.xaxis.get_tick_params()["labelbottom"] for axes in figure.axes]
-    assert sum(below) == min(count, 4)
-
-
-def test_bins_of_a_few_tokens_have_no_point(models):
-    table = calibration_table({"mlp": Reliability.of(np.full(3, 0.5), np.ones(3, bool))})
-    (axes,) = reports.calibration_panels(models, table).axes
-    assert len(axes.lines) == 1  # the diagonal

@@ -55,13 +55,6 @@ def test_every_head_of_every_layer_has_a_map_with_its_tokens():
     assert len(images(svg)) == 2 * 3 + 1  # and the scale
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 1, 40)], ids=str)
-def test_maps_of_any_shape_can_be_drawn(shape):
-    n_layer, n_head, time = shape
-    svg = attention_figure(maps(*shape), ["a"] * time)
-    assert len(images(svg)) == n_layer * n_head + 1
-
-
 def test_bars_have_their_probabilities_and_that_of_all_others():
     shown = texts(
         next_token_figure("On", ["c", "e", "␣"], np.array([0.5, 0.25, 0.00001]), others=1234)
@@ -71,14 +64,6 @@ def test_bars_have_their_probabilities_and_that_of_all_others():
     svg = next_token_figure("".join(HOSTILE), LABELS, np.full(TIME, 0.1), others=0)
     assert_no_markup(svg)
     assert not any("others" in text for text in texts(svg))
-
-
-def test_the_end_of_a_long_prompt_is_shown():
-    figure = next_token_figure("ab" * 99 + "\n!", ["a"], np.ones(1), others=0)
-    (title,) = [text for text in texts(figure) if "Most likely" in text]
-    assert title.startswith("Most likely tokens after “…")
-    assert title.endswith("ab↵!”")
-    assert len(title) < 80
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=8))
@@ -105,7 +90,3 @@ def test_a_part_of_a_character_is_named_by_its_number():
     assert token_labels(CharTokenizer(" aé"), [2, 0]) == ["é", "␣"]
     words = WordTokenizer(["cat"], "unk")
     assert token_labels(words, words.encode("(cat dog")) == ["(", "#256", "␣cat", "␣<unk>"]
-
-
-def test_an_accent_alone_is_drawn_on_a_circle():
-    assert token_labels(CharTokenizer("e\u0301"), [0, 1]) == ["e", "◌\u0301"]
