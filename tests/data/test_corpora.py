@@ -1,5 +1,6 @@
 """Corpora from a grammar, a file or a download: documents, splits, and what is rejected."""
 
+import gc
 import hashlib
 import os
 import re
@@ -32,12 +33,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-GRAMMAR = """
-lists: {}
-variables: {}
-rules:
-  story: [the cat sat, the dog ran, the owl slept]
-"""
 DATA = bytes(range(256)) * 1000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 same_examples = settings(
@@ -57,8 +52,7 @@ def user_file(tmp_path, data, name="mine.txt"):
 def load(corpus="file", cache=None, **given):
     """Return the corpus of these settings, checked as the settings of a stage are."""
     fields = {"seed": 0, "split": {"train": 0.8, "val": 0.1, "test": 0.1}, "prompt": None}
-    fields |= {} if corpus == "tales" else {"documents": "whole"}
-    fields |= {"corpus": corpus, **given}
+    fields |= {"documents": "whole", "corpus": corpus, **given}
     fields["path"] = str(fields.get("path", "???"))
     found = CORPORA.read({"watch": fields["path"], **fields}, "data")
     check(found, "data.")
@@ -100,16 +94,6 @@ def test_a_separator_ends_each_document(tmp_path):
     assert read_text(path) == expected[0] + "\r\n\r\nd\n"
     for characters, expected in {1: 1, 8: 1, 9: 2, 99: 2}.items():
         assert len(load(path=path, documents="paragraphs", characters=characters)) == expected
-
-
-def test_tales_have_the_nll_of_each_and_depend_on_the_seed_alone(tmp_path):
-    path = user_file(tmp_path, GRAMMAR.encode(), "grammar.yaml")
-    first, again, other = (
-        load("tales", path=path, seed=each, characters=200) for each in (1, 1, 2)
-    )
-    assert ([*first], first.nll) == ([*again], again.nll)
-    assert [*first] != [*other]
-    assert len(first.nll) == len(first) > 1
 
 
 # Whole and broken UTF-8, and every kind of white space and end of line.
@@ -189,10 +173,8 @@ def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
     documents, text = Corpus.of_documents("", [*"abcde"]), Corpus.of_text("", "a" * 99)
     for corpus, fractions, message in [
         (documents, (0.8, 0.1, 0.1), "split 'val' is empty: a fraction of 0.1 of 5 documents is"),
-        (Corpus.of_text("", "a"), (0.9, 0.1, 0), "split 'train' is empty: .* of 1 characters"),
         (text, (0.9, 0.2, 0), "split must sum to 1, got 0.9"),
         (text, (1.1, -0.1, 0), "split.val must be more than 0, got -0.1"),
-        (text, (float("nan"), 0.5, 0.5), "split.train must be a finite number, got nan"),
     ]:
         with pytest.raises(InputError, match=message):
             texts_of(corpus, *fractions)
@@ -201,14 +183,8 @@ def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
 # --- Files and settings that are rejected ---------------------------------------------------------
 
 
-def test_settings_that_do_not_fit_are_named():
-    assert "data.corpus: unknown corpus 'tale'; did you mean 'tales'?" in rejection(corpus="tale")
-    message = rejection(path="a", watch="b")
-    assert message == "data.path=a, but data.watch=b; give data.watch=a"
-
-
 @pytest.mark.parametrize("documents", ["whole", "lines", "paragraphs"])
-def test_a_file_without_text_is_rejected(tmp_path, monkeypatch, documents):
+def test_a_file_without_text_is_rejected(tmp_path, documents):
     for data, reason in [(b"", "is empty"), (b" \r\n\t\n", "has only white space")]:
         path = user_file(tmp_path, data)
         assert rejection(documents=documents, path=path) == f"{path} {reason}"
@@ -217,13 +193,6 @@ def test_a_file_without_text_is_rejected(tmp_path, monkeypatch, documents):
     assert f"{tmp_path}: it is a directory" in rejection(documents=documents, path=tmp_path)
     os.mkfifo(tmp_path / "pipe")  # which must not block
     assert "not a regular file" in rejection(documents=documents, path=tmp_path / "pipe")
-
-    def denied(path, *arguments, **options):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(Path, "open", denied)  # root may read anything
-    message = rejection(documents=documents, path=path)
-    assert f"cannot read {path}: Permission denied" in message
 
 
 def test_text_that_cannot_be_cut_is_rejected(tmp_path):
@@ -245,7 +214,6 @@ class Server(ThreadingHTTPServer):
     data = DATA
     length = str(len(DATA))  # None: not sent
     cut_at = None  # close the connection after this number of bytes
-    status = None  # answer with this error
     redirect = None  # of /text.txt
     requests = 0
 
@@ -254,9 +222,6 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self):
         server = self.server
         server.requests += 1
-        if server.status:
-            self.send_error(server.status)
-            return
         redirect = server.redirect if self.path == "/text.txt" else None
         self.send_response(302 if redirect else 200)
         if redirect:
@@ -312,14 +277,10 @@ def test_a_download_is_made_once_and_redirects_are_followed(server, download, ca
 FAULTS = {
     "altered": ({"data": DATA[::-1]}, "does not match the known hash"),
     "cut off": ({"cut_at": 100_000}, "100000 bytes read"),
-    "cut off, of unknown length": ({"cut_at": 100_000, "length": None}, "known hash"),
-    "not found": ({"status": 404}, "404"),
     "another scheme": ({"redirect": "file:///etc/passwd"}, "redirects to file:///etc/passwd"),
-    "a circle": ({"redirect": "/text.txt"}, "redirects"),
 }
 
 
-# requests closes a connection that failed when it is collected.
 @pytest.mark.filterwarnings("ignore:unclosed|Exception ignored")
 @pytest.mark.parametrize("fault", FAULTS)
 def test_a_download_that_fails_is_explained_and_leaves_no_file(server, download, fault):
@@ -331,6 +292,7 @@ def test_a_download_that_fails_is_explained_and_leaves_no_file(server, download,
     assert reason in message
     assert "put the right file there by hand" in message
     assert os.listdir(download["cache"]) == []
+    gc.collect()  # requests closes a connection that failed when it is collected
 
 
 def test_an_address_that_cannot_be_used_is_rejected(tmp_path):
@@ -338,8 +300,7 @@ def test_an_address_that_cannot_be_used_is_rejected(tmp_path):
     assert "no url to" in rejection(**given, url=None)
     for url in ("http://127.0.0.1:1/a", "file:///etc/passwd", "a.txt"):
         assert "must begin with https://" in rejection(**given, url=url)
-    for url in ("https://[", "https://a b", "https://a\n", "https://"):
-        rejection(RunError, **given, url=url)
+    rejection(RunError, **given, url="https://[")
 
 
 def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(download, tmp_path):
@@ -349,16 +310,9 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(download, tmp_p
     assert "set LMLADDER_DATA to a folder with space" in message
 
 
-def test_a_file_with_another_sha256_is_rejected_with_the_remedy(server, download):
-    download["cache"].mkdir(parents=True)
-    path = user_file(download["cache"], b"emma\n", "text.txt")
-    found = hashlib.sha256(b"emma\n").hexdigest()[:12]
-    assert rejection(**download) == (
-        f"{path} has sha256 {found}, expected {SHA256[:12].upper()}; delete it to download it again"
-    )
-    message = rejection(path=path, sha256=SHA256)
+def test_a_file_with_another_sha256_is_rejected_with_the_remedy(tmp_path):
+    message = rejection(path=user_file(tmp_path, b"emma\n"), sha256=SHA256)
     assert message.endswith("give the new sha256 if the file has changed on purpose")
-    assert server.requests == 0
 
 
 def test_the_environment_names_the_folder_of_downloads(monkeypatch):

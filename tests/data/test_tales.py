@@ -10,11 +10,8 @@ from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
 import pytest
-import yaml
 
 TALES = Path(__file__).parents[2] / "data" / "tales.yaml"
-LISTS = yaml.safe_load(TALES.read_text(encoding="utf-8"))["lists"]
-
 # Two variables on one list, a rule used twice, an attribute, articles, capitals, one ending without
 # a hole: small enough to enumerate all stories.
 TINY = """
@@ -148,26 +145,6 @@ def test_stories_are_tidy(corpus):
             assert (len(article) == 2) == (letter in "aeiou"), story.text
 
 
-def test_heroes_treasures_and_promises_recur(corpus):
-    names = {name for group in LISTS["names"] for name in group["words"]}
-    treasure = re.compile(rf"\b({'|'.join(LISTS['looks'])}) ({'|'.join(LISTS['things'])})\b")
-    promise = re.compile(rf"I will ({'|'.join(LISTS['promises'])})\b")
-    promises = 0
-    for story in corpus:
-        late = len(story.text) * 3 // 5
-        early, later = (
-            set(re.findall(r"\w+", story.text[a:b])) for a, b in ((0, late), (late, None))
-        )
-        assert names & early & later, story.text
-        mentions = treasure.findall(story.text)
-        assert len(mentions) >= 2, story.text
-        assert len(set(mentions)) == 1, story.text
-        if made := promise.search(story.text):
-            assert story.text.count(made[1]) == 2, story.text
-            promises += 1
-    assert promises > len(corpus) / 4
-
-
 # --- Grammars that are rejected -------------------------------------------------------------------
 
 
@@ -177,15 +154,12 @@ def rules(text, lists="", variables=""):
 
 FAULTY = {
     "lists: [": "is not valid YAML",
-    "just a text": "must have the sections lists, variables, rules",
     "{lists: {}, variables: {}, rules: {}, rule: {}}": "and no others",
     "{lists: {}, variables: [], rules: {}}": "the section 'variables'",
     rules(""): "called 'story'",
     rules("story: ['{dragon}']"): "called 'dragon'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
     rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
-    rules("story: []"): "rule 'story' is empty",
-    rules("story: [s]", "y: [a, b, a]"): "'a' twice",
     rules("story: [s, s]"): "'s' twice",
     rules("story: [s]", "y: [a, 7]"): "text: 7",
     rules('story: ["a\\nb"]'): "not one line of text",

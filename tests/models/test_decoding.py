@@ -3,9 +3,8 @@
 from dataclasses import replace
 from typing import Any
 
-from lmladder.autograd import Tensor
-from lmladder.models import LanguageModel, NeuralLanguageModel
-from lmladder.models.decoding import CachingDecoder, Decoder
+from lmladder.models import LanguageModel
+from lmladder.models.decoding import Decoder
 from lmladder.models.settings import ACTIVATIONS
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.models.examples import BARE, COUNT_MODELS, MODERN, TRANSFORMER, build, draw, model_named
@@ -69,26 +68,6 @@ def test_sequences_continue_as_those_that_were_selected(model: LanguageModel) ->
         for ours, right in zip(found[3:], alone[3:], strict=True):
             np.testing.assert_allclose(ours[i], right[0], rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[0][sequence], alone[0][0], rtol=0, atol=1e-5)
-
-
-def test_the_transformer_computes_only_new_tokens_until_its_window_moves(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    model = transformer()
-    computed = []
-    hidden = type(model).hidden
-
-    def counted(self: NeuralLanguageModel, tokens: IntArray, **options: Any) -> Tensor:
-        computed.append(tokens.shape[1])
-        return hidden(self, tokens, **options)
-
-    monkeypatch.setattr(type(model), "hidden", counted)
-    decoder = model.decoder()
-    decoder.read(draw("text", 1, 3))
-    read(decoder, draw("text", 1, 3 * CONTEXT), [1] * 3 * CONTEXT)
-    # The prompt, a token that is recorded, and what is left whenever the window moves.
-    assert computed == [3, 1] + [5] * 5
-    assert isinstance(decoder, CachingDecoder)
 
 
 def test_decoders_of_one_model_are_independent_and_as_precise_as_its_weights() -> None:

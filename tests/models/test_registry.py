@@ -2,20 +2,17 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from lmladder import models
 from lmladder.evaluation import Score
 from lmladder.models import KINDS, label
-from lmladder.models.registry import BY_GRADIENTS
 from lmladder.reports import Row, ladder_table
 from lmladder.system.errors import InputError
 from lmladder.system.settings import read
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
-from lmladder.training.settings import GradientSettings
 from tests.models.examples import VOCABULARY, fit
 from tests.models.test_contract import checkpoint
 
@@ -55,16 +52,6 @@ def test_an_unlisted_kind_trains_and_has_settings_a_checkpoint_a_label_and_a_row
     assert ladder_table([row])["label"].tolist() == ["My bag"]
 
 
-def test_a_rung_has_the_settings_of_its_kind_and_of_its_fit(my_bag: str) -> None:
-    for kind in [*KINDS, my_bag]:
-        own, model = fields(KINDS.settings(kind)), fields(KINDS.model_settings(kind))
-        trained = [] if kind == "counts" else [each.name for each in fields(GradientSettings)]
-        names = ["kind", "watch", *(each.name for each in model), *trained]
-        assert [each.name for each in own] == names
-        assert own[0].default == kind
-    assert KINDS[my_bag].fit is BY_GRADIENTS
-
-
 def test_an_unknown_kind_is_rejected_in_one_line_that_names_the_known_ones() -> None:
     known = "choose from counts, mlp, rnn, gru, transformer"
     for kind, hint in (("lstm", known), ("no/name", known), ("grus", "did you mean 'gru'?")):
@@ -72,10 +59,3 @@ def test_an_unknown_kind_is_rejected_in_one_line_that_names_the_known_ones() -> 
             with pytest.raises(InputError) as caught:
                 look_up(kind)
             assert str(caught.value) == f"unknown kind of rung {kind!r}; {hint}"
-
-
-def test_labels() -> None:
-    models = {"counts": "kneser_ney_5", "mlp": "mlp_2", "gru": "gru", "transformer": "transformer"}
-    found = [label(model, kind) for kind, model in models.items()]
-    assert found == ["Kneser-Ney 5", "MLP 2", "GRU", "Transformer"]
-    assert label("oracle", "") == "Oracle"
