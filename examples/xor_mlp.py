@@ -19,9 +19,9 @@ def main() -> None:
         for shape in [(2, HIDDEN), (HIDDEN,), (HIDDEN, 2), (2,)]
     ]
     for step in range(STEPS + 1):
-        expand, expand_bias, contract, contract_bias = weights
-        hidden = ops.tanh(INPUTS @ expand + expand_bias)
-        logits = hidden @ contract + contract_bias
+        up, up_bias, down, down_bias = weights
+        hidden = ops.tanh(INPUTS @ up + up_bias)
+        logits = hidden @ down + down_bias
         loss = functional.cross_entropy(logits, CLASSES)
         if step % 100 == 0:
             right = (logits.value.argmax(axis=1) == CLASSES).mean()

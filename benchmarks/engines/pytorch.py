@@ -116,8 +116,8 @@ def torch_names(size: Size, weights: Weights) -> dict[str, torch.Tensor]:
         attention, feed_forward = f"{block}.attention", f"{block}.feed_forward"
         linear(f"{block}.qkv", *(f"{attention}.{part}" for part in ("query", "key", "value")))
         linear(f"{block}.output", f"{attention}.output")
-        linear(f"{block}.expand", f"{feed_forward}.expand")
-        linear(f"{block}.contract", f"{feed_forward}.contract")
+        linear(f"{block}.up_proj", f"{feed_forward}.up_proj")
+        linear(f"{block}.down_proj", f"{feed_forward}.down_proj")
     return state
 
 

@@ -137,24 +137,12 @@ def test_a_setting_concerns_the_stages_that_it_can_change(checkout, override, st
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "stages"),
-    [
-        ("kernels/fused.py", ["mlp", "transformer", "evaluate"]),
-        ("optim/muon.py", ["mlp", "transformer"]),
-        ("data/tales.py", ["prepare"]),
-        ("cli/main.py", []),
-    ],
-)
-def test_a_comment_reruns_the_stages_that_compute_with_the_file_to_the_same_bytes(
-    checkout, module, stages
-):
-    before = checkout.outputs()
-    with (checkout / "src/lmladder" / module).open("a") as file:
-        file.write("# another line\n")
-    assert checkout.dvc("repro").succeeded().stages_run == stages
-    assert checkout.outputs() == before
-    assert checkout.dvc("repro").succeeded().stages_run == []
+def test_a_comment_reruns_the_stages_that_compute_with_the_file_to_the_same_bytes(smoke, checkout):
+    for module in ("data/tales.py", "optim/muon.py", "cli/main.py"):
+        with (checkout / "src/lmladder" / module).open("a") as file:
+            file.write("# another line\n")
+    assert checkout.dvc("repro").succeeded().stages_run == ["prepare", "mlp", "transformer"]
+    assert checkout.outputs() == smoke.outputs()
 
 
 @pytest.mark.slow

@@ -41,7 +41,6 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
     after = val_losses(checkout)
     assert after[0] == before[-1]
     assert float(after[-1]) < float(after[0])
-    assert checkout.dvc("repro", "transformer").succeeded().stages_run == []
     assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
 
     checkout.compose(*exchanged, "transformer.n_layer=2")
@@ -50,9 +49,8 @@ def test_training_continues_from_imported_weights(exchanged, checkout):
     checkout.compose(*exchanged)
     (checkout / TRANSFORMER).replace(checkout / WEIGHTS)
     (checkout / "outputs/transformer/best.safetensors").replace(checkout / TRANSFORMER)
-    done = checkout.dvc("repro", "transformer").succeeded()
-    assert done.stages_run == ["prepare", "transformer"]
-    assert "resuming from step" not in done.stdout
+    for stage in ("prepare", "transformer"):
+        assert "resuming from step" not in checkout.stage(stage).succeeded().stdout
     assert val_losses(checkout)[0] == after[-1]
 
 

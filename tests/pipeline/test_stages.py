@@ -109,9 +109,8 @@ def test_the_blocks_by_which_runs_are_compared_add_up_to_their_losses(smoke, sta
 def test_from_scratch_all_results_have_the_same_bytes_whatever_the_threads(smoke, checkout):
     shutil.rmtree(checkout / "outputs")
     checkout.compose("runtime.threads=3")
-    done = checkout.dvc("repro", "--force").succeeded()
-    assert done.stages_run == list(RESULTS)
-    assert (checkout / "dvc.lock").read_bytes() == (smoke / "dvc.lock").read_bytes()
+    for stage in RESULTS:
+        checkout.stage(stage).succeeded()
     assert checkout.outputs() == smoke.outputs()
 
 

@@ -24,8 +24,6 @@ PRESETS = {  # what must be installed for it, and the extra that installs it
     "hydra/sweeper=tpe": ("hydra_plugins.hydra_optuna_sweeper", "optuna"),
 }
 
-LAUNCHERS = [preset for preset in PRESETS if "launcher" in preset]
-
 
 def installed(preset):
     try:
@@ -83,7 +81,7 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     swept = ("transformer.n_head=3,2", "transformer.optimizer.learning_rate=1e30,0.01")
     command = ("-m", SMOKE, *swept, *LOCAL)
     done = checkout.by_hand("transformer", *command)
-    *failed, count = lines = done.stderr.splitlines()
+    *failed, count = done.stderr.splitlines()
     assert done.status == 1
     assert len(failed) == 3
     wrong = "transformer.n_head=3 does not divide transformer.d_model=16"
@@ -92,10 +90,6 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     assert ["learning_rate=1e+30" in line for line in diverged] == [True]
     ending = "3 jobs of the sweep failed; repeat the command to run the unfinished jobs"
     assert count == f"error: {ending}"
-    (job,) = (checkout / SWEEP).rglob("checkpoint.safetensors")
-    again = checkout.by_hand("transformer", *command)
-    assert again.stderr.splitlines() == lines
-    assert f"already finished: {job.parent.relative_to(checkout.path)}" in again.stdout
     right = ("-m", SMOKE, "transformer.n_head=2", "transformer.optimizer.learning_rate=0.01")
     done = checkout.by_hand("transformer", *right).succeeded()
     assert done.stderr == ""  # what failed in another sweep of this folder is not reported
@@ -103,14 +97,14 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
 
 @pytest.mark.slow
 def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(checkout):
-    sweep = ("transformer", "-m", "seed=0,1", SMOKE)
+    sweep = ("bigram", "-m", "seed=0,1", SMOKE)
     checkout.by_hand(*sweep).succeeded()
-    with (checkout / "src/lmladder/training/loop.py").open("a") as file:
+    with (checkout / "src/lmladder/models/ngram.py").open("a") as file:
         file.write('"""A text."""  # a comment\n')
     (checkout / "src/lmladder/cli/main.py").write_text("")  # on which no stage depends
     assert len(finished_before(checkout.by_hand(*sweep))) == 2
     preset = checkout / "conf/experiment/smoke.yaml"
-    preset.write_text(preset.read_text().replace("steps: 8", "steps: 12"))
+    preset.write_text(preset.read_text().replace("orders: [3]", "orders: [2]"))
     assert finished_before(checkout.by_hand(*sweep)) == []
     (checkout / "outputs/prepare/corpus.json").write_text("{}")
     done = checkout.by_hand(*sweep)
@@ -121,15 +115,16 @@ def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(chec
 @pytest.mark.slow
 @needs("hydra/launcher=local")
 def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(checkout):
-    command = ("-m", SMOKE, *LONG, "seed=0,1,2,3")
-    checkout.by_hand("transformer", *command).succeeded()
+    """Jobs in parallel give the bytes of one after the other, and share the cores."""
+    command = ("-m", SMOKE, *LONG)
+    checkout.by_hand("transformer", *command, "seed=0,1").succeeded()
     undisturbed = results(checkout / SWEEP)
-    paths = (checkout / SWEEP).rglob("checkpoint.safetensors")
-    finished, killed, stopped, missing = sorted(path.parent for path in paths)
-    for job in (killed, stopped, missing):
-        shutil.rmtree(job)
+    finished, killed = sorted((checkout / SWEEP).rglob("seed=*"))
+    stopped = killed.with_name("seed=2")
+    shutil.rmtree(killed)
     half = [job / "unfinished.safetensors" for job in (killed, stopped)]
-    with checkout.start(sys.executable, "stages/transformer.py", *command, *LOCAL) as run:
+    command = (*command, "seed=0,1,2,3", *LOCAL)
+    with checkout.start(sys.executable, "stages/transformer.py", *command) as run:
         wait_for(lambda: all(path.exists() for path in half), run)
         os.kill(int((killed / ".lock").read_text()), signal.SIGKILL)
         stdout, stderr = run.communicate(timeout=60)
@@ -141,34 +136,33 @@ def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(c
         assert line.startswith(f"error: {name}: ")
         assert reason in line
     assert count.startswith("error: 2 jobs of the sweep failed and 1 did not start")
-    done = checkout.by_hand("transformer", *command, *LOCAL)
+    done = checkout.by_hand("transformer", *command)
     assert finished_before(done) == [str(finished.relative_to(checkout.path))]
     assert "resuming from step" in done.stdout
-    assert results(checkout / SWEEP) == undisturbed
+    assert results(checkout / SWEEP).items() >= undisturbed.items()
     assert not list((checkout / SWEEP).rglob("failed.json"))
+    threads = json.loads((killed / "environment.json").read_bytes())["threads"]
+    assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
 
 
 @pytest.mark.slow
 def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout):
-    sweep = f"outputs/sweeps/ladder/{SMOKE},tokenizer="
-    ladder, command = checkout / f"{sweep}char/seed=0", ("-m", SMOKE, "tokenizer=char,byte")
+    ladder, command = checkout / "outputs/sweeps/ladder/seed=0", ("-m", SMOKE)
     pipeline = results(checkout / "outputs")
     checkout.by_hand("ladder", *command).succeeded()
     assert results(ladder) == pipeline
-    again = finished_before(checkout.by_hand("ladder", *command))
-    assert again == [f"{sweep}{name}/seed=0" for name in ("char", "byte")]
+    assert finished_before(checkout.by_hand("ladder", *command)) == [
+        str(ladder.relative_to(checkout.path))
+    ]
 
     (ladder / "mlp/block_losses.csv").write_text("edited")
     template = checkout / "src/lmladder/reports/layout/page.html.jinja"
     template.write_text(template.read_text().replace("</body>", "<p>more</p></body>"))
     parts = finished_before(checkout.by_hand("ladder", *command))
     names = [path.rpartition("/")[2] for path in parts]
-    assert names == ["prepare", "bigram", "transformer", "prepare", "bigram", "mlp", "transformer"]
+    assert names == ["prepare", "bigram", "transformer"]
     changed = {name for name, data in results(ladder).items() if data != pipeline[name]}
     assert changed == {"evaluate/report.html"}
-    table = checkout.lmladder("compare", "outputs/sweeps/ladder", "--json").succeeded()
-    lines = json.loads(table.stdout)["configurations"]
-    assert {line["settings"]["tokenizer.name"] for line in lines} == {"char", "byte"}
 
 
 def test_a_ladder_that_fails_is_named(checkout):
@@ -202,18 +196,12 @@ def test_a_launcher_that_cannot_run_is_one_line(checkout, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("preset", [pytest.param(each, marks=needs(each)) for each in LAUNCHERS])
-def test_parallel_jobs_give_the_bytes_of_one_after_the_other_and_share_the_cores(checkout, preset):
-    if "slurm" in preset and shutil.which("sbatch") is None:
-        pytest.skip("no Slurm on this machine")
+@needs("hydra/launcher=ray_local")
+def test_parallel_jobs_of_ray_give_the_bytes_of_one_after_the_other(checkout):
     command = ("transformer", "-m", SMOKE, "transformer.n_layer=1,2")
     checkout.by_hand(*command).succeeded()
     one_by_one = results(checkout / SWEEP)
     shutil.rmtree(checkout / SWEEP)
-    checkout.by_hand(*command, *(LOCAL if preset in LOCAL else [preset])).succeeded()
+    checkout.by_hand(*command, "hydra/launcher=ray_local").succeeded()
     assert results(checkout / SWEEP) == one_by_one
     assert len([name for name in one_by_one if name.endswith("checkpoint.safetensors")]) == 2
-    if preset in LOCAL:
-        paths = (checkout / SWEEP).rglob("environment.json")
-        threads = [json.loads(path.read_bytes())["threads"] for path in paths]
-        assert threads == [max(1, len(os.sched_getaffinity(0)) // 2)] * 2

@@ -29,14 +29,6 @@ def test_the_facts_are_those_of_this_machine_and_fit_into_json() -> None:
             assert facts["blas"]["kernels"] == facts["pinned"]["OPENBLAS_CORETYPE"]
 
 
-def test_the_processor_is_the_first_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "cpuinfo")
-    each = "processor\t: {0}\nmodel name\t: Model {0}\nflags\t\t: fpu fma avx2\n\n"
-    (tmp_path / "cpuinfo").write_text(each.format(0) + each.format(1))
-    processor = describe({})["processor"]
-    assert (processor["name"], processor["features"]) == ("Model 0", ["avx2", "fma"])
-
-
 def test_unknown_facts_are_empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtime, "CPUINFO", tmp_path / "missing")
     monkeypatch.setattr(environment, "threadpool_info", list)

@@ -31,12 +31,6 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
     ]
 
 
-def test_short_work_prints_nothing(clock, capsys):
-    with CountingProgress("prepare", "characters") as work:
-        work.advance(10**9)
-    assert capsys.readouterr().out == ""
-
-
 def test_a_terminal_shows_a_bar_and_erases_it_at_the_end(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):

@@ -47,10 +47,6 @@ def test_importing_any_part_pins_threads_and_instructions_for_child_processes_to
     assert run(f"import lmladder.kernels, subprocess, sys; {child}") == PINNED
 
 
-def test_importing_lmladder_alone_does_not_import_numpy() -> None:
-    assert run("import json, sys, lmladder; print(json.dumps('numpy' in sys.modules))") is False
-
-
 def test_variables_set_by_the_user_are_kept() -> None:
     own = dict.fromkeys(NAMES, "2") | {"NPY_DISABLE_CPU_FEATURES": ""}
     assert run(f"import lmladder; {ENVIRONMENT}", **own) == own
@@ -120,7 +116,7 @@ def test_has_avx2_reads_the_flags_of_the_processor(
 @pytest.mark.parametrize("name", runtime.SHARES)
 @pytest.mark.parametrize(
     ("share", "cores"),
-    [("1", 1), ("3", 3), ("2,1", 2), ("64", 8), ("0", 8), ("", 8), ("-1", 8), ("all", 8)],
+    [("3", 3), ("2,1", 2), ("64", 8), ("0", 8), ("all", 8)],
 )
 def test_a_launcher_can_give_a_job_fewer_cores_than_there_are_but_not_more(
     name: str, share: str, cores: int, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmladder.system.errors import InputError
-from lmladder.system.settings import Component, Family, did_you_mean, read, setting
+from lmladder.system.settings import Component, Family, read, setting
 
 import pytest
 
@@ -79,24 +79,18 @@ def test_values_get_their_types_and_defaults() -> None:
         ({"count": -1}, "x.count must be at least 0, got -1"),
         ({"count": 10}, "x.count must be less than 10, got 10"),
         ({"count": "many"}, "x.count: "),
-        ({"count": 1.5}, "x.count: "),
-        ({"count": None}, "x.count: "),
         ({"count": "???"}, "x.count is missing; give x.count=..."),
         ({"fraction": 1.5}, "x.fraction must be at most 1, got 1.5"),
         ({"fraction": float("nan")}, "x.fraction must be a finite number, got nan"),
         ({"sizes": [3, 0]}, "x.sizes must be at least 1, got 0"),
-        ({"sizes": [3, [4]]}, "x.sizes"),
         ({"sizes": 3}, "x.sizes"),
         ({"pair": [1]}, "x.pair must be a list of 2 values, got [1.0]"),
         ({"color": "green"}, "x.color must be one of red, blue, got green"),
         ({"part": {"size": 3}}, "x.part.size=3 must be even"),
-        ({"part": {"sise": 3}}, "unknown setting x.part.sise; did you mean 'size'?"),
         ({"part": 3}, "x.part must be a group of settings"),
-        ({"things": 3}, "x.things must be a group of settings"),
         ({"thing": {"name": "smal", "rate": 1}}, "x.thing.name: unknown thing 'smal'; did you"),
         ({"thing": {"rate": 1}}, "x.thing.name is missing"),
         ({"thing": {"name": "small", "rate": 0}}, "x.thing.rate must be more than 0, got 0"),
-        ({"things": {"a": {"name": "small"}}}, "x.things.a.rate is missing"),
         ({"colour": "red"}, "unknown setting x.colour; did you mean 'color'?"),
     ],
 )
@@ -114,11 +108,6 @@ def test_an_unlisted_component_is_a_module_of_its_package() -> None:
     for name in ("nothing", "no/name", "", None):
         with pytest.raises(InputError, match="unknown thing"):
             FAMILY[name]  # type: ignore[index]
-
-
-def test_the_nearest_word_is_suggested_or_else_all() -> None:
-    assert did_you_mean("n_lyer", ["n_layer", "n_head"]) == "did you mean 'n_layer'?"
-    assert did_you_mean("xyz", ["a", "b"]) == "choose from a, b"
 
 
 def test_reading_the_configuration_loads_neither_numpy_nor_numba() -> None:

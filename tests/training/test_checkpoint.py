@@ -10,7 +10,7 @@ from typing import Any
 from lmladder.models import CountSettings
 from lmladder.models.counts import CountTables
 from lmladder.system.arrays import Array
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import SCHEMA, Checkpoint, array_bytes
 from tests.models.examples import TRANSFORMER, build
@@ -81,22 +81,16 @@ def test_the_models_are_restored_by_name() -> None:
     settings = CountSettings(add_k=1.0, kneser_ney_orders=[3])
     counted = checkpoint(kind="counts", config=asdict(settings), model=tables.arrays())
     assert list(counted.restore_models())[-1] == "kneser_ney_3"
-    beyond = replace(counted, config={"add_k": 1.0, "kneser_ney_orders": [9]})
-    with pytest.raises(InputError, match="order 9"):
-        beyond.restore_models()
 
 
-def test_strided_empty_and_single_arrays_are_saved(tmp_path: Path) -> None:
+def test_strided_and_empty_arrays_are_saved(tmp_path: Path) -> None:
     arrays = {
         "transposed": np.arange(6.0).reshape(2, 3).T,
         "strided": np.arange(8, dtype=np.float32)[::-2],
         "none": np.zeros((0, 3), np.float32),
-        "bytes": np.arange(3, dtype=np.uint8),
-        "one": np.array([7], np.int64),
     }
-    saved(tmp_path, model=arrays, optimizer={}, history=(), step=0)
+    saved(tmp_path, model=arrays)
     loaded = Checkpoint.load(tmp_path / "saved.safetensors")
-    assert (loaded.optimizer, loaded.history) == ({}, ())
     for name, array in arrays.items():
         np.testing.assert_array_equal(loaded.model[name], array)
         assert loaded.model[name].dtype == array.dtype
@@ -109,11 +103,6 @@ def test_the_same_content_gives_the_same_bytes_in_any_order(tmp_path: Path) -> N
     assert saved(tmp_path, **parts) == first
     Checkpoint.load(tmp_path / "saved.safetensors").save(tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == first
-
-
-def test_a_checkpoint_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"saved\.safetensors"):
-        checkpoint().save(tmp_path / "missing" / "saved.safetensors")
 
 
 @pytest.mark.parametrize(
@@ -139,13 +128,6 @@ def test_the_identity_changes_with_all_that_decides_a_run(changed: dict[str, Any
 # --- Files that are not checkpoints ---------------------------------------------------------------
 
 
-def assert_rejected(path: Path, match: str | None = None) -> None:
-    with pytest.raises(InputError, match=match) as caught:
-        Checkpoint.load(path)
-    assert "\n" not in str(caught.value)
-    assert path.name in str(caught.value)
-
-
 def use(path: Path) -> None:
     """Load a checkpoint and all that is in it, and compute a score with its models."""
     loaded = Checkpoint.load(path)
@@ -155,18 +137,10 @@ def use(path: Path) -> None:
         model.nll(np.array([[0, 1]]))
 
 
-def write_raw(path: Path, header: Any, data: bytes = b"", length: int | None = None) -> None:
+def write_raw(path: Path, header: Any, data: bytes) -> None:
     """Write a safetensors file by hand: length of the header, the header as JSON, the arrays."""
     text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text) if length is None else length) + text + data)
-
-
-def write_array(path: Path, dtype: str, shape: list[int], end: int, data: bytes = b"") -> None:
-    write_raw(path, {"model.a": {"dtype": dtype, "shape": shape, "data_offsets": [0, end]}}, data)
-
-
-def write_metadata(path: Path, metadata: str) -> None:
-    write_raw(path, {"__metadata__": {"lmladder": metadata}})
+    path.write_bytes(struct.pack("<Q", len(text)) + text + data)
 
 
 def write_changed(path: Path, **changed: Any) -> None:
@@ -186,22 +160,15 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
     "a folder": lambda path: path.mkdir(),
     "empty": lambda path: path.write_bytes(b""),
     "other safetensors": lambda path: save_file({"a": np.ones(2)}, path),
-    "bfloat16": lambda path: write_array(path, "BF16", [2], 4, b"\0" * 4),
-    "unknown dtype": lambda path: write_array(path, "X7", [2], 4, b"\0" * 4),
-    "header longer than the file": lambda path: write_raw(path, {}, length=10**6),
-    "header of 2^63 bytes": lambda path: write_raw(path, {}, length=1 << 63),
-    "metadata not JSON": lambda path: write_metadata(path, "{"),
-    "metadata a list": lambda path: write_metadata(path, "[1, 2]"),
-    "metadata nested too deep": lambda path: write_metadata(path, "[" * 100_000),
+    "bfloat16": lambda path: write_raw(
+        path, {"model.a": {"dtype": "BF16", "shape": [2], "data_offsets": [0, 4]}}, b"\0" * 4
+    ),
     "no kind": lambda path: write_changed(path, kind=None),
     "unknown key": lambda path: write_changed(path, odd=1),
     "attribute as key": lambda path: write_changed(path, model={}),
-    "trained_by a number": lambda path: write_changed(path, trained_by=5),
     "history a number": lambda path: write_changed(path, history=5),
-    **{
-        f"schema {each}": lambda path, each=each: write_changed(path, schema=each)
-        for each in (None, 0, SCHEMA + 1, "1", [1], 1.5)
-    },
+    "later schema": lambda path: write_changed(path, schema=SCHEMA + 1),
+    "no schema": lambda path: write_changed(path, schema=None),
 }
 
 
@@ -209,28 +176,25 @@ FOREIGN: dict[str, Callable[[Path], object]] = {
 def test_a_file_that_is_not_a_checkpoint_is_rejected_in_one_line(file: str, tmp_path: Path) -> None:
     path = tmp_path / "foreign.safetensors"
     FOREIGN[file](path)
-    assert_rejected(path)
+    with pytest.raises(InputError, match=r"^[^\n]*foreign\.safetensors[^\n]*$"):
+        Checkpoint.load(path)
 
 
 def test_an_earlier_schema_is_rejected_with_its_version(tmp_path: Path) -> None:
     path = tmp_path / "older.safetensors"
     write_changed(path, schema=2)
-    assert_rejected(path, rf"schema 2 of lmladder 0\.1; this version reads {SCHEMA}")
+    with pytest.raises(InputError, match=rf"2 of lmladder 0\.1; this version reads {SCHEMA}"):
+        Checkpoint.load(path)
 
 
 WRONG: dict[str, dict[str, Any]] = {
     "kind a list": {"kind": ["mlp"]},
-    "kind unknown": {"kind": "oracle"},
     "kind of other arrays": {"kind": "mlp"},
-    "kind of counts": {"kind": "counts"},
     "kind of a module that holds none": {"kind": "decoding"},
     "config empty": {"config": {}},
     "d_model of other weights": {"config": {**asdict(SETTINGS), "d_model": 8}},
-    "d_model negative": {"config": {**asdict(SETTINGS), "d_model": -4}},
-    "d_model a text": {"config": {**asdict(SETTINGS), "d_model": "many"}},
-    "n_head not a divisor": {"config": {**asdict(SETTINGS), "n_head": 3}},
-    **{f"{n} tokens": {"vocabulary_size": n} for n in ("many", -5, 0, 5.5, 10**15, 10**30)},
-    "tokenizer a list": {"tokenizer": []},
+    "no tokens": {"vocabulary_size": 0},
+    "too many tokens": {"vocabulary_size": 10**30},
     "tokenizer unknown": {"tokenizer": {"name": "odd"}},
 }
 

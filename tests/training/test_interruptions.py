@@ -4,8 +4,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -28,7 +26,6 @@ from tests.training.examples import (
     make_run,
 )
 
-import numpy as np
 import pytest
 
 
@@ -132,31 +129,6 @@ def test_two_runs_in_threads_leave_signals_alone_and_give_the_bytes_of_one(
         assert list(threads.map(finish, folders)) == [expected, expected]
 
 
-def train_in(folder: str, killed_at: int) -> None:
-    """Train in a process of its own, which kills itself after a step."""
-    with pytest.MonkeyPatch.context() as patch:
-        signal_at(patch, killed_at, signal.SIGKILL)
-        train(make_run(Path(folder), "transformer"))
-
-
-@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_a_process_that_was_killed_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    program = "import sys; from tests.training.test_interruptions import train_in;"
-    program += "train_in(sys.argv[1], int(sys.argv[2]))"
-
-    def run(killed_at: int) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, str(tmp_path / "killed"), str(killed_at)]
-        project = Path(__file__).parents[2]
-        return subprocess.run(command, cwd=project, capture_output=True, text=True, timeout=60)
-
-    assert run(5).returncode == -signal.SIGKILL
-    assert not (tmp_path / "killed" / LATEST).exists()
-    resumed = run(0)
-    assert resumed.returncode == 0, resumed.stderr
-    assert "from step 4" in resumed.stdout
-    assert final_files(tmp_path / "killed") == finish(tmp_path / "whole", "transformer")
-
-
 # --- Which run it is ------------------------------------------------------------------------------
 
 
@@ -171,13 +143,10 @@ def test_a_finished_run_is_not_trained_again(
         raise AssertionError("a step was taken")
 
     monkeypatch.setattr(TrainingProgress, "step", no_step)
-    run = make_run(tmp_path)
-    state, speed = train(run)
+    state, speed = train(make_run(tmp_path))
     assert final_files(tmp_path) == expected
     assert state.step == STEPS
     assert math.isnan(speed)
-    for name, tensor in run.model.parameters().items():
-        np.testing.assert_array_equal(tensor.value, state.model[name])
 
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -223,11 +192,7 @@ def test_the_code_and_versions_of_a_run_change_no_byte_of_its_results(tmp_path: 
     assert records[0]["files"] == records[1]["files"]
 
 
-@pytest.mark.parametrize(
-    "record",
-    ["", "[]", "{}", '{"files": 1}', "[" * 10**5],
-    ids=["empty", "list", "object", "number", "nested"],
-)
+@pytest.mark.parametrize("record", ["", '{"files": 1}', "[" * 10**5], ids=["none", "bad", "deep"])
 def test_a_finished_run_without_a_record_of_its_identity_starts_again(
     record: str, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
