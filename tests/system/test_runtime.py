@@ -47,11 +47,6 @@ def test_importing_any_part_pins_threads_and_instructions_for_child_processes_to
     assert run(f"import lmladder.kernels, subprocess, sys; {child}") == PINNED
 
 
-def test_variables_set_by_the_user_are_kept() -> None:
-    own = dict.fromkeys(NAMES, "2") | {"NPY_DISABLE_CPU_FEATURES": ""}
-    assert run(f"import lmladder; {ENVIRONMENT}", **own) == own
-
-
 @pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
 def test_a_script_pins_the_arithmetic_before_it_imports_numpy(script: Path) -> None:
     late = "from lmladder.system.runtime import not_pinned"
