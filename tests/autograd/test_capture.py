@@ -180,14 +180,6 @@ def test_a_recorded_model_gives_the_bits_of_its_graph(name: str, choice: str, th
     assert check(capture(build(SETTINGS[name], 7)), batches).untraceable_reason is None
 
 
-@pytest.mark.parametrize("sequences", [1, 7, 24])
-def test_batches_of_one_part_or_several_give_the_bits_of_their_graph(sequences: int) -> None:
-    captured = capture(transformer(d_model=128, context_length=64, dropout=0.1))
-    tokens = stream(0, "rows").integers(0, 7, (4, sequences, 65))
-    check(captured, lambda call: (tokens[call], stream(0, "dropout", call)))
-    assert captured.untraceable_reason is None
-
-
 @pytest.mark.parametrize("n_batches", [1, 3])
 def test_parts_and_batches_of_a_step_add_up_to_the_whole(n_batches: int) -> None:
     model = transformer(context_length=64)
@@ -205,15 +197,15 @@ def test_parts_and_batches_of_a_step_add_up_to_the_whole(n_batches: int) -> None
         np.testing.assert_allclose(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("by_graph", [False, True])
-def test_the_bits_do_not_depend_on_the_number_of_threads(by_graph: bool) -> None:
-    tokens = stream(0, "rows").integers(0, 7, (3, 24, 65))
+def test_a_batch_of_several_parts_gives_the_bits_of_its_graph_for_any_number_of_threads() -> None:
+    tokens = stream(0, "rows").integers(0, 7, (4, 24, 65))
 
-    def results(threads: int) -> list[Any]:
+    def results(threads: int) -> Any:
         kernels.set_threads(threads)
-        captured = capture(transformer(d_model=128, context_length=64))
-        step = captured.by_graph if by_graph else captured
-        return [gradients_after(captured, step, [each]) for each in tokens]
+        captured = capture(transformer(d_model=128, context_length=64, dropout=0.1))
+        check(captured, lambda call: (tokens[call], stream(0, "dropout", call)))
+        assert captured.untraceable_reason is None
+        return gradients_after(captured, captured, (tokens[0], stream(0, "dropout")))
 
     assert results(1) == results(3)
 
@@ -233,10 +225,7 @@ def test_a_recorded_step_allocates_next_to_nothing() -> None:
 
     recording = peak()
     peak(), peak()  # compiled kernels look at the types of what is new to them
-    repeating = peak()
-    scores = 4 * 2 * 32 * 32 * 3  # of one example's heads, in attention's backward, for two threads
-    assert repeating < recording / 10
-    assert repeating < 2 * scores
+    assert peak() < recording / 10
 
 
 # ------------------------------------------------------------------------------- falling back
@@ -279,6 +268,10 @@ def test_gradients_are_added_to_those_that_exist_and_an_unused_parameter_gets_no
 OTHER = np.ones((7, 4), np.float32)
 
 
+def draw_into(out: FloatArray) -> FloatArray:
+    return np.random.default_rng(0).random(dtype=np.float32, out=out)
+
+
 @pytest.mark.parametrize(
     ("loss", "reason"),
     [
@@ -287,6 +280,7 @@ OTHER = np.ones((7, 4), np.float32)
         (lambda x, rows, rng: functional.dropout(x, rate=0.5, rng=rng) * rng.integers(9), None),
         (lambda x, rows, rng: x + OTHER, "add reads ndarray (7, 4)"),
         (lambda x, rows, rng: x * Tensor(x.value).max().item(), "item"),
+        (lambda x, rows, rng: x * draw_into(x.value * 1), "ValueError"),
     ],
 )
 def test_what_numpy_computes_is_followed_and_all_else_runs_as_a_graph(
@@ -301,31 +295,30 @@ def test_what_numpy_computes_is_followed_and_all_else_runs_as_a_graph(
         assert reason in str(captured.untraceable_reason)
 
 
-@pytest.mark.parametrize("hidden", ["number", "draw", "branch", "constant"])
-def test_two_calls_that_differ_by_more_than_the_inputs_are_not_repeated(hidden: str) -> None:
+@pytest.mark.parametrize(
+    "hidden",
+    [
+        lambda x, call, rng: x * call,
+        lambda x, call, rng: x * rng.random(),
+        lambda x, call, rng: x if call % 2 else ops.tanh(x),
+        lambda x, call, rng: x * constant(np.full(3, call, np.float32)),
+    ],
+    ids=["number", "draw", "branch", "constant"],
+)
+def test_two_calls_that_differ_by_more_than_the_inputs_are_not_repeated(
+    hidden: Callable[..., Tensor],
+) -> None:
     x = leaf(3)
 
-    def results(*, by_graph: bool) -> tuple[list[float], str | None]:
+    def losses(*, by_graph: bool) -> tuple[list[float], str]:
         calls, rng = itertools.count(1), np.random.default_rng(0)
-
-        def loss() -> Tensor:
-            call = next(calls)
-            match hidden:
-                case "number":
-                    return ops.sum(x * call)
-                case "draw":
-                    return ops.sum(x * rng.random())
-                case "branch":
-                    return ops.sum(x if call % 2 else ops.tanh(x))
-            return ops.sum(x * constant(np.full(3, call, np.float32)))
-
-        captured = CapturedLoss(loss, [x])
+        captured = CapturedLoss(lambda: ops.sum(hidden(x, next(calls), rng)), [x])
         step = captured.by_graph if by_graph else captured
-        return [step() for _ in range(5)], captured.untraceable_reason
+        return [step() for _ in range(5)], str(captured.untraceable_reason)
 
-    found, untraceable_reason = results(by_graph=False)
-    assert found == results(by_graph=True)[0]
-    assert "depends on more than the inputs and the parameters" in str(untraceable_reason)
+    found, reason = losses(by_graph=False)
+    assert found == losses(by_graph=True)[0]
+    assert "depends on more than the inputs and the parameters" in reason
 
 
 def test_an_id_out_of_range_is_reported_in_a_recorded_step_too() -> None:

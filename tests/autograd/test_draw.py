@@ -1,8 +1,6 @@
 """Drawings of graphs: what they contain, and that drawing leaves the graph as it was."""
 
 import re
-import shutil
-import xml.etree.ElementTree as ET
 from collections.abc import Callable
 
 from lmladder.autograd import Tensor, ops
@@ -66,13 +64,6 @@ def test_dot_has_the_same_nodes_and_arrows(a: Tensor) -> None:
     mermaid, dot = draw(loss), draw(loss, format="dot")
     arrow = r"(n\d+) --?> (n\d+)"
     assert re.findall(arrow, dot) == re.findall(arrow, mermaid) != []
-
-
-@pytest.mark.skipif(shutil.which("dot") is None, reason="graphviz is not installed")
-def test_svg_has_every_op(a: Tensor) -> None:
-    figure = ET.fromstring(draw(ops.exp(a * 3.0).sum(), names={"<a> & b": a}, format="svg"))
-    written = "".join(figure.itertext())
-    assert all(word in written for word in ["<a> & b", "multiply", "exp", "sum", "3"])
 
 
 def test_without_graphviz_svg_is_rejected(a: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -122,12 +122,6 @@ def indices(a: FloatArray) -> Options:
     return named(index=found)
 
 
-@st.composite
-def scattered(draw: st.DrawFn, a: FloatArray, updates: FloatArray) -> dict[str, Any]:
-    axis = draw(odd_axis(a, updates))
-    return {"indices": draw(indices_along(a.shape[axis], updates.shape)), "axis": axis}
-
-
 # ------------------------------------------------------------------------------- the ops
 
 
@@ -167,7 +161,6 @@ OPS: dict[str, Op] = {
     "transpose": Op(1, options=lambda a: named(axes=st.none() | st.permutations(range(a.ndim)))),
     "concat": Op(2, joinable, lambda a, b: named(axis=odd_axis(a, b))),
     "getitem": Op(1, options=indices),
-    "scatter_add": Op(2, joinable, scattered),
     "linear": Op(3, weight_and_bias),
     "embedding": Op(
         1, lambda a: a.ndim == 2, lambda table: named(ids=indices_below(len(table), (2, 2)))
@@ -183,7 +176,6 @@ OPS: dict[str, Op] = {
 # How to call ops that take generators, or arrays that are not Tensors: both are options of a step.
 CALLS: dict[str, Callable[..., Any]] = {
     "where": lambda where, a, b, condition: where(condition, a, b),
-    "scatter_add": lambda add, a, b, indices, axis: add(a, indices, b, axis=axis),
     "embedding": lambda embedding, table, ids: embedding(table, ids),
     "cross_entropy": lambda loss, logits, targets: loss(logits, targets),
     "dropout": lambda drop, x, seed: drop(x, rate=RATE, rng=np.random.default_rng(seed)),

@@ -1,14 +1,11 @@
 """Ctrl-C where there is a graph: its traceback may be kept, as a notebook keeps it."""
 
-import itertools
-import sys
 import threading
-from collections.abc import Callable
-from types import FrameType
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional, guards
+from tests.kernels.test_blocks import interrupted_at
 
 import numpy as np
 import pytest
@@ -74,29 +71,6 @@ def test_what_was_released_is_locked_by_a_later_graph_until_that_one_is_gone() -
     weight.value[0] = 5
 
 
-def interrupted_at(instruction: int, method: str, work: Callable[[], object]) -> bool:
-    """Whether `work` came to this instruction of a method of Guard, where there was a Ctrl-C."""
-    executed = itertools.count()
-
-    def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code is not getattr(guards.Guard, method).__code__:
-            return None
-        frame.f_trace_opcodes = True
-        if event == "opcode" and next(executed) == instruction:
-            raise KeyboardInterrupt
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    except KeyboardInterrupt:
-        pass
-    finally:
-        sys.settrace(before)
-    return next(executed) > instruction
-
-
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("method", ["__init__", "_unlock_all"])
 def test_ctrl_c_at_any_instruction_of_a_guard_locks_nothing_for_good_and_unlocks_no_other(
@@ -107,8 +81,9 @@ def test_ctrl_c_at_any_instruction_of_a_guard_locks_nothing_for_good_and_unlocks
     monkeypatch.setattr(guards, "_mutex", threading.RLock())
     arrays = [np.zeros(1) for _ in range(3)]
     other = guards.Guard(arrays[1:2])
+    code = getattr(guards.Guard, method).__code__
     instruction = 0
-    while interrupted_at(instruction, method, lambda: guards.Guard(arrays)):
+    while interrupted_at(instruction, lambda each: each is code, lambda: guards.Guard(arrays)):
         assert [array.flags.writeable for array in arrays] == [True, False, True]
         instruction += 1
     assert instruction > 50

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from lmladder.autograd import Tensor
-from lmladder.autograd.cases import CASES, KINKS, Case
+from lmladder.autograd.cases import CASES
 from lmladder.system.arrays import IntArray
 from tests.autograd.formulas import run_with
 
@@ -87,11 +87,6 @@ TORCH: dict[str, Twin] = {
 OTHER_CODE = {"add array"}  # np.ones takes no type of PyTorch's
 
 
-def run_in_torch(case: Case, *inputs: torch.Tensor) -> torch.Tensor:
-    """Run a case on torch tensors."""
-    return run_with(TORCH, case, *inputs)
-
-
 def distance(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
     """Return the largest distance between two numbers over the largest magnitude of theirs."""
     pairs = [(a, b.detach().numpy()) for a, b in zip(ours, theirs, strict=True)]
@@ -108,21 +103,10 @@ def test_values_and_gradients_are_those_of_pytorch(op: str) -> None:
         arrays = [draw(rng) for draw in case.draws]
         tensors = [Tensor(array, requires_grad=True) for array in arrays]
         twins = [torch.tensor(array, requires_grad=True) for array in arrays]
-        out, twin = case(*tensors), run_in_torch(case, *twins)
+        out, twin = case(*tensors), run_with(TORCH, case, *twins)
         upstream = np.asarray(rng.standard_normal(out.shape))
         out.backward(upstream)
         twin.backward(torch.tensor(upstream))
         assert distance([out.value], [twin]) < 1e-10, case.name
         gradients = [each.grad for each in tensors], [each.grad for each in twins]
         assert distance(*gradients) < 1e-10, case.name
-
-
-@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: kink.name)
-def test_gradients_at_kinks_and_ties_are_those_of_pytorch(kink: Any) -> None:
-    """One is not: torch.max with an axis, unlike amax, gives the whole gradient to one maximum."""
-    if kink.name == "logsumexp nothing":
-        pytest.skip("PyTorch gives nan")
-    tensors = [torch.tensor(v, dtype=torch.float64, requires_grad=True) for v in kink.inputs]
-    out = run_in_torch(Case(kink.name, kink.function, (), {}), *tensors)
-    out.backward(torch.ones_like(out))
-    assert [each.grad.tolist() for each in tensors] == list(kink.gradients)

@@ -67,13 +67,6 @@ def test_a_pass_that_does_not_free_gives_every_gradient_and_can_be_repeated() ->
     assert gradient(a) == [5]
 
 
-def test_an_upstream_gradient_may_be_a_number_or_a_list() -> None:
-    a = leaf(1.0, 2.0)
-    a.sum().backward(3)
-    (a * 2.0).backward([1, 10])
-    assert gradient(a) == [5, 23]
-
-
 @pytest.mark.parametrize(
     ("start", "upstream", "error", "named"),
     [
@@ -145,12 +138,6 @@ def test_mixed_float_types_are_rejected_by_name() -> None:
 def test_a_tensor_of_anything_but_floats_is_rejected(dtype: type) -> None:
     with pytest.raises(TypeError, match="float32 or float64"):
         Tensor(np.ones(2).astype(dtype))
-
-
-def test_array_times_tensor_is_a_tensor() -> None:
-    out = np.array([1.0, 2.0]) * leaf(3.0, 4.0)
-    assert isinstance(out, Tensor)
-    assert out.value.tolist() == [3, 8]
 
 
 @pytest.mark.parametrize(
@@ -256,15 +243,11 @@ def test_in_place_arithmetic_on_a_leaf_is_rejected(change: str) -> None:
 
 def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
     a = leaf(2.0)
-    total = a * 1.0
-    first = total
+    total = first = a * 1.0
     total += a
-    total *= 3.0
-    total -= 1.0
-    total /= 2.0
     total.backward()
     assert first.value.tolist() == [2]
-    assert gradient(a) == [3]
+    assert gradient(a) == [2]
 
 
 # --- What a Tensor is to Python -------------------------------------------------------------------
@@ -274,18 +257,6 @@ def test_comparisons_are_arrays_of_booleans() -> None:
     a = leaf(1.0, 2.0, 3.0)
     found = [(a < 2).tolist(), (a <= 2).tolist(), (a > 2).tolist(), (a >= a).tolist()]
     assert found == [[True, False, False], [True, True, False], [False, False, True], [True] * 3]
-
-
-def test_iteration_is_over_the_first_axis() -> None:
-    a = leaf(1.0, 2.0)
-    first, second = a
-    (first * 3.0 + second).backward()
-    assert gradient(a) == [3, 1]
-
-
-def test_a_tensor_of_one_number_is_true_or_false() -> None:
-    assert not Tensor(0.0)
-    assert Tensor(np.array([2.0]))
 
 
 @pytest.mark.parametrize(

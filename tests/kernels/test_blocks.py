@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from types import FrameType
+from types import CodeType, FrameType
 from typing import Any
 
 from lmladder import kernels
@@ -102,12 +102,14 @@ def test_calls_may_be_nested_and_made_by_several_threads(n_threads: int) -> None
     assert (runs == 20).all()
 
 
-def run_interrupted(work: Callable[[], None], instruction: int) -> bool:
-    """Return whether Ctrl-C came in `work`: at this of the instructions of blocks.py in it."""
+def interrupted_at(
+    instruction: int, traced: Callable[[CodeType], bool], work: Callable[[], object]
+) -> bool:
+    """Return whether `work` came to this instruction of `traced` code, where there was a Ctrl-C."""
     executed = itertools.count()
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
-        if frame.f_code.co_filename != blocks.__file__:
+        if not traced(frame.f_code):
             return None
         frame.f_trace_opcodes = True
         if event == "opcode" and next(executed) == instruction:
@@ -119,10 +121,10 @@ def run_interrupted(work: Callable[[], None], instruction: int) -> bool:
     try:
         work()
     except KeyboardInterrupt:
-        return True
+        pass
     finally:
         sys.settrace(before)
-    return False
+    return next(executed) > instruction
 
 
 def test_ctrl_c_at_any_instruction_leaves_no_call_running_and_all_threads_usable() -> None:
@@ -135,8 +137,11 @@ def test_ctrl_c_at_any_instruction_leaves_no_call_running_and_all_threads_usable
         pause.wait(0.002)
         running.discard(index)
 
+    def in_blocks(code: CodeType) -> bool:
+        return code.co_filename == blocks.__file__
+
     instruction = 0
-    while run_interrupted(lambda: parallel_for(task, 6), instruction):
+    while interrupted_at(instruction, in_blocks, lambda: parallel_for(task, 6)):
         assert not running
         meet(3)
         instruction += 1
