@@ -1,4 +1,4 @@
-"""Reading any file ends in a result or in one line: no hang, no other exception.
+"""Reading any file ends in a result or in one line: no other exception.
 
 Changed bits are rejected by a seal (test_bits.py). Here files are wrong on purpose: sealed and
 well-formed, but not as any program of ours would write them. FUZZ=20 tries 20 times as many.
@@ -9,7 +9,6 @@ import json
 import os
 import resource
 import shutil
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -36,7 +35,6 @@ from safetensors.numpy import save
 ROOT = Path(__file__).resolve().parents[2]
 PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 EXAMPLES = 60 * int(os.environ.get("FUZZ", "1"))
-SECONDS = 60  # for one small file on a busy machine; it takes milliseconds
 BYTES = 1 << 32  # of address space, beyond what the process has when a test begins
 numbers = st.integers() | st.floats() | st.sampled_from([0, 1, 2, 3, 2**31, 10**15, 10**30])
 values = st.recursive(
@@ -101,17 +99,6 @@ def whole(tmp_path_factory):
     small_model(folder / "gpt2", "gpt2")
     (folder / "into").mkdir()
     return folder
-
-
-@pytest.fixture
-def bounded_time():
-    def fail(signal_number, frame):
-        raise AssertionError(f"not done after {SECONDS} seconds")
-
-    before = signal.signal(signal.SIGALRM, fail)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 def read_checkpoint(folder, data):
@@ -214,7 +201,7 @@ READERS = {
 
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning", "ignore:invalid:RuntimeWarning")
 @pytest.mark.parametrize("name", READERS)
-def test_a_file_with_any_content_is_read_or_rejected(name, whole, tmp_path, bounded_time):
+def test_a_file_with_any_content_is_read_or_rejected(name, whole, tmp_path):
     outcomes, folder = Counter(), tmp_path / "example"
 
     @settings(
@@ -227,7 +214,6 @@ def test_a_file_with_any_content_is_read_or_rejected(name, whole, tmp_path, boun
     @given(data=st.data())
     def check(data):
         shutil.copytree(whole, folder)
-        signal.alarm(SECONDS)
         try:
             READERS[name](folder, data)
             outcomes["read"] += 1
@@ -235,7 +221,6 @@ def test_a_file_with_any_content_is_read_or_rejected(name, whole, tmp_path, boun
             outcomes["rejected"] += 1
             assert os.listdir(folder / "into") == []
         finally:
-            signal.alarm(0)
             shutil.rmtree(folder)
 
     check()

@@ -66,10 +66,8 @@ def test_a_message_is_one_line_and_has_no_control_codes_of_a_terminal(tmp_path):
     [
         # A file of these weights may have each of these sizes alone, but not two of them together.
         ("mlp", {"context_length": 30_000, "embedding_size": 30_000}),
-        ("mlp", {"hidden_sizes": [30_000, 30_000]}),
         ("gru", {"hidden_sizes": [30_000]}),
         ("transformer", {"context_length": 30_000, "d_model": 30_000}),
-        ("transformer", {"n_layer": 30_000, "d_model": 30_000}),
         ("transformer", {"feed_forward_factor": 1e9}),
         ("transformer", {"positions": "sinusoidal", "context_length": 10**10}),
     ],
@@ -81,13 +79,6 @@ def test_sizes_in_a_checkpoint_take_no_more_memory_than_its_weights(kind, asked)
     checkpoint = replace(small_checkpoint(), kind=kind, config=config, model=weights)
     message = rejection_without_memory(lambda _: checkpoint.restore_models(), None)
     assert "more than" in message or "must be at most" in message
-
-
-@pytest.mark.parametrize("sizes", [[[3]], [{}], [3, [4]]], ids=str)
-def test_a_size_in_a_checkpoint_is_a_number(sizes):
-    config = asdict(MLP) | {"hidden_sizes": sizes}
-    with pytest.raises(InputError, match="hidden_sizes"):
-        replace(small_checkpoint(), config=config).restore_models()
 
 
 def test_a_huge_number_of_layers_takes_no_time(tmp_path):
@@ -115,12 +106,6 @@ def test_an_ambiguous_or_false_header_of_safetensors_is_rejected(case, tmp_path)
     content = struct.pack("<Q", len(header)) + header + b"four"
     (folder / "model.safetensors").write_bytes(content)
     rejection_without_memory(FORMATS["gpt2"].read, folder)
-
-
-def test_reading_a_checkpoint_does_not_wait_for_a_pipe(tmp_path):
-    os.mkfifo(tmp_path / "checkpoint.safetensors")
-    with pytest.raises(InputError):
-        Checkpoint.load(tmp_path / "checkpoint.safetensors")
 
 
 # --- Folders of runs, which `lmladder compare` reads ----------------------------------------------
@@ -166,21 +151,16 @@ HOSTILE = {
         "bomb: !!python/object/apply:os.mkdir [owned]\n"  # in the folder of the test
     ),
     "a hundred thousand levels": more_settings("bomb: " + "[" * 100_000),
-    "levels of items": more_settings("bomb:\n" + "- " * 100_000),
     "four million empty lists": more_settings("bomb: [" + "[]," * 4_000_000 + "]"),
     "control codes of a terminal": more_settings('data: {path: "\\e]0;owned\\a"}\n'),
     "an infinite device": instead_of("metrics.json", lambda path: path.symlink_to("/dev/zero")),
     "a terabyte": instead_of("metrics.json", a_terabyte),
-    "a checkpoint of a terabyte": instead_of("checkpoint.safetensors", a_terabyte),
     "a number of 5,000 digits": instead_of(
         "metrics.json", lambda path: path.write_text('{"val_loss": ' + "9" * 5_000 + "}")
     ),
     **{
         f"{name} is a pipe": instead_of(name, os.mkfifo)
-        for name in (
-            *("metrics.json", ".hydra/config.yaml", "block_losses.csv"),
-            *("checkpoint.safetensors", "finished.json"),
-        )
+        for name in ("metrics.json", ".hydra/config.yaml", "checkpoint.safetensors")
     },
 }
 

@@ -46,14 +46,11 @@ MORE = {
     "splits with other characters": (b"a" * 1600 + b"b" * 200 + b"c" * 200,),
     "no test text": (b"a" * 2000, "data.split={train:0.9,val:0.1,test:0.0}"),
     "no smoothing": (b"a" * 2000, "bigram.kneser_ney_orders=[]", "bigram.add_k=1e-300"),
-    "a recurrent network": (b"a" * 2000, "mlp=gru"),
-    "beams": (b"a" * 2000, "sample.beams=2", "sample.samples=2"),
     "invisible": ("\ufeff\u200b".encode() * 500,),
     "right to left": ("\u202e\u05d0".encode() * 500,),
     "controls": (b"]]>\x0b\x0c\x1b[31m" * 200,),
     "markup": (b"<b>&amp;\"'</b>{{7*7}}{%raw%}$x_1$\\frac" * 60,),
     "headings of samples": (b"== transformer ==\n\n== uniform ==\n" * 60,),
-    "lines": (b"a\n" * 1000, "data.documents=lines"),
 }
 
 
@@ -84,7 +81,7 @@ def test_an_odd_text_gives_a_whole_ladder(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "bpe"])
 def test_random_texts_give_a_whole_ladder_or_are_rejected_in_one_line(tokenizer, tmp_path):
-    draw, trials = random.Random(tokenizer), 8
+    draw, trials = random.Random(tokenizer), 6
     alphabets = ("a", "ab", " a", "a\n", "\0", "é", "\ufeff", "😀", "\r\n", "\x1e\t ", "a-'.é 😀")
     rejected = []
     for trial in range(trials):

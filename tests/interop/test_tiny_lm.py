@@ -4,11 +4,8 @@ import json
 import math
 from dataclasses import replace
 
-from lmladder.autograd import CapturedLoss, Tensor, functional
 from lmladder.data import cache_directory
 from lmladder.interop import FORMATS
-from lmladder.optim import AdamW, global_norm
-from lmladder.optim.settings import AdamWSettings
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 
@@ -34,80 +31,19 @@ def read(path):
     return checkpoint
 
 
-def restored(checkpoint):
-    (model,) = checkpoint.restore_models().values()
-    return model
-
-
-def encode(checkpoint, text):
-    return checkpoint.restore_tokenizer().encode(text).astype(np.int64)[None]
-
-
 # --- What the Go program prints -------------------------------------------------------------------
 
 
-def train_as_go(checkpoint):
-    """Take 50 steps of SGD on the sum of losses; return the model, and the mean before each.
-
-    The gradient of a residual connection is that of its norm, which is the Go program's mistake.
-    """
-    model, tokens = restored(checkpoint), encode(checkpoint, SENTENCE)
-    positions = np.arange(tokens.shape[1] - 1)
-    model.astype(np.float64)
-    for name, tensor in model.parameters().items():
-        tensor.value = np.array(checkpoint.model[name], np.float64)
-    losses = []
-    for _ in range(50):
-        x = model.embedded(tokens[:, :-1], positions)
-        for block in model.blocks:
-            normed = block.attention_norm(x)
-            x = normed + Tensor(x.value - normed.value) + block.attention(normed, positions)
-            normed = block.feed_forward_norm(x)
-            x = normed + Tensor(x.value - normed.value) + block.feed_forward(normed)
-        loss = functional.cross_entropy(model.head(model.norm(x)), tokens[:, 1:])
-        losses.append(f"{float(loss.value):.4f}")
-        (loss * float(len(positions))).backward()
-        for tensor in model.parameters().values():
-            tensor.value = tensor.value - 0.01 * tensor.grad
-            tensor.grad = None
-    return model, losses
-
-
-def test_an_imported_model_has_the_losses_and_the_text_of_the_go_program(original, tmp_path):
+def test_an_imported_model_has_the_loss_that_the_go_program_prints(original, tmp_path):
     checkpoint = read(original)
-    model = restored(checkpoint)
+    (model,) = checkpoint.restore_models().values()
     assert model.n_parameters == 224
-    assert f"{model.nll(encode(checkpoint, SENTENCE)).mean():.4f}" == "2.3960"
-    model, losses = train_as_go(checkpoint)
-    assert [losses[step] for step in (0, 5, 20, 45)] == ["2.3960", "1.7137", "1.2517", "0.6704"]
-    tokens = encode(checkpoint, "the cat")
-    for _ in range(4):
-        best = model.next_log_probabilities(tokens).argmax()
-        tokens = np.append(tokens, [[best]], axis=1)
     tokenizer = checkpoint.restore_tokenizer()
-    assert tokenizer.decode(tokens[0]) == SENTENCE
-    assert tokenizer.eos == tokens[0, -1]
+    tokens = tokenizer.encode("the cat sat on mat END")
+    assert f"{model.nll(tokens[None]).mean():.4f}" == "2.3960"
+    assert tokenizer.eos == tokens[-1]
     TINY.write(checkpoint, tmp_path / "again.json")
     assert json.loads((tmp_path / "again.json").read_text()) == json.loads(original.read_text())
-
-
-def test_an_imported_model_is_trained_to_the_same_bits_as_its_saved_checkpoint(original, tmp_path):
-    imported = read(original)
-    imported.save(tmp_path / "imported.safetensors")
-
-    def train(checkpoint):
-        model = restored(checkpoint)
-        parameters = model.parameters()
-        optimizer = AdamW(parameters, AdamWSettings("adamw", 0.01, (0.9, 0.99), 1e-8, 0.1))
-        loss_of = CapturedLoss(model.loss, parameters.values())
-        for step in range(3):
-            loss_of(encode(checkpoint, SENTENCE))
-            optimizer.step(step, gradient_scale=1 / global_norm(parameters.values()))
-            for tensor in parameters.values():
-                tensor.grad = None
-        return {name: tensor.value.tobytes() for name, tensor in parameters.items()}
-
-    assert train(imported) == train(Checkpoint.load(tmp_path / "imported.safetensors"))
 
 
 # --- Round trips ----------------------------------------------------------------------------------
@@ -176,20 +112,13 @@ def test_what_tiny_lm_does_not_have_is_rejected_by_name(message, path, monkeypat
 WRONG = {
     "no weights": (("weights",), ..., "does not have weights"),
     "a missing weight": (("weights", HEAD), ..., f"does not have {HEAD}"),
-    "an unknown weight": (("weights", "odd"), [1.0], "odd"),
-    "a block too few": (("n_layers",), 1, "blocks.1"),
     "a block too many": (("n_layers",), 3, "does not have blocks.2"),
     "not an integer": (("d_model",), 6.0, "d_model must be an integer"),
-    "zero": (("n_heads",), 0, "n_heads"),
-    "heads that do not fit": (("n_heads",), 4, "transformer.n_head=4"),
     "another size": (("d_model",), 12, "require more than the 672"),
-    "a row too few": (("weights", HEAD), [[0.0] * 6] * 3, r"\(6, 3\)"),
     "a number for a row": (("weights", HEAD, 1), 1.0, f"{HEAD} must be rectangular"),
-    "a string": (("weights", HEAD, 1, 0), "1.0", "of numbers, got '1.0'"),
     "a boolean": (("weights", HEAD, 1, 0), True, "of numbers, got True"),
     "more than a float32": (("weights", HEAD, 1, 0), 3.41e38, "not finite in float32"),
     "NaN": (("weights", HEAD, 1, 0), math.nan, "NaN is not a number"),
-    "infinity": (("weights", HEAD, 1, 0), math.inf, "Infinity is not a number"),
     "an empty list": (("weights", "pos_embed.weight"), [], r"of numbers, got \[\]"),
     "a word twice": (("vocab",), ["a", "a", "b", "c"], "one or more words, each once"),
     "a word with a space": (("vocab", 0), "a b", "'a b'"),

@@ -1,6 +1,5 @@
 """Exported models give the same logits and tokens in `transformers`, and imported ones here."""
 
-import json
 from dataclasses import replace
 
 from lmladder.data import build_tokenizer
@@ -49,7 +48,6 @@ def their_logits(model, ids):
     ("changes", "name", "separator"),
     [
         ({}, "bpe", "\n"),
-        ({}, "bpe", None),
         ({"tied": False, "activation": "gelu"}, "char", "\n"),
         ({"activation": "relu_squared", "feed_forward_factor": 2.5}, "byte", "\n"),
         ({"activation": "silu", "n_layer": 3}, "char", None),
@@ -89,8 +87,6 @@ def gpt2_tokenizer():
         ({}, "float32"),
         ({"tie_word_embeddings": False, "n_inner": 24}, "float32"),
         ({"activation_function": "relu"}, "float16"),
-        ({}, "bfloat16"),
-        ({}, "float64"),
     ],
     ids=str,
 )
@@ -123,8 +119,3 @@ def test_an_imported_model_gives_the_same_logits_and_tokens_here(changes, dtype,
         }
         again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
         assert again(text)["input_ids"] == ids
-        kept, made = (
-            json.loads((tmp_path / name / "config.json").read_text()) for name in ("theirs", "ours")
-        )
-        same = ("n_layer", "n_head", "n_inner", "vocab_size", "eos_token_id", "tie_word_embeddings")
-        assert [made[key] for key in same] == [kept[key] for key in same]

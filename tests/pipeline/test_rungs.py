@@ -47,9 +47,9 @@ def test_a_rung_of_two_files_is_in_every_result_until_it_is_removed(checkout):
 @pytest.mark.slow
 def test_a_rung_of_two_files_is_swept_as_a_part_of_a_ladder(checkout):
     add_rung(checkout)
-    checkout.by_hand("ladder", "-m", "experiment=smoke", "+rungs=bag", "seed=0,1").succeeded()
-    rows = checkout.table("outputs/sweeps/ladder/seed=1/evaluate/perplexity.csv")
-    assert len([row for row in rows if row["model"] == "bag"]) == 2
+    checkout.by_hand("ladder", "-m", "experiment=smoke", "+rungs=bag").succeeded()
+    (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
+    assert len([row for row in checkout.table(table) if row["model"] == "bag"]) == 2
     assert "bag" in checkout.lmladder("compare", "outputs/sweeps/ladder").succeeded().stdout
 
 

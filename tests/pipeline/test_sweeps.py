@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 SMOKE = "experiment=smoke"
-LONG = ("transformer.training.steps=600", "transformer.training.evaluate_every=20")
+LONG = ("transformer.training.steps=400", "transformer.training.evaluate_every=20")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
 SWEEP = "outputs/sweeps/transformer"
 REASONS = ("it was killed, or memory ran out", "the process of another job was killed")
@@ -147,7 +147,7 @@ def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(c
 
 @pytest.mark.slow
 def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout):
-    ladder, command = checkout / "outputs/sweeps/ladder/seed=0", ("-m", SMOKE)
+    ladder, command = checkout / f"outputs/sweeps/ladder/{SMOKE}/seed=0", ("-m", SMOKE)
     pipeline = results(checkout / "outputs")
     checkout.by_hand("ladder", *command).succeeded()
     assert results(ladder) == pipeline
