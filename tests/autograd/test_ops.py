@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmladder.autograd import OPS, Tensor, functional, ops
-from lmladder.autograd.cases import CASES, KINKS, Case, Kink
+from lmladder.autograd.cases import CASES, IDS, KINKS, Case, Kink
 from lmladder.autograd.selfcheck import check_op, op_names
 from tests.autograd.formulas import FORMULAS, data_of, gradients_of, run_with, values_of
 
@@ -163,6 +163,7 @@ def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> 
 @pytest.mark.parametrize(
     ("call", "error", "named"),
     [
+        (lambda a: a @ Tensor(3.0), ValueError, "matmul of shapes (2, 3), ()"),
         (lambda a: a @ Tensor(np.ones((2, 2))), ValueError, "matmul of shapes (2, 3), (2, 2)"),
         (lambda a: a + Tensor(np.ones(2)), ValueError, "add of shapes (2, 3), (2,)"),
         (lambda a: a.reshape(4), ValueError, "reshape of shapes (2, 3)"),
@@ -171,6 +172,7 @@ def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> 
         (lambda a: ops.concat(a, a.T), ValueError, "concat of shapes (2, 3), (3, 2)"),
         (lambda a: ops.einsum(a, subscripts="ij,jk"), ValueError, "2 arrays"),
         (lambda a: ops.einsum(a, subscripts="i"), ValueError, "'i'"),
+        (lambda a: ops.einsum(a, subscripts="ij->k"), ValueError, "'k'"),
         (lambda a: ops.einsum(a, a, subscripts="ij,jk"), ValueError, "(2, 3), (2, 3): 'j'"),
         (lambda a: ops.einsum(a, subscripts="...i->i"), ValueError, "'...'"),
         (lambda a: ops.take_along_axis(a, [0], axis=0), ValueError, "indices"),
@@ -184,6 +186,7 @@ def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> 
         (lambda a: functional.causal_attention(a, a, a), ValueError, "attention"),
         (lambda a: functional.embedding(a[0], [0]), ValueError, "table"),
         (lambda a: functional.cross_entropy(a, np.array([0])), ValueError, "targets"),
+        (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a, np.array([0, 3])), IndexError, "from 0 to 3"),
         (lambda a: a[2], IndexError, "getitem of shapes (2, 3): index 2"),
         (lambda a: ops.take_along_axis(a, np.full((1, 3), 2), axis=0), IndexError, "index 2"),

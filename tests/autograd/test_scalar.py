@@ -130,18 +130,14 @@ def test_a_graph_leaves_nothing_to_the_garbage_collector() -> None:
 
 def test_comparisons_are_those_of_the_numbers_and_equality_is_identity() -> None:
     one, two, other = Value(1.0), Value(2.0), Value(1.0)
-    assert one < two <= 2 < Value(3.0) >= 3 > one
-    assert 0 < one <= other
+    assert 0 < one < two <= 2 < Value(3.0) >= 3 > one
     assert not one < other
     assert len({one, other, one}) == 2
-    assert max(one, two, other) is two
     assert float(two) == 2
 
 
 def test_arrays_of_values_are_computed_element_by_element() -> None:
     x = np.array([Value(-1.0), Value(2.0)], dtype=object)
-    w = np.array([[Value(3.0), Value(4.0)], [Value(5.0), Value(6.0)]], dtype=object)
-    assert [each.data for each in w @ x] == [5, 7]
     assert [each.data for each in np.exp(np.tanh(x))] == [math.exp(math.tanh(n)) for n in (-1, 2)]
     assert [each.data for each in np.log(np.sqrt(x * x))] == [math.log(1), math.log(2)]
     assert x.max() is x[1]
@@ -165,7 +161,7 @@ def test_what_is_not_a_number_is_rejected(other: Any) -> None:
         (lambda a: a**0.5, -2.0, ValueError, "-2.0 ** 0.5"),
         (lambda a: a**2, 1e200, OverflowError, "1e+200 ** 2"),
         (lambda a: a**a, -2.0, ValueError, "log of -2.0"),
-        (lambda a: a.log(), 0.0, ValueError, "log of 0.0"),
+        (lambda a: a.sqrt(), 0.0, ValueError, "sqrt of 0.0"),
         (lambda a: a.exp(), 1000.0, OverflowError, "exp of 1000.0"),
         (lambda a: dot([a], [a, a]), 1.0, ValueError, "dot of 1 and 2 numbers"),
     ],

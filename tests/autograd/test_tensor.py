@@ -253,6 +253,13 @@ def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
 # --- What a Tensor is to Python -------------------------------------------------------------------
 
 
+def test_iteration_is_over_the_first_axis() -> None:
+    a = leaf(1.0, 2.0)
+    first, second = a
+    (first * 3.0 + second).backward()
+    assert gradient(a) == [3, 1]
+
+
 def test_comparisons_are_arrays_of_booleans() -> None:
     a = leaf(1.0, 2.0, 3.0)
     found = [(a < 2).tolist(), (a <= 2).tolist(), (a > 2).tolist(), (a >= a).tolist()]
@@ -263,13 +270,13 @@ def test_comparisons_are_arrays_of_booleans() -> None:
     ("wrong", "error", "named"),
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
-        (lambda a: 1.0 in a, TypeError, "Tensor"),
+        (lambda a: list(a.sum()), TypeError, "0-d"),
         (lambda a: operator.setitem(a, 0, 2), TypeError, "scatter_add"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),
     ],
-    ids=["bool", "in", "setitem", "asarray", "ufunc", "deepcopy"],
+    ids=["bool", "iter", "setitem", "asarray", "ufunc", "deepcopy"],
 )
 def test_what_a_tensor_cannot_do_is_rejected(
     wrong: Callable[[Tensor], Any], error: type[Exception], named: str
