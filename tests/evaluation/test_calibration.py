@@ -42,7 +42,6 @@ def test_a_bin_has_its_upper_edge_and_not_its_lower_one_and_an_empty_one_has_no_
     found = Reliability.of(above, np.ones(BINS - 1, bool))
     assert found.tokens.tolist() == [0] + [1] * (BINS - 1)
     assert np.isnan(found.accuracy).tolist() == [True] + [False] * (BINS - 1)
-    assert np.isnan(found.confidence).tolist() == [True] + [False] * (BINS - 1)
 
 
 def test_predictions_with_less_context_than_in_the_table_are_ignored() -> None:

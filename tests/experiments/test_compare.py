@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import product
 
 from lmladder.experiments import compare, find_runs
-from lmladder.experiments.intervals import intervals, resampled_nats
 from lmladder.system.errors import InputError
 from tests.experiments.folders import (
     BLOCKS,
@@ -19,7 +18,6 @@ from tests.experiments.folders import (
     write_run,
 )
 
-import numpy as np
 import pytest
 
 
@@ -75,6 +73,8 @@ def test_configurations_can_be_ordered_by_a_setting(sweep):
 def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
     with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
         table(sweep, by="n_layer")
+    with pytest.raises(InputError, match="--power requires two configurations with intervals"):
+        table(sweep / "transformer.n_layer=1", power=0.1)
     with pytest.raises(InputError, match="no run has a metric 'perplexity'; choose from val_loss"):
         table(sweep, metric="perplexity")
     (tmp_path / "empty").mkdir()
@@ -157,41 +157,28 @@ def test_a_rank_is_one_more_than_the_number_of_significantly_better_configuratio
     assert ranks(table(sweep / "transformer.n_layer=1", sweep / "transformer.n_layer=3")) == [1, 2]
 
 
-@pytest.mark.parametrize("metric", ["bits_per_byte", "nats_per_token", "perplexity"])
-def test_scores_and_intervals_of_a_ladder_are_in_the_units_of_the_metric(tmp_path, metric):
+def test_scores_and_intervals_of_a_ladder_are_in_the_units_of_the_metric(tmp_path):
     nats = {"trigram": 1.0, "bigram": 1.2}
     blocks = block_scores(1.0, "a", model="trigram")
     blocks = replace(blocks, nats=blocks.nats | block_scores(1.2, "b", model="bigram").nats)
     write_ladder(tmp_path, nats | {"oracle": 0.1}, n_bytes=40_000, blocks=blocks)
-    made = table(tmp_path, metric=metric)
-    assert (models(made), ranks(made)) == (["trigram", "bigram"], [1, 2])
-    means = resampled_nats(
-        np.array([blocks.nats[name] for name in nats]), np.array(blocks.tokens, float)
-    )
-    unit = BLOCKS * TOKENS / 40_000 / math.log(2) if metric == "bits_per_byte" else 1
-    resampled = np.exp(means) if metric == "perplexity" else means * unit
-    critical, errors = intervals(resampled, BLOCKS, np.zeros(2), np.ones(2))
-    best, worse = made.configurations
-    assert best.score == pytest.approx(math.e if metric == "perplexity" else unit, abs=1e-5)
-    assert worse.high - worse.low == pytest.approx(2 * critical * errors[0, 1])
+    bits = BLOCKS * TOKENS / 40_000 / math.log(2)
+    units = {"nats_per_token": 1, "bits_per_byte": bits, "perplexity": math.e}
+    lengths = {}
+    for metric, unit in units.items():
+        made = table(tmp_path, metric=metric)
+        assert (models(made), ranks(made)) == (["trigram", "bigram"], [1, 2])
+        best, worse = made.configurations
+        assert best.score == pytest.approx(unit, abs=1e-5)
+        lengths[metric] = worse.high - worse.low
+    assert lengths["bits_per_byte"] == pytest.approx(lengths["nats_per_token"] * bits)
+    assert lengths["perplexity"] > lengths["nats_per_token"] * math.e
 
 
 ONE_SEED = (
     "without an interval and a rank: one seed, so the variance over seeds is unknown; "
     "run at least three"
 )
-
-
-def test_with_one_seed_there_is_no_rank_and_a_note_has_the_reason(tmp_path):
-    for n_layer, nats in ((1, 0.5), (2, 0.6), (3, 0.9)):
-        write_run(tmp_path / str(n_layer), nats, transformer__n_layer=n_layer)
-    made = table(tmp_path)
-    assert ranks(made) == [None] * 3
-    assert [each.difference for each in made.configurations[1:]] == pytest.approx([0.1, 0.4])
-    assert {each.low for each in made.configurations} == {None}
-    assert made.notes == (f"3 configurations {ONE_SEED}",)
-    with pytest.raises(InputError, match="--power requires two configurations with intervals"):
-        table(tmp_path, power=0.1)
 
 
 def test_one_seed_of_a_deterministic_model_is_enough(tmp_path):

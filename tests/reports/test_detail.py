@@ -49,14 +49,6 @@ def test_a_history_has_digests_beside_its_numbers(tmp_path):
         assert table["val_loss"].tolist() == [4.5, 4.125]
 
 
-def test_a_model_with_less_context_has_no_losses_beyond_it():
-    assert POSITIONS["last"].tolist() == [1, 2, 3, 4, 6, 8, 12, 16, 20]
-    known = POSITIONS["gru"].notna()
-    assert POSITIONS["last"][known].tolist() == [1, 2, 3, 4, 6]
-    assert POSITIONS["transformer"].notna().all()
-    assert POSITIONS["gru"][0] == pytest.approx(NATS[:, 0].mean(), abs=1e-6)
-
-
 @pytest.mark.parametrize("read", [read_positions, read_calibration, read_history])
 def test_a_file_that_is_not_such_a_table_is_rejected_in_one_line(tmp_path, read):
     columns = b"first,last,low,high,tokens,train_loss,val_loss\n"

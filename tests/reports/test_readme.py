@@ -100,7 +100,7 @@ def test_markers_that_do_not_match_are_rejected(readme, capsys, text):
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize("missing", ["README.md", "outputs/evaluate/perplexity.csv"])
+@pytest.mark.parametrize("missing", ["README.md", "outputs/evaluate/samples.txt"])
 def test_a_missing_file_is_named_in_one_line(readme, capsys, missing):
     (readme.parent / missing).unlink()
     assert main([str(readme)]) == 2

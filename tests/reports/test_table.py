@@ -9,6 +9,7 @@ from lmladder.reports import (
     Row,
     findings,
     ladder_table,
+    metrics,
     print_table,
     read_csv,
     to_csv,
@@ -50,6 +51,12 @@ def test_the_csv_is_these_bytes():
     )
 
 
+def test_metrics_are_nested_by_split_and_metric(table):
+    bits = table[table["split"] == "test"].set_index("model")["bits_per_byte"]
+    assert metrics(table)["test"]["bits_per_byte"] == bits.to_dict()
+    assert (metrics(ladder_table([])), findings(ladder_table([]))) == ({}, "")
+
+
 def test_markdown_is_aligned_and_rounded(table):
     text = to_markdown(table)
     assert "**Validation text: 99,999 tokens, 100,006 bytes**\n\n| Model " in text
@@ -69,7 +76,6 @@ def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
 @pytest.mark.parametrize(
     ("second", "complaint"),
     [
-        (Row("mlp", "dev", Score(1, 1, 1.0), 0, 0), "unknown split"),
         (Row("mlp", "val", Score(1, 1, 2.0), 0, 0), "occurs twice"),
         (Row("transformer", "val", Score(2, 1, 1.0), 0, 0), "the same text"),
     ],

@@ -77,14 +77,6 @@ def test_a_finished_text_stays_and_is_compared_by_its_mean() -> None:
         assert stopped or len(each.tokens) == 12
 
 
-def test_fewer_samples_are_the_best_ones_and_the_text_is_shown_whole() -> None:
-    two, four = (completed("transformer", strategy=BeamSearch(4), samples=n) for n in (2, 4))
-    assert [each.tokens for each in two] == [each.tokens for each in four[:2]]
-    shown: list[str] = []
-    (found,) = completed(strategy=BeamSearch(4), show=shown.append)
-    assert shown == [found.text]
-
-
 def test_an_impossible_search_is_rejected() -> None:
     with pytest.raises(InputError, match="beams must be at least 1, got 0"):
         BeamSearch(0)

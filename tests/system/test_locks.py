@@ -84,6 +84,11 @@ def test_a_lock_that_its_holder_removes_at_the_same_time_is_not_used(
         assert "in use by process" in rejection(tmp_path)
 
 
+def test_a_folder_that_cannot_be_written_is_named_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / LOCK).mkdir()
+    assert rejection(tmp_path) == f"cannot write {tmp_path / LOCK}: Is a directory"
+
+
 def test_where_locks_do_not_exist_there_are_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

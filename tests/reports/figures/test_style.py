@@ -7,7 +7,6 @@ from collections import Counter
 from lmladder import reports
 from lmladder.evaluation import Score
 from lmladder.reports import CAPTIONS, Row, as_png, as_svg, ladder_table
-from lmladder.reports.figures.style import GRAY
 from lmladder.reports.figures.sweep import Swept, sweep_curves
 
 import matplotlib
@@ -77,12 +76,8 @@ def test_a_png_has_an_image_and_neither_time_nor_version(images, kind):
     assert b"tIME" not in data
 
 
-def test_trained_models_differ_in_color_and_marker():
-    score = Score(1, 1, 1.0)
+def test_models_of_one_kind_differ_in_color_and_marker():
     names = {"mlp": "mlp", "deep": "mlp", "wide": "mlp", "transformer": "transformer"}
-    rows = [Row(name, "val", score, 1, 1, kind=kind, rung=name) for name, kind in names.items()]
-    counts = Row("bigram", "val", score, 1, None, kind="counts", rung="bigram")
-    models = reports.models_of(ladder_table([*rows, counts]))
-    looks = {(model.color, model.marker) for model in models.values() if model.trained}
-    assert len({color for color, _ in looks}) == len({marker for _, marker in looks}) == 4
-    assert models["bigram"].color == GRAY
+    rows = [Row(n, "val", Score(1, 1, 1.0), 1, 1, kind=k, rung=n) for n, k in names.items()]
+    models = reports.models_of(ladder_table(rows)).values()
+    assert len({model.color for model in models}) == len({each.marker for each in models}) == 4
