@@ -9,7 +9,6 @@ import sys
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import zip_longest
-from pathlib import Path
 from threading import Thread
 
 from lmladder.data import (
@@ -17,7 +16,6 @@ from lmladder.data import (
     SPLITS,
     Corpus,
     bytes_from_text,
-    cache_directory,
     corpora,
     load_corpus,
     read_text,
@@ -313,10 +311,3 @@ def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(download, tmp_p
 def test_a_file_with_another_sha256_is_rejected_with_the_remedy(tmp_path):
     message = rejection(path=user_file(tmp_path, b"emma\n"), sha256=SHA256)
     assert message.endswith("give the new sha256 if the file has changed on purpose")
-
-
-def test_the_environment_names_the_folder_of_downloads(monkeypatch):
-    monkeypatch.setenv("LMLADDER_DATA", "/somewhere")
-    assert cache_directory() == Path("/somewhere")
-    monkeypatch.setenv("LMLADDER_DATA", "")
-    assert cache_directory() == Path("data")

@@ -1,7 +1,5 @@
 """A file of which any bit has changed, or that is cut anywhere, is rejected."""
 
-import json
-import math
 import random
 import struct
 from contextlib import suppress
@@ -59,15 +57,10 @@ def test_any_damage_to_a_file_is_rejected(name, folder):
     READERS[name](folder)
 
 
-@pytest.mark.parametrize("shape", [[1 << 60], [1 << 30, 1 << 30], [1 << 40, 0, 1 << 40]], ids=str)
+@pytest.mark.parametrize("shape", [(1 << 60,), (1 << 40, 0, 1 << 40)], ids=str)
 def test_an_array_larger_than_its_file_is_rejected_before_memory_is_allocated(shape, folder):
-    path = folder / "huge.safetensors"
-    array = {"dtype": "F32", "shape": shape, "data_offsets": [0, math.prod(shape) * 4]}
-    header = json.dumps({"model.a": array}).encode()
-    path.write_bytes(struct.pack("<Q", len(header)) + header + b"four")
-    rejection_without_memory(Checkpoint.load, path)
     with (folder / "train.npy").open("wb") as file:
-        declared = {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)}
+        declared = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, declared)
         file.write(b"four")
     rejection_without_memory(Prepared.open, folder)

@@ -4,7 +4,6 @@ Changed bits are rejected by a seal (test_bits.py). Here files are wrong on purp
 well-formed, but not as any program of ours would write them. FUZZ=20 tries 20 times as many.
 """
 
-import contextlib
 import json
 import os
 import resource
@@ -12,7 +11,6 @@ import shutil
 from collections import Counter
 from pathlib import Path
 
-from lmladder.config import CONFIGURATION_ERRORS, Config, one_line, typed
 from lmladder.data import build_tokenizer, tokenizer_from_json
 from lmladder.experiments import find_runs
 from lmladder.interop import FORMATS
@@ -26,14 +24,12 @@ from tests.faults.examples import small_checkpoint, small_model
 import numpy as np
 import pytest
 import yaml
-from hydra import compose, initialize_config_dir
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
 from safetensors.numpy import save
 
 ROOT = Path(__file__).resolve().parents[2]
-PARAMS = yaml.safe_load((ROOT / "params.yaml").read_text())
 EXAMPLES = 60 * int(os.environ.get("FUZZ", "1"))
 BYTES = 1 << 32  # of address space, beyond what the process has when a test begins
 numbers = st.integers() | st.floats() | st.sampled_from([0, 1, 2, 3, 2**31, 10**15, 10**30])
@@ -133,19 +129,6 @@ def read_tokenizer(folder, data):
     assert "<unk>" in tokenizer.decode(ids) or tokenizer.decode(ids) == "a cat"
 
 
-def read_parameters(folder, data):
-    path = folder / "params.yaml"
-    path.write_text(json.dumps(PARAMS))  # JSON is YAML
-    (change_json if data.draw(st.booleans()) else change_bytes)(path, data)
-    with contextlib.chdir(folder):
-        try:
-            with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
-                node = compose("pipeline")
-        except (*CONFIGURATION_ERRORS, OSError) as error:  # as a stage does
-            raise InputError(one_line(error)) from None
-        assert isinstance(typed(node), Config)
-
-
 def import_into(folder, source, name):
     """Import a model as `lmladder import` does: there is a whole file in the end, or none."""
     target = folder / "into/checkpoint.safetensors"
@@ -192,7 +175,6 @@ def read_run(folder, data):
 READERS = {
     "checkpoint": read_checkpoint,
     "tokenizer": read_tokenizer,
-    "params.yaml": read_parameters,
     "tiny-lm": read_tiny_lm,
     "gpt2": read_gpt2,
     "run": read_run,
@@ -205,7 +187,7 @@ def test_a_file_with_any_content_is_read_or_rejected(name, whole, tmp_path):
     outcomes, folder = Counter(), tmp_path / "example"
 
     @settings(
-        max_examples=EXAMPLES // 3 if name == "params.yaml" else EXAMPLES,
+        max_examples=EXAMPLES,
         derandomize=True,
         deadline=None,
         database=None,

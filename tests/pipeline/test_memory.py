@@ -17,17 +17,13 @@ VOCABULARY = 60
 MANY = 100_000_000
 ABSURD = {  # the setting that the message names, and the overrides that ask for too much
     "transformer.n_layer": f"transformer.n_layer={MANY}",
-    "transformer.d_model": f"transformer.d_model={MANY}",
     "transformer.feed_forward_factor": "transformer.feed_forward_factor=1e300",
     "transformer.context_length": (
         f"transformer.context_length={MANY}00 transformer.training.sequence_length=256"
     ),
-    "transformer.training.batch_size": f"transformer.training.batch_size={MANY}",
     "transformer.training.sequence_length": (
         "transformer.context_length=10000000 transformer.positions=rotary"
     ),
-    "mlp.context_length": f"mlp.context_length={MANY}",
-    "mlp.embedding_size": f"mlp.embedding_size={MANY}",
     "mlp.hidden_sizes": "mlp.hidden_sizes=[1000000,1000000]",
     "evaluate.batch_tokens": f"evaluate.batch_tokens={MANY}000",
     "sample.beams": f"sample.beams={MANY}000",

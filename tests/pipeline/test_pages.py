@@ -37,28 +37,12 @@ def test_png_is_a_format_too_and_where_no_stage_has_run_there_is_no_time(
 ):
     for path in outputs.rglob("performance.json"):
         path.unlink()
-    (outputs / "mlp/performance.json").write_text('{"seconds": "soon"}')
     done = lmladder("plot", outputs, "-o", tmp_path / "p", "--format", "png").succeeded()
     assert done.stderr.startswith("note: no figure of training time")
-    made = list((tmp_path / "p").iterdir())
-    assert {path.stem for path in made} == set(RESULTS)
-    assert all(path.read_bytes().startswith(b"\x89PNG") for path in made)
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {f"{name}.png" for name in RESULTS}
 
 
-def test_the_values_behind_them_are_those_of_the_table(smoke):
-    rows = smoke.table("outputs/evaluate/position.csv")
-    assert (rows[0]["first"], rows[-1]["last"]) == ("1", "32")
-    assert {"bigram", "kneser_ney_3", "mlp", "transformer"} <= set(rows[0])
-    assert "uniform" not in rows[0]
-    metrics = json.loads((smoke / "outputs/evaluate/metrics.json").read_text())["val"]
-    errors = metrics["expected_calibration_error"]
-    assert set(errors) == set(metrics["perplexity"]) - {"uniform", "oracle"}
-    assert all(0 <= error <= 1 for error in errors.values())
-
-
-@pytest.mark.parametrize(
-    "missing", ["perplexity.csv", "position.csv", "calibration.csv", "history.csv", "corpus.json"]
-)
+@pytest.mark.parametrize("missing", ["perplexity.csv", "history.csv", "corpus.json"])
 def test_what_is_missing_is_named_and_nothing_is_drawn(lmladder, outputs, tmp_path, missing):
     for path in outputs.rglob(missing):
         path.unlink()
@@ -92,7 +76,6 @@ def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout
     ("damaged", "content", "named"),
     [
         ("outputs/evaluate/perplexity.csv", None, "perplexity.csv"),
-        ("outputs/prepare/val.npy", None, "prepare/val.npy"),
         ("outputs/mlp/checkpoint.safetensors", None, "mlp/checkpoint"),
         ("outputs/mlp/history.csv", b"\xff", "history.csv"),
         ("dvc.lock", b"stages: [", "settings of"),

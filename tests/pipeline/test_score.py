@@ -87,26 +87,6 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
         assert [float(each) for each in numbers[1:]] == [float(rows[name][key]) for key in SCORES]
 
 
-def test_a_file_the_option_and_the_standard_input_are_one_text(score, tmp_path, standard_input):
-    (tmp_path / "text").write_text("Once upon")
-    expected = score(TRANSFORMER, "--text", "Once upon")
-    assert score(TRANSFORMER, tmp_path / "text") == expected
-    for dash in (["-"], []):
-        standard_input(b"Once upon")
-        assert score(TRANSFORMER, *dash) == expected
-
-
-def test_without_text_before_it_a_text_begins_a_document(score, tmp_path):
-    for path in CHECKPOINTS.values():
-        assert all(each["tokens"] == 1 for each in score(path, "--text", "O").values())
-    (tmp_path / "line").write_bytes(b"a\n")
-    bigram = (COUNTS, "--model", "bigram", "--text", "O")
-    assert score(*bigram) == score(*bigram, "--context", tmp_path / "line")
-    every = score(COUNTS, "--text", "O")
-    assert list(every) == ["uniform", "unigram", "bigram", "trigram", "kneser_ney_3"]
-    assert score(*bigram) == {"bigram": every["bigram"]}
-
-
 @pytest.mark.parametrize("rung", RUNGS)
 def test_the_nats_of_tokens_and_of_the_colored_text_add_up_to_the_score(
     lmladder, tmp_path, score, rung

@@ -65,16 +65,6 @@ def test_a_preset_composes_or_names_what_to_install(smoke, preset):
         done.failed_in_one_line(2, "is not installed", f"pip install -e '.[{extra}]'")
 
 
-def test_a_sweep_names_its_folders_by_what_varies(checkout):
-    checkout.make_tiny_settings_the_default()
-    for swept in ("bigram.add_k=1,2", "seed=0,1"):
-        checkout.by_hand("bigram", "-m", swept).succeeded()
-    folder = checkout / "outputs/sweeps/bigram"
-    found = {path.parent.relative_to(folder) for path in folder.rglob("checkpoint.safetensors")}
-    expected = {"seed=0", "seed=1", "bigram.add_k=1/seed=0", "bigram.add_k=2/seed=0"}
-    assert set(map(str, found)) == expected
-
-
 @pytest.mark.slow
 @needs("hydra/launcher=local")
 def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
@@ -90,9 +80,6 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     assert ["learning_rate=1e+30" in line for line in diverged] == [True]
     ending = "3 jobs of the sweep failed; repeat the command to run the unfinished jobs"
     assert count == f"error: {ending}"
-    right = ("-m", SMOKE, "transformer.n_head=2", "transformer.optimizer.learning_rate=0.01")
-    done = checkout.by_hand("transformer", *right).succeeded()
-    assert done.stderr == ""  # what failed in another sweep of this folder is not reported
 
 
 @pytest.mark.slow
@@ -185,23 +172,3 @@ def test_a_search_finds_the_lowest_validation_loss_and_continues_where_it_was(ch
     best = yaml.safe_load((checkout / SWEEP / "optimization_results.yaml").read_text())
     assert len(found) == 3
     assert best["best_value"] == pytest.approx(min(found), abs=1e-6)
-
-
-@needs("hydra/launcher=slurm")
-def test_a_launcher_that_cannot_run_is_one_line(checkout, tmp_path):
-    command = ("-m", SMOKE, "seed=0,1", "hydra/launcher=slurm")
-    nowhere = {"PATH": str(tmp_path)}  # where there is no Slurm
-    done = checkout.by_hand("transformer", *command, environment=nowhere)
-    done.failed_in_one_line(1, "the sweep could not be run", "slurm")
-
-
-@pytest.mark.slow
-@needs("hydra/launcher=ray_local")
-def test_parallel_jobs_of_ray_give_the_bytes_of_one_after_the_other(checkout):
-    command = ("transformer", "-m", SMOKE, "transformer.n_layer=1,2")
-    checkout.by_hand(*command).succeeded()
-    one_by_one = results(checkout / SWEEP)
-    shutil.rmtree(checkout / SWEEP)
-    checkout.by_hand(*command, "hydra/launcher=ray_local").succeeded()
-    assert results(checkout / SWEEP) == one_by_one
-    assert len([name for name in one_by_one if name.endswith("checkpoint.safetensors")]) == 2
