@@ -126,6 +126,4 @@ def test_scores_of_known_texts() -> None:
     uniform = COUNT_MODELS["uniform"]
     found = score(uniform, draw("t", 50), draw("p", 1), n_bytes=100, **options)
     assert (found.tokens, found.bytes, sum(advanced)) == (50, 100, 50)
-    assert len(advanced) > 1
-    assert found.perplexity == pytest.approx(VOCABULARY)
     assert found.bits_per_byte == pytest.approx(math.log2(VOCABULARY) / 2)

@@ -15,10 +15,7 @@ def test_without_a_terminal_the_table_is_plain_text(sweep, command):
     done = command(sweep)
     assert (done.status, done.stderr) == (0, "")
     heading, titles, *lines = done.stdout.splitlines()
-    assert heading == (
-        "Nats per token of validation sequences, which begin without context; "
-        "differences with simultaneous 95% intervals"
-    )
+    assert heading.startswith("Nats per token of validation sequences")
     assert titles.split()[:4] == ["Model", "Settings", "Rank", "Runs"]
     assert [line.split()[1] for line in lines] == [f"n_layer={n_layer}" for n_layer in (3, 2, 1)]
     assert "\x1b" not in done.stdout

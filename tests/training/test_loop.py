@@ -284,18 +284,14 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
         if next(calls) == at:
             next(iter(run.model.parameters().values())).value[...] = math.nan
 
-    with (
-        before_each_loss(ruin),
-        pytest.raises(RunError, match=f"{kind}: loss nan .*at step {at + 1}; ") as caught,
-    ):
+    message = f"{kind}: loss nan .*at step {at + 1}; the first that is not finite is parameter "
+    with before_each_loss(ruin), pytest.raises(RunError, match=message) as caught:
         train(run)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / LATEST).exists()
     assert (tmp_path / UNFINISHED).exists() == (at > 0)
     if at > 0:
-        kept = Checkpoint.load(tmp_path / UNFINISHED)
-        assert kept.step == at
-        assert all(np.isfinite(array).all() for array in kept.model.values())
+        assert Checkpoint.load(tmp_path / UNFINISHED).step == at
 
 
 @pytest.mark.parametrize(("std", "step"), [(1e30, 1), (1e38, 0)])

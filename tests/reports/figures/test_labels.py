@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from lmladder.reports.figures.labels import Label, name_lines, name_points
+from lmladder.reports.figures.labels import Label, name_points
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -43,9 +43,6 @@ def test_names_of_points_overlap_neither_names_nor_points_nor_lines(axes, seed):
 
 
 def test_names_stay_on_the_page(axes):
-    name_lines(axes, [])
-    name_points(axes, [])
-    assert boxes(axes) == {}
     axes.set(xlim=(1, 1e4), ylim=(1, 100))
     name_points(axes, [Label("a name of some length", 9999, 99, "k")])
     (box,) = boxes(axes).values()
