@@ -23,7 +23,7 @@ SETTINGS = (  # of a run with many checkpoints
     "runtime.threads=1",
     "mlp.embedding_size=16",
     "mlp.hidden_sizes=[256]",
-    "mlp.training.steps=160",
+    "mlp.training.steps=100",
     "mlp.training.evaluate_every=2",
 )
 

@@ -47,10 +47,9 @@ MORE = {
     "no test text": (b"a" * 2000, "data.split={train:0.9,val:0.1,test:0.0}"),
     "no smoothing": (b"a" * 2000, "bigram.kneser_ney_orders=[]", "bigram.add_k=1e-300"),
     "invisible": ("\ufeff\u200b".encode() * 500,),
-    "right to left": ("\u202e\u05d0".encode() * 500,),
-    "controls": (b"]]>\x0b\x0c\x1b[31m" * 200,),
-    "markup": (b"<b>&amp;\"'</b>{{7*7}}{%raw%}$x_1$\\frac" * 60,),
-    "headings of samples": (b"== transformer ==\n\n== uniform ==\n" * 60,),
+    "controls, markup and headings of samples": (
+        '\u202e\u05d0]]>\x0b\x1b[31m<b>&amp;"</b>{{7*7}}$x_1$\\frac\n== mlp ==\n\n'.encode() * 60,
+    ),
 }
 
 
