@@ -153,18 +153,11 @@ class _Replace(ast.NodeTransformer):
         return self.new if node is self.old else super().generic_visit(node)
 
 
-SWAPS: dict[type, type] = {
-    ast.Add: ast.Sub,
-    ast.Sub: ast.Add,
-    ast.Mult: ast.Div,
-    ast.Div: ast.Mult,
-    ast.Eq: ast.NotEq,
-    ast.NotEq: ast.Eq,
-    ast.Gt: ast.Lt,
-    ast.Lt: ast.Gt,
-    ast.GtE: ast.LtE,
-    ast.LtE: ast.GtE,
-}
+PAIRS: list[tuple[type, type]] = [
+    (ast.Add, ast.Sub), (ast.Mult, ast.Div),
+    (ast.Eq, ast.NotEq), (ast.Gt, ast.Lt), (ast.GtE, ast.LtE),
+]  # fmt: skip
+SWAPS = dict(PAIRS) | {other: one for one, other in PAIRS}
 
 
 def _changed(node: ast.AST) -> Iterator[ast.AST]:

@@ -83,12 +83,13 @@ def freed(a: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     ("wrong", "error", "named"),
     [
+        (lambda a: draw(a.value), TypeError, "ndarray"),
         (lambda a: draw(a, names={"a": "b"}), TypeError, "str"),
         (lambda a: draw(a, format="png"), ValueError, "'png'; choose from mermaid, dot, svg"),
         (lambda a: draw(freed(a)), RuntimeError, "freed"),
         (lambda a: draw(a * 1.0, gradients=True), ValueError, r"shape \(2,\)"),
     ],
-    ids=["name", "format", "freed", "gradients"],
+    ids=["array", "name", "format", "freed", "gradients"],
 )
 def test_what_cannot_be_drawn_is_rejected_by_name(
     a: Tensor, wrong: Callable[[Tensor], str], error: type[Exception], named: str

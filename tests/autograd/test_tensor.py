@@ -35,14 +35,11 @@ def own_op(function: Callable[..., Any]) -> Callable[..., Tensor]:
 # --- Backward passes ------------------------------------------------------------------------------
 
 
-def test_gradients_of_several_passes_add_up_until_cleared() -> None:
+def test_gradients_of_several_passes_add_up() -> None:
     a = leaf(1.0, 2.0)
     (a * 3.0).sum().backward()
     (a * 4.0).sum().backward()
     assert gradient(a) == [7, 7]
-    a.grad = None
-    a.sum().backward()
-    assert gradient(a) == [1, 1]
 
 
 def test_a_second_backward_is_rejected_and_changes_nothing() -> None:
@@ -72,11 +69,10 @@ def test_a_pass_that_does_not_free_gives_every_gradient_and_can_be_repeated() ->
     [
         (lambda a: a * 2.0, None, ValueError, r"shape \(2,\)"),
         (lambda a: a * 2.0, np.ones(3), ValueError, "upstream gradient"),
-        (lambda a: a * 2.0, np.ones(2, np.float32), ValueError, "upstream gradient"),
         (lambda a: a * 2.0, leaf(1.0, 1.0), TypeError, "gradients of gradients"),
         (lambda a: Tensor(a.value).sum(), None, RuntimeError, "requires_grad"),
     ],
-    ids=["none", "shape", "type", "tensor", "constant"],
+    ids=["none", "shape", "tensor", "constant"],
 )
 def test_a_backward_pass_that_cannot_be_is_rejected(
     start: Callable[[Tensor], Tensor], upstream: Any, error: type[Exception], named: str

@@ -52,11 +52,6 @@ def test_parallel_for_runs_every_index_once_and_returns_when_all_are_done(n_thre
         assert (runs == 1).all()
 
 
-def test_parallel_for_uses_as_many_threads_as_were_set() -> None:
-    set_threads(3)
-    meet(3)
-
-
 @each_count
 @pytest.mark.parametrize("failing", [0, 9])
 def test_parallel_for_raises_what_a_task_raises_and_works_again(
@@ -237,11 +232,3 @@ def test_over_rows_adds_sums_in_the_order_of_the_rows(n_threads: int) -> None:
         total = np.full(rows.shape[1], np.nan, np.float32)
         apply_to_row_blocks(kernel, [rows], wait, out=[], sums=[total])
         np.testing.assert_array_equal(total, np.add.reduce(rows, axis=0))
-
-
-def test_over_rows_without_rows_still_writes_the_sums() -> None:
-    total = np.full(5, np.nan)
-    apply_to_row_blocks(
-        lambda part, out: part.sum(axis=0, out=out), [np.ones((0, 5))], out=[], sums=[total]
-    )
-    np.testing.assert_array_equal(total, np.zeros(5))

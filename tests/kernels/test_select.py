@@ -201,15 +201,6 @@ def test_square_sums_are_of_arrays_of_any_sizes() -> None:
             assert kernels.square_sums(arrays) == pytest.approx(exact, rel=1e-6)
 
 
-@pytest.mark.parametrize("size", [0, 1, 32_768, 70_001])
-def test_adam_is_the_same_in_pieces_as_in_one(size: int) -> None:
-    whole = [strided(name, size, dtype=np.float32).copy() ** 2 for name in "gmsv"]
-    parts = [each.copy() for each in whole]
-    fused.adam(*whole, *SETTINGS)
-    kernels.adam(kernels.cut(*parts), *SETTINGS)
-    assert_equal(tuple(parts), tuple(whole))
-
-
 # --- Rows of a table ------------------------------------------------------------------------------
 
 TABLE = np.arange(12.0).reshape(6, 2)
