@@ -33,7 +33,7 @@ test-peers:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
-		tests/optim tests/interop tests/benchmarks
+		tests/interop tests/benchmarks
 
 # Every command of the pages that lead through commands, and of the stages' help.
 test-pages: .venv/.ready-test
