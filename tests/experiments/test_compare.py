@@ -1,7 +1,9 @@
 """Configurations and their differences, from folders as the stages write them."""
 
+import errno
 import json
 import math
+import os
 import shutil
 from dataclasses import replace
 from itertools import product
@@ -317,6 +319,7 @@ def test_a_file_that_a_record_contradicts_is_named_and_its_run_left_out(tmp_path
 TITLES = "model,kind,rung,split,tokens,bytes,nats_per_token,perplexity,bits_per_byte"
 DAMAGE = [
     (METRICS, metrics_of("NaN")),
+    (METRICS, b'{"loss": 1}'),
     (BLOCK_LOSSES, b"data,first"),
     (CONFIG, b"seed: [1\n"),
     ("checkpoint.safetensors", b"weights"),
@@ -351,3 +354,12 @@ def test_what_is_not_compared_is_named(sweep):
     ]
     for note, beginning in zip(made.notes, expected, strict=True):
         assert note.startswith(beginning)
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    def closed(path):
+        raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    with pytest.raises(InputError, match=f"{tmp_path} cannot be read and is left out: Permission"):
+        find_runs([tmp_path])

@@ -19,7 +19,7 @@ def test_without_a_terminal_the_table_is_plain_text(sweep, command):
     assert titles.split()[:4] == ["Model", "Settings", "Rank", "Runs"]
     assert [line.split()[1] for line in lines] == [f"n_layer={n_layer}" for n_layer in (3, 2, 1)]
     assert "\x1b" not in done.stdout
-    done = command(sweep, "--power", "0.1", "--html", sweep / "page.html")
+    done = command(sweep, *BY, "--power", "0.1", "--html", sweep / "page.html")
     assert done.stdout.splitlines()[-1].startswith("a difference of 0.1 needs ")
     page = Page((sweep / "page.html").read_text())
     for part in ("± 0.0100", "[+0.3", "a difference of 0.1 needs "):

@@ -75,6 +75,10 @@ def test_a_damaged_run_is_named_with_its_revision(repository):
     git("commit", "--quiet", "--message", "damaged")
     (note,) = find_revisions(["HEAD"]).notes
     assert note.startswith("HEAD:outputs/mlp is damaged and left out")
+    git("rm", "-r", "--quiet", "outputs/evaluate")
+    git("commit", "--quiet", "--message", "nothing else")
+    with pytest.raises(InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp is"):
+        find_revisions(["HEAD"])
 
 
 @pytest.mark.parametrize("name", ["", "--all", "a\0b", "main:outputs"])

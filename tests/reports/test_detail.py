@@ -6,6 +6,7 @@ from lmladder.reports import (
     position_table,
     read_calibration,
     read_history,
+    read_performance,
     read_positions,
     to_csv,
 )
@@ -57,6 +58,11 @@ def test_a_file_that_is_not_such_a_table_is_rejected_in_one_line(tmp_path, read)
         path.write_bytes(content)
         with pytest.raises(InputError, match=r"^[^\n]*table\.csv[^\n]*$"):
             read(path)
+
+
+def test_a_damaged_performance_file_is_ignored(tmp_path):
+    (tmp_path / "performance.json").write_text("[1]")
+    assert read_performance(tmp_path) == {}
 
 
 @pytest.mark.parametrize(

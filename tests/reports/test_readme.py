@@ -108,6 +108,8 @@ def test_a_marker_may_name_splits_and_models(readme):
     text = "<!-- generated: {} -->\n<!-- end generated -->\n"
     assert "Validation" not in regenerated(text.format("table test"), parts)
     assert regenerated(text.format("samples transformer"), parts).count("**") == 2
+    other = text.format("part of another command")
+    assert regenerated(other, parts, others=["part"]) == other
     for unknown in ("table tests", "samples gpt"):
         with pytest.raises(InputError, match=f"'{unknown.split()[1]}'; choose from"):
             regenerated(text.format(unknown), parts)

@@ -76,6 +76,7 @@ def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
 @pytest.mark.parametrize(
     ("second", "complaint"),
     [
+        (Row("mlp", "dev", Score(1, 1, 1.0), 0, 0), "unknown split"),
         (Row("mlp", "val", Score(1, 1, 2.0), 0, 0), "occurs twice"),
         (Row("transformer", "val", Score(2, 1, 1.0), 0, 0), "the same text"),
     ],
@@ -93,6 +94,7 @@ def test_a_file_that_is_not_a_table_is_rejected_in_one_line(tmp_path):
         b"\xff\xfe\x00",
         header + b"dev,1,1,1,1,1,,,\n",
         header + b"val,1,1,x,1,1,,,\n",
+        header + b"val,,1,1,1,1,,,\n",
         header + b"val,1.5,1,1,1,1,,,\n",
     ):
         path.write_bytes(content)

@@ -99,6 +99,8 @@ def test_has_avx2_reads_the_flags_of_the_processor(
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(Path, "read_text", lambda _: text)
     assert runtime.has_avx2() is expected
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    assert not runtime.has_avx2()
 
 
 @pytest.mark.parametrize("name", runtime.SHARES)

@@ -33,6 +33,7 @@ def test_points_are_means_and_bars_a_standard_deviation():
         ([0.001, 0.01, 0.1], "log"),
         ([1, 2, 3, 4], "linear"),
         ([0, 1, 10, 100], "linear"),
+        ([1, 2], "linear"),
         (["adamw", "muon"], "linear"),
     ],
     ids=str,
