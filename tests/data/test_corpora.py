@@ -188,6 +188,8 @@ def test_a_file_without_text_is_rejected(tmp_path, documents):
         assert rejection(documents=documents, path=path) == f"{path} {reason}"
     missing = tmp_path / "missing.txt"
     assert rejection(documents=documents, path=missing) == f"there is no file {missing}"
+    below = path / "below"
+    assert f"cannot read {below}: Not a directory" in rejection(documents=documents, path=below)
     assert f"{tmp_path}: it is a directory" in rejection(documents=documents, path=tmp_path)
     os.mkfifo(tmp_path / "pipe")  # which must not block
     assert "not a regular file" in rejection(documents=documents, path=tmp_path / "pipe")

@@ -251,6 +251,7 @@ WRONG = [
     *(bpe(eos=255), bpe(["a\u0120b"], eos=256), bpe(["ab"], ["a b"], eos=64)),
     *(bpe(["ab"], ["a b"], eos=256), bpe(["\u00c4\u0142"], eos=256)),
     *({"name": "byte", "eos": each} for each in (-1, 10**6, "\n", True)),
+    {"name": "byte", "boundary": 10},  # of an earlier version
 ]
 
 

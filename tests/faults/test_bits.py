@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
-SAMPLE = 100  # bytes of a header, and as many after it
+SAMPLE = 60  # bytes of a header, and as many after it
 READERS = {
     "checkpoint.safetensors": lambda folder: Checkpoint.load(folder / "checkpoint.safetensors"),
     **dict.fromkeys(("train.npy", "tokenizer.json", "corpus.json"), Prepared.open),

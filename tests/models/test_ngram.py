@@ -219,6 +219,7 @@ def test_a_large_vocabulary_is_counted_exactly() -> None:
         ("keys_3", lambda a: a.astype(np.int64) - 1_000),
         ("counts_1", lambda a: a[:-1]),
         ("counts_1", lambda a: a.astype(np.uint64) + 2**63),
+        ("counts_3", lambda a: a + 1),
     ],
 )
 def test_malformed_arrays_are_rejected_by_name(name: str, damage: Callable[[Array], Array]) -> None:

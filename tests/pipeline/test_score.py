@@ -128,6 +128,7 @@ def test_bytes_are_counted_as_they_are_and_those_of_unknown_words_do_not_count(
     standard_input(b"\xff\x00\xc3\n")
     found = score(byte_checkpoint).values()
     assert {(each["tokens"], each["bytes"]) for each in found} == {(4, 4)}
+    assert list(score(byte_checkpoint, "--model", "bigram", "--text", "O")) == ["bigram"]
     path = counted(WordTokenizer(["Once", "upon"], "unk"), "Once upon Once upon a" * 3)
     found = score(path, "--text", " Once upon midnight").values()
     assert {(each["tokens"], each["bytes"]) for each in found} == {(3, 11)}
