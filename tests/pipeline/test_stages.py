@@ -126,9 +126,10 @@ def test_another_kind_of_rung_with_monitoring_and_patience_has_its_own_name_ever
 def test_the_bytes_and_the_oracle_of_a_text_are_the_same_under_every_tokenizer(checkout):
     found = []
     for tokenizer in ("char", "word", "bpe"):
-        checkout.compose(f"tokenizer={tokenizer}")
-        for stage in RESULTS:
-            checkout.stage(stage).succeeded()
+        if tokenizer != "char":  # which has run
+            checkout.compose(f"tokenizer={tokenizer}")
+            for stage in RESULTS:
+                checkout.stage(stage).succeeded()
         table = [row for row in checkout.table() if row["split"] == "test"]
         bits = {row["model"]: float(row["bits_per_byte"]) for row in table}
         assert min(bits, key=bits.__getitem__) == "oracle"
