@@ -140,6 +140,17 @@ def test_a_comment_reruns_the_stages_that_compute_with_the_file_to_the_same_byte
     assert checkout.outputs() == smoke.outputs()
 
 
+@pytest.mark.slow
+def test_settings_that_have_run_before_are_restored_without_training(smoke, checkout):
+    checkout.compose("transformer.n_layer=2", "sample.temperature=0.5")
+    assert checkout.dvc("repro").succeeded().stages_run == ["transformer", "evaluate"]
+    checkout.compose()
+    done = checkout.dvc("repro").succeeded()
+    assert done.stages_run == ["evaluate"]
+    assert "Stage 'transformer' is cached - skipping run" in done.stdout
+    assert checkout.outputs() == smoke.outputs()
+
+
 def test_the_plots_have_their_data_titles_and_axes(smoke):
     plots = json.loads(smoke.dvc("plots", "show", "--json").succeeded().stdout)["data"]
     histories = {f"outputs/{rung}/history.csv" for rung in ("mlp", "transformer")}
