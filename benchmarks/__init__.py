@@ -1,6 +1,6 @@
 """What costs how much: programs that measure, none of them part of the library.
 
-Each runs as `python benchmarks/NAME.py`. What they share stands in `measure.py` (processes, memory,
+Each runs as `python benchmarks/NAME.py`. What they share is in `measure.py` (processes, memory,
 tables), `shapes.py` (the sizes of model that are timed, their arithmetic counted) and `engines/`
 (the same model in lmladder, PyTorch and JAX).
 

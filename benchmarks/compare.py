@@ -12,7 +12,7 @@ so that a noisy minute hits all engines. Then it prints a Markdown table:
     GFLOP/s  of lmladder's matrix products, and their share of the rate at which this machine's
              BLAS multiplied big matrices in the same rounds, by as many threads
 
-With --json FILE all that was measured is added to a file; `--told-by FILE` prints the table of what
+With --json FILE all that was measured is added to a file; `--from FILE` prints the table of what
 stands there and measures nothing, and with `--write PAGE` puts it into a page of the docs.
 """
 
@@ -53,12 +53,12 @@ def ratios(config: str, milliseconds: dict[str, float]) -> str:
     if "lmladder" not in milliseconds:
         return "-"
     peers = {name: ms for name, ms in milliseconds.items() if name != "lmladder"}
-    told = []
+    ratios = []
     for name, target in TARGETS.get(config, ELSE_TARGETS).items():
         peer = min(peers, key=lambda each: peers[each], default="") if name == BEST_PEER else name
         if peer in peers:
-            told.append(f"{milliseconds['lmladder'] / peers[peer]:.2f} of {peer} ({target})")
-    return ", ".join(told) or "-"
+            ratios.append(f"{milliseconds['lmladder'] / peers[peer]:.2f} of {peer} ({target})")
+    return ", ".join(ratios) or "-"
 
 
 def row(config: str, runs: Runs, engines: list[str], machine: float) -> Facts:
@@ -97,7 +97,7 @@ def disagreement(config: str, runs: Runs) -> float:
 
 @dataclass
 class Collection:
-    """What all rounds told.
+    """Return the results of all rounds.
 
     Attributes
     ----------
@@ -133,7 +133,7 @@ class Collection:
                 yield facts
 
 
-def told_by(file: Path) -> Collection:
+def recorded(file: Path) -> Collection:
     """What `--json` has left in a file."""
     found = Collection()
     for line in file.read_text().splitlines():
@@ -188,20 +188,20 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="of timed steps a run")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="is given a line for each run")
-    parser.add_argument("--told-by", type=Path, metavar="FILE", help="such a file; runs nothing")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="of the docs; with --told-by")
-    parser.add_argument("--check", type=Path, metavar="PAGE", help="only tells whether it is stale")
+    parser.add_argument("--from", dest="recorded", type=Path, metavar="FILE", help="print a file")
+    parser.add_argument("--write", type=Path, metavar="PAGE", help="of the docs; with --from")
+    parser.add_argument("--check", type=Path, metavar="PAGE", help="only report if it is stale")
     arguments = parser.parse_args()
     configs, engines, threads = arguments.configs, arguments.engines, arguments.threads
-    if arguments.told_by:
-        told = report(told_by(arguments.told_by), configs, engines, threads)
+    if arguments.recorded:
+        table = report(recorded(arguments.recorded), configs, engines, threads)
         page = arguments.write or arguments.check
         if page is None:
-            print(told)
+            print(table)
             return
-        command = f"python benchmarks/compare.py --told-by {arguments.told_by} --write {page}"
+        command = f"python benchmarks/compare.py --from {arguments.recorded} --write {page}"
         check = arguments.write is None
-        measure.bring_up_to_date(page, {"compare": lambda _: told}, command=command, check=check)
+        measure.bring_up_to_date(page, {"compare": lambda _: table}, command=command, check=check)
         return
     all_rounds = Collection()
     for number in range(1, arguments.rounds + 1):

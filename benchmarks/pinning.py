@@ -9,7 +9,7 @@ processes have them. On a processor without AVX-512 there is little to lose.
 
     pinned_ms, free_ms   of processor time for a step: the least of all steps
     percent              that pinning costs, by these; negative where it gains
-    median_percent       the same by medians: how far it is from percent tells how sure that is
+    median_percent       the same by medians: how far it is from percent shows how certain that is
     free_kernels         of BLAS, as chosen for this processor
     same_losses          whether both had the same, to the bit
     others_cores         that other programs kept busy meanwhile
@@ -43,7 +43,7 @@ runpy.run_path(sys.argv[0], None, "__main__")
 
 
 class Worker:
-    """A process that takes a few steps whenever it is told to."""
+    """A process that takes a few steps whenever it is asked to."""
 
     def __init__(self, config: str, steps: int, *, pinned: bool) -> None:
         pins = runtime.ONE_BLAS_THREAD | runtime.AVX2_EVERYWHERE

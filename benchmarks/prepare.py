@@ -3,8 +3,8 @@
     python benchmarks/prepare.py [--megabytes 1 4 16 64] [--documents lines]
     python benchmarks/prepare.py --text FILE
 
-The first makes texts of tales, told once and then repeated, and takes each through what the prepare
-stage does, in a process of its own: reading, splitting, fitting the tokenizer, encoding, hashing,
+The first takes texts of tales, generated once and then repeated, through what the prepare stage
+does, in a process of its own: reading, splitting, fitting the tokenizer, encoding, hashing,
 writing. Its last lines have the fitted exponents: of time, where 1 is expected, and of memory,
 where 0 is, as the text is streamed; only 16 bytes a document are held. The second measures one file
 of yours.
@@ -26,7 +26,7 @@ import yaml
 
 GRAMMAR = measure.FOLDER.parent / "data" / "tales.yaml"
 PRESETS = measure.FOLDER.parent / "conf" / "tokenizer"
-TALES_BYTES = 1_000_000  # told; the rest is repetition
+TALES_BYTES = 1_000_000  # generated; the rest is repetition
 EXPECTED = {"seconds": 1.0, "peak_mib": 0.0}
 
 

@@ -6,7 +6,7 @@
 
 The first two run whole pipelines, each in a clone of its own of the last commit, and record their
 results in presets.json beside this file. The third makes the table in the docs from all that is
-recorded; with --check it only tells whether that is stale.
+recorded; with --check it only reports whether that is stale.
 """
 
 import csv

@@ -3,7 +3,7 @@
     python examples/microgpt.py [--steps N] [--seed S] [--names N]
 
 The microgpt recipe on the scalar engine: no arrays, each weight a `Value`, one name of names.txt a
-step. What it has learnt is told in nats a character, the end of a name counted as one, on names
+step. Its loss is in nats per character, the end of a name counted as one, on names
 that it was trained on a moment ago and on names that it has never seen.
 """
 
@@ -182,7 +182,7 @@ def run(steps: int, seed: int, count: int) -> None:
 
 
 class Parser(argparse.ArgumentParser):
-    """One that tells a mistake as this project does: in one line, without the usage."""
+    """A parser that reports a mistake in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise InputError(message)

@@ -247,7 +247,7 @@ def _lines(facts: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _modules(part: Part, indent: int = 0, name: str = "") -> Iterator[tuple[int, str, Part]]:
-    """Yield (indent, name, module); of equal modules in a list, the first stands for all."""
+    """Yield (indent, name, module); of equal modules in a list, only the first."""
     yield indent, name or part.name, part
     below = [each for each in part.parts if each.shape is None]
     for _, group in groupby(below, key=_unnumbered):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from lmladder.cli.arguments import Force, require_replaceable
 from lmladder.cli.plot import figures_of
@@ -84,10 +83,10 @@ def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:
 
 def _environment(outputs: Path, stages: Sequence[str]) -> list[tuple[str, str]]:
     """Return facts of the machine by dotted name, followed by the stage where stages differ."""
-    from lmladder.experiments.jobs import ENVIRONMENT
+    from lmladder.experiments.jobs import ENVIRONMENT, read_facts
     from lmladder.system.settings import dotted
 
-    by_stage = {stage: dotted(_object(outputs / stage / ENVIRONMENT)) for stage in stages}
+    by_stage = {stage: dotted(read_facts(outputs / stage / ENVIRONMENT)) for stage in stages}
     facts: dict[str, str] = {}
     for name in dict.fromkeys(name for each in by_stage.values() for name in each):
         values = {stage: _shown(each[name]) for stage, each in by_stage.items() if name in each}
@@ -112,15 +111,6 @@ def _performance(outputs: Path, stages: Sequence[str]) -> list[tuple[str, ...]]:
 
 def _number(value: object) -> str:
     return f"{value:,}" if isinstance(value, int | float) else ""
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """Return the JSON object in a file, empty if the file is missing or damaged."""
-    try:
-        facts = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return facts if isinstance(facts, dict) else {}
 
 
 def _shown(value: object) -> str:
