@@ -8,6 +8,7 @@ import resource
 import subprocess
 from types import SimpleNamespace
 
+from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import TEMPORARY_SUFFIX
@@ -70,6 +71,7 @@ def test_what_fails_on_a_full_disk_leaves_whole_files_and_ends_well_later(action
     ids=["settings", "checkpoints"],
 )
 def test_a_stage_whose_files_cannot_grow_fails_in_one_line(size, file, tmp_path):
+    kernels.select("numba")  # compiled kernels are in their cache before files are limited
     run_stage("prepare", "outputs/prepare", tmp_path)
     done = subprocess.run(
         stage_command("mlp", "out"),
