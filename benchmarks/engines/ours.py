@@ -8,6 +8,7 @@ writes the weights of a new model, for the other engines to start from.
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def engine(name: str, threads: int) -> Engine:
     return Engine(f"{own} on NumPy {np.__version__}", trainer, generator)
 
 
-def new_model(size: Size) -> NeuralLanguageModel:
+def new_model(size: Size, **changes: Any) -> NeuralLanguageModel:
     architecture = TransformerSettings(
         n_layer=size.layers,
         n_head=size.heads,
@@ -50,13 +51,20 @@ def new_model(size: Size) -> NeuralLanguageModel:
         activation="gelu_tanh",
         dropout=0.0,
     )
+    architecture = replace(architecture, **changes)
     return Transformer(architecture, size.vocabulary, rng=stream(0, "weights"))
 
 
-def training(size: Size, weights: Weights) -> tuple[CapturedLoss, Callable[[], None]]:
-    """A new model's loss, and what brings its gradients into its weights and then drops them."""
-    model = new_model(size)
-    model.load(weights)
+def training(
+    size: Size, weights: "Weights | None", **changes: Any
+) -> tuple[CapturedLoss, Callable[[], None]]:
+    """A new model's loss, and what brings its gradients into its weights and then drops them.
+
+    `changes` are settings of the model; without weights it has those that it draws.
+    """
+    model = new_model(size, **changes)
+    if weights is not None:
+        model.load(weights)
     parameters = model.parameters()
     config = AdamWSettings(
         name="adamw",
@@ -77,8 +85,8 @@ def training(size: Size, weights: Weights) -> tuple[CapturedLoss, Callable[[], N
     return CapturedLoss(model.loss, parameters.values()), update
 
 
-def trainer(size: Size, weights: Weights) -> Step:
-    loss_of, update = training(size, weights)
+def trainer(size: Size, weights: "Weights | None", **changes: Any) -> Step:
+    loss_of, update = training(size, weights, **changes)
 
     def step(rows: IntArray) -> float:
         loss = loss_of(rows)

@@ -92,8 +92,11 @@ def causal_attention(q: Values, k: Values, v: Values) -> Values:
     return powers / powers.sum(axis=-1, keepdims=True) @ v
 
 
-def rotary(x: Values, positions: Array, *, base: float = 10_000.0) -> Values:
+def rotary(
+    x: Values, positions: Array, *, base: float = 10_000.0, normalize: bool = False
+) -> Values:
     time, size = x.shape[-2:]
+    x = rms_norm(x, 1) if normalize else x
     out = x.copy()
     for t, i in np.ndindex(time, size // 2):
         angle = positions[t] / base ** (2 * i / size)

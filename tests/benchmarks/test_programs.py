@@ -28,6 +28,12 @@ def test_train_step() -> None:
     assert facts["gflops_per_second"] > 0
 
 
+def test_modern() -> None:
+    lines = run("modern.py", "--configs", "micro", "--seconds", 0).splitlines()
+    assert lines[0] == "| config | step | ms | ratio | cpu ratio | steps |"
+    assert lines[2].split(" | ")[3] == "1"
+
+
 def test_monitor() -> None:
     options = ("--config", "micro", "--every", 2, "--seconds", 0)
     (facts,) = measure.in_fresh_process("monitor.py", *options)

@@ -7,6 +7,7 @@ right; here it is the truth for the kernels in float32.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import product
 from types import ModuleType
 from typing import NamedTuple
@@ -113,6 +114,28 @@ def rms_norm_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
     return run(m.rms_norm_backward, i.grad, i.x, inverse, i.weight, like=[i.x, i.weight])
 
 
+def rotary(m: ModuleType, i: Inputs, epsilon: float = 0.0) -> tuple[FloatArray, ...]:
+    x = two_heads(i.x)
+    return run(m.rotary, x, *angles(i), epsilon, like=[x, x[..., 0]])
+
+
+def rotary_backward(m: ModuleType, i: Inputs, epsilon: float = 0.0) -> tuple[FloatArray, ...]:
+    """Without a norm, only the gradient determines the result, so `x` is the gradient."""
+    saved, grad = rotary(m, i, epsilon), two_heads(i.grad if epsilon else i.x)
+    return run(m.rotary_backward, grad, *saved, *angles(i), epsilon, like=[grad])
+
+
+def two_heads(x: FloatArray) -> FloatArray:
+    """Return one sequence with two vectors at each position: (time, n) -> (1, time, 2, 2 n)."""
+    return np.stack([x, x[::-1]], axis=1).repeat(2, axis=2)[None]
+
+
+def angles(i: Inputs) -> tuple[FloatArray, FloatArray]:
+    """Return cosines and sines, (time, n), of one angle for each element of `weight`."""
+    each = np.broadcast_to(i.weight, i.x.shape)
+    return np.cos(each), np.sin(each)
+
+
 def cross_entropy_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
     _, log_total = run(m.cross_entropy, i.x, i.targets, like=[i.row_grad, i.row_grad])
     return run(m.cross_entropy_backward, i.x, i.targets, log_total, i.weight[:1], like=[i.x])
@@ -133,6 +156,12 @@ KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
     "gelu_backward": elementwise("gelu_backward", "grad", "x"),
     "gelu_tanh": elementwise("gelu_tanh", "x"),
     "gelu_tanh_backward": elementwise("gelu_tanh_backward", "grad", "x"),
+    "relu_squared": elementwise("relu_squared", "x"),
+    "relu_squared_backward": elementwise("relu_squared_backward", "grad", "x"),
+    "rotary": rotary,
+    "rotary_backward": rotary_backward,
+    "rotary, norm": partial(rotary, epsilon=EPSILON),
+    "rotary_backward, norm": partial(rotary_backward, epsilon=EPSILON),
     "dropout": lambda m, i: run(
         m.dropout, i.x.reshape(-1), i.grad.reshape(-1), 0.25, like=[i.x.reshape(-1)]
     ),

@@ -153,8 +153,9 @@ def test_a_number_of_heads_that_does_not_divide_the_width_is_rejected() -> None:
         attention(6, 4)
 
 
-def test_qk_norm_normalizes_queries_and_keys_but_not_values() -> None:
-    layer, x = attention(8, 2, rotary=True, qk_norm=True), Tensor(normal("x", 2, 6, 8) * 9)
+@pytest.mark.parametrize("rotary", [False, True])
+def test_qk_norm_normalizes_queries_and_keys_but_not_values(rotary: bool) -> None:
+    layer, x = attention(8, 2, rotary=rotary, qk_norm=True), Tensor(normal("x", 2, 6, 8) * 9)
     query, key, value = layer.queries_keys_values(x, np.arange(6))
     for each in (query, key):
         np.testing.assert_allclose((each.value**2).mean(axis=-1), 1, rtol=1e-4)

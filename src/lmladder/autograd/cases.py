@@ -139,7 +139,7 @@ def embed(ids: Any) -> Function:
     return lambda table: functional.embedding(table, constant(ids))
 
 
-def rotate(positions: IntArray, **options: float) -> Function:
+def rotate(positions: IntArray, **options: Any) -> Function:
     return lambda x: functional.rotary(x, constant(positions), **options)
 
 
@@ -301,6 +301,7 @@ CASES: list[Case] = [
     case("rotary one", rotate(np.array([3])), normal(3, 1, 2)),
     case("rotary none", rotate(np.arange(3)), normal(0, 3, 2)),
     case("rotary no size", rotate(np.arange(3)), normal(2, 3, 0)),
+    case("rotary normalized", rotate(np.arange(4), normalize=True), normal(2, 3, 4, 6)),
     case("rotary base", rotate(np.array([9, 2]), base=5.0), normal(2, 2)),
     *cases(functional.rnn, [((b, t, n), (n, n)) for b, t, n in RECURRENT]),
     *cases(functional.gru, [((b, t, 3 * n), (n, 3 * n)) for b, t, n in RECURRENT]),

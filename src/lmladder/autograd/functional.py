@@ -39,9 +39,14 @@ def relu(a):
     return np.maximum(a, 0), relu_pullback
 
 
-def relu_squared(a: Tensor) -> Tensor:
-    """Elementwise max(a, 0) ** 2 (So et al. 2021)."""
-    return relu(a) ** 2
+@op
+def relu_squared(a):
+    """Elementwise max(a, 0) ** 2 (So et al. 2021). Fused for speed."""
+
+    def relu_squared_pullback(grad):
+        return (kernels.relu_squared_backward(grad, a),)
+
+    return kernels.relu_squared(a), relu_squared_pullback
 
 
 @op
@@ -212,16 +217,19 @@ def causal_attention(q, k, v):
 
 
 @op(discrete={1: "iu"})
-def rotary(x, positions, *, base: float = 10_000.0):
+def rotary(x, positions, *, base: float = 10_000.0, normalize: bool = False):
     """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
 
     Elements i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
     GPT-NeoX; the paper pairs neighbors), which is rotated by position * base ** (-2 i / size). So
     the product of a query and a key depends only on the distance between their positions.
 
+    Fused for speed, also with the normalization.
+
     Parameters
     ----------
     positions : integers, (time,)
+    normalize : divide each vector by its root mean square first, as `rms_norm` does
     """
     if x.ndim < 2 or x.shape[-1] % 2 or positions.shape != x.shape[-2:-1]:
         raise ValueError("rotary expects (..., time, size), size even, and (time,)")
@@ -229,17 +237,13 @@ def rotary(x, positions, *, base: float = 10_000.0):
     frequencies = constant(base ** (np.arange(0, size, 2) / -size))
     angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
+    settings = cosine, sine, NORM_EPSILON if normalize else 0.0
+    value, inverse = kernels.rotary(x, *settings)
 
     def rotary_pullback(grad):
-        return _rotated(grad, cosine, -sine), None
+        return kernels.rotary_backward(grad, value, inverse, *settings), None
 
-    return _rotated(x, cosine, sine), rotary_pullback
-
-
-def _rotated(points, cosine, sine):
-    """Return each point of `rotary`, rotated counterclockwise."""
-    first, second = np.split(points, 2, axis=-1)
-    return np.concatenate([first * cosine - second * sine, first * sine + second * cosine], axis=-1)
+    return value, rotary_pullback
 
 
 @op

@@ -26,7 +26,7 @@ def _array(element: Any, n_axes: int, layout: str = "C", *, readonly: bool = Tru
 
 
 # Arguments that a kernel reads may be read-only arrays, as those of a graph are.
-READ_1D, READ_2D, READ_4D = (_array(float32, n) for n in (1, 2, 4))
+READ_1D, READ_2D, READ_3D, READ_4D = (_array(float32, n) for n in (1, 2, 3, 4))
 READ_ANY_2D = _array(float32, 2, "A")
 READ_IDS = _array(int64, 1)
 WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (_array(float32, n, readonly=False) for n in (1, 2, 3, 4))
@@ -140,6 +140,20 @@ def gelu_backward(grad, x, out):
         out[i] = grad[i] * (below + v * density)
 
 
+@compiled(READ_1D, WRITE_1D)
+def relu_squared(x, out):
+    for i in range(x.size):
+        v = float32(0) if x[i] < float32(0) else x[i]  # NaN stays
+        out[i] = v * v
+
+
+@compiled(READ_1D, READ_1D, WRITE_1D)
+def relu_squared_backward(grad, x, out):
+    for i in range(x.size):
+        v = float32(0) if x[i] < float32(0) else x[i]
+        out[i] = grad[i] * v * float32(2)
+
+
 @compiled(READ_1D, READ_1D, float64, WRITE_1D)
 def dropout(x, chances, rate, out):
     threshold, scale = float32(rate), float32(1) / float32(1 - rate)
@@ -218,6 +232,52 @@ def rms_norm_backward(grad, x, inverse, weight, out, grad_weight):
         along /= float32(n)
         for j in range(n):
             out[i, j] = (grad[i, j] * weight[j] - x[i, j] * r * along) * r
+
+
+@compiled(READ_4D, READ_2D, READ_2D, float32, WRITE_4D, WRITE_3D)
+def rotary(x, cosine, sine, epsilon, out, inverse):
+    rows, time, heads, size = x.shape
+    half = size // 2
+    for i in range(rows):
+        for t in range(time):
+            for h in range(heads):
+                r = float32(1)
+                if epsilon > 0:
+                    squares = float32(0)
+                    for j in range(size):
+                        squares += x[i, t, h, j] * x[i, t, h, j]
+                    r = float32(1) / np.sqrt(squares / float32(size) + epsilon)
+                inverse[i, t, h] = r
+                for j in range(size):
+                    out[i, t, h, j] = x[i, t, h, j] * r
+                for j in range(half):  # in place, which is vectorized better
+                    first, second = out[i, t, h, j], out[i, t, h, half + j]
+                    out[i, t, h, j] = first * cosine[t, j] - second * sine[t, j]
+                    out[i, t, h, half + j] = first * sine[t, j] + second * cosine[t, j]
+
+
+@compiled(READ_4D, READ_4D, READ_3D, READ_2D, READ_2D, float32, WRITE_4D)
+def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
+    rows, time, heads, size = grad.shape
+    half = size // 2
+    for i in range(rows):
+        for t in range(time):
+            for h in range(heads):
+                if epsilon > 0:
+                    r = inverse[i, t, h]
+                    along = float32(0)
+                    for j in range(size):
+                        along += grad[i, t, h, j] * turned[i, t, h, j]
+                    along /= float32(size)
+                    for j in range(size):
+                        out[i, t, h, j] = (grad[i, t, h, j] - along * turned[i, t, h, j]) * r
+                else:
+                    for j in range(size):
+                        out[i, t, h, j] = grad[i, t, h, j]
+                for j in range(half):
+                    first, second = out[i, t, h, j], out[i, t, h, half + j]
+                    out[i, t, h, j] = first * cosine[t, j] + second * sine[t, j]
+                    out[i, t, h, half + j] = second * cosine[t, j] - first * sine[t, j]
 
 
 # ------------------------------------------------------------------------------- softmax and loss

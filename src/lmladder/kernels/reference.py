@@ -72,6 +72,19 @@ def gelu_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
     out *= 0.5
 
 
+def relu_squared(x: FloatArray, out: FloatArray) -> None:
+    """Compute max(x, 0) ** 2, elementwise."""
+    np.maximum(x, 0, out=out)
+    out *= out
+
+
+def relu_squared_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
+    """Compute the gradient of `relu_squared` at x: 2 max(x, 0)."""
+    np.maximum(x, 0, out=out)
+    out *= 2
+    out *= grad
+
+
 def layer_norm(
     x: FloatArray,
     weight: FloatArray,
@@ -145,6 +158,53 @@ def rms_norm_backward(
     normal *= np.einsum("ri,ri->r", out, normal)[:, None] / x.shape[1]
     out -= normal
     out *= inverse[:, None]
+
+
+def rotary(
+    x: FloatArray,
+    cosine: FloatArray,
+    sine: FloatArray,
+    epsilon: float,
+    out: FloatArray,
+    inverse: FloatArray,
+) -> None:
+    """Rotate each pair of elements i and i + size / 2 by an angle of their position.
+
+    If `epsilon` is not 0, each vector is first divided by its root mean square, as by `rms_norm`.
+
+    Parameters
+    ----------
+    x, out : (rows, time, heads, size), size even
+    cosine, sine : (time, size / 2), of the angles
+    inverse : (rows, time, heads), written: the factor of each vector
+    """
+    inverse[...] = 1
+    if epsilon:
+        mean_square = np.einsum("rthi,rthi->rth", x, x) / x.shape[3]
+        np.divide(1, np.sqrt(mean_square + epsilon, dtype=x.dtype), out=inverse)
+    _rotate(x * inverse[..., None], cosine, sine, out)
+
+
+def rotary_backward(
+    grad: FloatArray,
+    turned: FloatArray,
+    inverse: FloatArray,
+    cosine: FloatArray,
+    sine: FloatArray,
+    epsilon: float,
+    out: FloatArray,
+) -> None:
+    """Compute the gradient of `rotary` from its results, `turned` and `inverse`."""
+    if epsilon:
+        along = np.einsum("rthi,rthi->rth", grad, turned)[..., None] / grad.shape[3]
+        grad = (grad - turned * along) * inverse[..., None]
+    _rotate(grad, cosine, -sine, out)
+
+
+def _rotate(points: FloatArray, cosine: FloatArray, sine: FloatArray, out: FloatArray) -> None:
+    first, second = np.split(points, 2, axis=3)
+    c, s = cosine[:, None], sine[:, None]
+    np.concatenate([first * c - second * s, first * s + second * c], axis=3, out=out)
 
 
 def cross_entropy(

@@ -4,6 +4,7 @@ Each kernel exists twice: in `reference`, in plain NumPy, and in `fused`, compil
 `select` chooses between them.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, reduce
 from importlib import import_module
@@ -113,6 +114,16 @@ def gelu_tanh_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
     return _elementwise(_kernels(x).gelu_tanh_backward, grad, x)
 
 
+def relu_squared(x: FloatArray) -> FloatArray:
+    """Return max(x, 0) ** 2, elementwise."""
+    return _elementwise(_kernels(x).relu_squared, x)
+
+
+def relu_squared_backward(grad: FloatArray, x: FloatArray) -> FloatArray:
+    """Return the gradient of `relu_squared` at x."""
+    return _elementwise(_kernels(x).relu_squared_backward, grad, x)
+
+
 def layer_norm(
     x: FloatArray, weight: FloatArray, bias: FloatArray, epsilon: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
@@ -152,6 +163,43 @@ def rms_norm_backward(
         _kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight]
     )
     return out.reshape(x.shape), grad_weight
+
+
+def rotary(
+    x: FloatArray, cosine: FloatArray, sine: FloatArray, epsilon: float
+) -> tuple[FloatArray, FloatArray]:
+    """Return `reference.rotary` of (..., time, size): the result and inverse."""
+    rows = _by_token(x)
+    out, inverse = np.empty_like(rows), empty(x, rows.shape[:3])
+    shared = cosine, sine, epsilon
+    apply_to_row_blocks(_kernels(x).rotary, [rows], *shared, out=[out, inverse])
+    return out.swapaxes(1, 2).reshape(x.shape), inverse
+
+
+def rotary_backward(
+    grad: FloatArray,
+    turned: FloatArray,
+    inverse: FloatArray,
+    cosine: FloatArray,
+    sine: FloatArray,
+    epsilon: float,
+) -> FloatArray:
+    """Return `reference.rotary_backward` of (..., time, size)."""
+    rows = [_by_token(grad), _by_token(turned)]
+    out = np.empty_like(rows[0])
+    shared = cosine, sine, epsilon
+    apply_to_row_blocks(_kernels(grad).rotary_backward, [*rows, inverse], *shared, out=[out])
+    return out.swapaxes(1, 2).reshape(grad.shape)
+
+
+def _by_token(x: FloatArray) -> FloatArray:
+    """Rearrange (batch, heads, time, size) or (..., time, size) to (rows, time, heads, size).
+
+    The result is C-contiguous, a view of what `CausalSelfAttention` splits into heads.
+    """
+    if x.ndim != 4:
+        x = x.reshape(math.prod(x.shape[:-2]), 1, *x.shape[-2:])
+    return contiguous(x.swapaxes(1, 2))
 
 
 def cross_entropy(logits: FloatArray, targets: IntArray) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,7 @@ from lmladder import kernels
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module
-from lmladder.nn.norm import NoNorm, Norm, RmsNorm
+from lmladder.nn.norm import RmsNorm
 from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
@@ -87,8 +87,8 @@ class CausalSelfAttention(Module):
         if n_head < 1 or d_model % n_head:
             raise ValueError(f"n_head={n_head} does not divide d_model={d_model}")
         self.n_head = n_head
-        self.rotary = rotary
-        self.qk_norm: Norm = RmsNorm(d_model // n_head, weight=False) if qk_norm else NoNorm()
+        self.rotary, self.qk_norm = rotary, qk_norm
+        self.norm = RmsNorm(d_model // n_head, weight=False)
         linear = partial(Linear, d_model, d_model, rng=rng, bias=bias)
         self.query, self.key, self.value = (linear(std=std) for _ in range(3))
         self.output = linear(std=output_std)
@@ -118,16 +118,16 @@ class CausalSelfAttention(Module):
 
         Each is (batch, heads, time, head_size).
         """
-        query, key, value = (self._split(each(x)) for each in (self.query, self.key, self.value))
-        query, key = self.qk_norm(query), self.qk_norm(key)
-        if self.rotary:
-            query, key = (functional.rotary(each, positions) for each in (query, key))
-        return query, key, value
-
-    def _split(self, x: Tensor) -> Tensor:
         batch, time, d_model = x.shape
-        heads = x.reshape(batch, time, self.n_head, d_model // self.n_head)
-        return heads.transpose(0, 2, 1, 3)  # (batch, heads, time, head_size)
+        shape = batch, time, self.n_head, d_model // self.n_head
+        query, key, value = (each(x).reshape(*shape) for each in (self.query, self.key, self.value))
+        if self.qk_norm and not self.rotary:
+            query, key = self.norm(query), self.norm(key)
+        query, key, value = (each.transpose(0, 2, 1, 3) for each in (query, key, value))
+        if self.rotary:
+            turn = partial(functional.rotary, normalize=self.qk_norm)
+            query, key = turn(query, positions), turn(key, positions)
+        return query, key, value
 
     def cache(self, positions: int) -> KeyValueCache:
         """Return an empty cache for this layer: one sequence of `positions` tokens."""
