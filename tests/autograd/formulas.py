@@ -106,6 +106,14 @@ def rotary(
     return out
 
 
+def causal_convolution(x: Values, weight: Values) -> Values:
+    out = x.copy()
+    for t, lag in np.ndindex(x.shape[1], len(weight)):
+        if lag <= t:
+            out[:, t] += weight[lag] * x[:, t - lag]
+    return out
+
+
 def rnn(x: Values, weight: Values) -> Values:
     state = x[:, 0] * 0
     out = x.copy()
@@ -174,6 +182,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "rms_norm": rms_norm,
     "causal_attention": causal_attention,
     "rotary": rotary,
+    "causal_convolution": causal_convolution,
     "rnn": rnn,
     "gru": gru,
     "dropout": dropout,

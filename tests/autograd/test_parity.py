@@ -58,6 +58,13 @@ def _causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torc
     return F.scaled_dot_product_attention(q, k, v, attn_mask=seen)
 
 
+def _causal_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    lags, n = weight.shape
+    padded = F.pad(x.mT, (max(lags, 1) - 1, 0))
+    taps = weight.flip(0).T[:, None]
+    return x + F.conv1d(padded, taps, groups=n).mT if lags else x * 1
+
+
 # Ops of the same name, arguments and options in PyTorch.
 SAME = (
     torch.add, torch.subtract, torch.multiply, torch.divide, torch.negative, torch.matmul,
@@ -83,6 +90,7 @@ TORCH: dict[str, Twin] = {
     "layer_norm": _layer_norm,
     "rms_norm": _rms_norm,
     "causal_attention": _causal_attention,
+    "causal_convolution": _causal_convolution,
 }
 OTHER_CODE = {"add array"}  # np.ones takes no type of PyTorch's
 

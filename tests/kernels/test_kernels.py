@@ -136,6 +136,27 @@ def angles(i: Inputs) -> tuple[FloatArray, FloatArray]:
     return np.cos(each), np.sin(each)
 
 
+def causal_convolution(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
+    x = sequences(i.x)
+    return run(m.causal_convolution, x, lags(i), like=[x])
+
+
+def causal_convolution_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
+    """Only the gradient determines the first result, so `x` is the gradient."""
+    grad, x, weight = sequences(i.x), sequences(i.grad), lags(i)
+    return run(m.causal_convolution_backward, grad, x, weight, like=[x, weight])
+
+
+def sequences(x: FloatArray) -> FloatArray:
+    """Return a sequence of four vectors for each row: (rows, n) -> (rows, 4, n)."""
+    return np.stack([x, x[:, ::-1], x, x], axis=1)
+
+
+def lags(i: Inputs) -> FloatArray:
+    """Return weights of three lags, (3, n)."""
+    return np.stack([i.weight, i.bias, i.weight[::-1]])
+
+
 def cross_entropy_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
     _, log_total = run(m.cross_entropy, i.x, i.targets, like=[i.row_grad, i.row_grad])
     return run(m.cross_entropy_backward, i.x, i.targets, log_total, i.weight[:1], like=[i.x])
@@ -162,6 +183,8 @@ KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
     "rotary_backward": rotary_backward,
     "rotary, norm": partial(rotary, epsilon=EPSILON),
     "rotary_backward, norm": partial(rotary_backward, epsilon=EPSILON),
+    "causal_convolution": causal_convolution,
+    "causal_convolution_backward": causal_convolution_backward,
     "dropout": lambda m, i: run(
         m.dropout, i.x.reshape(-1), i.grad.reshape(-1), 0.25, like=[i.x.reshape(-1)]
     ),

@@ -97,6 +97,14 @@ def scatter_rows(dtype: type) -> Results:
     return (kernels.scatter_rows(grad, ids, 11),)
 
 
+def causal_convolution(dtype: type) -> Results:
+    x, grad, weight = rows("x", dtype), rows("grad", dtype), strided("weight", 4, 67, dtype=dtype)
+    return (
+        kernels.causal_convolution(x, weight),
+        *kernels.causal_convolution_backward(grad, x, weight),
+    )
+
+
 def linear_row(dtype: type) -> Results:
     shapes = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
     return (kernels.linear_row(*(strided(name, *s, dtype=dtype) for name, s in shapes.items())),)
@@ -128,6 +136,7 @@ KERNELS: dict[str, Compute] = {
     "adam": adam,
     "linear_backward": linear_backward,
     "scatter_rows": scatter_rows,
+    "causal_convolution": causal_convolution,
     "linear_row": linear_row,
     "cached_attention": cached_attention,
 }

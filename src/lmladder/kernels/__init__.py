@@ -23,6 +23,8 @@ from lmladder.kernels.threaded import (
     attention,
     attention_backward,
     cached_attention,
+    causal_convolution,
+    causal_convolution_backward,
     cross_entropy,
     cross_entropy_backward,
     cut,

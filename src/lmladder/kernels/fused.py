@@ -234,6 +234,32 @@ def rms_norm_backward(grad, x, inverse, weight, out, grad_weight):
             out[i, j] = (grad[i, j] * weight[j] - x[i, j] * r * along) * r
 
 
+@compiled(READ_3D, READ_2D, WRITE_3D)
+def causal_convolution(x, weight, out):
+    rows, time, n = x.shape
+    for i in range(rows):
+        for t in range(time):
+            for j in range(n):
+                out[i, t, j] = x[i, t, j]
+            for lag in range(min(len(weight), t + 1)):
+                for j in range(n):
+                    out[i, t, j] += weight[lag, j] * x[i, t - lag, j]
+
+
+@compiled(READ_3D, READ_3D, READ_2D, WRITE_3D, WRITE_2D)
+def causal_convolution_backward(grad, x, weight, out, grad_weight):
+    rows, time, n = x.shape
+    grad_weight[:] = float32(0)
+    for i in range(rows):
+        for t in range(time):
+            for j in range(n):
+                out[i, t, j] = grad[i, t, j]
+            for lag in range(min(len(weight), time - t)):
+                for j in range(n):
+                    out[i, t, j] += weight[lag, j] * grad[i, t + lag, j]
+                    grad_weight[lag, j] += grad[i, t + lag, j] * x[i, t, j]
+
+
 @compiled(READ_4D, READ_2D, READ_2D, float32, WRITE_4D, WRITE_3D)
 def rotary(x, cosine, sine, epsilon, out, inverse):
     rows, time, heads, size = x.shape

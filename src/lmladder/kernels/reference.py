@@ -160,6 +160,32 @@ def rms_norm_backward(
     out *= inverse[:, None]
 
 
+def causal_convolution(x: FloatArray, weight: FloatArray, out: FloatArray) -> None:
+    """Add to each vector a weighted sum, by element, of itself and of those before it.
+
+    Parameters
+    ----------
+    x, out : (rows, time, n)
+    weight : (lags, n), weight[lag] of the vector `lag` positions before
+    """
+    np.copyto(out, x)
+    time = x.shape[1]
+    for lag, factor in enumerate(weight[:time]):
+        out[:, lag:] += factor * x[:, : time - lag]
+
+
+def causal_convolution_backward(
+    grad: FloatArray, x: FloatArray, weight: FloatArray, out: FloatArray, grad_weight: FloatArray
+) -> None:
+    """Compute the gradients of `causal_convolution`: of x and, summed over rows, of weight."""
+    np.copyto(out, grad)
+    grad_weight[...] = 0
+    time = x.shape[1]
+    for lag, factor in enumerate(weight[:time]):
+        out[:, : time - lag] += factor * grad[:, lag:]
+        np.einsum("rti,rti->i", grad[:, lag:], x[:, : time - lag], out=grad_weight[lag])
+
+
 def rotary(
     x: FloatArray,
     cosine: FloatArray,

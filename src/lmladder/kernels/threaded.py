@@ -165,6 +165,25 @@ def rms_norm_backward(
     return out.reshape(x.shape), grad_weight
 
 
+def causal_convolution(x: FloatArray, weight: FloatArray) -> FloatArray:
+    """Return `reference.causal_convolution` of (batch, time, n)."""
+    rows = contiguous(x)
+    out = np.empty_like(rows)
+    apply_to_row_blocks(_kernels(x).causal_convolution, [rows], contiguous(weight), out=[out])
+    return out
+
+
+def causal_convolution_backward(
+    grad: FloatArray, x: FloatArray, weight: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return `reference.causal_convolution_backward` of (batch, time, n)."""
+    rows = [contiguous(grad), contiguous(x)]
+    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
+    kernel = _kernels(x).causal_convolution_backward
+    apply_to_row_blocks(kernel, rows, contiguous(weight), out=[out], sums=[grad_weight])
+    return out, grad_weight
+
+
 def rotary(
     x: FloatArray, cosine: FloatArray, sine: FloatArray, epsilon: float
 ) -> tuple[FloatArray, FloatArray]:
