@@ -114,15 +114,17 @@ def train_peer(job: Facts) -> Facts:
 
 def train_ours(job: Facts) -> Facts:
     """Train the Transformer of a recipe by lmladder's stage, which writes to the folder `out`."""
+    config = configuration([*job["recipe"], f"seed={job['seed']}"])
+    rung = config.transformer
+    steps = job["steps"] or rung.training.steps
+    if rung.context_length < MIN_CONTEXT:
+        context = f"transformer.context_length={rung.context_length}"
+        raise UnavailableError(f"{context} must be at least {MIN_CONTEXT}")
     version = engines.load("lmladder", job["threads"]).version
     from lmladder.pipeline.stages import STAGES
     from lmladder.training import loop
 
-    config = configuration([*job["recipe"], f"seed={job['seed']}"])
-    rung, clock, evaluate = config.transformer, Clock(), loop._evaluate
-    steps = job["steps"] or rung.training.steps
-    if rung.context_length < MIN_CONTEXT:
-        raise UnavailableError(f"{job['name']}: the context must be at least {MIN_CONTEXT}")
+    clock, evaluate = Clock(), loop._evaluate
     evaluations: list[Facts] = []  # one before the first step, and one after the last
 
     def evaluate_off_the_clock(*arguments: Any) -> Any:
@@ -173,6 +175,9 @@ class Session:
 
     def run(self, name: str, seed: int) -> Facts:
         """Train and score a PyTorch model, or the model of a recipe."""
+        from lmladder.evaluation import token_nll
+        from lmladder.training.checkpoint import LATEST, Checkpoint
+
         job = {"name": name, "seed": seed, "folder": str(self.folder)}
         job |= {"threads": self.options.threads, "steps": self.options.steps}
         job |= {"out": f"{self.folder}/{name}-{seed}.npz"}
@@ -181,8 +186,14 @@ class Session:
         else:
             job["recipe"] = [*RECIPES[name], *self.options.changes]
         (facts,) = measure.in_fresh_process("speedrun.py", "--job", json.dumps(job))
-        model = self._peer(job, facts.pop("first")) if name in PEERS else self._ours(job)
-        nats, seconds = measure.timed(lambda: self._token_nll(model))
+        if name in PEERS:
+            model = self._peer(job, facts.pop("first"))
+        else:
+            checkpoint = Checkpoint.load(Path(job["out"]) / LATEST)
+            (model,) = checkpoint.restore_models().values()
+        how, text = self.config.evaluate, (self.prepared.val, self.prepared.train)
+        rules: Facts = {"min_context": how.min_context, "batch_tokens": how.batch_tokens}
+        nats, seconds = measure.timed(lambda: token_nll(model, *text, **rules))
         facts |= {"loss": nats.mean(), "score s": seconds, "parameters": model.n_parameters}
         return {"run": name if name in PEERS else f"to {name}", "seed": seed, **facts}
 
@@ -201,25 +212,12 @@ class Session:
             raise RuntimeError(f"{job['name']}: loss {loss} in PyTorch, {ours} in lmladder")
         return model
 
-    def _ours(self, job: Facts) -> Any:
-        from lmladder.training.checkpoint import LATEST, Checkpoint
-
-        (model,) = Checkpoint.load(Path(job["out"]) / LATEST).restore_models().values()
-        return model
-
-    def _token_nll(self, model: Any) -> Any:
-        from lmladder.evaluation import token_nll
-
-        how, val, train = self.config.evaluate, self.prepared.val, self.prepared.train
-        options: Facts = {"min_context": how.min_context, "batch_tokens": how.batch_tokens}
-        return token_nll(model, val, train, **options)
-
 
 def targets(runs: Sequence[Facts]) -> list[Facts]:
     """Return a row for each recipe: its target, and whether and when it was reached."""
     by_run: dict[str, list[Facts]] = {}
-    for each in runs:
-        by_run.setdefault(each["run"], []).append(each)
+    for run in runs:
+        by_run.setdefault(run["run"], []).append(run)
 
     def mean(name: str, key: str) -> float:
         return statistics.fmean(run[key] for run in by_run[name])
@@ -227,30 +225,30 @@ def targets(runs: Sequence[Facts]) -> list[Facts]:
     peers = [name for name in PEERS if name in by_run]
     peer = min(peers, key=lambda name: mean(name, "train s"), default=None)
     rows = []
-    for name in by_run.keys() - peers:
+    for name, each in by_run.items():
         goal = name.removeprefix("to ")
-        target = float(goal) if goal != "pytorch" else mean(peer, "loss") if peer else None
-        reached = target is not None and all(run["loss"] <= target for run in by_run[name])
+        if name in peers or (goal == "pytorch" and not peer):
+            continue
+        target = mean(peer, "loss") if goal == "pytorch" and peer else float(goal)
         rows.append(
             {
                 "target": f"{goal} ({peer})" if goal == "pytorch" else goal,
-                "its loss": target,
-                "losses": ", ".join(f"{run['loss']:.4f}" for run in by_run[name]),
-                "reached": "yes" if reached else "no",
-                "seconds": ", ".join(f"{run['train s']:.1f}" for run in by_run[name]),
+                "nats/token": f"{target:.4f}",
+                "losses": ", ".join(f"{run['loss']:.4f}" for run in each),
+                "reached": "yes" if all(run["loss"] <= target for run in each) else "no",
+                "seconds": ", ".join(f"{run['train s']:.1f}" for run in each),
                 "mean s": mean(name, "train s"),
-                "PyTorch s": mean(peer, "train s") if peer else None,
-                "ratio": mean(name, "train s") / mean(peer, "train s") if peer else None,
+                "of PyTorch's": mean(name, "train s") / mean(peer, "train s") if peer else None,
             }
         )
-    return sorted(rows, key=lambda row: -(row["its loss"] or 0))
+    return rows
 
 
 def report(runs: Sequence[Facts], threads: int, left_out: Sequence[str]) -> str:
     """Return the table of all runs, that of the targets, and what limits them."""
-    shown = [{key: each[key] for key in COLUMNS} for each in runs]
-    tables = [measure.markdown(each) for each in (shown, targets(runs)) if each]
-    versions = {f"{each['run']} {each['version']}" for each in runs}
+    shown = [{key: run[key] for key in COLUMNS} for run in runs]
+    tables = [measure.markdown(table) for table in (shown, targets(runs)) if table]
+    versions = {f"{run['run']} {run['version']}" for run in runs}
     lines = [f"Threads: {threads}. Versions: {', '.join(sorted(versions))}."]
     lines += [f"Left out: {reason}" for reason in left_out]
     if noisy := compare.spoilt({f"{run['run']} {run['seed']}": run for run in runs}):
