@@ -178,9 +178,9 @@ class Session:
         from lmladder.evaluation import token_nll
         from lmladder.training.checkpoint import LATEST, Checkpoint
 
-        job = {"name": name, "seed": seed, "folder": str(self.folder)}
+        job: Facts = {"name": name, "seed": seed, "folder": str(self.folder)}
         job |= {"threads": self.options.threads, "steps": self.options.steps}
-        job |= {"out": f"{self.folder}/{name}-{seed}.npz"}
+        job["out"] = f"{self.folder}/{name}-{seed}.npz"
         if name in PEERS:
             job["vocabulary"] = self.prepared.corpus.vocabulary_size
         else:
