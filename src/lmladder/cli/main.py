@@ -1,5 +1,6 @@
 """The entry point of `lmladder`: its commands, and how errors end them."""
 
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -49,6 +50,7 @@ for name, command in COMMANDS.items():
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
+    gc.set_threshold(100_000)  # imports make many objects that stay
     try:
         status = app(prog_name="lmladder", standalone_mode=False)
     except LadderError as error:

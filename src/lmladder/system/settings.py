@@ -251,6 +251,8 @@ def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
     if is_dataclass(kind):
         group: Any = kind
         return value if isinstance(value, group) else _typed(group, value, f"{path}.")
+    if type(value) is kind and kind in (bool, int, float, str):
+        return value  # without loading OmegaConf, which takes a tenth of a second
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
