@@ -37,6 +37,10 @@ class Weights(dict[str, Values]):
         product = x @ self[f"{layer}.weight"]
         return product + self[f"{layer}.bias"] if f"{layer}.bias" in self else product
 
+    def convolution(self, branch: str, x: Values) -> Values:
+        weight = self.get(f"{branch}_convolution.weight")
+        return x if weight is None else formulas.causal_convolution(x, weight)
+
     def norm(self, layer: str, x: Values) -> Values:
         weight = self[f"{layer}.weight"]
         if f"{layer}.bias" in self:
@@ -51,7 +55,7 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
     if settings.positions == "learned":
         x = x + w["positions.weight"][positions]
     for block in (f"blocks.{layer}" for layer in range(settings.n_layer)):
-        inside = w.norm(f"{block}.attention_norm", x)
+        inside = w.convolution(f"{block}.attention", w.norm(f"{block}.attention_norm", x))
         q, k, v = (
             w.linear(f"{block}.attention.{name}", inside)
             .reshape(*tokens.shape, settings.n_head, -1)
@@ -64,7 +68,7 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             q, k = (formulas.rotary(each, positions) for each in (q, k))
         heads = formulas.causal_attention(q, k, v).swapaxes(1, 2).reshape(x.shape)
         x = x + w.linear(f"{block}.attention.output", heads)
-        inside = w.norm(f"{block}.feed_forward_norm", x)
+        inside = w.convolution(f"{block}.feed_forward", w.norm(f"{block}.feed_forward_norm", x))
         hidden = w.linear(f"{block}.feed_forward.up_proj", inside)
         if settings.gated:
             gate = w.linear(f"{block}.feed_forward.gate", inside)
@@ -99,6 +103,7 @@ def recurrent_logits(w: Weights, tokens: IntArray, settings: RecurrentSettings) 
 MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
     "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
+    "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
     "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
     "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
     "gru": (GruSettings(CONTEXT, 2, [3, 4]), recurrent_logits),

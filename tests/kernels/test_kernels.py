@@ -505,6 +505,27 @@ def test_linear_row_is_a_product_and_a_sum(module: ModuleType, dtype: type) -> N
 
 
 @either_and_dtype
+@pytest.mark.parametrize("position", [0, 1, 2, 5])
+def test_cached_convolution_is_that_of_the_last_position(
+    position: int, module: ModuleType, dtype: type
+) -> None:
+    rng = stream(0, "cache")
+    x, inputs, weight = (
+        rng.standard_normal(shape).astype(dtype) for shape in ((2, 6, 5), (2, 6, 5), (3, 5))
+    )
+    inputs[:, position:] = np.nan  # never read
+    inputs[:, :position] = x[:, :position]
+    last = x[:, position].copy()
+    (found,) = run(
+        module.cached_convolution, last, weight, inputs, np.array([position]), like=[last]
+    )
+    np.testing.assert_array_equal(inputs[:, : position + 1], x[:, : position + 1])
+    assert np.isnan(inputs[:, position + 1 :]).all()
+    (whole,) = run(reference.causal_convolution, x.astype(float), weight.astype(float), like=[x])
+    assert_close([found], [whole[:, position]], dtype)
+
+
+@either_and_dtype
 @pytest.mark.parametrize(("position", "positions"), [(0, 1), (0, 9), (4, 9), (299, 301)])
 def test_cached_attention_is_that_of_the_last_query(
     position: int, positions: int, module: ModuleType, dtype: type

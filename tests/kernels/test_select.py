@@ -199,6 +199,8 @@ def test_a_position_outside_of_the_cache_is_rejected(position: int, choice: str)
     keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
     with pytest.raises(IndexError, match="position"):
         kernels.cached_attention(q, q, q, keys, values, np.array([position]))
+    with pytest.raises(IndexError, match="position"):
+        kernels.cached_convolution(q[0], q[0, 0], keys[0], np.array([position]))
 
 
 def test_square_sums_are_of_arrays_of_any_sizes() -> None:

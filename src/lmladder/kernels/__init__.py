@@ -23,6 +23,7 @@ from lmladder.kernels.threaded import (
     attention,
     attention_backward,
     cached_attention,
+    cached_convolution,
     causal_convolution,
     causal_convolution_backward,
     cross_entropy,

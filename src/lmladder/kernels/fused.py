@@ -460,6 +460,20 @@ def linear_row(x, weight, bias, out):
             out[j] += x[k] * weight[k, j]
 
 
+@compiled(READ_2D, READ_2D, WRITE_3D, READ_IDS, WRITE_2D)
+def cached_convolution(x, weight, inputs, position, out):
+    rows, n = x.shape
+    end = position[0] + 1
+    if not 0 < end <= inputs.shape[1]:
+        raise IndexError("the position is not in the cache")
+    for r in range(rows):
+        for i in range(n):
+            inputs[r, end - 1, i] = out[r, i] = x[r, i]
+        for lag in range(min(len(weight), end)):
+            for i in range(n):
+                out[r, i] += weight[lag, i] * inputs[r, end - 1 - lag, i]
+
+
 @compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, WRITE_4D)
 def cached_attention(q, k, v, keys, values, position, scale, out):
     rows, heads, _, size = q.shape

@@ -407,6 +407,27 @@ def cached_attention(
     np.matmul(scores, values[:, :, :end], out=out)
 
 
+def cached_convolution(
+    x: FloatArray, weight: FloatArray, inputs: FloatArray, position: IntArray, out: FloatArray
+) -> None:
+    """Store the vector of one position; compute `causal_convolution` there.
+
+    Parameters
+    ----------
+    x, out : (rows, n)
+    weight : (lags, n)
+    inputs : (rows, positions, n), written at the position
+    position : (1,), less than positions
+    """
+    end = int(position[0]) + 1
+    if not 0 < end <= inputs.shape[1]:
+        raise IndexError("the position is not in the cache")
+    inputs[:, end - 1] = x
+    recent = inputs[:, max(0, end - len(weight)) : end][:, ::-1]  # the latest first
+    np.einsum("rli,li->ri", recent, weight[: recent.shape[1]], out=out)
+    out += x
+
+
 # Numerators and denominators of rational functions, coefficients from the highest power down, from
 # Cody 1969, "Rational Chebyshev approximations for the error function", tables I and II.
 ERF_SMALL = (

@@ -305,6 +305,21 @@ def cached_attention(
     return out
 
 
+def cached_convolution(
+    x: FloatArray, weight: FloatArray, inputs: FloatArray, position: IntArray
+) -> FloatArray:
+    """Return `reference.cached_convolution` of (rows, 1, n); changes inputs.
+
+    Raises
+    ------
+    IndexError
+        If the inputs have no such position.
+    """
+    rows, out = contiguous(x[:, 0]), np.empty_like(x[:, 0], order="C")
+    run(_kernels(x).cached_convolution, rows, contiguous(weight), inputs, position, out)
+    return out[:, None]
+
+
 def scatter_rows(grad: FloatArray, indices: IntArray, n_rows: int) -> FloatArray:
     """Sum the rows of `grad` that have the same index: (..., size), (...) -> (n_rows, size)."""
     out = empty(grad, (n_rows, grad.shape[-1]))

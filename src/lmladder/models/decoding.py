@@ -7,6 +7,7 @@ length of the text. A model without such a limit reads the last tokens on which 
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from lmladder.autograd import CapturedFunction, Tensor, no_grad
@@ -72,7 +73,7 @@ class CachingDecoder(Decoder):
                 hidden = self._transformer.hidden(self.window, caches=self._caches)
                 return log_softmax(self._transformer.head(hidden[:, -1:]).value[:, 0])
         if self._next_logits is None:
-            stored = [each for cache in self._caches for each in (cache.keys, cache.values)]
+            stored = [each for cache in chain.from_iterable(self._caches) for each in cache.arrays]
             tensors = [*self._transformer.parameters().values(), *stored]
             self._next_logits = CapturedFunction(self._logits, tensors)
         position = np.array([self.window.shape[1] - 1])
@@ -86,7 +87,7 @@ class CachingDecoder(Decoder):
         if len(sequences) != len(self.window):
             self._next_logits = None  # the caches will be other arrays
         super().select(sequences)
-        for cache in self._caches:
+        for cache in chain.from_iterable(self._caches):
             cache.select(np.asarray(sequences))
 
 

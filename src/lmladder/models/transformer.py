@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
+from typing import TypeAlias
 
 from lmladder.autograd import Tensor, functional
 from lmladder.models.decoding import CachingDecoder
@@ -11,11 +12,14 @@ from lmladder.models.settings import TransformerSettings
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
+    Cache,
+    CausalConvolution,
     CausalSelfAttention,
     Embedding,
     KeyValueCache,
     Linear,
     Module,
+    NoConvolution,
     NoNorm,
     Norm,
     sinusoidal,
@@ -25,6 +29,8 @@ from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.tracing import constant
 
 import numpy as np
+
+BlockCaches: TypeAlias = tuple[KeyValueCache, Cache, Cache]
 
 
 class FeedForward(Module):
@@ -49,11 +55,15 @@ class FeedForward(Module):
 
 
 class Block(Module):
-    """x + attention(norm(x)), then x + feed_forward(norm(x))."""
+    """x + attention(norm(x)), then x + feed_forward(norm(x)).
+
+    Convolutions, if any, stand between norm and attention, and between norm and feed-forward layer.
+    """
 
     def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
         self.dropout = settings.dropout
         self.attention_norm = norm(settings)
+        self.attention_convolution = convolution(settings)
         self.attention = CausalSelfAttention(
             settings.d_model,
             settings.n_head,
@@ -65,6 +75,7 @@ class Block(Module):
             qk_norm=settings.qk_norm,
         )
         self.feed_forward_norm = norm(settings)
+        self.feed_forward_convolution = convolution(settings)
         self.feed_forward = FeedForward(settings, rng=rng)
 
     def __call__(
@@ -72,11 +83,19 @@ class Block(Module):
         x: Tensor,
         rng: np.random.Generator | None,
         positions: IntArray,
-        cache: KeyValueCache | None = None,
+        caches: BlockCaches | None = None,
     ) -> Tensor:
-        attended = self.attention(self.attention_norm(x), positions, cache)
-        x = x + drop(attended, self.dropout, rng)
-        return x + drop(self.feed_forward(self.feed_forward_norm(x)), self.dropout, rng)
+        keys_values, first, second = caches or (None, None, None)
+        attended = self.attention_convolution(self.attention_norm(x), positions, first)
+        x = x + drop(self.attention(attended, positions, keys_values), self.dropout, rng)
+        fed = self.feed_forward_convolution(self.feed_forward_norm(x), positions, second)
+        return x + drop(self.feed_forward(fed), self.dropout, rng)
+
+    def caches(self, positions: int) -> BlockCaches:
+        """Return empty caches of the attention and of both convolutions."""
+        convolutions = self.attention_convolution, self.feed_forward_convolution
+        first, second = (each.cache(positions) for each in convolutions)
+        return self.attention.cache(positions), first, second
 
 
 class Transformer(NeuralLanguageModel):
@@ -110,18 +129,18 @@ class Transformer(NeuralLanguageModel):
         rng: np.random.Generator | None = None,
         *,
         positions: IntArray | None = None,
-        caches: Sequence[KeyValueCache] | None = None,
+        caches: Sequence[BlockCaches] | None = None,
     ) -> Tensor:
         """Return hidden vectors as `NeuralLanguageModel.hidden` does.
 
-        With caches, one per block, keys and values are stored there; then there may also be one
-        token per sequence, at `positions`, (1,), which follows those stored.
+        With caches, those of each block, what later tokens need is stored there; then there may
+        also be one token per sequence, at `positions`, (1,), which follows those stored.
         """
         if positions is None:
             positions = constant(np.arange(tokens.shape[1]))
         x = drop(self.embedded(tokens, positions), self.dropout, rng)
-        for block, cache in zip(self.blocks, caches or repeat(None), strict=False):
-            x = block(x, rng, positions, cache)
+        for block, cached in zip(self.blocks, caches or repeat(None), strict=False):
+            x = block(x, rng, positions, cached)
         return self.norm(x)
 
     def embedded(self, tokens: IntArray, positions: IntArray) -> Tensor:
@@ -148,9 +167,9 @@ class Transformer(NeuralLanguageModel):
     def head(self, hidden: Tensor) -> Tensor:
         return self.tokens.logits(hidden) if self.unembedding is None else super().head(hidden)
 
-    def caches(self) -> list[KeyValueCache]:
-        """Return an empty cache for each block: one sequence of `max_length` tokens."""
-        return [block.attention.cache(self.context_length) for block in self.blocks]
+    def caches(self) -> list[BlockCaches]:
+        """Return empty caches for each block: one sequence of `max_length` tokens."""
+        return [block.caches(self.context_length) for block in self.blocks]
 
     def decoder(self) -> CachingDecoder:
         return CachingDecoder(self)
@@ -160,3 +179,10 @@ def norm(settings: TransformerSettings) -> Norm:
     """Return a norm of vectors of size d_model."""
     weight = settings.norm_weights
     return NORMS[settings.norm](settings.d_model, weight, weight and settings.bias)
+
+
+def convolution(settings: TransformerSettings) -> CausalConvolution | NoConvolution:
+    """Return a convolution of vectors of size d_model, if there is to be one."""
+    if not settings.convolution:
+        return NoConvolution()
+    return CausalConvolution(settings.d_model, settings.convolution)

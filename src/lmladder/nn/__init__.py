@@ -5,6 +5,8 @@ A layer is its constructor, which creates the parameters from a random generator
 
 from lmladder.nn.activation import ACTIVATIONS
 from lmladder.nn.attention import CausalSelfAttention, KeyValueCache
+from lmladder.nn.cache import Cache
+from lmladder.nn.convolution import CausalConvolution, NoConvolution
 from lmladder.nn.dropout import dropout
 from lmladder.nn.embedding import Embedding
 from lmladder.nn.linear import Linear

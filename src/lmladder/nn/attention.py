@@ -1,10 +1,10 @@
 """Causal multi-head self-attention (Vaswani et al. 2017, section 3.2)."""
 
 from functools import partial
-from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional
+from lmladder.nn.cache import Cache
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module
 from lmladder.nn.norm import RmsNorm
@@ -13,23 +13,17 @@ from lmladder.system.arrays import FloatArray, IntArray
 import numpy as np
 
 
-class KeyValueCache:
+class KeyValueCache(Cache):
     """Keys and values of the positions that one attention layer has read, for decoding.
 
     Keys are stored as attention uses them, at the index of their position: normalized and rotated.
-
-    Attributes
-    ----------
-    keys, values : Tensors, (batch, heads, positions, head_size)
+    Both arrays are (batch, heads, positions, head_size).
     """
-
-    def __init__(self, shape: tuple[int, int, int, int], dtype: np.dtype[Any]):
-        self.keys, self.values = (Tensor(np.empty(shape, dtype)) for _ in range(2))
 
     def store(self, keys: FloatArray, values: FloatArray) -> None:
         """Store the keys and values of the first positions, each (batch, heads, time, size)."""
-        self.keys.value[:, :, : keys.shape[2]] = keys
-        self.values.value[:, :, : keys.shape[2]] = values
+        for stored, new in zip(self.arrays, (keys, values), strict=True):
+            stored.value[:, :, : new.shape[2]] = new
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor, position: IntArray) -> Tensor:
         """Return attention of one token per sequence to itself and to all positions before it.
@@ -41,16 +35,9 @@ class KeyValueCache:
         q, k, v : (batch, heads, 1, head_size)
         position : of the token, shape (1,)
         """
-        arrays = q.value, k.value, v.value, self.keys.value, self.values.value
-        return Tensor(kernels.cached_attention(*arrays, position))
-
-    def select(self, sequences: IntArray) -> None:
-        """Make sequence i a copy of sequence sequences[i]; the arrays stay if the count does."""
-        for each in (self.keys, self.values):
-            if len(sequences) == len(each):
-                each.value[...] = each.value[sequences]
-            else:
-                each.value = each.value[sequences]
+        keys, values = self.arrays
+        new = q.value, k.value, v.value
+        return Tensor(kernels.cached_attention(*new, keys.value, values.value, position))
 
 
 class CausalSelfAttention(Module):
@@ -132,4 +119,5 @@ class CausalSelfAttention(Module):
     def cache(self, positions: int) -> KeyValueCache:
         """Return an empty cache for this layer: one sequence of `positions` tokens."""
         d_model, dtype = self.key.weight.shape[1], self.key.weight.dtype
-        return KeyValueCache((1, self.n_head, positions, d_model // self.n_head), dtype)
+        shape = 1, self.n_head, positions, d_model // self.n_head
+        return KeyValueCache(shape, shape, dtype=dtype)
