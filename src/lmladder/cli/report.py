@@ -57,7 +57,7 @@ def report(
     page = report_page(
         Ladder.of(checkpoints, prepared),
         table,
-        figures_of(outputs),
+        {name: reports.as_svg(each) for name, each in figures_of(outputs).items()},
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
         overrides or "unknown, as there is no dvc.lock",
         environment=[

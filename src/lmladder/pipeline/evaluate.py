@@ -31,7 +31,6 @@ from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
 
 import pandas as pd
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
@@ -169,13 +168,14 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     calibration = reports.calibration_table(
         {name: reliability_of(each, settings.min_context) for name, each in predicted.items()}
     )
-    figures = reports.result_figures(
+    drawn = reports.result_figures(
         table,
         reports.read_histories(table, ladder),
         positions,
         calibration,
         train_tokens=len(prepared.train),
     )
+    figures = {name: reports.as_svg(each) for name, each in drawn.items()}
     values = asdict(config)
     del values["runtime"]["threads"]  # it differs between machines and affects no result
     page = report_page(rungs, table, figures, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
@@ -186,7 +186,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         SAMPLES: reports.to_text(samples),
         "position.csv": reports.to_csv(positions),
         "calibration.csv": reports.to_csv(calibration),
-        **{f"{name}.svg": reports.as_svg(figure) for name, figure in figures.items()},
+        **{f"{name}.svg": figure for name, figure in figures.items()},
         "report.html": page,
     }
     for name, text in texts.items():
@@ -210,17 +210,17 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
 def report_page(
     ladder: Ladder,
     table: pd.DataFrame,
-    figures: Mapping[str, Figure],
+    figures: Mapping[str, str],
     samples: Mapping[str, str],
     config: str,
     environment: Sequence[Grid] = (),
 ) -> str:
-    """Return the page of all results as HTML; see `reports.render_report`."""
+    """Return the page of all results as HTML, with figures in SVG; see `reports.render_report`."""
     return reports.render_report(
         title=f"lmladder on {ladder.prepared.corpus.name}",
         summary=reports.findings(table),
         table=table,
-        figures={reports.CAPTIONS[name]: reports.as_svg(each) for name, each in figures.items()},
+        figures={reports.CAPTIONS[name]: each for name, each in figures.items()},
         samples=samples,
         passage=ladder.passage(),
         attention=ladder.attention(),
