@@ -1,6 +1,6 @@
 """Blocks partition the text, their nats sum to the score, and the file restores them."""
 
-from lmladder.evaluation import BlockLosses, block_starts, score
+from lmladder.evaluation import BlockLosses, Score, block_starts, token_nll
 from lmladder.system.streams import stream
 from tests.models.examples import Fake
 
@@ -29,8 +29,8 @@ def test_blocks_have_similar_lengths_and_are_few(n_tokens: int) -> None:
 def test_the_nats_of_blocks_are_those_of_their_tokens(n_tokens: int) -> None:
     tokens = stream(0, "tokens").integers(7, size=n_tokens)
     halves = Fake(7, 3, nll=lambda tokens: tokens[:, 1:] / 2)
-    options = {"n_bytes": n_tokens, "min_context": 0.5, "batch_tokens": 64}
-    found = score(halves, tokens, tokens[:1], **options)
+    nats = token_nll(halves, tokens, tokens[:1], min_context=0.5, batch_tokens=64)
+    found = Score.of(nats, n_tokens)
     blocks = BlockLosses.of_whole_text("ab", n_tokens, {"halves": found.block_losses})
     pairs = zip(blocks.first, blocks.tokens, strict=True)
     expected = [tokens[first : first + length].sum() / 2 for first, length in pairs]

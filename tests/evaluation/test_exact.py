@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from lmladder.evaluation import Score, score, token_nll
+from lmladder.evaluation import Score, token_nll
 from lmladder.models import LanguageModel
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.models.examples import COUNT_MODELS, VOCABULARY, Fake, draw, model_named
@@ -104,7 +104,7 @@ def one_by_one(
     return losses[-len(tokens) :]
 
 
-@pytest.mark.parametrize("name", [*COUNT_MODELS, "mlp", "gru", "transformer"])
+@pytest.mark.parametrize("name", [*COUNT_MODELS, "mlp", "gru", "transformer", "mixture"])
 def test_scores_equal_those_of_one_token_at_a_time_and_their_sum(name: str) -> None:
     model, tokens, preceding = model_named(name), draw("tokens", 29), draw("preceding", 5)
     for min_context in (0.0, 0.5, 0.8):
@@ -112,7 +112,7 @@ def test_scores_equal_those_of_one_token_at_a_time_and_their_sum(name: str) -> N
         expected = one_by_one(model, tokens, preceding, min_context)
         np.testing.assert_allclose(found, expected, rtol=3e-5)
         options = {"min_context": min_context, "batch_tokens": 16}
-        total = score(model, tokens, preceding, n_bytes=40, **options)
+        total = Score.of(token_nll(model, tokens, preceding, **options), 40)
         assert total.nats == pytest.approx(math.fsum(found), rel=1e-12)
 
 
@@ -124,6 +124,6 @@ def test_scores_of_known_texts() -> None:
     advanced: list[int] = []
     options = {"min_context": 0.5, "batch_tokens": 16, "advance": advanced.append}
     uniform = COUNT_MODELS["uniform"]
-    found = score(uniform, draw("t", 50), draw("p", 1), n_bytes=100, **options)
+    found = Score.of(token_nll(uniform, draw("t", 50), draw("p", 1), **options), 100)
     assert (found.tokens, found.bytes, sum(advanced)) == (50, 100, 50)
     assert found.bits_per_byte == pytest.approx(math.log2(VOCABULARY) / 2)

@@ -12,7 +12,6 @@ from lmladder.data import Corpus, Prepared, write_prepared
 from lmladder.data.settings import SplitSettings, TokenizerSettings
 from lmladder.evaluation import write_scores
 from lmladder.experiments.jobs import ENVIRONMENT, code_digest
-from lmladder.experiments.verify import SCORING
 from lmladder.models.registry import KINDS
 from lmladder.pipeline.rungs import Rung
 from lmladder.system import environment
@@ -55,7 +54,7 @@ def write_run(folder, stage, prepared, **changed):
     if stage == "bigram":
         state = count(state, settings, prepared)
         state.save(folder / LATEST)
-        write_scores(folder, "counts", stage, state.restore_models(), prepared, SCORING)
+        write_scores(folder, "counts", stage, state.restore_models(), prepared, state.settings())
     else:
         run = begin(state, settings, prepared, folder, stage=stage, code=code_digest(stage))
         state, _ = train(run)

@@ -16,6 +16,7 @@ from lmladder.models import (
 )
 from lmladder.models.counts import CountTables
 from lmladder.models.decoding import Decoder
+from lmladder.models.mixture import Mixture, Weights
 from lmladder.models.ngram import count_ladder
 from lmladder.models.settings import ACTIVATIONS, GruSettings
 from lmladder.nn import NORMS
@@ -23,6 +24,8 @@ from lmladder.optim import Adam
 from lmladder.optim.settings import AdamSettings
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.streams import stream
+
+import numpy as np
 
 VOCABULARY = 11
 CONTEXT = 6
@@ -61,11 +64,17 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"final_norm": False},
     {"qk_norm": True},
     {"qk_norm": True, "positions": "rotary"},
+    {"convolution": 3},
     {"bias": False},
     {"attention_bias": False},
     {"tied": False},
     {"init_std": 0.1, "residual_scaling": False},
 ]
+MIXTURES = {  # the members by name, and whether the weights depend on their entropies
+    "mixture": {"kneser_ney_4": True, "transformer": True, "mlp": False},
+    "mixture of one": {"transformer": False},
+    "mixture without limit": {"kneser_ney_2": False, "mlp": True},
+}
 ALL_SETTINGS = SETTINGS | {f"transformer {each}": replace(TRANSFORMER, **each) for each in CHOICES}
 KIND_OF = {KINDS.model_settings(kind): kind for kind in KINDS if KINDS[kind].component}
 
@@ -85,8 +94,19 @@ def build(
 
 
 def model_named(name: str) -> LanguageModel:
-    """Return a count model, or a neural one whose predictions differ."""
+    """Return a count model, or a neural one whose predictions differ, or a mixture of such."""
+    if name in MIXTURES:
+        return mixture(MIXTURES[name])
     return COUNT_MODELS[name] if name in COUNT_MODELS else build(ALL_SETTINGS[name], spread=0.3)
+
+
+def mixture(members: dict[str, bool]) -> Mixture:
+    """Return a mixture of models by name; the weights depend on the entropies of some."""
+    features = [index for index, feature in enumerate(members.values()) if feature]
+    table = 0.1 + stream(0, "weights").random((3 ** len(features), len(members)))
+    knots = np.tile([0.5, 1.5, 2.3], (len(features), 1))
+    weights = Weights(knots, table / table.sum(axis=1, keepdims=True))
+    return Mixture([model_named(name) for name in members], features, weights)
 
 
 def draw(name: str, *shape: int) -> IntArray:

@@ -17,6 +17,7 @@ from tests.models.examples import (
     COUNTS,
     GRU,
     KIND_OF,
+    MIXTURES,
     MLP,
     POSITIONS,
     SETTINGS,
@@ -32,12 +33,12 @@ from tests.models.examples import (
 import numpy as np
 import pytest
 
-every_model = pytest.mark.parametrize("name", [*COUNT_MODELS, *SETTINGS])
+every_model = pytest.mark.parametrize("name", [*COUNT_MODELS, *SETTINGS, *MIXTURES])
 every_neural_model = pytest.mark.parametrize("name", SETTINGS)
 
 
 def test_all_kinds_are_here() -> None:
-    assert {KIND_OF[type(each)] for each in SETTINGS.values()} | {"counts"} == set(KINDS)
+    assert {KIND_OF[type(each)] for each in SETTINGS.values()} | {"counts", "mixture"} == set(KINDS)
 
 
 # --- The contract ---------------------------------------------------------------------------------

@@ -7,7 +7,16 @@ from lmladder.models import LanguageModel
 from lmladder.models.decoding import Decoder
 from lmladder.models.settings import ACTIVATIONS
 from lmladder.system.arrays import FloatArray, IntArray
-from tests.models.examples import BARE, COUNT_MODELS, MODERN, TRANSFORMER, build, draw, model_named
+from tests.models.examples import (
+    BARE,
+    COUNT_MODELS,
+    MODERN,
+    TRANSFORMER,
+    build,
+    draw,
+    mixture,
+    model_named,
+)
 
 import numpy as np
 import pytest
@@ -23,11 +32,14 @@ MODELS: dict[str, LanguageModel] = {
     "uniform": COUNT_MODELS["uniform"],
     "kneser_ney": COUNT_MODELS["kneser_ney_4"],
     "mlp": model_named("mlp"),
+    "mixture": mixture({"kneser_ney_4": True, "transformer": True}),
     "transformer, odd context": transformer(5),
     "transformer, context 1": transformer(1),
     "transformer, context 2": transformer(2),
     "transformer, no layers": transformer(n_layer=0),
     "transformer, modern": transformer(**MODERN),
+    "transformer, convolution": transformer(**MODERN, convolution=3),
+    "transformer, wide convolution": transformer(convolution=2 * CONTEXT),
     "transformer, bare": transformer(**BARE, positions="none"),
     "transformer, sinusoidal": transformer(positions="sinusoidal", embedding_norm=True),
     **{f"transformer, {name}": transformer(activation=name) for name in ACTIVATIONS},

@@ -9,8 +9,9 @@ from typing import Any
 
 from lmladder.data.settings import CORPORA, TOKENIZERS
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models.registry import KINDS
+from lmladder.models.registry import GROUPS, KINDS
 from lmladder.sampling.settings import SampleSettings
+from lmladder.system.errors import InputError
 from lmladder.system.settings import setting
 
 
@@ -39,9 +40,23 @@ class Config:
     mlp: Any = setting("the MLP, or a recurrent network instead", family=KINDS)
     transformer: Any = setting("the Transformer", family=KINDS)
     rungs: dict[str, Any] = setting("additional rungs, by name", default={}, family=KINDS)
-    rung: str | None = setting("the name in rungs that the stage `rung` fits", default=None)
+    mixtures: dict[str, Any] = setting("mixtures of rungs, by name", default={}, family=KINDS)
+    rung: str | None = setting(
+        "the name in rungs or mixtures that the stage `rung` or `mixture` fits", default=None
+    )
     sample: SampleSettings = setting("samples of each model", settings=SampleSettings)
     evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
+
+    def check(self, path: str) -> None:
+        for group, rungs in {
+            "rungs": {stage: getattr(self, stage) for stage in STAGES} | self.rungs,
+            "mixtures": self.mixtures,
+        }.items():
+            for name, settings in rungs.items():
+                if (right := KINDS[settings.kind].fit.group) != group:
+                    raise InputError(
+                        f"{name} is of kind {settings.kind}; rungs of this kind are in {right}"
+                    )
 
     @property
     def text(self) -> dict[str, Any]:
@@ -51,9 +66,9 @@ class Config:
         return settings
 
 
-# The stages that fit one rung each; additional rungs are in `rungs`.
+# The stages that fit one rung each; additional rungs are in `GROUPS`.
 STAGES = tuple(
     each.name
     for each in fields(Config)
-    if each.metadata["family"] is KINDS and each.name != "rungs"
+    if each.metadata["family"] is KINDS and each.name not in GROUPS
 )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses, block_starts
     from lmladder.evaluation.calibration import BINS, Reliability
     from lmladder.evaluation.context import ContextLosses, context_ranges
-    from lmladder.evaluation.exact import Score, score, token_nll
+    from lmladder.evaluation.exact import Score, read_tokens, token_nll
     from lmladder.evaluation.ladder import (
         passage_nll,
         predict_models,

@@ -38,6 +38,12 @@ class Score:
     nats: float
     block_losses: tuple[float, ...] = ()
 
+    @classmethod
+    def of(cls, nats: FloatArray, n_bytes: int) -> "Score":
+        """Return the score of a text of `n_bytes` bytes, of which each token has these nats."""
+        blocks = np.add.reduceat(nats, block_starts(len(nats))) if len(nats) else nats
+        return cls(len(nats), n_bytes, float(nats.sum()), tuple(blocks.tolist()))
+
     @property
     def nats_per_token(self) -> float:
         return self.nats / self.tokens
@@ -55,7 +61,18 @@ class Score:
 
 
 def token_nll(
+    model: LanguageModel, tokens: IntArray, preceding: IntArray, **options: Any
+) -> FloatArray:
+    """Return the nats of each token, shape (len(tokens),), given `preceding` and those before it.
+
+    The options are those of `read_tokens`.
+    """
+    return read_tokens(model, model.nll, tokens, preceding, **options)
+
+
+def read_tokens(
     model: LanguageModel,
+    read: Callable[[IntArray], FloatArray],
     tokens: IntArray,
     preceding: IntArray,
     *,
@@ -63,11 +80,12 @@ def token_nll(
     batch_tokens: int,
     advance: Callable[[int], None] = lambda count: None,
 ) -> FloatArray:
-    """Return the nats of each token, shape (len(tokens),), given `preceding` and those before it.
+    """Return what a model reads of each token, with the context protocol: (len(tokens), ...).
 
     Parameters
     ----------
-    model : any model
+    model : any model, which determines the windows
+    read : such as `model.nll`: (sequences, length) -> (sequences, length - 1, ...)
     tokens : the text, 1-d
     preceding : the text before it, 1-d, at least one token; only its end is read
     min_context : least fraction of the model's context, in [0, 1), that precedes each scored token
@@ -91,24 +109,15 @@ def token_nll(
     # All windows have one length, so that they fit one batch: the last one ends with the text.
     last, step = n_targets - window, max(1, window - overlap)
     starts = np.append(np.arange(0, last, step), last)
-    nats = np.empty(n_targets)
+    found: list[FloatArray] = []
     done = 0
     size = max(1, batch_tokens // window)
     for first in range(0, len(starts), size):
         batch = starts[first : first + size]
-        scored = model.nll(stream[batch[:, None] + np.arange(window + 1)])
+        scored = read(stream[batch[:, None] + np.arange(window + 1)])
         before = done
         for start, values in zip(batch, scored, strict=True):
-            nats[done : start + window] = values[done - start :]
+            found.append(values[done - start :])
             done = start + window
         advance(done - before)
-    return nats[lead - 1 :]
-
-
-def score(
-    model: LanguageModel, tokens: IntArray, preceding: IntArray, *, n_bytes: int, **options: Any
-) -> Score:
-    """Return the score of a text of `n_bytes` bytes; options are those of `token_nll`."""
-    nats = token_nll(model, tokens, preceding, **options)
-    blocks = np.add.reduceat(nats, block_starts(len(nats))) if len(nats) else nats
-    return Score(len(tokens), n_bytes, float(nats.sum()), tuple(blocks.tolist()))
+    return np.concatenate(found)[lead - 1 :]

@@ -1,18 +1,19 @@
 """Several models on one prepared text: their scores, predictions and losses by token."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from lmladder.data import Prepared
-from lmladder.data.batches import validation_sequences
+from lmladder.data.batches import sequence_starts
 from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses
 from lmladder.evaluation.calibration import Reliability
-from lmladder.evaluation.exact import Score, score, token_nll
+from lmladder.evaluation.exact import Score, token_nll
 from lmladder.evaluation.predictions import Predictions, predict
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models.contract import LanguageModel
-from lmladder.system.arrays import FloatArray
+from lmladder.models.contract import LanguageModel, parts_of_validation
+from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.system.progress import CountingProgress
@@ -21,6 +22,7 @@ from lmladder.training.checkpoint import METRICS
 import numpy as np
 
 PREDICTED_TOKENS = 32768  # by each model; enough for a figure, within seconds
+BATCH_TOKENS = 8192  # read at a time by count models
 PASSAGE_CONTEXT = 0.5  # as evaluate.min_context in conf/; a passage has few windows
 
 Models = Mapping[str, LanguageModel]
@@ -45,25 +47,63 @@ def score_models(
     tokens = len(models) * sum(facts[split].tokens for split in splits)
     with CountingProgress(label, "tokens", tokens) as progress:
         return {
-            (name, split): score(
-                model,
-                prepared.split(split),
-                prepared.preceding(split),
-                n_bytes=facts[split].bytes,
-                min_context=settings.min_context,
-                batch_tokens=settings.batch_tokens,
-                advance=progress.advance,
+            (name, split): Score.of(
+                split_nll(
+                    model,
+                    prepared,
+                    split,
+                    min_context=settings.min_context,
+                    batch_tokens=settings.batch_tokens,
+                    advance=progress.advance,
+                ),
+                facts[split].bytes,
             )
             for name, model in models.items()
             for split in splits
         }
 
 
+def split_nll(
+    model: LanguageModel,
+    prepared: Prepared,
+    split: str,
+    n_tokens: int | None = None,
+    **options: Any,
+) -> FloatArray:
+    """Return the nats of each token of a split, or of its first `n_tokens`.
+
+    Each part of the validation text is scored with a model of which nothing was fitted on it.
+    The options are those of `token_nll`.
+    """
+    text = prepared.split(split)
+    end_of_text = len(text) if n_tokens is None else n_tokens
+    parts = parts_of_validation(model, len(text)) if split == "val" else [(0, len(text), model)]
+    return np.concatenate(
+        [
+            token_nll(
+                each,
+                text[first : min(end, end_of_text)],
+                text[:first] if first else prepared.preceding(split),
+                **options,
+            )
+            for first, end, each in parts
+            if first < end_of_text
+        ]
+    )
+
+
 def write_scores(
-    out: Path, kind: str, rung: str, models: Models, prepared: Prepared, settings: EvaluateSettings
+    out: Path, kind: str, rung: str, models: Models, prepared: Prepared, settings: Any
 ) -> dict[str, Score]:
-    """Score count models on the validation text; write metrics.json and the losses of blocks."""
-    on_val = replace(settings, splits=["val"])
+    """Score models on the validation text; write metrics.json and the losses of blocks.
+
+    Parameters
+    ----------
+    settings : of the rung; the scores of count models do not depend on how a text is read
+    """
+    min_context = getattr(settings, "min_context", 0.0)
+    batch_tokens = getattr(settings, "batch_tokens", BATCH_TOKENS)
+    on_val = EvaluateSettings(["val"], "latest", min_context, batch_tokens)
     scored = score_models(models, prepared, on_val, label=kind)
     scores = {name: each for (name, _), each in scored.items()}
     write_json(
@@ -91,9 +131,26 @@ def predict_models(models: Models, prepared: Prepared, batch_tokens: int) -> dic
     predictions = {}
     for name, model in models.items():
         length = min(model.max_length or longest, longest, len(prepared.val) - 1)
-        sequences = validation_sequences(prepared.val, length, PREDICTED_TOKENS)
-        predictions[name] = predict(model, sequences, batch_tokens=batch_tokens)
+        predictions[name] = _predicted(model, prepared.val, length, batch_tokens)
     return predictions
+
+
+def _predicted(model: LanguageModel, val: IntArray, length: int, batch_tokens: int) -> Predictions:
+    """Return predictions of sequences of the validation text; see `split_nll` about its parts."""
+    starts = sequence_starts(len(val), length, PREDICTED_TOKENS)
+    targets = starts[:, None] + np.arange(1, length + 1)  # their positions in the text
+    made = []
+    for first, end, each in parts_of_validation(model, len(val)):
+        inside = (first <= targets) & (targets < end)
+        touched = inside.any(axis=1)
+        if touched.any():
+            sequences = val[starts[touched, None] + np.arange(length + 1)].astype(np.int64)
+            found = predict(each, sequences, batch_tokens=batch_tokens)
+            values = (getattr(found, field.name) for field in fields(Predictions))
+            made.append([value[inside[touched]] for value in values])
+    # The sequences do not overlap, so their tokens are in the order of the parts.
+    joined = (np.concatenate(each).reshape(targets.shape) for each in zip(*made, strict=True))
+    return Predictions(*joined)
 
 
 def reliability_of(predictions: Predictions, min_context: float) -> Reliability:
@@ -105,8 +162,7 @@ def reliability_of(predictions: Predictions, min_context: float) -> Reliability:
 
 def passage_nll(models: Models, prepared: Prepared, tokens: int) -> dict[str, FloatArray]:
     """Return the nats of each of the first tokens of the validation text, by model."""
-    text, preceding = prepared.val[:tokens], prepared.preceding("val")
+    options = {"min_context": PASSAGE_CONTEXT, "batch_tokens": tokens}
     return {
-        name: token_nll(each, text, preceding, min_context=PASSAGE_CONTEXT, batch_tokens=tokens)
-        for name, each in models.items()
+        name: split_nll(each, prepared, "val", tokens, **options) for name, each in models.items()
     }

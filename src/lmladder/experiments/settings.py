@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lmladder.models.registry import GROUPS
 from lmladder.system.settings import dotted
 
 import yaml
@@ -56,7 +57,7 @@ def read_settings(folder: Path, hydra: bool) -> Settings | None:
     ----------
     hydra : whether the folder has a folder .hydra
     """
-    ladder = folder.parent.parent if folder.parent.name == "rungs" else folder.parent
+    ladder = folder.parent.parent if folder.parent.name in GROUPS else folder.parent
     config = (folder if hydra else ladder) / ".hydra/config.yaml"
     if config.exists():
         return _resolved(flat(read_yaml(config)))
@@ -68,13 +69,13 @@ def read_settings(folder: Path, hydra: bool) -> Settings | None:
 
 
 def locked_stages(folder: Path) -> tuple[str, Mapping[str, Any]]:
-    """Return the stage of a folder `outputs/<stage>` or `outputs/rungs/<name>`, and all stages.
+    """Return the stage of a folder `outputs/<stage>` or `outputs/<group>/<name>`, and all stages.
 
     The latter are those of dvc.lock, if there is one.
     """
     outputs, name = folder.parent, folder.name
-    if outputs.name == "rungs":
-        outputs, name = outputs.parent, f"rung@{name}"
+    if outputs.name in GROUPS:
+        outputs, name = outputs.parent, f"{GROUPS[outputs.name]}@{name}"
     lock = outputs.parent / "dvc.lock"
     if outputs.name != "outputs" or not lock.exists():
         return name, {}

@@ -21,16 +21,15 @@ from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.data.batches import validation_sequences
 from lmladder.evaluation import write_scores
-from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.experiments.jobs import ENVIRONMENT, code_digest, read_facts
 from lmladder.models.registry import KINDS
 from lmladder.system import environment
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError, RunError, printable
 from lmladder.system.files import atomic_write
-from lmladder.system.settings import dotted
+from lmladder.system.settings import dotted, import_object
 from lmladder.training.checkpoint import BEST, LATEST, METRICS, REMEDY, Checkpoint
-from lmladder.training.fit import begin, count, write_metrics
+from lmladder.training.fit import begin, write_metrics
 from lmladder.training.loop import (
     HISTORY,
     UNFINISHED,
@@ -43,7 +42,6 @@ from lmladder.training.loop import (
 OUTPUTS = Path("outputs")  # of the pipeline
 LOSSES, EXACT = ("train_loss", "val_loss"), ("step", "tokens")  # columns of a history
 UNKNOWN_CODE = "code (unknown)"  # does not excuse differences: the record may have been removed
-SCORING = EvaluateSettings([], "latest", 0.0, 8192)  # scores of count models do not depend on it
 
 
 @dataclass(frozen=True)
@@ -148,7 +146,7 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
         raise InputError(f"{path} is of a run that has not finished; run its command again")
     checkpoint.restore_models()  # checks the sizes of the arrays
     settings = KINDS.read(checkpoint.config, str(path))
-    if checkpoint.step == 0 and not _is_counted(checkpoint):
+    if checkpoint.step == 0 and not _fits_at_once(checkpoint):
         raise InputError(f"{path} is of step 0: its model was not trained here")
     stage = read_trained(first.parent).get("stage", "")
     for each in (checkpoint, *best):
@@ -170,8 +168,8 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
     return RecordedRun(path, first.parent, (checkpoint, *best), settings, stage, prepared)
 
 
-def _is_counted(checkpoint: Checkpoint) -> bool:
-    return KINDS[checkpoint.kind].fit.deterministic
+def _fits_at_once(checkpoint: Checkpoint) -> bool:
+    return KINDS[checkpoint.kind].fit.again is not None
 
 
 def _damage(checkpoint: Checkpoint, latest: Checkpoint) -> str:
@@ -181,7 +179,7 @@ def _damage(checkpoint: Checkpoint, latest: Checkpoint) -> str:
         return f"its seed is {checkpoint.seed!r}"
     if checkpoint.identity != latest.identity or rows != latest.history[: len(rows)]:
         return f"{LATEST} and {BEST} are of two runs"
-    if _is_counted(checkpoint):
+    if _fits_at_once(checkpoint):
         return ""
     losses = [row.get(name) for row in rows if isinstance(row, dict) for name in LOSSES]
     if len(losses) != 2 * len(rows) or not all(isinstance(each, float) for each in losses[1:]):
@@ -211,13 +209,13 @@ def verify_run(run: RecordedRun, tolerance: float) -> Verdict:
     known = trained_by.get("kernels") in kernels.CHOICES
     kernels.select(trained_by["kernels"] if known else "numba")
     elsewhere = tuple(_elsewhere(run, trained_by.get("code")))
-    counted = _is_counted(checkpoint)
-    if counted or not set(elsewhere) - {UNKNOWN_CODE}:
+    fit = KINDS[checkpoint.kind].fit
+    if fit.deterministic or not set(elsewhere) - {UNKNOWN_CODE}:
         tolerance = 0.0
     with tempfile.TemporaryDirectory(prefix="lmladder-verify-") as name:
         compared = _require_results(run, Path(name))
-        if counted:
-            again = count(replace(checkpoint, model={}), run.settings, run.prepared)
+        if fit.again is not None:
+            again = import_object(fit.again)(checkpoint, run.settings, run.prepared)
             step, differences = 0, list(_differences(run, again))[:1]
         else:
             step, differences = _repeat(run, Path(name), tolerance)
@@ -228,10 +226,10 @@ def verify_run(run: RecordedRun, tolerance: float) -> Verdict:
 
 def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
     """Yield the differences in code and environment from those of the run."""
-    counted = _is_counted(run.checkpoints[0])  # counts are not rounded
-    if not counted and not (code and run.stage):
+    by_steps = not _fits_at_once(run.checkpoints[0])
+    if by_steps and not (code and run.stage):
         yield UNKNOWN_CODE
-    elif not counted and code != code_digest(run.stage):
+    elif by_steps and code != code_digest(run.stage):
         yield "code"
     there: dict[str, Any] = {}
     with suppress(RecursionError):  # too many levels
@@ -258,9 +256,9 @@ def _require_results(run: RecordedRun, folder: Path) -> tuple[str, ...]:
     checkpoint, prepared = run.checkpoints[0], run.prepared
     rung = read_facts(run.path / METRICS).get("rung", "")  # a checkpoint does not contain it
     models: dict[str, Any] = {**checkpoint.restore_models()}
-    if _is_counted(checkpoint):
+    if _fits_at_once(checkpoint):
         with redirect_stdout(sys.stderr):
-            write_scores(folder, checkpoint.kind, rung, models, prepared, SCORING)
+            write_scores(folder, checkpoint.kind, rung, models, prepared, run.settings)
     else:
         (model,) = models.values()
         write_metrics(folder, checkpoint, model, rung)

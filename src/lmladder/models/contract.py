@@ -1,5 +1,6 @@
 """The contract that all models satisfy, count models and neural models."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from lmladder.system.arrays import FloatArray, IntArray
@@ -68,3 +69,24 @@ class LanguageModel(Protocol):
     def decoder(self) -> "Decoder":
         """Return a decoder, which reads texts token by token; weights must not change meanwhile."""
         ...
+
+
+class CrossFitted(LanguageModel, Protocol):
+    """A model of which a part was fitted on the validation text.
+
+    Attributes
+    ----------
+    cross_fitted : for each of equal parts of the validation text, the model to score it with, of
+        which nothing was fitted on that part
+    """
+
+    cross_fitted: Sequence[LanguageModel]
+
+
+def parts_of_validation(
+    model: LanguageModel, n_tokens: int
+) -> list[tuple[int, int, LanguageModel]]:
+    """Return the parts of a validation text of `n_tokens`: (first, end, model to score it with)."""
+    models = getattr(model, "cross_fitted", ()) or (model,)
+    ends = [n_tokens * i // len(models) for i in range(len(models) + 1)]
+    return list(zip(ends, ends[1:], models, strict=False))

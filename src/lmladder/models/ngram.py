@@ -30,13 +30,11 @@ from itertools import pairwise
 
 from lmladder.models.counts import CountTables, checked_tokens
 from lmladder.models.decoding import Decoder
-from lmladder.models.settings import CountSettings
+from lmladder.models.settings import ADD_K_NAMES, CountSettings
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
 
 import numpy as np
-
-ADD_K_NAMES = ("unigram", "bigram", "trigram")
 
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)  # those of KenLM's --discount_fallback
 

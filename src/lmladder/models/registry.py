@@ -14,7 +14,8 @@ from typing import Any
 from lmladder.system.settings import Component, Family, import_object, setting
 
 HERE = "lmladder.models"
-GRAY, BLUE, ORANGE = "#6e7781", "#0072B2", "#D55E00"
+GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
+GRAY, BLUE, ORANGE, GREEN = "#6e7781", "#0072B2", "#D55E00", "#009E73"
 
 
 @dataclass(frozen=True)
@@ -27,12 +28,16 @@ class Fit:
     restore : "module:function" that returns the models of a checkpoint
     settings : "module:Class" of the settings of a rung besides those of its model; None: none
     deterministic : whether the seed has no effect
+    again : "module:function" that fits a checkpoint again and returns it; None: by training steps
+    group : the mapping in the configuration that contains its rungs
     """
 
     function: str
     restore: str
     settings: str | None = None
     deterministic: bool = False
+    again: str | None = None
+    group: str = "rungs"
 
 
 BY_GRADIENTS = Fit(
@@ -41,7 +46,16 @@ BY_GRADIENTS = Fit(
     "lmladder.training.settings:GradientSettings",
 )
 BY_COUNTING = Fit(
-    "lmladder.pipeline.fitting:fit_by_counting", f"{HERE}.ngram:restore", deterministic=True
+    "lmladder.pipeline.fitting:fit_by_counting",
+    f"{HERE}.ngram:restore",
+    deterministic=True,
+    again="lmladder.training.fit:count",
+)
+BY_MIXING = Fit(
+    "lmladder.pipeline.fitting:fit_by_mixing",
+    f"{HERE}.mixture:restore",
+    again="lmladder.evaluation.mixing:mix",
+    group="mixtures",
 )
 
 
@@ -109,6 +123,7 @@ KINDS = Kinds(
         "transformer": Kind(
             f"{HERE}.settings:TransformerSettings", f"{HERE}.transformer:Transformer", color=ORANGE
         ),
+        "mixture": Kind(f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING),
     },
     key="kind",
 )

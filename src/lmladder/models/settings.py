@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
 from lmladder.system.settings import setting
 
 MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
+MEMBERS = "members"  # how the names of the arrays of the members of a mixture begin
+MAX_ROWS = 10_000  # of weights of a mixture
+ADD_K_NAMES = ("unigram", "bigram", "trigram")
 ACTIVATIONS = ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")
 
 
@@ -19,6 +23,12 @@ class CountSettings:
     kneser_ney_orders: list[int] = setting(
         "n-gram orders of the Kneser-Ney models, one model each", at_least=1, at_most=100
     )
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models, weakest first."""
+        orders = sorted(set(self.kneser_ney_orders))
+        return ["uniform", *ADD_K_NAMES, *(f"kneser_ney_{order}" for order in orders)]
 
 
 @dataclass
@@ -104,6 +114,11 @@ class TransformerSettings:
         default="learned",
         choices=("learned", "sinusoidal", "rotary", "none"),
     )
+    convolution: int = setting(
+        "lags of the convolutions before attention and feed-forward layers; 0: none",
+        default=0,
+        at_least=0,
+    )
     bias: bool = setting("biases in linear layers and layer norms", default=True)
     attention_bias: bool = setting("biases in attention, where bias is true", default=True)
     tied: bool = setting("the head shares the matrix of the token embeddings", default=True)
@@ -143,6 +158,7 @@ class TransformerSettings:
         # A gated feed-forward layer has three matrices of two thirds of the width.
         feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
         weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
+        weights += 2 * self.n_layer * self.convolution * self.d_model
         # Two norms, queries, keys, values, the attention output, and one hidden layer.
         width = int((6 + self.feed_forward_factor) * self.d_model)
         return weights, self.n_layer * width + vocabulary_size
@@ -164,4 +180,55 @@ class TransformerSettings:
         if not 1 <= factor * self.d_model < float("inf"):
             raise InputError(
                 f"{path}feed_forward_factor={factor} times {d_model} must be at least 1"
+            )
+
+
+@dataclass
+class MixtureSettings:
+    """A weighted sum of the distributions of other models."""
+
+    members: list[str] = setting("the models, by their names in the table")
+    weights_by: list[str] = setting(
+        "members on whose entropies the weights depend; []: constant weights", default=[]
+    )
+    knots: int = setting(
+        "of each entropy: quantiles between which weights are interpolated",
+        default=5,
+        at_least=2,
+        at_most=100,
+    )
+    prior: float = setting(
+        "tokens with constant weights that are added to each combination of knots",
+        default=5.0,
+        above=0,
+    )
+    iterations: int = setting("of expectation maximization", default=50, at_least=1)
+    checkpoint: str = setting(
+        "of each trained member", default="latest", choices=("latest", "best")
+    )
+    min_context: float = setting(
+        "as evaluate.min_context, in the text that weights are fitted on",
+        default=0.5,
+        at_least=0,
+        below=1,
+    )
+    batch_tokens: int = setting(
+        "read at a time, as evaluate.batch_tokens", default=8192, at_least=1
+    )
+    rungs: dict[str, Any] = setting("of the members; not to be set", default={}, family=KINDS)
+    watch: str | None = setting("no file: a mixture depends on its members", default=None)
+
+    def check(self, path: str) -> None:
+        for name in ("members", "weights_by"):
+            given = getattr(self, name)
+            if len(set(given)) < len(given):
+                raise InputError(f"{path}{name} must name each model once, got {given}")
+        if not self.members:
+            raise InputError(f"{path}members must name at least one model")
+        if unknown := set(self.weights_by) - set(self.members):
+            raise InputError(f"{path}weights_by: {min(unknown)!r} is not one of the members")
+        if self.knots ** len(self.weights_by) > MAX_ROWS:
+            raise InputError(
+                f"{path}knots={self.knots} to the power of {len(self.weights_by)} members in "
+                f"{path}weights_by must be at most {MAX_ROWS:,}"
             )

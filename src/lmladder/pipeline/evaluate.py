@@ -19,7 +19,7 @@ from lmladder.evaluation import (
 )
 from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.models import LanguageModel
-from lmladder.models.registry import KINDS
+from lmladder.models.registry import GROUPS, KINDS
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
@@ -70,7 +70,7 @@ class Ladder:
     def steps(self, name: str) -> int | None:
         """Return the training steps of a model; None if it is not trained by steps."""
         checkpoint = self.checkpoints[self.rungs[name]]
-        return None if KINDS[checkpoint.kind].fit.deterministic else checkpoint.step
+        return None if KINDS[checkpoint.kind].fit.again else checkpoint.step
 
     @property
     def informed(self) -> dict[str, LanguageModel]:
@@ -151,7 +151,8 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         rung.folder: rung.load(config.seed, prepared, settings.checkpoint)
         for rung in rungs_of(config)
     }
-    (ladder / "rungs").mkdir(exist_ok=True)  # a dependency in dvc.yaml, even if empty
+    for group in GROUPS:
+        (ladder / group).mkdir(exist_ok=True)  # a dependency in dvc.yaml, even if empty
     rungs = Ladder.of(checkpoints, prepared)
     samples = rungs.samples(config.sample, config.seed)
     scores = score_models(rungs.models, prepared, settings)

@@ -10,6 +10,7 @@ from lmladder.data.batches import sequence_starts, validation_sequences
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
 from lmladder.experiments.jobs import code_digest
 from lmladder.models import NeuralLanguageModel
+from lmladder.models.registry import GROUPS
 from lmladder.pipeline.rungs import Rung, rung_named
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
@@ -17,7 +18,7 @@ from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.settings import import_object
 from lmladder.training.checkpoint import LATEST
-from lmladder.training.fit import begin, count, write_metrics
+from lmladder.training.fit import begin, write_metrics
 from lmladder.training.loop import discard_unfinished, sequence_nll, train
 
 import numpy as np
@@ -25,9 +26,10 @@ import numpy as np
 
 def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     """Fit the rung of a stage with the function of its kind; write its results to `out`."""
-    name = config.rung if stage.name == "rung" else stage.name
+    name = config.rung if stage.name in GROUPS.values() else stage.name
     if name is None:
-        raise InputError("rung is missing; give rung=NAME with one of the names in rungs")
+        group = next(each for each in GROUPS if GROUPS[each] == stage.name)
+        raise InputError(f"rung is missing; give rung=NAME with one of the names in {group}")
     rung = rung_named(name, config)
     result: Result = import_object(rung.kind.fit.function)(rung, config, out, ladder)
     return result
@@ -69,13 +71,20 @@ def _validation_blocks(
     )
 
 
+def fit_by_mixing(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
+    """Fit the weights of a mixture; write the checkpoint and metrics to `out`."""
+    kernels.select(config.runtime.kernels)
+    return fit_by_counting(rung, config, out, ladder)
+
+
 def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
-    """Count the n-grams of the training text; write the checkpoint and metrics to `out`."""
+    """Fit a rung at once, without steps; write the checkpoint and metrics to `out`."""
     prepared = open_prepared(config, ladder)
-    checkpoint = count(rung.first_checkpoint(config.seed, prepared), rung.settings, prepared)
+    origin = rung.first_checkpoint(config.seed, prepared)
+    checkpoint = import_object(rung.kind.fit.again or "")(origin, rung.settings, prepared)
     checkpoint.save(out / LATEST)
     models = checkpoint.restore_models()
-    scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, config.evaluate)
+    scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, rung.settings)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token
     print(f"{rung.name}: best is {best} with {loss:.4f} nats/token -> {out}")

@@ -19,6 +19,7 @@ from lmladder.config import STAGES as RUNG_STAGES
 from lmladder.config import Config
 from lmladder.experiments import jobs as outcome
 from lmladder.experiments.jobs import ENVIRONMENT, PERFORMANCE
+from lmladder.models.registry import GROUPS
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.system import environment
 from lmladder.system.errors import RunError
@@ -117,6 +118,11 @@ def _all_rungs(config: Config) -> list[str]:
     return ["prepare", *(rung.folder for rung in rungs_of(config))]
 
 
+def _sources(config: Config) -> list[str]:
+    rungs = [each for each in rungs_of(config) if each.name == config.rung]
+    return ["prepare", *(source.folder for rung in rungs for source in rung.sources)]
+
+
 HERE = "lmladder.pipeline"
 _FIT = f"{HERE}.fitting:fit"
 _SIZES = "training.batch_size, training.sequence_length or the sizes of the model"
@@ -125,7 +131,7 @@ STAGES = {
     each.name: each
     for each in (
         Stage("prepare", f"{HERE}.prepare:prepare", lambda config: [], _TEXT),
-        *(Stage(name, _FIT, smaller=_SIZES) for name in (*RUNG_STAGES, "rung")),
+        *(Stage(name, _FIT, _sources, _SIZES) for name in (*RUNG_STAGES, *GROUPS.values())),
         Stage("evaluate", f"{HERE}.evaluate:evaluate", _all_rungs, "evaluate.batch_tokens"),
         Stage("ladder", f"{HERE}.ladder:ladder", lambda config: []),
     )

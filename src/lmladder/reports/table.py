@@ -141,7 +141,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
     trained = [row["model"] for row in rows if not pd.isna(row["steps"])]
     markers = dict(zip(trained, cycle(MARKERS), strict=False))
     colors: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: (row["rung"].startswith("rungs/"), row["model"])):
+    for row in sorted(rows, key=lambda row: ("/" in row["rung"], row["model"])):
         color = KINDS[row["kind"]].color if row["kind"] else INK
         if row["model"] in trained and color in (None, *colors.values()):
             color = next((each for each in COLORS if each not in colors.values()), None)

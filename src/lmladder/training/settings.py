@@ -39,6 +39,7 @@ class GradientSettings:
     optimizer: Any = setting("how parameters are updated", family=OPTIMIZERS)
     schedule: Any = setting("how the learning rate changes over a run", family=SCHEDULES)
     training: TrainingSettings = setting("the run", settings=TrainingSettings)
+    seed: int | None = setting("seed of this rung; null: the common one", default=None, at_least=0)
     init_from: str | None = setting("checkpoint with the first weights; null: they are drawn")
 
     def check(self, path: str) -> None:

@@ -1,0 +1,138 @@
+"""Fitting a mixture: nothing of a text enters the weights that it is scored with."""
+
+from pathlib import Path
+from typing import Any
+
+from lmladder.data import Corpus, Prepared, write_prepared
+from lmladder.data.batches import sequence_starts
+from lmladder.data.settings import SplitSettings, TokenizerSettings
+from lmladder.evaluation import Score, predict_models, score_models, token_nll
+from lmladder.evaluation.ladder import passage_nll, split_nll
+from lmladder.evaluation.mixing import mix
+from lmladder.evaluation.settings import EvaluateSettings
+from lmladder.models.mixture import TEXTS
+from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.errors import InputError
+from lmladder.training.checkpoint import Checkpoint
+from tests.models.examples import draw
+from tests.models.test_mixture import saved
+
+import numpy as np
+import pytest
+
+ALPHABET = "abcdefghijk"
+TOKENS = 600  # of the validation text
+SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 256)
+
+
+def text_of(folder: Path, *, validation: int = TOKENS, replaced: slice = slice(0)) -> Prepared:
+    """Return a prepared text, with other tokens in a part of validation and test."""
+    tokens = draw("text", 400 + validation + 100)
+    tokens[400:][replaced] = 10 - tokens[400:][replaced]
+    tokens[: len(ALPHABET)] = range(len(ALPHABET))
+    share = (400.5 / len(tokens), validation / len(tokens))  # rounded down to tokens
+    write_prepared(
+        folder,
+        Corpus.of_text("letters", "".join(ALPHABET[token] for token in tokens)),
+        tokenizer=TokenizerSettings("char", watch=""),
+        split=SplitSettings(*share, 1 - sum(share)),
+        seed=0,
+        settings={},
+    )
+    prepared = Prepared.open(folder)
+    assert len(prepared.val) == validation
+    return prepared
+
+
+def fitted(prepared: Prepared, **changed: Any) -> Checkpoint:
+    origin = saved(**changed)
+    return mix(origin, origin.settings(), prepared)
+
+
+def weights(checkpoint: Checkpoint, text: str) -> dict[str, bytes]:
+    start = f"weights.{text}."
+    found: dict[str, Array] = {
+        name: each for name, each in checkpoint.model.items() if name.startswith(start)
+    }
+    assert len(found) == 2
+    return {name: each.tobytes() for name, each in found.items()}
+
+
+@pytest.mark.parametrize(
+    ("replaced", "unchanged", "changed"),
+    [
+        (slice(TOKENS // 2), "for_first_half", "for_second_half"),
+        (slice(TOKENS // 2, TOKENS), "for_second_half", "for_first_half"),
+    ],
+)
+def test_nothing_of_a_half_enters_the_weights_it_is_scored_with(
+    replaced: slice, unchanged: str, changed: str, tmp_path: Path
+) -> None:
+    before = fitted(text_of(tmp_path / "before"))
+    after = fitted(text_of(tmp_path / "after", replaced=replaced))
+    assert weights(before, unchanged) == weights(after, unchanged)
+    for text in ("whole", changed):
+        assert all(
+            weights(before, text)[name] != weights(after, text)[name]
+            for name in weights(before, text)
+        )
+
+
+def test_nothing_of_the_test_text_enters_any_weights(tmp_path: Path) -> None:
+    before = fitted(text_of(tmp_path / "before"))
+    after = fitted(text_of(tmp_path / "after", replaced=slice(TOKENS, None)))
+    for text in TEXTS:
+        assert weights(before, text) == weights(after, text)
+
+
+def test_validation_text_is_scored_with_the_weights_of_the_other_half(tmp_path: Path) -> None:
+    prepared = text_of(tmp_path)
+    mixed: Any = fitted(prepared).restore_models()["mixture"]
+    models, half = {"mixture": mixed}, TOKENS // 2
+    options = {"min_context": 0.5, "batch_tokens": 256}
+    by_all, first, second = (
+        token_nll(each, prepared.val, prepared.train, **options)
+        for each in (mixed, *mixed.cross_fitted)
+    )
+    expected = np.concatenate([first[:half], second[half:]])
+    np.testing.assert_allclose(split_nll(mixed, prepared, "val", **options), expected, rtol=1e-6)
+    assert abs(by_all - expected).min() > 0
+    for tokens in (9, half + 9):
+        passage = passage_nll(models, prepared, tokens)["mixture"]
+        np.testing.assert_allclose(passage, expected[:tokens], rtol=1e-6)
+    scores = score_models(models, prepared, SETTINGS)
+    assert scores["mixture", "val"] == Score.of(
+        split_nll(mixed, prepared, "val", **options), TOKENS
+    )
+    test = token_nll(mixed, prepared.test, prepared.val, **options)
+    assert scores["mixture", "test"] == Score.of(test, 100)
+
+
+def test_predictions_of_a_sequence_across_both_halves_are_of_two_models(tmp_path: Path) -> None:
+    prepared = text_of(tmp_path, validation=610)  # a sequence contains token 305
+    mixed: Any = fitted(prepared).restore_models()["mixture"]
+    found = predict_models({"mixture": mixed}, prepared, 256)["mixture"]
+
+    def of(model: Any) -> FloatArray:
+        return predict_models({"": model}, prepared, 256)[""].nats
+
+    first, second = (of(_Plain(each)) for each in mixed.cross_fitted)
+    targets = sequence_starts(610, 6, 610)[:, None] + np.arange(1, 7)
+    is_first = targets < 305
+    np.testing.assert_allclose(found.nats, np.where(is_first, first, second), rtol=1e-5)
+    assert (is_first.any(axis=1) & ~is_first.all(axis=1)).sum() == 1
+    assert (abs(first - second) > 1e-4 * first).mean() > 0.9
+
+
+class _Plain:
+    """A model of which nothing is said about the text that it was fitted on."""
+
+    def __init__(self, model: Any):
+        self.max_length, self.context_length = model.max_length, model.context_length
+        self.log_probabilities = model.log_probabilities
+
+
+def test_a_validation_text_that_cannot_be_halved_is_rejected(tmp_path: Path) -> None:
+    fitted(text_of(tmp_path / "long", validation=4))
+    with pytest.raises(InputError, match="a mixture needs 4 tokens of validation text, got 3"):
+        fitted(text_of(tmp_path / "short", validation=3))

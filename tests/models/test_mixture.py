@@ -1,0 +1,194 @@
+"""A mixture: a distribution at each position, with weights that expectation maximization finds."""
+
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.models.mixture import TEXTS, Weights
+from lmladder.models.settings import MixtureSettings
+from lmladder.system.arrays import FloatArray
+from lmladder.system.errors import InputError
+from lmladder.system.settings import read
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
+from tests.models.examples import (
+    COUNTS,
+    MIXTURES,
+    MLP,
+    TABLES,
+    build,
+    draw,
+    mixture,
+    model_named,
+)
+from tests.models.test_contract import checkpoint
+
+import numpy as np
+import pytest
+
+SETTINGS = read(MixtureSettings, {"members": ["a", "b"], "weights_by": ["a"], "iterations": 300})
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_the_whole_distribution_sums_to_1_at_each_position(name: str) -> None:
+    logs = model_named(name).log_probabilities(draw("tokens", 5, 6))
+    np.testing.assert_allclose(np.exp(logs).sum(axis=-1), 1, rtol=1e-14)
+
+
+def test_it_is_the_sum_of_its_members_with_the_weights_of_their_entropies() -> None:
+    mixed, tokens = mixture(MIXTURES["mixture"]), draw("tokens", 5, 6)
+    logs = [each.log_probabilities(tokens) for each in mixed.members]
+    entropies = np.stack([-(np.exp(each) * each).sum(axis=-1) for each in logs[:2]], axis=-1)
+    weights = mixed.weights(entropies)
+    expected = sum(weights[..., i, None] * np.exp(each) for i, each in enumerate(logs))
+    np.testing.assert_allclose(np.exp(mixed.log_probabilities(tokens)), expected, rtol=1e-12)
+    assert weights.reshape(-1, 3).std(axis=0).min() > 0.01
+    assert mixed.n_parameters == sum(each.n_parameters for each in mixed.members)
+
+
+def test_weights_are_those_of_the_table_at_knots_and_between_them_between() -> None:
+    table = np.eye(4)
+    weights = Weights(np.array([[0.0, 1.0], [0.0, 2.0]]), table)
+    corners = [[0.0, 0.0], [0.0, 2.0], [1.0, 0.0], [1.0, 2.0]]
+    np.testing.assert_array_equal(weights(np.array(corners)), table)
+    np.testing.assert_array_equal(weights(np.array([-3.0, 5.0])), table[1])  # as at the ends
+    np.testing.assert_allclose(weights(np.array([0.5, 0.5])), [0.375, 0.125, 0.375, 0.125])
+
+
+def text_of_known_weights(tokens: int) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Return log probabilities of two members, entropies, and the weight of the first member."""
+    rng = stream(0, "text")
+    entropies = rng.random((tokens, 1))
+    weight = 0.9 - 0.7 * entropies[:, 0]
+    from_first = rng.random(tokens) < weight
+    # Each member prefers its own kind of token, 9 to 1.
+    is_kind = rng.random(tokens) < np.where(from_first, 0.9, 0.1)
+    first = np.where(is_kind, 0.9, 0.1)
+    return np.log(np.stack([first, 1 - first], axis=-1)), entropies, weight
+
+
+def test_it_finds_the_weights_that_a_text_was_drawn_with() -> None:
+    logs, entropies, weight = text_of_known_weights(40_000)
+    found = Weights.fitted(logs, entropies, replace(SETTINGS, knots=3))(entropies)
+    np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
+    assert abs(found[:, 0] - weight).max() < 0.04
+    constant = Weights.fitted(logs, entropies[:, :0], SETTINGS)(entropies[:, :0])
+    np.testing.assert_allclose(constant[:, 0], weight.mean(), atol=0.01)
+
+
+def test_each_iteration_makes_the_text_more_probable() -> None:
+    logs, entropies, _ = text_of_known_weights(500)
+    losses = []
+    for iterations in range(1, 12):
+        settings = replace(SETTINGS, iterations=iterations, prior=1e-9)
+        fitted = Weights.fitted(logs, entropies, settings)
+        losses.append(-np.log((np.exp(logs) * fitted(entropies)).sum(axis=1)).sum())
+    assert (np.diff(losses) < 0).all()
+
+
+def test_a_combination_without_tokens_has_constant_weights() -> None:
+    logs, entropies, _ = text_of_known_weights(500)
+    twice = np.repeat(entropies, 2, axis=1)  # so the corners of other entropies have no tokens
+    fitted = Weights.fitted(logs, twice, replace(SETTINGS, prior=1e-3))
+    constant = Weights.fitted(logs, twice[:, :0], SETTINGS)
+    ends = np.array([[0.0, 1.0], [1.0, 0.0]])
+    np.testing.assert_allclose(fitted(ends), np.repeat(constant.table, 2, axis=0), rtol=1e-9)
+
+
+def test_a_member_that_gives_a_token_a_probability_of_almost_0_does_no_harm() -> None:
+    logs = np.array([[-900.0, -1.0], [-1.0, -900.0], [-900.0, -901.0]] * 10)
+    weights = Weights.fitted(logs, np.zeros((30, 1)), SETTINGS)
+    assert np.isfinite(weights.table).all()
+    assert (weights.table > 0).all()
+
+
+# --- Checkpoints and settings ---------------------------------------------------------------------
+
+
+def saved(**changed: Any) -> Checkpoint:
+    """Return the checkpoint of a mixture of count models and an MLP."""
+    rungs = {
+        "counts": {"kind": "counts", "watch": None, **asdict(COUNTS)},
+        "mlp": {"kind": "mlp", "watch": None, **asdict(MLP), **TRAINED},
+    }
+    members = ["kneser_ney_4", "mlp"]
+    settings = read(
+        MixtureSettings,
+        {"members": members, "weights_by": ["mlp"], "knots": 2, "rungs": rungs, **changed},
+    )
+    arrays = {f"members.counts.{name}": each for name, each in TABLES.arrays().items()}
+    for name, each in build(MLP, spread=0.3).parameters().items():
+        arrays[f"members.mlp.{name}"] = each.value
+    for index, text in enumerate(TEXTS):
+        arrays[f"weights.{text}.knots"] = np.array([[0.5, 2.0]])
+        arrays[f"weights.{text}.table"] = np.array([[0.5, 0.5], [0.1 * index, 1 - 0.1 * index]])
+    return checkpoint("mixture", settings, arrays)
+
+
+TRAINED = {
+    "optimizer": {"name": "adam", "learning_rate": 0.1, "betas": [0.9, 0.99], "epsilon": 1e-8},
+    "schedule": {"name": "constant", "warmup_steps": 0, "final_fraction": 1.0},
+    "init_from": None,
+    "training": {
+        "steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "sequence_length": 1,
+        "clip_norm": None, "evaluate_every": 1, "evaluate_tokens": 1, "monitor_every": None,
+        "patience": None, "min_improvement": 0.0,
+    },
+}  # fmt: skip
+
+
+def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) -> None:
+    saved().save(tmp_path / "checkpoint.safetensors")
+    loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
+    mixed: Any = loaded.restore_models()["mixture"]
+    tokens = draw("tokens", 5, 7)
+    for index, each in enumerate((mixed, *mixed.cross_fitted)):
+        np.testing.assert_allclose(each.weights.table[1], [0.1 * index, 1 - 0.1 * index])
+        np.testing.assert_array_equal(
+            each.members[1].nll(tokens), build(MLP, spread=0.3).nll(tokens)
+        )
+    assert len({each.nll(tokens).sum() for each in (mixed, *mixed.cross_fitted)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("weights.whole.table", np.ones((2, 2)), "at least 0 and sum to 1"),
+        ("weights.whole.table", np.full((2, 2), np.nan), "at least 0 and sum to 1"),
+        ("weights.for_first_half.table", np.ones((3, 1)), r"shapes (1, 2) and (2, 2)"),
+        ("weights.for_second_half.knots", np.array([[1.0, 0.0]]), "must ascend"),
+        ("weights.whole.knots", np.array([[0.0, np.inf]]), "must ascend"),
+        ("members.mlp.unembedding.weight", np.zeros((9, 9)), "unembedding"),
+    ],
+)
+def test_arrays_that_are_not_of_a_mixture_are_rejected(
+    name: str, changed: FloatArray, message: str
+) -> None:
+    whole = saved()
+    broken = replace(whole, model={**whole.model, name: changed})
+    with pytest.raises(InputError, match=re.escape(message)):
+        broken.restore_models()
+
+
+def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:
+    with pytest.raises(InputError, match="the model 'gru' is missing"):
+        saved(members=["gru", "mlp"]).restore_models()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"members": []}, "m.members must name at least one model"),
+        ({"members": ["a", "a"]}, "m.members must name each model once, got ['a', 'a']"),
+        ({"weights_by": ["c"]}, "m.weights_by: 'c' is not one of the members"),
+        (
+            {"members": [*"abcde"], "weights_by": [*"abcde"], "knots": 10},
+            "m.knots=10 to the power of 5 members in m.weights_by must be at most 10,000",
+        ),
+        ({"prior": 0}, "m.prior must be more than 0, got 0"),
+    ],
+)
+def test_settings_that_no_mixture_can_have_are_rejected(given: Any, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        read(MixtureSettings, {"members": ["a", "b"], **given}, "m.")
