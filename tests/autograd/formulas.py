@@ -114,17 +114,15 @@ def causal_convolution(x: Values, weight: Values) -> Values:
     return out
 
 
-def rnn(x: Values, weight: Values) -> Values:
-    state = x[:, 0] * 0
+def rnn(x: Values, weight: Values, state: Values) -> Values:
     out = x.copy()
     for t in range(x.shape[1]):
         out[:, t] = state = np.tanh(x[:, t] + state @ weight)
     return out
 
 
-def gru(x: Values, weight: Values) -> Values:
+def gru(x: Values, weight: Values, state: Values) -> Values:
     n = len(weight)
-    state = x[:, 0, :n] * 0
     out = x[..., :n].copy()
     for t in range(x.shape[1]):
         r, z, c = np.split(x[:, t], 3, axis=-1)

@@ -96,7 +96,9 @@ def recurrent_logits(w: Weights, tokens: IntArray, settings: RecurrentSettings) 
     network = formulas.gru if isinstance(settings, GruSettings) else formulas.rnn
     x = w["embedding.weight"][tokens]
     for layer in range(len(settings.hidden_sizes)):
-        x = network(w.linear(f"layers.{layer}.input", x), w[f"layers.{layer}.recurrent.weight"])
+        weight = w[f"layers.{layer}.recurrent.weight"]
+        start = np.zeros((len(tokens), len(weight)))
+        x = network(w.linear(f"layers.{layer}.input", x), weight, start)
     return w.linear("unembedding", x)
 
 

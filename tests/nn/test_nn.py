@@ -198,6 +198,8 @@ def test_a_recurrent_layer_takes_sequences_of_any_number_and_length(kind: type) 
     with no_grad():
         states = layer(Tensor(x)).value
         np.testing.assert_allclose(layer(Tensor(x[:1, :3])).value, states[:1, :3], rtol=1e-5)
+        rest = layer(Tensor(x[:, 3:]), Tensor(states[:, 2])).value
+        np.testing.assert_allclose(rest, states[:, 3:], rtol=1e-5)
         assert layer(Tensor(x[:, :0])).shape == (2, 0, 4)
         assert layer(Tensor(x[:0])).shape == (0, 5, 4)
 

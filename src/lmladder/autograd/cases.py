@@ -305,8 +305,8 @@ CASES: list[Case] = [
     case("rotary base", rotate(np.array([9, 2]), base=5.0), normal(2, 2)),
     *cases(functional.causal_convolution, [((2, 5, 3), (k, 3)) for k in (0, 1, 3, 7)]),
     *cases(functional.causal_convolution, [((0, 2, 3), (2, 3)), ((2, 0, 3), (2, 3))]),
-    *cases(functional.rnn, [((b, t, n), (n, n)) for b, t, n in RECURRENT]),
-    *cases(functional.gru, [((b, t, 3 * n), (n, 3 * n)) for b, t, n in RECURRENT]),
+    *cases(functional.rnn, [((b, t, n), (n, n), (b, n)) for b, t, n in RECURRENT]),
+    *cases(functional.gru, [((b, t, 3 * n), (n, 3 * n), (b, n)) for b, t, n in RECURRENT]),
 ]
 
 KINKS = [

@@ -263,8 +263,8 @@ def causal_convolution(x, weight):
 
 
 @op
-def rnn(x, weight):
-    """h[t] = tanh(x[t] + h[t - 1] @ weight), where h[-1] is 0 (Elman 1990).
+def rnn(x, weight, start):
+    """h[t] = tanh(x[t] + h[t - 1] @ weight), where h[-1] is `start` (Elman 1990).
 
     Fused for speed: backpropagation through time is one loop without a graph, and the gradient of
     the weight is one product.
@@ -273,11 +273,13 @@ def rnn(x, weight):
     ----------
     x : (batch, time, size), the contribution of the input
     weight : (size, size)
+    start : (batch, size)
     """
-    if x.ndim != 3 or weight.shape != (x.shape[2], x.shape[2]):
-        raise ValueError("rnn expects (batch, time, n) and (n, n)")
+    size = len(weight)
+    if x.ndim != 3 or weight.shape != (x.shape[2], size) or start.shape != (len(x), size):
+        raise ValueError("rnn expects (batch, time, n), (n, n) and (batch, n)")
     states = np.empty_like(x)
-    state = np.zeros_like(x, shape=(len(x), len(weight)))
+    state = start
     for t in range(x.shape[1]):
         state = np.tanh(x[:, t] + kernels.matmul(state, weight))
         states[:, t] = state
@@ -288,36 +290,38 @@ def rnn(x, weight):
         for t in reversed(range(x.shape[1])):
             grad_x[:, t] = (grad[:, t] + grad_state) * (1 - states[:, t] ** 2)
             grad_state = kernels.matmul(grad_x[:, t], weight.T)
-        return grad_x, _time_product(_delayed(states), grad_x)
+        return grad_x, _time_product(_delayed(states, start), grad_x), grad_state
 
     return states, rnn_pullback
 
 
 @op
-def gru(x, weight):
+def gru(x, weight, start):
     """Gated recurrent unit (Cho et al. 2014).
 
     h[t] = update * h[t - 1] + (1 - update) * tanh(x_c[t] + (reset * h[t - 1]) @ weight_c), where
-    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r), update is computed likewise, and h[-1] is 0. As
-    in the paper, the state is reset before the product. Fused for the reasons of `rnn`.
+    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r), update likewise, and h[-1] is `start`. As in
+    the paper, the state is reset before the product. Fused for the reasons of `rnn`.
 
     Parameters
     ----------
     x : (batch, time, 3 size), the contributions of the input to reset, update and candidate
     weight : (size, 3 size), the weights of reset, update and candidate
+    start : (batch, size)
 
     Returns
     -------
     h, shape (batch, time, size)
     """
     size = len(weight)
-    if x.ndim != 3 or weight.shape != (size, 3 * size) or x.shape[2] != 3 * size:
-        raise ValueError("gru expects (batch, time, 3 n) and (n, 3 n)")
+    shapes = (*x.shape[:-1], x.shape[-1] - 3 * size), weight.shape, start.shape
+    if x.ndim != 3 or shapes != ((*x.shape[:2], 0), (size, 3 * size), (len(x), size)):
+        raise ValueError("gru expects (batch, time, 3 n), (n, 3 n) and (batch, n)")
     for_gates, for_candidate = weight[:, : 2 * size], weight[:, 2 * size :]
     states = np.empty_like(x, shape=(*x.shape[:2], size))
     gates = np.empty_like(x, shape=(*x.shape[:2], 2 * size))
     candidates = np.empty_like(states)
-    state = np.zeros_like(x, shape=(len(x), size))
+    state = start
     for t in range(x.shape[1]):
         sums = x[:, t, : 2 * size] + kernels.matmul(state, for_gates)
         gates[:, t] = (1 + np.tanh(sums / 2)) / 2  # the sigmoid, without overflow
@@ -329,7 +333,7 @@ def gru(x, weight):
         states[:, t] = state
 
     def gru_pullback(grad):
-        before = _delayed(states)
+        before = _delayed(states, start)
         resets, updates = gates[..., :size], gates[..., size:]
         grad_x = np.empty_like(x)
         grad_state = np.zeros_like(state)  # from later steps
@@ -352,14 +356,15 @@ def gru(x, weight):
             ],
             axis=1,
         )
-        return grad_x, grad_weight
+        return grad_x, grad_weight, grad_state
 
     return states, gru_pullback
 
 
-def _delayed(states):
-    """Return the state before each step: (batch, time, size) -> the same."""
-    before = np.zeros_like(states)
+def _delayed(states, start):
+    """Return the state before each step, (batch, time, size); that of the first is `start`."""
+    before = np.empty_like(states)
+    before[:, :1] = start[:, None]
     before[:, 1:] = states[:, :-1]
     return before
 

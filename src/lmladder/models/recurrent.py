@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 from lmladder.autograd import Tensor
+from lmladder.models.decoding import RecurrentDecoder
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.settings import RecurrentSettings
 from lmladder.nn import Embedding, GruLayer, Linear, RnnLayer
@@ -30,11 +31,29 @@ class Rnn(NeuralLanguageModel):
         self.layers = [self.layer(n_in, n_out, rng=rng) for n_in, n_out in pairwise(sizes)]
         self.unembedding = Linear(sizes[-1], vocabulary_size, rng=rng, std=0.02)
 
-    def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        x = self.embedding(tokens)
+    def hidden(
+        self,
+        tokens: IntArray,
+        rng: np.random.Generator | None = None,
+        *,
+        states: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Return hidden vectors as `NeuralLanguageModel.hidden` does.
+
+        Sequences continue earlier ones if `states` contains the state of each layer after these,
+        (sequences, size). The states after the new tokens replace them.
+        """
+        x, before = self.embedding(tokens), iter(list(states or ()))
+        if states is not None:
+            states.clear()
         for layer in self.layers:
-            x = layer(x)
+            x = layer(x, next(before, None))
+            if states is not None:
+                states.append(x[:, -1])
         return x
+
+    def decoder(self) -> RecurrentDecoder:
+        return RecurrentDecoder(self)
 
 
 class Gru(Rnn):
