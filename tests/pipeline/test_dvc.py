@@ -75,7 +75,7 @@ def test_the_deps_of_a_stage_are_the_modules_whose_functions_it_calls(checkout):
     checkout.run(sys.executable, "-c", TRACE, *STAGES).succeeded()
     unlisted, unused = {}, {}
     for stage, declared in stages_of_dvc().items():
-        if stage == "rung":
+        if "do" in declared:
             continue
         files = (checkout / f"{stage}.called").read_text().splitlines()
         root = f"{checkout.path}/src/lmladder/"
@@ -91,7 +91,7 @@ def test_the_deps_of_a_stage_are_the_modules_whose_functions_it_calls(checkout):
 
 def test_a_further_rung_depends_on_the_code_of_all_kinds_that_are_trained():
     stages = stages_of_dvc()
-    assert set(stages) == {*STAGES, "rung"}
+    assert set(stages) == {*STAGES, "rung", "mixture"}
     trained = {dep for stage in ("mlp", "transformer") for dep in code_deps(stages[stage])}
     assert set(code_deps(stages["rung"])) == trained
 

@@ -48,15 +48,12 @@ class Config:
     evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
 
     def check(self, path: str) -> None:
-        for group, rungs in {
-            "rungs": {stage: getattr(self, stage) for stage in STAGES} | self.rungs,
-            "mixtures": self.mixtures,
-        }.items():
-            for name, settings in rungs.items():
-                if (right := KINDS[settings.kind].fit.group) != group:
-                    raise InputError(
-                        f"{name} is of kind {settings.kind}; rungs of this kind are in {right}"
-                    )
+        rungs = {stage: ("rungs", getattr(self, stage)) for stage in STAGES}
+        for group in GROUPS:
+            rungs |= {f"{group}.{name}": (group, it) for name, it in getattr(self, group).items()}
+        for key, (group, it) in rungs.items():
+            if (right := KINDS[it.kind].fit.group) != group:
+                raise InputError(f"{path}{key}.kind={it.kind}: rungs of this kind are in {right}")
 
     @property
     def text(self) -> dict[str, Any]:

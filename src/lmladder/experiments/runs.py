@@ -18,6 +18,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lmladder.config import STAGES
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
 from lmladder.experiments.jobs import ENVIRONMENT
 from lmladder.experiments.records import (
@@ -256,8 +257,11 @@ def _relevant(run: Run, settings: Settings) -> Settings:
     """Return the settings that affect this score, without the seed.
 
     The digest of the text is one of them, if it is known, as the content of a file can change.
+    Those of all rungs affect a mixture.
     """
     sections = ["data.", "tokenizer.", f"{run.section}."]
+    if KINDS[run.kind].fit.group == "mixtures":
+        sections += [f"{each}." for each in (*STAGES, "rungs")]
     if "val_loss" not in run.scores:
         sections.append("evaluate.")
     digest = {} if run.blocks is None else {DIGEST: run.blocks.data}

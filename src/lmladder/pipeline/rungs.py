@@ -121,6 +121,8 @@ def rungs_of(config: Config) -> Iterator[Rung]:
 
 def _mixture(name: str, settings: Any, by_model: Mapping[str, Rung]) -> Rung:
     """Return the rung of a mixture; raise InputError if a member is unknown."""
+    if settings.rungs:
+        raise InputError(f"mixtures.{name}.rungs cannot be set; name the models in members")
     for member in settings.members:
         if member not in by_model:
             raise InputError(

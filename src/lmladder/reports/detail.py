@@ -99,11 +99,12 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def read_histories(table: pd.DataFrame, ladder: Path) -> dict[str, pd.DataFrame]:
-    """Read the history.csv of each trained model of a perplexity table from a ladder's folder."""
+    """Read the history.csv of each model of a table that was trained in steps, from a ladder."""
+    by_steps = set(table.dropna(subset="steps")["model"])
     return {
         name: read_history(ladder / each.rung / "history.csv")
         for name, each in models_of(table).items()
-        if each.trained
+        if name in by_steps
     }
 
 

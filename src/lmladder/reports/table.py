@@ -117,7 +117,7 @@ class Model:
     ----------
     label, rung : of the table
     color, marker : the same in all figures
-    trained : whether the model was trained in steps
+    trained : whether the seed has an effect on the model: it was trained, or mixes trained ones
     counted : whether it was fitted by counting; neither is true of the uniform model and the oracle
     is_oracle : whether it is the true distribution
     """
@@ -138,7 +138,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
     the colors that are left.
     """
     rows = table.drop_duplicates("model", keep="last").fillna({"parameters": 0}).to_dict("records")
-    trained = [row["model"] for row in rows if not pd.isna(row["steps"])]
+    trained = [row["model"] for row in rows if _is_trained(row["kind"])]
     markers = dict(zip(trained, cycle(MARKERS), strict=False))
     colors: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: ("/" in row["rung"], row["model"])):
@@ -159,6 +159,10 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
         for row in rows
         for name in [row["model"]]
     }
+
+
+def _is_trained(kind: str) -> bool:
+    return bool(kind) and not KINDS[kind].fit.deterministic
 
 
 def by_model(table: pd.DataFrame, split: str, column: str) -> dict[str, float]:

@@ -1,0 +1,103 @@
+"""Mixtures: rungs like the others in every result, which depend on the rungs of their members."""
+
+import re
+import sys
+
+from tests.pipeline.test_dvc import TRACE, UNCHANGING, code_deps, stages_of_dvc
+
+import pytest
+
+MEMBERS = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
+MIXTURE = f"+mixtures.both={{kind: mixture, {MEMBERS}}}"
+    "+mixtures.both={kind: mixture, members: [kneser_ney_3, transformer, twin], weights_by: [twin]}"
+)
+TWIN = ("+rungs.twin=${transformer}", "++rungs.twin.seed=7")
+CHECKPOINT = "outputs/mixtures/both/checkpoint.safetensors"
+
+
+@pytest.mark.slow
+def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
+    checkout.compose(*TWIN, MIXTURE)
+    ran = checkout.dvc("repro").succeeded().stages_run
+    assert ran == ["rung@twin", "mixture@both", "evaluate"]
+    scores = {(row["model"], row["split"]): row for row in checkout.table()}
+    assert scores["twin", "val"]["perplexity"] != scores["transformer", "val"]["perplexity"]
+    members = [scores[name, "val"] for name in ("kneser_ney_3", "transformer", "twin")]
+    found = scores["both", "val"]
+    assert int(found["parameters"]) == sum(int(each["parameters"]) for each in members)
+    assert found["steps"] == ""
+    for name in ("position.csv", "calibration.csv", "block_losses.csv"):
+        assert any("both" in str(row) for row in checkout.table(f"outputs/evaluate/{name}"))
+    for name in ("position.svg", "calibration.svg", "report.html", "perplexity_parameters.svg"):
+        assert "Both" in (checkout / "outputs/evaluate" / name).read_text()
+    assert "== both ==" in (checkout / "outputs/evaluate/samples.txt").read_text()
+
+    sample = ("sample", "--checkpoint", CHECKPOINT, "--tokens", 20)
+    first, again = (checkout.lmladder(*sample).succeeded().stdout for _ in range(2))
+    assert first == again
+    for command in ("score --text Once", "inspect"):
+        name, *options = command.split()
+        assert "both" in checkout.lmladder(name, CHECKPOINT, *options).succeeded().stdout
+    done = checkout.lmladder("verify", "outputs/mixtures/both").succeeded()
+    assert "bit-identical: checkpoint, block_losses.csv, metrics.json" in done.stdout
+    checkout.lmladder("report", "-o", "page.html").succeeded()
+    assert "both" in checkout.lmladder("compare").succeeded().stdout
+
+    checkout.compose(*TWIN, MIXTURE, "++rungs.twin.training.steps=4")
+    checkout.stage("evaluate").failed_in_one_line(2, "outputs/rungs/twin", "dvc repro rung@twin")
+    checkout.dvc("repro", "rung@twin").succeeded()
+    checkout.stage("evaluate").failed_in_one_line(2, "mixtures/both", "dvc repro mixture@both")
+    assert checkout.dvc("repro").succeeded().stages_run == ["mixture@both", "evaluate"]
+    checkout.compose()
+    assert checkout.dvc("repro").succeeded().stages_run == ["evaluate"]
+    assert "both" not in {row["model"] for row in checkout.table()}
+
+
+@pytest.mark.slow
+def test_a_mixture_is_a_part_of_a_ladder_in_one_process_and_in_sweeps(checkout):
+    options = ("experiment=smoke", MIXTURE.replace(", twin", "").replace("twin", "transformer"))
+    checkout.by_hand("ladder", "-m", *options).succeeded()
+    (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
+    assert len([row for row in checkout.table(table) if row["model"] == "both"]) == 2
+    again = checkout.by_hand("ladder", "-m", *options).succeeded()
+    assert "already finished" in again.stdout
+
+
+@pytest.mark.slow
+def test_a_mixture_depends_on_the_modules_whose_functions_it_calls(checkout):
+    checkout.compose(MIXTURE.replace(", twin", "").replace("twin", "mlp, transformer"))
+    changed = TRACE.replace('"pipeline"]', '"pipeline", "rung=both"]')
+    checkout.run(sys.executable, "-c", changed, "mixture").succeeded()
+    root = f"{checkout.path}/src/lmladder/"
+    files = (checkout / "mixture.called").read_text().splitlines()
+    called = {each.removeprefix(root) for each in files if each.startswith(root)}
+    deps = code_deps(stages_of_dvc()["mixture"])
+    known = "|".join([*(rf"{re.escape(dep)}(/.*)?" for dep in deps), *UNCHANGING])
+    assert {module for module in called if not re.fullmatch(known, module)} == set()
+    used = {dep for dep in deps if any(f"{each}/".startswith(f"{dep}/") for each in called)}
+    assert set(deps) - used == set()
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        (
+            "+mixtures.a={kind: mixture, members: [kneser_ney_9]}",
+            "mixtures.a.members: unknown model 'kneser_ney_9'; did you mean 'kneser_ney_",
+        ),
+        (
+            "+mixtures.a={kind: mixture, members: [mlp], rungs: {mlp: ${mlp}}}",
+            "mixtures.a.rungs cannot be set",
+        ),
+    ],
+)
+def test_settings_of_no_mixture_are_rejected(checkout, override, named):
+    checkout.compose(override)
+    checkout.stage("evaluate").failed_in_one_line(2, named)
+
+
+def test_a_member_whose_rung_was_not_trained_is_named(checkout):
+    checkout.compose("+rungs.a=${mlp}", "+mixtures.b={kind: mixture, members: [a]}", "rung=b")
+    checkout.stage("mixture").failed_in_one_line(2, "outputs/rungs/a", "run `dvc repro rung@a`")
+    checkout.compose("rung=null")
+    checkout.stage("mixture").failed_in_one_line(2, "rung is missing", "names in mixtures")
