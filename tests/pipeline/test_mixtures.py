@@ -9,8 +9,6 @@ import pytest
 
 MEMBERS = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
 MIXTURE = f"+mixtures.both={{kind: mixture, {MEMBERS}}}"
-    "+mixtures.both={kind: mixture, members: [kneser_ney_3, transformer, twin], weights_by: [twin]}"
-)
 TWIN = ("+rungs.twin=${transformer}", "++rungs.twin.seed=7")
 CHECKPOINT = "outputs/mixtures/both/checkpoint.safetensors"
 
