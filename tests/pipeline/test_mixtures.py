@@ -7,15 +7,16 @@ from tests.pipeline.test_dvc import TRACE, UNCHANGING, code_deps, stages_of_dvc
 
 import pytest
 
-MEMBERS = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
-MIXTURE = f"+mixtures.both={{kind: mixture, {MEMBERS}}}"
-TWIN = ("+rungs.twin=${transformer}", "++rungs.twin.seed=7")
+OF_TWIN = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
+OF_ALL = "members: [kneser_ney_3, mlp, transformer], weights_by: [kneser_ney_3, mlp]"
+MIXTURE, PLAIN = (f"+mixtures.both={{kind: mixture, {each}}}" for each in (OF_TWIN, OF_ALL))
+TWIN = "+rungs.twin=${with_seed:transformer,7}"
 CHECKPOINT = "outputs/mixtures/both/checkpoint.safetensors"
 
 
 @pytest.mark.slow
 def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
-    checkout.compose(*TWIN, MIXTURE)
+    checkout.compose(TWIN, MIXTURE)
     ran = checkout.dvc("repro").succeeded().stages_run
     assert ran == ["rung@twin", "mixture@both", "evaluate"]
     scores = {(row["model"], row["split"]): row for row in checkout.table()}
@@ -41,7 +42,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
     checkout.lmladder("report", "-o", "page.html").succeeded()
     assert "both" in checkout.lmladder("compare").succeeded().stdout
 
-    checkout.compose(*TWIN, MIXTURE, "++rungs.twin.training.steps=4")
+    checkout.compose(TWIN.replace("7", "8"), MIXTURE)
     checkout.stage("evaluate").failed_in_one_line(2, "outputs/rungs/twin", "dvc repro rung@twin")
     checkout.dvc("repro", "rung@twin").succeeded()
     checkout.stage("evaluate").failed_in_one_line(2, "mixtures/both", "dvc repro mixture@both")
@@ -53,7 +54,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
 
 @pytest.mark.slow
 def test_a_mixture_is_a_part_of_a_ladder_in_one_process_and_in_sweeps(checkout):
-    options = ("experiment=smoke", MIXTURE.replace(", twin", "").replace("twin", "transformer"))
+    options = ("experiment=smoke", PLAIN)
     checkout.by_hand("ladder", "-m", *options).succeeded()
     (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
     assert len([row for row in checkout.table(table) if row["model"] == "both"]) == 2
@@ -63,7 +64,7 @@ def test_a_mixture_is_a_part_of_a_ladder_in_one_process_and_in_sweeps(checkout):
 
 @pytest.mark.slow
 def test_a_mixture_depends_on_the_modules_whose_functions_it_calls(checkout):
-    checkout.compose(MIXTURE.replace(", twin", "").replace("twin", "mlp, transformer"))
+    checkout.compose(PLAIN)
     changed = TRACE.replace('"pipeline"]', '"pipeline", "rung=both"]')
     checkout.run(sys.executable, "-c", changed, "mixture").succeeded()
     root = f"{checkout.path}/src/lmladder/"

@@ -14,6 +14,7 @@ from lmladder.optim.settings import OPTIMIZERS, SCHEDULES
 from lmladder.system.settings import Family
 
 from hydra.core.config_store import ConfigStore
+from omegaconf import DictConfig, OmegaConf
 
 FAMILIES: dict[str, Family[Any]] = {  # by the prefix of their schema names
     "data": CORPORA,
@@ -25,9 +26,20 @@ FAMILIES: dict[str, Family[Any]] = {  # by the prefix of their schema names
 
 
 def register() -> None:
-    """Register the root schema, "schema", and the schema of each component with Hydra."""
+    """Register the root schema, "schema", and the schema of each component with Hydra.
+
+    `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed.
+    """
+    OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)
     store = ConfigStore.instance()
     store.store(name="schema", node=Config)
     for group, family in FAMILIES.items():
         for kind in family:
             store.store(name=f"{group}_{kind}", node=family.settings(kind))
+
+
+def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
+    if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
+        raise ValueError(f"with_seed: there is no rung {key}")
+    values: Any = OmegaConf.to_container(settings, resolve=True)
+    return OmegaConf.create({**values, "seed": seed})
