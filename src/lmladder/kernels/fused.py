@@ -91,6 +91,21 @@ def _sigmoid(x):
 
 
 @inlined
+def _ordered(bits):
+    """Bits of a float32 as an integer that is larger for a larger number; its own inverse."""
+    return np.int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
+
+
+@inlined
+def _largest(row, n):
+    """The largest of the first n elements. Only the maximum of integers is vectorized."""
+    top = _ordered(np.float32(row[0]).view(np.int32))
+    for j in range(1, n):
+        top = max(top, _ordered(np.float32(row[j]).view(np.int32)))
+    return np.int32(_ordered(top)).view(np.float32)
+
+
+@inlined
 def _erf(x):
     """The error function as in `reference`, with an absolute error of 2e-7."""
     size = abs(x)
@@ -313,9 +328,7 @@ def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
 def softmax(x, out):
     n = x.shape[1]
     for i in range(len(x)):
-        largest = x[i, 0]
-        for j in range(1, n):
-            largest = max(largest, x[i, j])
+        largest = _largest(x[i], n)
         total = float32(0)
         for j in range(n):
             out[i, j] = _exp(x[i, j] - largest)
@@ -328,9 +341,7 @@ def softmax(x, out):
 def cross_entropy(logits, targets, nll, log_total):
     n = logits.shape[1]
     for i in range(len(logits)):
-        largest = logits[i, 0]
-        for j in range(1, n):
-            largest = max(largest, logits[i, j])
+        largest = _largest(logits[i], n)
         total = float32(0)
         for j in range(n):
             total += _exp(logits[i, j] - largest)
@@ -354,9 +365,7 @@ def causal_softmax(scores, scale, log_total):
         for i in range(queries):
             row = scores[h, i]
             seen = keys - queries + i + 1
-            largest = row[0]
-            for j in range(1, seen):
-                largest = max(largest, row[j])
+            largest = _largest(row, seen)
             total = float32(0)
             for j in range(seen):
                 row[j] = _exp((row[j] - largest) * scale)
