@@ -66,7 +66,11 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             q, k = (formulas.rms_norm(each, 1) for each in (q, k))
         if settings.positions == "rotary":
             q, k = (formulas.rotary(each, positions) for each in (q, k))
-        heads = formulas.causal_attention(q, k, v).swapaxes(1, 2).reshape(x.shape)
+        heads = formulas.causal_attention(q, k, v).swapaxes(1, 2)
+        if settings.gated_attention:
+            gate = formulas.sigmoid(inside @ w[f"{block}.attention.gate"])
+            heads = heads * (2 * gate[..., None])
+        heads = heads.reshape(x.shape)
         x = x + w.linear(f"{block}.attention.output", heads)
         inside = w.convolution(f"{block}.feed_forward", w.norm(f"{block}.feed_forward_norm", x))
         hidden = w.linear(f"{block}.feed_forward.up_proj", inside)
@@ -106,6 +110,7 @@ MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
     "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
     "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
+    "gated attention": (replace(TRANSFORMER, gated_attention=True), transformer_logits),
     "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
     "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
     "gru": (GruSettings(CONTEXT, 2, [3, 4]), recurrent_logits),

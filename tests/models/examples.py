@@ -65,6 +65,7 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"qk_norm": True},
     {"qk_norm": True, "positions": "rotary"},
     {"convolution": 3},
+    {"gated_attention": True},
     {"bias": False},
     {"attention_bias": False},
     {"tied": False},

@@ -109,6 +109,9 @@ class TransformerSettings:
     qk_norm: bool = setting(
         "queries and keys have root mean square 1 by head (Henry et al. 2020)", default=False
     )
+    gated_attention: bool = setting(
+        "what each head returns is multiplied by a gate (Qiu et al. 2025)", default=False
+    )
     positions: str = setting(
         "position encoding",
         default="learned",

@@ -73,6 +73,7 @@ class Block(Module):
             bias=settings.bias and settings.attention_bias,
             rotary=settings.positions == "rotary",
             qk_norm=settings.qk_norm,
+            gated=settings.gated_attention,
         )
         self.feed_forward_norm = norm(settings)
         self.feed_forward_convolution = convolution(settings)

@@ -6,7 +6,7 @@ from lmladder import kernels
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.cache import Cache
 from lmladder.nn.linear import Linear
-from lmladder.nn.module import Module
+from lmladder.nn.module import Module, parameter
 from lmladder.nn.norm import RmsNorm
 from lmladder.system.arrays import FloatArray, IntArray
 
@@ -52,6 +52,8 @@ class CausalSelfAttention(Module):
     rotary : rotate queries and keys by their positions (Su et al. 2021)
     qk_norm : normalize queries and keys per head to root mean square 1, which bounds the attention
         logits by the square root of the head size (Henry et al. 2020)
+    gated : multiply what each head returns at a position by 2 sigmoid(x @ gate), which is initially
+        1 and lets a head return nothing (Qiu et al. 2025)
 
     Raises
     ------
@@ -70,6 +72,7 @@ class CausalSelfAttention(Module):
         bias: bool = True,
         rotary: bool = False,
         qk_norm: bool = False,
+        gated: bool = False,
     ):
         if n_head < 1 or d_model % n_head:
             raise ValueError(f"n_head={n_head} does not divide d_model={d_model}")
@@ -79,6 +82,7 @@ class CausalSelfAttention(Module):
         linear = partial(Linear, d_model, d_model, rng=rng, bias=bias)
         self.query, self.key, self.value = (linear(std=std) for _ in range(3))
         self.output = linear(std=output_std)
+        self.gate = parameter(np.zeros((d_model, n_head))) if gated else None
 
     def __call__(
         self, x: Tensor, positions: IntArray, cache: KeyValueCache | None = None
@@ -98,7 +102,10 @@ class CausalSelfAttention(Module):
             if cache is not None:
                 cache.store(k.value, v.value)
             heads = functional.causal_attention(q, k, v)
-        return self.output(heads.transpose(0, 2, 1, 3).reshape(*x.shape))
+        heads = heads.transpose(0, 2, 1, 3)  # (batch, time, heads, head_size)
+        if self.gate is not None:
+            heads = heads * (functional.sigmoid(x @ self.gate) * 2)[..., np.newaxis]
+        return self.output(heads.reshape(*x.shape))
 
     def queries_keys_values(self, x: Tensor, positions: IntArray) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of tokens at positions (time,).
