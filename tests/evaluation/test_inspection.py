@@ -39,9 +39,11 @@ def transformer(**changed: Any) -> Any:
 # --- Attention ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changed", [{}, {"positions": "rotary", "qk_norm": True}], ids=str)
+@pytest.mark.parametrize(
+    "changed", [{}, {"positions": "rotary", "qk_norm": True}, {"convolution": 2}], ids=str
+)
 def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changed: dict[str, Any]) -> None:
-    model = transformer(**changed)
+    model = build(replace(TRANSFORMER, init_std=0.5, **changed), 7, spread=0.1)
     maps = attention_maps(model, TOKENS)
     assert maps.shape == (2, 2, 6, 6)
     np.testing.assert_allclose(maps.sum(axis=-1), 1)
@@ -51,7 +53,7 @@ def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changed: dict[s
         positions = np.arange(6)
         x = model.embedded(np.array([TOKENS]), positions)
         for block, weights in zip(model.blocks, maps, strict=True):
-            normed = block.attention_norm(x)
+            normed = block.attention_input(x, positions)
             _, _, values = block.attention.queries_keys_values(normed, positions)
             heads = (weights @ values.value[0]).transpose(1, 0, 2).reshape(1, 6, 8)
             summed = block.attention.output(heads.astype(np.float32))

@@ -51,7 +51,8 @@ def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> Fl
     with no_grad():
         x = model.embedded(np.array([tokens], np.int64), positions)
         for block in model.blocks:
-            query, key, _ = block.attention.queries_keys_values(block.attention_norm(x), positions)
+            read = block.attention_input(x, positions)
+            query, key, _ = block.attention.queries_keys_values(read, positions)
             maps.append(_causal_weights(query.value[0], key.value[0]))
             x = block(x, None, positions)
     return _finite(np.stack(maps))

@@ -87,10 +87,14 @@ class Block(Module):
         caches: BlockCaches | None = None,
     ) -> Tensor:
         keys_values, first, second = caches or (None, None, None)
-        attended = self.attention_convolution(self.attention_norm(x), positions, first)
-        x = x + drop(self.attention(attended, positions, keys_values), self.dropout, rng)
+        attended = self.attention(self.attention_input(x, positions, first), positions, keys_values)
+        x = x + drop(attended, self.dropout, rng)
         fed = self.feed_forward_convolution(self.feed_forward_norm(x), positions, second)
         return x + drop(self.feed_forward(fed), self.dropout, rng)
+
+    def attention_input(self, x: Tensor, positions: IntArray, cache: Cache | None = None) -> Tensor:
+        """Return what the attention reads where the block reads x."""
+        return self.attention_convolution(self.attention_norm(x), positions, cache)
 
     def caches(self, positions: int) -> BlockCaches:
         """Return empty caches of the attention and of both convolutions."""
