@@ -18,6 +18,7 @@ from tests.experiments.folders import (
     write_ladder,
     write_lock,
     write_run,
+    write_settings,
 )
 
 import pytest
@@ -226,6 +227,14 @@ def test_count_models_have_exact_scores_from_their_stage(tmp_path):
     made = table(tmp_path)
     assert made.metric == "nats_per_token"
     assert {each.model: each.score for each in made.configurations} == metrics["val_loss"]
+
+
+def test_mixtures_of_differently_trained_members_are_different_configurations(tmp_path):
+    metrics = {"kind": "mixture", "rung": "mixtures/both", "val_loss": {"both": 2.0}}
+    for name, layers in (("first", 2), ("second", 3), ("third", 3)):
+        write_settings(tmp_path / name, {"transformer.n_layer": layers})
+        (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
+    assert sorted(len(each.runs) for each in table(tmp_path).configurations) == [1, 2]
 
 
 def test_scores_of_sequences_and_of_whole_texts_are_not_mixed(sweep, tmp_path):

@@ -40,7 +40,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
     done = checkout.lmladder("verify", "outputs/mixtures/both").succeeded()
     assert "bit-identical: checkpoint, block_losses.csv, metrics.json" in done.stdout
     checkout.lmladder("report", "-o", "page.html").succeeded()
-    assert "both" in checkout.lmladder("compare").succeeded().stdout
+    assert "both" in checkout.lmladder("compare", "outputs").succeeded().stdout
 
     checkout.compose(TWIN.replace("7", "8"), MIXTURE)
     checkout.stage("evaluate").failed_in_one_line(2, "outputs/rungs/twin", "dvc repro rung@twin")
