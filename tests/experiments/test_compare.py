@@ -234,7 +234,7 @@ def test_mixtures_of_differently_trained_members_are_different_configurations(tm
     for name, layers in (("first", 2), ("second", 3), ("third", 3)):
         write_settings(tmp_path / name, {"transformer.n_layer": layers})
         (tmp_path / name / "metrics.json").write_text(json.dumps(metrics))
-    assert sorted(len(each.runs) for each in table(tmp_path).configurations) == [1, 2]
+    assert len(table(tmp_path).configurations) == 2
 
 
 def test_scores_of_sequences_and_of_whole_texts_are_not_mixed(sweep, tmp_path):
