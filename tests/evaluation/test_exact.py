@@ -69,6 +69,21 @@ def test_every_token_is_scored_once_with_at_least_the_promised_context(
     assert all(count == 1 or count * (w - 1) <= batch_tokens for count, w in model.shapes)
 
 
+@pytest.mark.parametrize(("max_length", "window"), [(8, 8), (12, 10), (None, 10)])
+def test_windows_of_crops_do_not_overlap_and_begin_with_one_token(
+    max_length: int | None, window: int
+) -> None:
+    model, tokens, preceding = Probe(8, max_length), draw("tokens", 30), draw("preceding", 50)
+    token, before, seen = decoded(
+        token_nll(model, tokens, preceding, min_context=0.5, batch_tokens=16, crop=10)
+    )
+    np.testing.assert_array_equal(token, tokens)
+    np.testing.assert_array_equal(before, np.append(preceding[-1], tokens[:-1]))
+    whole = len(tokens) // window * window
+    np.testing.assert_array_equal(seen[:whole], np.arange(whole) % window + 1)
+    assert (seen[whole:] >= np.arange(len(tokens) - whole) + 1).all()  # ends with the text
+
+
 @pytest.mark.parametrize("max_length", [8, None])
 def test_edges_of_the_texts(max_length: int | None) -> None:
     model, tokens, preceding = Probe(8, max_length), draw("tokens", 30), draw("preceding", 50)

@@ -43,11 +43,11 @@ def test_the_csv_is_read_back_as_it_was_to_the_last_bit(table, tmp_path):
 
 
 def test_the_csv_is_these_bytes():
-    row = Row("oracle", "val", Score(3, 4, 1.0), None, None, 0.25)
+    row = Row("oracle", "val", Score(3, 4, 1.0), None, None, 0.25, 0.5)
     assert to_csv(ladder_table([row])) == (
         "model,label,kind,rung,split,tokens,bytes,perplexity,bits_per_byte,nats_per_token,"
-        "parameters,steps,standard_error\n"
-        "oracle,Oracle,,,val,3,4,1.395612,0.360674,0.333333,,,0.250000\n"
+        "parameters,steps,standard_error,crop_nats_per_token\n"
+        "oracle,Oracle,,,val,3,4,1.395612,0.360674,0.333333,,,0.250000,0.500000\n"
     )
 
 
@@ -84,6 +84,12 @@ def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
 def test_rows_that_cannot_be_compared_are_rejected(second, complaint):
     with pytest.raises(ValueError, match=complaint):
         ladder_table([Row("mlp", "val", Score(1, 1, 1.0), 0, 0), second])
+
+
+def test_a_table_from_before_there_were_crops_can_be_read(tmp_path, table):
+    path = tmp_path / "perplexity.csv"
+    path.write_text(to_csv(table.drop(columns="crop_nats_per_token")))
+    pd.testing.assert_frame_equal(read_csv(path), table)
 
 
 def test_a_file_that_is_not_a_table_is_rejected_in_one_line(tmp_path):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lmladder.evaluation.context import ContextLosses, context_ranges
     from lmladder.evaluation.exact import Score, read_tokens, token_nll
     from lmladder.evaluation.ladder import (
+        longest_context,
         passage_nll,
         predict_models,
         reliability_of,

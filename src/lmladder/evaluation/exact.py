@@ -7,6 +7,10 @@ so that its first token has a context too. A model that reads at most L tokens r
 windows of L; each window after the first begins so early that its first scored token has
 `min_context` of L as context. Every token is scored in exactly one window. The number of windows
 in a batch changes memory, and scores by rounding only.
+
+With `crop`, windows do not overlap and each begins with one token of context, so that a token has
+half a window of context on average. The mean is then comparable with that of nanoGPT, which is over
+all positions of random crops.
 """
 
 from collections.abc import Callable
@@ -78,6 +82,7 @@ def read_tokens(
     *,
     min_context: float,
     batch_tokens: int,
+    crop: int | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> FloatArray:
     """Return what a model reads of each token, with the context protocol: (len(tokens), ...).
@@ -91,13 +96,16 @@ def read_tokens(
     min_context : least fraction of the model's context, in [0, 1), that precedes each scored token
         of a later window
     batch_tokens : approximate number of tokens read at a time; bounds memory
+    crop : the length of windows that do not overlap, whatever `min_context` is; None: they overlap
     advance : called with the number of newly scored tokens after each batch
     """
     if len(preceding) == 0:
         raise ValueError("scoring requires at least one token before the text")
     if len(tokens) == 0:
         return np.empty(0)
-    if model.max_length is None:  # any length: one window per batch
+    if crop is not None:
+        window, overlap = min(crop, model.max_length or crop), 0
+    elif model.max_length is None:  # any length: one window per batch
         window, overlap = model.context_length + batch_tokens, model.context_length
     else:
         window = model.max_length

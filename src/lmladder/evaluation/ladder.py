@@ -29,11 +29,15 @@ Models = Mapping[str, LanguageModel]
 
 
 def score_models(
-    models: Models, prepared: Prepared, settings: EvaluateSettings, label: str = "evaluate"
+    models: Models,
+    prepared: Prepared,
+    settings: EvaluateSettings,
+    label: str = "evaluate",
+    crop: int | None = None,
 ) -> dict[tuple[str, str], Score]:
     """Return the score of every model on every split that the settings name, by both names.
 
-    Empty splits are omitted.
+    Empty splits are omitted. `crop` is that of `read_tokens`.
 
     Raises
     ------
@@ -54,6 +58,7 @@ def score_models(
                     split,
                     min_context=settings.min_context,
                     batch_tokens=settings.batch_tokens,
+                    crop=crop,
                     advance=progress.advance,
                 ),
                 facts[split].bytes,
@@ -121,13 +126,18 @@ def write_scores(
     return scores
 
 
+def longest_context(models: Models) -> int:
+    """Return the longest context of the models in tokens, at least 1."""
+    return max(max(model.context_length, 1) for model in models.values())
+
+
 def predict_models(models: Models, prepared: Prepared, batch_tokens: int) -> dict[str, Predictions]:
     """Return what models predict of sequences spread over the validation text.
 
     The sequences are as long as the longest context, or as long as the model can read. They begin
     without context, so that the benefit of context can be measured.
     """
-    longest = max(max(model.context_length, 1) for model in models.values())
+    longest = longest_context(models)
     predictions = {}
     for name, model in models.items():
         length = min(model.max_length or longest, longest, len(prepared.val) - 1)

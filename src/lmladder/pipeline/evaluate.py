@@ -12,6 +12,7 @@ from lmladder.evaluation import (
     BlockLosses,
     ContextLosses,
     Score,
+    longest_context,
     passage_nll,
     predict_models,
     reliability_of,
@@ -77,13 +78,17 @@ class Ladder:
         """The models with parameters: all but the uniform one."""
         return {name: each for name, each in self.models.items() if each.n_parameters}
 
-    def rows(self, scores: Mapping[tuple[str, str], Score]) -> list[Row]:
+    def rows(
+        self,
+        scores: Mapping[tuple[str, str], Score],
+        crops: Mapping[tuple[str, str], Score],
+    ) -> list[Row]:
         """Return the rows of the table, including the oracle if the text has one."""
         rows = []
         for (name, split), score in scores.items():
             size, rung = self.models[name].n_parameters, self.rungs[name]
-            kind = self.checkpoints[rung].kind
-            rows.append(Row(name, split, score, size, self.steps(name), kind=kind, rung=rung))
+            kind, crop = self.checkpoints[rung].kind, crops[name, split].nats_per_token
+            rows.append(Row(name, split, score, size, self.steps(name), None, crop, kind, rung))
         for split in dict.fromkeys(split for _, split in scores):
             facts = self.prepared.corpus.splits[split]
             if facts.oracle is not None:
@@ -156,7 +161,9 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     rungs = Ladder.of(checkpoints, prepared)
     samples = rungs.samples(config.sample, config.seed)
     scores = score_models(rungs.models, prepared, settings)
-    table = reports.ladder_table(rungs.rows(scores))
+    longest = longest_context(rungs.models)
+    crops = score_models(rungs.models, prepared, settings, "on crops", longest)
+    table = reports.ladder_table(rungs.rows(scores, crops))
     blocks = BlockLosses.of_whole_text(
         prepared.digest,
         len(prepared.val),

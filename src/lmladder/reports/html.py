@@ -18,7 +18,8 @@ import pandas as pd
 PROTOCOL = (
     "Every token of a split is scored exactly once, as the continuation of the text before it. "
     "A model with a limited context reads overlapping windows, so that every token, including the "
-    "first, has context."
+    "first, has context. On crops, windows do not overlap, and each begins with one token of "
+    "context, as in the random crops of nanoGPT."
 )
 
 

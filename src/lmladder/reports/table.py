@@ -27,9 +27,10 @@ COLUMNS: dict[Any, Any] = {
     **dict.fromkeys(("tokens", "bytes"), "Int64"),
     **dict.fromkeys(("perplexity", "bits_per_byte", "nats_per_token"), "float64"),
     **dict.fromkeys(("parameters", "steps"), "Int64"),
-    "standard_error": "float64",
+    **dict.fromkeys(("standard_error", "crop_nats_per_token"), "float64"),
 }
-OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error"]  # may be empty
+CROPS = "crop_nats_per_token"  # older tables do not have it
+OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error", CROPS]  # may be empty
 SCORES = ("tokens", "bytes", "perplexity", "bits_per_byte", "nats_per_token")  # of a `Score`
 
 
@@ -44,6 +45,7 @@ class Row:
     parameters : None for the oracle
     steps : training steps; None for a model that is not trained in steps
     standard_error : of the nats per token, as an estimate for other text of the same kind
+    crop_nats_per_token : of windows that do not overlap; None for the oracle
     kind, rung : kind of the rung, and its folder within a ladder; empty for the oracle
     """
 
@@ -53,6 +55,7 @@ class Row:
     parameters: int | None
     steps: int | None
     standard_error: float | None = None
+    crop_nats_per_token: float | None = None
     kind: str = ""
     rung: str = ""
 
@@ -72,6 +75,10 @@ def _nats(row: Mapping[str, Any]) -> str:
     return nats if pd.isna(error) else f"{nats} ± {error:.4f}"
 
 
+def _crops(nats: float) -> str:
+    return "" if pd.isna(nats) else f"{nats:.4f}"
+
+
 # The columns that are shown to people: their titles, and how a row's cell is formatted.
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Model": lambda row: str(row["label"]),
@@ -80,6 +87,7 @@ _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Nats/token": _nats,
     "Parameters": lambda row: whole(row["parameters"]),
     "Steps": lambda row: whole(row["steps"]),
+    "Nats/token on crops": lambda row: _crops(row[CROPS]),
 }
 TITLES = tuple(_SHOWN)
 
@@ -202,12 +210,14 @@ def require_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> No
 
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
-    table = read_columns(path, COLUMNS, dtype=COLUMNS, keep_default_na=False, na_values=[""])
-    if table[list(COLUMNS)].drop(columns=OPTIONAL).isna().any(axis=None):
+    required = [name for name in COLUMNS if name != CROPS]
+    table = read_columns(path, required, dtype=COLUMNS, keep_default_na=False, na_values=[""])
+    table = table.reindex(columns=list(COLUMNS))
+    if table.drop(columns=OPTIONAL).isna().any(axis=None):
         raise InputError(f"{path}: a value is missing")
     if unknown := set(table["split"]) - set(SPLITS):
         raise InputError(f"{path}: unknown split {min(unknown)!r}; choose from {', '.join(SPLITS)}")
-    table = table[list(COLUMNS)].fillna({"kind": "", "rung": ""})
+    table = table.fillna({"kind": "", "rung": ""})
     return table.round(DECIMALS)  # pandas may read a float one bit off
 
 

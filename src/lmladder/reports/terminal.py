@@ -26,11 +26,12 @@ def print_table(
     for heading, rows in by_split(table):
         console.print(f"\n[bold]{heading}[/bold]", highlight=False)
         grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-        for title in TITLES + (("Seconds", "Tokens/s") if performance else ()):
+        # The last title, of the scores on crops, does not fit into 80 columns.
+        for title in TITLES[:-1] + (("Seconds", "Tokens/s") if performance else ()):
             grid.add_column(title, justify="left" if title == TITLES[0] else "right")
         for row in rows:
             facts = (performance or {}).get(row["rung"], {}) if row["parameters"] else {}
-            cells = [cell.partition(" ±")[0] for cell in shown(row)]  # to fit into 80 columns
+            cells = [cell.partition(" ±")[0] for cell in shown(row)[:-1]]  # as above
             cells += [whole(facts.get(key)) for key in ("seconds", "tokens_per_second")]
             grid.add_row(*map(Text, cells[: len(grid.columns)]))
         console.print(grid)
