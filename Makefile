@@ -1,6 +1,7 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
 .PHONY: repro test test-slow test-peers test-pages test-browser lint smoke bench docs clean
+.PHONY: results tales shakespeare shakespeare_90
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -56,6 +57,26 @@ smoke: .venv/.ready
 	cd build/smoke && $(RUN) dvc repro
 	cat build/smoke/outputs/evaluate/perplexity.md
 	rm -rf build/smoke
+
+# Whole ladders, one for each seed, in a clone of the last commit; what git keeps of each is copied to
+# results/<target>/seed<seed>. `make shakespeare SEEDS=0` trains one.
+SEEDS ?= 0 1 2
+results: tales shakespeare shakespeare_90
+tales: SETTINGS = data=tales
+shakespeare shakespeare_90: SETTINGS = experiment=$@
+
+tales shakespeare shakespeare_90: .venv/.ready
+	rm -rf build/$@
+	git clone --quiet . build/$@
+	set -e; export LMLADDER_DATA="$${LMLADDER_DATA:-$(CURDIR)/data}"; for seed in $(SEEDS); do \
+		(cd build/$@; $(RUN) PYTHONPATH=src python stages/compose.py $(SETTINGS) seed=$$seed; \
+			$(RUN) dvc repro); \
+		rm -rf results/$@/seed$$seed; mkdir -p results/$@/seed$$seed; \
+		git -C build/$@ ls-files params.yaml dvc.lock outputs/evaluate ':!*.gitignore' \
+			| tar -c -C build/$@ -T - | tar -x -C results/$@/seed$$seed; \
+	done
+	rm -rf build/$@
+	$(RUN) python -m lmladder.reports.readme README.md
 
 bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py

@@ -1,7 +1,8 @@
 """Update the numbers in the README: python -m lmladder.reports.readme [--check] README.md
 
 Its generated parts (see `generated.py`) are table, samples and findings, made from the folder
-`outputs` beside it. Names of splits after table, and of models after samples, select some.
+`outputs` beside it, and seeds, made from folders of `results` beside it. Names of splits after
+table, and of models after samples, select some; those after seeds are of the folders.
 """
 
 import argparse
@@ -14,7 +15,8 @@ from pathlib import Path
 from lmladder.reports.findings import findings
 from lmladder.reports.generated import Maker, update
 from lmladder.reports.samples import read_samples
-from lmladder.reports.table import escaped, models_of, read_csv, to_markdown
+from lmladder.reports.seeds import seeds_grid
+from lmladder.reports.table import escaped, markdown, models_of, read_csv, to_markdown
 from lmladder.system.errors import InputError, LadderError
 
 import pandas as pd
@@ -36,12 +38,18 @@ def makers(outputs: Path) -> dict[str, Maker]:
         "table": partial(_table, table),
         "samples": partial(_samples, table, outputs / "evaluate" / "samples.txt"),
         "findings": lambda words: escaped(findings(table)),
+        "seeds": partial(_seeds, outputs.parent / "results"),
     }
 
 
 def _table(table: pd.DataFrame, splits: Sequence[str]) -> str:
     chosen = _chosen(splits, list(dict.fromkeys(table["split"])))
     return to_markdown(table[table["split"].isin(chosen)])
+
+
+def _seeds(results: Path, names: Sequence[str]) -> str:
+    grid = seeds_grid(results, names)
+    return f"**{escaped(grid.caption)}**\n\n{markdown([grid.titles, *grid.rows])}"
 
 
 def _samples(table: pd.DataFrame, path: Path, models: Sequence[str]) -> str:

@@ -111,7 +111,11 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
         raise ValueError("a model occurs twice in one split")
     if len(table[["split", "tokens", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
-    table = table.round(DECIMALS)
+    return in_order(table.round(DECIMALS))
+
+
+def in_order(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of a table by split, then from worst to best; the oracle is last."""
     splits, is_oracle = map(SPLITS.index, table["split"]), table["kind"] == ""
     keys = list(zip(splits, is_oracle, -table["nats_per_token"], table["model"], strict=True))
     return table.iloc[sorted(range(len(keys)), key=keys.__getitem__)].reset_index(drop=True)

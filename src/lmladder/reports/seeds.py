@@ -1,0 +1,90 @@
+"""Tables over seeds of the ladders in `results/`, which `make results` trains.
+
+`results/<name>/seed<seed>/` has what git keeps of a pipeline: params.yaml, dvc.lock and
+outputs/evaluate.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lmladder.experiments import settings_of
+from lmladder.reports.page import Grid
+from lmladder.reports.table import CROPS, DECIMALS, in_order, read_csv, significant, whole
+from lmladder.system.errors import InputError
+
+import numpy as np
+import pandas as pd
+
+DEVIATION = "deviation"  # column: standard deviation over seeds, of the nats per token
+
+
+def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
+    """Return one table of some folders of `results`: a row a model, a column a folder and split.
+
+    The last columns are of the last split of the last folder, by which models are sorted.
+
+    Raises
+    ------
+    InputError
+        If a folder has no results, or a file is missing or cannot be read.
+    """
+    columns: dict[str, dict[str, dict[Any, Any]]] = {}
+    seeds = set()
+    for name in names:
+        folders = evaluated(results / name)
+        seeds |= {len(folders)}
+        if (settings := settings_of(folders[0])) is None:
+            raise InputError(f"{folders[0].parents[1]} has no dvc.lock")
+        share = f"{settings['data.split.train']:.0%}"
+        for split, rows in over_seeds(folders).groupby("split", sort=False):
+            columns[f"Trained on {share}: {split}"] = {
+                row["model"]: row for row in rows.to_dict("records")
+            }
+    title, last = list(columns.items())[-1]
+    cells = [
+        [
+            str(row["label"]),
+            *(_nats(each[model]) if model in each else "" for each in columns.values()),
+            "" if pd.isna(row[CROPS]) else f"{row[CROPS]:.4f}",
+            significant(row["perplexity"]),
+            whole(row["parameters"]),
+            whole(row["steps"]),
+        ]
+        for model, row in last.items()
+    ]
+    count = "-".join(map(str, sorted(seeds)))
+    caption = f"{', '.join(names)}: nats per token, mean ± standard deviation over {count} seeds"
+    return Grid(
+        caption,
+        ["Model", *columns, f"{title}, on crops", "Perplexity", "Parameters", "Steps"],
+        cells,
+    )
+
+
+def evaluated(folder: Path) -> list[Path]:
+    """Return the folders of the tables of all seeds; raise InputError if there are none."""
+    found = sorted(each.parent for each in folder.glob("seed*/outputs/evaluate/perplexity.csv"))
+    if not found:
+        raise InputError(f"{folder} has no results; run: make {folder.name}")
+    return found
+
+
+def over_seeds(folders: Sequence[Path]) -> pd.DataFrame:
+    """Return the mean of the tables in these folders, with the column `DEVIATION`.
+
+    Perplexity is that of the mean nats per token.
+    """
+    tables = pd.concat([read_csv(each / "perplexity.csv") for each in folders])
+    groups = tables.groupby(["split", "model"], sort=False)
+    table, means = groups.first(), ["nats_per_token", "bits_per_byte", CROPS]
+    table[means] = groups[means].mean()
+    table[DEVIATION] = groups["nats_per_token"].std().round(DECIMALS)
+    table["perplexity"] = np.exp(table["nats_per_token"])
+    return in_order(table.reset_index())
+
+
+def _nats(row: Mapping[str, Any]) -> str:
+    """Return the mean, with its deviation unless all seeds have the same score."""
+    deviation = f" ± {row[DEVIATION]:.4f}" if row[DEVIATION] > 0 else ""
+    return f"{row['nats_per_token']:.4f}{deviation}"
