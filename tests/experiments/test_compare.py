@@ -174,6 +174,39 @@ ONE_SEED = (
 )
 
 
+def test_each_configuration_is_compared_with_the_one_that_an_override_names(sweep):
+    """Or a setting; the p-values are those of real differences, the other models are left out."""
+    for n_layer, name in ((1, "thin"), (2, "base"), (3, "thick")):
+        for folder in sweep.glob(f"transformer.n_layer={n_layer}/*/.hydra"):
+            (folder / "overrides.yaml").write_text(f"- +recipe={name}\n- seed=0\n")
+        write_run(sweep / "mlp" / name, 0.7, rung="mlp", transformer__n_layer=n_layer)
+    made = table(sweep, against="recipe=base")
+    assert shown(made) == ["recipe=thick", "recipe=base", "recipe=thin"]
+    better, base, worse = made.configurations
+    assert worse.difference == pytest.approx(0.3995)
+    assert 0 < worse.low < worse.difference < worse.high
+    assert worse.p < 0.05 < better.p
+    assert better.low < 0 < better.high
+    assert (base.difference, base.low, base.p) == (None, None, None)
+    assert ranks(made) == [None, None, None]
+    again = table(sweep, against="transformer.n_layer=2")
+    assert shown(again) == ["n_layer=3", "n_layer=2", "n_layer=1"]
+    assert [each.p for each in again.configurations] == [better.p, None, worse.p]
+
+
+@pytest.mark.parametrize(
+    ("against", "reason"),
+    [
+        ("transformer.n_layer=4", "no configuration; choose from transformer.n_layer=1, tr"),
+        ("recipe=base", "no configuration; give a setting or an override of the sweep, as KEY="),
+        ("transformer.n_head=4", "3 configurations; name folders of one text and model"),
+    ],
+)
+def test_a_base_that_is_not_one_configuration_is_an_input_error(sweep, against, reason):
+    with pytest.raises(InputError, match=f"--against '{against}' is the name of {reason}"):
+        table(sweep, against=against)
+
+
 def test_one_seed_of_a_deterministic_model_is_enough(tmp_path):
     nats = {"transformer": 0.5, "trigram": 0.6, "bigram": 0.9}
     blocks = block_scores(0.5, "a")

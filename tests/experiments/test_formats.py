@@ -34,6 +34,17 @@ def test_csv_has_one_row_per_configuration(sweep, command):
     assert last == "3,transformer,,,3,0.500000,0.010000,,,"
 
 
+def test_against_a_base_there_are_p_values_instead_of_ranks(sweep, command):
+    against = "--against", "transformer.n_layer=2"
+    titles, first, *_ = command(sweep, *against).stdout.splitlines()[1:]
+    assert titles.split()[:4] == ["Model", "Settings", "p", "Runs"]
+    assert titles.endswith("To transformer.n_layer=2")
+    assert " 0.9" in first
+    head = command(sweep, *against, "--csv").stdout.splitlines()[0]
+    assert head.endswith("difference,low,high,p")
+    assert "names" not in json.loads(command(sweep, *against, "--json").stdout)["configurations"][0]
+
+
 def test_json_has_seeds_folders_notes_and_power(sweep, command):
     (sweep / "transformer.n_layer=1/seed=0/metrics.json").unlink()
     done = command(sweep, "--json", *BY, "--power", 0.1)

@@ -5,7 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from lmladder.experiments import intervals as module
-from lmladder.experiments.intervals import MAX_SEEDS, intervals, resampled_nats, seeds_needed
+from lmladder.experiments.intervals import (
+    MAX_SEEDS,
+    against_base,
+    intervals,
+    resampled_nats,
+    seeds_needed,
+)
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -46,6 +52,16 @@ def test_an_interval_of_seeds_against_a_deterministic_model_is_that_of_student(s
     assert critical * errors[0, 1] == pytest.approx(student * 2 / math.sqrt(seeds), rel=0.1)
 
 
+def test_an_interval_against_a_base_has_the_critical_value_of_dunnett():
+    """Of 4 comparisons with many degrees of freedom: 2.44; of all pairs it would be 2.73."""
+    seeds = np.full(5, 1000.0)
+    margins, p_values = against_base(
+        np.array([0.0, 0.1, -0.1, 0.0, 0.0]), 0, np.zeros((4000, 5)), BLOCKS, np.ones(5), seeds
+    )
+    assert margins[1:] == pytest.approx([2.44 * math.sqrt(2 / 1000)] * 4, rel=0.03)
+    assert p_values == pytest.approx([1, 0.09, 0.09, 1, 1], abs=0.02)
+
+
 # --- Simulated tables -----------------------------------------------------------------------------
 
 
@@ -58,7 +74,18 @@ class Tables:
     name: str
 
     def draw(self, number: int, resamples: int, better: float = 0.0):
-        """Yield, for each table, which row is significantly worse than which column.
+        """Yield, for each table, which row is significantly worse than which column."""
+        for scores, *sampled in self.sample(number, resamples, better):
+            critical, errors = intervals(*sampled)
+            yield scores[:, None] - scores > critical * errors + 1e-9
+
+    def p_values(self, number: int, resamples: int, better: float = 0.0):
+        """Yield, for each table, the p-values of the differences to the first configuration."""
+        for scores, *sampled in self.sample(number, resamples, better):
+            yield against_base(scores, 0, *sampled)[1][1:]
+
+    def sample(self, number: int, resamples: int, better: float):
+        """Yield the scores of each table, and the parameters of `intervals`.
 
         The first configuration is better than the others by `better`.
         """
@@ -70,8 +97,7 @@ class Tables:
             freedom = np.maximum(self.seeds - 1, 1)
             variances = self.deviations**2 * rng.chisquare(freedom) / freedom
             same_text = np.zeros((resamples, count))
-            critical, errors = intervals(same_text, BLOCKS, variances, self.seeds)
-            yield scores[:, None] - scores > critical * errors + 1e-9
+            yield scores, same_text, BLOCKS, variances, self.seeds
 
 
 def tables(count, deviation: Callable[[int], float], seeds: Callable[[int], int], name: str):
@@ -107,6 +133,19 @@ def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_rank(e
     number = SIZES.get(len(each.seeds), 100)
     false = sum(worse.any() for worse in each.draw(number, 300))
     assert false <= most(number), f"{false} of {number}"
+
+
+@pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
+def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_p_value(each):
+    number = 100
+    false = sum(p.min() <= 0.05 for p in each.p_values(number, 300))
+    assert false <= most(number), f"{false} of {number}"
+
+
+def test_a_true_difference_of_6_deviations_to_the_base_is_found_in_80_percent():
+    """Of three seeds each; an interval of all pairs would find 7 deviations."""
+    drawn = list(tables(20, lambda i: 1.0, three, "20 power").p_values(50, 300, better=6))
+    assert np.mean(drawn <= np.float64(0.05)) >= 0.8
 
 
 @pytest.mark.parametrize("count", SIZES)

@@ -42,6 +42,14 @@ def compare(
     by: Annotated[
         str | None, typer.Option(help="Order by this setting, such as transformer.n_layer.")
     ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<key=value>",
+            help="Compare with the configuration of this setting or override instead of the best.",
+            show_default=False,
+        ),
+    ] = None,
     power: Annotated[
         float | None,
         typer.Option(
@@ -72,6 +80,8 @@ def compare(
 
     Example: lmladder compare outputs/sweeps --by transformer.d_model --figure sweep.svg
 
+    Example: lmladder compare outputs/sweeps --against transformer.n_layer=2
+
     Example: lmladder compare outputs --rev HEAD
 
     Example: lmladder compare outputs/sweeps --power 0.01
@@ -96,6 +106,7 @@ def compare(
         by=by,
         notes=found.notes + committed.notes,
         power=power,
+        against=against,
     )
     if html is not None:
         atomic_write(html, reports.to_html(table).encode())

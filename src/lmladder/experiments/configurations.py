@@ -1,4 +1,4 @@
-"""Configurations: runs that differ only in seed, each compared with the best of all."""
+"""Configurations: runs that differ only in seed, each compared with the best or with a base."""
 
 import json
 import math
@@ -12,6 +12,7 @@ from lmladder.experiments.intervals import (
     MAX_SEEDS,
     MIN_BLOCKS,
     POWER,
+    against_base,
     against_best,
     intervals,
     resampled_nats,
@@ -35,10 +36,13 @@ class Configuration:
     score : mean over the runs
     standard_deviation : over the runs; None for one run
     shown : the settings in which configurations of the table differ, as text
+    names : its settings, and what was given to Hydra for any run of it, as "key=value"
     group : value of the setting by which configurations are grouped
-    difference : to the configuration with the best score; None for that one, and on other data
-    low, high : bounds of the difference to the best of the other configurations; all bounds of a
-        table hold simultaneously with 95% confidence; None if they are unknown
+    difference : to the configuration with the best score, or to the base; None for that one, and on
+        other data
+    low, high : bounds of the difference to the best of the other configurations, or to the base;
+        all bounds of a table hold simultaneously with 95% confidence; None if they are unknown
+    p : adjusted p-value of the difference to the base
     rank : one more than the number of configurations that are significantly better; None if that is
         none but others may be as good, and without bounds
     """
@@ -47,10 +51,12 @@ class Configuration:
     score: float
     standard_deviation: float | None
     shown: str = ""
+    names: frozenset[str] = frozenset()
     group: Any = None
     difference: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
     rank: int | None = None
 
     @property
@@ -70,6 +76,7 @@ class Comparison:
     ----------
     metric : name of the scores, of `METRICS`
     by : key of the setting by which configurations are grouped
+    against : names the base, with which all others are compared; None: they are with the best
     configurations : in the order of the table
     notes : lines about runs that are left out or not comparable
     common : the settings that are the same in all configurations that have them, as text
@@ -83,6 +90,7 @@ class Comparison:
     notes: tuple[str, ...]
     common: Mapping[str, str]
     power: Mapping[str, Any] | None = None
+    against: str | None = None
 
 
 def compare(
@@ -92,6 +100,7 @@ def compare(
     by: str | None = None,
     notes: Iterable[str] = (),
     power: float | None = None,
+    against: str | None = None,
 ) -> Comparison:
     """Return configurations from best to worst, or ordered by a setting first.
 
@@ -101,12 +110,14 @@ def compare(
     by : dotted key of a setting; runs without it are left out
     notes : previous notes
     power : a difference for which the required number of seeds is computed
+    against : a setting or an override, such as "recipe=base", of the configuration with which those
+        of the same model are compared; the table has no others
 
     Raises
     ------
     InputError
-        If no run has the metric or the setting, `power` is not positive, or the variance over seeds
-        is unknown.
+        If no run has the metric or the setting, `power` is not positive, the variance over seeds is
+        unknown, or `against` is not the name of one configuration.
     """
     if power is not None and not 0 < power < math.inf:
         raise InputError(f"the difference of --power must be positive, got {power:g}")
@@ -125,12 +136,16 @@ def compare(
     if by is not None:
         scored = _with_setting(by, scored, notes)
     made = _configurations(scored, metric, notes)
-    answer = _compare_with_best(made, metric, notes, power)
+    base = None
+    if against is not None:
+        base = _base(made, against)
+        made = [each for each in made if each.model == base.model]
+    answer = _set_differences(made, metric, notes, power, base)
     notes += _mixed(run for each in made for run in each.runs)
-    common = _label(made, by)
+    common = _label(made, by, against)
     if by is not None:
         made.sort(key=lambda each: _natural(each.group))  # stable: by score within a group
-    return Comparison(metric, by, tuple(made), tuple(notes), common, answer)
+    return Comparison(metric, by, tuple(made), tuple(notes), common, answer, against)
 
 
 def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
@@ -162,7 +177,10 @@ def _configurations(runs: Sequence[Run], metric: str, notes: list[str]) -> list[
         distinct = _one_per_seed(same, metric, notes)
         scores = [run.scores[metric] for run in distinct]
         deviation = stdev(scores) if len(scores) > 1 else None
-        made.append((identity, Configuration(tuple(distinct), fmean(scores), deviation)))
+        each = Configuration(tuple(distinct), fmean(scores), deviation)
+        each.names = frozenset().union(*(run.overrides for run in same))
+        each.names |= {f"{key}={as_override(value)}" for key, value in each.settings.items()}
+        made.append((identity, each))
     return [each for _, each in sorted(made, key=lambda pair: (pair[1].score, pair[0]))]
 
 
@@ -183,15 +201,43 @@ def _one_per_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Ru
 # --- Differences ----------------------------------------------------------------------------------
 
 
-def _compare_with_best(
-    made: Sequence[Configuration], metric: str, notes: list[str], power: float | None
+def _base(made: Sequence[Configuration], against: str) -> Configuration:
+    """Return the configuration with this name that others can be compared with.
+
+    Models with one configuration, such as count models in a sweep of another rung, do not count.
+    """
+    counts = Counter(each.model for each in made)
+    several = [each for each in made if counts[each.model] > 1]
+    found = [each for each in several if against in each.names]
+    if len(found) == 1:
+        return found[0]
+    key = f"{against.partition('=')[0]}="
+    names = sorted(name for each in several for name in each.names if name.startswith(key))
+    if found:
+        reason = f"of {len(found)} configurations; name folders of one text and model"
+    elif names:
+        reason = f"of no configuration; choose from {', '.join(dict.fromkeys(names))}"
+    else:
+        reason = "of no configuration; give a setting or an override of the sweep, as KEY=VALUE"
+    raise InputError(f"--against {against!r} is the name {reason}")
+
+
+def _set_differences(
+    made: Sequence[Configuration],
+    metric: str,
+    notes: list[str],
+    power: float | None,
+    base: Configuration | None,
 ) -> Mapping[str, Any] | None:
-    """Set differences to the best, bounds and ranks, if they are known; return `power`'s answer."""
+    """Set differences to the base or the best, bounds, ranks and p-values, if they are known.
+
+    Returns `power`'s answer.
+    """
     judged = [each for each in made if _reason_without_interval(each, each) is None]
-    best = judged[0] if judged else made[0]
+    best = base or (judged[0] if judged else made[0])
     judged = [each for each in judged if _text(each) == _text(best)]
-    if len(judged) < 2:
-        best, judged = made[0], []
+    if len(judged) < 2 or best not in judged:
+        best, judged = base or made[0], []
     reasons = Counter(_reason_without_interval(best, each) for each in made if each not in judged)
     notes += [
         f"{_count(count, 'configuration')} without an interval and a rank: {reason}"
@@ -212,13 +258,21 @@ def _compare_with_best(
     if not judged:
         return None
     resampled, blocks = _resampled(judged, metric)
-    critical, errors = intervals(resampled, blocks, variances, seeds)
-    bounds = against_best(scores, np.maximum(critical * errors, SAME))
-    certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
-    for each, low, high, better in zip(judged, *(array.tolist() for array in bounds), strict=True):
-        each.rank = better + 1 if better or certain else None
-        if each is not best:
-            each.low, each.high = low, high
+    if base is not None:
+        index = judged.index(base)
+        margins, p_values = against_base(scores, index, resampled, blocks, variances, seeds)
+        for each, margin, p in zip(judged, margins.tolist(), p_values.tolist(), strict=True):
+            if each is not base:
+                difference, margin = each.score - base.score, max(margin, SAME)
+                each.low, each.high, each.p = difference - margin, difference + margin, p
+    else:
+        critical, errors = intervals(resampled, blocks, variances, seeds)
+        bounds = against_best(scores, np.maximum(critical * errors, SAME))
+        certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
+        for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
+            each.rank = better + 1 if better or certain else None
+            if each is not best:
+                each.low, each.high = low, high
     if power is None:
         return None
     needed = seeds_needed(power, resampled, blocks, variances)
@@ -287,8 +341,11 @@ def _mixed(runs: Iterable[Run]) -> list[str]:
     return [f"mixed versions or kernels, with numbers of runs: {'; '.join(parts)}"] if parts else []
 
 
-def _label(made: Sequence[Configuration], by: str | None) -> dict[str, str]:
-    """Set the values of `by` and the settings that differ; return the settings in common."""
+def _label(made: Sequence[Configuration], by: str | None, against: str | None) -> dict[str, str]:
+    """Set the values of `by` and the settings that differ; return the settings in common.
+
+    Where the base is named by an override that is no setting, that override is shown instead.
+    """
     values: dict[str, set[str]] = {}
     for each in made:
         each.group = each.settings.get(by or "")
@@ -300,6 +357,9 @@ def _label(made: Sequence[Configuration], by: str | None) -> dict[str, str]:
             each.shown = _shown(each.runs[0], keys)
         if len({(each.model, str(each.group), each.shown) for each in made}) == len(made):
             break
+    key = (against or "").partition("=")[0]
+    for each in made if against and key not in values else []:
+        each.shown = " ".join(sorted(name for name in each.names if name.startswith(f"{key}=")))
     return {key: min(found) for key, found in values.items() if len(found) == 1}
 
 

@@ -17,6 +17,10 @@ for all pairs: the 95% quantile of the largest standardized error of any differe
 and Howell 1976). So all intervals hold simultaneously, including those to the best, which is
 selected by the same scores: multiple comparisons with the best (Hsu 1984). His critical value is
 smaller, as his method may call one of two equally good configurations worse.
+
+Against a base that was named before, only the differences to it count: the quantile is of the
+largest of these (Dunnett 1955), with the variances above, as Dunnett's common variance of all
+configurations is rejected too often where a change affects the variance.
 """
 
 import math
@@ -68,9 +72,52 @@ def intervals(
     errors : of the difference of each pair, (configurations, configurations)
     """
     count = len(variances)
+    pairs = max(1, count * (count - 1) // 2)
+    draws, errors = _draws(resampled, blocks, variances, seeds, pairs)
+    return float(np.quantile(_largest(draws, errors), CONFIDENCE)), errors
+
+
+def against_base(
+    scores: FloatArray,
+    base: int,
+    resampled: FloatArray,
+    blocks: int,
+    variances: FloatArray,
+    seeds: FloatArray,
+) -> tuple[FloatArray, FloatArray]:
+    """Return half-widths of the intervals of differences to a base, and p-values.
+
+    The p-values are adjusted: with a probability of at most 5%, any of equal configurations has one
+    of at most 0.05. Both are of shape (configurations,); other parameters as of `intervals`.
+
+    Parameters
+    ----------
+    scores : (configurations,)
+    base : index of the configuration to which the others are compared
+    """
+    pairs = max(1, len(variances) - 1)
+    draws, all_errors = _draws(resampled, blocks, variances, seeds, pairs)
+    errors = all_errors[base]
+    scales = np.divide(1, errors, out=np.zeros_like(errors), where=errors > 0)[:, None]
+    largest = np.abs((draws - draws[base]) * scales).max(axis=0)
+    found = np.abs(scores - scores[base])[:, None] * scales
+    p_values = (1 + (largest >= found).sum(axis=1)) / (1 + len(largest))
+    return np.quantile(largest, CONFIDENCE) * errors, p_values
+
+
+def _draws(
+    resampled: FloatArray, blocks: int, variances: FloatArray, seeds: FloatArray, pairs: int
+) -> tuple[FloatArray, FloatArray]:
+    """Return errors of each score, (configurations, RESAMPLES), and standard errors of differences.
+
+    Parameters
+    ----------
+    pairs : number of differences of which all intervals are to hold
+    """
+    count = len(variances)
     # Student's t by the normal distribution (Wallace 1959), at the Bonferroni level of all pairs,
     # because variances from few blocks are uncertain.
-    normal = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / max(2, count * (count - 1)))
+    normal = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * pairs))
     freedom = blocks - 1
     root = normal * (8 * freedom + 3) / (8 * freedom + 1)
     student = math.sqrt(freedom * math.expm1(root**2 / freedom))
@@ -87,8 +134,7 @@ def intervals(
         squares = squares + of_mean[:, None] + of_mean
         t = stream(0, "seeds").standard_t(freedoms, size=(draws.shape[1], random.sum()))
         draws[random] += (np.sqrt(of_mean[random]) * t).T
-    errors = np.sqrt(np.maximum(squares, 0))
-    return float(np.quantile(_largest(draws, errors), CONFIDENCE)), errors
+    return draws, np.sqrt(np.maximum(squares, 0))
 
 
 def _moderated(variances: FloatArray, seeds: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -30,7 +30,7 @@ from lmladder.experiments.records import (
     check_history,
     read_header,
 )
-from lmladder.experiments.settings import Settings, read_settings, read_text
+from lmladder.experiments.settings import Settings, read_overrides, read_settings, read_text
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import TRAINED
@@ -70,6 +70,7 @@ class Run:
     scores : by name, of `METRICS`
     seed : None if it is unknown
     settings : those that determine the score, without the seed; None if they are unknown
+    overrides : as given to Hydra, such as "recipe=base"
     blocks : losses of blocks of the scored text; None if there are none
     versions : of NumPy and Numba, from trained.json or environment.json beside the run
     """
@@ -81,6 +82,7 @@ class Run:
     scores: Mapping[str, float]
     seed: int | None = None
     settings: Settings | None = None
+    overrides: frozenset[str] = frozenset()
     blocks: BlockLosses | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -171,7 +173,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
     check_digests(folder, names)
     settings = read_settings(folder, hydra)
     seed = None if settings is None else int(settings["seed"])
-    versions = _versions(folder)
+    overrides, versions = read_overrides(folder, hydra), _versions(folder)
     header = read_header(folder, names)
     runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
     if not runs:
@@ -188,10 +190,10 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         except InputError as error:
             notes.append(f"{folder}: {run.model!r} is left out: {error}")
             continue
-        run = replace(run, seed=seed, blocks=blocks, versions=versions)
+        run = replace(run, seed=seed, overrides=overrides, blocks=blocks, versions=versions)
         run = replace(run, settings=settings and _relevant(run, settings))
         texts = run.settings or {}
-        for text in (run.model, *texts, *texts.values(), *versions.values()):
+        for text in (run.model, *texts, *texts.values(), *overrides, *versions.values()):
             if not str(text).isprintable():  # it may contain control codes of a terminal
                 raise ValueError(f"{text!r} cannot be printed")
         yield run

@@ -57,8 +57,7 @@ def read_settings(folder: Path, hydra: bool) -> Settings | None:
     ----------
     hydra : whether the folder has a folder .hydra
     """
-    ladder = folder.parent.parent if folder.parent.name in GROUPS else folder.parent
-    config = (folder if hydra else ladder) / ".hydra/config.yaml"
+    config = _hydra_folder(folder, hydra) / "config.yaml"
     if config.exists():
         return _resolved(flat(read_yaml(config)))
     name, stages = locked_stages(folder)
@@ -66,6 +65,19 @@ def read_settings(folder: Path, hydra: bool) -> Settings | None:
         return None
     recorded = [stages[stage]["params"]["params.yaml"] for stage in ("prepare", name)]
     return flat(recorded[0] | recorded[1])
+
+
+def read_overrides(folder: Path, hydra: bool) -> frozenset[str]:
+    """Return what a person gave to Hydra for the run in a folder, such as "recipe=base"."""
+    path = _hydra_folder(folder, hydra) / "overrides.yaml"
+    lines = read_text(path).splitlines() if path.exists() else []
+    return frozenset(line.removeprefix("- ").lstrip("+") for line in lines)
+
+
+def _hydra_folder(folder: Path, hydra: bool) -> Path:
+    """Return the folder of what Hydra wrote beside a run or its ladder."""
+    ladder = folder.parent.parent if folder.parent.name in GROUPS else folder.parent
+    return (folder if hydra else ladder) / ".hydra"
 
 
 def locked_stages(folder: Path) -> tuple[str, Mapping[str, Any]]:

@@ -41,16 +41,19 @@ def as_grid(comparison: Comparison) -> Grid:
                 "Model": each.model,
                 "Settings": each.shown,
                 "Rank": "" if each.rank is None else str(each.rank),
+                "p": "" if each.p is None else f"{each.p:.4f}",
                 "Runs": str(len(each.runs)),
                 metric.partition(" of ")[0]: score,
-                "To the best": difference,
+                f"To {comparison.against or 'the best'}": difference,
             }
         )
-    shows_settings = any(each.shown for each in comparison.configurations)
-    titles = [each for each in rows[0] if each and (shows_settings or each != "Settings")]
+    hidden = {None, "p" if comparison.against is None else "Rank"}
+    if not any(each.shown for each in comparison.configurations):
+        hidden.add("Settings")
+    titles = [each for each in rows[0] if each not in hidden and each is not None]
     cells = [[row[title] for title in titles] for row in rows]
     caption = f"{metric}; differences with simultaneous 95% intervals"
-    return Grid(caption, titles, cells, titles.index("Rank"))
+    return Grid(caption, titles, cells, titles.index("Runs") - 1)
 
 
 def print_comparison(comparison: Comparison, wanted: str | None = None) -> None:
@@ -87,7 +90,9 @@ def to_csv(comparison: Comparison) -> str:
     table = pd.DataFrame([_fields(each) for each in comparison.configurations])
     table = table.assign(runs=table["seeds"].map(len), group=table["group"].map(as_override))
     columns = ["group", "model", "shown", "rank", "runs", "score"]
-    columns += ["standard_deviation", "difference", "low", "high"]
+    columns += ["standard_deviation", "difference", "low", "high", "p"]
+    if comparison.against is None:
+        columns.remove("p")
     table = table[columns if comparison.by else columns[1:]].astype({"rank": "Int64"})
     names = {"group": comparison.by, "shown": "settings", "score": comparison.metric}
     return table_to_csv(table.rename(columns=names)).rstrip("\n")
@@ -103,8 +108,8 @@ def to_json(comparison: Comparison) -> str:
 def _fields(each: Configuration) -> dict[str, Any]:
     """Return a configuration for programs, with rounded values."""
     values = {"model": each.model, "settings": each.runs[0].settings, **vars(each)}
-    del values["runs"]
-    for name in ("score", "standard_deviation", "difference", "low", "high"):
+    del values["runs"], values["names"]
+    for name in ("score", "standard_deviation", "difference", "low", "high", "p"):
         values[name] = None if values[name] is None else round(values[name], 6)
     seeds, folders = [run.seed for run in each.runs], [str(run.path) for run in each.runs]
     return {**values, "seeds": seeds, "folders": folders}
