@@ -135,16 +135,19 @@ def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_rank(e
     assert false <= most(number), f"{false} of {number}"
 
 
-@pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
+@pytest.mark.parametrize(
+    "each", [each for each in TABLES if "one noisy" not in each.name], ids=lambda each: each.name
+)
 def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_p_value(each):
+    """Unless only the base is noisy, which the documentation describes."""
     number = 100
     false = sum(p.min() <= 0.05 for p in each.p_values(number, 300))
     assert false <= most(number), f"{false} of {number}"
 
 
-def test_a_true_difference_of_6_deviations_to_the_base_is_found_in_80_percent():
-    """Of three seeds each; an interval of all pairs would find 7 deviations."""
-    drawn = list(tables(20, lambda i: 1.0, three, "20 power").p_values(50, 300, better=6))
+def test_a_true_difference_of_4_deviations_to_the_base_is_found_in_80_percent():
+    """Of three seeds each; the intervals of all pairs find 7 deviations so often."""
+    drawn = list(tables(20, lambda i: 1.0, three, "20 power").p_values(50, 300, better=4))
     assert np.mean(drawn <= np.float64(0.05)) >= 0.8
 
 

@@ -18,9 +18,10 @@ and Howell 1976). So all intervals hold simultaneously, including those to the b
 selected by the same scores: multiple comparisons with the best (Hsu 1984). His critical value is
 smaller, as his method may call one of two equally good configurations worse.
 
-Against a base that was named before, only the differences to it count: the quantile is of the
-largest of these (Dunnett 1955), with the variances above, as Dunnett's common variance of all
-configurations is rejected too often where a change affects the variance.
+Against a base that was chosen before the runs, only the differences to it count: the quantile is of
+the largest of these (Dunnett 1955). Where the variances look equal, they are drawn so far towards
+their mean that this is almost Dunnett's test, which assumes one variance of all. A base that is
+noisier than all others then has too many false differences: give it more seeds.
 """
 
 import math
@@ -71,9 +72,7 @@ def intervals(
     critical : a difference is significant if it exceeds this multiple of its standard error
     errors : of the difference of each pair, (configurations, configurations)
     """
-    count = len(variances)
-    pairs = max(1, count * (count - 1) // 2)
-    draws, errors = _draws(resampled, blocks, variances, seeds, pairs)
+    draws, errors = _draws(resampled, blocks, variances, seeds, to_base=False)
     return float(np.quantile(_largest(draws, errors), CONFIDENCE)), errors
 
 
@@ -85,19 +84,18 @@ def against_base(
     variances: FloatArray,
     seeds: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return half-widths of the intervals of differences to a base, and p-values.
+    """Return half-widths of the intervals of differences to a base, and adjusted p-values.
 
-    The p-values are adjusted: with a probability of at most 5%, any of equal configurations has one
-    of at most 0.05. Both are of shape (configurations,); other parameters as of `intervals`.
+    If all configurations are equally good, one of them has a p-value of at most 0.05 with a
+    probability of at most 5%. Both are (configurations,); other parameters as of `intervals`.
 
     Parameters
     ----------
     scores : (configurations,)
     base : index of the configuration to which the others are compared
     """
-    pairs = max(1, len(variances) - 1)
-    draws, all_errors = _draws(resampled, blocks, variances, seeds, pairs)
-    errors = all_errors[base]
+    draws, of_pairs = _draws(resampled, blocks, variances, seeds, to_base=True)
+    errors = of_pairs[base]
     scales = np.divide(1, errors, out=np.zeros_like(errors), where=errors > 0)[:, None]
     largest = np.abs((draws - draws[base]) * scales).max(axis=0)
     found = np.abs(scores - scores[base])[:, None] * scales
@@ -106,15 +104,20 @@ def against_base(
 
 
 def _draws(
-    resampled: FloatArray, blocks: int, variances: FloatArray, seeds: FloatArray, pairs: int
+    resampled: FloatArray,
+    blocks: int,
+    variances: FloatArray,
+    seeds: FloatArray,
+    to_base: bool,
 ) -> tuple[FloatArray, FloatArray]:
     """Return errors of each score, (configurations, RESAMPLES), and standard errors of differences.
 
     Parameters
     ----------
-    pairs : number of differences of which all intervals are to hold
+    to_base : whether only the differences to one configuration count
     """
     count = len(variances)
+    pairs = max(1, count - 1 if to_base else count * (count - 1) // 2)
     # Student's t by the normal distribution (Wallace 1959), at the Bonferroni level of all pairs,
     # because variances from few blocks are uncertain.
     normal = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * pairs))
@@ -128,7 +131,7 @@ def _draws(
 
     random = variances > 0
     if random.any():
-        moderated, freedoms = _moderated(variances[random], seeds[random])
+        moderated, freedoms = _moderated(variances[random], seeds[random], to_base)
         of_mean = np.zeros(count)
         of_mean[random] = moderated / seeds[random]
         squares = squares + of_mean[:, None] + of_mean
@@ -137,12 +140,14 @@ def _draws(
     return draws, np.sqrt(np.maximum(squares, 0))
 
 
-def _moderated(variances: FloatArray, seeds: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _moderated(
+    variances: FloatArray, seeds: FloatArray, to_base: bool
+) -> tuple[FloatArray, FloatArray]:
     """Return each variance, moderated by their mean, and its degrees of freedom.
 
     The mean has the weight of a few degrees of freedom: more with many configurations, and if their
     variances look equal (Bartlett 1937). With these weights simulated tables keep their level of 5%
-    for equal and for unequal variances.
+    for equal and for unequal variances; for differences to a base only if these look equal.
     """
     freedoms, others = seeds - 1, len(variances) - 2  # besides the two of a difference
     borrowed = 0.0
@@ -155,6 +160,8 @@ def _moderated(variances: FloatArray, seeds: FloatArray) -> tuple[FloatArray, Fl
             2 * (others + 1)
         )  # mean and deviation of chi-squared
         borrowed = min(others / 5, 8.0) if look_equal else min(others / 10, 3.0)
+        if to_base and look_equal:
+            borrowed = others
     moderated = (freedoms * variances + borrowed * variances.mean()) / (freedoms + borrowed)
     return moderated, freedoms + borrowed
 
