@@ -11,6 +11,7 @@ from lmladder.system.settings import setting
 MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
 MEMBERS = "members"  # how the names of the arrays of the members of a mixture begin
 MAX_ROWS = 10_000  # of weights of a mixture
+MAX_NGRAM_ROWS = 1 << 14  # of a table of embeddings of n-grams
 ADD_K_NAMES = ("unigram", "bigram", "trigram")
 ACTIVATIONS = ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")
 
@@ -122,6 +123,23 @@ class TransformerSettings:
         default=0,
         at_least=0,
     )
+    value_embeddings: bool = setting(
+        "each layer adds an embedding of the token to its values", default=False
+    )
+    residual_scalars: bool = setting(
+        "blocks begin with a x + b x0, where x0 is the input of the first block", default=False
+    )
+    logit_cap: float | None = setting(
+        "logits are cap * tanh(logits / cap); null: as they are", default=None, above=0
+    )
+    ngram_embeddings: int = setting(
+        "embeddings of the last 2, ..., n tokens are added to that of the token; 0: none",
+        default=0,
+        at_least=0,
+        at_most=4,
+    )
+    zero_outputs: bool = setting("initial weights that end a branch are 0", default=False)
+    zero_head: bool = setting("initial weights of an untied head are 0", default=False)
     bias: bool = setting("biases in linear layers and layer norms", default=True)
     attention_bias: bool = setting("biases in attention, where bias is true", default=True)
     tied: bool = setting("the head shares the matrix of the token embeddings", default=True)
@@ -151,7 +169,14 @@ class TransformerSettings:
 
         2 n_layer branches are added to the residual stream; scaling keeps its variance (GPT-2).
         """
+        if self.zero_outputs:
+            return 0.0
         return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
+
+    def ngram_rows(self, vocabulary_size: int) -> list[int]:
+        """Return the rows of the tables of embeddings of the last 2, 3, ... tokens."""
+        orders = range(2, self.ngram_embeddings + 1)
+        return [min((vocabulary_size + 1) ** order, MAX_NGRAM_ROWS) for order in orders]
 
     def estimate(self, vocabulary_size: int) -> tuple[int, int]:
         """Return lower bounds: weights, and values per token stored for the backward pass."""
@@ -162,6 +187,9 @@ class TransformerSettings:
         feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
         weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
         weights += 2 * self.n_layer * self.convolution * self.d_model
+        weights += sum(self.ngram_rows(vocabulary_size)) * self.d_model
+        if self.value_embeddings:
+            weights += self.n_layer * vocabulary_size * self.d_model
         # Two norms, queries, keys, values, the attention output, and one hidden layer.
         width = int((6 + self.feed_forward_factor) * self.d_model)
         return weights, self.n_layer * width + vocabulary_size

@@ -5,8 +5,8 @@ from functools import partial
 from itertools import repeat
 from typing import TypeAlias
 
-from lmladder.autograd import Tensor, functional
-from lmladder.models.decoding import CachingDecoder
+from lmladder.autograd import Tensor, functional, ops
+from lmladder.models.decoding import CachingDecoder, Decoder
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.settings import TransformerSettings
 from lmladder.nn import (
@@ -19,9 +19,11 @@ from lmladder.nn import (
     KeyValueCache,
     Linear,
     Module,
+    NgramEmbedding,
     NoConvolution,
     NoNorm,
     Norm,
+    parameter,
     sinusoidal,
 )
 from lmladder.nn import dropout as drop
@@ -60,7 +62,9 @@ class Block(Module):
     Convolutions, if any, stand between norm and attention, and between norm and feed-forward layer.
     """
 
-    def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
+    def __init__(
+        self, settings: TransformerSettings, vocabulary_size: int, *, rng: np.random.Generator
+    ):
         self.dropout = settings.dropout
         self.attention_norm = norm(settings)
         self.attention_convolution = convolution(settings)
@@ -78,19 +82,33 @@ class Block(Module):
         self.feed_forward_norm = norm(settings)
         self.feed_forward_convolution = convolution(settings)
         self.feed_forward = FeedForward(settings, rng=rng)
+        size, std = settings.d_model, settings.init_std
+        self.values = self.of_stream = self.of_input = None
+        if settings.value_embeddings:
+            self.values = Embedding(vocabulary_size, size, rng=rng, std=std)
+        if settings.residual_scalars:
+            self.of_stream, self.of_input = parameter(np.ones(1)), parameter(np.zeros(1))
 
     def __call__(
         self,
         x: Tensor,
         rng: np.random.Generator | None,
         positions: IntArray,
+        tokens: IntArray,
         caches: BlockCaches | None = None,
     ) -> Tensor:
         keys_values, first, second = caches or (None, None, None)
-        attended = self.attention(self.attention_input(x, positions, first), positions, keys_values)
-        x = x + drop(attended, self.dropout, rng)
+        read = self.attention_input(x, positions, first)
+        values = None if self.values is None else self.values(tokens)
+        x = x + drop(self.attention(read, positions, keys_values, values), self.dropout, rng)
         fed = self.feed_forward_convolution(self.feed_forward_norm(x), positions, second)
         return x + drop(self.feed_forward(fed), self.dropout, rng)
+
+    def mixed(self, x: Tensor, first: Tensor) -> Tensor:
+        """Return what this block reads: x, or its sum with `first`, which the first block reads."""
+        if self.of_stream is None or self.of_input is None:
+            return x
+        return x * self.of_stream + first * self.of_input
 
     def attention_input(self, x: Tensor, positions: IntArray, cache: Cache | None = None) -> Tensor:
         """Return what the attention reads where the block reads x."""
@@ -122,11 +140,17 @@ class Transformer(NeuralLanguageModel):
         elif settings.positions == "sinusoidal":
             self.position_table = sinusoidal(np.arange(self.context_length), d_model)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
-        self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
+        self.blocks = [Block(settings, vocabulary_size, rng=rng) for _ in range(settings.n_layer)]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
         self.unembedding = None
         if not settings.tied:
-            self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=std, bias=False)
+            head_std = 0.0 if settings.zero_head else std
+            self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=head_std, bias=False)
+        self.cap = settings.logit_cap
+        self.ngrams = [
+            NgramEmbedding(vocabulary_size, order, rows, d_model)
+            for order, rows in enumerate(settings.ngram_rows(vocabulary_size), start=2)
+        ]
 
     def hidden(
         self,
@@ -143,9 +167,9 @@ class Transformer(NeuralLanguageModel):
         """
         if positions is None:
             positions = constant(np.arange(tokens.shape[1]))
-        x = drop(self.embedded(tokens, positions), self.dropout, rng)
+        x = first = drop(self.embedded(tokens, positions), self.dropout, rng)
         for block, cached in zip(self.blocks, caches or repeat(None), strict=False):
-            x = block(x, rng, positions, cached)
+            x = block(block.mixed(x, first), rng, positions, tokens, cached)
         return self.norm(x)
 
     def embedded(self, tokens: IntArray, positions: IntArray) -> Tensor:
@@ -161,6 +185,8 @@ class Transformer(NeuralLanguageModel):
         if len(positions) > self.context_length:
             raise IndexError(f"{len(positions)} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
+        for ngrams in self.ngrams:
+            x = x + ngrams(tokens)
         if self.positions is not None:
             x = x + self.positions(positions)
         if self.position_table is not None:
@@ -170,14 +196,16 @@ class Transformer(NeuralLanguageModel):
         return self.embedding_norm(x)
 
     def head(self, hidden: Tensor) -> Tensor:
-        return self.tokens.logits(hidden) if self.unembedding is None else super().head(hidden)
+        untied = self.unembedding is not None
+        logits = super().head(hidden) if untied else self.tokens.logits(hidden)
+        return logits if self.cap is None else ops.tanh(logits * (1 / self.cap)) * self.cap
 
     def caches(self) -> list[BlockCaches]:
         """Return empty caches for each block: one sequence of `max_length` tokens."""
         return [block.caches(self.context_length) for block in self.blocks]
 
-    def decoder(self) -> CachingDecoder:
-        return CachingDecoder(self)
+    def decoder(self) -> Decoder:
+        return Decoder(self) if self.ngrams else CachingDecoder(self)
 
 
 def norm(settings: TransformerSettings) -> Norm:
