@@ -6,7 +6,7 @@
 
 The first two run whole pipelines, each in a clone of its own of the last commit, and record their
 results in presets.json beside this file. The third makes the table in the docs from all that is
-recorded; with --check it only reports whether that is stale.
+recorded, there and in results/ (`make results`); with --check it only reports whether it is stale.
 """
 
 import csv
@@ -36,6 +36,13 @@ def recorded() -> dict[str, Any]:
     return found
 
 
+def kept() -> dict[str, Any]:
+    """The same of the presets in results/, with the first seed."""
+    presets = [path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")]
+    folders = {preset: ROOT / "results" / preset / "seed0" for preset in presets}
+    return {name: facts(folder, []) for name, folder in folders.items() if folder.exists()}
+
+
 def run(preset: str, changes: Sequence[str]) -> dict[str, Any]:
     """Train a preset's ladder in a fresh clone; what there is to say of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -48,34 +55,44 @@ def run(preset: str, changes: Sequence[str]) -> dict[str, Any]:
         call("git", "clone", "--quiet", str(ROOT), str(clone), cwd=ROOT)
         call(sys.executable, "stages/compose.py", f"experiment={preset}", *changes)
         call(sys.executable, "-m", "dvc", "repro")
-        with open(clone / "outputs/evaluate/perplexity.csv", newline="") as file:
-            rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
-        params = yaml.safe_load((clone / "params.yaml").read_text())
+        return facts(clone, changes)
+
+
+def facts(folder: Path, changes: Sequence[str]) -> dict[str, Any]:
+    """What there is to say of the ladder in a checkout."""
+    with open(folder / "outputs/evaluate/perplexity.csv", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["split"] == "val"]
+    params = yaml.safe_load((folder / "params.yaml").read_text())
     keys = ("model", "nats_per_token", "perplexity", "bits_per_byte", "parameters", "steps")
     return {
         "changes": list(changes),
-        "data": params["data"]["corpus"],
+        "data": Path(params["data"]["watch"]).stem,
         "tokenizer": params["tokenizer"]["name"],
+        "mixtures": list(params["mixtures"]),
         "steps": {rung: params[rung]["training"]["steps"] for rung in ("mlp", "transformer")},
         "val": [{key: row[key] for key in keys} for row in rows],
     }
 
 
 def table(_: Sequence[str] = ()) -> str:
-    """One line for each preset's Transformer, the best rung besides it, and what it took."""
+    """One line for each preset's Transformer, the best rung besides it, and what it took.
+
+    A mixture of a preset is not among the other rungs, as it contains the Transformer.
+    """
     lines = []
-    for preset, facts in sorted(recorded().items()):
-        rows = {row["model"]: row for row in facts["val"]}
+    for preset, found in sorted((recorded() | kept()).items()):
+        rows = {row["model"]: row for row in found["val"]}
         ours = rows.pop("transformer")
-        rows.pop("oracle", None)
+        for name in ("oracle", *found.get("mixtures", ())):
+            rows.pop(name, None)
         name, other = min(rows.items(), key=lambda item: float(item[1]["nats_per_token"]))
-        command = " ".join([f"experiment={preset}", *facts["changes"]])
+        command = " ".join([f"experiment={preset}", *found["changes"]])
         lines.append(
             {
                 "preset": f"`{preset}`",
                 "`python stages/compose.py`": f"`{command}`",
-                "text": facts["data"],
-                "tokens": facts["tokenizer"],
+                "text": found["data"],
+                "tokens": found["tokenizer"],
                 "parameters": f"{int(ours['parameters']):,}",
                 "steps": f"{int(ours['steps']):,}",
                 "nats/token": f"{float(ours['nats_per_token']):.4f}",

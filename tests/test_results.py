@@ -1,14 +1,18 @@
-"""The committed table is a ladder: what the README shows, held to what it claims."""
+"""The committed tables are ladders: what the README shows, held to what it claims."""
 
 from itertools import pairwise
 from pathlib import Path
 
+from lmladder.experiments import find_runs
+from lmladder.experiments.settings import flat, read_yaml
 from lmladder.reports import read_csv
+from tests.pipeline.conftest import COMPOSE, PROJECT
 
 import pandas as pd
 import pytest
 
-TABLE = read_csv(Path(__file__).parent.parent / "outputs/evaluate/perplexity.csv")
+TABLE = read_csv(PROJECT / "outputs/evaluate/perplexity.csv")
+KEPT = sorted((PROJECT / "results").glob("*/seed*"))  # what `make results` made
 
 
 def rows(split: str) -> pd.DataFrame:
@@ -33,3 +37,16 @@ def test_the_transformer_is_a_tenth_below_the_best_count_model(split: str) -> No
 def test_no_model_beats_the_oracle_by_more_than_its_standard_error(split: str) -> None:
     nats, errors = rows(split)["nats_per_token"], rows(split)["standard_error"]
     assert nats.drop("oracle").min() > nats["oracle"] - errors["oracle"]
+
+
+@pytest.mark.parametrize("folder", KEPT, ids=lambda folder: f"{folder.parent.name}-{folder.name}")
+def test_kept_results_are_of_the_settings_of_today_and_not_edited(
+    folder: Path, tmp_path: Path
+) -> None:
+    name, seed = folder.parent.name, folder.name.removeprefix("seed")
+    preset = "data=tales" if name == "tales" else f"experiment={name}"
+    composed = tmp_path / "params.yaml"
+    composed.write_text(COMPOSE.composition([preset, f"seed={seed}"]))
+    # Settings may have been added since then.
+    assert flat(read_yaml(folder / "params.yaml")).items() <= flat(read_yaml(composed)).items()
+    assert find_runs([folder]).notes == []

@@ -56,8 +56,14 @@ def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout
     (checkout / "outputs/prepare/performance.json").write_text("[")
     (checkout / "outputs/bigram/performance.json").write_text('{"seconds": "soon"}')
     pipelines = (smoke / "outputs/evaluate/report.html").read_text()
-    lmladder("report", checkout / "outputs", "-o", checkout / "page.html").succeeded()
+    kept = checkout / "results/tiny/seed0"
+    shutil.copytree(checkout / "outputs/evaluate", kept / "outputs/evaluate")
+    shutil.copy(checkout / "dvc.lock", kept)
+    options = ("-o", checkout / "page.html", "--results", checkout / "results")
+    lmladder("report", checkout / "outputs", *options).succeeded()
     made = (checkout / "page.html").read_text()
+    assert "tiny: nats per token" in section(made, "Over seeds")
+    assert "Trained on 80%: test, on crops" in section(made, "Over seeds")
     headings = re.findall("<h2>(.*)</h2>", pipelines)
     assert len(headings) == 7
     for heading in headings[:-1]:

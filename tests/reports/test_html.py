@@ -92,13 +92,14 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
             attention=Attention([hostile, "a"], ATTENTION[:, :, :2, :2]),
             config=hostile,
             corpus=replace(corpus, name=hostile, tokenizer=hostile),
+            seeds=[grid],
             environment=[grid],
         )
     )
     assert_inert(page)
-    # title twice, summary, model, sample and its name; passage of two and its model; a grid;
-    # configuration, corpus, tokenizer; in 6 maps one that looks and is seen twice
-    assert page.text.count(hostile) == 6 + 3 + 5 + 3 + 6 * 3
+    # title twice, summary, model, sample and its name; passage of two and its model; two
+    # grids; configuration, corpus, tokenizer; in 6 maps one that looks and is seen twice
+    assert page.text.count(hostile) == 6 + 3 + 2 * 5 + 3 + 6 * 3
 
 
 def test_control_characters_and_names_in_figures_are_shown_as_text(

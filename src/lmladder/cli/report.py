@@ -29,9 +29,12 @@ def report(
     outputs: Annotated[
         Path, typer.Argument(help="The folder that `dvc repro` wrote.", show_default=True)
     ] = Path("outputs"),
+    results: Annotated[
+        Path, typer.Option(help="The folder that `make results` wrote.", show_default=True)
+    ] = Path("results"),
     force: Force = False,
 ) -> None:
-    """Write the page of results with what the pipeline's page omits: the machine and times.
+    """Write the page of results with what the pipeline's page omits: seeds, machine and times.
 
     Example: lmladder report -o report.html
     """
@@ -60,6 +63,10 @@ def report(
         {name: reports.as_svg(each) for name, each in figures_of(outputs).items()},
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
         overrides or "unknown, as there is no dvc.lock",
+        seeds=[
+            reports.seeds_grid(results, [name])
+            for name in sorted({each.parent.name for each in results.glob("*/seed*")}, reverse=True)
+        ],
         environment=[
             # All columns of the second hold words, only the first of the first.
             reports.Grid(name if rows else f"{name}: unknown", titles, rows, words)

@@ -221,7 +221,7 @@ def report_page(
     figures: Mapping[str, str],
     samples: Mapping[str, str],
     config: str,
-    environment: Sequence[Grid] = (),
+    **grids: Sequence[Grid],
 ) -> str:
     """Return the page of all results as HTML, with figures in SVG; see `reports.render_report`."""
     return reports.render_report(
@@ -234,5 +234,5 @@ def report_page(
         attention=ladder.attention(),
         corpus=ladder.prepared.corpus,
         config=config,
-        environment=environment,
+        **grids,
     )

@@ -31,6 +31,7 @@ from lmladder.reports.findings import findings
 from lmladder.reports.html import render_report
 from lmladder.reports.page import Grid
 from lmladder.reports.samples import read_samples, to_text
+from lmladder.reports.seeds import seeds_grid
 from lmladder.reports.surprisal import Passage, render_surprisal
 from lmladder.reports.table import (
     COLUMNS,

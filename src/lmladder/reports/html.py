@@ -34,6 +34,7 @@ def render_report(
     attention: Attention | None,
     corpus: CorpusFacts,
     config: str,
+    seeds: Sequence[Grid] = (),
     environment: Sequence[Grid] = (),
 ) -> str:
     """Return the page; the same arguments give the same bytes.
@@ -48,6 +49,7 @@ def render_report(
     attention : of the first model that has attention
     corpus : content of corpus.json
     config : the resolved configuration
+    seeds : tables of the ladders in `results/`
     environment : machine, versions and times
     """
     models = models_of(table)
@@ -78,6 +80,7 @@ def render_report(
         levels=LEVELS,
         corpus=corpus,
         config=config,
+        seeds=seeds,
         environment=environment,
         protocol=PROTOCOL,
     )

@@ -48,6 +48,8 @@ def _table(table: pd.DataFrame, splits: Sequence[str]) -> str:
 
 
 def _seeds(results: Path, names: Sequence[str]) -> str:
+    if missing := [name for name in names if not (results / name).exists()]:
+        return f"There are no results yet; run `make {' '.join(missing)}`."
     grid = seeds_grid(results, names)
     return f"**{escaped(grid.caption)}**\n\n{markdown([grid.titles, *grid.rows])}"
 

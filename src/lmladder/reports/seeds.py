@@ -16,7 +16,8 @@ from lmladder.system.errors import InputError
 import numpy as np
 import pandas as pd
 
-DEVIATION = "deviation"  # column: standard deviation over seeds, of the nats per token
+NATS = ["nats_per_token", CROPS]
+DEVIATION = "_deviation"  # end of a column's name: standard deviation over seeds
 
 
 def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
@@ -45,8 +46,8 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
     cells = [
         [
             str(row["label"]),
-            *(_nats(each[model]) if model in each else "" for each in columns.values()),
-            "" if pd.isna(row[CROPS]) else f"{row[CROPS]:.4f}",
+            *(_mean(each.get(model, {}), NATS[0]) for each in columns.values()),
+            _mean(row, CROPS),
             significant(row["perplexity"]),
             whole(row["parameters"]),
             whole(row["steps"]),
@@ -54,7 +55,10 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
         for model, row in last.items()
     ]
     count = "-".join(map(str, sorted(seeds)))
-    caption = f"{', '.join(names)}: nats per token, mean ± standard deviation over {count} seeds"
+    caption = (
+        f"{', '.join(names)}: nats per token, mean ± standard deviation over {count} seeds; "
+        "perplexity of the last text"
+    )
     return Grid(
         caption,
         ["Model", *columns, f"{title}, on crops", "Perplexity", "Parameters", "Steps"],
@@ -71,20 +75,22 @@ def evaluated(folder: Path) -> list[Path]:
 
 
 def over_seeds(folders: Sequence[Path]) -> pd.DataFrame:
-    """Return the mean of the tables in these folders, with the column `DEVIATION`.
+    """Return the mean of the tables in these folders, with deviations of `NATS`.
 
     Perplexity is that of the mean nats per token.
     """
     tables = pd.concat([read_csv(each / "perplexity.csv") for each in folders])
     groups = tables.groupby(["split", "model"], sort=False)
-    table, means = groups.first(), ["nats_per_token", "bits_per_byte", CROPS]
+    table, means = groups.first(), [*NATS, "bits_per_byte"]
     table[means] = groups[means].mean()
-    table[DEVIATION] = groups["nats_per_token"].std().round(DECIMALS)
+    table = table.join(groups[NATS].std().round(DECIMALS).add_suffix(DEVIATION))
     table["perplexity"] = np.exp(table["nats_per_token"])
     return in_order(table.reset_index())
 
 
-def _nats(row: Mapping[str, Any]) -> str:
-    """Return the mean, with its deviation unless all seeds have the same score."""
-    deviation = f" ± {row[DEVIATION]:.4f}" if row[DEVIATION] > 0 else ""
-    return f"{row['nats_per_token']:.4f}{deviation}"
+def _mean(row: Mapping[str, Any], name: str) -> str:
+    """Return a mean, with its deviation unless all seeds have the same value."""
+    if pd.isna(mean := row.get(name)):
+        return ""
+    deviation = row[name + DEVIATION]
+    return f"{mean:.4f} ± {deviation:.4f}" if deviation > 0 else f"{mean:.4f}"
