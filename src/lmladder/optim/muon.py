@@ -11,9 +11,8 @@ from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
-# Quintic iteration that brings singular values in (0, 1] near 1 in five rounds (Jordan 2024).
+# Quintic iteration that brings singular values in (0, 1] near 1, the small ones last (Jordan 2024).
 _NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-_ROUNDS = 5
 
 
 class Muon(Optimizer):
@@ -36,6 +35,7 @@ class Muon(Optimizer):
         found = self.gradients()  # raises before anything changes
         self.adamw.step(number, factor=factor, gradient_scale=gradient_scale)
         rate = self.settings.matrix_learning_rate * factor
+        steps = self.settings.newton_schulz_steps
 
         def update(index: int) -> None:
             name, value, gradient = found[index]
@@ -46,7 +46,7 @@ class Muon(Optimizer):
             grad += momentum * self.settings.momentum
             n_in, n_out = value.shape
             value *= value.dtype.type(1 - rate * self.settings.weight_decay)
-            value -= orthogonalize(grad) * (rate * max(1, n_out / n_in) ** 0.5)
+            value -= orthogonalize(grad, steps) * (rate * max(1, n_out / n_in) ** 0.5)
 
         parallel_for(update, len(found))
 
@@ -54,17 +54,18 @@ class Muon(Optimizer):
         return {**super().state(), **self.adamw.state()}
 
 
-def orthogonalize(matrix: FloatArray) -> FloatArray:
-    """Return the matrix with its singular values moved near 1: between about 0.7 and 1.2.
+def orthogonalize(matrix: FloatArray, steps: int) -> FloatArray:
+    """Return the matrix with its singular values moved near 1, between about 0.7 and 1.2.
 
-    For G = U S V^T this is approximately U V^T, without a decomposition: each round applies the odd
-    polynomial a s + b s^3 + c s^5 to all singular values at once.
+    For G = U S V^T this is approximately U V^T, without a decomposition: each step applies the odd
+    polynomial a s + b s^3 + c s^5 to all singular values at once. Values that are less than
+    3.44 ** -steps of the norm of the matrix stay smaller.
     """
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (np.linalg.norm(x) + 1e-7)
-    for _ in range(_ROUNDS):
+    for _ in range(steps):
         square = x @ x.T
         x = a * x + (b * square + c * (square @ square)) @ x
     return x.T if tall else x
