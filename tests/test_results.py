@@ -50,3 +50,10 @@ def test_kept_results_are_of_the_settings_of_today_and_not_edited(
     # Settings may have been added since then.
     assert flat(read_yaml(folder / "params.yaml")).items() <= flat(read_yaml(composed)).items()
     assert find_runs([folder]).notes == []
+
+
+@pytest.mark.skipif(not KEPT, reason="`make results` has not been run")
+def test_the_first_seed_of_tales_is_the_pipeline_itself() -> None:
+    table = "outputs/evaluate/perplexity.csv"
+    kept = PROJECT / "results/tales/seed0" / table
+    assert kept.read_bytes() == (PROJECT / table).read_bytes()

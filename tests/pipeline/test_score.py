@@ -87,6 +87,16 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
         assert [float(each) for each in numbers[1:]] == [float(rows[name][key]) for key in SCORES]
 
 
+def test_windows_without_preceding_context_give_the_tables_score_on_crops(smoke, score, tmp_path):
+    prepared = Prepared.open(smoke / "outputs/prepare")
+    for name in ("test", "val"):
+        (tmp_path / name).write_text(prepared.tokenizer.decode(prepared.split(name)))
+    asked = (CHECKPOINTS["transformer"], tmp_path / "test", "--context", tmp_path / "val")
+    (row,) = (r for r in smoke.table() if (r["model"], r["split"]) == ("transformer", "test"))
+    found = score(*asked, "--min-context", "0")["transformer"]["nats_per_token"]
+    assert round(found, 6) == float(row["crop_nats_per_token"]) != float(row["nats_per_token"])
+
+
 @pytest.mark.parametrize("rung", RUNGS)
 def test_the_nats_of_tokens_and_of_the_colored_text_add_up_to_the_score(
     lmladder, tmp_path, score, rung
