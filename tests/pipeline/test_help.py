@@ -66,7 +66,7 @@ def test_a_stage_describes_itself_its_choices_and_each_setting_with_its_meaning(
     for setting in (
         "seed=0\n      integer, at least 0: ",
         "transformer.n_layer=3\n      integer, at least 1: number of blocks\n",
-        "transformer.tied=true\n      true or false: ",
+        "transformer.tied=false\n      true or false: ",
         "mlp.optimizer.name=adamw\n      one of sgd, adam, adamw, muon: ",
         "mlp.optimizer.betas=[0.9, 0.99]\n      list of numbers, at least 0, less than 1, 2 values",
         "mlp.init_from=null\n      text or null: ",

@@ -19,7 +19,8 @@ ABSURD = {  # the setting that the message names, and the overrides that ask for
     "transformer.n_layer": f"transformer.n_layer={MANY}",
     "transformer.feed_forward_factor": "transformer.feed_forward_factor=1e300",
     "transformer.context_length": (
-        f"transformer.context_length={MANY}00 transformer.training.sequence_length=256"
+        f"transformer=gpt2 transformer.context_length={MANY}00"
+        " transformer.training.sequence_length=256"
     ),
     "transformer.training.sequence_length": (
         "transformer.context_length=10000000 transformer.positions=rotary"
