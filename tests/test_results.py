@@ -52,8 +52,11 @@ def test_kept_results_are_of_the_settings_of_today_and_not_edited(
     assert find_runs([folder]).notes == []
 
 
-@pytest.mark.skipif(not KEPT, reason="`make results` has not been run")
+TALES = PROJECT / "results/tales/seed0"
+
+
+@pytest.mark.skipif(not TALES.exists(), reason="`make tales` has not been run")
 def test_the_first_seed_of_tales_is_the_pipeline_itself() -> None:
     table = "outputs/evaluate/perplexity.csv"
-    kept = PROJECT / "results/tales/seed0" / table
+    kept = TALES / table
     assert kept.read_bytes() == (PROJECT / table).read_bytes()
