@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 SMOKE = "experiment=smoke"
-LONG = ("transformer.training.steps=400", "transformer.training.evaluate_every=20")
+LONG = ("transformer.training.steps=1200", "transformer.training.evaluate_every=60")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
 SWEEP = "outputs/sweeps/transformer"
 REASONS = ("it was killed, or memory ran out", "the process of another job was killed")

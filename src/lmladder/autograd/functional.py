@@ -364,8 +364,8 @@ def gru(x, weight, start):
 def _delayed(states, start):
     """Return the state before each step, (batch, time, size); that of the first is `start`."""
     before = np.empty_like(states)
-    before[:, :1] = start[:, None]
     before[:, 1:] = states[:, :-1]
+    before[:, :1] = start[:, None]
     return before
 
 
