@@ -40,6 +40,6 @@ def register() -> None:
 
 def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
     if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
-        raise ValueError(f"with_seed: there is no rung {key}")
+        raise ValueError(f"with_seed: unknown rung {key}")
     values: Any = OmegaConf.to_container(settings, resolve=True)
     return OmegaConf.create({**values, "seed": seed})
