@@ -344,7 +344,7 @@ def _mixed(runs: Iterable[Run]) -> list[str]:
 def _label(made: Sequence[Configuration], by: str | None, against: str | None) -> dict[str, str]:
     """Set the values of `by` and the settings that differ; return the settings in common.
 
-    Where the base is named by an override that is no setting, that override is shown instead.
+    Where the base is named by an override that is not a setting, that override is shown instead.
     """
     values: dict[str, set[str]] = {}
     for each in made:
