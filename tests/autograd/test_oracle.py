@@ -29,7 +29,7 @@ TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=4, context_length=CONTEXT, activation="gelu_tanh", dropout=0.0
 )
 CANDIDATES = {"value_embeddings": True, "residual_scalars": True, "logit_cap": 2.0,
-              "ngram_embeddings": 2}  # fmt: skip
+              "bigram_embeddings": True}  # fmt: skip
 
 
 class Weights(dict[str, Values]):
@@ -56,9 +56,9 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
     x = w["tokens.weight"][tokens]
     if settings.positions == "learned":
         x = x + w["positions.weight"][positions]
-    if settings.ngram_embeddings:
+    if settings.bigram_embeddings:
         before = np.concatenate([np.full_like(tokens[:, :1], VOCABULARY), tokens[:, :-1]], axis=1)
-        x = x + w["ngrams.0.weight"][before * (VOCABULARY + 1) + tokens]
+        x = x + w["pairs.weight"][before * VOCABULARY + tokens]
     first = x
     for block in (f"blocks.{layer}" for layer in range(settings.n_layer)):
         if settings.residual_scalars:
@@ -152,5 +152,5 @@ def test_a_model_agrees_with_its_formula_in_the_loss_and_in_every_gradient(name:
         )
         # A bias of the keys adds the same to all scores of a query, so its gradient is 0; most
         # pairs of tokens are not in the text.
-        some_are_0 = parameter.endswith(("attention.key.bias", "ngrams.0.weight"))
+        some_are_0 = parameter.endswith(("attention.key.bias", "pairs.weight"))
         assert (np.abs(gradient) > 1e-15).all() != some_are_0, parameter

@@ -38,7 +38,8 @@ TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=8, context_length=CONTEXT, activation="gelu_tanh", dropout=0.2
 )
 MODERN = {"activation": "silu", "gated": True, "norm": "rmsnorm", "qk_norm": True,
-          "positions": "rotary", "bias": False, "tied": False}  # fmt: skip
+          "positions": "rotary", "bias": False, "tied": False, "convolution": 3,
+          "gated_attention": True, "bigram_embeddings": True}  # fmt: skip
 BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights": False,
         "embedding_norm": True, "final_norm": False, "bias": False, "tied": False,
         "init_std": 0.05, "residual_scaling": False}  # fmt: skip
@@ -69,7 +70,7 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"value_embeddings": True},
     {"residual_scalars": True},
     {"logit_cap": 2.0},
-    {"ngram_embeddings": 3},
+    {"bigram_embeddings": True},
     {"zero_outputs": True},
     {"zero_head": True, "tied": False},
     {"bias": False},

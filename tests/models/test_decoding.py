@@ -42,7 +42,6 @@ MODELS: dict[str, LanguageModel] = {
     "transformer, context 2": transformer(2),
     "transformer, no layers": transformer(n_layer=0),
     "transformer, modern": transformer(**MODERN),
-    "transformer, convolution": transformer(**MODERN, convolution=3, gated_attention=True),
     "transformer, wide convolution": transformer(convolution=2 * CONTEXT),
     "transformer, bare": transformer(**BARE, positions="none"),
     "transformer, sinusoidal": transformer(positions="sinusoidal", embedding_norm=True),

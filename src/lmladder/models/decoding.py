@@ -69,7 +69,8 @@ class CachingDecoder(Decoder):
         self._next_logits: CapturedFunction | None = None
 
     def read(self, tokens: IntArray) -> FloatArray:
-        if self._append(tokens) or tokens.shape[1] > 1:
+        moved = self._append(tokens)
+        if moved or tokens.shape[1] > 1 or self.window.shape[1] == 1:
             with no_grad():
                 hidden = self._transformer.hidden(self.window, caches=self._caches)
                 return log_softmax(self._transformer.head(hidden[:, -1:]).value[:, 0])
@@ -78,10 +79,13 @@ class CachingDecoder(Decoder):
             tensors = [*self._transformer.parameters().values(), *stored]
             self._next_logits = CapturedFunction(self._logits, tensors)
         position = np.array([self.window.shape[1] - 1])
-        return log_softmax(self._next_logits(tokens.astype(np.int64), position)[:, 0])
+        before, new = np.split(self.window[:, -2:].astype(np.int64), 2, axis=1)
+        return log_softmax(self._next_logits(before, new, position)[:, 0])
 
-    def _logits(self, tokens: IntArray, position: IntArray) -> Tensor:
-        hidden = self._transformer.hidden(tokens, positions=position, caches=self._caches)
+    def _logits(self, before: IntArray, new: IntArray, position: IntArray) -> Tensor:
+        hidden = self._transformer.hidden(
+            new, positions=position, before=before, caches=self._caches
+        )
         return self._transformer.head(hidden)
 
     def select(self, sequences: Sequence[int]) -> None:

@@ -11,7 +11,7 @@ from lmladder.system.settings import setting
 MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
 MEMBERS = "members"  # how the names of the arrays of the members of a mixture begin
 MAX_ROWS = 10_000  # of weights of a mixture
-MAX_NGRAM_ROWS = 1 << 14  # of a table of embeddings of n-grams
+MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
 ADD_K_NAMES = ("unigram", "bigram", "trigram")
 ACTIVATIONS = ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")
 
@@ -132,11 +132,8 @@ class TransformerSettings:
     logit_cap: float | None = setting(
         "logits are cap * tanh(logits / cap); null: as they are", default=None, above=0
     )
-    ngram_embeddings: int = setting(
-        "embeddings of the last 2, ..., n tokens are added to that of the token; 0: none",
-        default=0,
-        at_least=0,
-        at_most=4,
+    bigram_embeddings: bool = setting(
+        "an embedding of the token and the one before is added to that of the token", default=False
     )
     zero_outputs: bool = setting("initial weights that end a branch are 0", default=False)
     zero_head: bool = setting("initial weights of an untied head are 0", default=False)
@@ -173,11 +170,6 @@ class TransformerSettings:
             return 0.0
         return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
 
-    def ngram_rows(self, vocabulary_size: int) -> list[int]:
-        """Return the rows of the tables of embeddings of the last 2, 3, ... tokens."""
-        orders = range(2, self.ngram_embeddings + 1)
-        return [min((vocabulary_size + 1) ** order, MAX_NGRAM_ROWS) for order in orders]
-
     def estimate(self, vocabulary_size: int) -> tuple[int, int]:
         """Return lower bounds: weights, and values per token stored for the backward pass."""
         tables = vocabulary_size * (1 if self.tied else 2)
@@ -187,7 +179,8 @@ class TransformerSettings:
         feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
         weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
         weights += 2 * self.n_layer * self.convolution * self.d_model
-        weights += sum(self.ngram_rows(vocabulary_size)) * self.d_model
+        if self.bigram_embeddings:
+            weights += min((vocabulary_size + 1) * vocabulary_size, MAX_PAIRS) * self.d_model
         if self.value_embeddings:
             weights += self.n_layer * vocabulary_size * self.d_model
         # Two norms, queries, keys, values, the attention output, and one hidden layer.

@@ -8,10 +8,11 @@ from typing import TypeAlias
 from lmladder.autograd import Tensor, functional, ops
 from lmladder.models.decoding import CachingDecoder, Decoder
 from lmladder.models.neural import NeuralLanguageModel
-from lmladder.models.settings import TransformerSettings
+from lmladder.models.settings import MAX_PAIRS, TransformerSettings
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
+    BigramEmbedding,
     Cache,
     CausalConvolution,
     CausalSelfAttention,
@@ -19,7 +20,6 @@ from lmladder.nn import (
     KeyValueCache,
     Linear,
     Module,
-    NgramEmbedding,
     NoConvolution,
     NoNorm,
     Norm,
@@ -147,10 +147,9 @@ class Transformer(NeuralLanguageModel):
             head_std = 0.0 if settings.zero_head else std
             self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=head_std, bias=False)
         self.cap = settings.logit_cap
-        self.ngrams = [
-            NgramEmbedding(vocabulary_size, order, rows, d_model)
-            for order, rows in enumerate(settings.ngram_rows(vocabulary_size), start=2)
-        ]
+        self.pairs = None
+        if settings.bigram_embeddings:
+            self.pairs = BigramEmbedding(vocabulary_size, d_model, rows=MAX_PAIRS)
 
     def hidden(
         self,
@@ -158,21 +157,25 @@ class Transformer(NeuralLanguageModel):
         rng: np.random.Generator | None = None,
         *,
         positions: IntArray | None = None,
+        before: IntArray | None = None,
         caches: Sequence[BlockCaches] | None = None,
     ) -> Tensor:
         """Return hidden vectors as `NeuralLanguageModel.hidden` does.
 
         With caches, those of each block, what later tokens need is stored there; then there may
-        also be one token per sequence, at `positions`, (1,), which follows those stored.
+        also be one token per sequence, at `positions`, (1,), which follows those stored; `before`,
+        (sequences, 1), is the last of these.
         """
         if positions is None:
             positions = constant(np.arange(tokens.shape[1]))
-        x = first = drop(self.embedded(tokens, positions), self.dropout, rng)
+        x = first = drop(self.embedded(tokens, positions, before), self.dropout, rng)
         for block, cached in zip(self.blocks, caches or repeat(None), strict=False):
             x = block(block.mixed(x, first), rng, positions, tokens, cached)
         return self.norm(x)
 
-    def embedded(self, tokens: IntArray, positions: IntArray) -> Tensor:
+    def embedded(
+        self, tokens: IntArray, positions: IntArray, before: IntArray | None = None
+    ) -> Tensor:
         """Return the input of the blocks for tokens at positions, (length,).
 
         Shapes: (sequences, length) -> (sequences, length, d_model).
@@ -185,8 +188,8 @@ class Transformer(NeuralLanguageModel):
         if len(positions) > self.context_length:
             raise IndexError(f"{len(positions)} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
-        for ngrams in self.ngrams:
-            x = x + ngrams(tokens)
+        if self.pairs is not None:
+            x = x + self.pairs(tokens, before)
         if self.positions is not None:
             x = x + self.positions(positions)
         if self.position_table is not None:
@@ -205,7 +208,7 @@ class Transformer(NeuralLanguageModel):
         return [block.caches(self.context_length) for block in self.blocks]
 
     def decoder(self) -> Decoder:
-        return Decoder(self) if self.ngrams else CachingDecoder(self)
+        return CachingDecoder(self)
 
 
 def norm(settings: TransformerSettings) -> Norm:

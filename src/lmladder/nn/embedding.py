@@ -3,6 +3,7 @@
 from lmladder.autograd import Tensor, functional
 from lmladder.nn.module import Module, parameter
 from lmladder.system.arrays import IntArray
+from lmladder.tracing import constant
 
 import numpy as np
 
@@ -21,24 +22,24 @@ class Embedding(Module):
         return x @ self.weight.T
 
 
-class NgramEmbedding(Module):
-    """Vectors of the last `order` tokens, initially 0: integers (n, time) -> (n, time, size).
+class BigramEmbedding(Module):
+    """Vectors of pairs of a token and the one before: integers (n, time) -> (n, time, size).
 
-    Where there are more such n-grams than rows of the table, several share a row. Before the first
-    token is one with an index of its own.
+    They are initially 0. Where there are more pairs than `rows`, several share a vector. There is
+    also a pair of a first token and nothing.
     """
 
-    def __init__(self, vocabulary_size: int, order: int, rows: int, size: int):
-        self.base, self.order = vocabulary_size + 1, order
-        self.weight = parameter(np.zeros((rows, size)))
+    def __init__(self, vocabulary_size: int, size: int, *, rows: int):
+        self.first = vocabulary_size  # stands for the token before the first
+        self.weight = parameter(np.zeros((min((self.first + 1) * self.first, rows), size)))
 
-    def __call__(self, ids: IntArray) -> Tensor:
-        rows, count = len(self.weight), ids.shape[1]
-        start = np.full((len(ids), self.order - 1), self.base - 1, ids.dtype)
-        padded = np.concatenate([start, ids], axis=1)
-        index = padded[:, :count]
-        for lag in range(1, self.order):
-            index = index * self.base + padded[:, lag : lag + count]
-        if self.base**self.order > rows:
-            index = (index * 2_654_435_761 & 0xFFFFFFFF) * rows >> 32  # Fibonacci hashing
-        return functional.embedding(self.weight, index)
+    def __call__(self, ids: IntArray, before: IntArray | None = None) -> Tensor:
+        """Return the vectors; `before`, (n, 1), is what stands before the tokens, if anything."""
+        if before is None:
+            before = constant(np.full((len(ids), 1), self.first, ids.dtype))
+        earlier = np.concatenate([before, ids[:, :-1]], axis=1).astype(np.int64)
+        pairs = earlier * self.first + ids
+        rows = len(self.weight)
+        if (self.first + 1) * self.first > rows:
+            pairs = (pairs * 2_654_435_761 & 0xFFFFFFFF) * rows >> 32  # Fibonacci hashing
+        return functional.embedding(self.weight, pairs)
