@@ -28,8 +28,6 @@ TOKENS: IntArray = np.array([[0, 1, 2, 3, 4], [2, 2, 4, 0, 1]])
 TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=4, context_length=CONTEXT, activation="gelu_tanh", dropout=0.0
 )
-CANDIDATES = {"value_embeddings": True, "residual_scalars": True, "logit_cap": 2.0,
-              "bigram_embeddings": True}  # fmt: skip
 
 
 class Weights(dict[str, Values]):
@@ -59,10 +57,7 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
     if settings.bigram_embeddings:
         before = np.concatenate([np.full_like(tokens[:, :1], VOCABULARY), tokens[:, :-1]], axis=1)
         x = x + w["pairs.weight"][before * VOCABULARY + tokens]
-    first = x
     for block in (f"blocks.{layer}" for layer in range(settings.n_layer)):
-        if settings.residual_scalars:
-            x = x * w[f"{block}.of_stream"] + first * w[f"{block}.of_input"]
         inside = w.convolution(f"{block}.attention", w.norm(f"{block}.attention_norm", x))
         q, k, v = (
             w.linear(f"{block}.attention.{name}", inside)
@@ -70,9 +65,6 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             .swapaxes(1, 2)  # (sequences, heads, time, head_size)
             for name in ("query", "key", "value")
         )
-        if settings.value_embeddings:
-            added = w[f"{block}.values.weight"][tokens]
-            v = v + added.reshape(*tokens.shape, settings.n_head, -1).swapaxes(1, 2)
         if settings.qk_norm:
             q, k = (formulas.rms_norm(each, 1) for each in (q, k))
         if settings.positions == "rotary":
@@ -92,9 +84,7 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             hidden = FORMULAS[settings.activation](hidden)
         x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
     x = w.norm("norm", x)
-    logits = x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
-    cap = settings.logit_cap
-    return logits if cap is None else FORMULAS["tanh"](logits * (1 / cap)) * cap
+    return x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
 
 
 def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:
@@ -123,8 +113,6 @@ MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
     "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
     "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
-    "candidates": (replace(TRANSFORMER, **CANDIDATES), transformer_logits),
-    "gated attention": (replace(TRANSFORMER, gated_attention=True), transformer_logits),
     "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
     "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
     "gru": (GruSettings(CONTEXT, 2, [3, 4]), recurrent_logits),

@@ -60,7 +60,7 @@ def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changed: dict[s
             np.testing.assert_allclose(
                 summed.value, block.attention(normed, positions).value, atol=1e-5
             )
-            x = block(x, None, positions, np.array([TOKENS]))
+            x = block(x, None, positions)
 
 
 def test_what_has_no_maps_is_rejected() -> None:

@@ -85,8 +85,6 @@ FEATURES: dict[str, dict[str, Any]] = {
     "wsd": {"schedule": WsdSettings("wsd", 2, 0.1, decay_fraction=0.5)},
     "accumulation": {"gradient_accumulation_steps": 2},
     "monitoring": {"monitor_every": 2, "evaluate_every": 3},
-    "average": {"ema": 0.5},
-    "ramps": {"sequence_warmup": [2, 3], "batch_ramp": True},
     "patience": {"patience": 2, "min_improvement": 9.0},  # so large that the run ends at step 4
 }
 every_feature = pytest.mark.parametrize("feature", FEATURES)

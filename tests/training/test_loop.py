@@ -107,24 +107,6 @@ def test_each_step_has_its_own_batch_and_dropout_and_micro_batches_divide_it(
     np.testing.assert_array_equal(np.concatenate(seen[4]), np.concatenate(seen[1]))
 
 
-def test_early_sequences_are_shorter_and_early_batches_smaller(tmp_path: Path) -> None:
-    training = make_run(tmp_path, steps=10, sequence_warmup=[2, 3], batch_ramp=True).config.training
-    shapes = [training.batch_shape(step) for step in range(10)]
-    assert shapes == [(6, 2)] * 3 + [(4, 3)] * 2 + [(12, 3)] + [(6, 6)] * 4
-    assert training.tokens(10) == 10 * 4 * 6 == sum(size * length for size, length in shapes)
-    assert training.tokens(4) == 4 * 12
-
-
-def test_a_run_ends_with_the_average_of_its_weights(tmp_path: Path) -> None:
-    """The last step differs from that of a run without it, the steps before do not."""
-    plain, averaged = (train(make_run(tmp_path / str(ema), ema=ema))[0] for ema in (None, 0.9))
-    digests = [[row[DIGEST] for row in each.history] for each in (plain, averaged)]
-    assert digests[0][:-1] == digests[1][:-1]
-    assert digests[0][-1] != digests[1][-1]
-    for name, array in averaged.model.items():
-        np.testing.assert_array_equal(array, averaged.optimizer[f"ema.{name}"])
-
-
 @every_rung
 def test_micro_batches_learn_what_the_whole_batch_does(kind: str, tmp_path: Path) -> None:
     found = []

@@ -49,14 +49,12 @@ def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> Fl
     maps = []
     positions = np.arange(len(tokens))
     with no_grad():
-        batch = np.array([tokens], np.int64)
-        x = first = model.embedded(batch, positions)
+        x = model.embedded(np.array([tokens], np.int64), positions)
         for block in model.blocks:
-            x = block.mixed(x, first)
             read = block.attention_input(x, positions)
             query, key, _ = block.attention.queries_keys_values(read, positions)
             maps.append(_causal_weights(query.value[0], key.value[0]))
-            x = block(x, None, positions, batch)
+            x = block(x, None, positions)
     return _finite(np.stack(maps))
 
 

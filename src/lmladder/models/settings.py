@@ -123,15 +123,6 @@ class TransformerSettings:
         default=0,
         at_least=0,
     )
-    value_embeddings: bool = setting(
-        "each layer adds an embedding of the token to its values", default=False
-    )
-    residual_scalars: bool = setting(
-        "blocks begin with a x + b x0, where x0 is the input of the first block", default=False
-    )
-    logit_cap: float | None = setting(
-        "logits are cap * tanh(logits / cap); null: as they are", default=None, above=0
-    )
     bigram_embeddings: bool = setting(
         "an embedding of the token and the one before is added to that of the token", default=False
     )
@@ -181,8 +172,6 @@ class TransformerSettings:
         weights += 2 * self.n_layer * self.convolution * self.d_model
         if self.bigram_embeddings:
             weights += min((vocabulary_size + 1) * vocabulary_size, MAX_PAIRS) * self.d_model
-        if self.value_embeddings:
-            weights += self.n_layer * vocabulary_size * self.d_model
         # Two norms, queries, keys, values, the attention output, and one hidden layer.
         width = int((6 + self.feed_forward_factor) * self.d_model)
         return weights, self.n_layer * width + vocabulary_size

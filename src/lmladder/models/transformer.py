@@ -5,7 +5,7 @@ from functools import partial
 from itertools import repeat
 from typing import TypeAlias
 
-from lmladder.autograd import Tensor, functional, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.models.decoding import CachingDecoder, Decoder
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.settings import MAX_PAIRS, TransformerSettings
@@ -23,7 +23,6 @@ from lmladder.nn import (
     NoConvolution,
     NoNorm,
     Norm,
-    parameter,
     sinusoidal,
 )
 from lmladder.nn import dropout as drop
@@ -62,9 +61,7 @@ class Block(Module):
     Convolutions, if any, stand between norm and attention, and between norm and feed-forward layer.
     """
 
-    def __init__(
-        self, settings: TransformerSettings, vocabulary_size: int, *, rng: np.random.Generator
-    ):
+    def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
         self.dropout = settings.dropout
         self.attention_norm = norm(settings)
         self.attention_convolution = convolution(settings)
@@ -82,33 +79,19 @@ class Block(Module):
         self.feed_forward_norm = norm(settings)
         self.feed_forward_convolution = convolution(settings)
         self.feed_forward = FeedForward(settings, rng=rng)
-        size, std = settings.d_model, settings.init_std
-        self.values = self.of_stream = self.of_input = None
-        if settings.value_embeddings:
-            self.values = Embedding(vocabulary_size, size, rng=rng, std=std)
-        if settings.residual_scalars:
-            self.of_stream, self.of_input = parameter(np.ones(1)), parameter(np.zeros(1))
 
     def __call__(
         self,
         x: Tensor,
         rng: np.random.Generator | None,
         positions: IntArray,
-        tokens: IntArray,
         caches: BlockCaches | None = None,
     ) -> Tensor:
         keys_values, first, second = caches or (None, None, None)
         read = self.attention_input(x, positions, first)
-        values = None if self.values is None else self.values(tokens)
-        x = x + drop(self.attention(read, positions, keys_values, values), self.dropout, rng)
+        x = x + drop(self.attention(read, positions, keys_values), self.dropout, rng)
         fed = self.feed_forward_convolution(self.feed_forward_norm(x), positions, second)
         return x + drop(self.feed_forward(fed), self.dropout, rng)
-
-    def mixed(self, x: Tensor, first: Tensor) -> Tensor:
-        """Return what this block reads: x, or its sum with `first`, which the first block reads."""
-        if self.of_stream is None or self.of_input is None:
-            return x
-        return x * self.of_stream + first * self.of_input
 
     def attention_input(self, x: Tensor, positions: IntArray, cache: Cache | None = None) -> Tensor:
         """Return what the attention reads where the block reads x."""
@@ -140,13 +123,12 @@ class Transformer(NeuralLanguageModel):
         elif settings.positions == "sinusoidal":
             self.position_table = sinusoidal(np.arange(self.context_length), d_model)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
-        self.blocks = [Block(settings, vocabulary_size, rng=rng) for _ in range(settings.n_layer)]
+        self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
         self.unembedding = None
         if not settings.tied:
             head_std = 0.0 if settings.zero_head else std
             self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=head_std, bias=False)
-        self.cap = settings.logit_cap
         self.pairs = None
         if settings.bigram_embeddings:
             self.pairs = BigramEmbedding(vocabulary_size, d_model, rows=MAX_PAIRS)
@@ -168,9 +150,9 @@ class Transformer(NeuralLanguageModel):
         """
         if positions is None:
             positions = constant(np.arange(tokens.shape[1]))
-        x = first = drop(self.embedded(tokens, positions, before), self.dropout, rng)
+        x = drop(self.embedded(tokens, positions, before), self.dropout, rng)
         for block, cached in zip(self.blocks, caches or repeat(None), strict=False):
-            x = block(block.mixed(x, first), rng, positions, tokens, cached)
+            x = block(x, rng, positions, cached)
         return self.norm(x)
 
     def embedded(
@@ -200,8 +182,7 @@ class Transformer(NeuralLanguageModel):
 
     def head(self, hidden: Tensor) -> Tensor:
         untied = self.unembedding is not None
-        logits = super().head(hidden) if untied else self.tokens.logits(hidden)
-        return logits if self.cap is None else ops.tanh(logits * (1 / self.cap)) * self.cap
+        return super().head(hidden) if untied else self.tokens.logits(hidden)
 
     def caches(self) -> list[BlockCaches]:
         """Return empty caches for each block: one sequence of `max_length` tokens."""

@@ -85,22 +85,17 @@ class CausalSelfAttention(Module):
         self.gate = parameter(np.zeros((d_model, n_head))) if gated else None
 
     def __call__(
-        self,
-        x: Tensor,
-        positions: IntArray,
-        cache: KeyValueCache | None = None,
-        added: Tensor | None = None,
+        self, x: Tensor, positions: IntArray, cache: KeyValueCache | None = None
     ) -> Tensor:
         """Return the attention output, (batch, time, d_model).
 
         Parameters
         ----------
-        added : to the values, (batch, time, d_model)
         positions : of the tokens, consecutive, shape (time,)
         cache : where keys and values are stored. Several tokens, at positions from 0, attend to
             each other; a single token attends to all positions before it.
         """
-        q, k, v = self.queries_keys_values(x, positions, added)
+        q, k, v = self.queries_keys_values(x, positions)
         if cache is not None and len(positions) == 1:
             heads = cache.attend(q, k, v, positions)
         else:
@@ -112,19 +107,14 @@ class CausalSelfAttention(Module):
             heads = heads * (functional.sigmoid(x @ self.gate) * 2)[..., np.newaxis]
         return self.output(heads.reshape(*x.shape))
 
-    def queries_keys_values(
-        self, x: Tensor, positions: IntArray, added: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(self, x: Tensor, positions: IntArray) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of tokens at positions (time,).
 
         Each is (batch, heads, time, head_size).
         """
         batch, time, d_model = x.shape
         shape = batch, time, self.n_head, d_model // self.n_head
-        query, key, value = (each(x) for each in (self.query, self.key, self.value))
-        if added is not None:
-            value = value + added
-        query, key, value = (each.reshape(*shape) for each in (query, key, value))
+        query, key, value = (each(x).reshape(*shape) for each in (self.query, self.key, self.value))
         if self.qk_norm and not self.rotary:
             query, key = self.norm(query), self.norm(key)
         query, key, value = (each.transpose(0, 2, 1, 3) for each in (query, key, value))

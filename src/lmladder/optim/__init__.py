@@ -11,7 +11,6 @@ from lmladder.system.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from lmladder.optim.adam import Adam, AdamW
-    from lmladder.optim.averaging import Averaging
     from lmladder.optim.clipping import clip_scale, global_norm
     from lmladder.optim.muon import Muon, orthogonalize
     from lmladder.optim.optimizer import Optimizer, build_optimizer

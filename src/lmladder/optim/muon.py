@@ -35,7 +35,6 @@ class Muon(Optimizer):
         found = self.gradients()  # raises before anything changes
         self.adamw.step(number, factor=factor, gradient_scale=gradient_scale)
         rate = self.settings.matrix_learning_rate * factor
-        steps = self.settings.newton_schulz_steps
 
         def update(index: int) -> None:
             name, value, gradient = found[index]
@@ -46,7 +45,7 @@ class Muon(Optimizer):
             grad += momentum * self.settings.momentum
             n_in, n_out = value.shape
             value *= value.dtype.type(1 - rate * self.settings.weight_decay)
-            value -= orthogonalize(grad, steps) * (rate * max(1, n_out / n_in) ** 0.5)
+            value -= orthogonalize(grad) * (rate * max(1, n_out / n_in) ** 0.5)
 
         parallel_for(update, len(found))
 
@@ -54,18 +53,18 @@ class Muon(Optimizer):
         return {**super().state(), **self.adamw.state()}
 
 
-def orthogonalize(matrix: FloatArray, steps: int) -> FloatArray:
+def orthogonalize(matrix: FloatArray) -> FloatArray:
     """Return the matrix with its singular values moved near 1, between about 0.7 and 1.2.
 
     For G = U S V^T this is approximately U V^T, without a decomposition: each step applies the odd
     polynomial a s + b s^3 + c s^5 to all singular values at once. Values that are less than
-    3.44 ** -steps of the norm of the matrix stay smaller.
+    3.44 ** -5 of the norm of the matrix stay smaller.
     """
     a, b, c = _NEWTON_SCHULZ
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (np.linalg.norm(x) + 1e-7)
-    for _ in range(steps):
+    for _ in range(5):
         square = x @ x.T
         x = a * x + (b * square + c * (square @ square)) @ x
     return x.T if tall else x

@@ -69,9 +69,6 @@ class MuonSettings(AdamWSettings):
 
     matrix_learning_rate: float = setting("Muon's step size; learning_rate is AdamW's", above=0)
     momentum: float = setting("decay of Muon's sum of gradients", at_least=0, below=1)
-    newton_schulz_steps: int = setting(
-        "iterations that orthogonalize Muon's updates", default=5, at_least=1
-    )
 
     state_arrays: ClassVar[int] = 1
 

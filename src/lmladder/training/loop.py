@@ -18,7 +18,7 @@ from pathlib import Path
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.data.batches import get_batch, validation_sequences
 from lmladder.models.neural import NeuralLanguageModel
-from lmladder.optim import Averaging, Optimizer, build_optimizer, clip_scale, factor, global_norm
+from lmladder.optim import Optimizer, build_optimizer, clip_scale, factor, global_norm
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import atomic_write, sha256, write_json
@@ -72,18 +72,13 @@ class TrainingRun:
         return self.model.parameters()
 
     @cached_property
-    def losses(self) -> dict[tuple[int, int], CapturedLoss]:
-        """The losses by the shapes of batches; see `loss`."""
-        return {}
-
-    def loss(self, shape: tuple[int, int]) -> CapturedLoss:
-        """Return the loss of a micro-batch, as its share of the loss of a batch of this shape."""
-        share = 1 / self.config.training.gradient_accumulation_steps
-        if shape not in self.losses:
-            self.losses.clear()  # an earlier shape is not used again
-            parameters = self.parameters.values()
-            self.losses[shape] = CapturedLoss(self.model.loss, parameters, share=share)
-        return self.losses[shape]
+    def loss(self) -> CapturedLoss:
+        """The loss of a micro-batch, as its share of the loss of a batch."""
+        return CapturedLoss(
+            self.model.loss,
+            self.parameters.values(),
+            share=1 / self.config.training.gradient_accumulation_steps,
+        )
 
     @cached_property
     def validation(self) -> IntArray:
@@ -119,8 +114,6 @@ def train(
     run = replace(run)  # a copy, so that what it caches is freed when this call ends
     training, model, kind = run.config.training, run.model, run.origin.kind
     optimizer = build_optimizer(run.config.optimizer, run.parameters, model.hidden_matrices())
-    if training.ema is not None:
-        optimizer = Averaging(optimizer, run.parameters, training.ema, training.steps)
     state, published = _resume(run.directory, run.origin)
     if state is None:
         state = _evaluate(run, run.origin, 0)
@@ -178,13 +171,15 @@ def history_csv(state: Checkpoint, model: NeuralLanguageModel, training: Trainin
 def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     """Compute the gradient of one batch and update the weights; return what was measured."""
     training, seed = run.config.training, run.origin.seed
-    batch_size, length = training.batch_shape(step)
-    rng = stream(seed, "batches", step)
-    batch = get_batch(run.train, batch_size=batch_size, length=length + 1, rng=rng)
+    batch = get_batch(
+        run.train,
+        batch_size=training.batch_size,
+        length=training.sequence_length + 1,
+        rng=stream(seed, "batches", step),
+    )
     micro_batches = np.split(batch, training.gradient_accumulation_steps)
     dropout = stream(seed, "dropout", step)
-    compute = run.loss((batch_size, length))
-    loss = math.fsum(compute(sequences, dropout) for sequences in micro_batches)
+    loss = math.fsum(run.loss(sequences, dropout) for sequences in micro_batches)
     norm = global_norm(run.parameters.values())
     if not (math.isfinite(loss) and math.isfinite(norm)):
         what = f"loss {loss} and gradient norm {norm} at step {step + 1}"
@@ -224,7 +219,7 @@ def _evaluate(
         raise _diverged(run, f"validation loss {loss} at step {step}", step, batches)
     row = {
         "step": step,
-        "tokens": training.tokens(step),
+        "tokens": step * training.batch_size * training.sequence_length,
         "val_loss": loss,
         DIGEST: weights_digest(_values(run.model)),
     }
@@ -254,8 +249,7 @@ def _diverged(
     batches : the parts of the batch with that loss
     rng : for dropout, at the beginning of its stream, so that each part draws the same values again
     """
-    compute = run.loss(run.config.training.batch_shape(0))
-    with closing(loss for each in batches for loss in compute.losses(each, rng)) as losses:
+    with closing(loss for each in batches for loss in run.loss.losses(each, rng)) as losses:
         where = first_not_finite(run.model, losses)
     begins = f"; the first that is not finite is {where}" if where else ""
     advice, config = "try a lower learning rate", run.origin.config

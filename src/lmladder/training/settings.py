@@ -30,35 +30,6 @@ class TrainingSettings:
     min_improvement: float = setting(
         "nats per token by which a loss must improve to count, for patience", at_least=0
     )
-    ema: float | None = setting(
-        "decay of an average of the weights, which the run ends with; null: none",
-        default=None,
-        above=0,
-        below=1,
-    )
-    sequence_warmup: list[int] = setting(
-        "sequence lengths of the first steps, 30% of all steps each; as many tokens a step",
-        default=[],
-        at_least=1,
-    )
-    batch_ramp: bool = setting(
-        "half the batch in the first half of the steps, one and a half in the second", default=False
-    )
-
-    def batch_shape(self, step: int) -> tuple[int, int]:
-        """Return the number of sequences of a step, counted from 0, and their length."""
-        stage = int(step / (0.3 * self.steps))
-        early = stage < len(self.sequence_warmup)
-        length = self.sequence_warmup[stage] if early else self.sequence_length
-        size, change = self.batch_size, self.batch_size // 2 if self.batch_ramp else 0
-        size += -change if step < self.steps // 2 else change
-        return size * self.sequence_length // length, length
-
-    def tokens(self, steps: int) -> int:
-        """Return the number of tokens predicted in the first steps."""
-        change, early = self.batch_size // 2 if self.batch_ramp else 0, self.steps // 2
-        change *= max(0, steps - early) - min(steps, early)
-        return (steps * self.batch_size + change) * self.sequence_length
 
 
 @dataclass
@@ -80,19 +51,6 @@ class GradientSettings:
                 f"{training.gradient_accumulation_steps} does not divide "
                 f"{path}training.batch_size={training.batch_size}"
             )
-        if training.ema is not None and training.patience is not None:
-            raise InputError(f"{path}training.ema={training.ema} requires patience=null")
-        if training.batch_ramp and training.batch_size % (2 * training.gradient_accumulation_steps):
-            raise InputError(
-                f"{path}training.batch_ramp=true: twice gradient_accumulation_steps must divide "
-                f"{path}training.batch_size={training.batch_size}"
-            )
-        for length in training.sequence_warmup:
-            if training.sequence_length % length:
-                raise InputError(
-                    f"{path}training.sequence_warmup: {length} does not divide "
-                    f"{path}training.sequence_length={training.sequence_length}"
-                )
         if self.init_from == "":  # as conf/transformer/from_checkpoint.yaml leaves it
             raise InputError(f"{path}init_from has no value; give {path}init_from=...")
         watch = getattr(self, "watch", self.init_from)
