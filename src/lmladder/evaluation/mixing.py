@@ -1,4 +1,4 @@
-"""Fitting the weights of a mixture on the validation text, of which each half is held out once.
+"""Fitting the weights of a mixture on the validation text, without scoring it by its own weights.
 
 Three sets of weights are fitted: on the whole validation text, for all other text, and on each half
 alone, for the other half. The halves are read apart from each other, and the first tokens of each

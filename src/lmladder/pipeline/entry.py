@@ -85,7 +85,8 @@ class Sweep(Callback):
             return 0
         started = (cls.folder / "multirun.yaml").stat().st_mtime
         settings = cls.folder.rglob(f"{SETTINGS}/config.yaml")
-        return cls.jobs - sum(each.stat().st_mtime >= started for each in settings)
+        # There may be more, of another sweep that runs in the same folder.
+        return max(0, cls.jobs - sum(each.stat().st_mtime >= started for each in settings))
 
 
 def _count_jobs(config: DictConfig) -> int | None:

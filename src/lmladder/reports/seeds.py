@@ -54,9 +54,9 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
         ]
         for model, row in last.items()
     ]
-    count = "-".join(map(str, sorted(seeds)))
+    count = "1 seed" if seeds == {1} else f"{'-'.join(map(str, sorted(seeds)))} seeds"
     caption = (
-        f"{', '.join(names)}: nats per token, mean ± standard deviation over {count} seeds; "
+        f"{', '.join(names)}: nats per token, mean ± standard deviation over {count}; "
         "perplexity of the last text"
     )
     return Grid(
