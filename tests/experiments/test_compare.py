@@ -133,11 +133,22 @@ def test_mixed_versions_and_kernels_are_noted_in_one_line(sweep):
 # --- Differences and ranks ------------------------------------------------------------------------
 
 
+def test_a_difference_that_is_the_same_for_all_seeds_is_found_only_if_they_are_the_same(tmp_path):
+    for name, other in (("same", 0), ("different", 5)):
+        for n_layer, mean in ((1, 0.51), (2, 0.5)):
+            for seed, shift in enumerate((-0.02, 0.0, 0.02)):
+                how = {"transformer__n_layer": n_layer, "seed": seed + other * n_layer}
+                write_run(tmp_path / name / f"{n_layer}/{seed}", mean + shift, **how)
+    assert ranks(table(tmp_path / "same")) == [1, 2]
+    assert ranks(table(tmp_path / "different")) == [None, None]
+
+
 def test_a_rank_is_one_more_than_the_number_of_significantly_better_configurations(sweep):
     """Of 0.5, 0.5005, 0.7, 0.7005 and 0.9 the first two and the second two are as good."""
     for n_layer, mean in ((4, 0.7), (5, 0.7005)):
-        for seed, shift in enumerate((-0.01, 0, 0.01)):
+        for seed in range(3):
             how = {"transformer__n_layer": n_layer, "seed": seed}
+            shift = 0.01 * ((seed + n_layer) % 3 - 1)
             write_run(sweep / f"{n_layer}/{seed}", mean + shift, **how)
     made = table(sweep)
     assert ranks(made) == [None, None, 3, 3, 5]

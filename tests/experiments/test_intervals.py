@@ -9,6 +9,7 @@ from lmladder.experiments.intervals import (
     MAX_SEEDS,
     against_base,
     intervals,
+    over_seeds,
     resampled_nats,
     seeds_needed,
 )
@@ -172,6 +173,39 @@ def test_at_most_5_percent_of_tables_of_deterministic_models_have_a_false_rank(c
         critical, errors = intervals(texts, blocks, np.zeros(count), np.ones(count))
         false += (scores[:, None] - scores > critical * errors).any()
     assert false <= most(number), f"{false} of {number}"
+
+
+@pytest.mark.parametrize("count", [2, 5, 20])
+def test_what_seeds_do_to_all_configurations_cancels_in_differences(count):
+    """Its deviation is ten times that of each; a difference of 7 deviations is still found."""
+    rng, number = stream(0, f"{count} with shared seeds"), 200
+    found = {False: 0, True: 0}
+    for better in found:
+        for _ in range(number):
+            scores = rng.standard_normal((count, 3)) + 10 * rng.standard_normal(3)
+            scores[1:] += 7.0 * better
+            variances, shared = over_seeds(scores)
+            means, seeds = scores.mean(axis=1), np.full(count, 3.0)
+            sampled = np.zeros((300, count)), BLOCKS, variances, seeds, shared
+            critical, errors = intervals(*sampled)
+            worse = means[:, None] - means > critical * errors
+            found[better] += worse[1:, 0].mean() if better else worse.any()
+    assert found[False] <= most(number)
+    assert found[True] >= 0.6 * number
+
+
+def test_what_seeds_do_to_all_configurations_counts_against_a_deterministic_model():
+    """As an interval of Student's for the mean of three seeds: 4.303 standard errors."""
+    variances, seeds = np.array([0.0, 1e-6]), np.array([1.0, 3.0])
+    critical, errors = intervals(np.zeros((4000, 2)), 10_000, variances, seeds, 4.0)
+    assert critical * errors[0, 1] == pytest.approx(4.303 * 2 / math.sqrt(3), rel=0.1)
+
+
+def test_the_variance_of_a_configuration_is_that_besides_the_mean_of_a_seed():
+    scores = np.array([[1.0, 5.0, 9.0], [3.0, 5.0, 13.0]])  # differences 2, 0, 4
+    variances, shared = over_seeds(scores)
+    np.testing.assert_allclose(variances, [2.0, 2.0])  # a difference has 4
+    assert shared == pytest.approx(np.var([2, 5, 11], ddof=1))
 
 
 # --- Planning -------------------------------------------------------------------------------------

@@ -114,8 +114,8 @@ def test_every_option_reaches_the_strategy(lmladder):
     assert draw() == draw("--no-cache") == draw("--top-p", 1, "--min-p", 0, "--top-k", 999)
 
 
-def test_the_readmes_python_continues_a_prompt(smoke):
-    page = (smoke / "README.md").read_text(encoding="utf-8")
+def test_the_python_of_a_page_continues_a_prompt(smoke):
+    page = (smoke / "docs/using.md").read_text(encoding="utf-8")
     (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert smoke.run("python", "-c", code).succeeded().stdout.startswith(PROMPT)
 

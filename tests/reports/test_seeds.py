@@ -1,6 +1,6 @@
 """The tables over seeds."""
 
-from lmladder.reports import seeds_grid, to_csv
+from lmladder.reports import findings, seeds_grid, to_csv
 from lmladder.reports.readme import main
 from lmladder.reports.seeds import evaluated, over_seeds
 from lmladder.system.errors import InputError
@@ -78,7 +78,10 @@ def test_a_readme_has_the_table(results, table):
     readme = results.parent / "README.md"
     part = "<!-- generated: seeds {} -->\n<!-- end generated -->\n"
     readme.write_text(part.format("first second") + part.format("first third"))
+    with readme.open("a") as file:
+        file.write("<!-- generated: findings second -->\n<!-- end generated -->\n")
     assert main([str(readme)]) == 0
+    assert findings(over_seeds(evaluated(results / "second"))) in readme.read_text()
     assert "**first, second: nats per token, mean" in readme.read_text()
     assert "± 0.0361 |" in readme.read_text()
     assert "There are no results yet; run `make third`." in readme.read_text()

@@ -15,6 +15,7 @@ from lmladder.experiments.intervals import (
     against_base,
     against_best,
     intervals,
+    over_seeds,
     resampled_nats,
     seeds_needed,
 )
@@ -249,8 +250,7 @@ def _set_differences(
             each.difference = each.score - best.score
     scores = np.array([each.score for each in judged])
     seeds = np.array([float(len(each.runs)) for each in judged])
-    variances = np.array([each.standard_deviation or 0.0 for each in judged]) ** 2
-    variances[variances < SAME**2] = 0  # rounding
+    variances, shared = _over_seeds(judged, metric)
     if power is not None and not variances.any():
         raise InputError(
             "--power requires two configurations with intervals, one of them with two scores"
@@ -260,13 +260,13 @@ def _set_differences(
     resampled, blocks = _resampled(judged, metric)
     if base is not None:
         index = judged.index(base)
-        margins, p_values = against_base(scores, index, resampled, blocks, variances, seeds)
+        margins, p_values = against_base(scores, index, resampled, blocks, variances, seeds, shared)
         for each, margin, p in zip(judged, margins.tolist(), p_values.tolist(), strict=True):
             if each is not base:
                 difference, margin = each.score - base.score, max(margin, SAME)
                 each.low, each.high, each.p = difference - margin, difference + margin, p
     else:
-        critical, errors = intervals(resampled, blocks, variances, seeds)
+        critical, errors = intervals(resampled, blocks, variances, seeds, shared)
         bounds = against_best(scores, np.maximum(critical * errors, SAME))
         certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
         for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
@@ -282,6 +282,20 @@ def _set_differences(
         f"{math.sqrt(variances[variances > 0].mean()):.4f} over seeds"
     )
     return {"difference": power, "seeds": needed, "answer": answer}
+
+
+def _over_seeds(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, float]:
+    """Return the variances over seeds, of each and of what all with the same seeds share."""
+    variances = np.array([each.standard_deviation or 0.0 for each in judged]) ** 2
+    variances[variances < SAME**2] = 0  # rounding
+    random = [each for each, variance in zip(judged, variances, strict=True) if variance]
+    seeds = {tuple(run.seed for run in each.runs) for each in random}
+    if len(random) < 2 or len(seeds) > 1 or None in next(iter(seeds)):
+        return variances, 0.0
+    scores = [[run.scores[metric] for run in each.runs] for each in random]
+    own, shared = over_seeds(np.array(scores))
+    variances[variances > 0] = np.maximum(own, SAME**2)
+    return variances, shared
 
 
 def _text(each: Configuration) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:

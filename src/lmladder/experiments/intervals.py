@@ -10,7 +10,9 @@ makes the variance unbiased (Rao and Wu 1988).
 The seeds: each configuration has its own variance (Welch 1947). The error of a mean of n seeds has
 Student's t distribution with n - 1 degrees of freedom; that of a difference is the difference of
 two such draws (Behrens and Fisher). Variances from two or three seeds are imprecise, so each is
-moderated by the mean variance of all configurations (as by Smyth 2004).
+moderated by the mean variance of all configurations (as by Smyth 2004). Where all have the same
+seeds, the effect that a seed has on all of them, by the batches that it draws, cancels in their
+differences (randomized blocks; Fisher 1935), and counts only against deterministic models.
 
 An interval is a difference plus or minus a multiple of its standard error. The multiple is the same
 for all pairs: the 95% quantile of the largest standardized error of any difference (Tukey; Games
@@ -55,8 +57,29 @@ def resampled_nats(nats: FloatArray, tokens: FloatArray) -> FloatArray:
     return (counts @ nats.T) / (counts @ tokens)[:, None]
 
 
+def over_seeds(scores: FloatArray) -> tuple[FloatArray, float]:
+    """Return the variances over seeds: of each configuration by itself, and of what all share.
+
+    Parameters
+    ----------
+    scores : of two configurations or more with the same two seeds or more, (configurations, seeds)
+
+    Returns
+    -------
+    variances : of the deviations from the mean of a seed, unbiased, (configurations,)
+    shared : of these means
+    """
+    common, count = scores.mean(axis=0), len(scores)
+    own = (scores - common).var(axis=1, ddof=1) * count / (count - 1)
+    return own, float(common.var(ddof=1))
+
+
 def intervals(
-    resampled: FloatArray, blocks: int, variances: FloatArray, seeds: FloatArray
+    resampled: FloatArray,
+    blocks: int,
+    variances: FloatArray,
+    seeds: FloatArray,
+    shared: float = 0.0,
 ) -> tuple[float, FloatArray]:
     """Return the multiple of the standard error of all intervals, and all standard errors.
 
@@ -66,13 +89,14 @@ def intervals(
     blocks : number of blocks of the text
     variances : of the scores over seeds; 0 for deterministic models, (configurations,)
     seeds : number of seeds, (configurations,)
+    shared : variance over seeds that all but deterministic models have in common; see `over_seeds`
 
     Returns
     -------
     critical : a difference is significant if it exceeds this multiple of its standard error
     errors : of the difference of each pair, (configurations, configurations)
     """
-    draws, errors = _draws(resampled, blocks, variances, seeds, to_base=False)
+    draws, errors = _draws(resampled, blocks, variances, seeds, shared, to_base=False)
     return float(np.quantile(_largest(draws, errors), CONFIDENCE)), errors
 
 
@@ -83,6 +107,7 @@ def against_base(
     blocks: int,
     variances: FloatArray,
     seeds: FloatArray,
+    shared: float = 0.0,
 ) -> tuple[FloatArray, FloatArray]:
     """Return half-widths of the intervals of differences to a base, and adjusted p-values.
 
@@ -94,7 +119,7 @@ def against_base(
     scores : (configurations,)
     base : index of the configuration to which the others are compared
     """
-    draws, of_pairs = _draws(resampled, blocks, variances, seeds, to_base=True)
+    draws, of_pairs = _draws(resampled, blocks, variances, seeds, shared, to_base=True)
     errors = of_pairs[base]
     scales = np.divide(1, errors, out=np.zeros_like(errors), where=errors > 0)[:, None]
     largest = np.abs((draws - draws[base]) * scales).max(axis=0)
@@ -108,6 +133,7 @@ def _draws(
     blocks: int,
     variances: FloatArray,
     seeds: FloatArray,
+    shared: float,
     to_base: bool,
 ) -> tuple[FloatArray, FloatArray]:
     """Return errors of each score, (configurations, RESAMPLES), and standard errors of differences.
@@ -137,6 +163,11 @@ def _draws(
         squares = squares + of_mean[:, None] + of_mean
         t = stream(0, "seeds").standard_t(freedoms, size=(draws.shape[1], random.sum()))
         draws[random] += (np.sqrt(of_mean[random]) * t).T
+        if shared:
+            of_all = shared / seeds[random][0]
+            squares += of_all * (random[:, None] ^ random)
+            t = stream(0, "shared by seeds").standard_t(seeds[random][0] - 1, draws.shape[1])
+            draws[random] += math.sqrt(of_all) * t
     return draws, np.sqrt(np.maximum(squares, 0))
 
 

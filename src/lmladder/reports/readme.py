@@ -2,7 +2,8 @@
 
 Its generated parts (see `generated.py`) are table, samples and findings, made from the folder
 `outputs` beside it, and seeds, made from folders of `results` beside it. Names of splits after
-table, and of models after samples, select some; those after seeds are of the folders.
+table, and of models after samples, select some; those after seeds are of the folders, and so are
+those after findings, if any.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from pathlib import Path
 from lmladder.reports.findings import findings
 from lmladder.reports.generated import Maker, update
 from lmladder.reports.samples import read_samples
-from lmladder.reports.seeds import seeds_grid
+from lmladder.reports.seeds import evaluated, over_seeds, seeds_grid
 from lmladder.reports.table import escaped, markdown, models_of, read_csv, to_markdown
 from lmladder.system.errors import InputError, LadderError
 
@@ -37,8 +38,8 @@ def makers(outputs: Path) -> dict[str, Maker]:
     return {
         "table": partial(_table, table),
         "samples": partial(_samples, table, outputs / "evaluate" / "samples.txt"),
-        "findings": lambda words: escaped(findings(table)),
         "seeds": partial(_seeds, outputs.parent / "results"),
+        "findings": partial(_findings, table, outputs.parent / "results"),
     }
 
 
@@ -52,6 +53,12 @@ def _seeds(results: Path, names: Sequence[str]) -> str:
         return f"There are no results yet; run `make {' '.join(missing)}`."
     grid = seeds_grid(results, names)
     return f"**{escaped(grid.caption)}**\n\n{markdown([grid.titles, *grid.rows])}"
+
+
+def _findings(table: pd.DataFrame, results: Path, names: Sequence[str]) -> str:
+    folders = [results / name for name in names if (results / name).exists()]
+    tables = [over_seeds(evaluated(each)) for each in folders] if names else [table]
+    return "\n\n".join(escaped(findings(each)) for each in tables)
 
 
 def _samples(table: pd.DataFrame, path: Path, models: Sequence[str]) -> str:
