@@ -68,8 +68,6 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"convolution": 3},
     {"gated_attention": True},
     {"bigram_embeddings": True},
-    {"zero_outputs": True},
-    {"zero_head": True, "tied": False},
     {"bias": False},
     {"attention_bias": False},
     {"tied": False},

@@ -126,8 +126,6 @@ class TransformerSettings:
     bigram_embeddings: bool = setting(
         "an embedding of the token and the one before is added to that of the token", default=False
     )
-    zero_outputs: bool = setting("initial weights that end a branch are 0", default=False)
-    zero_head: bool = setting("initial weights of an untied head are 0", default=False)
     bias: bool = setting("biases in linear layers and layer norms", default=True)
     attention_bias: bool = setting("biases in attention, where bias is true", default=True)
     tied: bool = setting("the head shares the matrix of the token embeddings", default=True)
@@ -157,8 +155,6 @@ class TransformerSettings:
 
         2 n_layer branches are added to the residual stream; scaling keeps its variance (GPT-2).
         """
-        if self.zero_outputs:
-            return 0.0
         return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
 
     def estimate(self, vocabulary_size: int) -> tuple[int, int]:

@@ -127,8 +127,7 @@ class Transformer(NeuralLanguageModel):
         self.norm = norm(settings) if settings.final_norm else NoNorm()
         self.unembedding = None
         if not settings.tied:
-            head_std = 0.0 if settings.zero_head else std
-            self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=head_std, bias=False)
+            self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=std, bias=False)
         self.pairs = None
         if settings.bigram_embeddings:
             self.pairs = BigramEmbedding(vocabulary_size, d_model, rows=MAX_PAIRS)
