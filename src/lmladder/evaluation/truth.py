@@ -34,8 +34,8 @@ CERTAIN = 1 - 1e-9  # the probability of a token that is the only possible one, 
 KINDS = ("choice", "forced", "recall")
 
 
-def know(origin: Checkpoint, settings: object, prepared: Prepared) -> Checkpoint:
-    """Return `origin` with the distribution of a prepared text.
+def store_grammar(origin: Checkpoint, settings: object, prepared: Prepared) -> Checkpoint:
+    """Return `origin` with the grammar of a prepared text as its arrays.
 
     Raises
     ------

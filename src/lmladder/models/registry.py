@@ -59,11 +59,11 @@ BY_MIXING = Fit(
     again="lmladder.evaluation.mixing:mix",
     group="mixtures",
 )
-BY_KNOWING = Fit(
+FROM_GRAMMAR = Fit(
     "",
     f"{HERE}.oracle:restore",
     deterministic=True,
-    again="lmladder.evaluation.truth:know",
+    again="lmladder.evaluation.truth:store_grammar",
     group="the prepared text, where its distribution is known",
 )
 
@@ -135,7 +135,9 @@ KINDS = Kinds(
             f"{HERE}.settings:TransformerSettings", f"{HERE}.transformer:Transformer", color=ORANGE
         ),
         "mixture": Kind(f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING),
-        "oracle": Kind(f"{HERE}.settings:OracleSettings", color=INK, fit=BY_KNOWING, is_truth=True),
+        "oracle": Kind(
+            f"{HERE}.settings:OracleSettings", color=INK, fit=FROM_GRAMMAR, is_truth=True
+        ),
     },
     key="kind",
 )

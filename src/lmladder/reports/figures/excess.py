@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from lmladder.evaluation.truth import KINDS
 from lmladder.reports.detail import excess_of
-from lmladder.reports.figures.labels import Label, name_lines
-from lmladder.reports.figures.loss import best_of_orders, named
+from lmladder.reports.figures.labels import name_lines
+from lmladder.reports.figures.loss import best_of_orders
+from lmladder.reports.figures.position import draw_curve, scale_octaves
 from lmladder.reports.figures.style import (
-    DASHED,
     GRAY,
     PALE,
     scale_losses,
@@ -20,7 +20,6 @@ from lmladder.reports.table import COLORS, Model, split_name
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
 MEANINGS = dict(zip(KINDS, ("one of several is possible", "only one", "named before"), strict=True))
 SHADES = dict(zip(KINDS, (PALE, GRAY, COLORS[1]), strict=True))
@@ -80,34 +79,15 @@ def recall_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     overall = excess_of(table, "recall")
     counted = best_of_orders(models, overall)
     drawn = [name for name in overall if not models[name].counted or name in counted]
+    recalled = recalled[recalled["model"].isin(drawn)]
     axes.set(xscale="log")
-    scale_losses(axes, recalled[recalled["model"].isin(drawn)]["excess"].tolist(), room=1.15)
+    scale_losses(axes, recalled["excess"].tolist(), room=1.15)
     lines = []
-    for name in drawn:
-        model, rows = models[name], recalled[recalled["model"] == name]
-        if rows.empty:
-            continue
-        # The distance of a range is its middle on a logarithmic scale.
-        distance, color = (rows["first"] * rows["last"]) ** 0.5, model.color
-        if model.trained:
-            error = 2 * rows["standard_error"].fillna(0)
-            axes.fill_between(
-                distance, rows["excess"] - error, rows["excess"] + error,
-                color=color, alpha=0.2, linewidth=0,
-            )  # fmt: skip
-        axes.plot(
-            distance, rows["excess"], color=color, marker=model.marker if model.trained else "",
-            linewidth=2.0 if model.trained else 0.9, markersize=4.5,
-            linestyle="-" if model.trained else DASHED,
-        )  # fmt: skip
-        end = float(distance.iloc[-1]), float(rows["excess"].iloc[-1])
-        weight = "bold" if model.trained else "normal"
-        lines.append(Label(named(model, overall[name]), *end, color, weight))
-    longest = int(recalled["last"].max()) if len(recalled) else 2
-    axes.set_xlim(max(1, recalled["first"].min() / 1.1) if len(recalled) else 1, longest)
-    axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(longest.bit_length())]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
+    for name, rows in recalled.groupby("model"):
+        model, error = models[str(name)], rows["standard_error"].fillna(0)
+        lines.append(draw_curve(axes, model, rows, rows["excess"], error, overall[str(name)]))
+    least, longest = (recalled["first"].min(), recalled["last"].max()) if lines else (1, 2)
+    scale_octaves(axes, least, int(longest))
     axes.set(xlabel="tokens back to the latest mention", ylabel="nats per token above the truth")
     title(
         axes,
