@@ -87,6 +87,7 @@ docs: .venv/.ready-test
 	$(RUN) python -m lmladder.reports.readme README.md
 	$(RUN) python tests/snippets.py docs/*.md
 	$(RUN) python benchmarks/presets.py --write docs/presets.md
+	$(RUN) python benchmarks/grammars.py --write docs/oracle.md
 	$(RUN) python benchmarks/compare.py --from benchmarks/compare.jsonl --write docs/performance.md
 
 # What the commands above made, but neither results nor downloaded texts.

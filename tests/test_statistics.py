@@ -35,6 +35,9 @@ import numpy as np
 import pytest
 
 every_model = pytest.mark.parametrize("name", [*COUNT_MODELS, *ALL_SETTINGS])
+every_model_and_the_oracle = pytest.mark.parametrize(
+    "name", [*COUNT_MODELS, *ALL_SETTINGS, "oracle"]
+)
 ROUNDING = 1e-6  # of float32, in which neural models compute
 
 
@@ -62,7 +65,7 @@ def test_dropout_is_off_in_evaluation(name: str) -> None:
     assert dropping.loss(tokens, stream(0, "dropout")).item() != calm.loss(tokens).item()
 
 
-@every_model
+@every_model_and_the_oracle
 def test_scores_do_not_depend_on_the_size_of_batches(name: str) -> None:
     model, text = model_named(name), draw("text", 60)
     one, *others = (
@@ -76,7 +79,7 @@ def test_scores_do_not_depend_on_the_size_of_batches(name: str) -> None:
 # --- Probabilities --------------------------------------------------------------------------------
 
 
-@every_model
+@every_model_and_the_oracle
 def test_the_probabilities_of_a_model_sum_to_1(name: str) -> None:
     model = model_named(name)
     for length in range(1, CONTEXT + 1):
@@ -84,7 +87,7 @@ def test_the_probabilities_of_a_model_sum_to_1(name: str) -> None:
         np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=10 * ROUNDING)
 
 
-@every_model
+@every_model_and_the_oracle
 def test_the_probabilities_of_all_texts_sum_to_1(name: str) -> None:
     """So none of the nats of a sequence can be too small: what one text gains another one loses."""
     model = model_named(name)

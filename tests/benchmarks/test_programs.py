@@ -86,6 +86,19 @@ def test_prepare() -> None:
     assert (seconds["exponent of"], memory["exponent of"]) == ("seconds", "peak_mib")
 
 
+def test_oracle() -> None:
+    (facts,) = measure.in_fresh_process("oracle.py", "--characters", 60_000, "--json")
+    assert facts["characters"] >= 60_000
+    assert facts["characters_per_second"] > 0
+    assert facts["worst_difference"] < 1e-9
+    assert 1 <= facts["mean_derivations"] <= facts["max_derivations"]
+
+
+def test_grammars() -> None:
+    """The table of the docs is up to date."""
+    run("grammars.py", "--check", measure.FOLDER.parent / "docs/oracle.md")
+
+
 def test_growth_of_a_fit() -> None:
     options = ("--only", "tokens", "--points", 2000, 4000, "--json")
     one, two, time, _ = measure.in_fresh_process("growth.py", *options)

@@ -1,9 +1,11 @@
 """The default corpus: what its stories are like, and that their probabilities are right."""
 
 import math
+import statistics
 from collections import Counter
 from pathlib import Path
 
+from benchmarks.grammars import expectation
 from lmladder.data.tales import Grammar, generate
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
@@ -11,6 +13,7 @@ from lmladder.system.streams import stream
 import pytest
 
 TALES = Path(__file__).parents[2] / "data" / "tales.yaml"
+GRAMMARS = sorted(TALES.parent.glob("tales*.yaml"))
 # Two variables on one list, a rule used twice, an attribute, articles, capitals, one ending without
 # a hole: small enough to enumerate all stories.
 TINY = """
@@ -110,6 +113,29 @@ def test_holes_are_filled_with_articles_capitals_and_attributes(tmp_path):
     assert len(derivations(load(tmp_path, ambiguous), "xxxx")) == 3
 
 
+@pytest.mark.parametrize("path", GRAMMARS, ids=lambda path: path.stem)
+def test_the_stories_of_every_grammar_have_one_derivation_and_the_expected_entropy(path):
+    grammar = Grammar.load(path)
+    stories = generate(grammar, seed=0, characters=60_000)
+    for story in stories[:50]:
+        assert derivations(grammar, story.text) == [story.nll]
+    nats, characters = expectation(grammar)
+    for expected, found in (
+        (nats, [story.nll for story in stories]),
+        (characters, [len(story.text) + 1 for story in stories]),
+    ):
+        error = statistics.stdev(found) / math.sqrt(len(found))
+        assert abs(statistics.fmean(found) - expected) < 4 * error
+
+
+def test_the_expected_entropy_is_that_of_all_stories(tmp_path):
+    grammar = load(tmp_path, TINY)
+    drawn = {grammar.expand(stream(1, "tiny", i)) for i in range(3000)}
+    nats = math.fsum(story.nll * math.exp(-story.nll) for story in drawn)
+    characters = math.fsum((len(story.text) + 1) * math.exp(-story.nll) for story in drawn)
+    assert expectation(grammar) == pytest.approx((nats, characters))
+
+
 # --- The corpus -----------------------------------------------------------------------------------
 
 
@@ -146,6 +172,8 @@ FAULTY = {
     rules(""): "called 'story'",
     rules("story: ['{dragon}']"): "called 'dragon'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
+    rules("story: ['{a}'], On: [s], a: [t]"): "the section 'rules' must map names",
+    rules("story: ['{x}']", "y: [{words: a, 1: b}]", "x: y"): "not one line of text: 1",
     rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
     rules("story: [s, s]"): "'s' twice",
     rules("story: [s]", "y: [a, 7]"): "text: 7",

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from lmladder.autograd import CapturedLoss
+from lmladder.data.tales import Grammar
 from lmladder.models import (
     KINDS,
     CountSettings,
@@ -18,6 +19,7 @@ from lmladder.models.counts import CountTables
 from lmladder.models.decoding import Decoder
 from lmladder.models.mixture import Mixture, Weights
 from lmladder.models.ngram import count_ladder
+from lmladder.models.oracle import Oracle
 from lmladder.models.settings import ACTIVATIONS, GruSettings
 from lmladder.nn import NORMS
 from lmladder.optim import Adam
@@ -78,11 +80,20 @@ MIXTURES = {  # the members by name, and whether the weights depend on their ent
     "mixture of one": {"transformer": False},
     "mixture without limit": {"kneser_ney_2": False, "mlp": True},
 }
+EXACT_MIXTURES = {"mixture with the oracle": {"kneser_ney_2": False, "oracle": True}}
 ALL_SETTINGS = SETTINGS | {f"transformer {each}": replace(TRANSFORMER, **each) for each in CHOICES}
 KIND_OF = {KINDS.model_settings(kind): kind for kind in KINDS if KINDS[kind].component}
 
 TABLES = CountTables.count(stream(0, "text").integers(VOCABULARY, size=400), VOCABULARY, 4)
 COUNT_MODELS = count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4])
+
+GRAMMAR: dict[str, Any] = {
+    "lists": {"names": ["a", "ab", "cd", "ce"]},
+    "variables": {"hero": "names", "other": "names"},
+    "rules": {"story": ["{hero}{link}{other}{link}{hero}", "{hero}f{hero}", "{link}g"],
+              "link": ["h", "hi"]},
+}  # fmt: skip
+ORACLE = Oracle(Grammar(GRAMMAR), np.array([10, *range(ord("a"), ord("k"))], np.uint32))
 
 
 def build(
@@ -97,9 +108,11 @@ def build(
 
 
 def model_named(name: str) -> LanguageModel:
-    """Return a count model, or a neural one whose predictions differ, or a mixture of such."""
-    if name in MIXTURES:
-        return mixture(MIXTURES[name])
+    """Return a count model, the oracle, a neural one whose predictions differ, or a mixture."""
+    if name in MIXTURES | EXACT_MIXTURES:
+        return mixture((MIXTURES | EXACT_MIXTURES)[name])
+    if name == "oracle":
+        return ORACLE
     return COUNT_MODELS[name] if name in COUNT_MODELS else build(ALL_SETTINGS[name], spread=0.3)
 
 

@@ -15,6 +15,7 @@ from tests.models.examples import (
     CONTEXT,
     COUNT_MODELS,
     COUNTS,
+    EXACT_MIXTURES,
     GRU,
     KIND_OF,
     MIXTURES,
@@ -34,17 +35,21 @@ import numpy as np
 import pytest
 
 every_model = pytest.mark.parametrize("name", [*COUNT_MODELS, *SETTINGS, *MIXTURES])
+every_model_and_the_oracle = pytest.mark.parametrize(
+    "name", [*COUNT_MODELS, *SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
+)
 every_neural_model = pytest.mark.parametrize("name", SETTINGS)
 
 
 def test_all_kinds_are_here() -> None:
-    assert {KIND_OF[type(each)] for each in SETTINGS.values()} | {"counts", "mixture"} == set(KINDS)
+    others = {"counts", "mixture", "oracle"}
+    assert {KIND_OF[type(each)] for each in SETTINGS.values()} | others == set(KINDS)
 
 
 # --- The contract ---------------------------------------------------------------------------------
 
 
-@every_model
+@every_model_and_the_oracle
 def test_all_kinds_of_scores_and_the_loss_agree(name: str) -> None:
     model, tokens = model_named(name), draw("tokens", 5, CONTEXT + 1)
     nats, whole = model.nll(tokens), model.log_probabilities(tokens[:, :-1])
@@ -74,7 +79,7 @@ def test_every_token_of_the_context_matters_and_none_before_it(name: str) -> Non
         assert (found != expected).any() == (position >= length - model.context_length)
 
 
-@every_model
+@every_model_and_the_oracle
 def test_scores_depend_on_the_tokens_alone(name: str) -> None:
     """Not on other sequences or on the integer type; neither tokens nor model are changed."""
     model, tokens = model_named(name), draw("tokens", 5, CONTEXT)

@@ -53,7 +53,7 @@ def test_an_unlisted_kind_trains_and_has_settings_a_checkpoint_a_label_and_a_row
 
 
 def test_an_unknown_kind_is_rejected_in_one_line_that_names_the_known_ones() -> None:
-    known = "choose from counts, mlp, rnn, gru, transformer, mixture"
+    known = "choose from counts, mlp, rnn, gru, transformer, mixture, oracle"
     for kind, hint in (("lstm", known), ("no/name", known), ("grus", "did you mean 'gru'?")):
         for look_up in (KINDS.settings, KINDS.component, lambda kind: label("model", kind)):
             with pytest.raises(InputError) as caught:

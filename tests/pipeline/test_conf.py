@@ -35,6 +35,7 @@ MISTAKES = {
     "+mixtures.a=${mlp}": "mixtures.a.kind=mlp: rungs of this kind are in rungs",
     "+rungs.a={kind: mixture, members: [mlp]}": "rungs.a.kind=mixture: rungs of this kind are in",
     "+rungs.a=${with_seed:transformed,1}": "unknown rung transformed",
+    "+rungs.a={kind: oracle, watch: null}": "rungs of this kind are in the prepared text",
     "+rungs.a={kind: nope}": "rungs.a.kind: unknown kind of rung 'nope'",
     "+rungs.a={kind: settings}": "unknown kind of rung 'settings': module",
     "transformer.n_layer=three": "transformer.n_layer=three Value 'three'",

@@ -8,7 +8,7 @@ from tests.pipeline.test_dvc import TRACE, UNCHANGING, code_deps, stages_of_dvc
 import pytest
 
 OF_TWIN = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
-OF_ALL = "members: [kneser_ney_3, mlp, transformer], weights_by: [kneser_ney_3, mlp]"
+OF_ALL = "members: [kneser_ney_3, mlp, oracle, transformer], weights_by: [kneser_ney_3, mlp]"
 MIXTURE, PLAIN = (f"+mixtures.both={{kind: mixture, {each}}}" for each in (OF_TWIN, OF_ALL))
 TWIN = "+rungs.twin=${with_seed:transformer,7}"
 CHECKPOINT = "outputs/mixtures/both/checkpoint.safetensors"

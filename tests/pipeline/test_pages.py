@@ -9,6 +9,7 @@ from tests.reports.test_html import Page
 import pytest
 
 RESULTS = ("loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration")
+OF_TRUTH = ("excess", "recall", "true_calibration")  # in the page only
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def section(page, heading):
 def test_the_figures_are_those_of_the_pipeline_and_one_of_time(smoke, lmladder, outputs, tmp_path):
     done = lmladder("plot", outputs, "-o", tmp_path / "new" / "figures").succeeded()
     made = {path.stem: path for path in (tmp_path / "new/figures").iterdir()}
-    assert set(made) == {*RESULTS, "perplexity_time"}
+    assert set(made) == {*RESULTS, *OF_TRUTH, "perplexity_time"}
     for name in RESULTS:
         assert made[name].read_bytes() == (smoke / f"outputs/evaluate/{name}.svg").read_bytes()
     assert all(str(path) in done.stdout for path in made.values())
@@ -39,7 +40,11 @@ def test_png_is_a_format_too_and_where_no_stage_has_run_there_is_no_time(
         path.unlink()
     done = lmladder("plot", outputs, "-o", tmp_path / "p", "--format", "png").succeeded()
     assert done.stderr.startswith("note: no figure of training time")
-    assert {path.name for path in (tmp_path / "p").iterdir()} == {f"{name}.png" for name in RESULTS}
+    drawn = {path.name for path in (tmp_path / "p").iterdir()}
+    assert drawn == {f"{name}.png" for name in (*RESULTS, *OF_TRUTH)}
+    (outputs / "evaluate/excess.csv").unlink()  # as in results of an earlier version
+    lmladder("plot", outputs, "-o", tmp_path / "old").succeeded()
+    assert {path.stem for path in (tmp_path / "old").iterdir()} == {*RESULTS}
 
 
 @pytest.mark.parametrize("missing", ["perplexity.csv", "history.csv", "corpus.json"])

@@ -24,7 +24,7 @@ RESULTS = {
     "transformer": TRAINED,
     "evaluate": {
         *("perplexity.csv", "perplexity.md", "metrics.json", "report.html", "samples.txt"),
-        *("position.csv", "calibration.csv", "block_losses.csv", *FIGURES),
+        *("position.csv", "calibration.csv", "excess.csv", "block_losses.csv", *FIGURES),
     },
 }
 COUNTED = ("uniform", "unigram", "bigram", "trigram", "kneser_ney_3")
@@ -72,10 +72,59 @@ def test_the_table_has_a_row_for_each_model_and_split_which_the_metrics_repeat(s
         rows = {row["model"]: row for row in table if row["split"] == split}
         assert set(rows) == {*COUNTED, "mlp", "transformer", "oracle"}
         assert {rows[model]["steps"] for model in ("mlp", "transformer")} == {"8"}
+        assert rows["oracle"]["kind"] == "oracle"
+        assert rows["oracle"]["crop_nats_per_token"] == ""
+        assert float(rows["oracle"]["standard_error"]) > 0
         assert min(rows, key=lambda model: float(rows[model]["nats_per_token"])) == "oracle"
         for model, row in rows.items():
             expected = pytest.approx(float(row["perplexity"]), abs=1e-6)
             assert metrics[split]["perplexity"][model] == expected
+
+
+def test_the_oracle_has_the_known_loss_of_the_text_samples_and_a_place_in_the_report(smoke):
+    facts = json.loads((smoke / "outputs/prepare/corpus.json").read_text())["splits"]
+    for row in smoke.table():
+        if row["model"] == "oracle":
+            known = facts[row["split"]]
+            expected = known["oracle"]["nats"] / known["tokens"]
+            assert float(row["nats_per_token"]) == pytest.approx(expected, abs=1e-6)
+    samples = (smoke / "outputs/evaluate/samples.txt").read_text()
+    assert samples.partition("== oracle ==\n")[2].startswith("Once upon a time")
+    report = (smoke / "outputs/evaluate/report.html").read_text()
+    assert 'data-tooltip="Oracle ' in report  # the probability of a token of the passage
+
+
+def test_the_excess_over_the_truth_is_in_the_table_the_metrics_and_the_report(smoke):
+    rows = {row["model"]: row for row in smoke.table() if row["split"] == "test"}
+    truth, model = rows["oracle"], rows["trigram"]
+    gap = float(model["nats_per_token"]) - float(truth["nats_per_token"])
+    assert float(model["excess_nats_per_token"]) == pytest.approx(gap, abs=0.05)
+    assert truth["excess_nats_per_token"] == ""
+    metrics = json.loads((smoke / "outputs/evaluate/metrics.json").read_text())["test"]
+    excess = float(model["excess_nats_per_token"])
+    assert metrics["excess_nats_per_token"]["trigram"] == pytest.approx(excess, abs=1e-6)
+    groups = smoke.table("outputs/evaluate/excess.csv")
+    tokens = {row["by"]: 0 for row in groups}
+    for row in groups:
+        if row["model"] == "trigram":
+            tokens[row["by"]] += int(row["tokens"])
+    whole = int(model["tokens"])
+    assert tokens["all"] == tokens["position"] == tokens["confidence"] == whole
+    assert tokens["choice"] + tokens["forced"] + tokens["recall"] == whole
+    assert tokens["distance"] == tokens["recall"] > 0
+    report = (smoke / "outputs/evaluate/report.html").read_text()
+    assert "Where the loss is, on the test text" in report
+    assert "tokens back to the latest mention" in report
+
+
+def test_a_text_of_unknown_distribution_has_no_oracle_and_no_excess(checkout):
+    (checkout / "book.txt").write_text("Once upon a time there was a short text. " * 100)
+    read_text_file(checkout, "book.txt")
+    for stage in RESULTS:
+        checkout.stage(stage).succeeded()
+    assert "oracle" not in {row["model"] for row in checkout.table()}
+    assert checkout.table("outputs/evaluate/excess.csv") == []
+    assert "Excess" not in (checkout / "outputs/evaluate/perplexity.md").read_text()
 
 
 @pytest.mark.slow
@@ -133,6 +182,8 @@ def test_the_bytes_and_the_oracle_of_a_text_are_the_same_under_every_tokenizer(c
         table = [row for row in checkout.table() if row["split"] == "test"]
         bits = {row["model"]: float(row["bits_per_byte"]) for row in table}
         assert min(bits, key=bits.__getitem__) == "oracle"
+        known = {row["kind"] for row in table if row["model"] == "oracle"}
+        assert known == ({"oracle"} if tokenizer == "char" else {""})  # or of whole stories only
         found.append(({row["bytes"] for row in table}, bits["oracle"]))
     assert found[0] == found[1] == found[2]
 

@@ -3,7 +3,8 @@
 import math
 
 from lmladder.data import CorpusFacts, SplitFacts
-from lmladder.evaluation import ContextLosses, Reliability, Score
+from lmladder.evaluation import BINS, ContextLosses, Reliability, Score
+from lmladder.evaluation.truth import Excess
 from lmladder.reports import (
     Attention,
     Model,
@@ -11,6 +12,7 @@ from lmladder.reports import (
     Row,
     as_svg,
     calibration_table,
+    excess_table,
     ladder_table,
     loss_curves,
     models_of,
@@ -118,6 +120,26 @@ def calibration() -> pd.DataFrame:
             for model, each in confidence.items()
         }
     )
+
+
+@pytest.fixture(scope="session")
+def excess() -> pd.DataFrame:
+    """The excess of all models on the test text; a recall is harder at a greater distance."""
+    rows = []
+    for number, model in enumerate(reversed(NEURAL_AND_COUNTS), 1):
+        groups = [("all", None, None, 1000, 0.1), ("choice", None, None, 100, 0.2)]
+        groups += [("forced", None, None, 700, 0.01), ("recall", None, None, 200, 0.365)]
+        groups += [("distance", 2**k, 2 ** (k + 1) - 1, 40, 0.1 + k / 10) for k in range(3, 8)]
+        rows += [
+            Excess(model, "test", by, first, last, tokens, number * nats, 0.01, 0.8, 0.7)
+            for by, first, last, tokens, nats in groups
+        ]
+        rows += [
+            Excess(model, "test", "confidence", k / BINS, (k + 1) / BINS, 500, 0.1, 0.01,
+                   (k + 0.5) / BINS, k / BINS)
+            for k in (3, BINS - 1)
+        ]  # fmt: skip
+    return excess_table(rows)
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,10 @@
 from lmladder.evaluation import ContextLosses, Reliability
 from lmladder.reports import (
     calibration_table,
+    excess_table,
     position_table,
     read_calibration,
+    read_excess,
     read_history,
     read_performance,
     read_positions,
@@ -83,3 +85,22 @@ def test_impossible_numbers_and_missing_columns_are_rejected(tmp_path, column, v
         path.write_text(to_csv(wrong))
         with pytest.raises(InputError, match=r"table\.csv"):
             read(path)
+
+
+def test_the_excess_is_read_back_as_it_was_and_other_files_are_rejected(excess, tmp_path):
+    path = tmp_path / "excess.csv"
+    path.write_text(to_csv(excess))
+    pd.testing.assert_frame_equal(read_excess(path), excess)
+    path.write_text(to_csv(excess_table([])))
+    assert read_excess(path).empty
+    good = to_csv(excess)
+    for bad in (
+        good.replace("excess", "nats"),
+        good.replace(",1000,", ",,", 1),
+        good.replace(",1000,", ",-5,", 1),
+        good.replace(",1000,", ",x,", 1),
+        good.replace("0.100000", "inf", 1),
+    ):
+        path.write_text(bad)
+        with pytest.raises(InputError, match=r"^[^\n]*excess\.csv[^\n]*$"):
+            read_excess(path)

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from lmladder.reports import Attention, Grid, Passage, as_svg, loss_curves
 from lmladder.reports.attention import head_maps
-from lmladder.reports.table import shown
+from lmladder.reports.table import shown, titles_of
 from tests.reports.conftest import ATTENTION
 
 import numpy as np
@@ -154,7 +154,7 @@ def test_every_cell_of_a_map_is_drawn_once_at_its_level():
 
 def test_the_page_shows_the_table_the_corpus_and_the_samples_in_order(page, table):
     for row in table.to_dict("records"):
-        for cell in shown(row):
+        for cell in shown(row, titles_of(table)):
             assert cell in page.text
     for part in ("tales", "3,210", "3,300", "seed: 0", "scored exactly once"):
         assert part in page.text

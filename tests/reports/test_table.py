@@ -1,6 +1,7 @@
 """The perplexity table and what is made of it."""
 
 import io
+import math
 import re
 
 from lmladder.evaluation import Score
@@ -46,8 +47,9 @@ def test_the_csv_is_these_bytes():
     row = Row("oracle", "val", Score(3, 4, 1.0), None, None, 0.25, 0.5)
     assert to_csv(ladder_table([row])) == (
         "model,label,kind,rung,split,tokens,bytes,perplexity,bits_per_byte,nats_per_token,"
-        "parameters,steps,standard_error,crop_nats_per_token\n"
-        "oracle,Oracle,,,val,3,4,1.395612,0.360674,0.333333,,,0.250000,0.500000\n"
+        "parameters,steps,standard_error,crop_nats_per_token,excess_nats_per_token,"
+        "excess_standard_error\n"
+        "oracle,Oracle,,,val,3,4,1.395612,0.360674,0.333333,,,0.250000,0.500000,,\n"
     )
 
 
@@ -65,6 +67,20 @@ def test_markdown_is_aligned_and_rounded(table):
     assert "0.6123 ± 0.0042" in text
     widths = {len(line) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_the_excess_has_a_column_where_the_truth_is_known(table):
+    assert "Excess" not in to_markdown(table)
+    rows = [
+        Row(name, "test", Score(10, 10, 9.0), 5, None, kind=name, excess_nats_per_token=excess,
+            excess_standard_error=error)
+        for name, excess, error in (("mlp", 0.5, 0.01), ("transformer", 0.25, math.nan),
+                                    ("oracle", None, None))
+    ]  # fmt: skip
+    text = to_markdown(ladder_table(rows))
+    assert "| 0.5000 ± 0.0100 |" in text
+    assert "|          0.2500 |" in text
+    assert "0.2500 nats per token from the true one" in findings(ladder_table(rows))
 
 
 def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
@@ -88,7 +104,8 @@ def test_rows_that_cannot_be_compared_are_rejected(second, complaint):
 
 def test_a_table_from_before_there_were_crops_can_be_read(tmp_path, table):
     path = tmp_path / "perplexity.csv"
-    path.write_text(to_csv(table.drop(columns="crop_nats_per_token")))
+    later = ["crop_nats_per_token", "excess_nats_per_token", "excess_standard_error"]
+    path.write_text(to_csv(table.drop(columns=later)))
     pd.testing.assert_frame_equal(read_csv(path), table)
 
 

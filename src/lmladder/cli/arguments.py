@@ -15,15 +15,21 @@ if TYPE_CHECKING:
     from lmladder.models import LanguageModel
     from lmladder.training.checkpoint import Checkpoint
 
-CheckpointPath = Annotated[Path, typer.Argument(help="Any rung's checkpoint.safetensors.")]
+CheckpointPath = Annotated[
+    Path,
+    typer.Argument(
+        help="Any rung's checkpoint.safetensors, or the corpus.json of a text with an oracle."
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file of any kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
 
+CORPUS = "corpus.json"  # of a prepared text
 PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint at a path.
+    """Return the checkpoint at a path; for the corpus.json of a prepared text, its oracle.
 
     Raises
     ------
@@ -32,6 +38,11 @@ def open_checkpoint(path: Path) -> Checkpoint:
     """
     from lmladder.training.checkpoint import Checkpoint
 
+    if path.name == CORPUS:
+        from lmladder.data import Prepared
+        from lmladder.pipeline.rungs import ORACLE
+
+        return ORACLE.load(0, Prepared.open(path.parent))
     if path.parts[:1] == ("outputs",) and len(path.parts) == 3 and not path.exists():
         raise InputError(f"there is no {path} yet; train it with: dvc repro")
     return Checkpoint.load(path)

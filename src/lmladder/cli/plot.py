@@ -65,6 +65,8 @@ def figures_of(outputs: Path) -> dict[str, Figure]:
         reports.read_calibration(evaluated / "calibration.csv"),
         train_tokens=read_facts(outputs / "prepare" / "corpus.json").splits["train"].tokens,
     )
+    if (path := evaluated / "excess.csv").exists():  # older results do not have it
+        figures |= reports.truth_figures(table, reports.read_excess(path))
     seconds = {
         name: float(value)
         for name, each in reports.models_of(table).items()

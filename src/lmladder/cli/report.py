@@ -51,7 +51,7 @@ def report(
     best = settings.get("evaluate.checkpoint") == "best"
     rungs = dict.fromkeys(each.rung for each in reports.models_of(table).values() if each.rung)
     checkpoints = {rung: _checkpoint(outputs / rung, best, prepared) for rung in rungs}
-    stages = ("prepare", *rungs, "evaluate")
+    stages = [*dict.fromkeys(("prepare", *rungs, "evaluate"))]
     overrides = "".join(f"{key}={as_override(value)}\n" for key, value in settings.items())
     facts: dict[str, tuple[Sequence[str], Sequence[Sequence[str]]]] = {
         "Time and memory of each stage": (("Stage", *PERFORMANCE), _performance(outputs, stages)),
@@ -79,8 +79,11 @@ def report(
 
 def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:
     """Return the checkpoint that was evaluated; raise InputError if it is of another text."""
+    from lmladder.pipeline.rungs import ORACLE
     from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
 
+    if folder == prepared.directory:
+        return ORACLE.load(0, prepared)
     path = folder / (BEST if best and (folder / BEST).exists() else LATEST)
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:

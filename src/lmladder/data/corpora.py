@@ -50,9 +50,10 @@ def load_tales(settings: TalesSettings, cache: Path) -> Corpus:
     # Here and not above, as only the prepare stage needs YAML.
     from lmladder.data.tales import Grammar, generate
 
-    stories = generate(Grammar.load(Path(settings.path)), settings.seed, settings.characters)
+    grammar = Grammar.load(Path(settings.path))
+    stories = generate(grammar, settings.seed, settings.characters)
     texts, nll = [each.text for each in stories], [each.nll for each in stories]
-    return Corpus.of_documents(settings.corpus, texts, nll)
+    return Corpus.of_documents(settings.corpus, texts, nll, grammar.source)
 
 
 def load_download(settings: DownloadSettings, cache: Path) -> Corpus:

@@ -33,6 +33,7 @@ class Corpus:
     read : yields the documents with given indices; of a long text its characters, in pieces
     separator : the character that ends each document and occurs in none; None for a long text
     nll : -log probability by index, in nats, of documents with a known distribution; else empty
+    grammar : the source of the story grammar that generates the documents; else None
     """
 
     name: str
@@ -40,6 +41,7 @@ class Corpus:
     read: Callable[[Sequence[int]], Iterator[str]]
     separator: str | None = None
     nll: Sequence[float] = ()
+    grammar: dict[str, Any] | None = None
 
     @classmethod
     def of_text(cls, name: str, text: str) -> "Corpus":
@@ -47,9 +49,15 @@ class Corpus:
         return cls(name, range(len(text)), lambda span: iter([text[span[0] : span[-1] + 1]]))
 
     @classmethod
-    def of_documents(cls, name: str, texts: Sequence[str], nll: Sequence[float] = ()) -> "Corpus":
+    def of_documents(
+        cls,
+        name: str,
+        texts: Sequence[str],
+        nll: Sequence[float] = (),
+        grammar: dict[str, Any] | None = None,
+    ) -> "Corpus":
         """Return a corpus of documents in memory, none of which contains a newline."""
-        return cls(name, range(len(texts)), partial(map, texts.__getitem__), "\n", nll)
+        return cls(name, range(len(texts)), partial(map, texts.__getitem__), "\n", nll, grammar)
 
     @classmethod
     def from_file(

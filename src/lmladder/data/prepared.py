@@ -73,6 +73,7 @@ class CorpusFacts:
     bytes : that the tokens represent: those of the text without words that became <unk>
     tokenizer : its name
     digest : what identifies tokens and tokenizer, see `digests`
+    grammar : the source of the story grammar that generated the text; None for other text
     """
 
     name: str
@@ -84,6 +85,7 @@ class CorpusFacts:
     tokenizer: str
     digest: str
     splits: dict[str, SplitFacts]
+    grammar: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +172,7 @@ def read_facts(path: Path) -> CorpusFacts:
     try:
         fields = unseal(text.decode())
         free = {key: fields[key] for key in ("name", "settings")}  # which may contain any text
+        free["grammar"] = fields.pop("grammar", None)
         facts = replace(from_mapping(CorpusFacts, {**fields, "name": "", "settings": {}}), **free)
         if facts.splits.keys() != set(SPLITS):
             raise ValueError(f"its splits must be {', '.join(SPLITS)}")

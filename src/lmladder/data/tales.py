@@ -45,6 +45,20 @@ class Story:
 
 
 @dataclass(frozen=True)
+class Mention:
+    """A mention of a variable: characters `start` to `end` of a story.
+
+    Attributes
+    ----------
+    before : where the latest mention before it starts; None for the first one
+    """
+
+    start: int
+    end: int
+    before: int | None
+
+
+@dataclass(frozen=True)
 class Option:
     """A way to expand a part: to its text, followed by its parts.
 
@@ -91,6 +105,7 @@ class Grammar:
 
     Attributes
     ----------
+    source : the content of the file, in the types of JSON
     start : the part that every story is an expansion of
     """
 
@@ -100,8 +115,9 @@ class Grammar:
                 f"a grammar must have the sections {', '.join(SECTIONS)}, and no others"
             )
         for section in SECTIONS:
-            if not isinstance(source[section], dict):
+            if not isinstance(source[section], dict) or not {*map(type, source[section])} <= {str}:
                 raise InputError(f"the section {section!r} must map names to their content")
+        self.source: dict[str, Any] = source
         self._lists = {name: _items(name, entries) for name, entries in source["lists"].items()}
         self._variables: dict[str, str] = source["variables"]
         self._rules: dict[str, Any] = source["rules"]
@@ -150,6 +166,36 @@ class Grammar:
             drawn |= option.draws
             todo.extend(reversed(option.parts))
         return Story(text, nll)
+
+    def mentions(self, text: str) -> list[Mention]:
+        """Return all mentions of variables in a story, in order, by its first derivation.
+
+        Raises
+        ------
+        ValueError
+            If the text is not a story.
+        """
+        # Partial derivations: the matched length, draws, latest mentions, and mentions; the
+        # remaining parts, the next one last.
+        partial: list[tuple[int, dict[str, int], dict[str, int], list[Mention], list[Part]]]
+        partial = [(0, {}, {}, [], [self.start])]
+        while partial:
+            at, drawn, latest, found, todo = partial.pop()
+            if not todo:
+                if at == len(text):
+                    return found
+                continue
+            *rest, part = todo
+            for option in reversed(part.free(drawn)):
+                if not text.startswith(option.text, at):
+                    continue
+                end, now, seen = at + len(option.text), latest, found
+                if part.variable is not None:
+                    seen = [*found, Mention(at, end, latest.get(part.variable))]
+                    now = {**latest, part.variable: at}
+                after = [*rest, *reversed(option.parts)]
+                partial.append((end, {**drawn, **option.draws}, now, seen, after))
+        raise ValueError(f"no derivation of {text!r}")
 
     def _rule(self, name: str, callers: tuple[str, ...]) -> Part:
         """Return the part of a rule, which is used by the last of `callers`."""
@@ -225,6 +271,7 @@ def _items(list_name: str, entries: Any) -> list[dict[str, str]]:
         ]
     _check_texts(f"list {list_name!r}", [item["words"] for item in items])
     for item in items:
+        _check_texts(f"{item['words']!r} in list {list_name!r}", [*item])
         for key, value in item.items():
             _check_texts(f"{key!r} of {item['words']!r} in list {list_name!r}", [value])
     return items

@@ -82,6 +82,7 @@ def write_prepared(
         tokenizer=encoder.name,
         digest=digest,
         splits=splits,
+        grammar=corpus.grammar,
     )
     sealed = seal(asdict(corpus_facts), indent=2, allow_nan=False)
     atomic_write(directory / "corpus.json", sealed.encode("ascii"))

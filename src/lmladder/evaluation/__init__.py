@@ -1,7 +1,8 @@
 """How well a model predicts a text, exactly and comparably; `exact.py` describes the protocol.
 
 Besides scores: what a model predicts of each token of some sequences (predictions.py), how that
-depends on the preceding tokens (context.py), and whether it is calibrated (calibration.py).
+depends on the preceding tokens (context.py), whether it is calibrated (calibration.py), and how far
+it is from the truth, where that is known (truth.py).
 """
 
 from typing import TYPE_CHECKING

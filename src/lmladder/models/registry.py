@@ -16,6 +16,7 @@ from lmladder.system.settings import Component, Family, import_object, setting
 HERE = "lmladder.models"
 GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
 GRAY, BLUE, ORANGE, GREEN = "#6e7781", "#0072B2", "#D55E00", "#009E73"
+INK = "#24292f"
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,13 @@ class Fit:
 
     Attributes
     ----------
-    function : "module:function" that fits a rung and writes its results
+    function : "module:function" that fits a rung and writes its results; empty: the rung has no
+        stage, because `again` makes its checkpoint from the prepared text at once
     restore : "module:function" that returns the models of a checkpoint
     settings : "module:Class" of the settings of a rung besides those of its model; None: none
     deterministic : whether the seed has no effect
     again : "module:function" that fits a checkpoint again and returns it; None: by training steps
-    group : the mapping in the configuration that contains its rungs
+    group : what contains its rungs: a mapping in the configuration, or the prepared text
     """
 
     function: str
@@ -57,6 +59,13 @@ BY_MIXING = Fit(
     again="lmladder.evaluation.mixing:mix",
     group="mixtures",
 )
+FROM_GRAMMAR = Fit(
+    "",
+    f"{HERE}.oracle:restore",
+    deterministic=True,
+    again="lmladder.evaluation.truth:store_grammar",
+    group="the prepared text, where its distribution is known",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +77,13 @@ class Kind(Component):
     labels : of its models in tables and figures, by the beginning of their names
     color : of its models in figures; None: the next free one
     fit : how its rungs are fitted
+    is_truth : whether the model is the distribution that the text was drawn from
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     color: str | None = None
     fit: Fit = BY_GRADIENTS
+    is_truth: bool = False
 
 
 class Kinds(Family[Kind]):
@@ -124,6 +135,9 @@ KINDS = Kinds(
             f"{HERE}.settings:TransformerSettings", f"{HERE}.transformer:Transformer", color=ORANGE
         ),
         "mixture": Kind(f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING),
+        "oracle": Kind(
+            f"{HERE}.settings:OracleSettings", color=INK, fit=FROM_GRAMMAR, is_truth=True
+        ),
     },
     key="kind",
 )

@@ -193,6 +193,11 @@ class TransformerSettings:
 
 
 @dataclass
+class OracleSettings:
+    """The true distribution of a text that a grammar generates; nothing can be set."""
+
+
+@dataclass
 class MixtureSettings:
     """A weighted sum of the distributions of other models."""
 

@@ -1,5 +1,6 @@
 """The last stage: scores the same text with every rung; writes table, figures and report."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -19,9 +20,12 @@ from lmladder.evaluation import (
     score_models,
 )
 from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
+from lmladder.evaluation.settings import EvaluateSettings
+from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import LanguageModel
+from lmladder.models.oracle import Oracle
 from lmladder.models.registry import GROUPS, KINDS
-from lmladder.pipeline.rungs import rungs_of
+from lmladder.pipeline.rungs import ORACLE, rungs_of
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.reports import Attention, Grid, Passage, Row
@@ -73,29 +77,63 @@ class Ladder:
         checkpoint = self.checkpoints[self.rungs[name]]
         return None if KINDS[checkpoint.kind].fit.again else checkpoint.step
 
+    def is_truth(self, name: str) -> bool:
+        """Return whether a model is the distribution that the text was drawn from."""
+        return KINDS[self.checkpoints[self.rungs[name]].kind].is_truth
+
+    @property
+    def estimates(self) -> dict[str, LanguageModel]:
+        """All models but the oracle."""
+        return {name: each for name, each in self.models.items() if not self.is_truth(name)}
+
+    @property
+    def fitted(self) -> dict[str, LanguageModel]:
+        """The models with parameters: all but the oracle and the uniform one."""
+        return {name: each for name, each in self.estimates.items() if each.n_parameters}
+
     @property
     def informed(self) -> dict[str, LanguageModel]:
-        """The models with parameters: all but the uniform one."""
-        return {name: each for name, each in self.models.items() if each.n_parameters}
+        """All models but the uniform one."""
+        fitted = self.fitted
+        return {k: each for k, each in self.models.items() if k in fitted or self.is_truth(k)}
 
     def rows(
         self,
         scores: Mapping[tuple[str, str], Score],
         crops: Mapping[tuple[str, str], Score],
+        excesses: Mapping[tuple[str, str], tuple[float, float]],
     ) -> list[Row]:
-        """Return the rows of the table, including the oracle if the text has one."""
-        rows = []
+        """Return the rows of the table, including the oracle if the text has one.
+
+        Where the oracle is not one of the models, the probabilities of whole stories are known.
+        """
+        rows, facts = [], self.prepared.corpus.splits
+        errors: dict[str, float | None] = {
+            split: (each.oracle.standard_error_nats or math.nan) / each.tokens
+            for split, each in facts.items()
+            if each.oracle is not None
+        }
         for (name, split), score in scores.items():
+            crop = crops[name, split].nats_per_token if (name, split) in crops else None
+            error = errors.get(split) if self.is_truth(name) else None
             size, rung = self.models[name].n_parameters, self.rungs[name]
-            kind, crop = self.checkpoints[rung].kind, crops[name, split].nats_per_token
-            rows.append(Row(name, split, score, size, self.steps(name), None, crop, kind, rung))
-        for split in dict.fromkeys(split for _, split in scores):
-            facts = self.prepared.corpus.splits[split]
-            if facts.oracle is not None:
-                error = facts.oracle.standard_error_nats
-                truth = Score(facts.tokens, facts.bytes, facts.oracle.nats)
-                rows.append(Row("oracle", split, truth, None, None, error and error / facts.tokens))
+            kind = self.checkpoints[rung].kind
+            excess = excesses.get((name, split), (None, None))
+            steps = self.steps(name)
+            rows.append(Row(name, split, score, size, steps, error, crop, kind, rung, *excess))
+        if ORACLE.name not in self.models:
+            for split in dict.fromkeys(split for _, split in scores):
+                if (oracle := facts[split].oracle) is not None:
+                    truth = Score(facts[split].tokens, facts[split].bytes, oracle.nats)
+                    rows.append(Row(ORACLE.name, split, truth, None, None, errors[split]))
         return rows
+
+    def excess(self, settings: EvaluateSettings) -> list[Excess]:
+        """Return how far the models are from the truth; nothing where it is not known."""
+        truth = self.models.get(ORACLE.name)
+        if not isinstance(truth, Oracle):
+            return []
+        return compare_with_truth(self.estimates, truth, self.prepared, settings)
 
     def passage(self) -> Passage:
         """Return the loss of each token at the beginning of the validation text."""
@@ -154,22 +192,26 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     settings = config.evaluate
     checkpoints = {
         rung.folder: rung.load(config.seed, prepared, settings.checkpoint)
-        for rung in rungs_of(config)
+        for rung in (*([ORACLE] if is_known(prepared) else []), *rungs_of(config))
     }
     for group in GROUPS:
         (ladder / group).mkdir(exist_ok=True)  # a dependency in dvc.yaml, even if empty
     rungs = Ladder.of(checkpoints, prepared)
     samples = rungs.samples(config.sample, config.seed)
     scores = score_models(rungs.models, prepared, settings)
-    longest = longest_context(rungs.models)
-    crops = score_models(rungs.models, prepared, settings, "on crops", longest)
-    table = reports.ladder_table(rungs.rows(scores, crops))
+    longest = longest_context(rungs.estimates)
+    crops = score_models(rungs.estimates, prepared, settings, "on crops", longest)
+    excess = rungs.excess(settings)
+    overall = {(each.model, each.split): each for each in excess if each.by == "all"}
+    excesses = {key: (each.excess, each.standard_error) for key, each in overall.items()}
+    table = reports.ladder_table(rungs.rows(scores, crops, excesses))
     blocks = BlockLosses.of_whole_text(
         prepared.digest,
         len(prepared.val),
         {name: each.block_losses for (name, split), each in scores.items() if split == "val"},
     )
-    predicted = predict_models(rungs.informed, prepared, settings.batch_tokens)
+    # Not of the oracle, which cannot predict a sequence that begins within a story.
+    predicted = predict_models(rungs.fitted, prepared, settings.batch_tokens)
     positions = reports.position_table(
         {name: ContextLosses.of_sequences(each.nats) for name, each in predicted.items()}
     )
@@ -184,9 +226,12 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         train_tokens=len(prepared.train),
     )
     figures = {name: reports.as_svg(each) for name, each in drawn.items()}
+    excess_table = reports.excess_table(excess)
+    of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
+    shown = figures | {name: reports.as_svg(each) for name, each in of_truth.items()}
     values = asdict(config)
     del values["runtime"]["threads"]  # it differs between machines and affects no result
-    page = report_page(rungs, table, figures, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
+    page = report_page(rungs, table, shown, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
     texts = {
         "perplexity.csv": reports.to_csv(table),
         BLOCK_LOSSES: blocks.to_csv(),
@@ -194,6 +239,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         SAMPLES: reports.to_text(samples),
         "position.csv": reports.to_csv(positions),
         "calibration.csv": reports.to_csv(calibration),
+        "excess.csv": reports.to_csv(excess_table),
         **{f"{name}.svg": figure for name, figure in figures.items()},
         "report.html": page,
     }
@@ -202,6 +248,8 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     metrics = reports.metrics(table)
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
+    for (name, split), (value, _) in excesses.items():
+        metrics[split].setdefault("excess_nats_per_token", {})[name] = round(value, 6)
     write_json(out / "metrics.json", metrics)
     reports.print_table(
         table, {folder: reports.read_performance(ladder / folder) for folder in checkpoints}

@@ -11,7 +11,7 @@ from lmladder.models.registry import KINDS, Kind
 from lmladder.models.settings import MEMBERS
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
-from lmladder.system.settings import did_you_mean
+from lmladder.system.settings import did_you_mean, import_object
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
 
 
@@ -91,6 +91,10 @@ class Rung:
         InputError
             If there is none, or it is of another text or of other settings; names the remedy.
         """
+        if not self.kind.fit.function:
+            make = import_object(self.kind.fit.again or "")
+            made: Checkpoint = make(self.first_checkpoint(seed, prepared), self.settings, prepared)
+            return made
         latest = which == "latest" or self.kind.fit.again is not None
         path = prepared.directory.parent / self.folder / (LATEST if latest else BEST)
         if not path.exists():
@@ -109,12 +113,20 @@ class Rung:
         return checkpoint
 
 
+# The rung of a text with a known distribution. It has no stage and no file: the prepared text
+# contains all of it.
+ORACLE = Rung("oracle", "prepare", "prepare", KINDS.settings("oracle")(watch=None))
+
+
 def rungs_of(config: Config) -> Iterator[Rung]:
-    """Yield all rungs of a configuration: those of the named stages, further ones, mixtures."""
+    """Yield all rungs of a configuration: those of the named stages, further ones, mixtures.
+
+    `ORACLE` is not among them, because it depends on the text; but it can be in a mixture.
+    """
     rungs = [Rung(stage, stage, stage, getattr(config, stage)) for stage in STAGES]
     rungs += [Rung(name, "rung", f"rungs/{name}", each) for name, each in config.rungs.items()]
     yield from rungs
-    by_model = {model: rung for rung in rungs for model in rung.models}
+    by_model = {model: rung for rung in (*rungs, ORACLE) for model in rung.models}
     for name, settings in config.mixtures.items():
         yield _mixture(name, settings, by_model)
 

@@ -120,7 +120,8 @@ def _all_rungs(config: Config) -> list[str]:
 
 def _sources(config: Config) -> list[str]:
     rungs = [each for each in rungs_of(config) if each.name == config.rung]
-    return ["prepare", *(source.folder for rung in rungs for source in rung.sources)]
+    folders = [source.folder for rung in rungs for source in rung.sources]
+    return [*dict.fromkeys(["prepare", *folders])]
 
 
 HERE = "lmladder.pipeline"

@@ -9,15 +9,17 @@ from lmladder.reports.attention import Attention
 from lmladder.reports.detail import (
     calibration_errors,
     calibration_table,
+    excess_table,
     position_table,
     read_calibration,
+    read_excess,
     read_histories,
     read_history,
     read_performance,
     read_positions,
 )
 from lmladder.reports.figures.calibration import calibration_panels
-from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_figures
+from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_figures, truth_figures
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import (
     perplexity_by_parameters,

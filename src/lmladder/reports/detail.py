@@ -5,10 +5,12 @@ are rounded once, when a table is made. history.csv and performance.json are wri
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from lmladder.evaluation import BINS, ContextLosses, Reliability
+from lmladder.evaluation.truth import Excess
 from lmladder.experiments.jobs import PERFORMANCE, read_facts
 from lmladder.reports.table import DECIMALS, models_of, read_columns, require_columns
 from lmladder.system.arrays import Array
@@ -18,6 +20,10 @@ from lmladder.training.history import DIGEST
 import numpy as np
 import pandas as pd
 
+EXCESS_COLUMNS = {
+    each.name: "float64" if each.name not in ("model", "split", "by") else "str"
+    for each in fields(Excess)
+}
 ERROR = "_standard_error"
 TOKENS, CONFIDENCE, ACCURACY = "_tokens", "_confidence", "_accuracy"
 
@@ -45,6 +51,30 @@ def calibration_table(models: Mapping[str, Reliability]) -> pd.DataFrame:
         columns[model + CONFIDENCE] = each.confidence
         columns[model + ACCURACY] = each.accuracy
     return pd.DataFrame(columns).round(DECIMALS)
+
+
+def excess_table(rows: Iterable[Excess]) -> pd.DataFrame:
+    """Return the distance of each model from the truth, one row for each group of tokens."""
+    table = pd.DataFrame(map(vars, rows), columns=[*EXCESS_COLUMNS]).astype(EXCESS_COLUMNS)
+    return table.astype({"tokens": "int64"}).round(DECIMALS)
+
+
+def excess_of(table: pd.DataFrame, by: str, column: str = "excess") -> dict[str, float]:
+    """Return a column of an `excess_table` by model, for a group of tokens without a range."""
+    rows = table[table["by"] == by]
+    return dict(zip(rows["model"], map(float, rows[column]), strict=True))
+
+
+def true_calibration(table: pd.DataFrame) -> dict[str, Reliability]:
+    """Return the calibration of each model in an `excess_table` against true probabilities."""
+    found = {}
+    for name, rows in table[table["by"] == "confidence"].groupby("model", sort=False):
+        index = np.rint(rows["first"].to_numpy() * BINS).astype(int)
+        tokens, confidence, probability = np.zeros(BINS, int), *np.full((2, BINS), np.nan)
+        tokens[index], confidence[index] = rows["tokens"], rows["confidence"]
+        probability[index] = rows["probability"]
+        found[str(name)] = Reliability(tokens, confidence, probability)
+    return found
 
 
 def calibration_errors(table: pd.DataFrame) -> dict[str, float]:
@@ -91,6 +121,16 @@ def read_calibration(path: Path) -> pd.DataFrame:
         if not (rates and tokens.min() >= 0 and 0 < tokens.sum() < math.inf):
             raise InputError(f"{path}: counts or rates of {model} are out of range")
     return table
+
+
+def read_excess(path: Path) -> pd.DataFrame:
+    """Read an `excess_table`; InputError if the file is not such a table, or missing."""
+    table = read_columns(path, EXCESS_COLUMNS, dtype=EXCESS_COLUMNS)
+    if table.drop(columns=["first", "last", "standard_error"]).isna().any(axis=None):
+        raise InputError(f"{path}: a value is missing")
+    if not table["tokens"].between(1, 2**53).all() or not np.isfinite(table["excess"]).all():
+        raise InputError(f"{path}: a number is out of range")
+    return table.astype({"tokens": "int64"}).round(DECIMALS)
 
 
 def read_history(path: Path) -> pd.DataFrame:

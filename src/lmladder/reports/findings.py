@@ -1,6 +1,13 @@
 """The table in one sentence."""
 
-from lmladder.reports.table import by_model, models_of, split_name
+from lmladder.reports.table import (
+    EXCESS,
+    EXCESS_ERROR,
+    by_model,
+    models_of,
+    nats_with_error,
+    split_name,
+)
 
 import pandas as pd
 
@@ -36,7 +43,11 @@ def findings(table: pd.DataFrame) -> str:
         f"On the {split_name(split)} text the {models[best].label} needs {bits[best]:.4f} bits "
         "per byte"
     )
-    return f"{sentence}: {' and '.join(comparisons)}." if comparisons else f"{sentence}."
+    sentence = f"{sentence}: {' and '.join(comparisons)}." if comparisons else f"{sentence}."
+    (row,) = table[(table["split"] == split) & (table["model"] == best)].to_dict("records")
+    if excess := nats_with_error(row[EXCESS], row[EXCESS_ERROR]):
+        sentence += f" Its distribution is {excess} nats per token from the true one."
+    return sentence
 
 
 def _compared(bits: float, other: float, what: str) -> str:

@@ -11,7 +11,7 @@ from lmladder.reports.attention import LEVELS, Attention, head_maps
 from lmladder.reports.page import Grid, inlined, render
 from lmladder.reports.samples import printable
 from lmladder.reports.surprisal import STRONGEST, Passage, colored, mean_bits
-from lmladder.reports.table import TITLES, by_split, models_of, shown
+from lmladder.reports.table import by_split, models_of, shown, titles_of
 
 import pandas as pd
 
@@ -54,16 +54,18 @@ def render_report(
     """
     models = models_of(table)
     passage = passage or Passage((), {})
-    nats = {m.label: passage.nats[name] for name, m in models.items() if name in passage.nats}
+    # The last one is shown first: the best model, not the oracle.
+    order = sorted(models, key=lambda name: not models[name].is_oracle)
+    nats = {models[name].label: passage.nats[name] for name in order if name in passage.nats}
     passage = Passage(passage.pieces, nats)
     return render(
         "report.html.jinja",
         sorts=True,
         title=title,
         summary=summary,
-        titles=TITLES,
+        titles=titles_of(table),
         splits=[
-            (heading, [(shown(row), _share(row, rows)) for row in rows])
+            (heading, [(shown(row, titles_of(table)), _share(row, rows)) for row in rows])
             for heading, rows in by_split(table)
         ],
         figures=inlined(figures),

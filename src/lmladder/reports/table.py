@@ -4,6 +4,7 @@ Values are rounded once, when the table is made, so that CSV, Markdown, metrics 
 """
 
 import html
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
@@ -12,7 +13,7 @@ from typing import Any
 
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
-from lmladder.models.registry import KINDS, label
+from lmladder.models.registry import INK, KINDS, label
 from lmladder.system.errors import InputError
 
 import pandas as pd
@@ -20,7 +21,6 @@ import pandas as pd
 DECIMALS = 6
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008
 MARKERS = "osD^vP"
-INK = "#24292f"
 # The columns of perplexity.csv with their pandas dtypes; a reader ignores unknown columns.
 COLUMNS: dict[Any, Any] = {
     **dict.fromkeys(("model", "label", "kind", "rung", "split"), "str"),
@@ -28,9 +28,11 @@ COLUMNS: dict[Any, Any] = {
     **dict.fromkeys(("perplexity", "bits_per_byte", "nats_per_token"), "float64"),
     **dict.fromkeys(("parameters", "steps"), "Int64"),
     **dict.fromkeys(("standard_error", "crop_nats_per_token"), "float64"),
+    **dict.fromkeys(("excess_nats_per_token", "excess_standard_error"), "float64"),
 }
-CROPS = "crop_nats_per_token"  # older tables do not have it
-OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error", CROPS]  # may be empty
+CROPS, EXCESS, EXCESS_ERROR = [*COLUMNS][-3:]
+LATER = (CROPS, EXCESS, EXCESS_ERROR)  # older tables do not have them
+OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error", *LATER]  # may be empty
 SCORES = ("tokens", "bytes", "perplexity", "bits_per_byte", "nats_per_token")  # of a `Score`
 
 
@@ -42,11 +44,12 @@ class Row:
     ----------
     model : "uniform", "kneser_ney_5", "transformer", ...; "oracle" for the true distribution
     split : "val" or "test"
-    parameters : None for the oracle
+    parameters : None for an oracle that knows the probabilities of whole stories only
     steps : training steps; None for a model that is not trained in steps
     standard_error : of the nats per token, as an estimate for other text of the same kind
     crop_nats_per_token : of windows that do not overlap; None for the oracle
-    kind, rung : kind of the rung, and its folder within a ladder; empty for the oracle
+    kind, rung : kind of the rung, and its folder within a ladder; empty for such an oracle
+    excess_nats_per_token, excess_standard_error : see `Excess`; None where the truth is not known
     """
 
     model: str
@@ -58,6 +61,8 @@ class Row:
     crop_nats_per_token: float | None = None
     kind: str = ""
     rung: str = ""
+    excess_nats_per_token: float | None = None
+    excess_standard_error: float | None = None
 
 
 def significant(value: float) -> str:
@@ -70,13 +75,11 @@ def whole(value: float | None) -> str:
     return "" if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
-def _nats(row: Mapping[str, Any]) -> str:
-    nats, error = f"{row['nats_per_token']:.4f}", row["standard_error"]
-    return nats if pd.isna(error) else f"{nats} ± {error:.4f}"
-
-
-def _crops(nats: float) -> str:
-    return "" if pd.isna(nats) else f"{nats:.4f}"
+def nats_with_error(nats: float, error: float) -> str:
+    """Format a loss with its standard error, each if it is not missing."""
+    if pd.isna(nats):
+        return ""
+    return f"{nats:.4f}" if pd.isna(error) else f"{nats:.4f} ± {error:.4f}"
 
 
 # The columns that are shown to people: their titles, and how a row's cell is formatted.
@@ -84,12 +87,13 @@ _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Model": lambda row: str(row["label"]),
     "Perplexity": lambda row: significant(row["perplexity"]),
     "Bits/byte": lambda row: f"{row['bits_per_byte']:.4f}",
-    "Nats/token": _nats,
+    "Nats/token": lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
+    "Excess": lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR]),
     "Parameters": lambda row: whole(row["parameters"]),
     "Steps": lambda row: whole(row["steps"]),
-    "Nats/token on crops": lambda row: _crops(row[CROPS]),
+    "Nats/token on crops": lambda row: nats_with_error(row[CROPS], math.nan),
 }
-TITLES = tuple(_SHOWN)
+WIDE = ("Excess", "Nats/token on crops")  # for which a terminal of 80 columns has no room
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -116,7 +120,7 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table by split, then from worst to best; the oracle is last."""
-    splits, is_oracle = map(SPLITS.index, table["split"]), table["kind"] == ""
+    splits, is_oracle = map(SPLITS.index, table["split"]), map(_is_truth, table["kind"])
     keys = list(zip(splits, is_oracle, -table["nats_per_token"], table["model"], strict=True))
     return table.iloc[sorted(range(len(keys)), key=keys.__getitem__)].reset_index(drop=True)
 
@@ -163,10 +167,10 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
             label=row["label"],
             rung=row["rung"],
             color=colors[name],
-            marker=markers.get(name, "o" if row["kind"] else "*"),
+            marker=markers.get(name, "*" if _is_truth(row["kind"]) else "o"),
             trained=name in trained,
             counted=name not in trained and row["parameters"] > 0,
-            is_oracle=not row["kind"],
+            is_oracle=_is_truth(row["kind"]),
         )
         for row in rows
         for name in [row["model"]]
@@ -175,6 +179,10 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
 
 def _is_trained(kind: str) -> bool:
     return bool(kind) and not KINDS[kind].fit.deterministic
+
+
+def _is_truth(kind: str) -> bool:
+    return not kind or KINDS[kind].is_truth
 
 
 def by_model(table: pd.DataFrame, split: str, column: str) -> dict[str, float]:
@@ -214,7 +222,7 @@ def require_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> No
 
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
-    required = [name for name in COLUMNS if name != CROPS]
+    required = [name for name in COLUMNS if name not in LATER]
     table = read_columns(path, required, dtype=COLUMNS, keep_default_na=False, na_values=[""])
     table = table.reindex(columns=list(COLUMNS))
     if table.drop(columns=OPTIONAL).isna().any(axis=None):
@@ -233,9 +241,15 @@ def by_split(table: pd.DataFrame) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
         yield f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes", rows.to_dict("records")
 
 
-def shown(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the cells of a row under `TITLES`."""
-    return tuple(cell(row) for cell in _SHOWN.values())
+def titles_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the titles of the columns that are shown: no excess where the truth is not known."""
+    known = table[EXCESS].notna().any()
+    return tuple(title for title in _SHOWN if title != "Excess" or known)
+
+
+def shown(row: Mapping[str, Any], titles: Iterable[str]) -> tuple[str, ...]:
+    """Return the cells of a row under some of the titles."""
+    return tuple(_SHOWN[title](row) for title in titles)
 
 
 def split_name(split: str) -> str:
@@ -245,8 +259,9 @@ def split_name(split: str) -> str:
 
 def to_markdown(table: pd.DataFrame) -> str:
     """Return one GitHub table per split, each under a line with the split and its size."""
+    titles = titles_of(table)
     return "\n".join(
-        f"**{heading}**\n\n{markdown([TITLES, *map(shown, rows)])}"
+        f"**{heading}**\n\n{markdown([titles, *(shown(row, titles) for row in rows)])}"
         for heading, rows in by_split(table)
     )
 

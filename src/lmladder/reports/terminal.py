@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.table import TITLES, by_split, shown, whole
+from lmladder.reports.table import WIDE, by_split, shown, titles_of, whole
 
 import pandas as pd
 from rich.console import Console
@@ -26,12 +26,12 @@ def print_table(
     for heading, rows in by_split(table):
         console.print(f"\n[bold]{heading}[/bold]", highlight=False)
         grid = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-        # The last title, of the scores on crops, does not fit into 80 columns.
-        for title in TITLES[:-1] + (("Seconds", "Tokens/s") if performance else ()):
-            grid.add_column(title, justify="left" if title == TITLES[0] else "right")
+        titles = [title for title in titles_of(table) if title not in WIDE]
+        for title in (*titles, *(("Seconds", "Tokens/s") if performance else ())):
+            grid.add_column(title, justify="left" if title == titles[0] else "right")
         for row in rows:
             facts = (performance or {}).get(row["rung"], {}) if row["parameters"] else {}
-            cells = [cell.partition(" ±")[0] for cell in shown(row)[:-1]]  # as above
+            cells = [cell.partition(" ±")[0] for cell in shown(row, titles)]
             cells += [whole(facts.get(key)) for key in ("seconds", "tokens_per_second")]
             grid.add_row(*map(Text, cells[: len(grid.columns)]))
         console.print(grid)

@@ -119,3 +119,15 @@ def test_each_model_has_a_panel_with_its_calibration_error(models, calibration):
     (mlp,) = [axes for axes in figure.axes if axes.get_title("left") == "MLP"]
     confidence, accuracy = mlp.lines[-1].get_data()
     assert (accuracy > confidence)[:-1].all()  # underconfident: above the diagonal
+
+
+def test_the_figures_of_the_truth_have_each_model_and_are_left_out_where_it_is_unknown(
+    table, excess
+):
+    figures = reports.truth_figures(table, excess)
+    assert {"0.100, 73% of it recall", "Where the loss is, on the test text"} <= shown(
+        figures["excess"]
+    )
+    assert {"Transformer 0.365", "MLP 0.730"} <= shown(figures["recall"])
+    assert {"true probability", "ECE 3.3%"} <= shown(figures["true_calibration"])
+    assert reports.truth_figures(table, reports.excess_table([])) == {}

@@ -20,7 +20,7 @@ every_figure = pytest.mark.parametrize("kind", KINDS)
 
 
 @pytest.fixture(scope="module")
-def figures(table, models, history, positions, calibration):
+def figures(table, models, history, positions, calibration, excess):
     """Return functions that draw a figure of each kind."""
     histories = {"mlp": history, "transformer": history}
     kinds = {
@@ -30,6 +30,10 @@ def figures(table, models, history, positions, calibration):
         "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
         "position": lambda: reports.position_curves(models, positions),
         "calibration": lambda: reports.calibration_panels(models, calibration),
+        **{
+            name: lambda name=name: reports.truth_figures(table, excess)[name]
+            for name in ("excess", "recall", "true_calibration")
+        },
         "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
         "attention": lambda: reports.attention_figure(ATTENTION, ["a", "b", "c"]),
         "next": lambda: reports.next_token_figure("a", ["b", "c"], np.array([0.5, 0.25]), others=7),

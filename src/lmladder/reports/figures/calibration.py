@@ -21,7 +21,12 @@ MIN_TOKENS = 10  # of a point; the accuracy of fewer is not meaningful
 
 
 @styled()
-def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
+def calibration_panels(
+    models: Mapping[str, Model],
+    table: pd.DataFrame,
+    heading: str = TITLE,
+    rate: str = "accuracy",
+) -> Figure:
     """Draw the accuracy of the most likely token over its probability, one panel per model.
 
     On the diagonal a model is calibrated; below it, it is overconfident. Error bars are two
@@ -31,6 +36,8 @@ def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figu
     ----------
     models : of the perplexity table
     table : as of `calibration_table`
+    heading : two lines
+    rate : what the table has as accuracy
     """
     found = reliabilities(table)
     n_columns, n_rows = min(COLUMNS, len(found)), math.ceil(len(found) / COLUMNS)
@@ -47,9 +54,9 @@ def calibration_panels(models: Mapping[str, Model], table: pd.DataFrame) -> Figu
         axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
         axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GRAY, pad=6)
-    figure.suptitle(TITLE, x=0.01, ha="left", fontsize=9, linespacing=1.5)
+    figure.suptitle(heading, x=0.01, ha="left", fontsize=9, linespacing=1.5)
     figure.supxlabel("probability of the most likely token", fontsize=9)
-    figure.supylabel("accuracy", fontsize=9)
+    figure.supylabel(rate, fontsize=9)
     return figure
 
 

@@ -2,7 +2,9 @@
 
 from collections.abc import Mapping
 
+from lmladder.reports.detail import calibration_table, true_calibration
 from lmladder.reports.figures.calibration import calibration_panels
+from lmladder.reports.figures.excess import excess_bars, recall_curves
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_tokens
 from lmladder.reports.figures.position import position_curves
@@ -20,7 +22,12 @@ CAPTIONS = {
     "position": "Loss over context: each point is the mean of the tokens with that much context",
     "calibration": "Calibration: on the diagonal, confidence equals accuracy; above it, a model is "
     "underconfident",
+    "excess": "Where the loss is: the divergence from the true distribution, by kind of token",
+    "recall": "Recall: the loss of what a story names again, over the distance to its last mention",
+    "true_calibration": "Calibration against true probabilities, which no chance of the text blurs",
 }
+TRUE_CALIBRATION = """Calibration against the truth: true probability over confidence
+Bars: share of the predictions. ECE: expected calibration error."""
 
 
 def result_figures(
@@ -48,6 +55,20 @@ def result_figures(
         ),
         "position": position_curves(models, positions),
         "calibration": calibration_panels(models, calibration),
+    }
+
+
+def truth_figures(table: pd.DataFrame, excess: pd.DataFrame) -> dict[str, Figure]:
+    """Draw the figures of an `excess_table`; none if it is empty, as the truth is not known."""
+    if excess.empty:
+        return {}
+    models, calibration = models_of(table), calibration_table(true_calibration(excess))
+    return {
+        "excess": excess_bars(models, excess),
+        "recall": recall_curves(models, excess),
+        "true_calibration": calibration_panels(
+            models, calibration, TRUE_CALIBRATION, "true probability"
+        ),
     }
 
 

@@ -10,6 +10,7 @@ from lmladder.reports.table import Model
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator, ScalarFormatter
 
@@ -31,27 +32,11 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     scale_losses(axes, losses[np.isfinite(losses)], room=1.15)
     lines = []
     for name in drawn:
-        model, rows = models[name], table.dropna(subset=name)
-        # The context of a range is its middle on a logarithmic scale.
-        context, nats = (rows["first"] * rows["last"]) ** 0.5, rows[name]
-        color, end = model.color, (float(context.iloc[-1]), float(nats.iloc[-1]))
-        if model.counted:
-            axes.plot(context, nats, color=color, linewidth=0.9, linestyle=DASHED, zorder=1)
-        else:
-            error = 2 * rows[name + ERROR].fillna(0)
-            axes.fill_between(
-                context, nats - error, nats + error, color=color, alpha=0.2, linewidth=0
-            )
-            axes.plot(
-                context, nats, color=color, linewidth=2.0, marker=model.marker, markersize=4.5
-            )
-        weight = "normal" if model.counted else "bold"
-        lines.append(Label(named(model, end[1]), *end, color, weight))
-    longest = int(table["last"].iloc[-1])
-    axes.set_xlim(0.93, longest)
-    axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(longest.bit_length())]))
-    axes.xaxis.set_major_formatter(ScalarFormatter())
-    axes.xaxis.set_minor_locator(NullLocator())
+        rows = table.dropna(subset=name)
+        error = rows[name + ERROR].fillna(0)
+        value = float(rows[name].iloc[-1])
+        lines.append(draw_curve(axes, models[name], rows, rows[name], error, value))
+    scale_octaves(axes, 1, int(table["last"].iloc[-1]))
     axes.set(xlabel="tokens of context", ylabel="nats per token")
     title(
         axes,
@@ -61,3 +46,35 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     )
     name_lines(axes, lines)
     return figure
+
+
+def draw_curve(
+    axes: Axes,
+    model: Model,
+    ranges: pd.DataFrame,
+    nats: pd.Series,
+    error: pd.Series,
+    value: float,
+) -> Label:
+    """Draw losses over ranges from `first` to `last`; return the label of the line, with a value.
+
+    That of a trained model has a band of two standard errors on either side.
+    """
+    # A range is drawn at its middle on a logarithmic scale.
+    middle, color = (ranges["first"] * ranges["last"]) ** 0.5, model.color
+    if model.trained:
+        low, high = nats - 2 * error, nats + 2 * error
+        axes.fill_between(middle, low, high, color=color, alpha=0.2, linewidth=0)
+        axes.plot(middle, nats, color=color, linewidth=2.0, marker=model.marker, markersize=4.5)
+    else:
+        axes.plot(middle, nats, color=color, linewidth=0.9, linestyle=DASHED, zorder=1)
+    end, weight = (float(middle.iloc[-1]), float(nats.iloc[-1])), model.trained
+    return Label(named(model, value), *end, color, "bold" if weight else "normal")
+
+
+def scale_octaves(axes: Axes, least: float, longest: int) -> None:
+    """Scale the x axis from `least` to `longest` and label it with powers of two."""
+    axes.set_xlim(0.93 * least, longest)
+    axes.xaxis.set_major_locator(FixedLocator([2**k for k in range(longest.bit_length())]))
+    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())

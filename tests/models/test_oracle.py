@@ -1,0 +1,280 @@
+"""The oracle against enumeration, the known losses of stories, and texts outside the grammar."""
+
+import math
+from collections import Counter, defaultdict
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from lmladder.data.settings import WordTokenizerSettings
+from lmladder.data.tales import Grammar, Story, generate
+from lmladder.evaluation import token_nll
+from lmladder.models import oracle as module
+from lmladder.models.oracle import END, IMPOSSIBLE, Oracle, arrays_of, restore
+from lmladder.models.settings import OracleSettings
+from lmladder.sampling import Continuation, Strategy
+from lmladder.sampling.generation import draw
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
+from tests.models.examples import GRAMMAR, ORACLE
+
+import numpy as np
+import pytest
+
+TALES = Grammar.load(Path(__file__).parents[2] / "data" / "tales.yaml")
+# Names that begin others, two variables of one list, an attribute that several items share, rules
+# with and without holes, a rule used twice, one story that begins another, characters of two bytes.
+SMALL: dict[str, Any] = {
+    "lists": {
+        "beasts": ["ox", "owl", "eel"],
+        "people": [{"words": ["Ann", "Anna", "Zoë"], "they": "she"}, {"words": "Bo", "they": "he"}],
+    },
+    "variables": {"first": "beasts", "second": "beasts", "hero": "people"},
+    "rules": {
+        "story": [
+            "{A first} met {a second} and {said} hi. {Hero} {said} so.",
+            "{A first} met {a second} and {said} it. {ending}",
+            "{Hero} came, {hero.they} {said} hi. {Hero.They} left.",
+            "Nobody came",
+            "Nobody came.",
+        ],
+        "said": ["said", "sang", "sa"],
+        "ending": ["{Hero} {said} so.", "Nobody {said} so. {Second}!", "{First}!"],
+    },
+}
+
+
+def enumerated(grammar: Grammar) -> dict[str, float]:
+    """Return all stories with their probabilities, by expanding every option of every part."""
+    found: dict[str, float] = defaultdict(float)
+    partial: list[tuple[str, float, dict[str, int], tuple[Any, ...]]]
+    partial = [("", 1.0, {}, (grammar.start,))]
+    while partial:
+        text, probability, drawn, todo = partial.pop()
+        if not todo:
+            found[text + "\n"] += probability
+            continue
+        options = todo[0].free(drawn)
+        partial += [
+            (text + each.text, probability / len(options), {**drawn, **each.draws},
+             each.parts + todo[1:])
+            for each in options
+        ]  # fmt: skip
+    return found
+
+
+def char_tokenizer(grammar: Grammar, characters: int = 20_000) -> CharTokenizer:
+    texts = [f"{each.text}\n" for each in generate(grammar, 0, characters)]
+    return CharTokenizer("".join(sorted(set("".join(texts)))))
+
+
+def oracle_of(grammar: Grammar, tokenizer: Tokenizer) -> Oracle:
+    arrays = arrays_of(grammar.source, tokenizer)
+    return restore("oracle", None, tokenizer.vocabulary_size, arrays, "oracle")["oracle"]
+
+
+def encoded(tokenizer: Tokenizer, text: str) -> IntArray:
+    return tokenizer.encode(text)[None].astype(np.int64)
+
+
+def losses(stories: list[Story], nats: FloatArray) -> FloatArray:
+    """Return the sum of the nats of each story with its newline."""
+    lengths = [len(each.text) + 1 for each in stories]
+    return np.add.reduceat(nats, np.cumsum([0, *lengths[:-1]]))
+
+
+# --- The distribution -----------------------------------------------------------------------------
+
+
+def test_every_prefix_of_1000_stories_agrees_with_enumeration() -> None:
+    grammar = Grammar(SMALL)
+    tokenizer = char_tokenizer(grammar)
+    oracle, stories = oracle_of(grammar, tokenizer), enumerated(grammar)
+    assert math.fsum(stories.values()) == pytest.approx(1)
+    following: dict[str, Any] = defaultdict(Counter)
+    for story, probability in stories.items():
+        for at in range(len(story)):
+            following[story[:at]][story[at]] += probability
+    drawn = [grammar.expand(stream(0, "drawn", i)).text for i in range(1000)]
+    assert len(set(drawn)) > 100
+    for text in set(drawn):
+        found = oracle.log_probabilities(encoded(tokenizer, f"\n{text}"))[0]
+        for at, logs in enumerate(found):
+            total = sum(following[text[:at]].values())
+            expected = [following[text[:at]][each] / total for each in tokenizer.characters]
+            np.testing.assert_allclose(np.exp(logs), expected, rtol=1e-12, atol=1e-300)
+
+
+def test_the_losses_of_tokens_sum_to_the_known_loss_of_each_story() -> None:
+    stories = generate(TALES, 0, 60_000)
+    tokenizer = char_tokenizer(TALES, 60_000)
+    oracle, byte_oracle = oracle_of(TALES, tokenizer), oracle_of(TALES, ByteTokenizer())
+    text = "".join(f"{each.text}\n" for each in stories)
+    nats = oracle.nll(encoded(tokenizer, f"\n{text}"))[0]
+    known = [each.nll for each in stories]
+    np.testing.assert_allclose(losses(stories, nats), known, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(byte_oracle.nll(encoded(ByteTokenizer(), f"\n{text}"))[0], nats)
+    # In windows that begin anywhere, with as much context as the model says that it needs.
+    begin = len(stories[0].text) + 1 + len(stories[1].text) // 2
+    ids = tokenizer.encode(text)
+    windows = token_nll(oracle, ids[begin:], ids[:begin], min_context=0.5, batch_tokens=300)
+    np.testing.assert_allclose(windows, nats[begin:], rtol=0, atol=1e-12)
+
+
+def test_bytes_of_characters_that_have_several_are_predicted_one_by_one() -> None:
+    grammar = Grammar(SMALL)
+    oracle, tokenizer = oracle_of(grammar, ByteTokenizer()), ByteTokenizer()
+    for story, probability in enumerated(grammar).items():
+        nats = oracle.nll(encoded(tokenizer, f"\n{story}"))
+        assert nats.sum() == pytest.approx(-math.log(probability), abs=1e-12)
+    # After the first byte of ë, the second one is certain.
+    assert oracle.nll(encoded(tokenizer, "\nZoë came"))[0, 4] == 0
+
+
+def test_the_context_is_as_long_as_the_longest_story() -> None:
+    grammar = Grammar(SMALL)
+    longest = max(map(len, enumerated(grammar)))
+    assert oracle_of(grammar, char_tokenizer(grammar)).context_length == longest
+    oracle = oracle_of(TALES, ByteTokenizer())
+    assert max(len(each.text) for each in generate(TALES, 0, 60_000)) < oracle.context_length < 600
+
+
+def test_derivations_of_one_text_are_added() -> None:
+    source = {"lists": {}, "variables": {}, "rules": {"story": ["{a}{a}"], "a": ["x", "xx"]}}
+    tokenizer = CharTokenizer("\nx")
+    oracle = oracle_of(Grammar(source), tokenizer)
+    for text, probability in (("xx", 0.25), ("xxx", 0.5), ("xxxx", 0.25)):
+        nats = oracle.nll(encoded(tokenizer, f"\n{text}\n")).sum()
+        assert nats == pytest.approx(-math.log(probability), abs=1e-12)
+
+
+def test_a_grammar_with_too_many_derivations_of_a_text_ends_in_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(module, "MAX_DERIVATIONS", 1000)
+    source = {"lists": {}, "variables": {}, "rules": {"story": ["{a}" * 20], "a": ["x", "xx"]}}
+    tokenizer = CharTokenizer("\nx")
+    with pytest.raises(InputError, match=r"too ambiguous: more than 1,000 partial derivations"):
+        oracle_of(Grammar(source), tokenizer).nll(encoded(tokenizer, "\n" + "x" * 30))
+
+
+# --- Outside the stories --------------------------------------------------------------------------
+
+
+def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equally_likely() -> None:
+    tokenizer = char_tokenizer(TALES)
+    oracle = oracle_of(TALES, tokenizer)
+    story = generate(TALES, 0, 1)[0].text
+    uniform = math.log(tokenizer.vocabulary_size)
+    nats = oracle.nll(encoded(tokenizer, f"\n{story[:100]}Q{story[100:]}\n{story}"))[0]
+    inside = oracle.nll(encoded(tokenizer, f"\n{story}"))[0]
+    np.testing.assert_array_equal(nats[:100], inside[:100])
+    assert nats[100] == -IMPOSSIBLE
+    np.testing.assert_allclose(nats[101 : len(story) + 2], uniform, rtol=1e-12)
+    np.testing.assert_array_equal(nats[len(story) + 2 :], inside)  # the next story
+    # A newline within a story begins another one.
+    nats = oracle.nll(encoded(tokenizer, f"\n{story[:100]}\n{story}"))[0]
+    assert nats[100] == -IMPOSSIBLE
+    np.testing.assert_array_equal(nats[101:], inside)
+    # A window that begins within a story.
+    nats = oracle.nll(encoded(tokenizer, f"{story[-50:]}\n{story}"))[0]
+    np.testing.assert_allclose(nats[:50], uniform, rtol=1e-12)
+    np.testing.assert_array_equal(nats[50:], inside)
+    # The beginning of a sequence is that of a story, if the text fits.
+    np.testing.assert_array_equal(oracle.nll(encoded(tokenizer, story))[0], inside[1:])
+
+
+def test_no_prediction_depends_on_later_tokens() -> None:
+    story = encoded(ByteTokenizer(), "\n" + generate(TALES, 0, 1)[0].text)
+    oracle = oracle_of(TALES, ByteTokenizer())
+    whole = oracle.log_probabilities(story)[0]
+    for at in range(1, story.shape[1], 7):
+        np.testing.assert_array_equal(
+            oracle.next_log_probabilities(story[:, :at])[0], whole[at - 1]
+        )
+
+
+# --- Samples, checkpoints, mixtures ---------------------------------------------------------------
+
+
+def test_samples_have_the_frequencies_of_the_grammar() -> None:
+    count, stories = 1500, enumerated(Grammar(GRAMMAR))
+    samples = [Continuation() for _ in range(count)]
+    longest = ORACLE.context_length
+    for _ in draw(ORACLE, [0], samples, tokens=longest, strategy=Strategy(), seed=0):
+        pass
+    texts = ["".join("\nabcdefghij"[token] for token in each.tokens) for each in samples]
+    drawn = Counter(f"{text.partition(END)[0]}{END}" for text in texts)
+    assert drawn.keys() <= stories.keys()
+    statistic = sum((drawn[k] - count * p) ** 2 / (count * p) for k, p in stories.items())
+    freedom = len(stories) - 1
+    assert abs(statistic - freedom) < 5 * math.sqrt(2 * freedom)
+
+
+def test_a_decoder_reads_several_texts_and_pieces_of_them() -> None:
+    oracle, tokenizer = oracle_of(TALES, ByteTokenizer()), ByteTokenizer()
+    texts = [each.text[:120] for each in generate(TALES, 0, 1000)[:3]]
+    tokens = np.stack([tokenizer.encode(f"\n{each}") for each in texts]).astype(np.int64)
+    decoder = oracle.decoder()
+    decoder.read(tokens[:1, :1])
+    decoder.select([0, 0, 0])
+    for first in range(1, 121, 40):
+        found = decoder.read(tokens[:, first : first + 40])
+        expected = oracle.next_log_probabilities(tokens[:, : first + 40])
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    decoder.select([2, 0])
+    again = np.concatenate([tokens[[2, 0]], tokens[[2, 0], 1:2]], axis=1)
+    np.testing.assert_allclose(
+        decoder.read(again[:, -1:]), oracle.next_log_probabilities(again), rtol=1e-12
+    )
+
+
+def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
+    arrays = arrays_of(SMALL, tokenizer)
+    return Checkpoint(
+        "oracle", "oracle", asdict(OracleSettings()), 0, tokenizer.vocabulary_size,
+        tokenizer.to_json(), "data", model=arrays,
+    )  # fmt: skip
+
+
+def test_a_checkpoint_reproduces_the_scores_and_damage_is_an_error(tmp_path: Path) -> None:
+    for tokenizer in (char_tokenizer(Grammar(SMALL)), ByteTokenizer()):
+        saved = checkpoint(tokenizer)
+        saved.save(tmp_path / "checkpoint.safetensors")
+        loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors").restore_models()["oracle"]
+        tokens = encoded(tokenizer, "\nAn ox met an eel and sa it. ")
+        expected = oracle_of(Grammar(SMALL), tokenizer).nll(tokens)
+        np.testing.assert_array_equal(loaded.nll(tokens), expected)
+        arrays = dict(saved.model)
+        for change in (
+            {"symbols": arrays["symbols"][1:]},
+            {"symbols": arrays["symbols"].astype(np.float32)},
+            {"symbols": np.full_like(arrays["symbols"], -1, np.int32).view(np.uint32)},
+            {"grammar": arrays["grammar"][1:]},
+            {"grammar": np.frombuffer(b'{"lists": 1}', np.uint8)},
+            {"other": arrays["symbols"]},
+        ):
+            with pytest.raises(InputError):
+                replace(saved, model=arrays | change).restore_models()
+
+
+def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:
+    settings = WordTokenizerSettings("word", "", 300, "error")
+    words = WordTokenizer.build(["Nobody came."], settings, None)
+    with pytest.raises(InputError, match="needs the tokenizer char or byte, not word"):
+        arrays_of(SMALL, words)
+    with pytest.raises(InputError, match=r"has no token for '!', which is in the stories"):
+        oracle_of(
+            Grammar(SMALL), CharTokenizer("".join(sorted("\n ,.ABENOSZabcdefghilmnorstwxyë")))
+        )
+
+
+def test_entropies_of_the_oracle_are_finite() -> None:
+    tokens = stream(0, "tokens").integers(ORACLE.vocabulary_size, size=(5, 40))
+    logs = ORACLE.log_probabilities(tokens)
+    entropies = -(np.exp(logs) * logs).sum(axis=-1)
+    assert (entropies >= 0).all()
+    assert (entropies <= math.log(ORACLE.vocabulary_size) + 1e-12).all()
