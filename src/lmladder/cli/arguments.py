@@ -19,6 +19,26 @@ CheckpointPath = Annotated[Path, typer.Argument(help="Any rung's checkpoint.safe
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file of any kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
 
+
+def _load(paths: list[Path] | None) -> list[Path] | None:
+    if paths:
+        from lmladder.models.own import load_files
+
+        load_files(paths)
+    return paths
+
+
+RungModules = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--module",
+        metavar="FILE",
+        help="A Python file that defines kinds of rungs of your own; it is executed.",
+        callback=_load,
+        show_default=False,
+    ),
+]
+
 PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
 
 
