@@ -1,6 +1,7 @@
 """Rungs of one's own: a Python file and a YAML file give all that the built-in rungs have."""
 
 import os
+import re
 import shutil
 import signal
 
@@ -12,23 +13,21 @@ KINDS = ("lstm", "min_gru", "witten_bell")
 TRAINED = KINDS[:2]
 LSTM = "outputs/rungs/lstm/checkpoint.safetensors"
 CHOSEN = ("--config-dir", "examples", f"+rungs=[{','.join(KINDS)}]")
-TINY = (
-    "experiment=smoke",
-    "rungs.lstm.hidden_size=8",
-    "rungs.min_gru.d_model=8",
-    *(
-        f"rungs.{name}.{setting}"
-        for name in TRAINED
-        for setting in (
-            "context_length=16",
-            "schedule.warmup_steps=2",
-            "training.steps=8",
-            "training.evaluate_every=4",
-            "training.evaluate_tokens=512",
-            "training.sequence_length=16",
-        )
-    ),
-)
+TINY = {"hidden_size": 8, "d_model": 8, "context_length": 16, "warmup_steps": 2, "steps": 8,
+        "evaluate_every": 4, "sequence_length": 16}  # fmt: skip
+
+
+@pytest.fixture
+def tiny(checkout):
+    """A checkout with tiny settings in the examples; on the command line they name long folders."""
+    checkout.make_tiny_settings_the_default()
+    for name in TRAINED:
+        path = checkout / f"examples/rungs/{name}.yaml"
+        text = path.read_text()
+        for key, value in TINY.items():
+            text = re.sub(rf"\b{key}: .*", f"{key}: {value}", text)
+        path.write_text(text)
+    return checkout
 
 
 def modules(*names):
@@ -43,9 +42,10 @@ def replace(path, old, new):
 
 
 @pytest.mark.slow
-def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(checkout):
+def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(tiny):
+    checkout = tiny
     more = ("+rungs.twin=${transformer}", "+rungs.second=${with_seed:rungs.lstm,1}")
-    checkout.run("python", "stages/compose.py", *CHOSEN, *TINY, *more).succeeded()
+    checkout.run("python", "stages/compose.py", *CHOSEN, *more).succeeded()
     rungs = [*KINDS, "second", "twin"]
     ran = checkout.dvc("repro").succeeded().stages_run
     assert sorted(ran) == sorted(["evaluate", *(f"rung@{name}" for name in rungs)])
@@ -102,9 +102,10 @@ def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(checkout):
 
 
 @pytest.mark.slow
-def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(checkout):
+def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(tiny):
+    checkout = tiny
     long = ("rungs.lstm.training.steps=400", "rungs.lstm.training.evaluate_every=20")
-    options = (*CHOSEN, *TINY, *long, "rung=lstm")
+    options = (*CHOSEN, *long, "rung=lstm")
     varied = (
         "rungs.lstm.training.gradient_accumulation_steps=2",
         "rungs.lstm.training.patience=2",
@@ -128,7 +129,7 @@ def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(checkout):
     assert "resuming from step" in done.stdout
     assert [(checkout / "run" / name).read_bytes() for name in names] == expected
 
-    sweep = ("-m", *CHOSEN, *TINY, "rung=lstm", "rungs.lstm.hidden_size=4,6")
+    sweep = ("-m", *CHOSEN, "rung=lstm", "rungs.lstm.hidden_size=4,6")
     checkout.by_hand("rung", *sweep).succeeded()
     done = checkout.by_hand("rung", *sweep).succeeded()
     assert done.stdout.count("already finished: ") == 2
@@ -140,8 +141,9 @@ def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(checkout):
 
 
 @pytest.mark.slow
-def test_a_rung_of_ones_own_is_swept_as_a_part_of_a_ladder(checkout):
-    checkout.by_hand("ladder", "-m", *CHOSEN, *TINY).succeeded()
+def test_a_rung_of_ones_own_is_swept_as_a_part_of_a_ladder(tiny):
+    checkout = tiny
+    checkout.by_hand("ladder", "-m", *CHOSEN).succeeded()
     (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
     assert len([row for row in checkout.table(table) if row["model"] in KINDS]) == 2 * len(KINDS)
 
