@@ -156,7 +156,7 @@ def test_a_missing_file_and_two_files_with_one_kind_are_named(file: Path, tmp_pa
         load_watched({"a": {"kind": "my_unigram", "watch": "no.py"}})
 
 
-def test_a_model_without_an_attribute_and_arrays_that_do_not_fit_are_named(file: Path) -> None:
+def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: Path) -> None:
     load_files([file])
     saved = counted()
     with pytest.raises(InputError, match=r"does not fit .*the array 'counts' is missing"):
@@ -175,8 +175,14 @@ def test_a_model_without_an_attribute_and_arrays_that_do_not_fit_are_named(file:
     load_files([file.parent / "a.py"])
     settings = KINDS.model_settings("lstm")(4, 2, 2)
     prepared: Any = None
+    first = checkpoint("lstm", settings, {})
     with pytest.raises(InputError, match="'lstm' must have the attribute context_length"):
-        begin(checkpoint("lstm", settings, {}), settings, prepared, file, stage="rung", code="")
+        begin(first, settings, prepared, file, stage="rung", code="")
+    load_files([RUNGS / "lstm.py"])
+    training = SimpleNamespace(sequence_length=5)
+    longer: Any = SimpleNamespace(**vars(settings), training=training, init_from=None)
+    with pytest.raises(InputError, match=r"lstm: .*sequence_length=5 is more than max_length=4"):
+        begin(first, longer, prepared, file, stage="rung", code="")
 
 
 def test_the_code_of_a_file_is_a_part_of_the_identity_and_its_comments_are_not(file: Path) -> None:

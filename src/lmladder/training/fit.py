@@ -35,10 +35,20 @@ def begin(
     settings : of the rung
     stage : the stage of dvc.yaml that trains it
     code : the digest of the code of that stage
+
+    Raises
+    ------
+    InputError
+        If the model is incomplete or reads shorter sequences only, or given weights do not fit it.
     """
     rng = stream(origin.seed, f"{origin.kind} weights")
     model = KINDS.component(origin.kind)(settings, origin.vocabulary_size, rng=rng)
     require_attributes(model, origin.kind)
+    length, longest = settings.training.sequence_length, model.max_length
+    if longest is not None and length > longest:
+        raise InputError(
+            f"{origin.name}: training.sequence_length={length} is more than max_length={longest}"
+        )
     if settings.init_from is not None:
         given = load_initial(model, Path(settings.init_from), origin.name, settings, prepared)
         origin = replace(origin, init_digest=given)
