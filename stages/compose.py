@@ -1,6 +1,6 @@
 """Compose conf/ and overrides into params.yaml, which the pipeline reads.
 
-    python stages/compose.py [override ...]
+    python stages/compose.py [--config-dir FOLDER] [override ...]
 
 This is not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp run -S ...` composes
 the same bytes itself.
@@ -60,7 +60,11 @@ def require_watched(config: Config) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("overrides", nargs="*", help="such as transformer.n_layer=3 data=names")
-    overrides = parser.parse_args(arguments(sys.argv[1:])).overrides
+    parser.add_argument("--config-dir", type=Path, help="more choices, as for the stages")
+    given = parser.parse_args(arguments(sys.argv[1:]))
+    overrides = given.overrides
+    if given.config_dir is not None:
+        overrides.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
     try:
         atomic_write(Path("params.yaml"), composition(overrides).encode())
     except LadderError as error:

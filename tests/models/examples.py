@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from lmladder.autograd import CapturedLoss
@@ -20,6 +21,7 @@ from lmladder.models.decoding import Decoder
 from lmladder.models.mixture import Mixture, Weights
 from lmladder.models.ngram import count_ladder
 from lmladder.models.oracle import Oracle
+from lmladder.models.own import load_files
 from lmladder.models.settings import ACTIVATIONS, GruSettings
 from lmladder.nn import NORMS
 from lmladder.optim import Adam
@@ -32,6 +34,9 @@ import numpy as np
 VOCABULARY = 11
 CONTEXT = 6
 POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+
+RUNGS = Path(__file__).parents[2] / "examples/rungs"
+load_files(RUNGS.glob("*.py"))
 
 COUNTS = CountSettings(add_k=0.5, kneser_ney_orders=[2, 4])
 MLP = MlpSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh")
@@ -53,6 +58,12 @@ SETTINGS: dict[str, Any] = {
     "modern transformer": replace(TRANSFORMER, **MODERN),
     "bare transformer": replace(TRANSFORMER, **BARE),
 }
+OWN: dict[str, Any] = {  # of examples/rungs
+    "lstm": KINDS.model_settings("lstm")(CONTEXT, embedding_size=5, hidden_size=7),
+    "min_gru": KINDS.model_settings("min_gru")(CONTEXT, n_layer=2, d_model=8),
+}
+SETTINGS |= OWN
+WITTEN_BELL = KINDS.model_settings("witten_bell")(order=4)
 CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     *({"norm": norm} for norm in NORMS),
     *({"positions": positions} for positions in POSITIONS),
@@ -82,10 +93,13 @@ MIXTURES = {  # the members by name, and whether the weights depend on their ent
 }
 EXACT_MIXTURES = {"mixture with the oracle": {"kneser_ney_2": False, "oracle": True}}
 ALL_SETTINGS = SETTINGS | {f"transformer {each}": replace(TRANSFORMER, **each) for each in CHOICES}
-KIND_OF = {KINDS.model_settings(kind): kind for kind in KINDS if KINDS[kind].component}
+KIND_OF = {KINDS.model_settings(kind): kind for kind in [*KINDS, *OWN] if KINDS[kind].component}
 
 TABLES = CountTables.count(stream(0, "text").integers(VOCABULARY, size=400), VOCABULARY, 4)
-COUNT_MODELS = count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4])
+COUNT_MODELS: dict[str, Any] = {
+    **count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4]),
+    "witten_bell": KINDS.component("witten_bell")(WITTEN_BELL, VOCABULARY, TABLES.arrays()),
+}
 
 GRAMMAR: dict[str, Any] = {
     "lists": {"names": ["a", "ab", "cd", "ce"]},

@@ -37,7 +37,7 @@ MISTAKES = {
     "+rungs.a=${with_seed:transformed,1}": "unknown rung transformed",
     "+rungs.a={kind: oracle, watch: null}": "rungs of this kind are in the prepared text",
     "+rungs.a={kind: nope}": "rungs.a.kind: unknown kind of rung 'nope'",
-    "+rungs.a={kind: settings}": "unknown kind of rung 'settings': module",
+    "+rungs.a={kind: settings}": "unknown kind of rung 'settings'; choose from counts",
     "transformer.n_layer=three": "transformer.n_layer=three Value 'three'",
     "seed=null": "seed=null field 'seed' is not Optional",
     "seed=-1": "seed must be at least 0, got -1",

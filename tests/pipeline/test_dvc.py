@@ -17,7 +17,7 @@ import yaml
 STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
 SETTINGS = "their values arrive by params.yaml"
 UNCHANGING = {  # modules that are called and cannot change a result, by regular expression
-    r"config/.*|.*settings\.py|models/registry\.py": SETTINGS,
+    r"config/.*|.*settings\.py|models/(registry|own)\.py": SETTINGS,
     r"pipeline/(__init__|entry|stages)\.py": "they start a stage, and record facts of the machine",
     r"pipeline/(text|memory)\.py": "they only check",
     r"experiments/jobs\.py": "it decides whether an unfinished run is continued",
@@ -89,11 +89,13 @@ def test_the_deps_of_a_stage_are_the_modules_whose_functions_it_calls(checkout):
     assert unlisted == unused == {stage: set() for stage in STAGES}
 
 
-def test_a_further_rung_depends_on_the_code_of_all_kinds_that_are_trained():
+def test_a_further_rung_depends_on_the_code_of_all_rungs():
     stages = stages_of_dvc()
     assert set(stages) == {*STAGES, "rung", "mixture"}
-    trained = {dep for stage in ("mlp", "transformer") for dep in code_deps(stages[stage])}
-    assert set(code_deps(stages["rung"])) == trained
+    rung = tuple(f"{dep}/" for dep in code_deps(stages["rung"]))
+    fitted = {dep for stage in STAGES[1:4] for dep in code_deps(stages[stage])}
+    assert {dep for dep in fitted if not f"{dep}/".startswith(rung)} == set()
+    assert "models/" in rung  # of which a kind of one's own may use any
 
 
 def test_dvc_lock_is_of_this_work_tree_and_params_yaml(smoke, tmp_path):

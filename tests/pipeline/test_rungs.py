@@ -1,56 +1,196 @@
-"""Further rungs: a module and a YAML file give a row, samples, curves, sweeps and comparisons."""
+"""Rungs of one's own: a Python file and a YAML file give all that the built-in rungs have."""
 
+import os
 import re
+import shutil
+import signal
+
+from tests.pipeline.conftest import wait_for
 
 import pytest
 
-CHECKPOINT = "outputs/rungs/bag/checkpoint.safetensors"
+KINDS = ("lstm", "min_gru", "witten_bell")
+TRAINED = KINDS[:2]
+LSTM = "outputs/rungs/lstm/checkpoint.safetensors"
+CHOSEN = ("--config-dir", "examples", f"+rungs=[{','.join(KINDS)}]")
+TINY = {"hidden_size": 8, "d_model": 8, "context_length": 16, "warmup_steps": 2, "steps": 8,
+        "evaluate_every": 4, "sequence_length": 16}  # fmt: skip
 
 
-def add_rung(checkout):
-    """Copy the two files of the example, after which the checkout's own programs know the rung."""
-    example = checkout / "examples/rung"
-    (checkout / "src/lmladder/models/bag.py").write_text((example / "bag.py").read_text())
-    settings = (example / "bag.yaml").read_text()
-    for key, tiny in (("  steps", 8), ("warmup_steps", 2), ("evaluate_every", 4)):
-        settings = re.sub(f"{key}: .*", f"{key}: {tiny}", settings)
-    (checkout / "conf/rungs").mkdir()
-    (checkout / "conf/rungs/bag.yaml").write_text(settings)
+@pytest.fixture
+def tiny(checkout):
+    """A checkout with tiny settings in the examples; on the command line they name long folders."""
+    checkout.make_tiny_settings_the_default()
+    for name in TRAINED:
+        path = checkout / f"examples/rungs/{name}.yaml"
+        text = path.read_text()
+        for key, value in TINY.items():
+            text = re.sub(rf"\b{key}: .*", f"{key}: {value}", text)
+        path.write_text(text)
+    return checkout
+
+
+def modules(*names):
+    """The options that load the files of kinds."""
+    return [part for name in names for part in ("--module", f"examples/rungs/{name}.py")]
+
+
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
 
 
 @pytest.mark.slow
-def test_a_rung_of_two_files_is_in_every_result_until_it_is_removed(checkout):
-    add_rung(checkout)
-    settings = ("experiment=smoke", "+rungs=bag", "+rungs.twin=${transformer}")
-    checkout.run("python", "stages/compose.py", *settings).succeeded()
+def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(tiny):
+    checkout = tiny
+    more = ("+rungs.twin=${transformer}", "+rungs.second=${with_seed:rungs.lstm,1}")
+    checkout.run("python", "stages/compose.py", *CHOSEN, *more).succeeded()
+    rungs = [*KINDS, "second", "twin"]
     ran = checkout.dvc("repro").succeeded().stages_run
-    assert sorted(ran) == ["evaluate", "rung@bag", "rung@twin"]
+    assert sorted(ran) == sorted(["evaluate", *(f"rung@{name}" for name in rungs)])
 
     scores = {(row["model"], row["split"]): row for row in checkout.table()}
-    assert scores["twin", "val"]["perplexity"] == scores["transformer", "val"]["perplexity"]
-    assert scores["bag", "test"]["steps"] == "8"
+    perplexities = {name: scores[name, "val"]["perplexity"] for name in [*rungs, "transformer"]}
+    assert perplexities["twin"] == perplexities["transformer"]
+    assert len(set(perplexities.values())) == len(rungs)  # the second LSTM has another seed
+    assert [scores[name, "test"]["steps"] for name in KINDS] == ["8", "8", ""]
+    labels = [scores[name, "val"]["label"] for name in rungs]
+    assert labels == ["LSTM", "MinGRU", "Witten-Bell", "Second", "Twin"]
     for name in ("position.csv", "calibration.csv", "block_losses.csv"):
-        assert any("bag" in str(row) for row in checkout.table(f"outputs/evaluate/{name}"))
-    assert "== bag ==" in (checkout / "outputs/evaluate/samples.txt").read_text()
+        rows = str(checkout.table(f"outputs/evaluate/{name}"))
+        assert all(each in rows for each in rungs)
+    samples = (checkout / "outputs/evaluate/samples.txt").read_text()
+    assert all(f"== {name} ==" in samples for name in rungs)
     for name in ("loss_curves.svg", "position.svg", "calibration.svg", "report.html"):
-        assert "Bag" in (checkout / "outputs/evaluate" / name).read_text()
+        assert "LSTM" in (checkout / "outputs/evaluate" / name).read_text()
 
-    checkout.lmladder("sample", "--checkpoint", CHECKPOINT, "--tokens", 5).succeeded()
-    checkout.lmladder("verify", "outputs/rungs/bag").succeeded()
-    checkout.lmladder("report", "-o", "page.html").succeeded()
+    before = checkout.outputs()
+    for name in KINDS:
+        path = f"outputs/rungs/{name}/checkpoint.safetensors"
+        checkout.lmladder("sample", "--checkpoint", path, *modules(name)).succeeded()
+        checkout.lmladder("score", path, "--text", "Once", *modules(name)).succeeded()
+        assert name in checkout.lmladder("inspect", path, *modules(name)).succeeded().stdout
+    folders = [f"outputs/rungs/{name}" for name in KINDS]
+    done = checkout.lmladder("verify", *folders, *modules(*KINDS)).succeeded()
+    assert done.stdout.count(": bit-identical") == len(KINDS)
+    done = checkout.lmladder("compare", "outputs", *modules(*KINDS)).succeeded()
+    assert all(f"\n{name} " in done.stdout for name in KINDS)
+    assert "'lstm' is left out" in checkout.lmladder("compare", "outputs").succeeded().stderr
+    for command in (("plot", "outputs"), ("report", "-o", "page.html")):
+        checkout.lmladder(*command).failed_in_one_line(2, "unknown kind of rung", "--module")
+        checkout.lmladder(*command, *modules(*KINDS)).succeeded()
+    assert checkout.outputs() == before
+
+    # A change of the file reruns its rung and `evaluate`, even if the checkpoint stays the same.
+    with (checkout / "examples/rungs/lstm.py").open("a") as file:
+        file.write("# a comment\n")
+    assert checkout.dvc("repro").succeeded().stages_run == ["rung@lstm", "rung@second"]
+    assert checkout.outputs() == before
+    done = checkout.lmladder("verify", "outputs/rungs/lstm", *modules("lstm")).succeeded()
+    assert "differs from here" not in done.stdout
+    replace(checkout / "examples/rungs/witten_bell.py", "weights=counts", "weights=counts * 2")
+    assert checkout.dvc("repro").succeeded().stages_run == ["rung@witten_bell", "evaluate"]
+    after = checkout.outputs()
+    same = "outputs/rungs/witten_bell/checkpoint.safetensors"
+    assert (after[same], after[LSTM]) == (before[same], before[LSTM])
+    assert checkout.table() != list(scores.values())
 
     checkout.compose()
     checkout.stage("evaluate").succeeded()
-    assert not {row["model"] for row in checkout.table()} & {"bag", "twin"}
+    assert not {row["model"] for row in checkout.table()} & set(rungs)
 
 
 @pytest.mark.slow
-def test_a_rung_of_two_files_is_swept_as_a_part_of_a_ladder(checkout):
-    add_rung(checkout)
-    checkout.by_hand("ladder", "-m", "experiment=smoke", "+rungs=bag").succeeded()
+def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(tiny):
+    checkout = tiny
+    long = ("rungs.lstm.training.steps=400", "rungs.lstm.training.evaluate_every=20")
+    options = (*CHOSEN, *long, "rung=lstm")
+    varied = (
+        "rungs.lstm.training.gradient_accumulation_steps=2",
+        "rungs.lstm.training.patience=2",
+        "optimizer@rungs.lstm.optimizer=muon",
+        "schedule@rungs.lstm.schedule=wsd",
+        "rungs.lstm.schedule.warmup_steps=2",
+        "hydra.run.dir=run",
+    )
+    checkout.by_hand("rung", *options, *varied).succeeded()
+    names = ("checkpoint.safetensors", "best.safetensors", "history.csv", "metrics.json")
+    expected = [(checkout / "run" / name).read_bytes() for name in names]
+    shutil.rmtree(checkout / "run")
+    process = checkout.start("python", "stages/rung.py", *options, *varied)
+    unfinished = checkout / "run/unfinished.safetensors"
+    wait_for(unfinished.exists, process, seconds=300)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert unfinished.exists()
+    assert not (checkout / "run/checkpoint.safetensors").exists()
+    done = checkout.by_hand("rung", *options, *varied).succeeded()
+    assert "resuming from step" in done.stdout
+    assert [(checkout / "run" / name).read_bytes() for name in names] == expected
+
+    sweep = ("-m", *CHOSEN, "rung=lstm", "rungs.lstm.hidden_size=4,6")
+    checkout.by_hand("rung", *sweep).succeeded()
+    done = checkout.by_hand("rung", *sweep).succeeded()
+    assert done.stdout.count("already finished: ") == 2
+    replace(checkout / "examples/rungs/lstm.py", "forget + 1", "forget + 2")
+    assert "already finished" not in checkout.by_hand("rung", *sweep).succeeded().stdout
+    by = ("--by", "rungs.lstm.hidden_size", *modules("lstm"))
+    table = checkout.lmladder("compare", "outputs/sweeps/rung", *by).succeeded().stdout
+    assert table.count(" lstm ") == 2
+
+
+@pytest.mark.slow
+def test_a_rung_of_ones_own_is_swept_as_a_part_of_a_ladder(tiny):
+    checkout = tiny
+    checkout.by_hand("ladder", "-m", *CHOSEN).succeeded()
     (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
-    assert len([row for row in checkout.table(table) if row["model"] == "bag"]) == 2
-    assert "bag" in checkout.lmladder("compare", "outputs/sweeps/ladder").succeeded().stdout
+    assert len([row for row in checkout.table(table) if row["model"] in KINDS]) == 2 * len(KINDS)
+
+
+def test_a_configuration_loads_the_files_of_its_kinds(smoke):
+    shown = smoke.by_hand("rung", "--help", *CHOSEN, "rungs.lstm.hidden_size=5").succeeded().stdout
+    assert "rungs.lstm.hidden_size=5\n      integer, at least 1: elements of the state" in shown
+    for override, named in {
+        "rungs.lstm.watch=null": ("rungs.lstm.kind: unknown kind of rung 'lstm'", "watch: FILE"),
+        "rungs.lstm.watch=mine.py": ("rungs.lstm.watch: there is no file mine.py",),
+        "rungs.lstm.hidden_size=0": ("rungs.lstm.hidden_size must be at least 1",),
+        "+rungs.lstm.hiden_size=5": ("rungs.lstm.hiden_size; did you mean 'hidden_size'?",),
+    }.items():
+        for script in ("compose", "rung"):
+            smoke.by_hand(script, *CHOSEN, override).failed_in_one_line(2, *named)
+
+
+def test_an_installed_package_has_kinds_and_their_settings(smoke, tmp_path):
+    package, facts = tmp_path / "my_package", tmp_path / "my_package-1.0.dist-info"
+    (package / "conf/rungs").mkdir(parents=True)
+    facts.mkdir()
+    (facts / "METADATA").write_text("Name: my_package\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[lmladder.rungs]\nlstm = my_package.rung\n")
+    shutil.copy(smoke / "examples/rungs/lstm.py", package / "rung.py")
+    settings = (smoke / "examples/rungs/lstm.yaml").read_text()
+    settings = re.sub("watch: .*", "watch: stages/rung.py", settings)
+    (package / "conf/rungs/theirs.yaml").write_text(settings.replace("rungs.lstm", "rungs.theirs"))
+    for name in ("__init__.py", "conf/__init__.py"):
+        (package / name).touch()
+    options = ("--help", "hydra.searchpath=[pkg://my_package.conf]", "+rungs=theirs")
+    found = {"PYTHONPATH": f"src{os.pathsep}{tmp_path}"}
+    shown = smoke.by_hand("rung", *options, environment=found).succeeded().stdout
+    assert "rungs.theirs.hidden_size=192\n      integer" in shown
+
+
+def test_the_gradients_of_an_op_of_ones_own_are_checked(smoke, lmladder, tmp_path):
+    (file := tmp_path / "mine.py").write_text((smoke / "examples/rungs/min_gru.py").read_text())
+    done = lmladder("gradcheck", "--module", file).succeeded()
+    assert "\nscan " in done.stdout
+    assert "\nmatmul" not in done.stdout
+    replace(file, "grad_b * before, grad_b", "grad_b * h, grad_b")
+    done = lmladder("gradcheck", "scan", "--module", file)
+    assert (done.status, done.stderr) == (1, "error: wrong gradients: scan\n")
+    lmladder("gradcheck", "exp", "--module", file).failed_in_one_line(2, "no op 'exp'", "scan")
+    file.write_text("")
+    lmladder("gradcheck", "--module", file).failed_in_one_line(2, f"{file} has no CASES")
+    lmladder("gradcheck", "--module", "no.py").failed_in_one_line(2, "there is no file no.py")
 
 
 @pytest.mark.parametrize(

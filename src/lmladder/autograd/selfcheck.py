@@ -1,6 +1,6 @@
 """The check of ops that `lmladder gradcheck` and the tests run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,14 +53,14 @@ class Verdict:
         return self.error < TOLERANCE and self.error_32 < TOLERANCE_32 and self.kinks_hold
 
 
-def op_names() -> list[str]:
+def op_names(cases: Sequence[Case] = CASES) -> list[str]:
     """Return the names of the ops that have cases, in their order."""
-    return list(dict.fromkeys(case.op for case in CASES))
+    return list(dict.fromkeys(case.op for case in cases))
 
 
-def check_op(op: str, *, seed: int = 0) -> Verdict:
-    """Run all cases and kinks of an op; in float64, each case in every memory layout."""
-    cases = [case for case in CASES if case.op == op]
+def check_op(op: str, among: Sequence[Case] = CASES, *, seed: int = 0) -> Verdict:
+    """Run all cases `among` these, and all kinks, of an op; in float64, in every memory layout."""
+    cases = [case for case in among if case.op == op]
     try:
         errors = [
             case_error(case, seed=seed, layout=layout) for case in cases for layout in LAYOUTS

@@ -25,6 +25,27 @@ Force = Annotated[bool, typer.Option("--force", help="Replace an existing file o
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
 
 CORPUS = "corpus.json"  # of a prepared text
+
+
+def _load(paths: list[Path] | None) -> list[Path] | None:
+    if paths:
+        from lmladder.models.own import load_files
+
+        load_files(paths)
+    return paths
+
+
+RungModules = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--module",
+        metavar="FILE",
+        help="A Python file that defines kinds of rungs of your own; it is executed.",
+        callback=_load,
+        show_default=False,
+    ),
+]
+
 PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
 
 

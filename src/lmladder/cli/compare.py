@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
-from lmladder.cli.arguments import Force, require_replaceable
+from lmladder.cli.arguments import Force, RungModules, require_replaceable
 from lmladder.system.errors import InputError
 
 import typer
@@ -69,6 +69,7 @@ def compare(
         Path | None, typer.Option(help="Also write the table, with every run, to this page.")
     ] = None,
     force: Force = False,
+    modules: RungModules = None,
 ) -> None:
     """Compare runs: for each model and settings the mean over seeds and the distance to the best.
 

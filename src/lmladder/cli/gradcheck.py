@@ -1,5 +1,6 @@
 """`lmladder gradcheck`: compare the gradients of ops with central differences."""
 
+from pathlib import Path
 from typing import Annotated
 
 from lmladder.system.errors import InputError, RunError
@@ -21,6 +22,14 @@ def gradcheck(
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the random inputs.")] = 0,
+    module: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Check the ops of this Python file, by its list CASES; it is executed.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Compare the gradient of every op with central differences.
 
@@ -28,19 +37,27 @@ def gradcheck(
     and in float32 against float64. The exit status is 1 if an op fails.
 
     Example: lmladder gradcheck softmax layer_norm
+
+    Example: lmladder gradcheck --module examples/rungs/min_gru.py
     """
+    from lmladder.autograd.cases import CASES
     from lmladder.autograd.gradcheck import TOLERANCE
     from lmladder.autograd.selfcheck import TOLERANCE_32, check_op, op_names
+    from lmladder.models.own import execute
 
-    known = op_names()
+    cases = CASES if module is None else getattr(execute(module), "CASES", [])
+    if not cases:
+        raise InputError(f"{module} has no CASES, a list of cases; see docs/own-rung.md")
+    known = op_names(cases)
     if unknown := [name for name in ops or [] if name not in known]:
         raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
-    width = max(map(len, known))
+    bound = "allowed below"
+    width = max(map(len, [*known, bound]))
     print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
-    print(f"{'allowed below':{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
+    print(f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
     failed = []
     for name in ops or known:
-        verdict = check_op(name, seed=seed)
+        verdict = check_op(name, cases, seed=seed)
         mark = "" if verdict.passed else "  WRONG"
         print(
             f"{name:{width}}  {verdict.rows:4}  {verdict.error:8.0e}  {verdict.error_32:8.0e}{mark}"

@@ -14,6 +14,7 @@ from lmladder.cli.arguments import (
     AsJson,
     CheckpointPath,
     Force,
+    RungModules,
     chosen_model,
     open_checkpoint,
     require_replaceable,
@@ -56,6 +57,7 @@ def inspect(
         typer.Option(help="Which model of the checkpoint to draw. [default: the strongest]"),
     ] = None,
     force: Force = False,
+    modules: RungModules = None,
 ) -> None:
     """Print what a checkpoint contains, or draw a figure of its model on a prompt.
 

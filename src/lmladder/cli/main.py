@@ -9,6 +9,7 @@ from typing import Any
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
+from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
 from lmladder.cli.plot import plot
 from lmladder.cli.report import report
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "report": report,
     "verify": verify,
+    "init": init,
 }
 for name, command in COMMANDS.items():
     app.command(name)(command)

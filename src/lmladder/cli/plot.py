@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from lmladder.cli.arguments import Force, require_replaceable
+from lmladder.cli.arguments import Force, RungModules, require_replaceable
 from lmladder.system.errors import InputError
 
 import typer
@@ -25,6 +25,7 @@ def plot(
     ] = Path("figures"),
     format_name: Annotated[str, typer.Option("--format", help="svg or png.")] = "svg",
     force: Force = False,
+    modules: RungModules = None,
 ) -> None:
     """Draw all figures of the results: losses, costs, context, calibration.
 

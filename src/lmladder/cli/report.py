@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from lmladder.cli.arguments import Force, require_replaceable
+from lmladder.cli.arguments import Force, RungModules, require_replaceable
 from lmladder.cli.plot import figures_of
 from lmladder.system.errors import InputError
 
@@ -33,6 +33,7 @@ def report(
         Path, typer.Option(help="The folder that `make results` wrote.", show_default=True)
     ] = Path("results"),
     force: Force = False,
+    modules: RungModules = None,
 ) -> None:
     """Write the page of results with what the pipeline's page omits: seeds, machine and times.
 

@@ -6,7 +6,7 @@ from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from lmladder.cli.arguments import chosen_model, open_checkpoint
+from lmladder.cli.arguments import RungModules, chosen_model, open_checkpoint
 from lmladder.system.errors import InputError
 
 import typer
@@ -85,6 +85,7 @@ def sample(
         str | None,
         typer.Option(help="Which model of the checkpoint. [default: the strongest]"),
     ] = None,
+    modules: RungModules = None,
 ) -> None:
     """Continue a prompt, printing each token as it is chosen.
 

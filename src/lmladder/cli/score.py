@@ -12,6 +12,7 @@ from lmladder.cli.arguments import (
     AsJson,
     CheckpointPath,
     Force,
+    RungModules,
     chosen_model,
     open_checkpoint,
     require_replaceable,
@@ -62,6 +63,7 @@ def score(
         Path | None, typer.Option(help="Write the text to this page, colored by surprisal.")
     ] = None,
     force: Force = False,
+    modules: RungModules = None,
 ) -> None:
     """Score any text as the perplexity table does: nats per token, perplexity, bits per byte.
 

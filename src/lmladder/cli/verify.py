@@ -5,7 +5,7 @@ from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-from lmladder.cli.arguments import AsJson
+from lmladder.cli.arguments import AsJson, RungModules
 from lmladder.system.errors import RunError
 
 import typer
@@ -36,6 +36,7 @@ def verify(
         int | None, typer.Option(min=1, help="Changes speed only. [default: one per core]")
     ] = None,
     as_json: AsJson = False,
+    modules: RungModules = None,
 ) -> None:
     """Train runs again from the settings in their checkpoints, and compare the results.
 

@@ -8,6 +8,7 @@ from typing import Any, get_origin, get_type_hints
 
 from lmladder.config.hydra import FAMILIES
 from lmladder.config.schema import Config
+from lmladder.models.own import load_watched
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Family, default_of, did_you_mean, meaning, read
 
@@ -21,17 +22,19 @@ CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, 
 
 
 def typed(node: DictConfig) -> Config:
-    """Return the composed configuration as validated dataclasses.
+    """Return the composed configuration as validated dataclasses; load its kinds of rungs.
 
     Raises
     ------
     InputError
-        If a value is missing, of the wrong type, out of range, or incompatible with another one.
+        If a value is missing, of the wrong type, out of range, or incompatible with another one, or
+        the file of a kind of rung cannot be loaded.
     """
     try:
         given: Any = OmegaConf.to_container(node, resolve=True)
     except OmegaConfBaseException as error:
         raise InputError(f"configuration: {one_line(error)}") from None
+    load_watched(given.get("rungs"))
     return read(Config, given)
 
 
@@ -98,7 +101,8 @@ def describe(node: DictConfig) -> str:
     ----------
     node : the composed configuration, whose choices determine the settings
     """
-    values = OmegaConf.to_container(node, resolve=False)
+    values: Any = OmegaConf.to_container(node, resolve=False)
+    load_watched(values.get("rungs"))
     return "\n".join(_described(Config, values, "", None))
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from lmladder.config import Config
 from lmladder.experiments.settings import Loader
+from lmladder.models.registry import KINDS
 from lmladder.system.errors import LadderError, RunError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.settings import dotted
@@ -68,17 +69,18 @@ class Failure:
 def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     """Return the sha256 of all that determines the result of a job of a stage.
 
-    These are its settings, the code of its stage, the files that settings name, and the results in
-    the folders `read`.
+    These are its settings, the code of its stage, the files that settings name or that define its
+    kinds of rungs, and the results in the folders `read`.
     """
     settings = asdict(config)
     del settings["runtime"]["threads"]
-    # A key `watch` names a file whose changes matter.
-    files = {name for key, name in dotted(settings).items() if key.rpartition(".")[2] == "watch"}
-    watched = {Path(name) for name in files if name}
+    by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
+    # A key `watch` names a file whose changes matter, a key `kind` may be defined by one.
+    watched = {Path(value) for key, value in by_key if key == "watch" and value}
+    watched |= {KINDS[value].source or Path() for key, value in by_key if key == "kind"}
     origin = {
         "settings": settings,
-        "watched": [_digest_of_code(path) for path in sorted(watched) if path.is_file()],
+        "watched": sorted({_digest_of_code(path) for path in watched if path.is_file()}),
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }
@@ -105,6 +107,18 @@ def code_digest(stage: str) -> str:
         if path.is_file() and "__pycache__" not in path.parts
     }
     return _sha256_of_json(digests)
+
+
+def module_digest(kind: str) -> str | None:
+    """Return the sha256 of the code of the file that defines a kind; None if it is built in."""
+    source = KINDS[kind].source
+    return _digest_of_code(source) if source else None
+
+
+def run_digest(stage: str, kind: str) -> str:
+    """Return the sha256 of the code of a run: that of its stage, and the file of its kind."""
+    code, module = code_digest(stage), module_digest(kind)
+    return _sha256_of_json([code, module]) if module else code
 
 
 def _sha256_of_json(value: Any) -> str:

@@ -21,7 +21,7 @@ from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.data.batches import validation_sequences
 from lmladder.evaluation import write_scores
-from lmladder.experiments.jobs import ENVIRONMENT, code_digest, read_facts
+from lmladder.experiments.jobs import ENVIRONMENT, read_facts, run_digest
 from lmladder.models.registry import KINDS
 from lmladder.system import environment
 from lmladder.system.arrays import Array
@@ -226,10 +226,11 @@ def verify_run(run: RecordedRun, tolerance: float) -> Verdict:
 
 def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
     """Yield the differences in code and environment from those of the run."""
-    by_steps = not _fits_at_once(run.checkpoints[0])
+    first = run.checkpoints[0]
+    by_steps = not _fits_at_once(first)
     if by_steps and not (code and run.stage):
         yield UNKNOWN_CODE
-    elif by_steps and code != code_digest(run.stage):
+    elif by_steps and code != run_digest(run.stage, first.kind):
         yield "code"
     there: dict[str, Any] = {}
     with suppress(RecursionError):  # too many levels
@@ -281,7 +282,7 @@ def _repeat(run: RecordedRun, folder: Path, tolerance: float) -> tuple[int, list
     """
     checkpoint = run.checkpoints[0]
     origin = replace(checkpoint, step=0, history=(), model={}, optimizer={})
-    code = code_digest(run.stage) if run.stage else ""
+    code = run_digest(run.stage, checkpoint.kind) if run.stage else ""
     again = begin(origin, run.settings, run.prepared, folder, stage=run.stage, code=code)
     recorded, found = checkpoint.init_digest, again.origin.init_digest
     if recorded != found:

@@ -108,14 +108,18 @@ def restore(
 class _Zeros:
     """A generator of zeros, for weights that will be replaced.
 
-    It yields no more values than the file contains, for any sizes in the settings.
+    It yields no more values than the file contains, for any sizes in the settings. Other methods,
+    which the built-in models do not use, are those of a generator.
     """
 
     def __init__(self, available: int) -> None:
         self.available = self.left = available
 
-    def standard_normal(self, shape: tuple[int, ...]) -> FloatArray:
-        self.left -= math.prod(shape)
+    def standard_normal(self, shape: int | tuple[int, ...] = ()) -> FloatArray:
+        self.left -= math.prod(shape) if isinstance(shape, tuple) else shape
         if self.left < 0:
             raise ValueError(f"its settings require more than the {self.available} stored values")
         return np.zeros(shape)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np.random.default_rng(0), name)

@@ -1,17 +1,18 @@
 """The kinds of rungs, one entry each; all code that distinguishes kinds reads it here.
 
 A kind has one checkpoint with one or more models: the count models share one. Classes and functions
-are named here and imported on use, so that reading a configuration does not load NumPy. A kind that
-is not listed may be a module of its own in this package: the kind `my_kind` is the class `MyKind`,
-a `NeuralLanguageModel`, with its settings in `MyKindSettings`.
+are named here and imported on use, so that reading a configuration does not load NumPy. `own.py`
+loads kinds that are not listed here.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, make_dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from lmladder.system.settings import Component, Family, import_object, setting
+from lmladder.system.errors import InputError
+from lmladder.system.settings import Component, Family, did_you_mean, import_object, setting
 
 HERE = "lmladder.models"
 GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
@@ -54,7 +55,7 @@ BY_COUNTING = Fit(
     again="lmladder.training.fit:count",
 )
 BY_MIXING = Fit(
-    "lmladder.pipeline.fitting:fit_by_mixing",
+    "lmladder.pipeline.fitting:fit_at_once",
     f"{HERE}.mixture:restore",
     again="lmladder.evaluation.mixing:mix",
     group="mixtures",
@@ -65,6 +66,12 @@ FROM_GRAMMAR = Fit(
     deterministic=True,
     again="lmladder.evaluation.truth:store_grammar",
     group="the prepared text, where its distribution is known",
+)
+OWN_FIT = Fit(
+    "lmladder.pipeline.fitting:fit_at_once",
+    f"{HERE}.own:restore",
+    deterministic=True,
+    again="lmladder.training.fit:fit_own",
 )
 
 
@@ -78,16 +85,44 @@ class Kind(Component):
     color : of its models in figures; None: the next free one
     fit : how its rungs are fitted
     is_truth : whether the model is the distribution that the text was drawn from
+    source : the file that defines it; None: it is built in
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
     color: str | None = None
     fit: Fit = BY_GRADIENTS
     is_truth: bool = False
+    source: Path | None = None
 
 
 class Kinds(Family[Kind]):
-    """The kinds of rungs; a rung has the settings of its model and of its fit in one dataclass."""
+    """The kinds of rungs; a rung has the settings of its model and of its fit in one dataclass.
+
+    Attributes
+    ----------
+    own : the kinds that are not built in and have been loaded, by name; see `own.py`
+    """
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.own: dict[str, Kind] = {}
+
+    def __getitem__(self, kind: str) -> Kind:
+        """Return the entry of a kind; raise InputError, with the known names, if it is unknown.
+
+        A kind that an installed package declares is loaded; see `own.py`.
+        """
+        if isinstance(kind, str) and kind not in self.kinds | self.own:
+            from lmladder.models.own import load_installed
+
+            load_installed(kind)
+        known = self.kinds | self.own
+        if not isinstance(kind, str) or kind not in known:  # a file may contain a list instead
+            raise InputError(
+                f"unknown {self.name} {kind!r}; {did_you_mean(str(kind), known)}; a kind of your "
+                "own is loaded by --module FILE, or in a configuration by watch: FILE"
+            )
+        return known[kind]
 
     def settings(self, kind: str) -> type[Any]:
         model: Any = self.model_settings(kind)

@@ -1,4 +1,4 @@
-"""The stages that fit a rung, by gradients or by counting."""
+"""The stages that fit a rung, by gradients or at once."""
 
 from pathlib import Path
 from typing import Any
@@ -8,20 +8,23 @@ from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
-from lmladder.experiments.jobs import code_digest
+from lmladder.experiments.jobs import module_digest, run_digest
 from lmladder.models import NeuralLanguageModel
 from lmladder.models.registry import GROUPS
 from lmladder.pipeline.rungs import Rung, rung_named
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.system.errors import InputError
-from lmladder.system.files import atomic_write
+from lmladder.system.files import atomic_write, write_json
 from lmladder.system.settings import import_object
-from lmladder.training.checkpoint import LATEST
+from lmladder.training.checkpoint import BEST, LATEST
 from lmladder.training.fit import begin, write_metrics
-from lmladder.training.loop import discard_unfinished, sequence_nll, train
+from lmladder.training.history import COLUMNS, as_csv
+from lmladder.training.loop import HISTORY, discard_unfinished, sequence_nll, train
 
 import numpy as np
+
+MODULE = "module.json"  # the digest of the file that defines the kind of a rung
 
 
 def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
@@ -32,7 +35,22 @@ def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         raise InputError(f"rung is missing; give rung=NAME with one of the names in {group}")
     rung = rung_named(name, config)
     result: Result = import_object(rung.kind.fit.function)(rung, config, out, ladder)
+    if stage.name == GROUPS["rungs"]:
+        _complete(rung, out)
     return result
+
+
+def _complete(rung: Rung, out: Path) -> None:
+    """Write the files that dvc.yaml expects of all rungs in `rungs`, whatever their kinds.
+
+    The digest of a kind of one's own is one of them, so that `evaluate` runs again where its code
+    changes and its checkpoint does not.
+    """
+    kind = rung.settings.kind
+    write_json(out / MODULE, {"kind": kind, "sha256": module_digest(kind)})
+    if rung.kind.fit.again is not None:
+        atomic_write(out / BEST, (out / LATEST).read_bytes())
+        atomic_write(out / HISTORY, as_csv([], COLUMNS).encode())
 
 
 def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
@@ -44,7 +62,7 @@ def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Res
     kernels.select(config.runtime.kernels)
     prepared = open_prepared(config, ladder)
     origin = rung.first_checkpoint(config.seed, prepared)
-    code = code_digest(rung.stage)
+    code = run_digest(rung.stage, origin.kind)
     run = begin(origin, rung.settings, prepared, out, stage=rung.stage, code=code)
     finished, speed = train(run)
     losses = write_metrics(out, finished, run.model, rung.folder)
@@ -71,8 +89,8 @@ def _validation_blocks(
     )
 
 
-def fit_by_mixing(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
-    """Fit the weights of a mixture; write the checkpoint and metrics to `out`."""
+def fit_at_once(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
+    """Fit a rung like `fit_by_counting`, with the configured kernels."""
     kernels.select(config.runtime.kernels)
     return fit_by_counting(rung, config, out, ladder)
 

@@ -9,12 +9,15 @@ from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.models import NeuralLanguageModel
 from lmladder.models.counts import CountTables
+from lmladder.models.own import require_attributes
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import METRICS, Checkpoint
 from lmladder.training.loop import VERSIONS, TrainingRun
+
+import numpy as np
 
 # Settings of an architecture that may differ when training begins from given weights.
 MAY_DIFFER = ("dropout", "init_std", "residual_scaling")
@@ -32,9 +35,20 @@ def begin(
     settings : of the rung
     stage : the stage of dvc.yaml that trains it
     code : the digest of the code of that stage
+
+    Raises
+    ------
+    InputError
+        If the model is incomplete or reads shorter sequences only, or given weights do not fit it.
     """
     rng = stream(origin.seed, f"{origin.kind} weights")
     model = KINDS.component(origin.kind)(settings, origin.vocabulary_size, rng=rng)
+    require_attributes(model, origin.kind)
+    length, longest = settings.training.sequence_length, model.max_length
+    if longest is not None and length > longest:
+        raise InputError(
+            f"{origin.name}: training.sequence_length={length} is more than max_length={longest}"
+        )
     if settings.init_from is not None:
         given = load_initial(model, Path(settings.init_from), origin.name, settings, prepared)
         origin = replace(origin, init_digest=given)
@@ -119,3 +133,23 @@ def count(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
     order = max([3, *settings.kneser_ney_orders])  # there is always a trigram model
     tables = CountTables.count(prepared.train, origin.vocabulary_size, order)
     return replace(origin, model=tables.arrays())
+
+
+def fit_own(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
+    """Return `origin` with the arrays that the function `fit` of a kind of one's own returns.
+
+    `fit(settings, tokens, vocabulary_size)` reads the training text, int64 of shape (tokens,), and
+    returns arrays by name.
+
+    Raises
+    ------
+    InputError
+        If it returns anything else.
+    """
+    fit = KINDS.component(origin.kind).fit
+    given = fit(settings, np.asarray(prepared.train, np.int64), origin.vocabulary_size)
+    arrays = {name: np.asarray(each) for name, each in dict(given).items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "fiub":
+            raise InputError(f"{origin.kind}: fit must return numeric arrays, got {name}: {array}")
+    return replace(origin, model=arrays)

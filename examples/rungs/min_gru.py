@@ -1,0 +1,92 @@
+"""The minimal gated recurrent unit (Feng et al. 2024), computed by a parallel scan."""
+
+from dataclasses import dataclass
+
+from lmladder.autograd import Tensor, op
+from lmladder.autograd.cases import cases
+from lmladder.autograd.functional import sigmoid, silu
+from lmladder.models import NeuralLanguageModel
+from lmladder.nn import Embedding, Linear, Module, RmsNorm
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.settings import setting
+
+import numpy as np
+
+
+def linear_recurrence(a: FloatArray, b: FloatArray) -> FloatArray:
+    """Return h[t] = a[t] h[t - 1] + b[t] along axis 1, with h[-1] = 0.
+
+    After each pass, h[t] covers twice as many steps, so log2(time) passes suffice (Hillis and
+    Steele 1986). Shapes: (batch, time, size) twice -> the same.
+    """
+    a, h, step = a.copy(), b.copy(), 1
+    while step < a.shape[1]:
+        h[:, step:] = h[:, step:] + a[:, step:] * h[:, :-step]
+        a[:, step:] = a[:, step:] * a[:, :-step]
+        step *= 2
+    return h
+
+
+@op
+def scan(a, b):
+    """Do what `linear_recurrence` does; its backward pass is the same recurrence from the end."""
+    h = linear_recurrence(a, b)
+
+    def scan_pullback(grad):
+        after, before = np.zeros_like(a), np.zeros_like(h)
+        after[:, :-1], before[:, 1:] = a[:, 1:], h[:, :-1]
+        grad_b = np.flip(linear_recurrence(np.flip(after, 1), np.flip(grad, 1)), 1)
+        return grad_b * before, grad_b
+
+    return h, scan_pullback
+
+
+# lmladder gradcheck --module examples/rungs/min_gru.py
+CASES = cases(scan, [(shape, shape) for shape in ((2, 5, 3), (1, 1, 1), (3, 8, 2), (0, 2, 2))])
+
+
+@dataclass
+class MinGruSettings:
+    """What determines the shape of the model; a rung also has the settings of its training."""
+
+    context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
+    n_layer: int = setting("number of blocks", at_least=1)
+    d_model: int = setting("elements of a token's vector, and of a state", at_least=1)
+
+
+class Block(Module):
+    """x + recurrence(norm(x)), then x + feed_forward(norm(x)): (batch, time, size) -> the same."""
+
+    def __init__(self, size: int, *, rng: np.random.Generator):
+        self.norms = [RmsNorm(size), RmsNorm(size)]
+        self.update, self.candidate = Linear(size, size, rng=rng), Linear(size, size, rng=rng)
+        self.output = Linear(size, size, rng=rng)
+        self.up_proj = Linear(size, 3 * size, rng=rng)
+        self.down_proj = Linear(3 * size, size, rng=rng)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        inputs = self.norms[0](x)
+        update = sigmoid(self.update(inputs))  # which depends on no state: hence the scan
+        x = x + self.output(scan(1 - update, update * self.candidate(inputs)))
+        return x + self.down_proj(silu(self.up_proj(self.norms[1](x))))
+
+
+class MinGru(NeuralLanguageModel):
+    """Blocks of a linear recurrence with gates, and feed-forward layers."""
+
+    label = "MinGRU"
+
+    def __init__(self, settings: MinGruSettings, vocabulary_size: int, *, rng: np.random.Generator):
+        self.vocabulary_size = vocabulary_size
+        self.context_length = self.max_length = settings.context_length
+        self.embedding = Embedding(vocabulary_size, settings.d_model, rng=rng, std=1.0)
+        self.blocks = [Block(settings.d_model, rng=rng) for _ in range(settings.n_layer)]
+        self.norm = RmsNorm(settings.d_model)
+        self.unembedding = Linear(settings.d_model, vocabulary_size, rng=rng, std=0.02)
+
+    def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+        """Return the vector after each token: (sequences, length) -> (..., d_model)."""
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = block(x)
+        return self.norm(x)
