@@ -1,19 +1,25 @@
-"""Sequences of tokens: those of a training batch, drawn at random, and those of validation."""
+"""Sequences of tokens: those of a training batch, in random order, and those of validation."""
+
+from functools import lru_cache
 
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.streams import stream
 
 import numpy as np
 
 
-def get_batch(
-    tokens: IntArray, *, batch_size: int, length: int, rng: np.random.Generator
-) -> IntArray:
-    """Return sequences of consecutive tokens, each from a position drawn uniformly.
+def get_batch(tokens: IntArray, *, batch_size: int, length: int, step: int, seed: int) -> IntArray:
+    """Return the sequences of consecutive tokens that a training step reads.
+
+    In each epoch, the text is cut into sequences at a random place, and these are read in random
+    order. So an epoch predicts each token once, but for fewer than two sequences at both ends.
 
     Parameters
     ----------
     tokens : shape (tokens,), possibly a memory map, of which only the sequences are read
+    length : of a sequence; its first token is the last of the one before it in the text
+    step : number of the step, from 0; all steps have batches of one shape
 
     Returns
     -------
@@ -31,9 +37,23 @@ def get_batch(
             f"a text of {len(tokens)} tokens is shorter than one sequence of {length}; "
             "give a longer text or a shorter context_length"
         )
-    starts = rng.integers(len(tokens) - length + 1, size=batch_size)
+    places, stride = len(tokens) - length + 1, max(1, length - 1)
+    numbers = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, indices = np.divmod(numbers, max(1, places // stride))
+    order = {epoch: _starts(places, stride, epoch, seed) for epoch in set(epochs.tolist())}
+    starts = [order[epoch][index] for epoch, index in zip(epochs, indices, strict=True)]
     sequences = np.lib.stride_tricks.sliding_window_view(np.asarray(tokens), length)
-    return sequences[starts].astype(np.int64)
+    return sequences[np.array(starts, np.int64)].astype(np.int64)
+
+
+@lru_cache(maxsize=2)  # a batch may be at the end of an epoch
+def _starts(places: int, stride: int, epoch: int, seed: int) -> IntArray:
+    """Return where the sequences of an epoch begin, in order, among the first `places`."""
+    rng = stream(seed, "epochs", epoch)
+    count = max(1, places // stride)
+    first = rng.integers(places - stride * (count - 1))
+    starts: IntArray = first + stride * rng.permutation(count)
+    return starts
 
 
 def validation_sequences(val: IntArray, length: int, tokens: int) -> IntArray:

@@ -175,7 +175,8 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
         run.train,
         batch_size=training.batch_size,
         length=training.sequence_length + 1,
-        rng=stream(seed, "batches", step),
+        step=step,
+        seed=seed,
     )
     micro_batches = np.split(batch, training.gradient_accumulation_steps)
     dropout = stream(seed, "dropout", step)
