@@ -125,6 +125,7 @@ def test_the_name_in_a_checkpoint_loads_no_file(
     ("source", "message"),
     [
         ("x = 1\nimport nothing_of_the_kind", "at line 2: No module named 'nothing_of_the_kind'"),
+        ("raise SystemExit(3)", "SystemExit at line 1: 3"),
         ("x = (\n", "SyntaxError at line 1: '\\(' was never closed"),
         ("\n\nraise ValueError('so')", "cannot load .*my_unigram.py: ValueError at line 3: so"),
         (COUNTING.replace("MyUnigram", "Mlp"), "the kind 'mlp' is built in; rename Mlp"),

@@ -140,14 +140,14 @@ def execute(path: Path) -> ModuleType:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(path)
         try:
-            exec(compile(source, path, "exec"), vars(module))
-        except Exception as error:
+            exec(compile(source, path, "exec", dont_inherit=True), vars(module))
+        except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise _failed(str(path), error) from error
     return sys.modules[name]
 
 
-def _failed(where: str, error: Exception) -> InputError:
+def _failed(where: str, error: BaseException) -> InputError:
     """Return the error for a module that raises an exception, with the line of the module."""
     lines = [each.lineno for each in traceback.extract_tb(error.__traceback__) if each[0] == where]
     line = lines[-1] if lines else getattr(error, "lineno", None)
