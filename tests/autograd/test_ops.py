@@ -106,7 +106,9 @@ def test_every_public_op_has_a_case() -> None:
         for name, function in inspect.getmembers(module, inspect.isfunction)
         if function.__module__ == module.__name__ and not name.startswith("_")
     }
-    assert public | OPS.keys() == set(op_names())
+    # Tests of other packages may have defined ops of their own.
+    own = {name for name, each in OPS.items() if each.__module__.startswith("lmladder.")}
+    assert public | own == set(op_names())
 
 
 @pytest.mark.parametrize("kink", KINKS, ids=lambda kink: kink.name)

@@ -33,9 +33,11 @@ ROOT = Path(__file__).resolve().parents[2]
 HUGE = 2**31 - 1
 
 
-def test_nothing_in_the_source_could_run_a_program_that_is_in_a_file():
+def test_only_one_module_could_run_a_program_that_is_in_a_file():
     rules = "S102,S301,S302,S307,S403,S602,S604,S605"  # exec, pickle, eval, shells
     options = f"-m ruff check --isolated --preview --ignore-noqa --select {rules} src stages"
+    # It executes the file of a kind of one's own, which only an option or `watch` may name.
+    options += " --per-file-ignores src/lmladder/models/own.py:S102"
     command = [sys.executable, *options.split()]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
     assert done.returncode == 0, done.stdout.decode()

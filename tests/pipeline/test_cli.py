@@ -116,7 +116,7 @@ def test_every_option_reaches_the_strategy(lmladder):
 
 def test_the_python_of_a_page_continues_a_prompt(smoke):
     page = (smoke / "docs/using.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (code,) = re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
     assert smoke.run("python", "-c", code).succeeded().stdout.startswith(PROMPT)
 
 
