@@ -135,7 +135,7 @@ def test_a_setting_concerns_the_stages_that_it_can_change(checkout, override, st
 
 @pytest.mark.slow
 def test_a_comment_reruns_the_stages_that_compute_with_the_file_to_the_same_bytes(smoke, checkout):
-    for module in ("data/tales.py", "optim/muon.py", "cli/main.py"):
+    for module in ("data/corpora.py", "optim/muon.py", "cli/main.py"):
         with (checkout / "src/lmladder" / module).open("a") as file:
             file.write("# another line\n")
     assert checkout.dvc("repro").succeeded().stages_run == ["prepare", "mlp", "transformer"]

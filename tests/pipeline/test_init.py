@@ -51,7 +51,7 @@ def test_a_folder_that_exists_and_a_missing_git_are_named(lmladder, tmp_path, mo
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_a_project_runs_with_lmladder_from_a_wheel_outside_any_clone(tmp_path):
     source, site = new_checkout(tmp_path / "source"), tmp_path / "site"
     compiled = [*(source / "src/lmladder/kernels/__pycache__").glob("lmladder-*")]
