@@ -41,7 +41,7 @@ def replace(path, old, new):
     path.write_text(text.replace(old, new))
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(tiny):
     checkout = tiny
     more = ("+rungs.twin=${transformer}", "+rungs.second=${with_seed:rungs.lstm,1}")
