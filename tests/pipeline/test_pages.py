@@ -8,7 +8,7 @@ from tests.reports.test_html import Page
 
 import pytest
 
-RESULTS = ("loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration")
+RESULTS = ("loss_curves", "perplexity_parameters", "position", "calibration")
 OF_TRUTH = ("excess", "recall", "true_calibration")  # in the page only
 
 

@@ -15,7 +15,7 @@ import yaml
 FITTED = {"checkpoint.safetensors", "metrics.json", "block_losses.csv"}
 TRAINED = {*FITTED, "best.safetensors", "history.csv"}
 FIGURES = {f"{name}.svg" for name in (
-    "loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration",
+    "loss_curves", "perplexity_parameters", "position", "calibration",
 )}  # fmt: skip
 RESULTS = {
     "prepare": {"train.npy", "val.npy", "test.npy", "tokenizer.json", "corpus.json"},

@@ -1,11 +1,10 @@
 """Attention of the heads of a Transformer, as maps for a page."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmladder.reports.tokens import percent
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.reports.text import percent
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
@@ -63,19 +62,8 @@ def head_maps(attention: Attention) -> list[tuple[int, list[HeadMap]]]:
 def _shades(weights: FloatArray) -> Iterator[tuple[int, str]]:
     levels = np.rint(np.sqrt(weights) * LEVELS).astype(int)
     for level in range(1, LEVELS + 1):
-        if path := "".join(_runs(levels == level)):
+        if path := "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(levels == level)):
             yield level, path
-
-
-def _runs(cells: IntArray) -> Iterator[str]:
-    """Yield a rectangle for each run of true cells in a row."""
-    for y, row in enumerate(cells):
-        x = 0
-        for inside, run in itertools.groupby(row):
-            length = len(list(run))
-            if inside:
-                yield f"M{x} {y}h{length}v1h-{length}z"
-            x += length
 
 
 def _rows(labels: Sequence[str], weights: FloatArray) -> Iterator[str]:

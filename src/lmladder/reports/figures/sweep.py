@@ -1,6 +1,5 @@
 """A score over the setting that a sweep varies, with its standard deviation over seeds."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,6 +7,7 @@ from statistics import fmean, pstdev, stdev
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
+from lmladder.reports.findings import lowest
 from lmladder.reports.table import COLORS, MARKERS
 
 from matplotlib.axes import Axes
@@ -70,6 +70,12 @@ def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure
     axes.margins(y=0.12)
     ruled(axes)
     name_lines(axes, lines)
+    means = {
+        f"{curve.name} at {setting}={value}": fmean(scores)
+        for curve in curves
+        for value, scores in zip(curve.values, curve.scores, strict=True)
+    }
+    figure.set_label(lowest(f"mean of {score}", means, "{:.4f}".format))
     return figure
 
 
@@ -96,14 +102,12 @@ def _set_axis(axes: Axes, values: Sequence[Value]) -> dict[Value, float]:
 
 
 def _spaced_by_factors(ascending: Sequence[float]) -> bool:
-    """Return whether ratios of neighboring values vary less than their differences."""
-    if ascending[0] <= 0 or len(ascending) < 2:
+    """Return whether the ratios of neighboring values vary less than their differences."""
+    if ascending[0] <= 0 or ascending[-1] < 5 * ascending[0]:
         return False
-    if len(ascending) == 2:
-        return ascending[1] >= 5 * ascending[0]
-    differences = [high - low for low, high in pairwise(ascending)]
-    factors = [math.log(high / low) for low, high in pairwise(ascending)]
-    return pstdev(factors) / fmean(factors) < pstdev(differences) / fmean(differences)
+    pairs = [*pairwise(ascending)]
+    differences, ratios = [high - low for low, high in pairs], [high / low for low, high in pairs]
+    return pstdev(ratios) / fmean(ratios) <= pstdev(differences) / fmean(differences)
 
 
 def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -> Label:
