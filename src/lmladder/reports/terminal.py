@@ -34,7 +34,8 @@ def print_table(
     console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
     shown = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for title in grid.titles:
-        shown.add_column(title, justify="left" if title == grid.titles[0] else "right")
+        first = title == grid.titles[0]
+        shown.add_column(title, justify="left" if first else "right", no_wrap=first)
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
     console.print(shown)

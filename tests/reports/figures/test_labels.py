@@ -19,6 +19,7 @@ def test_names_overlap_neither_names_nor_axes_and_are_in_the_order_of_the_lines(
     axes.set(xscale="log", yscale="log", xlim=(1, 1e4), ylim=(1, 100))
     heights = np.exp(stream(seed, "points").uniform(0.5, 2, size=10))
     name_lines(axes, [Label(f"model {i} 1.23", None, y, "k") for i, y in enumerate(heights)])
+    figure.draw_without_rendering()  # places the names
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes = [Text.get_window_extent(text, renderer) for text in axes.texts]  # without lines
     assert not any(one.overlaps(other) for one, other in combinations(boxes, 2))
