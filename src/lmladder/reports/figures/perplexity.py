@@ -60,7 +60,8 @@ def _over(
     number(axes.xaxis, (1, 2, 5))
     number(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
     ruled(axes)
-    title(axes, f"Perplexity on the {split_name(split)} text against {cost}")
+    heading = f"Perplexity on the {split_name(split)} text against {cost}"
+    title(axes, heading, "Filled markers: trained models. Open markers: count models.")
     name_lines(axes, names)
     figure.set_label(lowest(f"perplexity on the {split_name(split)} text", reached, significant))
     return figure
