@@ -142,8 +142,8 @@ def test_each_token_of_the_passage_shows_its_probability_under_each_model(page):
 
 def test_every_cell_of_a_map_is_drawn_once_at_its_level():
     weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.0001, 0.4999, 0.5]])
-    ((layer, (drawn,)),) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
-    assert (layer, drawn.head) == (1, 1)
+    (drawn,) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
+    assert (drawn.layer, drawn.head) == (1, 1)
     assert dict(drawn.shades) == {
         5: "M0 1h1v1h-1z", 7: "M1 2h1v1h-1zM2 2h1v1h-1z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
     }  # fmt: skip

@@ -33,29 +33,25 @@ class HeadMap:
 
     Attributes
     ----------
-    head : number of the head, from 1
+    layer, head : numbers, from 1
     shades : (level, path of all cells of that level), without level 0
     rows : for each token a description of the tokens with the largest weights
     """
 
+    layer: int
     head: int
     shades: Sequence[tuple[int, str]]
     rows: Sequence[str]
 
 
-def head_maps(attention: Attention) -> list[tuple[int, list[HeadMap]]]:
-    """Return (number of the layer, maps of its heads) of the last layers; at most `MAX_MAPS`."""
-    n_layer, n_head, _, _ = attention.maps.shape
+def head_maps(attention: Attention) -> list[HeadMap]:
+    """Return the maps of the last layers; at most `MAX_MAPS`."""
+    n_layer, n_head = attention.maps.shape[:2]
     drawn = max(1, MAX_MAPS // n_head)
     return [
-        (
-            layer + 1,
-            [
-                HeadMap(head + 1, list(_shades(weights)), list(_rows(attention.labels, weights)))
-                for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
-            ],
-        )
+        HeadMap(layer + 1, head + 1, [*_shades(weights)], [*_rows(attention.labels, weights)])
         for layer in range(max(0, n_layer - drawn), n_layer)
+        for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
     ]
 
 

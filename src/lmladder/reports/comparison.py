@@ -13,13 +13,13 @@ from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
+from lmladder.reports.terminal import empty_table
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -70,10 +70,7 @@ def to_terminal(comparison: Comparison) -> str:
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     grid = as_grid(comparison)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for index, title in enumerate(grid.titles):
-        side: Any = "left" if index < grid.words else "right"
-        table.add_column(title, justify=side, overflow="fold", no_wrap=title != "Settings")
+    table = empty_table(grid, folded=["Settings"])
     previous = comparison.configurations[0].group
     for each, cells in zip(comparison.configurations, grid.rows, strict=True):
         if each.group != previous:

@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from typing import Any
 
@@ -26,37 +26,21 @@ COLORS = "/* colors of the figures */"  # where the template has them
 COLOR = re.compile(r": #([0-9a-f]{6})\b")
 
 
-@dataclass(frozen=True)
-class Drawing:
-    """A figure for a page.
+def drawings(figures: Iterable[Figure]) -> list[tuple[str, Markup, bool]]:
+    """Return (caption, SVG, whether it is wider than a phone) of the figures of one page.
 
-    Attributes
-    ----------
-    caption : label of the figure
-    svg : trusted to be markup
-    wide : whether it is wider than a phone
+    Each SVG has identifiers of its own, and the colors of the page's scheme. It is trusted to be
+    markup.
     """
-
-    caption: str
-    svg: Markup
-    wide: bool
-
-
-def drawings(figures: Iterable[Figure]) -> list[Drawing]:
-    """Return figures for one page, each with identifiers of its own and colors of the page."""
-    return [
-        Drawing(str(each.get_label()), embedded(as_svg(each), number), each.get_figwidth() > WIDTH)
-        for number, each in enumerate(figures, 1)
-    ]
+    found = []
+    for number, each in enumerate(figures, 1):
+        svg = TAG.sub(partial(_adapted, rf"\1f{number}-"), as_svg(each))
+        found.append((str(each.get_label()), Markup(svg), each.get_figwidth() > WIDTH))
+    return found
 
 
-def embedded(svg: str, number: int) -> Markup:
-    """Return an SVG with the prefix f<number>- before all identifiers, and colors by name."""
-
-    def change(tag: re.Match[str]) -> str:
-        return COLOR.sub(r": var(--c\1)", ID.sub(rf"\1f{number}-", tag[0]))
-
-    return Markup(TAG.sub(change, svg))
+def _adapted(identifier: str, tag: re.Match[str]) -> str:
+    return COLOR.sub(r": var(--c\1)", ID.sub(identifier, tag[0]))
 
 
 def render(name: str, *, script: bool = True, **values: Any) -> str:

@@ -78,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lmladder.reports.readme", description="Update the numbers in a README."
     )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if the file is stale"
-    )
+    parser.add_argument("--check", action="store_true", help="fail if the file is stale")
     parser.add_argument("readme", type=Path, metavar="README.md")
     given = parser.parse_args(argv)
     readme: Path = given.readme

@@ -1,10 +1,10 @@
 """The perplexity table in a terminal, with the times on this machine."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from lmladder.reports.table import SHOWN, ladder_grid, whole
+from lmladder.reports.table import SHOWN, Grid, ladder_grid, whole
 
 import pandas as pd
 from rich.console import Console
@@ -32,15 +32,21 @@ def print_table(
         columns[title] = partial(_time, performance or {}, key)
     console, grid = console or Console(), ladder_grid(table, columns, NARROW[1:2])
     console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
-    shown = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
-    for title in grid.titles:
-        first = title == grid.titles[0]
-        shown.add_column(title, justify="left" if first else "right", no_wrap=first)
+    shown = empty_table(grid, folded=grid.titles[1:])
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
     console.print(shown)
     if performance:
         console.print("Seconds are those of a stage; one stage fits all count models.")
+
+
+def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
+    """Return a table with the columns of a grid, of which some may be folded."""
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
+    for index, title in enumerate(grid.titles):
+        side: Any = "left" if index < grid.words else "right"
+        table.add_column(title, justify=side, overflow="fold", no_wrap=title not in folded)
+    return table
 
 
 def _time(

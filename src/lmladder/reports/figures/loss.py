@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.colors import INK
+from lmladder.reports.colors import GRAY, INK
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
     DOTTED,
-    GRAY,
     number,
     scale_losses,
     styled,
