@@ -78,6 +78,7 @@ def render_report(
     last = table[table["split"] == table["split"].iloc[-1]]
     return render(
         "report.html.jinja",
+        script="page.js",
         title=title,
         summary=summary,
         facts={
@@ -126,7 +127,6 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     """
     return render(
         "surprisal.html.jinja",
-        script=False,
         model=model,
         score=score,
         strongest=STRONGEST,

@@ -1,7 +1,7 @@
 """The layout of all pages, their colors, and their content security policy.
 
-A page is one file that loads nothing. The policy forbids all scripts but layout/page.js, named by
-its sha256, in case text from a model is mistaken for markup. Templates in `layout/` are trusted;
+A page is one file that loads nothing. The policy forbids all scripts but its own, named by its
+sha256, in case text from a model is mistaken for markup. Templates in `layout/` are trusted;
 all values are escaped.
 """
 
@@ -43,24 +43,24 @@ def _adapted(identifier: str, tag: re.Match[str]) -> str:
     return COLOR.sub(r": var(--c\1)", ID.sub(identifier, tag[0]))
 
 
-def render(name: str, *, script: bool = True, **values: Any) -> str:
+def render(name: str, *, script: str = "", **values: Any) -> str:
     """Return the page of a template in `layout/`; the same values give the same bytes.
 
     Parameters
     ----------
-    script : whether the page has the script
+    script : the file in `layout/` that the page runs, if any
     """
-    policy, code = "default-src 'none'; style-src 'unsafe-inline'; img-src data:", ""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
     if script:
-        code = files(__package__).joinpath("layout/page.js").read_text("utf-8")
-        digest = base64.b64encode(hashlib.sha256(code.encode()).digest()).decode()
+        script = files(__package__).joinpath("layout", script).read_text("utf-8")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
     environment = Environment(
         loader=PackageLoader(__package__, "layout"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     template = environment.get_template(name)
-    page = template.render(policy=policy, script=Markup(code), colors=COLORS, **values)
+    page = template.render(policy=policy, script=Markup(script), colors=COLORS, **values)
     used = sorted(set(re.findall(r"var\(--c([0-9a-f]{6})\)", page)))
     light = " ".join(f"--c{each}: #{each};" for each in used)
     dark = " ".join(f"--c{each}: {on_dark(f'#{each}')};" for each in used)

@@ -271,11 +271,11 @@ def ladder_grid(
     others : titles of those that other splits have too
     """
     splits = [*dict.fromkeys(table["split"])][::-1]
-    known = table[EXCESS].notna().any()
+    known = {"Excess": table[EXCESS].notna().any()}
     parts, sizes = [], []
     for split in splits:
         rows, name = table[table["split"] == split], split_name(split)
-        first = [title for title in columns if title != "Excess" or known]
+        first = [title for title in columns if known.get(title, True)]
         titles = {
             f"{name.capitalize()} {each.lower()}" if each in others and splits[1:] else each: each
             for each in (first if split == splits[0] else others)
@@ -284,7 +284,7 @@ def ladder_grid(
             [columns[each](row) for each in titles.values()] for row in rows.to_dict("records")
         ]
         parts.append(pd.DataFrame(cells, rows["model"], [*titles]))
-        tokens, n_bytes = rows[["tokens", "bytes"]].iloc[0]
+        tokens, n_bytes = rows[["tokens", "bytes"]].mode().iloc[0]
         sizes.append(f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes")
     shown = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
     caption = "; ".join(sizes)
