@@ -35,7 +35,7 @@ def drawings(figures: Iterable[Figure]) -> list[tuple[str, Markup, bool]]:
     found = []
     for number, each in enumerate(figures, 1):
         svg = TAG.sub(partial(_adapted, rf"\1f{number}-"), as_svg(each))
-        found.append((str(each.get_label()), Markup(svg), each.get_figwidth() > WIDTH))
+        found.append((str(each.get_label()), Markup(svg), each.get_figwidth() > 1.2 * WIDTH))
     return found
 
 

@@ -65,8 +65,8 @@ def calibration_panels(
     figure.supylabel(rate, fontsize=9)
     judged = drawn or panels  # a model that says the same of every token is calibrated easily
     errors = {models[each].label: found[each].expected_calibration_error for each in judged}
-    what = f"mean distance of confidence from {rate}{' of the trained models' if drawn else ''}"
-    figure.set_label(lowest(what, errors, "{:.1%}".format))
+    finding = lowest(f"mean distance of confidence from {rate}", errors, "{:.1%}".format)
+    figure.set_label(f"{'Of the trained models, ' if drawn else ''}{finding}")
     return figure
 
 

@@ -16,7 +16,7 @@ from matplotlib.ticker import NullLocator
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))  # one per six curves
 NAME_LENGTH = 72  # characters; the longest name determines the width of the figure
-LEFT, WIDTH, GAP, HEIGHT, CHARACTER = 0.65, 3.0, 0.25, 4.0, 0.09  # inches
+LEFT, WIDTH, GAP, HEIGHT, CHARACTER = 0.65, 2.8, 0.2, 4.0, 0.09  # inches
 SHORT = 16  # characters of a value on the axis
 
 Value = float | int | str
