@@ -15,7 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import browser
 
-DESK, PHONE = (1100, 760), (390, 860)
+DESK, PHONE = (1280, 860), (390, 860)
 
 
 class Shot(NamedTuple):
@@ -31,9 +31,10 @@ class Shot(NamedTuple):
 PLACE = ".passage label:nth-of-type(92)"
 REPORT = (
     Shot("report", DESK),
-    Shot("report-passage", (1100, 720), "Surprisal", dark=True, mouse=PLACE),
+    Shot("report-passage", (1280, 560), "Surprisal", dark=True, mouse=PLACE),
+    Shot("report-figures", DESK, "Figures"),
     Shot("report-attention", DESK, "Attention"),
-    Shot("report-phone", PHONE),
+    Shot("report-phone", PHONE, "Figures"),
     Shot("report-phone-passage", PHONE, "Surprisal", dark=True, mouse=PLACE),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)

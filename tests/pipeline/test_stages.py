@@ -15,7 +15,7 @@ import yaml
 FITTED = {"checkpoint.safetensors", "metrics.json", "block_losses.csv"}
 TRAINED = {*FITTED, "best.safetensors", "history.csv"}
 FIGURES = {f"{name}.svg" for name in (
-    "loss_curves", "perplexity_parameters", "perplexity_tokens", "position", "calibration",
+    "loss_curves", "perplexity_parameters", "position", "calibration",
 )}  # fmt: skip
 RESULTS = {
     "prepare": {"train.npy", "val.npy", "test.npy", "tokenizer.json", "corpus.json"},
@@ -92,7 +92,7 @@ def test_the_oracle_has_the_known_loss_of_the_text_samples_and_a_place_in_the_re
     samples = (smoke / "outputs/evaluate/samples.txt").read_text()
     assert samples.partition("== oracle ==\n")[2].startswith("Once upon a time")
     report = (smoke / "outputs/evaluate/report.html").read_text()
-    assert 'data-tooltip="Oracle ' in report  # the probability of a token of the passage
+    assert '<td class="words">Oracle</td>' in report  # its probability of a token of the passage
 
 
 def test_the_excess_over_the_truth_is_in_the_table_the_metrics_and_the_report(smoke):

@@ -10,7 +10,6 @@ from lmladder.reports import (
     Model,
     Passage,
     Row,
-    as_svg,
     calibration_table,
     excess_table,
     ladder_table,
@@ -155,13 +154,12 @@ def report(table, models, history, corpus):
         "title": "The ladder of tales",
         "summary": "It went well.",
         "table": table,
-        "figures": {
-            "How it learned": as_svg(loss_curves(models, {"mlp": history}, {"unigram": 2.9}))
-        },
+        "figures": [loss_curves(models, {"mlp": history}, {"unigram": 2.9})],
         "samples": {"transformer": "Once upon a time", "bigram": "Onthe a\x00b"},
         "passage": Passage(["O", "n", "\n"], {"transformer": [0.1, 0.7, 10], "mlp": [2, 3.5, 0]}),
         "attention": Attention(["O", "n", "c", "e"], ATTENTION),
         "corpus": corpus,
+        "seeds": [0, 0],
         "config": "seed: 0\n",
     }
     return lambda **changes: render_report(**(arguments | changes))

@@ -23,7 +23,12 @@ GRIDS = [
     Grid("Settings", ("Name", "Before", "Now"), [(LONG, LONG, "1"), ("seed", "0", "1")], words=3),
     Grid("Nothing has changed", (), ()),
 ]
-CARD = "getComputedStyle(document.querySelector('{}'), '::after').content"
+CARD = "(card => card.hidden ? '' : card.innerText)(document.querySelector('.card'))"
+BESIDE = """(() => {{
+  const card = document.querySelector('.card').getBoundingClientRect();
+  const piece = document.querySelector('{}').getBoundingClientRect();
+  return [card.top - piece.bottom, card.left >= 0, card.right <= innerWidth];
+}})()"""
 COLOR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
 
 
@@ -96,31 +101,33 @@ def test_numbers_are_sorted_by_size_words_by_letter_and_empty_cells_come_last(re
     assert shown.ask(column.format(0)) == ["a9", "a10", "b", "c", "d", "e"]
 
 
-def test_a_token_shows_its_probabilities_to_mouse_and_keyboard_in_the_color_of_the_model(
-    report, show
-):
-    shown = show(report())
-    first, second = (f".passage label:nth-of-type({n})" for n in (1, 2))
-    assert shown.ask(CARD.format(first)) == "none"
-    shown.point(second)
-    assert "49.66%" in shown.ask(CARD.format(second))
-    shown.ask("document.querySelector('#model-1').focus()")
+def test_a_token_shows_its_probabilities_beside_it_to_mouse_and_keyboard(report, show):
+    second = ".passage label:nth-of-type(2)"
+    for width in (1280, 390):
+        shown = show(report(), width=width)
+        assert shown.ask(CARD) == ""
+        shown.point(second)
+        assert "49.66%" in shown.ask(CARD)
+        assert shown.ask(BESIDE.format(second)) == [8, True, True]
+    shown.ask("document.querySelector('#model-0').focus()")
     shown.point("h1")
+    assert shown.ask(CARD) == ""
     shown.press("Tab")
-    assert "90.48%" in shown.ask(CARD.format(first))
+    assert "90.48%" in shown.ask(CARD)
     shown.press("ArrowRight")
-    assert shown.ask(CARD.format(first)) == "none"
-    assert "49.66%" in shown.ask(CARD.format(second))
+    assert "49.66%" in shown.ask(CARD)
     before = shown.ask(COLOR)
-    shown.ask("document.querySelector('#model-0').click()")
+    shown.ask("document.querySelector('#model-1').click()")
     assert shown.ask(COLOR) != before
 
 
-def test_the_policy_stops_foreign_scripts_even_in_markup(report, show):
+def test_the_policy_stops_foreign_scripts_even_in_markup(report, show, monkeypatch):
     evil = "<svg onload='ran = 1'><script>ran = 2</script><image href='http://x.invalid/'/></svg>"
-    shown = show(report(figures={"evil": evil}))
+    monkeypatch.setattr("lmladder.reports.page.as_svg", lambda _: evil)
+    shown = show(report())
     assert shown.ask("typeof ran") == "undefined"
     assert len([each for each in shown.problems if "Content Security Policy" in each]) == 3
-    shown = show(report(samples={"<script>ran = 3</script>": "<img src=x onerror='ran = 4'>"}))
+    monkeypatch.undo()
+    shown = show(report(samples={"mlp": "<img src=x onerror='ran = 4'>"}))
     assert shown.ask("typeof ran") == "undefined"
     assert shown.problems == []

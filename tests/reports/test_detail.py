@@ -15,7 +15,6 @@ from lmladder.reports import (
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
-import numpy as np
 import pandas as pd
 import pytest
 
@@ -67,24 +66,14 @@ def test_a_damaged_performance_file_is_ignored(tmp_path):
     assert read_performance(tmp_path) == {}
 
 
-@pytest.mark.parametrize(
-    ("column", "values"),
-    [
-        ("transformer", [np.nan, -1.0, None]),
-        ("first", [0]),
-        ("mlp_tokens", [-1, None]),
-        ("mlp_accuracy", [1.5]),
-    ],
-)
-def test_impossible_numbers_and_missing_columns_are_rejected(tmp_path, column, values):
-    table = POSITIONS if column in POSITIONS else CALIBRATION
-    read = read_positions if table is POSITIONS else read_calibration
-    path = tmp_path / "table.csv"
-    for value in values:
-        wrong = table.drop(columns=column) if value is None else table.assign(**{column: value})
-        path.write_text(to_csv(wrong))
-        with pytest.raises(InputError, match=r"table\.csv"):
-            read(path)
+@pytest.mark.parametrize("column", ["transformer", "mlp_tokens"])
+def test_a_missing_column_is_rejected(tmp_path, column):
+    table, read = (
+        (POSITIONS, read_positions) if column in POSITIONS else (CALIBRATION, read_calibration)
+    )
+    (tmp_path / "table.csv").write_text(to_csv(table.drop(columns=column)))
+    with pytest.raises(InputError, match=rf"table\.csv: column '{column}' is missing"):
+        read(tmp_path / "table.csv")
 
 
 def test_the_excess_is_read_back_as_it_was_and_other_files_are_rejected(excess, tmp_path):

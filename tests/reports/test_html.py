@@ -6,9 +6,9 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import Attention, Grid, Passage, as_svg, loss_curves
+from lmladder.reports import Attention, Grid, Passage, ladder_grid, loss_curves
 from lmladder.reports.attention import head_maps
-from lmladder.reports.table import shown, titles_of
+from lmladder.reports.colors import AA, DARK, LIGHT, contrast
 from tests.reports.conftest import ATTENTION
 
 import numpy as np
@@ -57,7 +57,7 @@ def assert_inert(page):
     assert not any(name.startswith("on") for _, attributes in page.elements for name in attributes)
 
 
-def test_the_page_loads_nothing_and_runs_only_what_sorts_its_tables(report):
+def test_the_page_loads_nothing_and_runs_only_its_own_script(report):
     text = report()
     page = Page(text)
     assert_inert(page)
@@ -92,14 +92,14 @@ def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, cor
             attention=Attention([hostile, "a"], ATTENTION[:, :, :2, :2]),
             config=hostile,
             corpus=replace(corpus, name=hostile, tokenizer=hostile),
-            seeds=[grid],
+            over_seeds=[grid],
             environment=[grid],
         )
     )
     assert_inert(page)
-    # title twice, summary, model, sample and its name; passage of two and its model; two
-    # grids; configuration, corpus, tokenizer; in 6 maps one that looks and is seen twice
-    assert page.text.count(hostile) == 6 + 3 + 2 * 5 + 3 + 6 * 3
+    # title twice, summary, model, sample and its name; passage of two, its model and the card's;
+    # two grids; configuration, corpus twice, tokenizer; in 6 maps one that looks and is seen twice
+    assert page.text.count(hostile) == 6 + 4 + 2 * 5 + 4 + 6 * 3
 
 
 def test_control_characters_and_names_in_figures_are_shown_as_text(
@@ -110,17 +110,17 @@ def test_control_characters_and_names_in_figures_are_shown_as_text(
     assert shown in Page(text).text
     assert not {*text} & {*NASTY} - {*"[31m"}
     named = {"mlp": replace(models["mlp"], label=hostile)}
-    figure = as_svg(loss_curves(named, {"mlp": history}, {}))
+    figure = loss_curves(named, {"mlp": history}, {})
     attention = Attention(["</title></svg><script>"], ATTENTION[:, :, :1, :1])
-    page = Page(report(figures={hostile: figure}, attention=attention))
+    page = Page(report(figures=[figure], attention=attention))
     assert_inert(page)
-    assert page.text.count(hostile) >= 2
+    assert page.text.count(hostile) == 3  # name, caption, text alternative
     assert "</title></svg><script> attends to" in page.text
 
 
 def test_figures_in_one_page_share_no_identifier(report, history, models):
-    curves = as_svg(loss_curves(models, {"mlp": history}, {}))
-    page = Page(report(figures={"one": curves, "two": curves}))
+    curves = loss_curves(models, {"mlp": history}, {})
+    page = Page(report(figures=[curves, curves]))
     names = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(names) == len(set(names)) > 10
     used = {a[key][1:] for _, a in page.elements for key in ("href", "xlink:href") if key in a}
@@ -128,35 +128,63 @@ def test_figures_in_one_page_share_no_identifier(report, history, models):
 
 
 def test_each_token_of_the_passage_shows_its_probability_under_each_model(page):
-    labels = [a for tag, a in page.elements if tag == "label" and "data-tooltip" in a]
-    assert [each["data-tooltip"] for each in labels] == [
-        "MLP          13.53%\nTransformer  90.48%",
-        "MLP           3.02%\nTransformer  49.66%",
-        "MLP         100.00%\nTransformer  <0.01%",
-    ]
-    assert [each["class"] for each in labels] == ["piece s0-2", "piece s0-5 s1-1", "piece s1-8"]
+    labels = [a for tag, a in page.elements if tag == "label" and "data-nats" in a]
+    assert [each["data-nats"] for each in labels] == [
+        "0.1000 2.0000", "0.7000 3.5000", "10.0000 0.0000",
+    ]  # fmt: skip
+    assert [each["class"] for each in labels] == ["piece k0", "piece k1", "piece k8"]
     assert "↵" in page.text
     inputs = [a for tag, a in page.elements if tag == "input"]
-    assert [each["id"] for each in inputs if "checked" in each] == ["model-1"]  # the best
+    assert [each["id"] for each in inputs if "checked" in each] == ["model-0"]  # the best
     # Radio buttons of one name: one stop of the tab key, and each token can be reached.
     assert [each["name"] for each in inputs] == ["model"] * 2 + ["token"] * 3
 
 
 def test_every_cell_of_a_map_is_drawn_once_at_its_level():
     weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.0001, 0.4999, 0.5]])
-    ((layer, (drawn,)),) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
-    assert (layer, drawn.head) == (1, 1)
+    (drawn,) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
+    assert (drawn.layer, drawn.head) == (1, 1)
     assert dict(drawn.shades) == {
-        5: "M0 1h1v1h-1z", 7: "M1 2h2v1h-2z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
+        5: "M0 1h1v1h-1z", 7: "M1 2h1v1h-1zM2 2h1v1h-1z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
     }  # fmt: skip
     assert drawn.rows[2] == "c attends to c 50.00% (0 back), b 49.99% (1 back), a 0.01% (2 back)"
 
 
 def test_the_page_shows_the_table_the_corpus_and_the_samples_in_order(page, table):
-    for row in table.to_dict("records"):
-        for cell in shown(row, titles_of(table)):
+    for row in ladder_grid(table).rows:
+        for cell in row:
             assert cell in page.text
-    for part in ("tales", "3,210", "3,300", "seed: 0", "scored exactly once"):
+    for part in ("3,210", "3,300", "seed: 0", "scored exactly once"):
         assert part in page.text
-    first = page.text.index("Onthe a\N{REPLACEMENT CHARACTER}b")
-    assert 0 < first < page.text.index("Once upon a time")
+    facts = "Text: tales Unit: 1 token = 1 character Seed: 0 Steps: MLP 3,000, Transformer 3,000"
+    assert facts in " ".join(page.text.split())
+    best = page.text.index("Once upon a time")
+    assert 0 < best < page.text.index("Onthe a\N{REPLACEMENT CHARACTER}b")
+
+
+def colors(text):
+    """Return the colors of a page by name, of the light and of the dark scheme."""
+    style = text.partition("</style>")[0]
+    schemes: tuple[dict[str, str], ...] = ({}, {})
+    for root in re.finditer(r"(dark\) \{\s*)?:root \{(.*?)\}", style, re.DOTALL):
+        found = dict(re.findall(r"(--\w+): ([^;]+);", root[2]))
+        schemes[root[1] is not None].update(found)
+    return schemes
+
+
+def test_text_lines_and_bars_have_enough_contrast_on_light_and_dark_pages(report):
+    """Level AA of WCAG 2.2: 4.5 for text; the colors of models are those of their names, too."""
+    for page, found in zip((LIGHT, DARK), colors(report()), strict=True):
+        assert found["--page"] == page
+        names = [name for name in found if name.startswith("--c") and len(name) == 9]
+        names.remove("--cffffff")  # the page
+        names.remove("--cd8dee4")  # lines of a grid, which are no information
+        assert {"--c24292f", "--c0072b2"} < {*names}
+        for name in (*names, "--ink", "--soft", "--link"):
+            assert contrast(found[name], page) >= AA
+        for name in ("--ink", "--soft"):
+            assert contrast(found[name], found["--card"]) >= AA
+        hot = "#" + "".join(f"{int(value):02x}" for value in found["--hot"].split())
+        assert contrast(found["--ink"], hot) >= AA  # a token at its strongest color
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+    assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to fail

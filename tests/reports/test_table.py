@@ -9,12 +9,12 @@ from lmladder.reports import (
     COLUMNS,
     Row,
     findings,
+    ladder_grid,
     ladder_table,
     metrics,
     print_table,
     read_csv,
     to_csv,
-    to_markdown,
 )
 from lmladder.system.errors import InputError
 
@@ -59,32 +59,37 @@ def test_metrics_are_nested_by_split_and_metric(table):
     assert (metrics(ladder_table([])), findings(ladder_table([]))) == ({}, "")
 
 
-def test_markdown_is_aligned_and_rounded(table):
-    text = to_markdown(table)
-    assert "**Validation text: 99,999 tokens, 100,006 bytes**\n\n| Model " in text
-    assert "| Kneser-Ney 5 |      2.293 |" in text
+def test_the_table_has_the_test_text_first_and_is_aligned_and_rounded(table):
+    text = ladder_grid(table).to_markdown()
+    assert (
+        "**Test text: 98,765 tokens, 98,772 bytes; validation text: 99,999 tokens, 100,006 bytes**"
+        "\n\n| Model        | Test perplexity | Test bits/byte |" in text
+    )
+    assert ladder_grid(table).titles[-2:] == ["Validation perplexity", "Validation bits/byte"]
+    assert "| Kneser-Ney 5 |           2.293 |" in text
     assert "|  1,234,567 | 3,000 |" in text
+    assert "perplexity" not in ladder_grid(table[table["split"] == "val"]).to_markdown()
     assert "0.6123 ± 0.0042" in text
     widths = {len(line) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
 
 
 def test_the_excess_has_a_column_where_the_truth_is_known(table):
-    assert "Excess" not in to_markdown(table)
+    assert "Excess" not in ladder_grid(table).titles
     rows = [
         Row(name, "test", Score(10, 10, 9.0), 5, None, kind=name, excess_nats_per_token=excess,
             excess_standard_error=error)
         for name, excess, error in (("mlp", 0.5, 0.01), ("transformer", 0.25, math.nan),
                                     ("oracle", None, None))
     ]  # fmt: skip
-    text = to_markdown(ladder_table(rows))
+    text = ladder_grid(ladder_table(rows)).to_markdown()
     assert "| 0.5000 ± 0.0100 |" in text
     assert "|          0.2500 |" in text
     assert "0.2500 nats per token from the true one" in findings(ladder_table(rows))
 
 
 def test_the_name_of_a_model_stays_in_its_cell(hostile_table):
-    text = to_markdown(hostile_table)
+    text = ladder_grid(hostile_table).to_markdown()
     assert "<script" not in text
     assert "A\\|b \\| c" in text
 
@@ -134,7 +139,7 @@ def test_the_terminal_shows_what_each_stage_took_in_80_columns(table):
     print_table(table, performance, console)
     text = console.file.getvalue()
     assert re.search(r"Transformer .* 1,203 +20,123", text)
-    assert re.search(r"Kneser-Ney 5 .* 3 *\n", text)
+    assert re.search(r"Kneser-Ney 5 .* 3 +2\.293", text)
     assert "…" not in text
 
 

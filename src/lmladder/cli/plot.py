@@ -44,18 +44,17 @@ def plot(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(output, error) from error
-    paths = {name: output / f"{name}.{format_name}" for name in reports.CAPTIONS if name in figures}
+    paths = {name: output / f"{name}.{format_name}" for name in figures}
     for path in paths.values():
         require_replaceable(path, force=force)
     for name, path in paths.items():
         atomic_write(path, reports.FORMATS[format_name](figures[name]))
-        print(f"{path}: {reports.CAPTIONS[name]}")
+        print(f"{path}: {figures[name].get_label()}")
 
 
 def figures_of(outputs: Path) -> dict[str, Figure]:
     """Return the figures of the results in a folder, by name; that of time if stages ran here."""
     from lmladder import reports
-    from lmladder.data import read_facts
 
     evaluated = outputs / "evaluate"
     table = reports.read_csv(evaluated / "perplexity.csv")
@@ -64,7 +63,6 @@ def figures_of(outputs: Path) -> dict[str, Figure]:
         reports.read_histories(table, outputs),
         reports.read_positions(evaluated / "position.csv"),
         reports.read_calibration(evaluated / "calibration.csv"),
-        train_tokens=read_facts(outputs / "prepare" / "corpus.json").splits["train"].tokens,
     )
     if (path := evaluated / "excess.csv").exists():  # older results do not have it
         figures |= reports.truth_figures(table, reports.read_excess(path))

@@ -61,10 +61,10 @@ def report(
     page = report_page(
         Ladder.of(checkpoints, prepared),
         table,
-        {name: reports.as_svg(each) for name, each in figures_of(outputs).items()},
+        figures_of(outputs).values(),
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
         overrides or "unknown, as there is no dvc.lock",
-        seeds=[
+        over_seeds=[
             reports.seeds_grid(results, [name])
             for name in sorted({each.parent.name for each in results.glob("*/seed*")}, reverse=True)
         ],

@@ -1,7 +1,7 @@
 """The last stage: scores the same text with every rung; writes table, figures and report."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -36,6 +36,7 @@ from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
 
 import pandas as pd
+from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
@@ -223,19 +224,18 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         reports.read_histories(table, ladder),
         positions,
         calibration,
-        train_tokens=len(prepared.train),
     )
     figures = {name: reports.as_svg(each) for name, each in drawn.items()}
     excess_table = reports.excess_table(excess)
     of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
-    shown = figures | {name: reports.as_svg(each) for name, each in of_truth.items()}
+    shown = [*drawn.values(), *of_truth.values()]
     values = asdict(config)
     del values["runtime"]["threads"]  # it differs between machines and affects no result
     page = report_page(rungs, table, shown, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
     texts = {
         "perplexity.csv": reports.to_csv(table),
         BLOCK_LOSSES: blocks.to_csv(),
-        "perplexity.md": reports.to_markdown(table),
+        "perplexity.md": reports.ladder_grid(table).to_markdown(),
         SAMPLES: reports.to_text(samples),
         "position.csv": reports.to_csv(positions),
         "calibration.csv": reports.to_csv(calibration),
@@ -266,21 +266,22 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
 def report_page(
     ladder: Ladder,
     table: pd.DataFrame,
-    figures: Mapping[str, str],
+    figures: Iterable[Figure],
     samples: Mapping[str, str],
     config: str,
     **grids: Sequence[Grid],
 ) -> str:
-    """Return the page of all results as HTML, with figures in SVG; see `reports.render_report`."""
+    """Return the page of all results as HTML; see `reports.render_report`."""
     return reports.render_report(
         title=f"lmladder on {ladder.prepared.corpus.name}",
         summary=reports.findings(table),
         table=table,
-        figures={reports.CAPTIONS[name]: each for name, each in figures.items()},
+        figures=figures,
         samples=samples,
         passage=ladder.passage(),
         attention=ladder.attention(),
         corpus=ladder.prepared.corpus,
+        seeds=[each.seed for each in ladder.checkpoints.values()],
         config=config,
         **grids,
     )

@@ -19,32 +19,26 @@ from lmladder.reports.detail import (
     read_positions,
 )
 from lmladder.reports.figures.calibration import calibration_panels
-from lmladder.reports.figures.gallery import CAPTIONS, last_split, result_figures, truth_figures
+from lmladder.reports.figures.gallery import last_split, result_figures, truth_figures
 from lmladder.reports.figures.loss import loss_curves
-from lmladder.reports.figures.perplexity import (
-    perplexity_by_parameters,
-    perplexity_by_time,
-    perplexity_by_tokens,
-)
+from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_time
 from lmladder.reports.figures.position import position_curves
 from lmladder.reports.figures.prompt import attention_figure, next_token_figure
 from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, figure_format
 from lmladder.reports.findings import findings
-from lmladder.reports.html import render_report
-from lmladder.reports.page import Grid
-from lmladder.reports.samples import read_samples, to_text
+from lmladder.reports.html import Passage, render_report, render_surprisal
 from lmladder.reports.seeds import seeds_grid
-from lmladder.reports.surprisal import Passage, render_surprisal
 from lmladder.reports.table import (
     COLUMNS,
+    Grid,
     Model,
     Row,
+    ladder_grid,
     ladder_table,
     metrics,
     models_of,
     read_csv,
     to_csv,
-    to_markdown,
 )
 from lmladder.reports.terminal import print_table
-from lmladder.reports.tokens import token_labels, visible
+from lmladder.reports.text import read_samples, to_text, token_labels, visible

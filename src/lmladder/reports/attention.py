@@ -1,11 +1,10 @@
 """Attention of the heads of a Transformer, as maps for a page."""
 
-import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from lmladder.reports.tokens import percent
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.reports.text import percent
+from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
@@ -34,48 +33,33 @@ class HeadMap:
 
     Attributes
     ----------
-    head : number of the head, from 1
+    layer, head : numbers, from 1
     shades : (level, path of all cells of that level), without level 0
     rows : for each token a description of the tokens with the largest weights
     """
 
+    layer: int
     head: int
     shades: Sequence[tuple[int, str]]
     rows: Sequence[str]
 
 
-def head_maps(attention: Attention) -> list[tuple[int, list[HeadMap]]]:
-    """Return (number of the layer, maps of its heads) of the last layers; at most `MAX_MAPS`."""
-    n_layer, n_head, _, _ = attention.maps.shape
+def head_maps(attention: Attention) -> list[HeadMap]:
+    """Return the maps of the last layers; at most `MAX_MAPS`."""
+    n_layer, n_head = attention.maps.shape[:2]
     drawn = max(1, MAX_MAPS // n_head)
     return [
-        (
-            layer + 1,
-            [
-                HeadMap(head + 1, list(_shades(weights)), list(_rows(attention.labels, weights)))
-                for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
-            ],
-        )
+        HeadMap(layer + 1, head + 1, [*_shades(weights)], [*_rows(attention.labels, weights)])
         for layer in range(max(0, n_layer - drawn), n_layer)
+        for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
     ]
 
 
 def _shades(weights: FloatArray) -> Iterator[tuple[int, str]]:
     levels = np.rint(np.sqrt(weights) * LEVELS).astype(int)
     for level in range(1, LEVELS + 1):
-        if path := "".join(_runs(levels == level)):
+        if path := "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(levels == level)):
             yield level, path
-
-
-def _runs(cells: IntArray) -> Iterator[str]:
-    """Yield a rectangle for each run of true cells in a row."""
-    for y, row in enumerate(cells):
-        x = 0
-        for inside, run in itertools.groupby(row):
-            length = len(list(run))
-            if inside:
-                yield f"M{x} {y}h{length}v1h-{length}z"
-            x += length
 
 
 def _rows(labels: Sequence[str], weights: FloatArray) -> Iterator[str]:

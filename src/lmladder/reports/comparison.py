@@ -8,18 +8,18 @@ from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration, as_override
 from lmladder.models.registry import label
-from lmladder.reports.figures.style import as_svg, encoded
+from lmladder.reports.figures.style import encoded
 from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
-from lmladder.reports.page import Grid, inlined, render
-from lmladder.reports.table import markdown
+from lmladder.reports.page import drawings, render
+from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
+from lmladder.reports.terminal import empty_table
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 
 import pandas as pd
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 
@@ -70,10 +70,7 @@ def to_terminal(comparison: Comparison) -> str:
     terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     grid = as_grid(comparison)
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for index, title in enumerate(grid.titles):
-        side: Any = "left" if index < grid.words else "right"
-        table.add_column(title, justify=side, overflow="fold", no_wrap=title != "Settings")
+    table = empty_table(grid, folded=["Settings"])
     previous = comparison.configurations[0].group
     for each, cells in zip(comparison.configurations, grid.rows, strict=True):
         if each.group != previous:
@@ -115,13 +112,6 @@ def _fields(each: Configuration) -> dict[str, Any]:
     return {**values, "seeds": seeds, "folders": folders}
 
 
-def to_markdown(comparison: Comparison) -> str:
-    """Return one GitHub table under its caption."""
-    grid = as_grid(comparison)
-    table = markdown([grid.titles, *grid.rows], grid.words).rstrip("\n")
-    return f"**{grid.caption}**\n\n{table}"
-
-
 def to_latex(comparison: Comparison) -> str:
     """Return a tabular for the package booktabs."""
     grid = as_grid(comparison)
@@ -138,10 +128,6 @@ def to_html(comparison: Comparison) -> str:
 
     Where configurations are grouped by a setting, it has a figure of their scores over the setting.
     """
-    figures = {}
-    if comparison.by is not None:
-        caption = f"Scores over {comparison.by}: mean and standard deviation over seeds"
-        figures[caption] = as_svg(sweep_figure(comparison))
     grid = as_grid(comparison)
     runs = [
         (each.model, each.shown, str(run.path), "" if run.seed is None else str(run.seed), score)
@@ -151,11 +137,11 @@ def to_html(comparison: Comparison) -> str:
     ]
     return render(
         "comparison.html.jinja",
-        sorts=True,
+        script="page.js",
         title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
         summary=grid.caption,
         configurations=grid,
-        figures=inlined(figures),
+        figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
             "Each run, in the order of the configurations",
             ("Model", "Settings", "Folder", "Seed", grid.titles[-2]), runs, words=3,
@@ -171,7 +157,7 @@ def to_html(comparison: Comparison) -> str:
 FORMATS: dict[str | None, Callable[[Comparison], str]] = {
     None: to_terminal,
     "csv": to_csv,
-    "markdown": to_markdown,
+    "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
     "latex": to_latex,
     "json": to_json,
 }

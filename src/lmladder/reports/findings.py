@@ -1,4 +1,6 @@
-"""The table in one sentence."""
+"""What the numbers show, in sentences: of the table, and of a figure."""
+
+from collections.abc import Callable, Mapping
 
 from lmladder.reports.table import (
     EXCESS,
@@ -56,3 +58,21 @@ def _compared(bits: float, other: float, what: str) -> str:
     # There is no ratio to 0 bits, as of a text of one distinct character.
     difference = f"{abs(bits / other - 1):.1%}" if other else f"{abs(bits - other):.4f}"
     return f"{difference} {'more' if bits > other else 'less'} than {what}"
+
+
+def lowest(what: str, values: Mapping[str, float], form: Callable[[float], str]) -> str:
+    """Return a sentence on the lowest of the values by label, and on the next.
+
+    Values are the same if `form` shows them so.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in sorted(values, key=values.__getitem__):
+        groups.setdefault(form(values[name]), []).append(name)
+    found = [(value, " and ".join(names), len(names) > 1) for value, names in groups.items()]
+    if not found:
+        return ""
+    (value, names, shared), *others = found
+    sentence = f"{names} {'share' if shared else 'has'} the lowest {what}, {value}"
+    for value, names, shared in others[:1]:
+        sentence += f"; next {'are' if shared else 'is'} {names} with {value}"
+    return f"{sentence}."

@@ -21,13 +21,12 @@ PART = re.compile(
 MARKER = re.compile(r"^<!-- generated\b.*$", re.MULTILINE)
 
 
-def regenerated(text: str, makers: Mapping[str, Maker], *, others: Sequence[str] = ()) -> str:
+def regenerated(text: str, makers: Mapping[str, Maker]) -> str:
     """Return a document's `text` with its generated parts updated.
 
     Parameters
     ----------
     makers : the function that makes each part, by name
-    others : names of parts that are left unchanged, because another command makes them
 
     Raises
     ------
@@ -42,24 +41,14 @@ def regenerated(text: str, makers: Mapping[str, Maker], *, others: Sequence[str]
         )
 
     def made(part: re.Match[str]) -> str:
-        name = part[2]
-        if name in others:
-            return part[0]
-        if name not in makers:
-            raise InputError(f"unknown generated part {name!r}; choose from {sorted(makers)}")
-        return f"{part[1]}\n{makers[name](part[3].split()).rstrip()}\n\n{part[5]}"
+        if part[2] not in makers:
+            raise InputError(f"unknown generated part {part[2]!r}; choose from {sorted(makers)}")
+        return f"{part[1]}\n{makers[part[2]](part[3].split()).rstrip()}\n\n{part[5]}"
 
     return PART.sub(made, text)
 
 
-def update(
-    path: Path,
-    makers: Mapping[str, Maker],
-    *,
-    others: Sequence[str] = (),
-    command: str,
-    check: bool = False,
-) -> None:
+def update(path: Path, makers: Mapping[str, Maker], *, command: str, check: bool = False) -> None:
     """Update the file at `path`; with `check`, only check whether it is up to date.
 
     Raises
@@ -71,7 +60,7 @@ def update(
     """
     try:
         text = path.read_text(encoding="utf-8")
-        fresh = regenerated(text, makers, others=others)
+        fresh = regenerated(text, makers)
     except (OSError, UnicodeError) as error:
         raise InputError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
     except InputError as error:

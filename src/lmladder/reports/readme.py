@@ -1,9 +1,8 @@
 """Update the numbers in the README: python -m lmladder.reports.readme [--check] README.md
 
 Its generated parts (see `generated.py`) are table, samples and findings, made from the folder
-`outputs` beside it, and seeds, made from folders of `results` beside it. Names of splits after
-table, and of models after samples, select some; those after seeds are of the folders, and so are
-those after findings, if any.
+`outputs` beside it, and seeds, made from folders of `results` beside it. Names of models after
+samples select some; those after seeds are of the folders, and so are those after findings, if any.
 """
 
 import argparse
@@ -15,9 +14,9 @@ from pathlib import Path
 
 from lmladder.reports.findings import findings
 from lmladder.reports.generated import Maker, update
-from lmladder.reports.samples import read_samples
 from lmladder.reports.seeds import evaluated, over_seeds, seeds_grid
-from lmladder.reports.table import escaped, markdown, models_of, read_csv, to_markdown
+from lmladder.reports.table import escaped, ladder_grid, models_of, read_csv
+from lmladder.reports.text import read_samples
 from lmladder.system.errors import InputError, LadderError
 
 import pandas as pd
@@ -36,23 +35,17 @@ def makers(outputs: Path) -> dict[str, Maker]:
     """
     table = read_csv(outputs / "evaluate" / "perplexity.csv")
     return {
-        "table": partial(_table, table),
+        "table": lambda _: ladder_grid(table).to_markdown(),
         "samples": partial(_samples, table, outputs / "evaluate" / "samples.txt"),
         "seeds": partial(_seeds, outputs.parent / "results"),
         "findings": partial(_findings, table, outputs.parent / "results"),
     }
 
 
-def _table(table: pd.DataFrame, splits: Sequence[str]) -> str:
-    chosen = _chosen(splits, list(dict.fromkeys(table["split"])))
-    return to_markdown(table[table["split"].isin(chosen)])
-
-
 def _seeds(results: Path, names: Sequence[str]) -> str:
     if missing := [name for name in names if not (results / name).exists()]:
         return f"There are no results yet; run `make {' '.join(missing)}`."
-    grid = seeds_grid(results, names)
-    return f"**{escaped(grid.caption)}**\n\n{markdown([grid.titles, *grid.rows])}"
+    return seeds_grid(results, names).to_markdown()
 
 
 def _findings(table: pd.DataFrame, results: Path, names: Sequence[str]) -> str:
@@ -64,19 +57,13 @@ def _findings(table: pd.DataFrame, results: Path, names: Sequence[str]) -> str:
 def _samples(table: pd.DataFrame, path: Path, models: Sequence[str]) -> str:
     """Return each sample as an indented block, whose lines cannot be taken for a marker."""
     samples = read_samples(path)
-    chosen = _chosen(models, list(samples))
+    if unknown := sorted(set(models) - set(samples)):
+        raise InputError(f"a generated part asks for {unknown[0]!r}; choose from {[*samples]}")
     return "\n\n".join(
         f"**{escaped(each.label)}**\n\n{textwrap.indent(_excerpt(samples[name]), ' ' * 4)}"
         for name, each in models_of(table).items()
-        if name in samples and name in chosen
+        if name in (models or samples) and name in samples
     )
-
-
-def _chosen(names: Sequence[str], known: Sequence[str]) -> Sequence[str]:
-    """Return the names in a marker; all known names if it has none."""
-    if unknown := sorted(set(names) - set(known)):
-        raise InputError(f"a generated part asks for {unknown[0]!r}; choose from {list(known)}")
-    return names or known
 
 
 def _excerpt(text: str) -> str:
@@ -91,9 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m lmladder.reports.readme", description="Update the numbers in a README."
     )
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; fail if the file is stale"
-    )
+    parser.add_argument("--check", action="store_true", help="fail if the file is stale")
     parser.add_argument("readme", type=Path, metavar="README.md")
     given = parser.parse_args(argv)
     readme: Path = given.readme

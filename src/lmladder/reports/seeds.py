@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.experiments import settings_of
-from lmladder.reports.page import Grid
-from lmladder.reports.table import CROPS, DECIMALS, in_order, read_csv, significant, whole
+from lmladder.reports.table import CROPS, DECIMALS, Grid, in_order, read_csv, significant, whole
 from lmladder.system.errors import InputError
 
 import numpy as np

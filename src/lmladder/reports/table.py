@@ -5,21 +5,21 @@ Values are rounded once, when the table is made, so that CSV, Markdown, metrics 
 
 import html
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
 from lmladder.models.registry import INK, KINDS, label
+from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
 
 import pandas as pd
 
 DECIMALS = 6
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")  # Okabe & Ito 2008
 MARKERS = "osD^vP"
 # The columns of perplexity.csv with their pandas dtypes; a reader ignores unknown columns.
 COLUMNS: dict[Any, Any] = {
@@ -82,8 +82,10 @@ def nats_with_error(nats: float, error: float) -> str:
     return f"{nats:.4f}" if pd.isna(error) else f"{nats:.4f} ± {error:.4f}"
 
 
+Column: TypeAlias = Callable[[Mapping[str, Any]], str]
+
 # The columns that are shown to people: their titles, and how a row's cell is formatted.
-_SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
+SHOWN: dict[str, Column] = {
     "Model": lambda row: str(row["label"]),
     "Perplexity": lambda row: significant(row["perplexity"]),
     "Bits/byte": lambda row: f"{row['bits_per_byte']:.4f}",
@@ -91,9 +93,31 @@ _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Excess": lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR]),
     "Parameters": lambda row: whole(row["parameters"]),
     "Steps": lambda row: whole(row["steps"]),
-    "Nats/token on crops": lambda row: nats_with_error(row[CROPS], math.nan),
+    "On crops": lambda row: nats_with_error(row[CROPS], math.nan),
 }
-WIDE = ("Excess", "Nats/token on crops")  # for which a terminal of 80 columns has no room
+OTHERS = ("Perplexity", "Bits/byte")
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table as it is shown.
+
+    Attributes
+    ----------
+    caption : describes the values
+    titles : of the columns
+    rows : cells under the titles; the first is the heading of its row
+    words : number of columns before those of numbers
+    """
+
+    caption: str
+    titles: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    words: int = 1
+
+    def to_markdown(self) -> str:
+        """Return a GitHub table under its caption."""
+        return f"**{escaped(self.caption)}**\n\n{markdown([self.titles, *self.rows], self.words)}"
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -159,6 +183,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
     colors: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: ("/" in row["rung"], row["model"])):
         color = KINDS[row["kind"]].color if row["kind"] else INK
+        color = color and readable(color)
         if row["model"] in trained and color in (None, *colors.values()):
             color = next((each for each in COLORS if each not in colors.values()), None)
         colors[row["model"]] = color or COLORS[-1]
@@ -233,37 +258,42 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table.round(DECIMALS)  # pandas may read a float one bit off
 
 
-def by_split(table: pd.DataFrame) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
-    """Yield the heading and the rows of each split."""
-    for split, rows in table.groupby("split", sort=False):
-        tokens, n_bytes = rows[["tokens", "bytes"]].iloc[0]
-        name = split_name(str(split)).capitalize()
-        yield f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes", rows.to_dict("records")
+def ladder_grid(
+    table: pd.DataFrame, columns: Mapping[str, Column] = SHOWN, others: Sequence[str] = OTHERS
+) -> Grid:
+    """Return the table as it is shown: columns of its last split, the test text, then of others.
 
+    There is no column of the excess where the truth is not known.
 
-def titles_of(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the titles of the columns that are shown: no excess where the truth is not known."""
-    known = table[EXCESS].notna().any()
-    return tuple(title for title in _SHOWN if title != "Excess" or known)
-
-
-def shown(row: Mapping[str, Any], titles: Iterable[str]) -> tuple[str, ...]:
-    """Return the cells of a row under some of the titles."""
-    return tuple(_SHOWN[title](row) for title in titles)
+    Parameters
+    ----------
+    columns : how a row's cell is formatted, by the title of the column
+    others : titles of those that other splits have too
+    """
+    splits = [*dict.fromkeys(table["split"])][::-1]
+    known = {"Excess": table[EXCESS].notna().any()}
+    parts, sizes = [], []
+    for split in splits:
+        rows, name = table[table["split"] == split], split_name(split)
+        first = [title for title in columns if known.get(title, True)]
+        titles = {
+            f"{name.capitalize()} {each.lower()}" if each in others and splits[1:] else each: each
+            for each in (first if split == splits[0] else others)
+        }
+        cells = [
+            [columns[each](row) for each in titles.values()] for row in rows.to_dict("records")
+        ]
+        parts.append(pd.DataFrame(cells, rows["model"], [*titles]))
+        tokens, n_bytes = rows[["tokens", "bytes"]].mode().iloc[0]
+        sizes.append(f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes")
+    shown = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
+    caption = "; ".join(sizes)
+    return Grid(caption[:1].upper() + caption[1:], [*shown], shown.to_numpy().tolist())
 
 
 def split_name(split: str) -> str:
     """Return the name of a split in a sentence."""
     return {"train": "training", "val": "validation"}.get(split, split)
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """Return one GitHub table per split, each under a line with the split and its size."""
-    titles = titles_of(table)
-    return "\n".join(
-        f"**{heading}**\n\n{markdown([titles, *(shown(row, titles) for row in rows)])}"
-        for heading, rows in by_split(table)
-    )
 
 
 def markdown(rows: Iterable[Sequence[str]], words: int = 1) -> str:

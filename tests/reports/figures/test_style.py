@@ -6,7 +6,7 @@ from collections import Counter
 
 from lmladder import reports
 from lmladder.evaluation import Score
-from lmladder.reports import CAPTIONS, Row, as_png, as_svg, ladder_table
+from lmladder.reports import Row, as_png, as_svg, ladder_table
 from lmladder.reports.figures.sweep import Swept, sweep_curves
 
 import matplotlib
@@ -15,7 +15,9 @@ import pytest
 
 SWEPT = [Swept("n_layer=1", [0.001, 0.01, 0.1], [[1.0, 1.1], [0.8, 0.9], [0.9, 0.95]])]
 ATTENTION = np.tril(np.full((1, 2, 3, 3), 0.5))
-KINDS = [*CAPTIONS, "sweep", "attention", "next"]
+RESULTS = ["perplexity_parameters", "loss_curves", "position", "calibration"]
+TRUTH = ["excess", "recall", "true_calibration"]
+KINDS = [*RESULTS, *TRUTH, "perplexity_time", "sweep", "attention", "next"]
 every_figure = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -24,16 +26,14 @@ def figures(table, models, history, positions, calibration, excess):
     """Return functions that draw a figure of each kind."""
     histories = {"mlp": history, "transformer": history}
     kinds = {
-        "loss_curves": lambda: reports.loss_curves(models, histories, {"unigram": 2.9}),
-        "perplexity_parameters": lambda: reports.perplexity_by_parameters(table, "test"),
-        "perplexity_tokens": lambda: reports.perplexity_by_tokens(table, "val", histories, 10_000),
-        "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
-        "position": lambda: reports.position_curves(models, positions),
-        "calibration": lambda: reports.calibration_panels(models, calibration),
         **{
-            name: lambda name=name: reports.truth_figures(table, excess)[name]
-            for name in ("excess", "recall", "true_calibration")
+            name: lambda name=name: reports.result_figures(
+                table, histories, positions, calibration
+            )[name]
+            for name in RESULTS
         },
+        **{name: lambda name=name: reports.truth_figures(table, excess)[name] for name in TRUTH},
+        "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
         "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
         "attention": lambda: reports.attention_figure(ATTENTION, ["a", "b", "c"]),
         "next": lambda: reports.next_token_figure("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
@@ -58,7 +58,8 @@ def test_the_same_numbers_give_the_same_bytes_whatever_the_users_settings(figure
 @every_figure
 def test_an_svg_is_complete_and_can_be_embedded_beside_others(images, kind):
     svg, _ = images[kind]
-    assert svg.startswith("<svg")
+    assert svg.startswith('<svg role="img"')
+    assert "<title></title>" not in svg
     assert "<metadata" not in svg
     assert set(re.findall(r"https?://[^\"' ]*", svg)) <= {
         "http://www.w3.org/2000/svg",

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 
 from lmladder.evaluation import BINS, Reliability
 from lmladder.reports.detail import reliabilities
-from lmladder.reports.figures.style import GRAY, PALE, short, styled
+from lmladder.reports.figures.loss import best_of_orders
+from lmladder.reports.figures.style import GRAY, PALE, WIDTH, short, styled
+from lmladder.reports.findings import lowest
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -13,10 +15,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-COLUMNS = 4
-PANEL = 1.85  # inches per panel, with its title
+COLUMNS = 3
+PANEL = 1.55  # inches of height per panel, with its title
 TITLE = """Calibration: accuracy over confidence
-Bars: share of the predictions. ECE: expected calibration error."""
+Bars: share of the predictions. ECE: expected calibration error"""
 MIN_TOKENS = 10  # of a point; the accuracy of fewer is not meaningful
 
 
@@ -30,7 +32,8 @@ def calibration_panels(
     """Draw the accuracy of the most likely token over its probability, one panel per model.
 
     On the diagonal a model is calibrated; below it, it is overconfident. Error bars are two
-    binomial standard errors. Bars at the bottom are the share of the predictions.
+    binomial standard errors. Bars at the bottom are the share of the predictions. Of count models
+    that differ in their order only the best has a panel.
 
     Parameters
     ----------
@@ -40,23 +43,30 @@ def calibration_panels(
     rate : what the table has as accuracy
     """
     found = reliabilities(table)
-    n_columns, n_rows = min(COLUMNS, len(found)), math.ceil(len(found) / COLUMNS)
-    size = (max(0.5 + n_columns * PANEL, 4.5), 0.8 + n_rows * PANEL)
-    figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
-    for axes in grid.flat[len(found) :]:
-        axes.remove()
-    for index, (axes, (name, each)) in enumerate(zip(grid.flat, found.items(), strict=False)):
-        model = models[name]
+    drawn = [name for name in models if models[name].trained and name in found]
+    counted = best_of_orders(models, {name: -n for n, name in enumerate(models) if name in found})
+    panels = [*counted, *drawn]
+    n_rows = math.ceil(max(1, len(panels)) / COLUMNS)
+    figure = Figure(figsize=(WIDTH, 0.9 + n_rows * PANEL), layout="constrained")
+    grid = figure.subplots(n_rows, COLUMNS, sharex=True, sharey=True, squeeze=False)
+    for index, axes in enumerate(grid.flat):
+        if index >= len(panels):
+            axes.remove()
+            continue
+        model, each = models[panels[index]], found[panels[index]]
         _draw(axes, each, model.color, model.marker)
         axes.set_box_aspect(1)
-        axes.tick_params(labelbottom=index + n_columns >= len(found))  # no panel below
+        axes.tick_params(labelbottom=index + COLUMNS >= len(panels))  # no panel below
         axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
-        error = f"{each.expected_calibration_error:.1%}"
-        axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GRAY, pad=6)
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=9, linespacing=1.5)
+        error = f"ECE {each.expected_calibration_error:.1%}"
+        axes.text(0.04, 0.96, error, va="top", fontsize=8, color=GRAY)
+    figure.suptitle(heading, x=0.012, ha="left", fontsize=9, linespacing=1.5)
     figure.supxlabel("probability of the most likely token", fontsize=9)
     figure.supylabel(rate, fontsize=9)
+    judged = drawn or panels  # a model that says the same of every token is calibrated easily
+    errors = {models[each].label: found[each].expected_calibration_error for each in judged}
+    finding = lowest(f"mean distance of confidence from {rate}", errors, "{:.1%}".format)
+    figure.set_label(f"{'Of the trained models, ' if drawn else ''}{finding}")
     return figure
 
 

@@ -2,18 +2,19 @@
 
 from collections.abc import Mapping
 
+from lmladder.reports.colors import GRAY, INK
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
     DOTTED,
-    GRAY,
     number,
     scale_losses,
     styled,
     title,
     wide_figure,
 )
-from lmladder.reports.table import INK, Model
+from lmladder.reports.findings import lowest
+from lmladder.reports.table import Model
 
 import numpy as np
 import pandas as pd
@@ -36,9 +37,11 @@ def loss_curves(
         drawn
     """
     figure, axes = wide_figure()
-    lines = []
+    lines, ends, crossed = [], {}, {}
+    counted = sorted(best_of_orders(models, baselines), key=baselines.__getitem__)
+    best = baselines[counted[0]] if counted else 0.0
     oracle = [name for name in baselines if models[name].is_oracle]
-    for name in (*best_of_orders(models, baselines), *oracle):
+    for name in (*counted, *oracle):
         loss, model = baselines[name], models[name]
         color, weight = (INK, "bold") if model.is_oracle else (GRAY, "normal")
         width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
@@ -61,6 +64,9 @@ def loss_curves(
         tokens, loss = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
         axes.plot([tokens], [loss], model.marker, color=model.color, markersize=4.5)
         lines.append(Label(named(model, loss), tokens, loss, model.color, "bold"))
+        ends[model.label] = loss
+        if (seen["val_loss"] < best).any():
+            crossed[model.label] = seen.loc[seen["val_loss"] < best, "tokens"].iloc[0]
     lines = [line for line in lines if 0 <= line.y < np.inf]
     axes.margins(x=0.02)
     axes.set(xscale="log")
@@ -73,6 +79,12 @@ def loss_curves(
         "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
     )
     name_lines(axes, lines)
+    caption = lowest("loss at the end of training", ends, "{:.3f} nats per token".format)
+    if ends and counted:
+        rival = f"{models[counted[0]].label}, the best count model ({best:.3f})"
+        when = [f"{name} after {tokens:,.0f} tokens" for name, tokens in crossed.items()]
+        caption += f" Below {rival}: {', '.join(when) or 'no other'}."
+    figure.set_label(caption)
     return figure
 
 

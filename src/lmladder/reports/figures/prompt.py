@@ -5,8 +5,9 @@ Larger weights are darker: the maps are legible in color, in gray and to color-b
 
 from collections.abc import Sequence
 
-from lmladder.reports.figures.style import COLORS, GRAY, INK, styled
-from lmladder.reports.tokens import percent, visible
+from lmladder.reports.colors import COLORS, GRAY, INK
+from lmladder.reports.figures.style import styled
+from lmladder.reports.text import percent, visible
 from lmladder.system.arrays import FloatArray
 
 import matplotlib as mpl
@@ -58,6 +59,7 @@ def attention_figure(maps: FloatArray, labels: Sequence[str]) -> Figure:
     scale.set_label("attention")
     figure.supxlabel("token attended to (key)", fontsize=9)
     figure.supylabel("attending token (query)", fontsize=9)
+    figure.set_label(f"Attention of {n_layer} x {n_head} heads over {time} tokens")
     return figure
 
 
@@ -86,7 +88,9 @@ def next_token_figure(
     axes.xaxis.set_visible(False)
     axes.tick_params(length=0)
     axes.spines[["left", "bottom"]].set_visible(False)
-    figure.suptitle(f"Most likely tokens after “{_end_of(prompt)}”", x=0.01, ha="left", fontsize=10)
+    title = f"Most likely tokens after “{_end_of(prompt)}”"
+    figure.suptitle(title, x=0.01, ha="left", fontsize=10)
+    figure.set_label(title)
     return figure
 
 

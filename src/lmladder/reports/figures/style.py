@@ -1,19 +1,21 @@
 """The style of all figures, their scales and grids, and their conversion to files.
 
-Colors are those of Okabe and Ito (2008), which are distinguishable in all common forms of color
-blindness. A marker, a dash pattern or a name repeats the information of each color, for print in
-gray. The same numbers give the same bytes, independent of the user's settings of Matplotlib.
+A figure is as wide as a phone, and its label is its caption, which states what it shows. A marker,
+a dash pattern or a name repeats the information of each color, for print in gray. The same numbers
+give the same bytes, independent of the user's settings of Matplotlib.
 """
 
+import html
 import io
 import re
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmladder.reports.table import COLORS, INK
+from lmladder.reports.colors import GRAY, INK, PALE
 from lmladder.system.errors import InputError
 
 import matplotlib.style
@@ -23,9 +25,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter, Locator, LogLocator, MaxNLocator, NullLocator
 
-GRAY, PALE = "#6e7781", "#d8dee4"
 DOTTED, DASHED = (0, (1, 2)), (0, (4, 2))
 LAYOUT_FONT = "DejaVu Sans"  # part of Matplotlib, so that the layout is the same on all machines
+WIDTH = 4.8  # inches: a point is a pixel of a phone that is 390 pixels wide
 PAGE_FONTS = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 
 STYLE = {
@@ -47,17 +49,20 @@ def styled() -> Iterator[None]:
         yield
 
 
-def wide_figure(width: float = 0.7, height: float = 0.735) -> tuple[Figure, Axes]:
-    """Return a figure and axes of these fractions of its size; the right margin is for names."""
-    figure = Figure(figsize=(8, 4.5))
-    return figure, figure.add_axes((0.075, 0.125, width, height))
+def wide_figure() -> tuple[Figure, Axes]:
+    """Return a figure and its axes; the right margin is for names."""
+    figure = Figure(figsize=(WIDTH, 4))
+    return figure, figure.add_axes((0.12, 0.125, 0.525, 0.67))
 
 
 def as_svg(figure: Figure) -> str:
     """Return the figure as an <svg> element that can be embedded in a page."""
     metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
     svg = _saved(figure, format="svg", metadata=metadata).decode()
-    svg = svg[svg.index("<svg") :].replace(f"'{LAYOUT_FONT}'", PAGE_FONTS)
+    svg = svg[svg.index("<svg") :].replace(f"font-family: '{LAYOUT_FONT}'; ", "")
+    caption = html.escape(str(figure.get_label()))
+    start = f'<svg role="img" font-family="{PAGE_FONTS}"'
+    svg = svg.replace("<svg", start, 1).replace(">", f"><title>{caption}</title>", 1)
     referred = set(re.findall(r"#([\w.-]+)", svg))
     # The other identifiers are not used, and would occur twice in a page with two figures.
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
@@ -101,19 +106,16 @@ def figure_format(path: Path) -> str:
     return name
 
 
-def legible(color: str) -> str:
-    """Return the color of text beside a line or point of this color."""
-    return INK if color in COLORS[3:] else color  # those are too light for text on white
-
-
 def title(axes: Axes, text: str, note: str = "") -> None:
-    """Write a title, and under it a note in small gray letters."""
-    if note:
+    """Write a title at the top of the figure, and under it a note in small gray letters."""
+    above = 4.0  # points
+    for words, size, color in ((text, 10, INK), (note, 8, GRAY)):
+        lines = textwrap.wrap(words, int(axes.figure.bbox.width / axes.figure.dpi * 125 / size))
         axes.annotate(
-            note, (0, 1), (0, 7), xycoords="axes fraction", textcoords="offset points",
-            fontsize=8, color=GRAY, annotation_clip=False,
+            "\n".join(lines), (0.012, 1), (0, -above), xycoords="figure fraction", va="top",
+            textcoords="offset points", fontsize=size, color=color, annotation_clip=False,
         )  # fmt: skip
-    axes.set_title(text, pad=22 if note else None)
+        above += 1.3 * size * len(lines)
 
 
 def number(axis: Axis, multiples: Sequence[float]) -> None:

@@ -1,6 +1,5 @@
 """A score over the setting that a sweep varies, with its standard deviation over seeds."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,16 +7,16 @@ from statistics import fmean, pstdev, stdev
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
+from lmladder.reports.findings import lowest
 from lmladder.reports.table import COLORS, MARKERS
 
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))  # one per six curves
 NAME_LENGTH = 72  # characters; the longest name determines the width of the figure
-LEFT, WIDTH, GAP, HEIGHT = 0.75, 5.2, 0.35, 4.2  # inches
+LEFT, WIDTH, GAP, HEIGHT, CHARACTER = 0.65, 2.8, 0.2, 4.0, 0.09  # inches
 SHORT = 16  # characters of a value on the axis
 
 Value = float | int | str
@@ -52,24 +51,23 @@ def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure
     setting : name of the varied setting
     score : name of the score
     """
-    figure = Figure(figsize=(LEFT + WIDTH, HEIGHT))
-    axes = figure.add_axes((0, 0, 1, 1))
+    longest = max(len(_named(curve)) for curve in curves) * CHARACTER
+    width = LEFT + WIDTH + GAP + longest
+    figure = Figure(figsize=(width, HEIGHT))
+    axes = figure.add_axes((LEFT / width, 0.13, WIDTH / width, 0.7))
     positions = _set_axis(axes, [value for curve in curves for value in curve.values])
     lines = [_draw(axes, curve, positions, index) for index, curve in enumerate(curves)]
-    # The width of the longest name determines the width of the figure.
-    renderer = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
-    names = [axes.text(0, 0, line.text, fontweight=line.weight) for line in lines]
-    longest = max(name.get_window_extent(renderer).width for name in names) / figure.dpi
-    for name in names:
-        name.remove()
-    width = LEFT + WIDTH + GAP + longest
-    figure.set_size_inches(width, HEIGHT)
-    axes.set_position((LEFT / width, 0.13, WIDTH / width, 0.72))
     axes.set(xlabel=setting, ylabel=score)
     title(axes, f"{score[0].upper()}{score[1:]} against {setting}", _note(curves))
     axes.margins(y=0.12)
     ruled(axes)
     name_lines(axes, lines)
+    means = {
+        f"{curve.name} at {setting}={value}": fmean(scores)
+        for curve in curves
+        for value, scores in zip(curve.values, curve.scores, strict=True)
+    }
+    figure.set_label(lowest(f"mean of {score}", means, "{:.4f}".format))
     return figure
 
 
@@ -83,7 +81,7 @@ def _set_axis(axes: Axes, values: Sequence[Value]) -> dict[Value, float]:
     else:
         positions = {value: float(index) for index, value in enumerate(distinct)}
     names = [f"{value:g}" if isinstance(value, int | float) else value for value in distinct]
-    crowded = sum(map(len, names)) > 60
+    crowded = sum(map(len, names)) > 30
     axes.set_xticks(
         list(positions.values()),
         [name if len(name) <= SHORT else f"{name[: SHORT - 1]}…" for name in names],
@@ -96,14 +94,12 @@ def _set_axis(axes: Axes, values: Sequence[Value]) -> dict[Value, float]:
 
 
 def _spaced_by_factors(ascending: Sequence[float]) -> bool:
-    """Return whether ratios of neighboring values vary less than their differences."""
-    if ascending[0] <= 0 or len(ascending) < 2:
+    """Return whether the ratios of neighboring values vary less than their differences."""
+    if ascending[0] <= 0 or ascending[-1] < 5 * ascending[0]:
         return False
-    if len(ascending) == 2:
-        return ascending[1] >= 5 * ascending[0]
-    differences = [high - low for low, high in pairwise(ascending)]
-    factors = [math.log(high / low) for low, high in pairwise(ascending)]
-    return pstdev(factors) / fmean(factors) < pstdev(differences) / fmean(differences)
+    pairs = [*pairwise(ascending)]
+    differences, ratios = [high - low for low, high in pairs], [high / low for low, high in pairs]
+    return pstdev(ratios) / fmean(ratios) <= pstdev(differences) / fmean(differences)
 
 
 def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -> Label:
@@ -118,8 +114,12 @@ def _draw(axes: Axes, curve: Swept, positions: dict[Value, float], index: int) -
         color=color, marker=marker, markersize=5, linewidth=1.6, elinewidth=1.1, capsize=3,
         linestyle=DASHES[index // len(COLORS) % len(DASHES)], zorder=3,
     )  # fmt: skip
+    return Label(_named(curve), x[-1], means[-1], color, "bold")
+
+
+def _named(curve: Swept) -> str:
     name = curve.name if len(curve.name) <= NAME_LENGTH else f"{curve.name[: NAME_LENGTH - 1]}…"
-    return Label(f"{name}\N{EM SPACE}{means[-1]:.3f}", x[-1], means[-1], color, "bold")
+    return f"{name}\N{EM SPACE}{fmean(curve.scores[-1]):.3f}"
 
 
 def _note(curves: Sequence[Swept]) -> str:
