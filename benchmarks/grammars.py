@@ -68,7 +68,7 @@ def facts_of(path: Path) -> Facts:
     grammar = Grammar.load(path)
     nats, characters = expectation(grammar)
     stories = generate(grammar, 0, CHARACTERS)
-    mentions = [each for story in stories for each in grammar.mentions(story.text)]
+    mentions = [each for story in stories for each in story.mentions]
     recalls = [each for each in mentions if each.before is not None]
     recalled = sum(each.end - each.start for each in recalls)
     distances = [each.start - (each.before or 0) for each in recalls]

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from benchmarks.grammars import expectation
-from lmladder.data.tales import Grammar, generate
+from lmladder.data.tales import Grammar, balanced, generate
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
@@ -103,6 +103,23 @@ def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
     for story, count in drawn.items():
         expected = 3000 * math.exp(-story.nll)
         assert abs(count - expected) < 5 * math.sqrt(expected)
+
+
+def test_each_of_balanced_stories_has_the_probabilities_and_together_they_use_all_options(tmp_path):
+    twice = TINY.replace("{Hero.They} left", "{Hero.They} {said} so")  # a rule that is used twice
+    grammar = load(tmp_path, twice)
+    sets = [balanced(grammar, stream(2, "tiny", i), 5) for i in range(4000)]
+    for nth in (1, 4):
+        drawn = Counter((stories[nth].text, stories[nth].nll) for stories in sets)
+        assert math.fsum(math.exp(-nll) for _, nll in drawn) == pytest.approx(1)
+        statistic = sum(
+            (count - len(sets) * math.exp(-nll)) ** 2 / (len(sets) * math.exp(-nll))
+            for (_, nll), count in drawn.items()
+        )
+        assert abs(statistic - len(drawn) + 1) < 4 * math.sqrt(2 * len(drawn))
+    for stories in sets[:20]:
+        for each in (" met ", " came, ", "Nobody"):  # the alternatives of the first rule
+            assert sum(each in story.text for story in stories[:3]) == 1
 
 
 def test_holes_are_filled_with_articles_capitals_and_attributes(tmp_path):

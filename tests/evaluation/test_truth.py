@@ -4,22 +4,22 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.data import Corpus, Prepared, write_prepared
+from lmladder.data import Corpus, Prepared, Tokenizer, write_prepared
 from lmladder.data.settings import SplitSettings, TokenizerSettings
-from lmladder.data.tales import Grammar, generate
+from lmladder.data.tales import Grammar, Mention, Story, generate
+from lmladder.evaluation import truth
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import KINDS, Truth, compare_with_truth, is_known
 from lmladder.models.counts import CountTables
-from lmladder.models.mixture import Mixture, Weights
 from lmladder.models.ngram import count_ladder
 from lmladder.models.oracle import Oracle, arrays_of
 from lmladder.system.errors import InputError
-from tests.models.test_oracle import SMALL
+from tests.models.test_oracle import SMALL, encoded, enumerated
 
 import numpy as np
 import pytest
 
-SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 100)
+SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 4096, excess_stories=160)
 TEXT = "Zoë came, she sa hi. She left."
 
 
@@ -44,52 +44,87 @@ def models_of(prepared: Prepared) -> dict[str, Any]:
     return dict(count_ladder(tables, add_k=0.1, kneser_ney_orders=[2, 4]))
 
 
+def exact_excess(model: Any, oracle: Oracle, tokenizer: Tokenizer, by: str) -> float:
+    """Return the excess of a model by enumeration of all stories, each after a newline."""
+    excess = tokens = 0.0
+    for story, probability in enumerated(oracle.grammar).items():
+        text = encoded(tokenizer, f"\n{story}")[:, :-1]
+        true, logs = oracle.log_probabilities(text)[0], model.log_probabilities(text)[0]
+        divergence = (np.exp(true) * (true - logs)).sum(axis=1)
+        chosen = np.ones(len(true), bool) if by == "all" else np.exp(true).max(axis=1) < 1 - 1e-9
+        excess += probability * divergence[chosen].sum()
+        tokens += probability * chosen.sum()
+    return excess / tokens
+
+
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
-def test_the_excess_is_the_mean_divergence_over_all_tokens(tokenizer: str, tmp_path: Path) -> None:
+def test_the_excess_is_that_of_all_stories_and_its_standard_error_is_honest(
+    tokenizer: str, tmp_path: Path
+) -> None:
+    """Over independent seeds, the errors in standard errors have the spread of Student's t."""
     prepared, oracle = prepare(tmp_path, tokenizer)
+    models = {name: models_of(prepared)[name] for name in ("unigram", "bigram")}  # of no context
+    exact = {
+        (name, by): exact_excess(model, oracle, prepared.tokenizer, by)
+        for name, model in models.items()
+        for by in ("all", "choice")
+    }
+    z = []
+    for seed in range(40 if tokenizer == "char" else 3):
+        for each in compare_with_truth(models, oracle, prepared, SETTINGS, seed=seed):
+            if (expected := exact.get((each.model, each.by))) is not None:
+                z.append((each.excess - expected) / each.standard_error)
+    assert np.abs(z).max() < 5
+    if tokenizer == "char":
+        assert abs(np.mean(z)) < 0.35
+        assert 0.8 < np.std(z) < 1.3
+
+
+def test_a_model_reads_sets_of_stories_until_the_standard_error_is_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(truth, "STORIES", 5)
+    prepared, oracle = prepare(tmp_path, "char")
     models = models_of(prepared)
-    found = compare_with_truth(models, oracle, prepared, SETTINGS)
-    assert {each.split for each in found} == {"test"}
-    before, text = prepared.val.astype(np.int64), prepared.test.astype(np.int64)
-    whole = np.append(before, text)[None]
-    true = oracle.log_probabilities(whole[:, :-1])[0, -len(text) :]
-    for name, model in models.items():
-        logs = model.log_probabilities(whole[:, :-1])[0, -len(text) :]
-        excess = (np.exp(true) * (true - logs)).sum(axis=1)
+    found = []
+    for precise in (1.0, 0.005, 1e-9):
+        monkeypatch.setattr(truth, "PRECISE", precise)
+        settings = replace(SETTINGS, excess_stories=500)
+        excess = compare_with_truth(models, oracle, prepared, settings)
+        found.append({each.model: each for each in excess if each.by == "all"})
+    for coarse, fine, finest in (tuple(each[name] for each in found) for name in models):
+        assert coarse.tokens <= fine.tokens <= finest.tokens
+        assert fine.standard_error <= 0.005
+        assert 5 < finest.tokens / coarse.tokens < 8  # 500 stories, and 16 sets of 5
+    assert len({each.tokens for each in found[0].values()}) == 1
+    assert found[0]["unigram"].tokens < found[1]["unigram"].tokens < found[2]["unigram"].tokens
+
+
+def test_every_token_is_in_one_group_of_its_kind_position_and_confidence(
+    tmp_path: Path,
+) -> None:
+    prepared, oracle = prepare(tmp_path, "byte")
+    found = compare_with_truth(models_of(prepared), oracle, prepared, SETTINGS)
+    for name in models_of(prepared):
         (overall,) = (each for each in found if (each.model, each.by) == (name, "all"))
-        assert overall.tokens == len(text)
-        assert overall.excess == pytest.approx(excess.mean(), rel=1e-9)
-        # The difference of losses has the same mean, but for chance.
-        target = np.arange(len(text)), text
-        difference = (true[target] - logs[target]).mean()
-        assert abs(difference - overall.excess) < 5 * overall.standard_error + 0.02
         for group in (KINDS, ("position",), ("confidence",)):
             parts = [each for each in found if each.model == name and each.by in group]
-            assert sum(each.tokens for each in parts) == len(text)
+            assert sum(each.tokens for each in parts) == overall.tokens
             total = sum(each.tokens * each.excess for each in parts)
-            assert total == pytest.approx(excess.sum(), rel=1e-9)
+            assert total == pytest.approx(overall.tokens * overall.excess, rel=1e-9)
+        sizes = {each.by: 0 for each in found}
+        for each in found:
+            sizes[each.by] += each.tokens if each.model == name else 0
+        assert sizes["recall"] == sizes["distance"] > 0
 
 
 def test_the_truth_itself_has_no_excess_and_is_calibrated(tmp_path: Path) -> None:
     prepared, oracle = prepare(tmp_path, "char")
-    truth = Truth(oracle, prepared, "test")
-    excess, confidence, probability = truth.compared(oracle, "test", SETTINGS).T
+    stories = generate(oracle.grammar, 1, 2000)
+    found = Truth(oracle, prepared.tokenizer, stories).compared(oracle, SETTINGS)
+    excess, confidence, probability = found.T
     np.testing.assert_allclose(excess, 0, atol=1e-12)
     np.testing.assert_allclose(confidence, probability, rtol=1e-12)
-
-
-def test_a_mixture_is_compared_with_the_weights_of_the_other_half(tmp_path: Path) -> None:
-    prepared, oracle = prepare(tmp_path, "char")
-    members = [*models_of(prepared).values()][-2:]
-    first, second = (
-        Mixture(members, [], Weights(np.empty((0, 2)), np.array([weights])))
-        for weights in ([0.9, 0.1], [0.1, 0.9])
-    )
-    whole = Mixture(members, [], first.weights, [first, second])
-    truth, half = Truth(oracle, prepared, "val"), len(prepared.val) // 2
-    found = truth.compared(whole, "val", SETTINGS)
-    np.testing.assert_allclose(found[:half], truth.compared(first, "val", SETTINGS)[:half])
-    np.testing.assert_allclose(found[half:], truth.compared(second, "val", SETTINGS)[half:])
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
@@ -97,13 +132,15 @@ def test_tokens_of_a_story_are_choices_or_forced_or_recalled(
     tokenizer: str, tmp_path: Path
 ) -> None:
     prepared, oracle = prepare(tmp_path, tokenizer)
+    (story,) = {each for each in generate(oracle.grammar, 0, 60_000) if each.text == TEXT}
+    assert story.mentions == (Mention(0, 3, None), Mention(10, 13, 0), Mention(21, 24, 10))
+    nobody = Story("Nobody came", 0.0)
     tokens = prepared.tokenizer.encode(f"Nobody came\n{TEXT}\n")
-    changed = replace(prepared, test=tokens)
-    truth = Truth(oracle, changed, "test")
+    found = Truth(oracle, prepared.tokenizer, [nobody, story])
     first = len(prepared.tokenizer.encode("Nobody came\n"))
-    assert truth.story.tolist() == [0] * first + [1] * (len(tokens) - first)
-    assert truth.position[[0, first - 1, first]].tolist() == [1, first, 1]
-    kinds = [KINDS[each] for each in truth.kind[first:]]
+    np.testing.assert_array_equal(found.tokens[1:], tokens)
+    assert found.position[[0, first - 1, first]].tolist() == [1, first, 1]
+    kinds = [KINDS[each] for each in found.kind[first:]]
     starts = {each: len(prepared.tokenizer.encode(TEXT[:each])) for each in range(len(TEXT) + 1)}
     # The first mention: Z is chosen, and the rest follows.
     assert kinds[:2] == ["choice", "forced"]
@@ -112,20 +149,10 @@ def test_tokens_of_a_story_are_choices_or_forced_or_recalled(
     assert kinds[starts[again] : starts[again + 3]] == ["recall"] * 3
     assert kinds[starts[she + 3]] == "forced"  # the space
     assert kinds[starts[TEXT.index(" hi")]] == "choice"  # sa, not said or sang
-    distance = truth.distance[first:]
+    distance = found.distance[first:]
     assert distance[starts[she]] == starts[she]
     assert distance[starts[again]] == starts[again] - starts[she]
     assert not distance[np.array(kinds) != "recall"].any()
-
-
-def test_a_text_that_is_not_a_story_has_no_mentions() -> None:
-    mentions = Grammar(SMALL).mentions(TEXT)
-    assert [(each.start, each.end, each.before) for each in mentions] == [
-        (0, 3, None), (10, 13, 0), (21, 24, 10),
-    ]  # fmt: skip
-    for text in (TEXT[:-1], f"{TEXT} ", "", "Zoë came, he sa hi. He left."):
-        with pytest.raises(ValueError, match="no derivation of"):
-            Grammar(SMALL).mentions(text)
 
 
 def test_the_truth_is_known_of_generated_text_in_characters(tmp_path: Path) -> None:

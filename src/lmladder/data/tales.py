@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cached_property, reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
@@ -33,15 +34,17 @@ import yaml
 START = "story"
 SECTIONS = ("lists", "variables", "rules")
 PIECE = re.compile(r"\{[^{}]*\}|[^{}]+|[{}]")  # a hole, plain text, or a stray brace
+Decks: TypeAlias = defaultdict[tuple[str | int, int], list[int]]
 HOLE = re.compile(r"\{(?:([aA]) )?(\w+)(?:\.(\w+))?\}")
 
 
 @dataclass(frozen=True)
 class Story:
-    """A tale on one line, and its negative log probability in nats."""
+    """A tale on one line, its negative log probability in nats, and what it mentions in order."""
 
     text: str
     nll: float
+    mentions: tuple[Mention, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,14 +89,22 @@ class Part:
     variable: str | None = None
     rivals: tuple[str, ...] = ()
 
+    @cached_property
+    def longest(self) -> int:
+        """The length of its longest expansion, with each choice as long as possible."""
+        return max(len(each.text) + sum(p.longest for p in each.parts) for each in self.options)
+
     def free(self, drawn: Mapping[str, int]) -> Sequence[Option]:
         """Return the options that remain after these draws, all equally likely."""
         if self.variable is not None and self.variable in drawn:
             return [self.options[drawn[self.variable]]]
-        taken = {drawn[rival] for rival in self.rivals if rival in drawn}
-        if not taken:
+        if not (taken := self.taken(drawn)):
             return self.options
         return [option for index, option in enumerate(self.options) if index not in taken]
+
+    def taken(self, drawn: Mapping[str, int]) -> set[int]:
+        """Return the indices of the options that rivals have drawn."""
+        return {drawn[rival] for rival in self.rivals if rival in drawn}
 
 
 class Grammar:
@@ -153,49 +164,37 @@ class Grammar:
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
-    def expand(self, rng: np.random.Generator) -> Story:
-        """Return one story, drawn at random."""
+    def expand(self, rng: np.random.Generator, decks: Decks | None = None) -> Story:
+        """Return one story, drawn at random.
+
+        Parameters
+        ----------
+        decks : what several stories share that use their options equally often, see `balanced`
+        """
         text, nll = "", 0.0
         drawn: dict[str, int] = {}
+        mentions: list[Mention] = []
+        latest: dict[str, int] = {}
+        uses: Counter[Any] = Counter()
         todo = [self.start]  # the next part is the last
         while todo:
-            options = todo.pop().free(drawn)
-            option = options[int(rng.integers(len(options)))]
+            part = todo.pop()
+            options = part.free(drawn)
+            if decks is None or len(options) == 1:
+                option = options[int(rng.integers(len(options)))]
+            else:
+                choice = part.variable or id(part)
+                uses[choice] += 1
+                option = part.options[_dealt(part, drawn, decks[choice, uses[choice]], rng)]
             nll += math.log(len(options))
+            if part.variable is not None:
+                end = len(text) + len(option.text)
+                mentions.append(Mention(len(text), end, latest.get(part.variable)))
+                latest[part.variable] = len(text)
             text += option.text
             drawn |= option.draws
             todo.extend(reversed(option.parts))
-        return Story(text, nll)
-
-    def mentions(self, text: str) -> list[Mention]:
-        """Return all mentions of variables in a story, in order, by its first derivation.
-
-        Raises
-        ------
-        ValueError
-            If the text is not a story.
-        """
-        # Partial derivations: the matched length, draws, latest mentions, and mentions; the
-        # remaining parts, the next one last.
-        partial: list[tuple[int, dict[str, int], dict[str, int], list[Mention], list[Part]]]
-        partial = [(0, {}, {}, [], [self.start])]
-        while partial:
-            at, drawn, latest, found, todo = partial.pop()
-            if not todo:
-                if at == len(text):
-                    return found
-                continue
-            *rest, part = todo
-            for option in reversed(part.free(drawn)):
-                if not text.startswith(option.text, at):
-                    continue
-                end, now, seen = at + len(option.text), latest, found
-                if part.variable is not None:
-                    seen = [*found, Mention(at, end, latest.get(part.variable))]
-                    now = {**latest, part.variable: at}
-                after = [*rest, *reversed(option.parts)]
-                partial.append((end, {**drawn, **option.draws}, now, seen, after))
-        raise ValueError(f"no derivation of {text!r}")
+        return Story(text, nll, tuple(mentions))
 
     def _rule(self, name: str, callers: tuple[str, ...]) -> Part:
         """Return the part of a rule, which is used by the last of `callers`."""
@@ -258,6 +257,29 @@ def generate(grammar: Grammar, seed: int, characters: int) -> list[Story]:
         stories.append(story)
         length += len(story.text) + 1
     return stories
+
+
+def balanced(grammar: Grammar, rng: np.random.Generator, count: int) -> list[Story]:
+    """Return `count` stories that use the options of each choice equally often, if possible.
+
+    Each variable, and the nth use of each rule within a story, draws from a shuffled deck of its
+    options, without those that rivals have; an empty deck is replaced. So each story alone has the
+    probability of the grammar, but the mean of a quantity over all of them varies less than that of
+    independent stories: what a single choice adds to it is balanced, as in the Latin hypercubes of
+    M. D. McKay, R. J. Beckman and W. J. Conover (1979), Technometrics 21.
+    """
+    decks: Decks = defaultdict(list)
+    return [grammar.expand(rng, decks) for _ in range(count)]
+
+
+def _dealt(part: Part, drawn: Mapping[str, int], deck: list[int], rng: np.random.Generator) -> int:
+    """Return the index of the first free option in a deck, and remove it there."""
+    taken = part.taken(drawn)
+    if taken.issuperset(deck):
+        deck += rng.permutation(len(part.options)).tolist()
+    card = next(each for each in deck if each not in taken)
+    deck.remove(card)
+    return card
 
 
 def _items(list_name: str, entries: Any) -> list[dict[str, str]]:

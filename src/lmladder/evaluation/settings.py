@@ -18,6 +18,11 @@ class EvaluateSettings:
     batch_tokens: int = setting(
         "tokens scored at a time; changes memory, and results by rounding only", at_least=1
     )
+    excess_stories: int = setting(
+        "stories, at most, on which the excess over a known truth is measured",
+        default=10_000,
+        at_least=16,
+    )
 
     def check(self, path: str) -> None:
         if not self.splits or len(set(self.splits)) < len(self.splits):

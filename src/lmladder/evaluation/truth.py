@@ -5,28 +5,38 @@ The excess of a model at a token is the divergence of its distribution q from th
     KL(p || q) = sum_v p(v) log(p(v) / q(v))
 
 given the same text before it: what the model loses, in nats, for what it does not know. Its mean is
-the loss of the model minus that of the oracle, but for the chance of which token came. Where only
-one token is possible, it is the loss of the model.
+the expected loss of the model minus the entropy. Where only one token is possible, it is the loss
+of the model.
+
+The mean is over all tokens of stories that the grammar generates for this purpose, the same for all
+models, in independent sets. Within a set they are `balanced`, so that the sets differ little. The
+standard error is that of a ratio, from the sums over each set. A model reads sets until it is small
+enough.
 """
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from itertools import accumulate
 
-from lmladder.data import Prepared
+from lmladder.data import Prepared, Tokenizer
+from lmladder.data.tales import Story, balanced
 from lmladder.evaluation.calibration import BINS
 from lmladder.evaluation.context import context_ranges
 from lmladder.evaluation.exact import read_tokens
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models.contract import LanguageModel, parts_of_validation
+from lmladder.models.contract import LanguageModel
 from lmladder.models.oracle import END, Oracle, arrays_of, restore
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
+from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
+
+STORIES, MIN_SETS = 50, 16  # of a set, if `excess_stories` allows it; of a model
+PRECISE = 0.00035  # the standard error with which a model reads no further set, in nats per token
 
 CERTAIN = 1 - 1e-9  # the probability of a token that is the only possible one, but for rounding
 # Kinds of tokens: one of several is possible; one only; or one only, as it names again what the
@@ -66,21 +76,19 @@ class Excess:
 
     Attributes
     ----------
-    model, split : whose predictions, of which text
+    model : whose predictions
     by : what defines the group: "all", one of `KINDS`, "position" in the story from 1, "distance"
         of a recall to the latest mention in tokens, or "confidence" of the model in its most likely
         token
     first, last : the range of positions, distances (inclusive) or confidences; None for no range
     tokens : size of the group
     excess : mean divergence from the truth, in nats per token
-    standard_error : of the excess as an estimate for other stories, which are independent draws;
-        NaN for one story
+    standard_error : of the excess as an estimate for all stories; NaN if one set has all tokens
     confidence, probability : of the model's most likely token, its mean probability under the model
         and under the truth; a calibrated model has equal ones
     """
 
     model: str
-    split: str
     by: str
     first: float | None
     last: float | None
@@ -92,70 +100,62 @@ class Excess:
 
 
 class Truth:
-    """The true distribution of each token of a split, and what determines the token.
-
-    Parameters
-    ----------
-    oracle : of the text
-    prepared, split : the text, which consists of whole stories
+    """The true distribution of each token of a set of stories, and what determines the token.
 
     Attributes
     ----------
-    tokens : of the split
-    story : index of the story of each token
+    tokens : of the stories, after a newline
     position : of each token in its story, from 1
     distance : of a token that is recalled, to the same token of the latest mention; else 0
     kind : index in `KINDS` of each token
     """
 
-    def __init__(self, oracle: Oracle, prepared: Prepared, split: str) -> None:
-        self.tokens = np.asarray(prepared.split(split)).astype(np.int64)
-        self._preceding = np.asarray(prepared.preceding(split)).astype(np.int64)
-        n, newline = len(self.tokens), prepared.tokenizer.encode(END).astype(np.int64)
-        ends = np.flatnonzero(self.tokens == newline[0]) + 1
-        starts = np.append(0, ends[:-1])
-        self.story = np.repeat(np.arange(len(ends)), ends - starts)
-        self.position = np.arange(n) - starts[self.story] + 1
-        self.distance = np.zeros(n, np.int64)
-        uncertain = np.zeros(n, bool)
-        logs = []  # of uncertain tokens only: a small part of all
-        for start, end in zip(starts, ends, strict=True):
-            story = self.tokens[start:end]
-            found = oracle.log_probabilities(np.append(newline, story[:-1])[None])[0]
-            uncertain[start:end] = found.max(axis=1) < np.log(CERTAIN)
-            logs.append(found[uncertain[start:end]])
-            text = prepared.tokenizer.decode(story).removesuffix(END)
+    def __init__(self, oracle: Oracle, tokenizer: Tokenizer, stories: Sequence[Story]) -> None:
+        texts = [tokenizer.encode(story.text + END).astype(np.int64) for story in stories]
+        newline = tokenizer.encode(END).astype(np.int64)
+        self.tokens = np.concatenate([newline, *texts])
+        self.position = np.concatenate([np.arange(1, len(each) + 1) for each in texts])
+        distances, uncertain, logs = [], [], []  # the last of uncertain tokens only: a small part
+        for story, text in zip(stories, texts, strict=True):
+            found = oracle.log_probabilities(np.append(newline, text[:-1])[None])[0]
+            uncertain.append(found.max(axis=1) < np.log(CERTAIN))
+            logs.append(found[uncertain[-1]])
             # Where each character begins, as a token may be a byte of it.
-            sizes = [1] * len(text) if len(text) + 1 == len(story) else map(_n_bytes, text)
-            offsets = np.cumsum([start, *sizes])
-            for each in oracle.grammar.mentions(text):
+            is_byte = len(text) > len(story.text) + len(END)
+            sizes = (len(each.encode()) if is_byte else 1 for each in story.text)
+            offsets = list(accumulate(sizes, initial=0))
+            distance = np.zeros(len(text), np.int64)
+            for each in story.mentions:
                 if each.before is not None:
                     first, last = offsets[each.start], offsets[each.end]
-                    self.distance[first:last] = first - offsets[each.before]
-        self.distance[uncertain] = 0
-        self.kind = np.where(uncertain, 0, np.where(self.distance > 0, 2, 1))
+                    distance[first:last] = first - offsets[each.before]
+            distances.append(np.where(uncertain[-1], 0, distance))
+        self.distance, is_uncertain = np.concatenate(distances), np.concatenate(uncertain)
+        self.kind = np.where(is_uncertain, 0, np.where(self.distance > 0, 2, 1))
         self._logs = np.concatenate(logs)
-        self._row = np.where(uncertain, uncertain.cumsum() - 1, -1)
+        self._row = np.where(is_uncertain, is_uncertain.cumsum() - 1, -1)
+        # The groups that each token belongs to, by their index in `groups_of`: (4, tokens).
+        _, ends = context_ranges(oracle.context_length)
+        first_position, self._first_bin = 1 + len(KINDS), 1 + len(KINDS) + 2 * len(ends)
+        position, distance = first_position + np.searchsorted(ends, [self.position, self.distance])
+        distance = np.where(self.distance > 0, distance + len(ends), -1)
+        self._groups = np.stack([np.zeros_like(position), 1 + self.kind, position, distance])
 
-    def compared(self, model: LanguageModel, split: str, settings: EvaluateSettings) -> FloatArray:
+    def compared(self, model: LanguageModel, settings: EvaluateSettings) -> FloatArray:
         """Return three values of each token under a model: (tokens, 3).
 
         They are the divergence from the truth in nats, the probability of the model's most likely
         token, and the true probability of that token. The model reads the text as it is scored.
         """
-        n = len(self.tokens)
-        parts = parts_of_validation(model, n) if split == "val" else [(0, n, model)]
-        text = np.concatenate([self._preceding, self.tokens])
-        offset = len(self._preceding)
 
-        def read(positions: IntArray, each: LanguageModel) -> FloatArray:
+        def read(positions: IntArray) -> FloatArray:
             """Compare at positions in the text, (sequences, length): (sequences, length - 1, 3)."""
-            logs = each.log_probabilities(text[positions[:, :-1]])
-            target = text[positions[:, 1:]]
+            logs = model.log_probabilities(self.tokens[positions[:, :-1]])
+            target = self.tokens[positions[:, 1:]]
             best, confidence = logs.argmax(axis=-1), np.exp(logs.max(axis=-1))
             excess = -np.take_along_axis(logs, target[..., None], -1)[..., 0]
             probability = (best == target).astype(np.float64)
-            rows = np.append(np.full(offset, -1), self._row)[positions[:, 1:]]
+            rows = self._row[positions[:, 1:] - 1]
             uncertain = rows >= 0
             true = self._logs[rows[uncertain]]
             p = np.exp(true)
@@ -164,55 +164,50 @@ class Truth:
             probability[uncertain] = chosen[:, 0]
             return np.stack([excess, confidence, probability], axis=-1)
 
-        return np.concatenate(
-            [
-                read_tokens(
-                    each,
-                    partial(read, each=each),
-                    np.arange(offset + first, offset + end),
-                    np.arange(offset + first),
-                    min_context=settings.min_context,
-                    batch_tokens=settings.batch_tokens,
-                )
-                for first, end, each in parts
-            ]
+        return read_tokens(
+            model,
+            read,
+            np.arange(1, len(self.tokens)),
+            np.zeros(1, np.int64),
+            min_context=settings.min_context,
+            batch_tokens=settings.batch_tokens,
         )
 
-    def groups(self, model: str, split: str, values: FloatArray) -> Iterator[Excess]:
-        """Yield the means of the values that `compared` returns over all groups of tokens."""
-        every = np.zeros(len(self.tokens), np.int64)
-        yield from self._means(model, split, values, every, [("all", None, None)])
-        kinds = [(name, None, None) for name in KINDS]
-        yield from self._means(model, split, values, self.kind, kinds)
-        for name, amounts in (("position", self.position), ("distance", self.distance)):
-            if amounts.any():
-                first, last = context_ranges(int(amounts.max()))
-                index = np.where(amounts > 0, np.searchsorted(last, amounts), -1)
-                ranges = [(name, *each) for each in zip(first, last, strict=True)]
-                yield from self._means(model, split, values, index, ranges)
-        bins = [("confidence", i / BINS, (i + 1) / BINS) for i in range(BINS)]
-        index = np.clip(np.ceil(values[:, 1] * BINS).astype(np.int64) - 1, 0, BINS - 1)
-        yield from self._means(model, split, values, index, bins)
+    def sums(self, model: LanguageModel, settings: EvaluateSettings) -> FloatArray:
+        """Return the tokens of each group, and the sums of what `compared` returns: (groups, 4)."""
+        values = self.compared(model, settings)
+        bins = np.clip(np.ceil(values[:, 1] * BINS).astype(np.int64) - 1, 0, BINS - 1)
+        sums = np.zeros((self._first_bin + BINS + 1, 4))  # the last one is no group: index -1
+        for index in (*self._groups, self._first_bin + bins):
+            np.add.at(sums, index, np.insert(values, 0, 1.0, axis=1))
+        return sums[:-1]
 
-    def _means(
-        self,
-        model: str,
-        split: str,
-        values: FloatArray,
-        index: IntArray,
-        groups: Sequence[tuple[str, float | None, float | None]],
-    ) -> Iterator[Excess]:
-        """Yield the means over each group that is not empty; `index` is that of each token."""
-        n_stories = int(self.story[-1]) + 1
-        factor = math.sqrt(n_stories / (n_stories - 1)) if n_stories > 1 else math.nan
-        for group, (by, first, last) in enumerate(groups):
-            inside = index == group
-            if count := int(inside.sum()):
-                excess, *rest = map(float, values[inside].mean(axis=0))
-                # Tokens of a story are not independent evidence, so this is the error of a ratio.
-                sums = np.bincount(self.story[inside], values[inside, 0] - excess)
-                error = factor * math.sqrt(float(sums @ sums)) / count
-                yield Excess(model, split, by, first, last, count, excess, error, *rest)
+
+def groups_of(longest: int) -> list[tuple[str, float | None, float | None]]:
+    """Return `by`, `first` and `last` of all groups, for stories of at most `longest` tokens."""
+    ranges = list(zip(*(each.tolist() for each in context_ranges(longest)), strict=True))
+    bins = [(i / BINS, (i + 1) / BINS) for i in range(BINS)]
+    return [
+        *((each, None, None) for each in ("all", *KINDS)),
+        *(("position", *each) for each in ranges),
+        *(("distance", *each) for each in ranges),
+        *(("confidence", *each) for each in bins),
+    ]
+
+
+def ratio(sums: FloatArray) -> tuple[FloatArray, float]:
+    """Return the means over the tokens of all sets, and the standard error of the first mean.
+
+    Parameters
+    ----------
+    sums : of each set, the tokens and the sums of some values over them, (sets, 1 + values)
+    """
+    tokens, *totals = sums.sum(axis=0)
+    means = np.array(totals) / tokens
+    deviations = sums[:, 1] - means[0] * sums[:, 0]
+    n_sets = len(sums) if np.count_nonzero(sums[:, 0]) > 1 else 1
+    factor = math.sqrt(n_sets / (n_sets - 1)) if n_sets > 1 else math.nan
+    return means, factor * float(np.linalg.norm(deviations)) / float(tokens)
 
 
 def compare_with_truth(
@@ -220,17 +215,43 @@ def compare_with_truth(
     oracle: Oracle,
     prepared: Prepared,
     settings: EvaluateSettings,
+    seed: int = 0,
 ) -> list[Excess]:
-    """Return how far each model is from the truth, on the last split that the settings name."""
-    split = [name for name in settings.splits if prepared.corpus.splits[name].tokens][-1]
-    truth = Truth(oracle, prepared, split)
-    found: list[Excess] = []
-    with CountingProgress("excess", "tokens", len(models) * len(truth.tokens)) as progress:
-        for name, model in models.items():
-            found += truth.groups(name, split, truth.compared(model, split, settings))
-            progress.advance(len(truth.tokens))
-    return found
+    """Return how far each model is from the truth.
+
+    A model reads sets of stories until the standard error of its excess is at most `PRECISE`: at
+    least `MIN_SETS`, and at most `settings.excess_stories` stories.
+
+    Parameters
+    ----------
+    oracle : of the text that the models were trained on
+    seed : of the stories, which are never those of the text
+    """
+    sums: dict[str, list[FloatArray]] = {name: [] for name in models}
+    unfinished = [*models]
+    size = min(STORIES, settings.excess_stories // MIN_SETS)
+    with CountingProgress("excess", "stories") as progress:
+        for index in range(settings.excess_stories // size):
+            stories = balanced(oracle.grammar, stream(seed, "excess", index), size)
+            truth = Truth(oracle, prepared.tokenizer, stories)
+            for name in unfinished:
+                sums[name].append(truth.sums(models[name], settings))
+                progress.advance(size)
+            if index + 1 >= MIN_SETS:
+                errors = {name: ratio(np.stack(sums[name])[:, 0])[1] for name in unfinished}
+                unfinished = [each for each in unfinished if errors[each] > PRECISE]
+            if not unfinished:
+                break
+    groups = groups_of(oracle.context_length)
+    return [each for name in models for each in _means(name, groups, np.stack(sums[name], axis=1))]
 
 
-def _n_bytes(character: str) -> int:
-    return len(character.encode())
+def _means(
+    model: str, groups: Sequence[tuple[str, float | None, float | None]], sums: FloatArray
+) -> Iterator[Excess]:
+    """Yield the means over each group that is not empty; `sums` is (groups, sets, 4)."""
+    for group, each in zip(groups, sums, strict=True):
+        if tokens := int(each[:, 0].sum()):
+            means, error = ratio(each)
+            excess, confidence, probability = means.tolist()
+            yield Excess(model, *group, tokens, excess, error, confidence, probability)

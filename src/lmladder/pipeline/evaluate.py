@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmladder import kernels, reports
 from lmladder.config import Config
-from lmladder.data import Prepared
+from lmladder.data import SPLITS, Prepared
 from lmladder.evaluation import (
     BLOCK_LOSSES,
     BlockLosses,
@@ -23,6 +23,7 @@ from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import LanguageModel
+from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
 from lmladder.models.registry import GROUPS, KINDS
 from lmladder.pipeline.rungs import ORACLE, rungs_of
@@ -82,33 +83,38 @@ class Ladder:
         """Return whether a model is the distribution that the text was drawn from."""
         return KINDS[self.checkpoints[self.rungs[name]].kind].is_truth
 
-    @property
-    def estimates(self) -> dict[str, LanguageModel]:
-        """All models but the oracle."""
-        return {name: each for name, each in self.models.items() if not self.is_truth(name)}
+    def has_truth(self, name: str) -> bool:
+        """Return whether a model is the true distribution, or mixes it with others.
+
+        It does not predict sequences that begin within a story.
+        """
+        model = self.models[name]
+        members = model.members if isinstance(model, Mixture) else [model]
+        return any(isinstance(each, Oracle) for each in members)
 
     @property
-    def fitted(self) -> dict[str, LanguageModel]:
-        """The models with parameters: all but the oracle and the uniform one."""
-        return {name: each for name, each in self.estimates.items() if each.n_parameters}
+    def on_crops(self) -> dict[str, LanguageModel]:
+        """The models that predict sequences that begin anywhere."""
+        return {name: each for name, each in self.models.items() if not self.has_truth(name)}
 
     @property
     def informed(self) -> dict[str, LanguageModel]:
         """All models but the uniform one."""
-        fitted = self.fitted
-        return {k: each for k, each in self.models.items() if k in fitted or self.is_truth(k)}
+        return {k: each for k, each in self.models.items() if each.n_parameters or self.is_truth(k)}
 
     def rows(
         self,
         scores: Mapping[tuple[str, str], Score],
         crops: Mapping[tuple[str, str], Score],
-        excesses: Mapping[tuple[str, str], tuple[float, float]],
+        excesses: Mapping[str, tuple[float, float]],
     ) -> list[Row]:
         """Return the rows of the table, including the oracle if the text has one.
 
         Where the oracle is not one of the models, the probabilities of whole stories are known.
+        `excesses` has the excess of models and its standard error, which are of no split.
         """
         rows, facts = [], self.prepared.corpus.splits
+        last = max((split for _, split in scores), key=SPLITS.index)
         errors: dict[str, float | None] = {
             split: (each.oracle.standard_error_nats or math.nan) / each.tokens
             for split, each in facts.items()
@@ -119,7 +125,8 @@ class Ladder:
             error = errors.get(split) if self.is_truth(name) else None
             size, rung = self.models[name].n_parameters, self.rungs[name]
             kind = self.checkpoints[rung].kind
-            excess = excesses.get((name, split), (None, None))
+            # Of the last text alone: there each model is scored with all that was fitted of it.
+            excess = excesses[name] if split == last and name in excesses else (None, None)
             steps = self.steps(name)
             rows.append(Row(name, split, score, size, steps, error, crop, kind, rung, *excess))
         if ORACLE.name not in self.models:
@@ -134,7 +141,8 @@ class Ladder:
         truth = self.models.get(ORACLE.name)
         if not isinstance(truth, Oracle):
             return []
-        return compare_with_truth(self.estimates, truth, self.prepared, settings)
+        models = {name: each for name, each in self.models.items() if not self.is_truth(name)}
+        return compare_with_truth(models, truth, self.prepared, settings)
 
     def passage(self) -> Passage:
         """Return the loss of each token at the beginning of the validation text."""
@@ -200,19 +208,19 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     rungs = Ladder.of(checkpoints, prepared)
     samples = rungs.samples(config.sample, config.seed)
     scores = score_models(rungs.models, prepared, settings)
-    longest = longest_context(rungs.estimates)
-    crops = score_models(rungs.estimates, prepared, settings, "on crops", longest)
+    longest = longest_context(rungs.on_crops)
+    crops = score_models(rungs.on_crops, prepared, settings, "on crops", longest)
     excess = rungs.excess(settings)
-    overall = {(each.model, each.split): each for each in excess if each.by == "all"}
-    excesses = {key: (each.excess, each.standard_error) for key, each in overall.items()}
+    overall = [each for each in excess if each.by == "all"]
+    excesses = {each.model: (each.excess, each.standard_error) for each in overall}
     table = reports.ladder_table(rungs.rows(scores, crops, excesses))
     blocks = BlockLosses.of_whole_text(
         prepared.digest,
         len(prepared.val),
         {name: each.block_losses for (name, split), each in scores.items() if split == "val"},
     )
-    # Not of the oracle, which cannot predict a sequence that begins within a story.
-    predicted = predict_models(rungs.fitted, prepared, settings.batch_tokens)
+    fitted = {name: each for name, each in rungs.on_crops.items() if each.n_parameters}
+    predicted = predict_models(fitted, prepared, settings.batch_tokens)
     positions = reports.position_table(
         {name: ContextLosses.of_sequences(each.nats) for name, each in predicted.items()}
     )
@@ -248,8 +256,6 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     metrics = reports.metrics(table)
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
-    for (name, split), (value, _) in excesses.items():
-        metrics[split].setdefault("excess_nats_per_token", {})[name] = round(value, 6)
     write_json(out / "metrics.json", metrics)
     reports.print_table(
         table, {folder: reports.read_performance(ladder / folder) for folder in checkpoints}

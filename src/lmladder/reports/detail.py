@@ -20,8 +20,7 @@ import numpy as np
 import pandas as pd
 
 EXCESS_COLUMNS = {
-    each.name: "float64" if each.name not in ("model", "split", "by") else "str"
-    for each in fields(Excess)
+    each.name: "float64" if each.name not in ("model", "by") else "str" for each in fields(Excess)
 }
 ERROR = "_standard_error"
 TOKENS, CONFIDENCE, ACCURACY = "_tokens", "_confidence", "_accuracy"

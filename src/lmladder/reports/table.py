@@ -314,8 +314,12 @@ def escaped(cell: str) -> str:
 
 
 def metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
-    """Return {split: {"perplexity": {model: value}, "bits_per_byte": {...}}} for metrics.json."""
+    """Return {split: {"perplexity": {model: value}, "bits_per_byte": {...}}} for metrics.json.
+
+    The excess is among them where the truth is known.
+    """
+    names = ("perplexity", "bits_per_byte", EXCESS)
     return {
-        split: {name: by_model(table, split, name) for name in ("perplexity", "bits_per_byte")}
+        split: {name: found for name in names if (found := by_model(table, split, name))}
         for split in dict.fromkeys(table["split"])
     }
