@@ -3,8 +3,8 @@
 import threading
 from typing import NoReturn
 
-from lmladder import kernels
 from lmladder.autograd import Tensor, functional, guards
+from lmladder.kernels import reference
 from tests.kernels.test_blocks import interrupted_at
 
 import numpy as np
@@ -25,7 +25,7 @@ def test_ctrl_c_in_an_op_or_in_its_pullback_unlocks_what_the_thread_has_locked(
 ) -> None:
     weight, x, other = leaf(1.0, 2.0), np.array([3.0, 4.0]), leaf(5.0)
     shifted = other + 1.0
-    monkeypatch.setattr(kernels, kernel, interrupt)
+    monkeypatch.setattr(reference, kernel, interrupt)
 
     def step() -> None:
         product = weight * x
@@ -49,7 +49,7 @@ def test_ctrl_c_leaves_what_another_thread_has_locked(monkeypatch: pytest.Monkey
     thread = threading.Thread(target=lambda: graphs.append((weight * 3.0).sum()))
     thread.start()
     thread.join()
-    monkeypatch.setattr(kernels, "gelu", interrupt)
+    monkeypatch.setattr(reference, "gelu", interrupt)
     with pytest.raises(KeyboardInterrupt):
         functional.gelu(leaf(1.0) * 2.0)
     assert not weight.value.flags.writeable

@@ -44,9 +44,9 @@ def relu_squared(a):
     """Elementwise max(a, 0) ** 2 (So et al. 2021). Fused for speed."""
 
     def relu_squared_pullback(grad):
-        return (kernels.relu_squared_backward(grad, a),)
+        return (kernels.elementwise("relu_squared_backward", grad, a),)
 
-    return kernels.relu_squared(a), relu_squared_pullback
+    return kernels.elementwise("relu_squared", a), relu_squared_pullback
 
 
 @op
@@ -66,9 +66,9 @@ def gelu(a):
     """Gaussian error linear unit in its exact form (Hendrycks & Gimpel 2016). Fused for speed."""
 
     def gelu_pullback(grad):
-        return (kernels.gelu_backward(grad, a),)
+        return (kernels.elementwise("gelu_backward", grad, a),)
 
-    return kernels.gelu(a), gelu_pullback
+    return kernels.elementwise("gelu", a), gelu_pullback
 
 
 @op
@@ -76,9 +76,9 @@ def gelu_tanh(a):
     """GELU in its tanh form (Hendrycks & Gimpel 2016), as in GPT-2. Fused for speed."""
 
     def gelu_tanh_pullback(grad):
-        return (kernels.gelu_tanh_backward(grad, a),)
+        return (kernels.elementwise("gelu_tanh_backward", grad, a),)
 
-    return kernels.gelu_tanh(a), gelu_tanh_pullback
+    return kernels.elementwise("gelu_tanh", a), gelu_tanh_pullback
 
 
 def silu(a: Tensor) -> Tensor:
@@ -385,6 +385,6 @@ def dropout(x, *, rate: float, rng: np.random.Generator):
     chances = rng.random(x.shape, np.float32)
 
     def dropout_pullback(grad):
-        return (kernels.dropout(grad, chances, rate),)
+        return (kernels.elementwise("dropout", grad, chances, shared=[rate]),)
 
-    return kernels.dropout(x, chances, rate), dropout_pullback
+    return kernels.elementwise("dropout", x, chances, shared=[rate]), dropout_pullback

@@ -408,30 +408,17 @@ def scatter_rows(grad, indices, out):
 
 @compiled(READ_1D, WRITE_1D, WRITE_1D, WRITE_1D, *[float64] * 8)
 def adam(
-    grad,
-    mean,
-    square,
-    value,
-    beta_mean,
-    beta_square,
-    epsilon,
-    gradient_scale,
-    rate,
-    mean_correction,
-    square_correction,
-    shrink,
+    grad, mean, square, value, beta1, beta2, epsilon, scale, rate, correction1, correction2, shrink
 ):
-    if not grad.size == mean.size == square.size == value.size:
-        raise ValueError("adam expects vectors of one size")
     # 1 - beta and quotients are computed in float64: in float32, 1 - 0.999 has an error of 5e-5
-    keep_mean, take_mean = float32(beta_mean), float32(1 - beta_mean)
-    keep_square, take_square = float32(beta_square), float32(1 - beta_square)
-    scale, shrunk, small = float32(gradient_scale), float32(shrink), float32(epsilon)
-    step, by_square = float32(rate / mean_correction), float32(1 / square_correction)
+    keep1, take1 = float32(beta1), float32(1 - beta1)
+    keep2, take2 = float32(beta2), float32(1 - beta2)
+    factor, shrunk, small = float32(scale), float32(shrink), float32(epsilon)
+    step, by_square = float32(rate / correction1), float32(1 / correction2)
     for i in range(grad.size):
-        g = grad[i] * scale
-        mean[i] = keep_mean * mean[i] + take_mean * g
-        square[i] = keep_square * square[i] + take_square * g * g
+        g = grad[i] * factor
+        mean[i] = keep1 * mean[i] + take1 * g
+        square[i] = keep2 * square[i] + take2 * g * g
         root = np.sqrt(square[i] * by_square) + small
         value[i] = value[i] * shrunk - mean[i] / root * step
 
