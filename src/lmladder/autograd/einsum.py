@@ -1,7 +1,6 @@
 """The op `einsum`: sums of products in Einstein notation."""
 
 from collections.abc import Sequence
-from string import ascii_uppercase
 
 from lmladder.autograd.tensor import op
 
@@ -12,6 +11,8 @@ import numpy as np
 def einsum(*arrays, subscripts: str):
     """Sum of products in Einstein notation, as numpy.einsum: "ij,jk->ik" is a matrix product.
 
+    There must be a letter for each axis, and "->"; the other forms of NumPy are not supported.
+
     The gradient of each array is an einsum of `grad` and the other arrays. It is broadcast along
     letters that only this array has, which the op sums over. It is 0 outside of the diagonal for a
     letter that the array has twice.
@@ -21,7 +22,12 @@ def einsum(*arrays, subscripts: str):
     ValueError
         If subscripts and shapes do not match, or one letter has two lengths (1 is not broadcast).
     """
-    labels, result = _explicit(subscripts, arrays)
+    left, arrow, result = subscripts.replace(" ", "").partition("->")
+    labels = left.split(",")
+    if not arrow or "." in subscripts:
+        raise ValueError(f"{subscripts!r} must have '->' and a letter for each axis")
+    if len(labels) != len(arrays):
+        raise ValueError(f"{subscripts!r} names {len(labels)} arrays, got {len(arrays)}")
     lengths = _lengths(labels, arrays)
 
     def einsum_pullback(grad):
@@ -44,34 +50,6 @@ def einsum(*arrays, subscripts: str):
 
 def _contract(labels: Sequence[str], result: str, arrays):
     return np.einsum(f"{','.join(labels)}->{result}", *arrays, optimize=len(arrays) > 1)
-
-
-def _explicit(subscripts: str, arrays) -> tuple[list[str], str]:
-    """Return the letters of each array and of the result, without "..." and with "->"."""
-    left, arrow, result = subscripts.replace(" ", "").partition("->")
-    labels = left.split(",")
-    if len(labels) != len(arrays):
-        raise ValueError(f"{subscripts!r} names {len(labels)} arrays, got {len(arrays)}")
-    if any(x.count("...") > 1 for x in [*labels, result]):
-        raise ValueError(f"{subscripts!r} has '...' twice in one term")
-    counts = [a.ndim - len(x.replace("...", "")) for x, a in zip(labels, arrays, strict=True)]
-    spare = "".join(x for x in ascii_uppercase if x not in subscripts)
-    batch = spare[: max([0, *(n for x, n in zip(labels, counts, strict=True) if "..." in x)])]
-    labels = [
-        x.replace("...", batch[len(batch) - n :] if n > 0 else "")
-        for x, n in zip(labels, counts, strict=True)
-    ]
-    letters = "".join(labels)
-    if arrow:
-        result = result.replace("...", batch)
-        if batch and not result.count(batch):
-            raise ValueError(f"{subscripts!r} sums over the axes of '...'; use letters for them")
-        if unknown := set(result) - set(letters):
-            raise ValueError(f"{subscripts!r}: no array has {min(unknown)!r}")
-        return labels, result
-    return labels, batch + "".join(
-        x for x in sorted(set(letters) - set(batch)) if letters.count(x) == 1
-    )
 
 
 def _lengths(labels: Sequence[str], arrays) -> dict[str, int]:

@@ -184,23 +184,6 @@ def logsumexp(a, *, axis=None, keepdims: bool = False):
     return total if keepdims else total.squeeze(axis), logsumexp_pullback
 
 
-@op
-def norm(a, *, axis=None, keepdims: bool = False):
-    """Euclidean norm over `axis` (None for all); the gradient at 0, where it has a kink, is 0.
-
-    It is scaled by the largest element, so that squares neither overflow nor underflow.
-    """
-    tiny = float(np.finfo(a.dtype).tiny)
-    largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), tiny)
-    value = np.sqrt(np.square(a / largest).sum(axis=axis, keepdims=True)) * largest
-
-    def norm_pullback(grad):
-        unit = a / np.maximum(value, float(np.finfo(a.dtype).smallest_subnormal))
-        return (_restore(grad, a.shape, axis) * unit,)
-
-    return value if keepdims else value.squeeze(axis), norm_pullback
-
-
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis` (an integer, a tuple, or None for all)."""
     return sum(a, axis=axis, keepdims=keepdims) / _count(np.shape(a), axis)
@@ -366,36 +349,6 @@ def concat(*arrays, axis: int = 0):
 
 
 @op
-def flip(a, *, axis=None):
-    """Reverse the order along `axis` (an integer, a tuple, or None for all)."""
-
-    def flip_pullback(grad):
-        return (np.flip(grad, axis),)
-
-    return np.flip(a, axis), flip_pullback
-
-
-@op
-def squeeze(a, *, axis=None):
-    """Remove `axis` (an integer, a tuple, or None for all of length 1)."""
-
-    def squeeze_pullback(grad):
-        return (grad.reshape(a.shape),)
-
-    return np.squeeze(a, axis), squeeze_pullback
-
-
-@op
-def expand_dims(a, *, axis):
-    """Insert axes of length 1 at `axis` (an integer or a tuple) of the result."""
-
-    def expand_dims_pullback(grad):
-        return (grad.reshape(a.shape),)
-
-    return np.expand_dims(a, axis), expand_dims_pullback
-
-
-@op
 def swapaxes(a, *, axis1: int, axis2: int):
     """Exchange two axes."""
 
@@ -552,7 +505,7 @@ _METHODS = {
     "transpose": lambda self, *axes: transpose(self, axes=_as_shape(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
-    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip, squeeze)},
+    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip)},
 }
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)
