@@ -111,7 +111,7 @@ def test_every_public_op_has_a_case() -> None:
     assert public | own == set(op_names())
 
 
-@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: kink.name)
+@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: f"{kink.op} {kink.inputs}")
 def test_kinks_and_ties_have_the_documented_gradients(kink: Kink) -> None:
     assert kink.holds()
 
@@ -187,7 +187,7 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
         (lambda a: a**a, TypeError, "number"),
         (lambda a: a + "abc", TypeError, "add expects arrays, not str"),
         (lambda a: ops.concat([a, a]), TypeError, "concat expects Tensors as arguments"),
-        (lambda a: ops.concat(), TypeError, "concat"),
+        (lambda a: ops.concat(), ValueError, "concat"),
         (lambda a: a.sum(0), TypeError, "sum of shapes (2, 3), ()"),
         (lambda a: ops.where(a, a, 0), TypeError, "booleans"),
         (lambda a: functional.embedding(a, [0.5]), TypeError, "integers"),

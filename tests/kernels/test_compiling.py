@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lmladder
-from lmladder.kernels import compiling
+from lmladder.kernels import fused
 
 import numpy as np
 import pytest
-from numba import float32, types
+from numba import float32
 from numba.core import caching
 
 # Prints a result of a compiled kernel.
@@ -137,9 +137,9 @@ def test_without_a_cache_kernels_are_compiled_and_one_line_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(caching.FunctionCache, method, failure)
-    monkeypatch.setattr(compiling, "_announced", False)
+    fused._announce.cache_clear()
     for _ in range(2):
-        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
+        kernel = fused.compiled(float32[:])(double)
         x = np.arange(3, dtype=np.float32)
         kernel(x)
         assert x.tolist() == [0, 2, 4]

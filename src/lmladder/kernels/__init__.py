@@ -27,7 +27,7 @@ from lmladder.kernels.blocks import (
     sum_into,
     threads,
 )
-from lmladder.kernels.indices import checked_indices, gather_rows, pad_front
+from lmladder.system.arrays import IntArray
 from lmladder.tracing import run
 
 import numpy as np
@@ -90,6 +90,49 @@ def elementwise(name, *arrays, shared=()):
     """
     kernel, out = getattr(_kernels(arrays[0]), name), np.empty_like(arrays[0], order="C")
     apply_to_row_blocks(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
+    return out
+
+
+def _checked_indices(indices, count, name):
+    """Return the indices as a C-contiguous int64 vector.
+
+    Raises
+    ------
+    IndexError
+        If an index is not in [0, count), which compiled code does not check.
+    """
+    flat = contiguous(indices.astype(np.int64, copy=False)).reshape(-1)
+    run(_check_range, flat, count, name)
+    return flat
+
+
+def _check_range(indices, count, name):
+    # as unsigned integers, negative ones are the largest
+    if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
+        raise IndexError(
+            f"{name} range from {indices.min()} to {indices.max()}, not in [0, {count})"
+        )
+
+
+def gather_rows(table, indices):
+    """Return the rows of a table at the indices: (n, size), (...) -> (..., size).
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+    """
+    flat = _checked_indices(indices, len(table), "ids")
+    out = empty(table, (*indices.shape, table.shape[1]))
+    run(np.take, table, flat, 0, as_rows(out), "clip")  # mode="raise" would buffer `out`
+    return out
+
+
+def pad_front(sequences: IntArray, count: int, value: int) -> IntArray:
+    """Insert `count` times `value` before each sequence: (n, length) -> (n, count + length)."""
+    shape = len(sequences), count + sequences.shape[1]
+    out = np.full_like(sequences, value, np.int64, shape=shape)
+    out[:, count:] = sequences
     return out
 
 
@@ -189,7 +232,7 @@ def cross_entropy(logits, targets):
     IndexError
         If a target is out of range.
     """
-    rows = [_rows(logits), checked_indices(targets, logits.shape[-1], "targets")]
+    rows = [_rows(logits), _checked_indices(targets, logits.shape[-1], "targets")]
     nll, log_total = (empty(logits, targets.size) for _ in range(2))
     apply_to_row_blocks(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
     return nll.reshape(targets.shape), log_total.reshape(targets.shape)
@@ -197,7 +240,7 @@ def cross_entropy(logits, targets):
 
 def cross_entropy_backward(grad, logits, targets, log_total):
     """Return `reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
-    indices = checked_indices(targets, logits.shape[-1], "targets")
+    indices = _checked_indices(targets, logits.shape[-1], "targets")
     rows = [_rows(logits), indices, _flat(log_total)]
     out = np.empty_like(rows[0])
     apply_to_row_blocks(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
@@ -240,6 +283,7 @@ def cached_attention(q, k, v, keys, values, position):
     """
     out = np.empty_like(q, order="C")
     arrays = [contiguous(each) for each in (q, k, v)]
+    position = _checked_indices(position, keys.shape[2], "positions")
     run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
     return out
 
@@ -253,6 +297,7 @@ def cached_convolution(x, weight, inputs, position):
         If the inputs have no such position.
     """
     rows, out = contiguous(x[:, 0]), np.empty_like(x[:, 0], order="C")
+    position = _checked_indices(position, inputs.shape[1], "positions")
     run(_kernels(x).cached_convolution, rows, contiguous(weight), inputs, position, out)
     return out[:, None]
 
@@ -260,7 +305,7 @@ def cached_convolution(x, weight, inputs, position):
 def scatter_rows(grad, indices, n_rows):
     """Sum the rows of `grad` that have the same index: (..., size), (...) -> (n_rows, size)."""
     out = empty(grad, (n_rows, grad.shape[-1]))
-    flat = checked_indices(indices, n_rows, "ids")
+    flat = _checked_indices(indices, n_rows, "ids")
     run(_kernels(grad).scatter_rows, _rows(grad), flat, out)
     return out
 

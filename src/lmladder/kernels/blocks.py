@@ -166,11 +166,10 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     ----------
     a : array, shape (..., n, k)
     b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
-    bias : array, shape (m,), or None
+    bias : array, shape (m,), or None; only for b with two axes
     """
     if b.ndim != 2 or a.ndim < 2:
-        product = np.matmul(a, b)
-        return product if bias is None else product + bias
+        return np.matmul(a, b)
     rows = as_rows(a)
     out = empty(rows, (len(rows), b.shape[1]))
     _multiply([(rows, b, out, bias)])
@@ -232,14 +231,7 @@ def _rows_per_block(a: Array, b: Array) -> int:
     return max(PRODUCT_ROWS, -(-len(a) // even))
 
 
-def apply_to_row_blocks(
-    kernel: Callable[..., None],
-    rows: Sequence[Array],
-    *shared: object,
-    out: Sequence[Array],
-    sums: Sequence[Array] = (),
-    step: int | None = None,
-) -> None:
+def apply_to_row_blocks(kernel, rows, *shared, out, sums=(), step=None):
     """Call kernel(*rows, *shared, *out, *sums) for each block of rows.
 
     If the first array of rows is empty, the kernel is not called and all results are 0.

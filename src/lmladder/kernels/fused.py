@@ -1,45 +1,64 @@
 """The kernels of `reference`, compiled for float32: each makes one or two passes over memory.
 
 Numba compiles them for the processor that `runtime.pin` names, so all processors with AVX2 run the
-same code and compute the same bits. Compiled code is cached on disk (`compiling.py`). The compiler
-may reorder sums for vector instructions, but the order does not depend on the machine at run time.
+same code and compute the same bits. The compiler may reorder sums for vector instructions, but the
+order does not depend on the machine at run time.
+
+Compiled code is cached on disk. Numba compiles again when this file changes, so it must define all
+that a kernel uses, except for mathematical constants.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+import sys
+from functools import cache
 
-from lmladder.kernels.compiling import compile_cached
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, types
-
-Kernel: TypeAlias = Callable[..., Any]
+from numba import float32, float64, int32, int64, njit, void
+from numba.types import Array
 
 REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and products
 EXACT = {"contract"}
 
 
-def _array(element: Any, n_axes: int, layout: str = "C", *, readonly: bool = True) -> types.Array:
-    return types.Array(element, n_axes, layout, readonly=readonly)
-
-
 # Arguments that a kernel reads may be read-only arrays, as those of a graph are.
-READ_1D, READ_2D, READ_3D, READ_4D = (_array(float32, n) for n in (1, 2, 3, 4))
-READ_ANY_2D = _array(float32, 2, "A")
-READ_IDS = _array(int64, 1)
-WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (_array(float32, n, readonly=False) for n in (1, 2, 3, 4))
-WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
+READ_1D, READ_2D, READ_3D, READ_4D = (Array(float32, n, "C", readonly=True) for n in range(1, 5))
+READ_ANY_2D = Array(float32, 2, "A", readonly=True)
+READ_IDS = Array(int64, 1, "C", readonly=True)
+WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (Array(float32, n, "C") for n in range(1, 5))
+WRITE_ANY_2D = Array(float32, 2, "A")
 
 
-def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
-    """Compile a kernel for arguments of these types, or load it from the cache."""
+def compiled(*arguments, result=void):
+    """Compile a kernel for arguments of these types, or load it from the cache.
+
+    If there is no writable folder for the cache, or its disk is full, each process compiles again.
+    """
     signature = result(*arguments)
-    return partial(compile_cached, signature, nogil=True, error_model="numpy", fastmath=REORDER)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
+
+    def compile_or_load(function):
+        try:
+            kernel = njit(signature, cache=True, **options)(function)
+            if kernel.stats.cache_misses:
+                _announce("compiling kernels, once on this machine ...")
+        except (RuntimeError, OSError):  # no folder, or one that cannot be written
+            _announce(
+                "compiling kernels at each start: set NUMBA_CACHE_DIR to a writable folder ..."
+            )
+            kernel = njit(signature, **options)(function)
+        return kernel
+
+    return compile_or_load
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+@cache
+def _announce(line):
+    """Print a line, once per process."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def inlined(function):
     """Compile a function of numbers for use in kernels; its operations keep their order."""
     return njit(forceinline=True, error_model="numpy", fastmath=EXACT)(function)
 
@@ -47,7 +66,7 @@ def inlined(function: Callable[..., Any]) -> Any:
 # ------------------------------------------------------------------------------- scalar functions
 
 
-def _float32(coefficients: Sequence[float]) -> tuple[Any, ...]:
+def _float32(coefficients):
     return tuple(map(np.float32, coefficients))
 
 
@@ -460,8 +479,6 @@ def linear_row(x, weight, bias, out):
 def cached_convolution(x, weight, inputs, position, out):
     rows, n = x.shape
     end = position[0] + 1
-    if not 0 < end <= inputs.shape[1]:
-        raise IndexError("the position is not in the cache")
     for r in range(rows):
         for i in range(n):
             inputs[r, end - 1, i] = out[r, i] = x[r, i]
@@ -474,8 +491,6 @@ def cached_convolution(x, weight, inputs, position, out):
 def cached_attention(q, k, v, keys, values, position, scale, out):
     rows, heads, _, size = q.shape
     end = position[0] + 1
-    if not 0 < end <= keys.shape[2]:
-        raise IndexError("the position is not in the cache")
     weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):

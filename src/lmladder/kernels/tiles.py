@@ -52,7 +52,7 @@ def attention_backward(grad, q, k, v, out, log_total, module, grad_q, grad_k, gr
         module.causal_softmax_backward(*flat, totals[:, queries], along[:, queries], scale)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
         np.matmul(grad_scores, k[..., seen, :], out=grad_q[..., queries, :])
-        weights, grad_scores = _transposed(weights), _transposed(grad_scores)
+        weights, grad_scores = weights.mT, grad_scores.mT
         if number == 0:  # the last queries, which see all keys
             np.matmul(weights, grad[..., queries, :], out=grad_v)
             np.matmul(grad_scores, q[..., queries, :], out=grad_k)
@@ -74,12 +74,7 @@ def _products(name, a, b):
     nbytes = math.prod(shape) * a.itemsize
     if name not in buffers or buffers[name].nbytes < nbytes:
         buffers[name] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, _transposed(b), out=np.ndarray(shape, a.dtype, buffers[name]))
-
-
-def _transposed(array):
-    """Return a view with the last two axes exchanged."""
-    return array.swapaxes(-1, -2)
+    return np.matmul(a, b.mT, out=np.ndarray(shape, a.dtype, buffers[name]))
 
 
 def _merge_leading_axes(array, ndim):
