@@ -325,10 +325,12 @@ def adam(pieces, *settings):
 
 def square_sums(arrays):
     """Return the sum of squares of each array, computed in float64."""
-    if not _all_compiled(arrays):
-        return [reference.square_sum(each.ravel()) for each in arrays]
-    cuts = [cut(each) for each in arrays]
-    sums = iter(_map(_fused().square_sum, [piece for pieces in cuts for piece in pieces]))
+    compiled, vectors = _all_compiled(arrays), [each.ravel() for each in arrays]
+    kernel = _fused().square_sum if compiled else reference.square_sum
+    if not compiled or sum([each.size for each in vectors]) <= PIECE:  # fast for a small model
+        return [kernel(each) for each in vectors]
+    cuts = [cut(each) for each in vectors]
+    sums = iter(_map(kernel, [piece for pieces in cuts for piece in pieces]))
     return [reduce(add, islice(sums, len(pieces)), 0.0) for pieces in cuts]
 
 

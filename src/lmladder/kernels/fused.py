@@ -66,15 +66,10 @@ def inlined(function):
 # ------------------------------------------------------------------------------- scalar functions
 
 
-def _float32(coefficients):
-    return tuple(map(np.float32, coefficients))
-
-
-EXP = _float32(
-    [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5]
-)
-SMALL_TOP, SMALL_BOTTOM = map(_float32, ERF_SMALL)
-LARGE_TOP, LARGE_BOTTOM = map(_float32, ERF_LARGE)
+_EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5
+EXP = tuple(np.float32(_EXP))
+SMALL_TOP, SMALL_BOTTOM = (tuple(np.float32(each)) for each in ERF_SMALL)
+LARGE_TOP, LARGE_BOTTOM = (tuple(np.float32(each)) for each in ERF_LARGE)
 
 
 @inlined
