@@ -92,14 +92,12 @@ def causal_attention(q: Values, k: Values, v: Values) -> Values:
     return powers / powers.sum(axis=-1, keepdims=True) @ v
 
 
-def rotary(
-    x: Values, positions: Array, *, base: float = 10_000.0, normalize: bool = False
-) -> Values:
+def rotary(x: Values, positions: Array, *, normalize: bool = False) -> Values:
     time, size = x.shape[-2:]
     x = rms_norm(x, 1) if normalize else x
     out = x.copy()
     for t, i in np.ndindex(time, size // 2):
-        angle = positions[t] / base ** (2 * i / size)
+        angle = positions[t] / 10_000.0 ** (2 * i / size)
         a, b = x[..., t, i], x[..., t, i + size // 2]
         out[..., t, i] = a * math.cos(angle) - b * math.sin(angle)
         out[..., t, i + size // 2] = b * math.cos(angle) + a * math.sin(angle)
@@ -133,15 +131,6 @@ def gru(x: Values, weight: Values, state: Values) -> Values:
     return out
 
 
-def scatter_add(a: Values, indices: Array, updates: Values, *, axis: int) -> Values:
-    out = a.copy()
-    for position in np.ndindex(indices.shape):
-        target = list(position)
-        target[axis] = indices[position]
-        out[tuple(target)] += updates[position]
-    return out
-
-
 def dropout(x: Values, *, rate: float, rng: np.random.Generator) -> Values:
     return x * (rng.random(x.shape, dtype=np.float32) >= rate) / (1 - rate)
 
@@ -149,8 +138,7 @@ def dropout(x: Values, *, rate: float, rng: np.random.Generator) -> Values:
 OF_NUMPY: tuple[Callable[..., Any], ...] = (
     np.add, np.subtract, np.multiply, np.divide, np.negative, np.matmul, np.sum, np.mean, np.max,
     np.min, np.cumsum, np.exp, np.log, np.sqrt, np.tanh, np.clip, np.maximum, np.minimum, np.where,
-    np.reshape, np.transpose, np.flip, np.squeeze, np.expand_dims, np.swapaxes, np.split,
-    np.take_along_axis,
+    np.reshape, np.transpose, np.swapaxes, np.split, np.take_along_axis,
 )  # fmt: skip
 FORMULAS: dict[str, Callable[..., Any]] = {
     **{each.__name__: each for each in OF_NUMPY},
@@ -158,13 +146,11 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "einsum": lambda *arrays, subscripts: np.einsum(subscripts, *arrays),
     "var": var,
     "logsumexp": lambda a, **options: np.log(np.sum(np.exp(a), **options)),
-    "norm": lambda a, **options: np.sqrt(np.sum(a * a, **options)),
     "abs": lambda a: np.where(a > 0, a, -a),
     "astype": lambda a, dtype: a,
     "concat": lambda *arrays, axis=0: np.concat(arrays, axis),
     "stack": lambda *arrays, axis=0: np.stack(arrays, axis),
     "getitem": lambda a, index: a[index],
-    "scatter_add": scatter_add,
     "linear": lambda x, weight, bias: x @ weight + bias,
     "sigmoid": sigmoid,
     "relu": lambda a: np.maximum(a, 0.0),

@@ -111,7 +111,7 @@ def test_every_public_op_has_a_case() -> None:
     assert public | own == set(op_names())
 
 
-@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: kink.name)
+@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: f"{kink.op} {kink.inputs}")
 def test_kinks_and_ties_have_the_documented_gradients(kink: Kink) -> None:
     assert kink.holds()
 
@@ -150,15 +150,6 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
     assert a.grad == pytest.approx(exact * (1 - exact), rel=1e-12, abs=1e-300)
 
 
-@pytest.mark.parametrize(("dtype", "scale"), [(np.float64, 1e-200), (np.float32, 1e20)])
-def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> None:
-    a = Tensor(np.array([3, -4], dtype) * dtype(scale), requires_grad=True)
-    out = ops.norm(a)
-    out.backward()
-    assert out.item() == pytest.approx(5 * scale)
-    assert a.grad == pytest.approx(np.array([0.6, -0.8]))
-
-
 # --- Arguments ------------------------------------------------------------------------------------
 
 
@@ -172,11 +163,12 @@ def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> 
         (lambda a: ops.split(a, 2), ValueError, "split of shape (2, 3)"),
         (lambda a: a.sum(axis=2), ValueError, "sum of shapes (2, 3): axis 2"),
         (lambda a: ops.concat(a, a.T), ValueError, "concat of shapes (2, 3), (3, 2)"),
-        (lambda a: ops.einsum(a, subscripts="ij,jk"), ValueError, "2 arrays"),
-        (lambda a: ops.einsum(a, subscripts="i"), ValueError, "'i'"),
+        (lambda a: ops.einsum(a, subscripts="ij,jk->ik"), ValueError, "2 arrays"),
+        (lambda a: ops.einsum(a, subscripts="i->i"), ValueError, "'i'"),
+        (lambda a: ops.einsum(a, subscripts="ij"), ValueError, "'->'"),
         (lambda a: ops.einsum(a, subscripts="ij->k"), ValueError, "'k'"),
-        (lambda a: ops.einsum(a, a, subscripts="ij,jk"), ValueError, "(2, 3), (2, 3): 'j'"),
-        (lambda a: ops.einsum(a, subscripts="...i->i"), ValueError, "'...'"),
+        (lambda a: ops.einsum(a, a, subscripts="ij,jk->i"), ValueError, "(2, 3), (2, 3): 'j'"),
+        (lambda a: ops.einsum(a, subscripts="...i->i"), ValueError, "a letter for each axis"),
         (lambda a: ops.take_along_axis(a, [0], axis=0), ValueError, "indices"),
         (lambda a: functional.dropout(a, rate=1.0, rng=None), ValueError, "1"),
         (lambda a: functional.linear(a, a, a), ValueError, "linear"),
@@ -195,7 +187,7 @@ def test_the_norm_neither_overflows_nor_underflows(dtype: Any, scale: float) -> 
         (lambda a: a**a, TypeError, "number"),
         (lambda a: a + "abc", TypeError, "add expects arrays, not str"),
         (lambda a: ops.concat([a, a]), TypeError, "concat expects Tensors as arguments"),
-        (lambda a: ops.concat(), TypeError, "concat"),
+        (lambda a: ops.concat(), ValueError, "concat"),
         (lambda a: a.sum(0), TypeError, "sum of shapes (2, 3), ()"),
         (lambda a: ops.where(a, a, 0), TypeError, "booleans"),
         (lambda a: functional.embedding(a, [0.5]), TypeError, "integers"),

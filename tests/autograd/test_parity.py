@@ -80,7 +80,6 @@ TORCH: dict[str, Twin] = {
     "max": _over(torch.amax),  # equal maxima share the gradient; with torch.max(dim=) one wins
     "min": _over(torch.amin),
     "logsumexp": _over(torch.logsumexp),
-    "norm": _over(torch.linalg.vector_norm),
     "linear": lambda x, weight, bias: F.linear(x, weight.T, bias),
     "relu_squared": lambda a: F.relu(a).square(),
     "gelu_tanh": lambda a: F.gelu(a, approximate="tanh"),

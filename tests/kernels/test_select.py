@@ -1,7 +1,6 @@
 """The public kernels: compiled and plain agree, and neither depends on the number of threads."""
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from lmladder import kernels
@@ -35,8 +34,10 @@ def chosen(name: str, *shape: int, below: int) -> IntArray:
     return stream(0, name).integers(below, size=shape)
 
 
-def elementwise(kernel: Callable[..., Array], *names: str) -> Compute:
-    return lambda dtype: (kernel(*(rows(each, dtype) for each in names)),)
+def elementwise(kernel: str, *names: str, **options: Any) -> Compute:
+    return lambda dtype: (
+        kernels.elementwise(kernel, *(rows(each, dtype) for each in names), **options),
+    )
 
 
 def norm(kernel: Callable[..., Results], *names: str) -> Compute:
@@ -120,12 +121,10 @@ LAYER_NORM = norm(kernels.layer_norm, "weight", "bias")
 RMS_NORM = norm(kernels.rms_norm, "weight")
 # Each public kernel on arrays with gaps and several leading axes.
 KERNELS: dict[str, Compute] = {
-    "softmax": elementwise(kernels.softmax, "x"),
-    "gelu": elementwise(kernels.gelu, "x"),
-    "gelu_backward": elementwise(kernels.gelu_backward, "grad", "x"),
-    "gelu_tanh": elementwise(kernels.gelu_tanh, "x"),
-    "gelu_tanh_backward": elementwise(kernels.gelu_tanh_backward, "grad", "x"),
-    "dropout": elementwise(partial(kernels.dropout, rate=0.4), "x", "grad"),
+    "softmax": lambda dtype: (kernels.softmax(rows("x", dtype)),),
+    "gelu": elementwise("gelu", "x"),
+    "gelu_backward": elementwise("gelu_backward", "grad", "x"),
+    "dropout": elementwise("dropout", "x", "grad", shared=[0.4]),
     "layer_norm": LAYER_NORM,
     "layer_norm_backward": norm_backward(LAYER_NORM, kernels.layer_norm_backward),
     "rms_norm": RMS_NORM,

@@ -55,7 +55,7 @@ def test_results_are_contiguous_even_if_one_array_is_two_of_them() -> None:
         [21, 11, 1],
         33,
     ]
-    vector = program.as_flat_vector(np.float64)
+    vector = program.memory.view(np.float64)
     assert vector[vector != 0].tolist() == [1, 11, 21, 1, 11, 21, 21, 11, 1, 33]
     program.results[0][:] = 0
     assert program.results[1].tolist() == [1, 11, 21]

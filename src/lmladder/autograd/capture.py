@@ -72,7 +72,8 @@ class CapturedLoss:
             If the arrays differ in length.
         """
         parts, found = _parts(inputs), self._recording
-        if found and not all(map(operator.is_, self._values(), found.values)):
+        values = [parameter.value for parameter in self.parameters]
+        if found and not all(map(operator.is_, values, found.values)):
             found = self._recording = None  # the parameters have other arrays than before
         fits = found is not None and found.signatures == list(map(_signature, parts))
         if found and fits and found.confirmed:
@@ -107,9 +108,6 @@ class CapturedLoss:
                 parameter.grad = earlier if parameter.grad is None else earlier + parameter.grad
         return float(total)
 
-    def _values(self) -> list[Array]:
-        return [parameter.value for parameter in self.parameters]
-
     def _loss_of(self, count: int, part: Sequence[Any]) -> Tensor:
         """Return the term of the loss that one of `count` parts contributes."""
         loss = self.loss(*part)
@@ -123,7 +121,8 @@ class CapturedLoss:
 
     def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
         """Compute the term of the first part, and plan programs for all parts."""
-        compute, values = functools.partial(self._forward_and_back, count), self._values()
+        compute = functools.partial(self._forward_and_back, count)
+        values = [parameter.value for parameter in self.parameters]
         results, plan, self.untraceable_reason = _traced(compute, part, self.parameters)
         if plan is None:
             return results
@@ -157,7 +156,7 @@ class CapturedLoss:
 
         kernels.parallel_for(work, workers)
         if len(programs) > 1:
-            kernels.sum_into([program.as_flat_vector(loss.dtype) for program in programs])
+            kernels.sum_into([program.memory.view(loss.dtype) for program in programs])
         for parameter, gradient in zip(recording.reached, gradients, strict=True):
             earlier = parameter.grad
             parameter.grad = gradient if earlier is None else earlier + gradient
@@ -256,8 +255,10 @@ def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 
     Arrays are C-contiguous, because the bits of sums depend on the layout and a program has one.
     """
-    inputs = tuple(np.asanyarray(each, order="C") if _is_array(each) else each for each in inputs)
-    arrays = [each for each in inputs if _is_array(each)]
+    inputs = tuple(
+        np.asanyarray(each, order="C") if isinstance(each, np.ndarray) else each for each in inputs
+    )
+    arrays = [each for each in inputs if isinstance(each, np.ndarray)]
     count = _count(arrays[0].shape) if arrays else 1
     if count == 1:
         return [inputs]
@@ -268,7 +269,7 @@ def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
 
 def _cut(given: Any, count: int) -> Sequence[Any]:
     """Return an input for each part."""
-    if _is_array(given):
+    if isinstance(given, np.ndarray):
         return np.split(given, count)
     return given.spawn(count) if isinstance(given, np.random.Generator) else [given] * count
 
@@ -290,7 +291,3 @@ def _signature(inputs: Sequence[Any]) -> list[Any]:
         else (type(each), each)
         for each in inputs
     ]
-
-
-def _is_array(thing: Any) -> bool:
-    return isinstance(thing, np.ndarray)

@@ -7,6 +7,7 @@ most of the time call a kernel.
 import math
 
 from lmladder import kernels
+from lmladder.autograd.ops import logsumexp
 from lmladder.autograd.tensor import Tensor, op
 from lmladder.tracing import constant
 
@@ -44,9 +45,9 @@ def relu_squared(a):
     """Elementwise max(a, 0) ** 2 (So et al. 2021). Fused for speed."""
 
     def relu_squared_pullback(grad):
-        return (kernels.relu_squared_backward(grad, a),)
+        return (kernels.elementwise("relu_squared_backward", grad, a),)
 
-    return kernels.relu_squared(a), relu_squared_pullback
+    return kernels.elementwise("relu_squared", a), relu_squared_pullback
 
 
 @op
@@ -66,9 +67,9 @@ def gelu(a):
     """Gaussian error linear unit in its exact form (Hendrycks & Gimpel 2016). Fused for speed."""
 
     def gelu_pullback(grad):
-        return (kernels.gelu_backward(grad, a),)
+        return (kernels.elementwise("gelu_backward", grad, a),)
 
-    return kernels.gelu(a), gelu_pullback
+    return kernels.elementwise("gelu", a), gelu_pullback
 
 
 @op
@@ -76,9 +77,9 @@ def gelu_tanh(a):
     """GELU in its tanh form (Hendrycks & Gimpel 2016), as in GPT-2. Fused for speed."""
 
     def gelu_tanh_pullback(grad):
-        return (kernels.gelu_tanh_backward(grad, a),)
+        return (kernels.elementwise("gelu_tanh_backward", grad, a),)
 
-    return kernels.gelu_tanh(a), gelu_tanh_pullback
+    return kernels.elementwise("gelu_tanh", a), gelu_tanh_pullback
 
 
 def silu(a: Tensor) -> Tensor:
@@ -113,17 +114,9 @@ def softmax(a):
     return value, softmax_pullback
 
 
-@op
-def log_softmax(a):
+def log_softmax(a: Tensor) -> Tensor:
     """log(softmax(a)) along the last axis by log-sum-exp, because softmax may underflow to 0."""
-    shifted = a - a.max(axis=-1, keepdims=True, initial=-np.inf)
-    total = np.exp(shifted).sum(axis=-1, keepdims=True)  # at least 1, where there is an element
-    value = shifted - np.log(np.maximum(total, 1))
-
-    def log_softmax_pullback(grad):
-        return (grad - np.exp(value) * grad.sum(axis=-1, keepdims=True),)
-
-    return value, log_softmax_pullback
+    return a - logsumexp(a, axis=-1, keepdims=True)
 
 
 @op(discrete={1: "iu"})
@@ -217,11 +210,11 @@ def causal_attention(q, k, v):
 
 
 @op(discrete={1: "iu"})
-def rotary(x, positions, *, base: float = 10_000.0, normalize: bool = False):
+def rotary(x, positions, *, normalize: bool = False):
     """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
 
     Elements i and i + size / 2 of a vector are the coordinates of a point (the half-split layout of
-    GPT-NeoX; the paper pairs neighbors), which is rotated by position * base ** (-2 i / size). So
+    GPT-NeoX; the paper pairs neighbors), which is rotated by position * 10,000 ** (-2 i / size). So
     the product of a query and a key depends only on the distance between their positions.
 
     Fused for speed, also with the normalization.
@@ -234,7 +227,7 @@ def rotary(x, positions, *, base: float = 10_000.0, normalize: bool = False):
     if x.ndim < 2 or x.shape[-1] % 2 or positions.shape != x.shape[-2:-1]:
         raise ValueError("rotary expects (..., time, size), size even, and (time,)")
     size = x.shape[-1]
-    frequencies = constant(base ** (np.arange(0, size, 2) / -size))
+    frequencies = constant(10_000.0 ** (np.arange(0, size, 2) / -size))
     angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
     settings = cosine, sine, NORM_EPSILON if normalize else 0.0
@@ -326,9 +319,8 @@ def gru(x, weight, start):
         sums = x[:, t, : 2 * size] + kernels.matmul(state, for_gates)
         gates[:, t] = (1 + np.tanh(sums / 2)) / 2  # the sigmoid, without overflow
         reset, update = gates[:, t, :size], gates[:, t, size:]
-        candidates[:, t] = np.tanh(
-            x[:, t, 2 * size :] + kernels.matmul(reset * state, for_candidate)
-        )
+        sums = x[:, t, 2 * size :] + kernels.matmul(reset * state, for_candidate)
+        candidates[:, t] = np.tanh(sums)
         state = update * state + (1 - update) * candidates[:, t]
         states[:, t] = state
 
@@ -343,19 +335,14 @@ def gru(x, weight, start):
             grad_candidate = grad_new * (1 - update) * (1 - candidate**2)
             grad_reset = kernels.matmul(grad_candidate, for_candidate.T)  # of reset * before
             grad_x[:, t, :size] = grad_reset * before[:, t] * reset * (1 - reset)
-            grad_x[:, t, size : 2 * size] = (
-                grad_new * (before[:, t] - candidate) * update * (1 - update)
-            )
+            grad_update = grad_new * (before[:, t] - candidate)
+            grad_x[:, t, size : 2 * size] = grad_update * update * (1 - update)
             grad_x[:, t, 2 * size :] = grad_candidate
             grad_gates = kernels.matmul(grad_x[:, t, : 2 * size], for_gates.T)
             grad_state = grad_new * update + grad_reset * reset + grad_gates
-        grad_weight = np.concatenate(
-            [
-                _time_product(before, grad_x[..., : 2 * size]),
-                _time_product(resets * before, grad_x[..., 2 * size :]),
-            ],
-            axis=1,
-        )
+        grad_weight = np.empty_like(weight, order="C")
+        grad_weight[:, : 2 * size] = _time_product(before, grad_x[..., : 2 * size])
+        grad_weight[:, 2 * size :] = _time_product(resets * before, grad_x[..., 2 * size :])
         return grad_x, grad_weight, grad_state
 
     return states, gru_pullback
@@ -385,6 +372,6 @@ def dropout(x, *, rate: float, rng: np.random.Generator):
     chances = rng.random(x.shape, np.float32)
 
     def dropout_pullback(grad):
-        return (kernels.dropout(grad, chances, rate),)
+        return (kernels.elementwise("dropout", grad, chances, shared=[rate]),)
 
-    return kernels.dropout(x, chances, rate), dropout_pullback
+    return kernels.elementwise("dropout", x, chances, shared=[rate]), dropout_pullback

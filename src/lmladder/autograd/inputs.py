@@ -24,8 +24,6 @@ def as_arrays(name: str, inputs: Sequence[Any], discrete: Mapping[int, str]) -> 
     TypeError
         If an input is not an array or has a wrong dtype, or floats have two dtypes.
     """
-    if not inputs:
-        raise TypeError(f"{name} expects at least one array")
     arrays = [current(each) for each in inputs]
     dtype = None
     others = []  # positions of all but float arrays

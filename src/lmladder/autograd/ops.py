@@ -6,7 +6,6 @@ positional arguments, options are keywords. An op is composed of other ops unles
 speed or precision. `sum`, `min`, `max` and `abs` hide Python's functions in this file.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from itertools import accumulate
 from numbers import Real
@@ -14,7 +13,6 @@ from types import EllipsisType, NoneType
 from typing import Any
 
 from lmladder import kernels
-from lmladder.autograd.einsum import einsum as einsum
 from lmladder.autograd.tensor import Tensor, op
 from lmladder.tracing import asarray, constant
 
@@ -98,8 +96,6 @@ def matmul(a, b):
     right = b[:, None] if b.ndim == 1 else b
     if left.shape[-1] != right.shape[-2]:
         raise ValueError(f"{left.shape[-1]} columns against {right.shape[-2]} rows")
-    if left.ndim > 2 and right.ndim > 2:
-        np.broadcast_shapes(left.shape[:-2], right.shape[:-2])  # its error names the shapes
     product = kernels.matmul(left, right)  # (..., rows, columns)
     shape = product.shape
     value = product[..., 0, :] if a.ndim == 1 else product
@@ -117,6 +113,63 @@ def matmul(a, b):
         )
 
     return value[..., 0] if b.ndim == 1 else value, matmul_pullback
+
+
+@op
+def einsum(*arrays, subscripts: str):
+    """Sum of products in Einstein notation, as numpy.einsum: "ij,jk->ik" is a matrix product.
+
+    There must be a letter for each axis, and "->"; the other forms of NumPy are not supported.
+
+    The gradient of each array is an einsum of `grad` and the other arrays. It is broadcast along
+    letters that only this array has, which the op sums over. It is 0 outside of the diagonal for a
+    letter that the array has twice.
+
+    Raises
+    ------
+    ValueError
+        If subscripts and shapes do not match, or one letter has two lengths (1 is not broadcast).
+    """
+    left, arrow, result = subscripts.replace(" ", "").partition("->")
+    labels = left.split(",")
+    if not arrow or "." in subscripts:
+        raise ValueError(f"{subscripts!r} must have '->' and a letter for each axis")
+    if len(labels) != len(arrays):
+        raise ValueError(f"{subscripts!r} names {len(labels)} arrays, got {len(arrays)}")
+    lengths = _lengths(labels, arrays)
+
+    def einsum_pullback(grad):
+        return tuple(by_operand(i, grad) for i in range(len(arrays)))
+
+    def by_operand(i, grad):
+        mine, others = labels[i], [*labels[:i], *labels[i + 1 :]]
+        letters = "".join(dict.fromkeys(mine))
+        known = "".join(x for x in letters if x in result or any(x in other for other in others))
+        part = _contract([result, *others], known, [grad, *arrays[:i], *arrays[i + 1 :]])
+        if known == mine:
+            return part
+        out = np.zeros_like(arrays[i])
+        view = np.einsum(f"{mine}->{letters}", out)  # of the diagonal, if a letter repeats
+        view[...] = part.reshape([lengths[x] if x in known else 1 for x in letters])
+        return out
+
+    return _contract(labels, result, arrays), einsum_pullback
+
+
+def _contract(labels: Sequence[str], result: str, arrays):
+    return np.einsum(f"{','.join(labels)}->{result}", *arrays, optimize=len(arrays) > 1)
+
+
+def _lengths(labels: Sequence[str], arrays) -> dict[str, int]:
+    """Return the length of the axes of each letter."""
+    lengths: dict[str, int] = {}
+    for letters, array in zip(labels, arrays, strict=True):
+        if len(letters) != array.ndim:
+            raise ValueError(f"{letters!r} does not name the axes of shape {array.shape}")
+        for letter, length in zip(letters, array.shape, strict=True):
+            if lengths.setdefault(letter, length) != length:
+                raise ValueError(f"{letter!r} has the lengths {lengths[letter]} and {length}")
+    return lengths
 
 
 # ------------------------------------------------------------------------------- reductions
@@ -184,39 +237,17 @@ def logsumexp(a, *, axis=None, keepdims: bool = False):
     return total if keepdims else total.squeeze(axis), logsumexp_pullback
 
 
-@op
-def norm(a, *, axis=None, keepdims: bool = False):
-    """Euclidean norm over `axis` (None for all); the gradient at 0, where it has a kink, is 0.
-
-    It is scaled by the largest element, so that squares neither overflow nor underflow.
-    """
-    tiny = float(np.finfo(a.dtype).tiny)
-    largest = np.maximum(np.abs(a).max(axis=axis, keepdims=True, initial=0), tiny)
-    value = np.sqrt(np.square(a / largest).sum(axis=axis, keepdims=True)) * largest
-
-    def norm_pullback(grad):
-        unit = a / np.maximum(value, float(np.finfo(a.dtype).smallest_subnormal))
-        return (_restore(grad, a.shape, axis) * unit,)
-
-    return value if keepdims else value.squeeze(axis), norm_pullback
-
-
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Mean over `axis` (an integer, a tuple, or None for all)."""
-    return sum(a, axis=axis, keepdims=keepdims) / _count(np.shape(a), axis)
+    total = sum(a, axis=axis, keepdims=keepdims)
+    return total / (np.size(a) // (total.size or 1))
 
 
 def var(a: Any, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> Tensor:
     """Variance over `axis`: the sum of squared deviations, divided by the count minus `ddof`."""
     centered = a - mean(a, axis=axis, keepdims=True)
     total = sum(centered * centered, axis=axis, keepdims=keepdims)
-    return total / (_count(np.shape(a), axis) - ddof)
-
-
-def _count(shape: tuple[int, ...], axis) -> int:
-    """Return the number of elements that a reduction over `axis` combines into one."""
-    axes = range(len(shape)) if axis is None else np.atleast_1d(axis)
-    return math.prod(shape[i] for i in axes)
+    return total / (np.size(a) // (total.size or 1) - ddof)
 
 
 # ------------------------------------------------------------------------------- functions
@@ -366,36 +397,6 @@ def concat(*arrays, axis: int = 0):
 
 
 @op
-def flip(a, *, axis=None):
-    """Reverse the order along `axis` (an integer, a tuple, or None for all)."""
-
-    def flip_pullback(grad):
-        return (np.flip(grad, axis),)
-
-    return np.flip(a, axis), flip_pullback
-
-
-@op
-def squeeze(a, *, axis=None):
-    """Remove `axis` (an integer, a tuple, or None for all of length 1)."""
-
-    def squeeze_pullback(grad):
-        return (grad.reshape(a.shape),)
-
-    return np.squeeze(a, axis), squeeze_pullback
-
-
-@op
-def expand_dims(a, *, axis):
-    """Insert axes of length 1 at `axis` (an integer or a tuple) of the result."""
-
-    def expand_dims_pullback(grad):
-        return (grad.reshape(a.shape),)
-
-    return np.expand_dims(a, axis), expand_dims_pullback
-
-
-@op
 def swapaxes(a, *, axis1: int, axis2: int):
     """Exchange two axes."""
 
@@ -442,45 +443,17 @@ def _copied(part):
     return part.astype(part.dtype) if isinstance(part, np.ndarray) else asarray(part)
 
 
-@op(discrete={1: "iu"})
-def take_along_axis(a, indices, *, axis: int):
+def take_along_axis(a: Any, indices: Any, *, axis: int) -> Tensor:
     """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of a matrix.
 
     `indices` has the shape of a except along `axis`, or broadcasts to it.
     """
-    index = _along(indices, a.shape, axis)
-
-    def take_along_axis_pullback(grad):
-        out = np.zeros_like(a)
-        np.add.at(out, index, grad)
-        return out, None
-
-    return a[index], take_along_axis_pullback
-
-
-@op(discrete={1: "iu"})
-def scatter_add(a, indices, updates, *, axis: int):
-    """Return a copy of a with out[indices[i, j], j] += updates[i, j], for axis 0 of a matrix.
-
-    This op is the gradient of `take_along_axis`, and vice versa. Indices may repeat.
-    """
-    index = _along(indices, a.shape, axis)
-    value = a.copy()
-    np.add.at(value, index, updates)
-
-    def scatter_add_pullback(grad):
-        return grad, None, grad[index]
-
-    return value, scatter_add_pullback
-
-
-def _along(indices, shape: tuple[int, ...], axis: int) -> tuple[Any, ...]:
-    """Return the index of NumPy that selects what `indices` select along `axis`."""
-    if indices.ndim != len(shape):
+    shape = np.shape(a)
+    if np.ndim(indices) != len(shape):
         raise ValueError(f"indices must have {len(shape)} axes")
     index = [constant(each) for each in np.indices(shape, sparse=True)]
     index[normalize_axis_index(axis, len(shape))] = indices
-    return tuple(index)
+    return getitem(a, index=tuple(index))
 
 
 def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
@@ -552,7 +525,7 @@ _METHODS = {
     "transpose": lambda self, *axes: transpose(self, axes=_as_shape(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
-    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip, squeeze)},
+    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip)},
 }
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)

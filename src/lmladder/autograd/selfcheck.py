@@ -14,18 +14,12 @@ import numpy as np
 TOLERANCE_32 = 1e-4  # see `case_error_32`
 
 
-def _with_gaps(array: FloatArray) -> FloatArray:
-    wide = np.full((*array.shape, 2), np.nan, array.dtype)
-    wide[..., 0] = array
-    return wide[..., 0]
-
-
 # Functions that copy an array into another memory layout.
 LAYOUTS: dict[str, Callable[[FloatArray], FloatArray]] = {
     "rows": lambda array: np.array(array, order="C"),
     "columns": lambda array: np.array(array, order="F"),
     "reversed": lambda array: np.flip(np.flip(array).copy()),
-    "gaps": _with_gaps,
+    "gaps": lambda array: np.stack([array, np.full_like(array, np.nan)], axis=-1)[..., 0],
 }
 
 
@@ -41,7 +35,6 @@ class Verdict:
     failure : the message of the exception, if a case raises one
     """
 
-    op: str
     rows: int
     error: float
     error_32: float
@@ -68,8 +61,8 @@ def check_op(op: str, among: Sequence[Case] = CASES, *, seed: int = 0) -> Verdic
         errors_32 = [case_error_32(case, seed=seed) for case in cases]
         kinks_hold = all(kink.holds() for kink in KINKS if kink.op == op)
     except Exception as raised:  # a wrong pullback may raise anything
-        return Verdict(op, len(cases), float("nan"), float("nan"), False, str(raised))
-    return Verdict(op, len(cases), float(np.max(errors)), float(np.max(errors_32)), kinks_hold)
+        return Verdict(len(cases), float("nan"), float("nan"), False, str(raised))
+    return Verdict(len(cases), float(np.max(errors)), float(np.max(errors_32)), kinks_hold)
 
 
 def case_error(case: Case, *, seed: int = 0, layout: str = "rows") -> float:
@@ -92,11 +85,10 @@ def case_error_32(case: Case, *, seed: int = 0) -> float:
     return float(np.max(distances))
 
 
-def gradients(case: Case, dtype: Any, *, seed: int = 0, layout: str = "rows") -> list[FloatArray]:
-    """Return the gradients of a case for a random upstream gradient, in one dtype and layout."""
+def gradients(case: Case, dtype: Any, *, seed: int = 0) -> list[FloatArray]:
+    """Return the gradients of a case for a random upstream gradient, in one dtype."""
     rng = np.random.default_rng(seed)
-    arrange = LAYOUTS[layout]
-    tensors = [Tensor(arrange(draw(rng).astype(dtype)), requires_grad=True) for draw in case.draws]
+    tensors = [Tensor(draw(rng).astype(dtype), requires_grad=True) for draw in case.draws]
     out = case(*tensors)
-    out.backward(arrange(np.asarray(rng.standard_normal(out.shape)).astype(out.dtype)))
+    out.backward(np.asarray(rng.standard_normal(out.shape), out.dtype))
     return [np.zeros_like(each.value) if each.grad is None else each.grad for each in tensors]

@@ -75,19 +75,12 @@ class Tensor:
         # fmt: off
         def _unary(self) -> "Tensor": ...
         def _binary(self, other: Any) -> "Tensor": ...
-        def _reduction(self, *, axis: Any = None, keepdims: bool = False) -> "Tensor": ...
+        def _method(self, *arguments: Any, **options: Any) -> "Tensor": ...
         __neg__ = __abs__ = _unary
         __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __getitem__ = _binary
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = _binary
-        sum = mean = max = min = _reduction
-        def cumsum(self, *, axis: int | None = None) -> "Tensor": ...
-        def var(self, *, axis: Any = None, ddof: int = 0, keepdims: bool = False) -> "Tensor": ...
-        def clip(self, *, min: float | None = None, max: float | None = None) -> "Tensor": ...
-        def astype(self, dtype: Any) -> "Tensor": ...
-        def reshape(self, *shape: int) -> "Tensor": ...
-        def squeeze(self, *, axis: Any = None) -> "Tensor": ...
-        def transpose(self, *axes: int) -> "Tensor": ...
-        def swapaxes(self, axis1: int, axis2: int) -> "Tensor": ...
+        sum = mean = max = min = var = cumsum = clip = _method
+        astype = reshape = transpose = swapaxes = _method
         T = property(_unary)
         # fmt: on
 
@@ -145,8 +138,6 @@ class Tensor:
         raise TypeError("a Tensor is not an array; tensor.value is one, without the graph")
 
     def __iter__(self) -> Iterator["Tensor"]:
-        if not self.ndim:
-            raise TypeError("iteration over a 0-d Tensor")
         return (self[index] for index in range(len(self)))
 
     __contains__ = None  # otherwise Python would compare identities
@@ -172,7 +163,7 @@ class Tensor:
         return super().__reduce_ex__(protocol)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a Tensor cannot be changed in place; use where or scatter_add")
+        raise TypeError("a Tensor cannot be changed in place; use where")
 
     def backward(self, gradient: Any = None) -> None:
         """Add to `grad` of each leaf that this Tensor depends on, and free the graph.
@@ -214,15 +205,7 @@ def reverse(
     `free=False` the graph is not freed.
     """
     if not root.requires_grad:
-        raise RuntimeError(
-            "backward from a tensor that depends on nothing with requires_grad"
-            " (gradients are plain arrays: they depend on nothing)"
-        )
-    if isinstance(gradient, Tensor):
-        raise TypeError(
-            "the upstream gradient must be an array, not a Tensor: "
-            "gradients of gradients are not supported"
-        )
+        raise RuntimeError("backward from a tensor that depends on nothing with requires_grad")
     if gradient is None:
         if root.size != 1:
             raise ValueError(f"backward from shape {root.shape} needs an upstream gradient")

@@ -1,13 +1,24 @@
 """The arithmetic of the ops that take most of the time, on arrays; nothing here uses Tensors.
 
-`reference` has each kernel in plain NumPy, for a block of rows; `fused` has the same ones compiled.
-`blocks` cuts rows into blocks and shares them among threads, and `threaded` combines these. Blocks
-depend on shapes only, so the results do not depend on the number of threads.
+Each kernel exists twice: in `reference`, in plain NumPy, and in `fused`, compiled for float32.
+`select` chooses between them. Both compute a block of rows; the functions here accept any number of
+leading axes. `blocks` cuts rows into blocks and shares them among threads. Blocks depend on shapes
+only, so the results do not depend on the number of threads.
 """
 
+import math
+from functools import cache, reduce
+from importlib import import_module
+from itertools import islice
+from operator import add
+from typing import Any
+
+from lmladder.kernels import reference, tiles
 from lmladder.kernels.blocks import (
     apply_to_row_blocks,
     as_rows,
+    contiguous,
+    empty,
     linear_backward,
     matmul,
     no_partitioning,
@@ -16,37 +27,329 @@ from lmladder.kernels.blocks import (
     sum_into,
     threads,
 )
-from lmladder.kernels.indices import gather_rows, pad_front
-from lmladder.kernels.threaded import (
-    CHOICES,
-    adam,
-    attention,
-    attention_backward,
-    cached_attention,
-    cached_convolution,
-    causal_convolution,
-    causal_convolution_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    cut,
-    describe,
-    dropout,
-    gelu,
-    gelu_backward,
-    gelu_tanh,
-    gelu_tanh_backward,
-    layer_norm,
-    layer_norm_backward,
-    linear_row,
-    relu_squared,
-    relu_squared_backward,
-    rms_norm,
-    rms_norm_backward,
-    rotary,
-    rotary_backward,
-    scatter_rows,
-    select,
-    selected,
-    softmax,
-    square_sums,
-)
+from lmladder.system.arrays import IntArray
+from lmladder.tracing import run
+
+import numpy as np
+
+FLOAT32 = np.dtype(np.float32)
+PIECE = 1 << 15  # elements of a piece of a vector
+MAX_SERIAL = 4 * PIECE  # elements up to which one thread computes all pieces
+
+CHOICES = ("numba", "numpy")
+_choice = "numba"
+
+
+def select(choice: str) -> None:
+    """Use the compiled kernels, "numba", which is the default, or those in NumPy, "numpy".
+
+    Their results differ only by rounding. The kernels for float64, which only checks use, are
+    always those in NumPy.
+    """
+    global _choice
+    if choice not in CHOICES:
+        raise ValueError(f"unknown kernels {choice!r}; choose from {', '.join(CHOICES)}")
+    _choice = choice
+    if choice == "numba":
+        _fused()  # load it now, so that the record of the code of a run includes it
+
+
+def selected() -> str:
+    """Return the choice of kernels in use."""
+    return _choice
+
+
+def describe() -> dict[str, Any]:
+    """Return the choice of kernels and the number of threads, for environment.json."""
+    return {"kernels": selected(), "threads": threads()}
+
+
+def _kernels(array):
+    return _fused() if _choice == "numba" and array.dtype == np.float32 else reference
+
+
+@cache
+def _fused():
+    """Return the compiled kernels; imported on first use, as loading Numba takes half a second."""
+    return import_module("lmladder.kernels.fused")
+
+
+def _rows(array):
+    """Reshape (..., n) to (rows, n), C-contiguous."""
+    return contiguous(as_rows(array))
+
+
+def _flat(array):
+    return contiguous(array).reshape(-1)
+
+
+def elementwise(name, *arrays, shared=()):
+    """Return the results of the kernel `name` of `reference` for arrays of one shape.
+
+    It is that of an activation, of its gradient (`grad` and x), or of dropout (x and chances).
+    """
+    kernel, out = getattr(_kernels(arrays[0]), name), np.empty_like(arrays[0], order="C")
+    apply_to_row_blocks(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
+    return out
+
+
+def _checked_indices(indices, count, name):
+    """Return the indices as a C-contiguous int64 vector.
+
+    Raises
+    ------
+    IndexError
+        If an index is not in [0, count), which compiled code does not check.
+    """
+    flat = contiguous(indices.astype(np.int64, copy=False)).reshape(-1)
+    run(_check_range, flat, count, name)
+    return flat
+
+
+def _check_range(indices, count, name):
+    # as unsigned integers, negative ones are the largest
+    if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
+        raise IndexError(
+            f"{name} range from {indices.min()} to {indices.max()}, not in [0, {count})"
+        )
+
+
+def gather_rows(table, indices):
+    """Return the rows of a table at the indices: (n, size), (...) -> (..., size).
+
+    Raises
+    ------
+    IndexError
+        If an index is out of range.
+    """
+    flat = _checked_indices(indices, len(table), "ids")
+    out = empty(table, (*indices.shape, table.shape[1]))
+    run(np.take, table, flat, 0, as_rows(out), "clip")  # mode="raise" would buffer `out`
+    return out
+
+
+def pad_front(sequences: IntArray, count: int, value: int) -> IntArray:
+    """Insert `count` times `value` before each sequence: (n, length) -> (n, count + length)."""
+    shape = len(sequences), count + sequences.shape[1]
+    out = np.full_like(sequences, value, np.int64, shape=shape)
+    out[:, count:] = sequences
+    return out
+
+
+def softmax(x):
+    """Return the softmax along the last axis: (..., n) -> (..., n)."""
+    rows = _rows(x)
+    out = np.empty_like(rows)
+    apply_to_row_blocks(_kernels(x).softmax, [rows], out=[out])
+    return out.reshape(x.shape)
+
+
+def layer_norm(x, weight, bias, epsilon):
+    """Return `reference.layer_norm` of (..., n): the result, mean and inverse, (rows,)."""
+    rows, shared = _rows(x), [_flat(weight), _flat(bias), epsilon]
+    results = np.empty_like(rows), empty(x, len(rows)), empty(x, len(rows))
+    apply_to_row_blocks(_kernels(x).layer_norm, [rows], *shared, out=results)
+    return results[0].reshape(x.shape), results[1], results[2]
+
+
+def layer_norm_backward(grad, x, mean, inverse, weight):
+    """Return `reference.layer_norm_backward` of (..., n)."""
+    rows = [_rows(grad), _rows(x), mean, inverse]
+    out = np.empty_like(rows[0])
+    sums = [np.empty_like(weight, order="C") for _ in range(2)]
+    apply_to_row_blocks(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
+    return out.reshape(x.shape), sums[0], sums[1]
+
+
+def rms_norm(x, weight, epsilon):
+    """Return `reference.rms_norm` of (..., n): the result and inverse, (rows,)."""
+    rows = _rows(x)
+    out, inverse = np.empty_like(rows), empty(x, len(rows))
+    apply_to_row_blocks(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
+    return out.reshape(x.shape), inverse
+
+
+def rms_norm_backward(grad, x, inverse, weight):
+    """Return `reference.rms_norm_backward` of (..., n)."""
+    rows = [_rows(grad), _rows(x), inverse]
+    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
+    apply_to_row_blocks(
+        _kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight]
+    )
+    return out.reshape(x.shape), grad_weight
+
+
+def causal_convolution(x, weight):
+    """Return `reference.causal_convolution` of (batch, time, n)."""
+    rows = contiguous(x)
+    out = np.empty_like(rows)
+    apply_to_row_blocks(_kernels(x).causal_convolution, [rows], contiguous(weight), out=[out])
+    return out
+
+
+def causal_convolution_backward(grad, x, weight):
+    """Return `reference.causal_convolution_backward` of (batch, time, n)."""
+    rows = [contiguous(grad), contiguous(x)]
+    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
+    kernel = _kernels(x).causal_convolution_backward
+    apply_to_row_blocks(kernel, rows, contiguous(weight), out=[out], sums=[grad_weight])
+    return out, grad_weight
+
+
+def rotary(x, cosine, sine, epsilon):
+    """Return `reference.rotary` of (..., time, size): the result and inverse."""
+    rows = _by_token(x)
+    out, inverse = np.empty_like(rows), empty(x, rows.shape[:3])
+    shared = cosine, sine, epsilon
+    apply_to_row_blocks(_kernels(x).rotary, [rows], *shared, out=[out, inverse])
+    return out.swapaxes(1, 2).reshape(x.shape), inverse
+
+
+def rotary_backward(grad, turned, inverse, cosine, sine, epsilon):
+    """Return `reference.rotary_backward` of (..., time, size)."""
+    rows = [_by_token(grad), _by_token(turned)]
+    out = np.empty_like(rows[0])
+    shared = cosine, sine, epsilon
+    apply_to_row_blocks(_kernels(grad).rotary_backward, [*rows, inverse], *shared, out=[out])
+    return out.swapaxes(1, 2).reshape(grad.shape)
+
+
+def _by_token(x):
+    """Rearrange (batch, heads, time, size) or (..., time, size) to (rows, time, heads, size).
+
+    The result is C-contiguous, a view of what `CausalSelfAttention` splits into heads.
+    """
+    if x.ndim != 4:
+        x = x.reshape(math.prod(x.shape[:-2]), 1, *x.shape[-2:])
+    return contiguous(x.swapaxes(1, 2))
+
+
+def cross_entropy(logits, targets):
+    """Return `reference.cross_entropy` of (..., vocabulary) and (...): two arrays of shape (...).
+
+    Raises
+    ------
+    IndexError
+        If a target is out of range.
+    """
+    rows = [_rows(logits), _checked_indices(targets, logits.shape[-1], "targets")]
+    nll, log_total = (empty(logits, targets.size) for _ in range(2))
+    apply_to_row_blocks(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
+    return nll.reshape(targets.shape), log_total.reshape(targets.shape)
+
+
+def cross_entropy_backward(grad, logits, targets, log_total):
+    """Return `reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
+    indices = _checked_indices(targets, logits.shape[-1], "targets")
+    rows = [_rows(logits), indices, _flat(log_total)]
+    out = np.empty_like(rows[0])
+    apply_to_row_blocks(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
+    return out.reshape(logits.shape)
+
+
+def attention(q, k, v):
+    """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
+
+    The results are the attention, in the memory layout of q, and `log_total` for the gradient.
+    """
+    out, log_total = np.empty_like(q), empty(q, q.shape[:-1])
+    step = tiles.examples_per_block(q, k)
+    apply_to_row_blocks(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
+    return out, log_total
+
+
+def attention_backward(grad, q, k, v, out, log_total):
+    """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
+    grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
+    rows, step = [grad, q, k, v, out, log_total], tiles.examples_per_block(q, k)
+    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
+    return grads
+
+
+def linear_row(x, weight, bias):
+    """Return x @ weight + bias for a single row: (..., n), (n, m), (m,) -> (..., m)."""
+    out = empty(x, (*x.shape[:-1], weight.shape[1]))
+    run(_kernels(x).linear_row, _flat(x), contiguous(weight), _flat(bias), out.reshape(-1))
+    return out
+
+
+def cached_attention(q, k, v, keys, values, position):
+    """Return `reference.cached_attention` of (rows, heads, 1, size); changes keys and values.
+
+    Raises
+    ------
+    IndexError
+        If the keys and values have no such position.
+    """
+    out = np.empty_like(q, order="C")
+    arrays = [contiguous(each) for each in (q, k, v)]
+    position = _checked_indices(position, keys.shape[2], "positions")
+    run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
+    return out
+
+
+def cached_convolution(x, weight, inputs, position):
+    """Return `reference.cached_convolution` of (rows, 1, n); changes inputs.
+
+    Raises
+    ------
+    IndexError
+        If the inputs have no such position.
+    """
+    rows, out = contiguous(x[:, 0]), np.empty_like(x[:, 0], order="C")
+    position = _checked_indices(position, inputs.shape[1], "positions")
+    run(_kernels(x).cached_convolution, rows, contiguous(weight), inputs, position, out)
+    return out[:, None]
+
+
+def scatter_rows(grad, indices, n_rows):
+    """Sum the rows of `grad` that have the same index: (..., size), (...) -> (n_rows, size)."""
+    out = empty(grad, (n_rows, grad.shape[-1]))
+    flat = _checked_indices(indices, n_rows, "ids")
+    run(_kernels(grad).scatter_rows, _rows(grad), flat, out)
+    return out
+
+
+def cut(*arrays):
+    """Cut arrays of one size, as vectors, into pieces, which are views if the layout allows."""
+    vectors = [each.ravel() for each in arrays]
+    starts = range(0, vectors[0].size, PIECE)
+    return [tuple([each[start : start + PIECE] for each in vectors]) for start in starts]
+
+
+def adam(pieces, *settings):
+    """Apply `reference.adam` to pieces of grad, mean, square and value; changes all but `grad`."""
+    compiled = _all_compiled([piece[0] for piece in pieces])
+    _map((_fused() if compiled else reference).adam, pieces, settings)
+
+
+def square_sums(arrays):
+    """Return the sum of squares of each array, computed in float64."""
+    compiled, vectors = _all_compiled(arrays), [each.ravel() for each in arrays]
+    kernel = _fused().square_sum if compiled else reference.square_sum
+    if not compiled or sum([each.size for each in vectors]) <= PIECE:  # fast for a small model
+        return [kernel(each) for each in vectors]
+    cuts = [cut(each) for each in vectors]
+    sums = iter(_map(kernel, [piece for pieces in cuts for piece in pieces]))
+    return [reduce(add, islice(sums, len(pieces)), 0.0) for pieces in cuts]
+
+
+def _all_compiled(arrays):
+    """Return whether the compiled kernels are in use for all arrays."""
+    return _choice == "numba" and [each.dtype for each in arrays].count(FLOAT32) == len(arrays)
+
+
+def _map(kernel, pieces, settings=()):
+    """Return kernel(*piece, *settings) of each piece; if they are large, threads share them."""
+    total = sum([piece[0].size for piece in pieces])
+    if total <= MAX_SERIAL:
+        return [kernel(*piece, *settings) for piece in pieces]
+    step = max(1, len(pieces) * PIECE // total)  # several small pieces per call
+    results: list[Any] = [None] * len(pieces)
+
+    def task(index):
+        part = slice(index * step, (index + 1) * step)
+        results[part] = [kernel(*piece, *settings) for piece in pieces[part]]
+
+    parallel_for(task, -(-len(pieces) // step))
+    return results

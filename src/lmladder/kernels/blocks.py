@@ -8,10 +8,10 @@ the same for any number of threads.
 import itertools
 import math
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -28,38 +28,6 @@ ROW_BLOCKS = 16  # maximum number of blocks of rows
 PRODUCT_ROWS = 64  # minimum number of rows in a block of a matrix product
 PRODUCT_WORK = 1 << 21  # minimum number of multiply-adds in a block of a matrix product
 PRODUCT_BLOCKS = 8  # maximum number of blocks of a matrix product
-
-
-class _Job:
-    """`count` calls of `task`; each thread that is free claims the next one."""
-
-    def __init__(self, task: Callable[[int], object], count: int):
-        self.task, self.count = task, count
-        self.claims = itertools.count()  # next() is atomic under the global lock
-        self.completions = itertools.count(1)
-        self.finished = threading.Lock()  # held until all calls are done; a semaphore is slower
-        self.finished.acquire()
-        self.error: BaseException | None = None
-        self.entered: list[None] = []  # one entry for each helper that started to work
-        self.left: list[None] = []  # one entry for each helper that finished
-
-    def work(self) -> None:
-        """Claim and make calls until none is left."""
-        while (index := next(self.claims)) < self.count:
-            try:
-                if self.error is None:
-                    self.task(index)
-            except BaseException as error:  # raised again by the thread that submitted the job
-                self.error = self.error or error
-            if next(self.completions) == self.count:
-                self.finished.release()
-
-    def cancel(self) -> None:
-        """Start no further calls; return when no helper is making one."""
-        while next(self.claims) < self.count:
-            pass
-        while len(self.left) < len(self.entered):
-            time.sleep(1e-4)
 
 
 class _ThreadState(threading.local):
@@ -88,76 +56,32 @@ def no_partitioning() -> Iterator[None]:
         _thread.no_partitioning = before
 
 
-class _Pool:
-    """The calling thread and `size - 1` helper threads, which start when they are first needed."""
-
-    def __init__(self, size: int):
-        self.size = size
-        self.jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self.helpers: list[threading.Thread] = []
-        self.starting = threading.Lock()
-
-    def run(self, job: _Job) -> None:
-        wanted = min(self.size, job.count) - 1
-        if len(self.helpers) < wanted:
-            with self.starting:
-                while len(self.helpers) < wanted:
-                    helper = threading.Thread(target=self._help, daemon=True)
-                    helper.start()
-                    self.helpers.append(helper)
-        try:
-            for _ in range(wanted):
-                self.jobs.put(job)
-            job.work()
-            job.finished.acquire()
-        except BaseException:  # Ctrl-C between two calls; within a call it becomes job.error
-            job.cancel()
-            raise
-        if job.error is not None:
-            try:
-                raise job.error
-            finally:
-                job.error = None  # its traceback references this frame, and so the job
-
-    def _help(self) -> None:
-        _thread.is_helper = True
-        while (job := self.jobs.get()) is not None:
-            job.entered.append(None)
-            job.work()
-            job.left.append(None)
-            del job  # so that the arrays of its task can be freed
-
-    def close(self) -> None:
-        for _ in self.helpers:
-            self.jobs.put(None)
-
-
-_pool = _Pool(runtime.available_cores())
-runtime.limit_blas_threads()
+_threads = 1
+_pool: ThreadPoolExecutor  # of all threads but the one that calls `parallel_for`
 
 
 def set_threads(count: int | None) -> None:
     """Use `count` threads, or one per core if None. This changes the speed, never the results."""
-    global _pool
+    global _threads, _pool
     if count is not None and count < 1:
         raise ValueError(f"threads must be at least 1, got {count}")
-    _pool.close()
-    _pool = _Pool(count or runtime.available_cores())
+    _threads = count or runtime.available_cores()
+    _pool = ThreadPoolExecutor(max(1, _threads - 1), initializer=_become_helper)
 
 
 def threads() -> int:
     """Return the number of threads in use."""
-    return _pool.size
+    return _threads
 
 
-def _replace_pool() -> None:
-    """Replace the pool in a forked child, which has none of its parent's threads."""
-    global _pool
-    _pool = _Pool(_pool.size)
+def _become_helper() -> None:
+    _thread.is_helper = True
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_replace_pool)
+set_threads(None)
+runtime.limit_blas_threads()
+if hasattr(os, "register_at_fork"):  # a forked child has none of its parent's threads
+    os.register_at_fork(after_in_child=lambda: set_threads(_threads))
 
 
 def parallel_for(task: Callable[[int], object], count: int) -> None:
@@ -166,11 +90,41 @@ def parallel_for(task: Callable[[int], object], count: int) -> None:
     In a task of a helper thread this is a plain loop, because all threads have work. Ctrl-C ends
     the job: no call is running in any thread when KeyboardInterrupt is raised here.
     """
-    if count == 1 or _pool.size == 1 or _thread.is_helper:
+    if count <= 1 or _threads == 1 or _thread.is_helper:
         for index in range(count):
             task(index)
-    elif count > 1:
-        _pool.run(_Job(task, count))
+        return
+    claims = itertools.count()  # next() is atomic under the global lock
+    entered: list[None] = []  # one entry for each helper that started to work
+    left: list[None] = []  # one entry for each helper that finished
+
+    def work() -> None:
+        while (index := next(claims)) < count:
+            task(index)
+
+    def stop() -> None:
+        while next(claims) < count:
+            pass
+
+    def help_with_work() -> None:
+        entered.append(None)
+        try:
+            work()
+        finally:
+            stop()
+            left.append(None)
+
+    try:
+        helpers = [_pool.submit(help_with_work) for _ in range(min(_threads, count) - 1)]
+        work()
+        for helper in helpers:
+            if not helper.cancel():  # it has started
+                helper.result()
+    except BaseException:
+        stop()
+        while len(left) < len(entered):
+            time.sleep(1e-4)
+        raise
 
 
 def sum_into(vectors: Sequence[Array]) -> None:
@@ -201,9 +155,8 @@ def as_rows(array: Array) -> Array:
     """Reshape (..., n) to (rows, n), as a view if the layout allows; a 0-d array to (1, 1)."""
     if array.ndim == 2:
         return array
-    if array.ndim == 0:
-        return array.reshape(1, 1)
-    return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
+    *leading, last = array.shape or (1,)
+    return array.reshape(math.prod(leading), last)
 
 
 def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
@@ -213,11 +166,10 @@ def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
     ----------
     a : array, shape (..., n, k)
     b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
-    bias : array, shape (m,), or None
+    bias : array, shape (m,), or None; only for b with two axes
     """
     if b.ndim != 2 or a.ndim < 2:
-        product = np.matmul(a, b)
-        return product if bias is None else product + bias
+        return np.matmul(a, b)
     rows = as_rows(a)
     out = empty(rows, (len(rows), b.shape[1]))
     _multiply([(rows, b, out, bias)])
@@ -279,14 +231,7 @@ def _rows_per_block(a: Array, b: Array) -> int:
     return max(PRODUCT_ROWS, -(-len(a) // even))
 
 
-def apply_to_row_blocks(
-    kernel: Callable[..., None],
-    rows: Sequence[Array],
-    *shared: object,
-    out: Sequence[Array],
-    sums: Sequence[Array] = (),
-    step: int | None = None,
-) -> None:
+def apply_to_row_blocks(kernel, rows, *shared, out, sums=(), step=None):
     """Call kernel(*rows, *shared, *out, *sums) for each block of rows.
 
     If the first array of rows is empty, the kernel is not called and all results are 0.

@@ -1,45 +1,64 @@
 """The kernels of `reference`, compiled for float32: each makes one or two passes over memory.
 
 Numba compiles them for the processor that `runtime.pin` names, so all processors with AVX2 run the
-same code and compute the same bits. Compiled code is cached on disk (`compiling.py`). The compiler
-may reorder sums for vector instructions, but the order does not depend on the machine at run time.
+same code and compute the same bits. The compiler may reorder sums for vector instructions, but the
+order does not depend on the machine at run time.
+
+Compiled code is cached on disk. Numba compiles again when this file changes, so it must define all
+that a kernel uses, except for mathematical constants.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, TypeAlias
+import sys
+from functools import cache
 
-from lmladder.kernels.compiling import compile_cached
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, types
-
-Kernel: TypeAlias = Callable[..., Any]
+from numba import float32, float64, int32, int64, njit, void
+from numba.types import Array
 
 REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and products
 EXACT = {"contract"}
 
 
-def _array(element: Any, n_axes: int, layout: str = "C", *, readonly: bool = True) -> types.Array:
-    return types.Array(element, n_axes, layout, readonly=readonly)
-
-
 # Arguments that a kernel reads may be read-only arrays, as those of a graph are.
-READ_1D, READ_2D, READ_3D, READ_4D = (_array(float32, n) for n in (1, 2, 3, 4))
-READ_ANY_2D = _array(float32, 2, "A")
-READ_IDS = _array(int64, 1)
-WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (_array(float32, n, readonly=False) for n in (1, 2, 3, 4))
-WRITE_ANY_2D = _array(float32, 2, "A", readonly=False)
+READ_1D, READ_2D, READ_3D, READ_4D = (Array(float32, n, "C", readonly=True) for n in range(1, 5))
+READ_ANY_2D = Array(float32, 2, "A", readonly=True)
+READ_IDS = Array(int64, 1, "C", readonly=True)
+WRITE_1D, WRITE_2D, WRITE_3D, WRITE_4D = (Array(float32, n, "C") for n in range(1, 5))
+WRITE_ANY_2D = Array(float32, 2, "A")
 
 
-def compiled(*arguments: Any, result: Any = types.void) -> Callable[[Kernel], Kernel]:
-    """Compile a kernel for arguments of these types, or load it from the cache."""
+def compiled(*arguments, result=void):
+    """Compile a kernel for arguments of these types, or load it from the cache.
+
+    If there is no writable folder for the cache, or its disk is full, each process compiles again.
+    """
     signature = result(*arguments)
-    return partial(compile_cached, signature, nogil=True, error_model="numpy", fastmath=REORDER)
+    options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
+
+    def compile_or_load(function):
+        try:
+            kernel = njit(signature, cache=True, **options)(function)
+            if kernel.stats.cache_misses:
+                _announce("compiling kernels, once on this machine ...")
+        except (RuntimeError, OSError):  # no folder, or one that cannot be written
+            _announce(
+                "compiling kernels at each start: set NUMBA_CACHE_DIR to a writable folder ..."
+            )
+            kernel = njit(signature, **options)(function)
+        return kernel
+
+    return compile_or_load
 
 
-def inlined(function: Callable[..., Any]) -> Any:
+@cache
+def _announce(line):
+    """Print a line, once per process."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def inlined(function):
     """Compile a function of numbers for use in kernels; its operations keep their order."""
     return njit(forceinline=True, error_model="numpy", fastmath=EXACT)(function)
 
@@ -47,15 +66,10 @@ def inlined(function: Callable[..., Any]) -> Any:
 # ------------------------------------------------------------------------------- scalar functions
 
 
-def _float32(coefficients: Sequence[float]) -> tuple[Any, ...]:
-    return tuple(map(np.float32, coefficients))
-
-
-EXP = _float32(
-    [1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5]
-)
-SMALL_TOP, SMALL_BOTTOM = map(_float32, ERF_SMALL)
-LARGE_TOP, LARGE_BOTTOM = map(_float32, ERF_LARGE)
+_EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5
+EXP = tuple(np.float32(_EXP))
+SMALL_TOP, SMALL_BOTTOM = (tuple(np.float32(each)) for each in ERF_SMALL)
+LARGE_TOP, LARGE_BOTTOM = (tuple(np.float32(each)) for each in ERF_LARGE)
 
 
 @inlined
@@ -408,30 +422,17 @@ def scatter_rows(grad, indices, out):
 
 @compiled(READ_1D, WRITE_1D, WRITE_1D, WRITE_1D, *[float64] * 8)
 def adam(
-    grad,
-    mean,
-    square,
-    value,
-    beta_mean,
-    beta_square,
-    epsilon,
-    gradient_scale,
-    rate,
-    mean_correction,
-    square_correction,
-    shrink,
+    grad, mean, square, value, beta1, beta2, epsilon, scale, rate, correction1, correction2, shrink
 ):
-    if not grad.size == mean.size == square.size == value.size:
-        raise ValueError("adam expects vectors of one size")
     # 1 - beta and quotients are computed in float64: in float32, 1 - 0.999 has an error of 5e-5
-    keep_mean, take_mean = float32(beta_mean), float32(1 - beta_mean)
-    keep_square, take_square = float32(beta_square), float32(1 - beta_square)
-    scale, shrunk, small = float32(gradient_scale), float32(shrink), float32(epsilon)
-    step, by_square = float32(rate / mean_correction), float32(1 / square_correction)
+    keep1, take1 = float32(beta1), float32(1 - beta1)
+    keep2, take2 = float32(beta2), float32(1 - beta2)
+    factor, shrunk, small = float32(scale), float32(shrink), float32(epsilon)
+    step, by_square = float32(rate / correction1), float32(1 / correction2)
     for i in range(grad.size):
-        g = grad[i] * scale
-        mean[i] = keep_mean * mean[i] + take_mean * g
-        square[i] = keep_square * square[i] + take_square * g * g
+        g = grad[i] * factor
+        mean[i] = keep1 * mean[i] + take1 * g
+        square[i] = keep2 * square[i] + take2 * g * g
         root = np.sqrt(square[i] * by_square) + small
         value[i] = value[i] * shrunk - mean[i] / root * step
 
@@ -473,8 +474,6 @@ def linear_row(x, weight, bias, out):
 def cached_convolution(x, weight, inputs, position, out):
     rows, n = x.shape
     end = position[0] + 1
-    if not 0 < end <= inputs.shape[1]:
-        raise IndexError("the position is not in the cache")
     for r in range(rows):
         for i in range(n):
             inputs[r, end - 1, i] = out[r, i] = x[r, i]
@@ -487,8 +486,6 @@ def cached_convolution(x, weight, inputs, position, out):
 def cached_attention(q, k, v, keys, values, position, scale, out):
     rows, heads, _, size = q.shape
     end = position[0] + 1
-    if not 0 < end <= keys.shape[2]:
-        raise IndexError("the position is not in the cache")
     weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):

@@ -5,10 +5,7 @@ function `*_backward` takes the gradient of a loss with respect to the result of
 function, and writes the gradients with respect to its inputs. It changes nothing else.
 """
 
-from collections.abc import Sequence
 from functools import lru_cache
-
-from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
@@ -17,14 +14,14 @@ SLOPE = float(np.sqrt(2 / np.pi))
 CUBIC = 0.044715
 
 
-def softmax(x: FloatArray, out: FloatArray) -> None:
+def softmax(x, out):
     """Compute the softmax along the last axis: (rows, n) -> (rows, n)."""
     np.subtract(x, x.max(axis=1, keepdims=True), out=out)
     np.exp(out, out=out)
     out /= out.sum(axis=1, keepdims=True)
 
 
-def gelu_tanh(x: FloatArray, out: FloatArray) -> None:
+def gelu_tanh(x, out):
     """Compute GELU in its tanh form, elementwise."""
     np.multiply(x, x, out=out)
     out *= SLOPE * CUBIC
@@ -36,7 +33,7 @@ def gelu_tanh(x: FloatArray, out: FloatArray) -> None:
     out *= 0.5
 
 
-def gelu_tanh_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
+def gelu_tanh_backward(grad, x, out):
     """Compute the gradient of `gelu_tanh` at x: (1 + t) / 2 + x (1 - t^2) u' / 2, t = tanh(u)."""
     np.multiply(x, x, out=out)
     tanh = out * (SLOPE * CUBIC)
@@ -53,7 +50,7 @@ def gelu_tanh_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None
     out *= 0.5
 
 
-def gelu(x: FloatArray, out: FloatArray) -> None:
+def gelu(x, out):
     """Compute GELU in its exact form, x times the normal distribution function, elementwise."""
     out[...] = erf(x * np.sqrt(0.5, dtype=x.dtype))
     out += 1
@@ -61,7 +58,7 @@ def gelu(x: FloatArray, out: FloatArray) -> None:
     out *= 0.5
 
 
-def gelu_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
+def gelu_backward(grad, x, out):
     """Compute the gradient of `gelu` at x: the distribution function plus x times the density."""
     np.exp(x * x * -0.5, out=out)
     out *= x
@@ -72,28 +69,20 @@ def gelu_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
     out *= 0.5
 
 
-def relu_squared(x: FloatArray, out: FloatArray) -> None:
+def relu_squared(x, out):
     """Compute max(x, 0) ** 2, elementwise."""
     np.maximum(x, 0, out=out)
     out *= out
 
 
-def relu_squared_backward(grad: FloatArray, x: FloatArray, out: FloatArray) -> None:
+def relu_squared_backward(grad, x, out):
     """Compute the gradient of `relu_squared` at x: 2 max(x, 0)."""
     np.maximum(x, 0, out=out)
     out *= 2
     out *= grad
 
 
-def layer_norm(
-    x: FloatArray,
-    weight: FloatArray,
-    bias: FloatArray,
-    epsilon: float,
-    out: FloatArray,
-    mean: FloatArray,
-    inverse: FloatArray,
-) -> None:
+def layer_norm(x, weight, bias, epsilon, out, mean, inverse):
     """Normalize each row to mean 0 and variance 1, then scale and shift (Ba et al. 2016).
 
     `mean` and `inverse`, the reciprocal of a row's standard deviation, have shape (rows,).
@@ -107,16 +96,7 @@ def layer_norm(
     out += bias
 
 
-def layer_norm_backward(
-    grad: FloatArray,
-    x: FloatArray,
-    mean: FloatArray,
-    inverse: FloatArray,
-    weight: FloatArray,
-    out: FloatArray,
-    grad_weight: FloatArray,
-    grad_bias: FloatArray,
-) -> None:
+def layer_norm_backward(grad, x, mean, inverse, weight, out, grad_weight, grad_bias):
     """Compute gradients of `layer_norm`: x (rows, n), weight and bias summed over rows, (n,)."""
     normal = x - mean[:, None]
     normal *= inverse[:, None]
@@ -130,9 +110,7 @@ def layer_norm_backward(
     out *= inverse[:, None]
 
 
-def rms_norm(
-    x: FloatArray, weight: FloatArray, epsilon: float, out: FloatArray, inverse: FloatArray
-) -> None:
+def rms_norm(x, weight, epsilon, out, inverse):
     """Divide each row by its root mean square, then scale (Zhang & Sennrich 2019).
 
     `inverse`, the reciprocal of a row's root mean square, has shape (rows,).
@@ -143,14 +121,7 @@ def rms_norm(
     out *= weight
 
 
-def rms_norm_backward(
-    grad: FloatArray,
-    x: FloatArray,
-    inverse: FloatArray,
-    weight: FloatArray,
-    out: FloatArray,
-    grad_weight: FloatArray,
-) -> None:
+def rms_norm_backward(grad, x, inverse, weight, out, grad_weight):
     """Compute the gradients of `rms_norm`: of x (rows, n), of weight (n,), summed over rows."""
     normal = x * inverse[:, None]
     np.einsum("ri,ri->i", grad, normal, out=grad_weight)
@@ -160,7 +131,7 @@ def rms_norm_backward(
     out *= inverse[:, None]
 
 
-def causal_convolution(x: FloatArray, weight: FloatArray, out: FloatArray) -> None:
+def causal_convolution(x, weight, out):
     """Add to each vector a weighted sum, by element, of itself and of those before it.
 
     Parameters
@@ -174,9 +145,7 @@ def causal_convolution(x: FloatArray, weight: FloatArray, out: FloatArray) -> No
         out[:, lag:] += factor * x[:, : time - lag]
 
 
-def causal_convolution_backward(
-    grad: FloatArray, x: FloatArray, weight: FloatArray, out: FloatArray, grad_weight: FloatArray
-) -> None:
+def causal_convolution_backward(grad, x, weight, out, grad_weight):
     """Compute the gradients of `causal_convolution`: of x and, summed over rows, of weight."""
     np.copyto(out, grad)
     grad_weight[...] = 0
@@ -186,14 +155,7 @@ def causal_convolution_backward(
         np.einsum("rti,rti->i", grad[:, lag:], x[:, : time - lag], out=grad_weight[lag])
 
 
-def rotary(
-    x: FloatArray,
-    cosine: FloatArray,
-    sine: FloatArray,
-    epsilon: float,
-    out: FloatArray,
-    inverse: FloatArray,
-) -> None:
+def rotary(x, cosine, sine, epsilon, out, inverse):
     """Rotate each pair of elements i and i + size / 2 by an angle of their position.
 
     If `epsilon` is not 0, each vector is first divided by its root mean square, as by `rms_norm`.
@@ -211,15 +173,7 @@ def rotary(
     _rotate(x * inverse[..., None], cosine, sine, out)
 
 
-def rotary_backward(
-    grad: FloatArray,
-    turned: FloatArray,
-    inverse: FloatArray,
-    cosine: FloatArray,
-    sine: FloatArray,
-    epsilon: float,
-    out: FloatArray,
-) -> None:
+def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
     """Compute the gradient of `rotary` from its results, `turned` and `inverse`."""
     if epsilon:
         along = np.einsum("rthi,rthi->rth", grad, turned)[..., None] / grad.shape[3]
@@ -227,15 +181,13 @@ def rotary_backward(
     _rotate(grad, cosine, -sine, out)
 
 
-def _rotate(points: FloatArray, cosine: FloatArray, sine: FloatArray, out: FloatArray) -> None:
+def _rotate(points, cosine, sine, out):
     first, second = np.split(points, 2, axis=3)
     c, s = cosine[:, None], sine[:, None]
     np.concatenate([first * c - second * s, first * s + second * c], axis=3, out=out)
 
 
-def cross_entropy(
-    logits: FloatArray, targets: IntArray, nll: FloatArray, log_total: FloatArray
-) -> None:
+def cross_entropy(logits, targets, nll, log_total):
     """Compute -log(softmax(logits)[target]) in nats by log-sum-exp: log(softmax(x)) underflows.
 
     Parameters
@@ -251,13 +203,7 @@ def cross_entropy(
     np.subtract(log_total, logits[np.arange(len(targets)), targets], out=nll)
 
 
-def cross_entropy_backward(
-    logits: FloatArray,
-    targets: IntArray,
-    log_total: FloatArray,
-    grad: FloatArray,
-    out: FloatArray,
-) -> None:
+def cross_entropy_backward(logits, targets, log_total, grad, out):
     """Compute (softmax(logits) - one-hot targets) * grad, (rows, vocabulary); `grad` is (1,)."""
     np.subtract(logits, log_total[:, None], out=out)
     np.exp(out, out=out)
@@ -265,7 +211,7 @@ def cross_entropy_backward(
     out *= grad
 
 
-def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> None:
+def causal_softmax(scores, scale, log_total):
     """Compute the softmax of `scale` times the visible scores, and 0 for the others, in place.
 
     Parameters
@@ -285,13 +231,7 @@ def causal_softmax(scores: FloatArray, scale: float, log_total: FloatArray) -> N
     log_total += largest[..., 0]
 
 
-def causal_softmax_backward(
-    grads: FloatArray,
-    scores: FloatArray,
-    log_total: FloatArray,
-    along: FloatArray,
-    scale: float,
-) -> None:
+def causal_softmax_backward(grads, scores, log_total, along, scale):
     """Compute the weights and the gradients of the scores of `causal_softmax`, in place.
 
     Parameters
@@ -311,17 +251,17 @@ def causal_softmax_backward(
 
 
 @lru_cache
-def _future(queries: int, keys: int, dtype: "np.dtype[np.floating]") -> FloatArray:
+def _future(queries, keys, dtype):
     """Return an array (queries, keys): -inf where a key comes after the query, else 0."""
     return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
 
 
-def dropout(x: FloatArray, chances: FloatArray, rate: float, out: FloatArray) -> None:
+def dropout(x, chances, rate, out):
     """Compute x / (1 - rate) where a chance in [0, 1) is at least `rate`, else 0, elementwise."""
     np.multiply(x, (chances >= rate) / x.dtype.type(1 - rate), out=out)
 
 
-def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
+def scatter_rows(grad, indices, out):
     """Sum the rows of `grad` that share an index: (m, size), (m,) -> (rows, size).
 
     Sorting fixes the order of the sums and is faster than `np.add.at`.
@@ -335,57 +275,40 @@ def scatter_rows(grad: FloatArray, indices: IntArray, out: FloatArray) -> None:
 
 
 def adam(
-    grad: FloatArray,
-    mean: FloatArray,
-    square: FloatArray,
-    value: FloatArray,
-    beta_mean: float,
-    beta_square: float,
-    epsilon: float,
-    gradient_scale: float,
-    rate: float,
-    mean_correction: float,
-    square_correction: float,
-    shrink: float,
-) -> None:
-    """Apply one step of Adam (Kingma & Ba 2015) to vectors; changes `mean`, `square` and `value`.
+    grad, mean, square, value, beta1, beta2, epsilon, scale, rate, correction1, correction2, shrink
+):
+    """Apply one step of Adam (Kingma & Ba 2015) to vectors of one size; changes all but `grad`.
 
-    `shrink` multiplies the value before the step: the weight decay of Loshchilov & Hutter 2019.
+    Parameters
+    ----------
+    grad, mean, square, value : the gradient, its two averages, and the value of parameters
+    scale : multiplies the gradient
+    correction1, correction2 : 1 - beta ** t, by which the averages are divided
+    shrink : multiplies the value before the step: the weight decay of Loshchilov & Hutter 2019
     """
-    if not grad.size == mean.size == square.size == value.size:
-        raise ValueError("adam expects vectors of one size")
-    scaled = grad * grad.dtype.type(gradient_scale)
-    mean *= beta_mean
-    mean += scaled * (1 - beta_mean)
-    square *= beta_square
-    square += scaled * scaled * (1 - beta_square)
-    root = np.sqrt(square / square_correction)
+    scaled = grad * grad.dtype.type(scale)
+    mean *= beta1
+    mean += scaled * (1 - beta1)
+    square *= beta2
+    square += scaled * scaled * (1 - beta2)
+    root = np.sqrt(square / correction2)
     root += epsilon
     value *= value.dtype.type(shrink)
-    value -= mean / root * (rate / mean_correction)
+    value -= mean / root * (rate / correction1)
 
 
-def square_sum(x: FloatArray) -> float:
+def square_sum(x):
     """Return the sum of squares of a vector, computed in float64."""
     return float(np.square(x, dtype=np.float64).sum())
 
 
-def linear_row(x: FloatArray, weight: FloatArray, bias: FloatArray, out: FloatArray) -> None:
+def linear_row(x, weight, bias, out):
     """Compute x @ weight + bias for one vector: (n,), (n, m), (m,) -> (m,)."""
     np.matmul(x, weight, out=out)
     out += bias
 
 
-def cached_attention(
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    keys: FloatArray,
-    values: FloatArray,
-    position: IntArray,
-    scale: float,
-    out: FloatArray,
-) -> None:
+def cached_attention(q, k, v, keys, values, position, scale, out):
     """Store the key and value of one position; attend to them and to those of earlier positions.
 
     Parameters
@@ -395,8 +318,6 @@ def cached_attention(
     position : (1,), less than positions
     """
     end = int(position[0]) + 1
-    if not 0 < end <= keys.shape[2]:
-        raise IndexError("the position is not in the cache")
     keys[:, :, end - 1] = k[:, :, 0]
     values[:, :, end - 1] = v[:, :, 0]
     scores = q @ keys[:, :, :end].swapaxes(2, 3)
@@ -407,9 +328,7 @@ def cached_attention(
     np.matmul(scores, values[:, :, :end], out=out)
 
 
-def cached_convolution(
-    x: FloatArray, weight: FloatArray, inputs: FloatArray, position: IntArray, out: FloatArray
-) -> None:
+def cached_convolution(x, weight, inputs, position, out):
     """Store the vector of one position; compute `causal_convolution` there.
 
     Parameters
@@ -420,8 +339,6 @@ def cached_convolution(
     position : (1,), less than positions
     """
     end = int(position[0]) + 1
-    if not 0 < end <= inputs.shape[1]:
-        raise IndexError("the position is not in the cache")
     inputs[:, end - 1] = x
     recent = inputs[:, max(0, end - len(weight)) : end][:, ::-1]  # the latest first
     np.einsum("rli,li->ri", recent, weight[: recent.shape[1]], out=out)
@@ -446,7 +363,7 @@ ERF_LARGE = (
 )  # fmt: skip
 
 
-def erf(x: FloatArray) -> FloatArray:
+def erf(x):
     """Return the error function, elementwise, which NumPy lacks.
 
     This is x r(x^2) up to 0.46875 and 1 - exp(-x^2) r(|x|) up to 6, with rational functions r;
@@ -460,7 +377,7 @@ def erf(x: FloatArray) -> FloatArray:
     return np.where(size <= 0.46875, near, np.copysign(far, x))
 
 
-def _rational(x: FloatArray, top: Sequence[float], bottom: Sequence[float]) -> FloatArray:
+def _rational(x, top, bottom):
     """Return the quotient of two polynomials at x."""
     above, below = (np.polyval(np.array(each, x.dtype), x) for each in (top, bottom))
     return above / below

@@ -8,10 +8,8 @@ FlashAttention, section 3).
 
 import math
 import threading
-from collections.abc import Iterator
-from types import ModuleType
 
-from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.arrays import Array
 
 import numpy as np
 
@@ -21,14 +19,7 @@ QUERIES = 64
 GROUP_BYTES = 1 << 19  # maximum size of the scores of all examples that are computed together
 
 
-def attention(
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    module: ModuleType,
-    out: FloatArray,
-    log_total: FloatArray,
-) -> None:
+def attention(q, k, v, module, out, log_total):
     """Compute softmax(q k^T / sqrt(size), causally masked) v (Vaswani et al. 2017).
 
     The last query sees all keys, the one before it all but the last key, and so on.
@@ -48,18 +39,7 @@ def attention(
         np.matmul(scores, v[..., seen, :], out=out[..., queries, :])
 
 
-def attention_backward(
-    grad: FloatArray,
-    q: FloatArray,
-    k: FloatArray,
-    v: FloatArray,
-    out: FloatArray,
-    log_total: FloatArray,
-    module: ModuleType,
-    grad_q: FloatArray,
-    grad_k: FloatArray,
-    grad_v: FloatArray,
-) -> None:
+def attention_backward(grad, q, k, v, out, log_total, module, grad_q, grad_k, grad_v):
     """Write the gradients of `attention` into arrays shaped as q, k and v."""
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
@@ -72,7 +52,7 @@ def attention_backward(
         module.causal_softmax_backward(*flat, totals[:, queries], along[:, queries], scale)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
         np.matmul(grad_scores, k[..., seen, :], out=grad_q[..., queries, :])
-        weights, grad_scores = _transposed(weights), _transposed(grad_scores)
+        weights, grad_scores = weights.mT, grad_scores.mT
         if number == 0:  # the last queries, which see all keys
             np.matmul(weights, grad[..., queries, :], out=grad_v)
             np.matmul(grad_scores, q[..., queries, :], out=grad_k)
@@ -84,7 +64,7 @@ def attention_backward(
 _memory = threading.local()  # buffers for scores, because large allocations are slow
 
 
-def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
+def _products(name, a, b):
     """Return a @ b^T, (..., n, size), (..., m, size) -> (..., n, m), in a buffer of this thread.
 
     The next call with the same name overwrites it.
@@ -94,28 +74,23 @@ def _products(name: str, a: FloatArray, b: FloatArray) -> FloatArray:
     nbytes = math.prod(shape) * a.itemsize
     if name not in buffers or buffers[name].nbytes < nbytes:
         buffers[name] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, _transposed(b), out=np.ndarray(shape, a.dtype, buffers[name]))
+    return np.matmul(a, b.mT, out=np.ndarray(shape, a.dtype, buffers[name]))
 
 
-def _transposed(array: FloatArray) -> FloatArray:
-    """Return a view with the last two axes exchanged."""
-    return array.swapaxes(-1, -2)
-
-
-def _merge_leading_axes(array: FloatArray, ndim: int) -> FloatArray:
+def _merge_leading_axes(array, ndim):
     """Return a view with `ndim` axes, the first of which replaces all leading ones."""
     first = math.prod(array.shape[: 1 - ndim])
     return array.reshape(first, *array.shape[1 - ndim :])
 
 
-def examples_per_block(q: FloatArray, k: FloatArray) -> int:
+def examples_per_block(q, k):
     """Return how many examples of (batch, heads, time, size) to compute together."""
     heads, queries = q.shape[1:3]
     scores = heads * min(queries, QUERIES) * k.shape[2] * q.itemsize
     return max(1, GROUP_BYTES // max(1, scores))
 
 
-def _tiles(q: FloatArray, k: FloatArray) -> Iterator[tuple[slice, slice]]:
+def _tiles(q, k):
     """Yield each tile of queries, with the keys that its last query sees."""
     heads, n_queries, _ = q.shape[-3:]
     n_keys = k.shape[-2]

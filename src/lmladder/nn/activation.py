@@ -2,14 +2,9 @@
 
 from collections.abc import Callable
 
-from lmladder.autograd import Tensor, functional, ops
+from lmladder.autograd import Tensor
+from lmladder.autograd.functional import gelu, gelu_tanh, relu, relu_squared, sigmoid, silu
+from lmladder.autograd.ops import tanh
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": functional.relu,
-    "relu_squared": functional.relu_squared,
-    "tanh": ops.tanh,
-    "sigmoid": functional.sigmoid,
-    "gelu": functional.gelu,
-    "gelu_tanh": functional.gelu_tanh,
-    "silu": functional.silu,
-}
+_FUNCTIONS = relu, relu_squared, tanh, sigmoid, gelu, gelu_tanh, silu
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {each.__name__: each for each in _FUNCTIONS}

@@ -8,7 +8,7 @@ from lmladder.nn.cache import Cache
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module, parameter
 from lmladder.nn.norm import RmsNorm
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.arrays import IntArray
 
 import numpy as np
 
@@ -19,25 +19,6 @@ class KeyValueCache(Cache):
     Keys are stored as attention uses them, at the index of their position: normalized and rotated.
     Both arrays are (batch, heads, positions, head_size).
     """
-
-    def store(self, keys: FloatArray, values: FloatArray) -> None:
-        """Store the keys and values of the first positions, each (batch, heads, time, size)."""
-        for stored, new in zip(self.arrays, (keys, values), strict=True):
-            stored.value[:, :, : new.shape[2]] = new
-
-    def attend(self, q: Tensor, k: Tensor, v: Tensor, position: IntArray) -> Tensor:
-        """Return attention of one token per sequence to itself and to all positions before it.
-
-        Stores the key and the value. There is no gradient.
-
-        Parameters
-        ----------
-        q, k, v : (batch, heads, 1, head_size)
-        position : of the token, shape (1,)
-        """
-        keys, values = self.arrays
-        new = q.value, k.value, v.value
-        return Tensor(kernels.cached_attention(*new, keys.value, values.value, position))
 
 
 class CausalSelfAttention(Module):
@@ -97,10 +78,13 @@ class CausalSelfAttention(Module):
         """
         q, k, v = self.queries_keys_values(x, positions)
         if cache is not None and len(positions) == 1:
-            heads = cache.attend(q, k, v, positions)
+            keys, values = (each.value for each in cache.arrays)
+            new = q.value, k.value, v.value
+            heads = Tensor(kernels.cached_attention(*new, keys, values, positions))  # no gradient
         else:
             if cache is not None:
-                cache.store(k.value, v.value)
+                for stored, given in zip(cache.arrays, (k, v), strict=True):
+                    stored.value[:, :, : len(positions)] = given.value
             heads = functional.causal_attention(q, k, v)
         heads = heads.transpose(0, 2, 1, 3)  # (batch, time, heads, head_size)
         if self.gate is not None:

@@ -23,9 +23,6 @@ class Adam(Optimizer):
         self._matrices: list[tuple[FloatArray, ...]] = []  # pieces of matrices
         self._others: list[tuple[FloatArray, ...]] = []  # pieces of all other parameters
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_arrays": []}  # in a copy, the pieces are not views
-
     def step(self, number: int, *, factor: float = 1.0, gradient_scale: float = 1.0) -> None:
         rate = self.settings.learning_rate * factor
         beta_mean, beta_square = self.settings.betas

@@ -100,5 +100,4 @@ def build_optimizer(
     settings: Any, parameters: Mapping[str, Tensor], matrices: Collection[str]
 ) -> Optimizer:
     """Return the optimizer that `settings.name` names; InputError if the name is unknown."""
-    built: Optimizer = OPTIMIZERS.component(settings.name)(parameters, settings, matrices)
-    return built
+    return OPTIMIZERS.component(settings.name)(parameters, settings, matrices)

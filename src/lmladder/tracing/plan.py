@@ -121,7 +121,7 @@ class Program:
     calls : functions with their arguments, in the order in which they are called
     inputs : arrays into which the array inputs are copied
     results : arrays that each call of the program overwrites
-    memory : the memory of the results
+    memory : the memory of the results, in bytes, with zeros between them for alignment
     """
 
     calls: list[tuple[Callable[..., object], Any]]
@@ -135,10 +135,6 @@ class Program:
             for number, call in enumerate(self.calls)
             if any(isinstance(each, Given) for each in leaves(call))
         ]
-
-    def as_flat_vector(self, dtype: Any) -> Array:
-        """Return all results, which have this dtype, as one vector, with zeros for alignment."""
-        return self.memory.view(dtype)
 
     def __call__(self, *inputs: Any) -> None:
         """Repeat the calls with inputs of the same shapes and dtypes as the recorded ones."""
