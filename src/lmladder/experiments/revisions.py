@@ -12,12 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lmladder.experiments.records import CHECKED
-from lmladder.experiments.runs import NOTHING_TO_SCORE, Found, find_runs
+from lmladder.experiments.runs import NOTHING_TO_SCORE, RECORDED, Found, find_runs
 from lmladder.system.errors import InputError
 
 LOCK = "dvc.lock"  # contains the settings of the runs
-READ = {*CHECKED, NOTHING_TO_SCORE}
+READ = {*RECORDED, NOTHING_TO_SCORE}
 EXPERIMENTS = "refs/exps/*/*/"
 MAX_NAMED = 8
 
