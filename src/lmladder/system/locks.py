@@ -1,7 +1,7 @@
 """A lock on the folder of a run, so that one process at a time writes there.
 
 The lock is the kernel's (flock), so it ends with its process, even if that is killed. The locked
-file only contains the id of the process. Where there is no flock, nothing is locked.
+file remains; it only contains the id of the process. Where there is no flock, nothing is locked.
 """
 
 import os
@@ -40,37 +40,24 @@ def locked(directory: Path) -> Iterator[None]:
         yield
     finally:
         if descriptor is not None:
-            with suppress(OSError):  # before the lock is released: later it could be another's file
-                path.unlink()
             os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
     """Return a descriptor of the file at `path`, locked if the file system supports locks."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise RunError(
-                f"{path.parent} is in use by process {holder or 'of unknown id'}; "
-                "wait until it has ended, or give this run another folder with hydra.run.dir=..."
-            ) from None
-        except OSError:
-            return descriptor  # such as a network file system without locks
-        if _is_at(path, descriptor):
-            with suppress(OSError):  # such as a full disk, which the run will report
-                os.truncate(descriptor, 0)
-                os.write(descriptor, b"%d\n" % os.getpid())
-            return descriptor
-        os.close(descriptor)  # the previous process has just removed this file; try again
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether the open file still has this path."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise RunError(
+            f"{path.parent} is in use by process {holder or 'of unknown id'}; "
+            "wait until it has ended, or give this run another folder with hydra.run.dir=..."
+        ) from None
+    except OSError:
+        return descriptor  # such as a network file system without locks
+    with suppress(OSError):  # such as a full disk, which the run will report
+        os.truncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+    return descriptor
