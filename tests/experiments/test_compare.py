@@ -197,7 +197,10 @@ def test_each_configuration_is_compared_with_the_one_that_an_override_names(swee
     ("against", "reason"),
     [
         ("transformer.n_layer=4", "no configuration; choose from transformer.n_layer=1, tr"),
-        ("recipe=base", "no configuration; give a setting or an override of the sweep, as KEY="),
+        (
+            "recipe=base",
+            "no configuration; choose from settings and overrides of the sweep, as KEY=",
+        ),
         ("transformer.n_head=4", "3 configurations; name folders of one text and model"),
     ],
 )

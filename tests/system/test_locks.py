@@ -81,5 +81,5 @@ def test_where_locks_do_not_exist_there_are_none(
         with locked(tmp_path):
             pass
     monkeypatch.setattr(locking, "fcntl", None)  # another operating system
-    with locked(tmp_path):
-        assert list(tmp_path.iterdir()) == []
+    with locked(tmp_path / "new"):
+        assert list((tmp_path / "new").iterdir()) == []

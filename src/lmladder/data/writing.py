@@ -95,7 +95,7 @@ def _write_split(
         ids.append(tokenizer.encode(piece))
         advance(len(piece))
     with atomic_writer(path) as file:
-        np.save(file, np.concatenate(ids))
+        np.lib.format.write_array(file, np.concatenate(ids))
     n_bytes = sum(map(tokenizer.n_bytes, ids))
     # The probability is that of the text, not of the text without unknown words.
     known = corpus.nll and n_bytes == sum(len(bytes_from_text(each)) for each in corpus.pieces())

@@ -14,7 +14,8 @@ from lmladder.experiments.intervals import (
     POWER,
     against_base,
     against_best,
-    intervals,
+    critical_value,
+    draw_errors,
     over_seeds,
     resampled_nats,
     seeds_needed,
@@ -211,15 +212,14 @@ def _base(made: Sequence[Configuration], against: str) -> Configuration:
     found = [each for each in several if against in each.names]
     if len(found) == 1:
         return found[0]
-    key = f"{against.partition('=')[0]}="
-    names = sorted(name for each in several for name in each.names if name.startswith(key))
     if found:
-        reason = f"of {len(found)} configurations; name folders of one text and model"
-    elif names:
-        reason = f"of no configuration; choose from {', '.join(dict.fromkeys(names))}"
+        reason = f"{len(found)} configurations; name folders of one text and model"
     else:
-        reason = "of no configuration; give a setting or an override of the sweep, as KEY=VALUE"
-    raise InputError(f"--against {against!r} is the name {reason}")
+        key = f"{against.partition('=')[0]}="
+        names = {name for each in several for name in each.names if name.startswith(key)}
+        choices = ", ".join(sorted(names)) or "settings and overrides of the sweep, as KEY=VALUE"
+        reason = f"no configuration; choose from {choices}"
+    raise InputError(f"--against {against!r} is the name of {reason}")
 
 
 def _set_differences(
@@ -257,16 +257,17 @@ def _set_differences(
     if not judged:
         return None
     resampled, blocks = _resampled(judged, metric)
+    to_base = base is not None
+    draws, errors = draw_errors(resampled, blocks, variances, seeds, shared, to_base=to_base)
     if base is not None:
-        index = judged.index(base)
-        margins, p_values = against_base(scores, index, resampled, blocks, variances, seeds, shared)
+        margins, p_values = against_base(scores, judged.index(base), draws, errors)
         for each, margin, p in zip(judged, margins.tolist(), p_values.tolist(), strict=True):
             if each is not base:
                 difference, margin = each.score - base.score, max(margin, SAME)
                 each.low, each.high, each.p = difference - margin, difference + margin, p
     else:
-        critical, errors = intervals(resampled, blocks, variances, seeds, shared)
-        bounds = against_best(scores, np.maximum(critical * errors, SAME))
+        margins = critical_value(draws, errors) * errors
+        bounds = against_best(scores, np.maximum(margins, SAME))
         certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
         for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
             each.rank = better + 1 if better or certain else None

@@ -120,9 +120,8 @@ class Checkpoint:
         try:
             schema = json.loads(metadata["lmladder"])["schema"]
             if schema != SCHEMA:
-                of = " of lmladder 0.1" if schema in (1, 2) else ""
                 raise InputError(
-                    f"{path} has schema {schema}{of}; this version reads {SCHEMA}; "
+                    f"{path} has schema {schema}; this version reads {SCHEMA}; "
                     "make it again with `dvc repro`"
                 )
             header = unseal(metadata["lmladder"], array_bytes(arrays))

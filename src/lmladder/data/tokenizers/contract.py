@@ -80,11 +80,6 @@ class Tokenizer(ABC):
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Self:
         """Invert `to_json`; InputError if `fields`, from any file, do not describe a tokenizer."""
-        if "boundary" in fields:
-            raise InputError(
-                "the tokenizer is of an earlier version, where eos was called boundary; make the "
-                "file again with `dvc repro`, `lmladder import` or `lmladder export`"
-            )
         if fields.keys() - {"eos"} != {"name", *cls.fields}:
             raise InputError(
                 f"a {cls.name} tokenizer is described by {sorted(['name', *cls.fields])}, "
