@@ -16,10 +16,10 @@ from lmladder.models.registry import KINDS
 from lmladder.pipeline.rungs import Rung
 from lmladder.system import environment
 from lmladder.system.files import atomic_write
-from lmladder.training import UNFINISHED, discard_unfinished, train
 from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint, weights_digest
 from lmladder.training.fit import begin, count, write_metrics
 from lmladder.training.history import DIGEST
+from lmladder.training.loop import UNFINISHED, discard_unfinished, train
 from tests.training.examples import RUNGS, STEPS
 
 import pytest

@@ -9,8 +9,8 @@ from lmladder.interop import FORMATS
 from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
-from lmladder.training import train
 from lmladder.training.checkpoint import Checkpoint
+from lmladder.training.loop import train
 from tests.data.examples import tokenizer_settings
 from tests.models.examples import build
 from tests.training.examples import make_run

@@ -44,7 +44,7 @@ def test_what_cannot_be_written_is_named_in_one_line(tmp_path, monkeypatch):
     os.mkfifo(pipe)
     reasons = [
         (missing, "No such file or directory"),
-        (tmp_path, "is a directory"),
+        (tmp_path, "not a regular file"),
         (pipe, "not a regular file"),
         (tmp_path / "full.bin", "No space left on device"),
     ]

@@ -16,7 +16,6 @@ from lmladder.data.batches import validation_sequences
 from lmladder.kernels import blocks
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError, RunError
-from lmladder.training import UNFINISHED, train
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint, weights_digest
 from lmladder.training.history import (
     COLUMNS,
@@ -24,7 +23,7 @@ from lmladder.training.history import (
     PATIENCE,
     evaluations_without_improvement,
 )
-from lmladder.training.loop import HISTORY
+from lmladder.training.loop import HISTORY, UNFINISHED, train
 from tests.training.examples import (
     FEATURES,
     SGD,

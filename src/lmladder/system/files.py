@@ -33,8 +33,6 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         regular file.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a directory")
         if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
             raise OSError(errno.EINVAL, "it is not a regular file")
         temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")

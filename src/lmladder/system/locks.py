@@ -1,9 +1,10 @@
 """A lock on the folder of a run, so that one process at a time writes there.
 
 The lock is the kernel's (flock), so it ends with its process, even if that is killed. The locked
-file remains; it only contains the id of the process. Where there is no flock, nothing is locked.
+file remains; it only contains the id of the process. A file system without locks locks nothing.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,6 @@ from pathlib import Path
 
 from lmladder.system.errors import RunError
 from lmladder.system.files import cannot_write
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
@@ -33,14 +29,13 @@ def locked(directory: Path) -> Iterator[None]:
     path = directory / LOCK
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = None if fcntl is None else _lock(path)
+        descriptor = _lock(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         yield
     finally:
-        if descriptor is not None:
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:

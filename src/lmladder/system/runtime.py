@@ -14,6 +14,7 @@ machines. BLAS still gets one thread.
 import ctypes
 import os
 import platform
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -101,8 +102,6 @@ def memory_limit() -> int:
     Slurm job) and the limit of its address space (`ulimit -v`).
     """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits(Path("/"))]
-    import resource  # not available on Windows
-
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)

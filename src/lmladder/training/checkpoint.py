@@ -131,15 +131,11 @@ class Checkpoint:
             for name in ("history", "pending"):
                 header[name] = tuple(header[name])
             header["trained_by"] = dict(header.get("trained_by", {}))
-            model, optimizer = (
-                {
-                    name.removeprefix(f"{part}."): array
-                    for name, array in arrays.items()
-                    if name.startswith(f"{part}.")
-                }
-                for part in ARRAYS
-            )
-            return cls(**header, model=model, optimizer=optimizer)
+            parts: dict[str, dict[str, Array]] = {part: {} for part in ARRAYS}
+            for name, array in arrays.items():
+                part, _, own_name = name.partition(".")
+                parts[part][own_name] = array
+            return cls(**header, model=parts["model"], optimizer=parts["optimizer"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 

@@ -103,9 +103,7 @@ class Tokenizer(ABC):
         separator : the character that ends each document of the text, for which the tokenizer must
             have a token; None for text without documents
         """
-        raise InputError(
-            f"a {cls.name} tokenizer belongs to a model and cannot be fitted to a text"
-        )
+        raise NotImplementedError
 
 
 def check_words(kind: str, words: Sequence[str], is_word: Callable[[str], object]) -> None:
