@@ -238,7 +238,6 @@ TENSORS = {
     "transposed": ({FIRST: ones(16, 4)}, r"up_proj.weight must have shape \(4, 16\)"),
     "nan": ({LAST: np.nan * ones(4)}, "ln_f.bias has values that are not finite"),
     "integers": ({LAST: ones(4, dtype=np.int32)}, "dtype I32"),
-    "with and without prefix": ({"ln_f.bias": ones(4)}, "with and without"),
 }
 
 

@@ -146,8 +146,7 @@ class Prepared:
     def require_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise InputError if this text was made with other settings than the given ones."""
         recorded, given = _as_json(self.corpus.settings), _as_json(settings)
-        first = ("data.corpus", "data.path")  # since they explain the most
-        for key in sorted(recorded.keys() | given.keys(), key=lambda key: (key not in first, key)):
+        for key in sorted(recorded.keys() | given.keys()):
             old, new = recorded.get(key, "nothing"), given.get(key, "nothing")
             if old != new:
                 raise InputError(

@@ -92,8 +92,6 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
     architecture = _architecture(config, path)
     tensors = read_tensors(source, leave_out=MASKS)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    if len(found) < len(tensors):
-        raise InputError(f"{source} has a name with and without {PREFIX}")
     if architecture.tied:
         found.pop(HEAD, None)  # some files have it nevertheless
     weights = our_weights(found, MODULES, architecture.n_layer, architecture.tied, source)

@@ -18,7 +18,7 @@ from lmladder.models.registry import KINDS
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
-from lmladder.system.sealing import seal, sha256_of, unseal
+from lmladder.system.sealing import seal, sha256_of, sha256_of_json, unseal
 from lmladder.system.settings import import_object, read
 
 import numpy as np
@@ -75,8 +75,8 @@ class Checkpoint:
         """Everything that determines the result of training, by name; equal for equal runs."""
         settings = [self.kind, self.config, self.seed, self.init_digest]
         return {
-            "settings": _sha256_of_json(settings),
-            "data": _sha256_of_json([self.data_digest, self.tokenizer]),
+            "settings": sha256_of_json(settings),
+            "data": sha256_of_json([self.data_digest, self.tokenizer]),
             **self.trained_by,
         }
 
@@ -194,7 +194,3 @@ def array_bytes(arrays: Mapping[str, Array]) -> Iterator[bytes]:
 def weights_digest(arrays: Mapping[str, Array]) -> str:
     """Return an identifier of a model's arrays: the first 16 digits of their sha256."""
     return sha256_of(array_bytes(arrays))[:16]
-
-
-def _sha256_of_json(value: Any) -> str:
-    return sha256_of([json.dumps(value, sort_keys=True).encode()])
