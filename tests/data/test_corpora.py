@@ -134,7 +134,7 @@ def test_the_splits_of_a_long_text_are_the_text_in_order(data, train, val):
 
 
 def test_the_seed_determines_the_shuffle_of_documents():
-    corpus = Corpus.of_documents("numbers", [*map(str, range(100))], [*range(100)])
+    corpus = Corpus("numbers", [*map(str, range(100))], "\n", [*range(100)])
     first, again, other = (texts_of(corpus, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert [text.count("\n") for text in first] == [80, 10, 10]
@@ -156,7 +156,7 @@ def test_cuts_are_where_decimal_fractions_place_them():
 
 
 def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
-    documents, text = Corpus.of_documents("", [*"abcde"]), Corpus.of_text("", "a" * 99)
+    documents, text = Corpus("", [*"abcde"], "\n"), Corpus.of_text("", "a" * 99)
     for corpus, fractions, message in [
         (documents, (0.8, 0.1, 0.1), "split 'val' is empty: a fraction of 0.1 of 5 documents is"),
         (text, (0.9, 0.2, 0), "split must sum to 1, got 0.9"),

@@ -20,9 +20,10 @@ SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "
 
 
 def words(count=20):
-    return Corpus.of_documents(
+    return Corpus(
         "words",
         [f"w\u00f6rd {i}" for i in range(count)],
+        "\n",
         [1 + i / 7 for i in range(count)],
     )
 
@@ -98,7 +99,7 @@ def test_the_oracle_sums_the_nll_of_the_documents_in_the_split(directory, tmp_pa
     assert facts.splits["val"].oracle.standard_error_nats is None  # of one document
     assert facts.splits["test"].oracle is None
     assert Prepared.open(tmp_path / "three").corpus == facts
-    unknown = write(tmp_path / "unknown", Corpus.of_documents("words", words().texts))
+    unknown = write(tmp_path / "unknown", Corpus("words", words().texts, "\n"))
     assert all(split.oracle is None for split in unknown.splits.values())
 
 
@@ -154,7 +155,7 @@ def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
     corpus = Corpus.from_file("long.txt", tmp_path / "long.txt", documents)
     in_memory = {
         "whole": Corpus.of_text("long.txt", text),
-        "lines": Corpus.of_documents("long.txt", text.split("\r\n")),
+        "lines": Corpus("long.txt", text.split("\r\n"), "\n"),
     }[documents]
     facts = write(tmp_path / "a", corpus, choice)
     write(tmp_path / "b", in_memory, choice)

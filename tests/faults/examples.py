@@ -52,7 +52,7 @@ def prepare_in(folder):
     documents = [f"wörd {i}" for i in range(60)]
     write_prepared(
         folder,
-        Corpus.of_documents("words", documents, [1 + i * 1e-7 for i in range(60)]),
+        Corpus("words", documents, "\n", [1 + i * 1e-7 for i in range(60)]),
         tokenizer=tokenizer_settings("char"),
         split=SplitSettings(0.8, 0.1, 0.1),
         seed=0,

@@ -50,7 +50,7 @@ def load_tales(settings: TalesSettings, cache: Path) -> Corpus:
     grammar = Grammar.load(Path(settings.path))
     stories = generate(grammar, settings.seed, settings.characters)
     texts, nll = [each.text for each in stories], [each.nll for each in stories]
-    return Corpus.of_documents(settings.corpus, texts, nll, grammar.source)
+    return Corpus(settings.corpus, texts, "\n", nll, grammar.source)
 
 
 def load_download(settings: DownloadSettings, cache: Path) -> Corpus:

@@ -43,17 +43,6 @@ class Corpus:
         return cls(name, [text])
 
     @classmethod
-    def of_documents(
-        cls,
-        name: str,
-        texts: Sequence[str],
-        nll: Sequence[float] = (),
-        grammar: dict[str, Any] | None = None,
-    ) -> "Corpus":
-        """Return a corpus of documents, none of which contains a newline."""
-        return cls(name, texts, "\n", nll, grammar)
-
-    @classmethod
     def from_file(
         cls, name: str, path: Path, documents: str = "whole", characters: int | None = None
     ) -> "Corpus":
