@@ -35,7 +35,6 @@ from lmladder.system.streams import stream
 import numpy as np
 
 RESAMPLES = 4000
-CHUNK = 128  # resamples at a time, which fit into the cache of a processor
 CONFIDENCE = 0.95
 MIN_BLOCKS = 20  # with fewer blocks, intervals are too narrow
 POWER = 0.8  # required probability of finding a true difference
@@ -182,15 +181,13 @@ def critical_value(draws: FloatArray, errors: FloatArray) -> float:
     It is a quantile of the largest standardized difference in each resample. Parameters as
     returned by `draw_errors`.
     """
+    draws = draws.astype(np.float32)
     scales = np.zeros(errors.shape, np.float32)
     np.divide(1, errors, out=scales, where=errors > 0)  # 0 for pairs that never differ
     largest = np.zeros(draws.shape[1], np.float32)
-    for first in range(0, len(largest), CHUNK):
-        part = np.ascontiguousarray(draws[:, first : first + CHUNK], np.float32)
-        chunk = largest[first : first + CHUNK]
-        for each in range(len(part) - 1):
-            differences = np.abs(part[each + 1 :] - part[each]) * scales[each, each + 1 :, None]
-            np.maximum(chunk, differences.max(axis=0), out=chunk)
+    for each in range(len(draws) - 1):
+        differences = np.abs(draws[each + 1 :] - draws[each]) * scales[each, each + 1 :, None]
+        np.maximum(largest, differences.max(axis=0), out=largest)
     return float(np.quantile(largest, CONFIDENCE))
 
 
