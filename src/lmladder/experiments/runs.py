@@ -166,14 +166,14 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
     settings = read_settings(folder, hydra)
     seed = None if settings is None else int(settings["seed"])
     overrides = read_overrides(folder, hydra)
-    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
-    if not runs:
-        notes.append(f"{folder} has no validation text in {LADDER} and is left out")
     blocks = None
     if BLOCK_LOSSES in names:
         blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
-        if missing := {run.model for run in runs} - blocks.nats.keys():
-            raise ValueError(f"{BLOCK_LOSSES} does not have {min(missing)}")
+    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
+    if not runs:
+        notes.append(f"{folder} has no validation text in {LADDER} and is left out")
+    if blocks is not None and (missing := {run.model for run in runs} - blocks.nats.keys()):
+        raise ValueError(f"{BLOCK_LOSSES} does not have {min(missing)}")
     for run in runs:
         try:
             KINDS[run.kind]

@@ -8,7 +8,6 @@ from lmladder.sampling.continuation import Continuation
 from lmladder.sampling.generation import begin, next_log_probabilities
 from lmladder.sampling.strategies import most_likely
 from lmladder.system.arrays import IntArray
-from lmladder.system.errors import InputError
 
 import numpy as np
 
@@ -19,14 +18,10 @@ class BeamSearch:
 
     Attributes
     ----------
-    beams : number of continuations kept at each step; 1 always takes the most likely token
+    beams : number of continuations kept at each step, at least 1: always the most likely token
     """
 
     beams: int
-
-    def __post_init__(self) -> None:
-        if self.beams < 1:
-            raise InputError(f"beams must be at least 1, got {self.beams}")
 
 
 def score(continuation: Continuation) -> float:
