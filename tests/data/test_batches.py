@@ -59,6 +59,3 @@ def test_a_text_shorter_than_a_sequence_is_rejected():
             batch(np.zeros(count, np.uint8), 1, 10)
         with pytest.raises(InputError, match=f"text of {count} tokens is shorter than a sequence"):
             validation_sequences(np.zeros(count, np.uint8), 10, 1)
-    for batch_size, length in ((-1, 3), (1, 0)):
-        with pytest.raises(ValueError, match="cannot draw"):
-            batch(np.zeros(9, np.uint8), batch_size, length)

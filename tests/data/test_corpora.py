@@ -16,12 +16,10 @@ from lmladder.data import (
     SPLITS,
     Corpus,
     bytes_from_text,
-    corpora,
     load_corpus,
     read_text,
     text_from_bytes,
 )
-from lmladder.data import corpus as corpus_module
 from lmladder.data.settings import SplitSettings
 from lmladder.data.splits import spans
 from lmladder.system.errors import InputError, RunError
@@ -82,16 +80,12 @@ def test_a_separator_ends_each_document(tmp_path):
         ("paragraphs", "\x1e", ["a b \r\nc", "d"]),
     ]:
         corpus = load(path=path, documents=documents)
-        assert (corpus.name, len(corpus), corpus.separator) == (
-            "mine.txt",
-            len(expected),
-            separator,
-        )
-        assert [*corpus] == expected
+        assert (corpus.name, corpus.separator, corpus.texts) == ("mine.txt", separator, expected)
         assert [*corpus.pieces()] == [each + (separator or "") for each in expected]
     assert read_text(path) == expected[0] + "\r\n\r\nd\n"
-    for characters, expected in {1: 1, 8: 1, 9: 2, 99: 2}.items():
-        assert len(load(path=path, documents="paragraphs", characters=characters)) == expected
+    for characters, count in {1: 1, 9: 1, 10: 2, 99: 2}.items():
+        corpus = load(path=path, documents="paragraphs", characters=characters)
+        assert len(corpus.texts) == count
 
 
 # Whole and broken UTF-8, and every kind of white space and end of line.
@@ -103,22 +97,18 @@ any_bytes = st.lists(st.sampled_from(PARTS)).map("".join).filter(str.strip).map(
 
 
 @same_examples
-@given(data=any_bytes, characters=st.none() | st.integers(1, 9), order=st.randoms())
-def test_documents_are_those_of_the_whole_text(tmp_path, monkeypatch, data, characters, order):
-    monkeypatch.setattr(corpus_module, "PIECE_CHARACTERS", 3)
+@given(data=any_bytes, characters=st.none() | st.integers(1, 9))
+def test_documents_are_those_of_the_whole_text(tmp_path, data, characters):
     path = user_file(tmp_path, data)
     text = text_from_bytes(data)
     if text[:characters].strip():
-        assert [*Corpus.from_file("", path, "whole", characters)] == [text[:characters]]
+        assert Corpus.from_file("", path, "whole", characters).texts == [text[:characters]]
     split = re.split("(\r\n|\r|\n)", text)
     lines = [line for line in split[::2] if line.strip()]
     if characters is not None:
         fit = [n for n in range(len(lines)) if sum(map(len, lines[: n + 1])) + n + 1 <= characters]
         lines = lines[: max(1, len(fit))]
-    found = Corpus.from_file("", path, "lines", characters)
-    assert [*found] == lines
-    indices = order.choices(range(len(lines)), k=5)
-    assert [*found.read(indices)] == [lines[i] for i in indices]
+    assert Corpus.from_file("", path, "lines", characters).texts == lines
     runs = [""]
     for line, newline in zip_longest(split[::2], split[1::2], fillvalue=""):
         if line.strip():
@@ -126,7 +116,7 @@ def test_documents_are_those_of_the_whole_text(tmp_path, monkeypatch, data, char
         elif runs[-1]:
             runs.append("")
     paragraphs = [re.sub(r"(\r\n|\r|\n)\Z", "", run) for run in runs if run]
-    assert [*Corpus.from_file("", path, "paragraphs")] == paragraphs
+    assert Corpus.from_file("", path, "paragraphs").texts == paragraphs
 
 
 # --- Splits ---------------------------------------------------------------------------------------
@@ -134,26 +124,24 @@ def test_documents_are_those_of_the_whole_text(tmp_path, monkeypatch, data, char
 
 @same_examples
 @given(data=any_bytes, train=st.integers(1, 8), val=st.integers(1, 9))
-def test_the_splits_of_a_long_text_are_the_text_in_order(tmp_path, monkeypatch, data, train, val):
-    monkeypatch.setattr(corpus_module, "PIECE_CHARACTERS", 3)
+def test_the_splits_of_a_long_text_are_the_text_in_order(data, train, val):
     val = min(val, 10 - train)
     data *= 10  # so that no split with a fraction is empty
     text = text_from_bytes(data)
-    for corpus in (Corpus.from_file("", user_file(tmp_path, data)), Corpus.of_text("", text)):
-        found = texts_of(corpus, train / 10, val / 10, (10 - train - val) / 10)
-        assert "".join(found) == text
-        assert len(found[0]) == len(text) * train // 10
+    found = texts_of(Corpus.of_text("", text), train / 10, val / 10, (10 - train - val) / 10)
+    assert "".join(found) == text
+    assert len(found[0]) == len(text) * train // 10
 
 
 def test_the_seed_determines_the_shuffle_of_documents():
-    corpus = Corpus.of_documents("numbers", [*map(str, range(100))], [*range(100)])
+    corpus = Corpus("numbers", [*map(str, range(100))], "\n", [*range(100)])
     first, again, other = (texts_of(corpus, seed=seed) for seed in (1, 1, 2))
     assert first == again != other
     assert [text.count("\n") for text in first] == [80, 10, 10]
     order = [int(line) for text in first for line in text.split()]
     assert sorted(order) == list(range(100)) != order
     parts = corpus.split(SplitSettings(0.8, 0.1, 0.1), 1).values()
-    assert [part.nll[index] for part in parts for index in part.indices] == order
+    assert [each for part in parts for each in part.nll] == order
 
 
 def test_cuts_are_where_decimal_fractions_place_them():
@@ -168,7 +156,7 @@ def test_cuts_are_where_decimal_fractions_place_them():
 
 
 def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
-    documents, text = Corpus.of_documents("", [*"abcde"]), Corpus.of_text("", "a" * 99)
+    documents, text = Corpus("", [*"abcde"], "\n"), Corpus.of_text("", "a" * 99)
     for corpus, fractions, message in [
         (documents, (0.8, 0.1, 0.1), "split 'val' is empty: a fraction of 0.1 of 5 documents is"),
         (text, (0.9, 0.2, 0), "split must sum to 1, got 0.9"),
@@ -200,7 +188,7 @@ def test_text_that_cannot_be_cut_is_rejected(tmp_path):
     expected = f"{path} has only white space in its first 3 characters"
     assert rejection(path=path, characters=3) == expected
     path = user_file(tmp_path, b"a\n\nb\nc\x1ed\n")
-    expected = f"{path}: line 4 has the character U+001E, which must end documents"
+    expected = f"{path} has the character U+001E, which must end documents"
     assert rejection(path=path, documents="paragraphs") == expected
 
 
@@ -240,7 +228,6 @@ class Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(corpora, "SCHEMES", ("http://",))
     with Server(("127.0.0.1", 0), Handler) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -262,7 +249,7 @@ def test_a_download_is_made_once_and_redirects_are_followed(server, download, ca
         server.length = length
         for _ in range(2):
             corpus = load(**download)
-            assert (corpus.name, "".join(corpus)) == ("text.txt", text_from_bytes(DATA))
+            assert (corpus.name, *corpus.texts) == ("text.txt", text_from_bytes(DATA))
         assert os.listdir(download["cache"]) == ["text.txt"]
         (line,) = capsys.readouterr().err.splitlines()
         assert download["url"] in line
@@ -277,7 +264,7 @@ def test_a_download_is_made_once_and_redirects_are_followed(server, download, ca
 FAULTS = {
     "altered": ({"data": DATA[::-1]}, "does not match the known hash"),
     "cut off": ({"cut_at": 100_000}, "100000 bytes read"),
-    "another scheme": ({"redirect": "file:///etc/passwd"}, "redirects to file:///etc/passwd"),
+    "another scheme": ({"redirect": "file:///etc/passwd"}, "No connection adapters"),
 }
 
 
@@ -298,9 +285,8 @@ def test_a_download_that_fails_is_explained_and_leaves_no_file(server, download,
 def test_an_address_that_cannot_be_used_is_rejected(tmp_path):
     given = {"corpus": "download", "path": "a.txt", "sha256": SHA256, "cache": tmp_path}
     assert "no url to" in rejection(**given, url=None)
-    for url in ("http://127.0.0.1:1/a", "file:///etc/passwd", "a.txt"):
-        assert "must begin with https://" in rejection(**given, url=url)
-    rejection(RunError, **given, url="https://[")
+    for url in ("file:///etc/passwd", "a.txt", "https://["):
+        rejection(RunError, **given, url=url)
 
 
 def test_a_cache_that_cannot_be_written_is_named_with_the_remedy(download, tmp_path):

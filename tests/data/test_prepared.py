@@ -1,13 +1,9 @@
 """The folder of a prepared text: what is in it, and that any damage to it is rejected."""
 
 import hashlib
-import json
 import math
 import os
 import statistics
-import subprocess
-import sys
-from pathlib import Path
 
 from lmladder.data import SPLITS, Corpus, Prepared, write_prepared
 from lmladder.data.settings import SplitSettings
@@ -24,9 +20,10 @@ SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "
 
 
 def words(count=20):
-    return Corpus.of_documents(
+    return Corpus(
         "words",
         [f"w\u00f6rd {i}" for i in range(count)],
+        "\n",
         [1 + i / 7 for i in range(count)],
     )
 
@@ -67,8 +64,8 @@ def test_tokens_are_mapped_and_those_of_the_splits_and_the_facts_count_them(dire
     prepared = Prepared.open(directory)
     texts = texts_in(prepared)
     assert all(text.endswith("\n") for text in texts)
-    assert sorted("".join(texts).splitlines()) == sorted(words())
-    assert texts[0].splitlines() != list(words())[:16]
+    assert sorted("".join(texts).splitlines()) == sorted(words().texts)
+    assert texts[0].splitlines() != words().texts[:16]
     assert all(isinstance(prepared.split(name), np.memmap) for name in SPLITS)
     assert prepared.train.dtype == np.uint8
     assert not prepared.train.flags.writeable
@@ -82,8 +79,6 @@ def test_tokens_are_mapped_and_those_of_the_splits_and_the_facts_count_them(dire
     whole = Prepared.open(tmp_path / "whole")
     assert texts_in(whole) == ["abcdefghij" * n for n in (8, 1, 1)]
     assert [len(whole.preceding(name)) for name in SPLITS] == [0, 80, 10]
-    with pytest.raises(InputError, match="unknown split 'dev'; choose from train, val, test"):
-        whole.preceding("dev")
     two = write(tmp_path / "two", WHOLE, split=SplitSettings(0.9, 0.1, 0))
     assert Prepared.open(tmp_path / "two").test.shape == (0,)
     assert (two.splits["test"].documents, two.splits["test"].tokens) == (0, 0)
@@ -91,7 +86,7 @@ def test_tokens_are_mapped_and_those_of_the_splits_and_the_facts_count_them(dire
 
 def test_the_oracle_sums_the_nll_of_the_documents_in_the_split(directory, tmp_path):
     prepared = Prepared.open(directory)
-    known = dict(zip(words(), words().nll, strict=True))
+    known = dict(zip(words().texts, words().nll, strict=True))
     for name, text in zip(SPLITS, texts_in(prepared), strict=True):
         nll = [known[document] for document in text.splitlines()]
         oracle = prepared.corpus.splits[name].oracle
@@ -102,7 +97,7 @@ def test_the_oracle_sums_the_nll_of_the_documents_in_the_split(directory, tmp_pa
     assert facts.splits["val"].oracle.standard_error_nats is None  # of one document
     assert facts.splits["test"].oracle is None
     assert Prepared.open(tmp_path / "three").corpus == facts
-    unknown = write(tmp_path / "unknown", Corpus.of_documents("words", [*words()]))
+    unknown = write(tmp_path / "unknown", Corpus("words", words().texts, "\n"))
     assert all(split.oracle is None for split in unknown.splits.values())
 
 
@@ -150,8 +145,7 @@ def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
     tmp_path, monkeypatch, documents, choice
 ):
     """Lines of many lengths and of characters of 1 to 4 bytes."""
-    for module in ("corpus", "reading"):
-        monkeypatch.setattr(f"lmladder.data.{module}.PIECE_CHARACTERS", 1 << 13)
+    monkeypatch.setattr("lmladder.data.reading.PIECE_CHARACTERS", 1 << 13)
     sample = "na\u00efve \u732b \U0001f408 "
     text = "\r\n".join(sample[: i % 13] + str(i) for i in range(3000))
     assert len(text) > 2 << 13
@@ -159,7 +153,7 @@ def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
     corpus = Corpus.from_file("long.txt", tmp_path / "long.txt", documents)
     in_memory = {
         "whole": Corpus.of_text("long.txt", text),
-        "lines": Corpus.of_documents("long.txt", text.split("\r\n")),
+        "lines": Corpus("long.txt", text.split("\r\n"), "\n"),
     }[documents]
     facts = write(tmp_path / "a", corpus, choice)
     write(tmp_path / "b", in_memory, choice)
@@ -169,22 +163,6 @@ def test_a_text_in_many_pieces_is_written_as_if_it_were_one(
     assert sorted(found.split()) == sorted(text.split())
     assert documents == "lines" or found == text
     assert (facts.bytes, facts.characters) == (len(found.encode()), len(found))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="peaks of memory are read from /proc")
-def test_memory_does_not_grow_with_the_text(tmp_path):
-    """24 MB of further text add a few bytes for each of its lines."""
-
-    def peak_mib(copies):
-        text = tmp_path / f"{copies}.txt"
-        text.write_text("Once upon a time, a cat came to a town and slept there.\n" * copies)
-        script = Path(__file__).parents[2] / "benchmarks" / "prepare.py"
-        command = [sys.executable, script, "--text", text, "--json"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        return json.loads(done.stdout)["peak_mib"]
-
-    assert peak_mib(450_000) - peak_mib(20_000) < 24
 
 
 # --- Folders that are rejected --------------------------------------------------------------------

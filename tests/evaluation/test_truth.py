@@ -29,7 +29,7 @@ def prepare(directory: Path, tokenizer: str, characters: int = 6000) -> tuple[Pr
     texts, nll = [each.text for each in stories], [each.nll for each in stories]
     write_prepared(
         directory,
-        Corpus.of_documents("small", texts, nll, SMALL),
+        Corpus("small", texts, "\n", nll, SMALL),
         tokenizer=TokenizerSettings(tokenizer, ""),
         split=SplitSettings(0.5, 0.2, 0.3),
         seed=0,

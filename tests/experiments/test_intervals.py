@@ -8,7 +8,8 @@ from lmladder.experiments import intervals as module
 from lmladder.experiments.intervals import (
     MAX_SEEDS,
     against_base,
-    intervals,
+    critical_value,
+    draw_errors,
     over_seeds,
     resampled_nats,
     seeds_needed,
@@ -19,6 +20,12 @@ import numpy as np
 import pytest
 
 BLOCKS = 256
+
+
+def all_pairs(*sampled):
+    """Return the critical value and the standard errors of all differences."""
+    draws, errors = draw_errors(*sampled)
+    return critical_value(draws, errors), errors
 
 
 def test_the_bootstrap_equals_one_in_loops(monkeypatch):
@@ -40,14 +47,14 @@ def test_an_interval_of_deterministic_models_is_that_of_a_paired_t_test():
     """Its hardness, a hundred times larger than the difference, cancels; t(24) has 2.064 at 95%."""
     hardness, own = stream(0, "hardness").normal(1, 1.0, 25), stream(0, "own").normal(0, 0.02, 25)
     resampled = resampled_nats(np.array([hardness, hardness + own]), np.ones(25))
-    critical, errors = intervals(resampled, 25, np.zeros(2), np.ones(2))
+    critical, errors = all_pairs(resampled, 25, np.zeros(2), np.ones(2))
     expected = 2.064 * own.std(ddof=1) / 5
     assert critical * errors[0, 1] == pytest.approx(expected, rel=0.06)
 
 
 @pytest.mark.parametrize(("seeds", "student"), [(2, 12.706), (3, 4.303), (6, 2.571)])
 def test_an_interval_of_seeds_against_a_deterministic_model_is_that_of_student(seeds, student):
-    critical, errors = intervals(
+    critical, errors = all_pairs(
         np.ones((4000, 2)), 10_000, np.array([0.0, 4.0]), np.array([1.0, seeds])
     )
     assert critical * errors[0, 1] == pytest.approx(student * 2 / math.sqrt(seeds), rel=0.1)
@@ -56,9 +63,8 @@ def test_an_interval_of_seeds_against_a_deterministic_model_is_that_of_student(s
 def test_an_interval_against_a_base_has_the_critical_value_of_dunnett():
     """Of 4 comparisons with many degrees of freedom: 2.44; of all pairs it would be 2.73."""
     seeds = np.full(5, 1000.0)
-    margins, p_values = against_base(
-        np.array([0.0, 0.1, -0.1, 0.0, 0.0]), 0, np.zeros((4000, 5)), BLOCKS, np.ones(5), seeds
-    )
+    drawn = draw_errors(np.zeros((4000, 5)), BLOCKS, np.ones(5), seeds, to_base=True)
+    margins, p_values = against_base(np.array([0.0, 0.1, -0.1, 0.0, 0.0]), 0, *drawn)
     assert margins[1:] == pytest.approx([2.44 * math.sqrt(2 / 1000)] * 4, rel=0.03)
     assert p_values == pytest.approx([1, 0.09, 0.09, 1, 1], abs=0.02)
 
@@ -77,16 +83,16 @@ class Tables:
     def draw(self, number: int, resamples: int, better: float = 0.0):
         """Yield, for each table, which row is significantly worse than which column."""
         for scores, *sampled in self.sample(number, resamples, better):
-            critical, errors = intervals(*sampled)
+            critical, errors = all_pairs(*sampled)
             yield scores[:, None] - scores > critical * errors + 1e-9
 
     def p_values(self, number: int, resamples: int, better: float = 0.0):
         """Yield, for each table, the p-values of the differences to the first configuration."""
         for scores, *sampled in self.sample(number, resamples, better):
-            yield against_base(scores, 0, *sampled)[1][1:]
+            yield against_base(scores, 0, *draw_errors(*sampled, to_base=True))[1][1:]
 
     def sample(self, number: int, resamples: int, better: float):
-        """Yield the scores of each table, and the parameters of `intervals`.
+        """Yield the scores of each table, and the parameters of `draw_errors`.
 
         The first configuration is better than the others by `better`.
         """
@@ -170,7 +176,7 @@ def test_at_most_5_percent_of_tables_of_deterministic_models_have_a_false_rank(c
     resampled = resampled_nats(nats.reshape(-1, blocks), np.ones(blocks))
     false = 0
     for scores, texts in zip(nats.mean(axis=2), np.split(resampled, number, axis=1), strict=True):
-        critical, errors = intervals(texts, blocks, np.zeros(count), np.ones(count))
+        critical, errors = all_pairs(texts, blocks, np.zeros(count), np.ones(count))
         false += (scores[:, None] - scores > critical * errors).any()
     assert false <= most(number), f"{false} of {number}"
 
@@ -187,7 +193,7 @@ def test_what_seeds_do_to_all_configurations_cancels_in_differences(count):
             variances, shared = over_seeds(scores)
             means, seeds = scores.mean(axis=1), np.full(count, 3.0)
             sampled = np.zeros((300, count)), BLOCKS, variances, seeds, shared
-            critical, errors = intervals(*sampled)
+            critical, errors = all_pairs(*sampled)
             worse = means[:, None] - means > critical * errors
             found[better] += worse[1:, 0].mean() if better else worse.any()
     assert found[False] <= most(number)
@@ -197,7 +203,7 @@ def test_what_seeds_do_to_all_configurations_cancels_in_differences(count):
 def test_what_seeds_do_to_all_configurations_counts_against_a_deterministic_model():
     """As an interval of Student's for the mean of three seeds: 4.303 standard errors."""
     variances, seeds = np.array([0.0, 1e-6]), np.array([1.0, 3.0])
-    critical, errors = intervals(np.zeros((4000, 2)), 10_000, variances, seeds, 4.0)
+    critical, errors = all_pairs(np.zeros((4000, 2)), 10_000, variances, seeds, 4.0)
     assert critical * errors[0, 1] == pytest.approx(4.303 * 2 / math.sqrt(3), rel=0.1)
 
 

@@ -92,7 +92,7 @@ def test_an_unknown_revision_is_rejected(repository, name):
 def test_without_results_or_a_repository_a_revision_is_rejected(repository, monkeypatch):
     git("rm", "-r", "--quiet", "outputs")
     git("commit", "--quiet", "--message", "no results")
-    with pytest.raises(InputError, match="HEAD has no results"):
+    with pytest.raises(InputError, match="HEAD:outputs does not exist"):
         find_revisions(["HEAD"])
     monkeypatch.chdir(repository.parent)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent.parent))

@@ -9,8 +9,8 @@ from lmladder.interop import FORMATS
 from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
-from lmladder.training import train
 from lmladder.training.checkpoint import Checkpoint
+from lmladder.training.loop import train
 from tests.data.examples import tokenizer_settings
 from tests.models.examples import build
 from tests.training.examples import make_run
@@ -52,7 +52,7 @@ def prepare_in(folder):
     documents = [f"wörd {i}" for i in range(60)]
     write_prepared(
         folder,
-        Corpus.of_documents("words", documents, [1 + i * 1e-7 for i in range(60)]),
+        Corpus("words", documents, "\n", [1 + i * 1e-7 for i in range(60)]),
         tokenizer=tokenizer_settings("char"),
         split=SplitSettings(0.8, 0.1, 0.1),
         seed=0,

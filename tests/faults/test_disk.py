@@ -12,8 +12,8 @@ from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import TEMPORARY_SUFFIX
-from lmladder.training import UNFINISHED, UNFINISHED_BEST
 from lmladder.training.checkpoint import Checkpoint
+from lmladder.training.loop import UNFINISHED, UNFINISHED_BEST
 from tests.faults.examples import prepare_in, train_in
 from tests.faults.test_kills import ENVIRONMENT, ROOT, run_stage, stage_command
 

@@ -166,7 +166,7 @@ class Checkout:
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in paths
-            if path.name not in (*MACHINE_FACTS, ".gitignore")
+            if path.name not in (*MACHINE_FACTS, ".gitignore", ".lock")
         }
 
     def commit(self):

@@ -15,9 +15,9 @@ from lmladder.optim.settings import (
 )
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
-from lmladder.training import TrainingRun, TrainingSettings, train
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
-from lmladder.training.loop import HISTORY
+from lmladder.training.loop import HISTORY, TrainingRun, train
+from lmladder.training.settings import TrainingSettings
 
 import numpy as np
 import pytest

@@ -12,9 +12,8 @@ from typing import Any
 
 from lmladder.system.interrupts import exit_status
 from lmladder.system.progress import TrainingProgress
-from lmladder.training import UNFINISHED, UNFINISHED_BEST, discard_unfinished, train
 from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint
-from lmladder.training.loop import HISTORY
+from lmladder.training.loop import HISTORY, UNFINISHED, UNFINISHED_BEST, discard_unfinished, train
 from tests.training.examples import (
     ADAMW,
     FEATURES,

@@ -1,7 +1,7 @@
 """Text: its sources, its splits, its tokens, and the sequences of a batch.
 
-`corpora.py` (with `tales.py`) loads text, `reading.py` reads it in pieces, `corpus.py` and
-`splits.py` divide it, `tokenizers/` converts it to tokens and back, `writing.py` writes the result,
+`corpora.py` (with `tales.py`) loads text, `reading.py` reads files, `corpus.py` and `splits.py`
+divide text, `tokenizers/` converts it to tokens and back, `writing.py` writes the result,
 `prepared.py` reads it, `batches.py` draws sequences to train on. Models and scores are elsewhere.
 """
 

@@ -30,8 +30,6 @@ def get_batch(tokens: IntArray, *, batch_size: int, length: int, step: int, seed
     InputError
         If the text is shorter than one sequence.
     """
-    if batch_size < 0 or length < 1:
-        raise ValueError(f"cannot draw {batch_size} sequences of {length} tokens")
     if len(tokens) < length:
         raise InputError(
             f"a text of {len(tokens)} tokens is shorter than one sequence of {length}; "

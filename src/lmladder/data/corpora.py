@@ -7,8 +7,6 @@ it is cut into documents. `corpus.py` defines what a corpus is; `writing.py` tok
 import os
 import sys
 from pathlib import Path
-from typing import Any
-from urllib.parse import urljoin
 
 from lmladder.data.corpus import Corpus
 from lmladder.data.reading import read_sha256
@@ -21,7 +19,6 @@ from lmladder.data.settings import (
 )
 from lmladder.system.errors import InputError, RunError
 
-SCHEMES = ("https://",)  # of addresses, and of those that they redirect to
 TIMEOUT_SECONDS = 30.0  # for each wait on the network, not for the whole download
 DIGITS_SHOWN = 12  # of a sha256, in messages
 
@@ -53,7 +50,7 @@ def load_tales(settings: TalesSettings, cache: Path) -> Corpus:
     grammar = Grammar.load(Path(settings.path))
     stories = generate(grammar, settings.seed, settings.characters)
     texts, nll = [each.text for each in stories], [each.nll for each in stories]
-    return Corpus.of_documents(settings.corpus, texts, nll, grammar.source)
+    return Corpus(settings.corpus, texts, "\n", nll, grammar.source)
 
 
 def load_download(settings: DownloadSettings, cache: Path) -> Corpus:
@@ -89,7 +86,7 @@ def cache_directory() -> Path:
 
 def read_text(path: Path) -> str:
     """Return the text of a file of any bytes as one string; InputError if it has none."""
-    return "".join(Corpus.from_file(path.name, path))
+    return Corpus.from_file(path.name, path).texts[0]
 
 
 def _download(url: str | None, file: Path, sha256: str) -> None:
@@ -98,15 +95,9 @@ def _download(url: str | None, file: Path, sha256: str) -> None:
 
     if url is None:
         raise InputError(f"there is no file {file}, and no url to download it from")
-    if not url.startswith(SCHEMES):
-        raise InputError(f"cannot download {url!r}: an address must begin with {SCHEMES[0]}")
     pooch.get_logger().setLevel("WARNING")
     print(f"downloading {url} to {file}", file=sys.stderr)
-    downloader = pooch.HTTPDownloader(
-        progressbar=sys.stderr.isatty(),
-        timeout=TIMEOUT_SECONDS,
-        hooks={"response": _reject_other_schemes},
-    )
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_SECONDS)
     try:
         pooch.retrieve(
             url, f"sha256:{sha256.lower()}", file.name, file.parent, downloader=downloader
@@ -116,10 +107,3 @@ def _download(url: str | None, file: Path, sha256: str) -> None:
             f"cannot download {url} to {file}: {' '.join(str(error).split())}; run again to retry, "
             "put the right file there by hand, or set LMLADDER_DATA to a folder with space"
         ) from error
-
-
-def _reject_other_schemes(response: Any, **options: Any) -> None:
-    """Raise ValueError for a redirect to an address that is not allowed."""
-    target = urljoin(response.url, response.headers.get("location", response.url))
-    if not target.startswith(SCHEMES):
-        raise ValueError(f"it redirects to {target}, which is not allowed")

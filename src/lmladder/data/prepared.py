@@ -133,8 +133,6 @@ class Prepared:
 
     def split(self, name: str) -> IntArray:
         """Return the tokens of a split by name."""
-        if name not in SPLITS:
-            raise InputError(f"unknown split {name!r}; choose from {', '.join(SPLITS)}")
         tokens: IntArray = getattr(self, name)
         return tokens
 
@@ -146,8 +144,7 @@ class Prepared:
     def require_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise InputError if this text was made with other settings than the given ones."""
         recorded, given = _as_json(self.corpus.settings), _as_json(settings)
-        first = ("data.corpus", "data.path")  # since they explain the most
-        for key in sorted(recorded.keys() | given.keys(), key=lambda key: (key not in first, key)):
+        for key in sorted(recorded.keys() | given.keys()):
             old, new = recorded.get(key, "nothing"), given.get(key, "nothing")
             if old != new:
                 raise InputError(

@@ -1,4 +1,4 @@
-"""Reading files: text as `str` in pieces of bounded size, so that it may be larger than memory.
+"""Reading files, and cutting text into pieces of bounded size, which tokenizers encode.
 
 All text in this project is `str`. Bytes that are not UTF-8 are represented as lone surrogates
 (PEP 383, "surrogateescape"): the char tokenizer rejects them, the others encode them as the bytes
@@ -17,7 +17,7 @@ from typing import Any
 from lmladder.system.errors import InputError
 
 MAX_JSON_BYTES = 1 << 28  # of a JSON file; in memory it needs about ten times as many
-PIECE_CHARACTERS = 1 << 18  # read and encoded at a time
+PIECE_CHARACTERS = 1 << 18  # encoded at a time
 CHUNK_CHARACTERS = 1 << 12  # the longest text that a tokenizer encodes as one
 # No tokenizer has a token across these cuts, for any text after them: after a word, before a space
 # or newline; else after a letter or digit, before neither of these nor an apostrophe.

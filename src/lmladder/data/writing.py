@@ -1,13 +1,10 @@
-"""Writing the folder that `prepared.py` describes and reads.
-
-The text passes through memory in pieces, so that it may be larger.
-"""
+"""Writing the folder that `prepared.py` describes and reads."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from lmladder.data.corpus import Corpus
 from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
@@ -75,7 +72,7 @@ def write_prepared(
     corpus_facts = CorpusFacts(
         name=corpus.name,
         settings=dict(settings),
-        documents=len(corpus),
+        documents=len(corpus.texts),
         characters=characters,
         bytes=sum(facts.bytes for facts in splits.values()),
         vocabulary_size=encoder.vocabulary_size,
@@ -93,23 +90,18 @@ def _write_split(
     path: Path, corpus: Corpus, tokenizer: Tokenizer, advance: Callable[[int], None]
 ) -> tuple[SplitFacts, int]:
     """Write the tokens of a split; return its facts without the sha256, and its characters."""
-    facts, characters, text_bytes = SplitFacts(len(corpus), 0, 0, "", None), 0, 0
+    ids = [np.empty(0, tokenizer.dtype)]
+    for piece in whole_chunks(corpus.pieces()):
+        ids.append(tokenizer.encode(piece))
+        advance(len(piece))
     with atomic_writer(path) as file:
-        _write_header(file, 0, tokenizer.dtype)
-        for piece in whole_chunks(corpus.pieces()):
-            ids = tokenizer.encode(piece)
-            file.write(ids.data)
-            facts.tokens += len(ids)
-            facts.bytes += tokenizer.n_bytes(ids)
-            characters += len(piece)
-            text_bytes += len(bytes_from_text(piece))
-            advance(len(piece))
-        file.seek(0)
-        _write_header(file, facts.tokens, tokenizer.dtype)  # NumPy pads it so that any length fits
+        np.lib.format.write_array(file, np.concatenate(ids))
+    n_bytes = sum(map(tokenizer.n_bytes, ids))
     # The probability is that of the text, not of the text without unknown words.
-    if len(corpus) and corpus.nll and facts.bytes == text_bytes:
-        facts.oracle = _oracle([corpus.nll[index] for index in corpus.indices])
-    return facts, characters
+    known = corpus.nll and n_bytes == sum(len(bytes_from_text(each)) for each in corpus.pieces())
+    oracle = _oracle(corpus.nll) if known else None
+    facts = SplitFacts(len(corpus.texts), sum(map(len, ids)), n_bytes, "", oracle)
+    return facts, sum(map(len, corpus.pieces()))
 
 
 def _oracle(nll: Sequence[float]) -> Oracle:
@@ -119,10 +111,3 @@ def _oracle(nll: Sequence[float]) -> Oracle:
         return Oracle(total, None)
     variance = math.fsum((x - total / count) ** 2 for x in nll) / (count - 1)
     return Oracle(total, math.sqrt(count * variance))
-
-
-def _write_header(file: BinaryIO, length: int, dtype: np.dtype[Any]) -> None:
-    """Write the header of an array, shape (length,), in the format of NumPy."""
-    descr = np.lib.format.dtype_to_descr(dtype)
-    header = {"descr": descr, "fortran_order": False, "shape": (length,)}
-    np.lib.format.write_array_header_1_0(file, header)

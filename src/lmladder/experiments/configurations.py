@@ -14,7 +14,8 @@ from lmladder.experiments.intervals import (
     POWER,
     against_base,
     against_best,
-    intervals,
+    critical_value,
+    draw_errors,
     over_seeds,
     resampled_nats,
     seeds_needed,
@@ -142,7 +143,6 @@ def compare(
         base = _base(made, against)
         made = [each for each in made if each.model == base.model]
     answer = _set_differences(made, metric, notes, power, base)
-    notes += _mixed(run for each in made for run in each.runs)
     common = _label(made, by, against)
     if by is not None:
         made.sort(key=lambda each: _natural(each.group))  # stable: by score within a group
@@ -212,15 +212,14 @@ def _base(made: Sequence[Configuration], against: str) -> Configuration:
     found = [each for each in several if against in each.names]
     if len(found) == 1:
         return found[0]
-    key = f"{against.partition('=')[0]}="
-    names = sorted(name for each in several for name in each.names if name.startswith(key))
     if found:
-        reason = f"of {len(found)} configurations; name folders of one text and model"
-    elif names:
-        reason = f"of no configuration; choose from {', '.join(dict.fromkeys(names))}"
+        reason = f"{len(found)} configurations; name folders of one text and model"
     else:
-        reason = "of no configuration; give a setting or an override of the sweep, as KEY=VALUE"
-    raise InputError(f"--against {against!r} is the name {reason}")
+        key = f"{against.partition('=')[0]}="
+        names = {name for each in several for name in each.names if name.startswith(key)}
+        choices = ", ".join(sorted(names)) or "settings and overrides of the sweep, as KEY=VALUE"
+        reason = f"no configuration; choose from {choices}"
+    raise InputError(f"--against {against!r} is the name of {reason}")
 
 
 def _set_differences(
@@ -258,16 +257,17 @@ def _set_differences(
     if not judged:
         return None
     resampled, blocks = _resampled(judged, metric)
+    to_base = base is not None
+    draws, errors = draw_errors(resampled, blocks, variances, seeds, shared, to_base=to_base)
     if base is not None:
-        index = judged.index(base)
-        margins, p_values = against_base(scores, index, resampled, blocks, variances, seeds, shared)
+        margins, p_values = against_base(scores, judged.index(base), draws, errors)
         for each, margin, p in zip(judged, margins.tolist(), p_values.tolist(), strict=True):
             if each is not base:
                 difference, margin = each.score - base.score, max(margin, SAME)
                 each.low, each.high, each.p = difference - margin, difference + margin, p
     else:
-        critical, errors = intervals(resampled, blocks, variances, seeds, shared)
-        bounds = against_best(scores, np.maximum(critical * errors, SAME))
+        margins = critical_value(draws, errors) * errors
+        bounds = against_best(scores, np.maximum(margins, SAME))
         certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
         for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
             each.rank = better + 1 if better or certain else None
@@ -337,22 +337,6 @@ def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray
 
 
 # --- Text -----------------------------------------------------------------------------------------
-
-
-def _mixed(runs: Iterable[Run]) -> list[str]:
-    """Return a line with versions and kernels, if they are not the same in all runs."""
-    found: dict[str, Counter[str]] = {}
-    for run in runs:
-        kernels = (run.settings or {}).get("runtime.kernels")
-        for name, value in {**run.versions, "kernels": kernels}.items():
-            if value is not None:
-                found.setdefault(name, Counter())[str(value)] += 1
-    parts = [
-        f"{name} {', '.join(f'{value} ({count})' for value, count in sorted(values.items()))}"
-        for name, values in found.items()
-        if len(values) > 1
-    ]
-    return [f"mixed versions or kernels, with numbers of runs: {'; '.join(parts)}"] if parts else []
 
 
 def _label(made: Sequence[Configuration], by: str | None, against: str | None) -> dict[str, str]:

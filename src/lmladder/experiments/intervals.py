@@ -35,7 +35,6 @@ from lmladder.system.streams import stream
 import numpy as np
 
 RESAMPLES = 4000
-CHUNK = 128  # resamples at a time, which fit into the cache of a processor
 CONFIDENCE = 0.95
 MIN_BLOCKS = 20  # with fewer blocks, intervals are too narrow
 POWER = 0.8  # required probability of finding a true difference
@@ -74,52 +73,20 @@ def over_seeds(scores: FloatArray) -> tuple[FloatArray, float]:
     return own, float(common.var(ddof=1))
 
 
-def intervals(
-    resampled: FloatArray,
-    blocks: int,
-    variances: FloatArray,
-    seeds: FloatArray,
-    shared: float = 0.0,
-) -> tuple[float, FloatArray]:
-    """Return the multiple of the standard error of all intervals, and all standard errors.
-
-    Parameters
-    ----------
-    resampled : score of each configuration in each resampled text, (RESAMPLES, configurations)
-    blocks : number of blocks of the text
-    variances : of the scores over seeds; 0 for deterministic models, (configurations,)
-    seeds : number of seeds, (configurations,)
-    shared : variance over seeds that all but deterministic models have in common; see `over_seeds`
-
-    Returns
-    -------
-    critical : a difference is significant if it exceeds this multiple of its standard error
-    errors : of the difference of each pair, (configurations, configurations)
-    """
-    draws, errors = _draws(resampled, blocks, variances, seeds, shared, to_base=False)
-    return float(np.quantile(_largest(draws, errors), CONFIDENCE)), errors
-
-
 def against_base(
-    scores: FloatArray,
-    base: int,
-    resampled: FloatArray,
-    blocks: int,
-    variances: FloatArray,
-    seeds: FloatArray,
-    shared: float = 0.0,
+    scores: FloatArray, base: int, draws: FloatArray, of_pairs: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return half-widths of the intervals of differences to a base, and adjusted p-values.
 
     If all configurations are equally good, one of them has a p-value of at most 0.05 with a
-    probability of at most 5%. Both are (configurations,); other parameters as of `intervals`.
+    probability of at most 5%. Both are (configurations,).
 
     Parameters
     ----------
     scores : (configurations,)
     base : index of the configuration to which the others are compared
+    draws, of_pairs : of `draw_errors`, with `to_base`
     """
-    draws, of_pairs = _draws(resampled, blocks, variances, seeds, shared, to_base=True)
     errors = of_pairs[base]
     scales = np.divide(1, errors, out=np.zeros_like(errors), where=errors > 0)[:, None]
     largest = np.abs((draws - draws[base]) * scales).max(axis=0)
@@ -128,19 +95,30 @@ def against_base(
     return np.quantile(largest, CONFIDENCE) * errors, p_values
 
 
-def _draws(
+def draw_errors(
     resampled: FloatArray,
     blocks: int,
     variances: FloatArray,
     seeds: FloatArray,
-    shared: float,
-    to_base: bool,
+    shared: float = 0.0,
+    *,
+    to_base: bool = False,
 ) -> tuple[FloatArray, FloatArray]:
-    """Return errors of each score, (configurations, RESAMPLES), and standard errors of differences.
+    """Return draws of the error of each score, and the standard errors of all differences.
 
     Parameters
     ----------
+    resampled : score of each configuration in each resampled text, (RESAMPLES, configurations)
+    blocks : number of blocks of the text
+    variances : of the scores over seeds; 0 for deterministic models, (configurations,)
+    seeds : number of seeds, (configurations,)
+    shared : variance over seeds that all but deterministic models have in common; see `over_seeds`
     to_base : whether only the differences to one configuration count
+
+    Returns
+    -------
+    draws : (configurations, RESAMPLES)
+    errors : of the difference of each pair, (configurations, configurations)
     """
     count = len(variances)
     pairs = max(1, count - 1 if to_base else count * (count - 1) // 2)
@@ -197,18 +175,20 @@ def _moderated(
     return moderated, freedoms + borrowed
 
 
-def _largest(draws: FloatArray, errors: FloatArray) -> FloatArray:
-    """Return the largest standardized difference in each resample, (RESAMPLES,)."""
+def critical_value(draws: FloatArray, errors: FloatArray) -> float:
+    """Return the multiple of its standard error that a significant difference exceeds.
+
+    It is a quantile of the largest standardized difference in each resample. Parameters as
+    returned by `draw_errors`.
+    """
+    draws = draws.astype(np.float32)
     scales = np.zeros(errors.shape, np.float32)
     np.divide(1, errors, out=scales, where=errors > 0)  # 0 for pairs that never differ
     largest = np.zeros(draws.shape[1], np.float32)
-    for first in range(0, len(largest), CHUNK):
-        part = np.ascontiguousarray(draws[:, first : first + CHUNK], np.float32)
-        chunk = largest[first : first + CHUNK]
-        for each in range(len(part) - 1):
-            differences = np.abs(part[each + 1 :] - part[each]) * scales[each, each + 1 :, None]
-            np.maximum(chunk, differences.max(axis=0), out=chunk)
-    return largest
+    for each in range(len(draws) - 1):
+        differences = np.abs(draws[each + 1 :] - draws[each]) * scales[each, each + 1 :, None]
+        np.maximum(largest, differences.max(axis=0), out=largest)
+    return float(np.quantile(largest, CONFIDENCE))
 
 
 def against_best(
@@ -241,7 +221,7 @@ def seeds_needed(
     """Return how many seeds each configuration needs to find a difference with `POWER`.
 
     The variance over seeds is assumed to be the mean of those that are not 0. None if `MAX_SEEDS`
-    are too few, as the text is too short. Parameters as of `intervals`.
+    are too few, as the text is too short. Parameters as of `draw_errors`.
     """
     random = variances > 0
     typical = np.where(random, variances[random].mean(), 0.0)
@@ -250,7 +230,8 @@ def seeds_needed(
 
     def enough(seeds: int) -> bool:
         count = np.full(len(variances), float(seeds))
-        critical, errors = intervals(resampled[:POWER_RESAMPLES], blocks, typical, count)
+        draws, errors = draw_errors(resampled[:POWER_RESAMPLES], blocks, typical, count)
+        critical = critical_value(draws, errors)
         return bool(difference >= (critical + normal) * np.median(errors[pairs]))
 
     low, high = 1, MAX_SEEDS

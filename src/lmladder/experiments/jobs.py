@@ -8,7 +8,6 @@ on is that which dvc.yaml lists for its stage.
 
 import ast
 import functools
-import hashlib
 import json
 import logging
 import os
@@ -22,8 +21,9 @@ from typing import Any
 from lmladder.config import Config
 from lmladder.experiments.settings import Loader
 from lmladder.models.registry import KINDS
-from lmladder.system.errors import LadderError, RunError
+from lmladder.system.errors import LadderError
 from lmladder.system.files import sha256, write_json
+from lmladder.system.sealing import sha256_of_json
 from lmladder.system.settings import dotted
 from lmladder.training.checkpoint import TRAINED
 
@@ -84,7 +84,7 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }
-    return _sha256_of_json(origin)
+    return sha256_of_json(origin)
 
 
 @functools.cache
@@ -106,7 +106,7 @@ def code_digest(stage: str) -> str:
         for path in (top, *top.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
-    return _sha256_of_json(digests)
+    return sha256_of_json(digests)
 
 
 def module_digest(kind: str) -> str | None:
@@ -118,18 +118,14 @@ def module_digest(kind: str) -> str | None:
 def run_digest(stage: str, kind: str) -> str:
     """Return the sha256 of the code of a run: that of its stage, and the file of its kind."""
     code, module = code_digest(stage), module_digest(kind)
-    return _sha256_of_json([code, module]) if module else code
-
-
-def _sha256_of_json(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return sha256_of_json([code, module]) if module else code
 
 
 def _digest_of_code(path: Path) -> str:
     """Return the sha256 of a file; of Python, that of its syntax tree without docstrings."""
     if path.suffix == ".py":
         with suppress(SyntaxError, ValueError):
-            return _sha256_of_json(_executed(ast.parse(path.read_bytes())))
+            return sha256_of_json(_executed(ast.parse(path.read_bytes())))
     return sha256(path)
 
 
@@ -171,12 +167,7 @@ def attempt(folder: Path) -> Iterator[None]:
 
     def note(reason: str, exit_status: int = 1) -> None:
         record = {"reason": reason, "exit_status": exit_status, "begun": begun}
-        record["process"] = os.getpid()
-        try:
-            write_json(folder / FAILED, record)
-        except RunError:  # a full disk may have room only without the older record
-            (folder / FAILED).unlink(missing_ok=True)
-            write_json(folder / FAILED, record)
+        write_json(folder / FAILED, {**record, "process": os.getpid()})
 
     note(KILLED)
     try:

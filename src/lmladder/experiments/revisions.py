@@ -12,14 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from lmladder.experiments.records import CHECKED
-from lmladder.experiments.runs import NOTHING_TO_SCORE, Found, find_runs
+from lmladder.experiments.runs import Found, find_runs
 from lmladder.system.errors import InputError
 
-LOCK = "dvc.lock"  # contains the settings of the runs
-READ = {*CHECKED, NOTHING_TO_SCORE}
 EXPERIMENTS = "refs/exps/*/*/"
-MAX_NAMED = 8
 
 
 def find_revisions(names: Iterable[str]) -> Found:
@@ -37,9 +33,11 @@ def find_revisions(names: Iterable[str]) -> Found:
     found = Found()
     for name in names:
         for label, commit in _commits(name):
-            with TemporaryDirectory() as folder:
+            # All files: those in git are small, and dvc.lock contains the settings of the runs.
+            archive = _git("archive", "--format=tar", commit, purpose=f"read {label}")
+            with TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as files:
+                files.extractall(folder, filter="data")
                 prefix = f"{folder}/"
-                _extract(label, commit, Path(folder))
                 try:
                     part = find_runs([Path(folder, "outputs")])
                 except InputError as error:
@@ -59,10 +57,8 @@ def _commits(name: str) -> list[tuple[str, str]]:
         return [(name, commit.decode().strip())]
     if name and (found := _experiments(name)):
         return found
-    known = [each for each, _ in _experiments("*")]
-    more = ", ..." if len(known) > MAX_NAMED else ""
-    choices = f"those of DVC are {', '.join(known[:MAX_NAMED])}{more}" if known else "DVC has none"
-    raise InputError(f"no git revision or experiment {name!r}; {choices}")
+    known = ", ".join(each for each, _ in _experiments("*")) or "none"
+    raise InputError(f"no git revision or experiment {name!r}; those of DVC are {known}")
 
 
 def _experiments(pattern: str) -> list[tuple[str, str]]:
@@ -71,18 +67,6 @@ def _experiments(pattern: str) -> list[tuple[str, str]]:
     listed = _git("for-each-ref", format_, EXPERIMENTS + pattern, purpose="look up a revision")
     lines = [line.split() for line in listed.decode().splitlines()]
     return [(ref.rpartition("/")[2], commit) for ref, commit in lines]
-
-
-def _extract(label: str, commit: str, folder: Path) -> None:
-    """Write the small files of results of a commit to a folder."""
-    listed = _git("ls-tree", "-r", "-z", "--name-only", commit, "--", "outputs", LOCK)
-    names = listed.decode().split("\0")
-    wanted = [name for name in names if name == LOCK or Path(name).name in READ]
-    if not any(name.startswith("outputs/") for name in wanted):
-        raise InputError(f"{label} has no results in outputs/")
-    archive = _git("archive", "--format=tar", commit, "--", *wanted, purpose=f"read {label}")
-    with tarfile.open(fileobj=io.BytesIO(archive)) as files:
-        files.extractall(folder, filter="data")
 
 
 def _git(*arguments: str, purpose: str = "") -> bytes:

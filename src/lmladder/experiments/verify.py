@@ -11,7 +11,7 @@ import math
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -175,16 +175,9 @@ def _fits_at_once(checkpoint: Checkpoint) -> bool:
 def _damage(checkpoint: Checkpoint, latest: Checkpoint) -> str:
     """Return why a checkpoint is not that of a finished run; empty if it is."""
     rows = checkpoint.history
-    if type(checkpoint.seed) is not int or checkpoint.seed < 0:
-        return f"its seed is {checkpoint.seed!r}"
     if checkpoint.identity != latest.identity or rows != latest.history[: len(rows)]:
         return f"{LATEST} and {BEST} are of two runs"
-    if _fits_at_once(checkpoint):
-        return ""
-    losses = [row.get(name) for row in rows if isinstance(row, dict) for name in LOSSES]
-    if len(losses) != 2 * len(rows) or not all(isinstance(each, float) for each in losses[1:]):
-        return "its history is not a list of losses"
-    if not rows or type(checkpoint.step) is not int or rows[-1].get("step") != checkpoint.step:
+    if not _fits_at_once(checkpoint) and (not rows or rows[-1]["step"] != checkpoint.step):
         return f"its history does not end at step {checkpoint.step}"
     return ""
 
@@ -232,9 +225,7 @@ def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
         yield UNKNOWN_CODE
     elif by_steps and code != run_digest(run.stage, first.kind):
         yield "code"
-    there: dict[str, Any] = {}
-    with suppress(RecursionError):  # too many levels
-        there = dotted(read_facts(run.folder / ENVIRONMENT))
+    there = dotted(read_facts(run.folder / ENVIRONMENT))
     if not there:
         yield "machine and versions (unknown)"
         return

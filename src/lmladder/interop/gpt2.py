@@ -90,16 +90,8 @@ def read(folder: Path) -> tuple[Checkpoint, list[str]]:
     path, source = folder / CONFIG, folder / WEIGHTS
     config = read_json(path)
     architecture = _architecture(config, path)
-    for other in [folder / "pytorch_model.bin", *folder.glob("*.index.json")]:
-        if other.exists() and not source.exists():
-            raise InputError(
-                f"{other} is not read: weights must be in one file, {WEIGHTS}, and not in a "
-                "pickle, which could run any program"
-            )
     tensors = read_tensors(source, leave_out=MASKS)
     found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    if len(found) < len(tensors):
-        raise InputError(f"{source} has a name with and without {PREFIX}")
     if architecture.tied:
         found.pop(HEAD, None)  # some files have it nevertheless
     weights = our_weights(found, MODULES, architecture.n_layer, architecture.tied, source)

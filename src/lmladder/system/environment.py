@@ -7,7 +7,7 @@ machine. A stage writes them to environment.json instead, for comparing machines
 import os
 import platform
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from typing import Any
 
 from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, not_pinned, processor_facts
@@ -43,7 +43,7 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
             "architecture": platform.machine(),
             "features": sorted(flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)),
         },
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version(name) for name in PACKAGES},
         "blas": {
             "name": blas.get("name"),
             "version": blas.get("version"),
@@ -55,10 +55,3 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
         "pinned": {name: os.environ.get(name) for name in (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)},
         "not_pinned": not_pinned,
     }
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

@@ -2,14 +2,13 @@
 
 The bytes are written to a temporary file in the same folder and flushed to the disk. A rename then
 gives it the final name, which replaces an older file as a whole or not at all. A temporary file of
-a killed process is removed when the same file is written again.
+a killed process is overwritten when the same file is written again.
 """
 
 import errno
 import hashlib
 import json
 import os
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,12 +33,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
         regular file.
     """
     try:
-        if path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "it is a directory")
         if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
             raise OSError(errno.EINVAL, "it is not a regular file")
-        _remove_stale(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY_SUFFIX}")
+        temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
         try:
             with open(temporary, "wb") as file:
                 yield file
@@ -79,30 +75,6 @@ def _replace_durably(source: Path, target: Path) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove the temporary files of `path` whose processes have ended, and no other file."""
-    pattern = re.compile(rf"\.{re.escape(path.name)}\.(\d+){re.escape(TEMPORARY_SUFFIX)}")
-    with os.scandir(path.parent) as entries:
-        for entry in entries:
-            match = pattern.fullmatch(entry.name)
-            if match and entry.is_file(follow_symlinks=False) and not _is_running(int(match[1])):
-                with suppress(OSError):
-                    os.unlink(entry)
-
-
-def _is_running(process: int) -> bool:
-    """Return whether a process with this id exists on this machine, under any user."""
-    if os.name != "posix":  # on Windows os.kill would end the process
-        return True
-    try:
-        os.kill(process, 0)
-    except OSError as error:  # others mean that it exists, such as a missing permission
-        return not isinstance(error, ProcessLookupError)
-    except OverflowError:
-        return False
-    return True
 
 
 def sha256(path: Path) -> str:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import Any, TypeAlias
 
-# From Ctrl-C, from a scheduler, and from a closed terminal, which not every system has.
-SIGNALS = (signal.SIGINT, signal.SIGTERM, *filter(None, [getattr(signal, "SIGHUP", None)]))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
@@ -33,7 +32,7 @@ def raise_interrupts() -> None:
     """Make signals raise KeyboardInterrupt, with their number as its argument."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        if _is_sent_twice(number):
+        if number == signal.SIGHUP:  # sent twice, by shell and kernel
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt(number)
 
@@ -51,7 +50,7 @@ def deferred() -> Iterator[Request]:
     def record(number: int, frame: FrameType | None) -> None:
         if request.signal is None:
             request.signal = number
-        elif not _is_sent_twice(number):
+        elif number != signal.SIGHUP:  # sent twice, by shell and kernel
             raise KeyboardInterrupt(number)
 
     previous = _handle(record)
@@ -77,8 +76,3 @@ def _handle(handler: Handler) -> dict[signal.Signals, Handler]:
     for each in previous:
         signal.signal(each, handler)
     return previous
-
-
-def _is_sent_twice(number: int) -> bool:
-    """Return whether one event sends a signal twice: SIGHUP comes from shell and kernel."""
-    return number not in (signal.SIGINT, signal.SIGTERM)

@@ -1,9 +1,10 @@
 """A lock on the folder of a run, so that one process at a time writes there.
 
 The lock is the kernel's (flock), so it ends with its process, even if that is killed. The locked
-file only contains the id of the process. Where there is no flock, nothing is locked.
+file remains; it only contains the id of the process. A file system without locks locks nothing.
 """
 
+import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,11 +12,6 @@ from pathlib import Path
 
 from lmladder.system.errors import RunError
 from lmladder.system.files import cannot_write
-
-try:
-    import fcntl
-except ImportError:  # not a POSIX system
-    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 
@@ -33,44 +29,30 @@ def locked(directory: Path) -> Iterator[None]:
     path = directory / LOCK
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = None if fcntl is None else _lock(path)
+        descriptor = _lock(path)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
         yield
     finally:
-        if descriptor is not None:
-            with suppress(OSError):  # before the lock is released: later it could be another's file
-                path.unlink()
-            os.close(descriptor)
+        os.close(descriptor)
 
 
 def _lock(path: Path) -> int:
     """Return a descriptor of the file at `path`, locked if the file system supports locks."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.read(descriptor, 20).decode(errors="replace").strip()
-            os.close(descriptor)
-            raise RunError(
-                f"{path.parent} is in use by process {holder or 'of unknown id'}; "
-                "wait until it has ended, or give this run another folder with hydra.run.dir=..."
-            ) from None
-        except OSError:
-            return descriptor  # such as a network file system without locks
-        if _is_at(path, descriptor):
-            with suppress(OSError):  # such as a full disk, which the run will report
-                os.truncate(descriptor, 0)
-                os.write(descriptor, b"%d\n" % os.getpid())
-            return descriptor
-        os.close(descriptor)  # the previous process has just removed this file; try again
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    """Return whether the open file still has this path."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        return os.path.samestat(os.stat(path), os.fstat(descriptor))
-    except FileNotFoundError:
-        return False
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode(errors="replace").strip()
+        os.close(descriptor)
+        raise RunError(
+            f"{path.parent} is in use by process {holder or 'of unknown id'}; "
+            "wait until it has ended, or give this run another folder with hydra.run.dir=..."
+        ) from None
+    except OSError:
+        return descriptor  # such as a network file system without locks
+    with suppress(OSError):  # such as a full disk, which the run will report
+        os.truncate(descriptor, 0)
+        os.write(descriptor, b"%d\n" % os.getpid())
+    return descriptor

@@ -14,6 +14,7 @@ machines. BLAS still gets one thread.
 import ctypes
 import os
 import platform
+import resource
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -101,8 +102,6 @@ def memory_limit() -> int:
     Slurm job) and the limit of its address space (`ulimit -v`).
     """
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits(Path("/"))]
-    import resource  # not available on Windows
-
     address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
     if address_space != resource.RLIM_INFINITY:
         limits.append(address_space)
@@ -112,26 +111,18 @@ def memory_limit() -> int:
 def _cgroup_limits(root: Path) -> Iterator[int]:
     """Yield the memory limits of the cgroups of this process and their parents, in bytes.
 
-    Both versions of cgroups are read; `root` is the root of the file system.
+    Parameters
+    ----------
+    root : of the file system, with version 2 of cgroups
     """
     try:
-        lines = (root / "proc/self/cgroup").read_text().splitlines()
+        path = (root / "proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
     except OSError:  # not Linux
         return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            top, name = root / "sys/fs/cgroup", "memory.max"
-        elif "memory" in controllers.split(","):
-            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
-        else:
-            continue
-        folder = top / path.lstrip("/")
-        for each in (folder, *folder.parents):
-            with suppress(OSError, ValueError):  # the file is missing, or contains "max"
-                yield int((each / name).read_text())
-            if each == top:
-                break
+    folder = root / "sys/fs/cgroup" / path
+    for each in (folder, *folder.parents):
+        with suppress(OSError, ValueError):  # the file is missing, or contains "max"
+            yield int((each / "memory.max").read_text())
 
 
 def _keep_freed_memory() -> None:

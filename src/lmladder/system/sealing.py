@@ -45,6 +45,11 @@ def sha256_of(content: Iterable[bytes]) -> str:
     return digest.hexdigest()
 
 
+def sha256_of_json(value: Any) -> str:
+    """Return the sha256 of a value as JSON with sorted keys."""
+    return sha256_of([json.dumps(value, sort_keys=True).encode()])
+
+
 def _dumps(fields: Mapping[str, Any], **how: Any) -> str:
     return json.dumps(fields, sort_keys=True, **how) + "\n"
 

@@ -18,7 +18,7 @@ from lmladder.models.registry import KINDS
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
-from lmladder.system.sealing import seal, sha256_of, unseal
+from lmladder.system.sealing import seal, sha256_of, sha256_of_json, unseal
 from lmladder.system.settings import import_object, read
 
 import numpy as np
@@ -75,8 +75,8 @@ class Checkpoint:
         """Everything that determines the result of training, by name; equal for equal runs."""
         settings = [self.kind, self.config, self.seed, self.init_digest]
         return {
-            "settings": _sha256_of_json(settings),
-            "data": _sha256_of_json([self.data_digest, self.tokenizer]),
+            "settings": sha256_of_json(settings),
+            "data": sha256_of_json([self.data_digest, self.tokenizer]),
             **self.trained_by,
         }
 
@@ -120,9 +120,8 @@ class Checkpoint:
         try:
             schema = json.loads(metadata["lmladder"])["schema"]
             if schema != SCHEMA:
-                of = " of lmladder 0.1" if schema in (1, 2) else ""
                 raise InputError(
-                    f"{path} has schema {schema}{of}; this version reads {SCHEMA}; "
+                    f"{path} has schema {schema}; this version reads {SCHEMA}; "
                     "make it again with `dvc repro`"
                 )
             header = unseal(metadata["lmladder"], array_bytes(arrays))
@@ -132,15 +131,11 @@ class Checkpoint:
             for name in ("history", "pending"):
                 header[name] = tuple(header[name])
             header["trained_by"] = dict(header.get("trained_by", {}))
-            model, optimizer = (
-                {
-                    name.removeprefix(f"{part}."): array
-                    for name, array in arrays.items()
-                    if name.startswith(f"{part}.")
-                }
-                for part in ARRAYS
-            )
-            return cls(**header, model=model, optimizer=optimizer)
+            parts: dict[str, dict[str, Array]] = {part: {} for part in ARRAYS}
+            for name, array in arrays.items():
+                part, _, own_name = name.partition(".")
+                parts[part][own_name] = array
+            return cls(**header, model=parts["model"], optimizer=parts["optimizer"])
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise InputError(f"{path} is damaged: {error}; {REMEDY}") from None
 
@@ -199,7 +194,3 @@ def array_bytes(arrays: Mapping[str, Array]) -> Iterator[bytes]:
 def weights_digest(arrays: Mapping[str, Array]) -> str:
     """Return an identifier of a model's arrays: the first 16 digits of their sha256."""
     return sha256_of(array_bytes(arrays))[:16]
-
-
-def _sha256_of_json(value: Any) -> str:
-    return sha256_of([json.dumps(value, sort_keys=True).encode()])

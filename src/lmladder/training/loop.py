@@ -9,8 +9,7 @@ which is in trained.json beside them.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +25,7 @@ from lmladder.system.interrupts import deferred
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import BEST, LATEST, REMEDY, TRAINED, Checkpoint, weights_digest
-from lmladder.training.gradient_norms import first_not_finite, parameter_groups
+from lmladder.training.gradient_norms import parameter_groups
 from lmladder.training.history import (
     DIGEST,
     GROUP_NORM,
@@ -183,8 +182,7 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     loss = math.fsum(run.loss(sequences, dropout) for sequences in micro_batches)
     norm = global_norm(run.parameters.values())
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        what = f"loss {loss} and gradient norm {norm} at step {step + 1}"
-        raise _diverged(run, what, step, micro_batches, stream(seed, "dropout", step))
+        raise _diverged(run, f"loss {loss} and gradient norm {norm} at step {step + 1}", step)
     measured = {"train_loss": loss, "gradient_norm": norm}
     if training.monitor_every and (step + 1) % training.monitor_every == 0:
         groups = parameter_groups(run.model)
@@ -216,8 +214,7 @@ def _evaluate(
     training = run.config.training
     loss = float(sequence_nll(run.model, training, run.validation).mean())
     if not math.isfinite(loss):
-        batches = _batches(training, run.validation)
-        raise _diverged(run, f"validation loss {loss} at step {step}", step, batches)
+        raise _diverged(run, f"validation loss {loss} at step {step}", step)
     row = {
         "step": step,
         "tokens": step * training.batch_size * training.sequence_length,
@@ -234,25 +231,14 @@ def _evaluate(
     return replace(state, history=(*state.history, row))
 
 
-def _diverged(
-    run: TrainingRun,
-    what: str,
-    updates: int,
-    batches: Iterable[IntArray],
-    rng: np.random.Generator | None = None,
-) -> RunError:
-    """Return the error for a loss that is not finite: where that begins, and why.
+def _diverged(run: TrainingRun, what: str, updates: int) -> RunError:
+    """Return the error for a loss that is not finite, with its likely cause.
 
     Parameters
     ----------
     what : is not finite, and at which step
     updates : how often the weights have changed
-    batches : the parts of the batch with that loss
-    rng : for dropout, at the beginning of its stream, so that each part draws the same values again
     """
-    with closing(loss for each in batches for loss in run.loss.losses(each, rng)) as losses:
-        where = first_not_finite(run.model, losses)
-    begins = f"; the first that is not finite is {where}" if where else ""
     advice, config = "try a lower learning rate", run.origin.config
     if not updates:
         keys = [key for key in ("init_from", "init_std") if config.get(key)]
@@ -260,7 +246,7 @@ def _diverged(
         advice = f"the initial weights are the cause{given}"
     last = run.directory / UNFINISHED
     remains = f"; the last good checkpoint is {last}" if last.exists() else ""
-    return RunError(f"{run.origin.kind}: {what}{begins}; {advice}{remains}")
+    return RunError(f"{run.origin.kind}: {what}; {advice}{remains}")
 
 
 def sequence_nll(
@@ -268,15 +254,12 @@ def sequence_nll(
 ) -> FloatArray:
     """Return the nats of each token but the first of each sequence.
 
-    Shapes: (sequences, length + 1) -> (sequences, length).
+    Shapes: (sequences, length + 1) -> (sequences, length). As many sequences at a time as in
+    training are scored, which bounds memory.
     """
-    return np.concatenate([model.nll(batch) for batch in _batches(training, sequences)])
-
-
-def _batches(training: TrainingSettings, sequences: IntArray) -> Iterator[IntArray]:
-    """Yield as many sequences at a time as in training, which bounds memory."""
     size = training.batch_size // training.gradient_accumulation_steps
-    return (sequences[first : first + size] for first in range(0, len(sequences), size))
+    firsts = range(0, len(sequences), size)
+    return np.concatenate([model.nll(sequences[first : first + size]) for first in firsts])
 
 
 def _resume(directory: Path, origin: Checkpoint) -> tuple[Checkpoint | None, bool]:
