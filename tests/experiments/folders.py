@@ -7,8 +7,10 @@ from pathlib import Path
 
 from lmladder.evaluation import BlockLosses
 from lmladder.system.streams import stream
+from lmladder.training import history
 
 import yaml
+from safetensors.numpy import save_file
 
 BLOCKS = 128
 TOKENS = 128  # of a block
@@ -39,6 +41,20 @@ def write_settings(folder, settings):
     return config
 
 
+def write_checkpoint(folder, rung, config, nats, *, data=DATA):
+    """Write the header of a checkpoint without arrays, and its history.csv."""
+    rows = [
+        {"step": 0, "tokens": 0, "val_loss": 9.0},
+        {"step": 9, "tokens": 99, "val_loss": nats, "train_loss": nats},
+    ]
+    kind = config[rung]["kind"]
+    header = {"name": kind, "kind": kind, "config": config[rung], "seed": config["seed"]}
+    header |= {"step": 9, "data_digest": data, "history": rows}
+    path = folder / "checkpoint.safetensors"
+    save_file({}, path, metadata={"lmladder": json.dumps(header)})
+    (folder / "history.csv").write_text(history.as_csv(rows, history.COLUMNS))
+
+
 def _digests(folder, algorithm):
     files = [path for path in sorted(folder.iterdir()) if path.is_file()]
     return {path.name: hashlib.new(algorithm, path.read_bytes()).hexdigest() for path in files}
@@ -59,7 +75,7 @@ def write_lock(folder, **settings):
     (folder.parent.parent / "dvc.lock").write_text(yaml.safe_dump({"stages": stages}))
 
 
-def write_run(folder, nats, *, blocks=True, rung="transformer", **settings):
+def write_run(folder, nats, *, blocks=True, rung="transformer", numpy="2.4.0", **settings):
     """Write the folder of a rung with a validation loss; `settings` have __ for dots."""
     folder = Path(folder)
     config = write_settings(folder, {k.replace("__", "."): v for k, v in settings.items()})
@@ -67,11 +83,14 @@ def write_run(folder, nats, *, blocks=True, rung="transformer", **settings):
     metrics = {"model": kind, "kind": kind, "rung": rung, "steps": 9}
     metrics |= dict.fromkeys(("train_loss", "val_loss", "best_val_loss"), round(nats, 6))
     (folder / "metrics.json").write_text(json.dumps(metrics))
-    (folder / "history.csv").write_text(f"step,val_loss\n9,{nats}\n")
+    packages = {"numpy": numpy, "numba": "0.63"}
+    (folder / "environment.json").write_text(json.dumps({"packages": packages}))
     (folder / "samples.txt").write_text("Once upon a time")
     if blocks:
         made = block_scores(nats, folder.name, model=kind) if blocks is True else blocks
         (folder / "block_losses.csv").write_text(made.to_csv())
+    data = blocks.data if isinstance(blocks, BlockLosses) else DATA
+    write_checkpoint(folder, rung, config, nats, data=data)
     return folder
 
 

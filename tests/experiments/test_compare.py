@@ -6,6 +6,7 @@ import math
 import os
 import shutil
 from dataclasses import replace
+from itertools import product
 
 from lmladder.experiments import compare, find_runs
 from lmladder.system.errors import InputError
@@ -97,6 +98,7 @@ def test_settings_of_equal_value_are_equal_in_any_notation(tmp_path):
         "seed: 0\nruntime", "seed: 1\nruntime"
     )
     second = shutil.copytree(first, tmp_path / "b")
+    (second / "checkpoint.safetensors").unlink()
     (second / ".hydra/config.yaml").write_text(config)
     assert len(table(tmp_path).configurations) == 1
 
@@ -116,6 +118,16 @@ def test_the_same_run_with_another_score_is_named(tmp_path):
     assert [each.score for each in made.configurations] == [0.5]
     (note,) = made.notes
     assert "0.500000, not 0.600000" in note
+
+
+def test_mixed_versions_and_kernels_are_noted_in_one_line(sweep):
+    for seed, version in enumerate(("2.4.0", "2.4.1")):
+        how = {"runtime__kernels": "numpy", "numpy": version, "seed": seed}
+        write_run(sweep / f"other/{version}", 0.7, **how)
+    assert table(sweep).notes == (
+        "mixed versions or kernels, with numbers of runs: "
+        "numpy 2.4.0 (10), 2.4.1 (1); kernels numba (9), numpy (2)",
+    )
 
 
 # --- Differences and ranks ------------------------------------------------------------------------
@@ -321,20 +333,32 @@ def rewritten(name, old, new):
 
 
 METRICS, HISTORY, BLOCK_LOSSES = "metrics.json", "history.csv", "block_losses.csv"
+CONFIG, SEED = ".hydra/config.yaml", "seed: 0\nruntime"
 EDITS = {
     (METRICS, rewritten(METRICS, '"val_loss": 0.4', '"val_loss": 0.1')),
     (METRICS, rewritten(METRICS, '"kind": "transformer"', '"kind": "counts"')),
     (HISTORY, rewritten(HISTORY, "0.4", "0.1")),
     (BLOCK_LOSSES, forge_blocks),
     (BLOCK_LOSSES, rewritten(BLOCK_LOSSES, "0" * 16, "1" * 16)),
-    ("samples.txt", rewritten("samples.txt", "Once", "Twice")),
+}
+SAMPLES = ("samples.txt", rewritten("samples.txt", "Once", "Twice"))
+RECORDS = {  # and what they contradict
+    "checkpoint": {
+        *EDITS,
+        ("n_layer=8", rewritten(CONFIG, "n_layer: 9", "n_layer: 8")),
+        ("seed=1", rewritten(CONFIG, SEED, SEED.replace("0", "1"))),
+    },
+    "finished.json": {*EDITS, SAMPLES},
+    "dvc.lock": {*EDITS, SAMPLES},
 }
 
 
-@pytest.mark.parametrize("record", ["finished.json", "dvc.lock"])
+@pytest.mark.parametrize("record", RECORDS)
 def test_a_file_that_a_record_contradicts_is_named_and_its_run_left_out(tmp_path, record):
-    for case, (named, edit) in enumerate(EDITS):
-        folder = write_run(tmp_path / f"{case}/outputs/transformer", 0.4)
+    for case, (named, edit) in enumerate(RECORDS[record]):
+        folder = write_run(tmp_path / f"{case}/outputs/transformer", 0.4, transformer__n_layer=9)
+        if record != "checkpoint":
+            (folder / "checkpoint.safetensors").unlink()
         if record == "finished.json":
             write_finished(folder)
         if record == "dvc.lock":
@@ -342,7 +366,7 @@ def test_a_file_that_a_record_contradicts_is_named_and_its_run_left_out(tmp_path
             write_lock(folder)
         assert len(find_runs([folder]).runs) == 1
         edit(folder)
-        with pytest.raises(InputError, match=rf"left out: {named}.*{record}") as error:
+        with pytest.raises(InputError, match=rf"{named}.*{record}.*; the run is left out") as error:
             find_runs([folder])
         for name in {METRICS, HISTORY, BLOCK_LOSSES, "samples.txt"} - {named}:
             assert name not in str(error.value)
@@ -353,16 +377,19 @@ DAMAGE = [
     (METRICS, metrics_of("NaN")),
     (METRICS, b'{"loss": 1}'),
     (BLOCK_LOSSES, b"data,first"),
-    (BLOCK_LOSSES, block_scores(0.1, "", model="mlp").to_csv().encode()),
-    (".hydra/config.yaml", b"seed: [1\n"),
+    (CONFIG, b"seed: [1\n"),
+    ("checkpoint.safetensors", b"weights"),
     ("finished.json", b'{"files": '),
-    ("perplexity.csv", f"{TITLES}\nmlp,mlp,mlp,val,9,9,1,inf,1\n".encode()),
+    ("perplexity.csv", f"{TITLES}\nmlp,mlp,mlp,val,9,0,1,1,1\n".encode()),
+    ("perplexity.csv", f"{TITLES}\nmlp,mlp,mlp,val,9,9,1,0.5,1.442695\n".encode()),
 ]
 
 
 def test_a_damaged_run_is_named_in_a_line_and_left_out(tmp_path):
-    for number, (name, content) in enumerate(DAMAGE):
+    for number, ((name, content), checkpoint) in enumerate(product(DAMAGE, (True, False))):
         folder = write_run(tmp_path / str(number), 0.1)
+        if not checkpoint:
+            (folder / "checkpoint.safetensors").unlink()
         (folder / name).write_bytes(content)
         with pytest.raises(InputError, match=f"{folder}.*left out") as error:
             find_runs([folder])

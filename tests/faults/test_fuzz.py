@@ -150,16 +150,24 @@ def read_gpt2(folder, data):
     import_into(folder, folder / "gpt2", "gpt2")
 
 
-RUN_FILES = ("metrics.json", ".hydra/config.yaml", "finished.json")
+RUN_FILES = (
+    *("metrics.json", ".hydra/config.yaml", "finished.json", "environment.json"),
+    "checkpoint.safetensors",
+)
 
 
 def read_run(folder, data):
     run = folder / "run"
     path = run / data.draw(st.sampled_from(RUN_FILES))
-    fields = yaml.safe_load(path.read_text())  # JSON is YAML
-    path.write_text(json.dumps(perhaps_changed(fields, data)))
-    if data.draw(st.booleans()):
-        (run / "finished.json").unlink()  # so that what it would contradict is read
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="np") as file:
+            header = perhaps_changed(json.loads(file.metadata()["lmladder"]), data)
+        path.write_bytes(save({}, metadata={"lmladder": json.dumps(header)}))
+    else:
+        fields = yaml.safe_load(path.read_text())  # JSON is YAML
+        path.write_text(json.dumps(perhaps_changed(fields, data)))
+    for record in data.draw(st.sets(st.sampled_from(["finished.json", "checkpoint.safetensors"]))):
+        (run / record).unlink()  # so that what it would contradict is read
     (found,) = find_runs([run]).runs
     assert np.isfinite([*found.scores.values()]).all()
 

@@ -162,7 +162,7 @@ HOSTILE = {
     ),
     **{
         f"{name} is a pipe": instead_of(name, os.mkfifo)
-        for name in ("metrics.json", ".hydra/config.yaml")
+        for name in ("metrics.json", ".hydra/config.yaml", "checkpoint.safetensors")
     },
 }
 

@@ -1,7 +1,7 @@
 """Comparison of runs: which differences in score are significant. docs/comparing.md explains it.
 
-`runs.py` finds and reads the results of the stages, `settings.py` their settings, and
-`revisions.py` reads them from git. `configurations.py` groups runs that
+`runs.py` finds and reads the results of the stages, `settings.py` their settings, `revisions.py`
+reads them from git, and `records.py` rejects edited files. `configurations.py` groups runs that
 differ only in seed and compares them with the best, by the statistics of `intervals.py`. Tables and
 pages are made in `lmladder.reports.comparison`. Nothing here loads a model: the folders of runs
 contain the losses of blocks of the text.

@@ -143,6 +143,7 @@ def compare(
         base = _base(made, against)
         made = [each for each in made if each.model == base.model]
     answer = _set_differences(made, metric, notes, power, base)
+    notes += _mixed(run for each in made for run in each.runs)
     common = _label(made, by, against)
     if by is not None:
         made.sort(key=lambda each: _natural(each.group))  # stable: by score within a group
@@ -337,6 +338,22 @@ def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray
 
 
 # --- Text -----------------------------------------------------------------------------------------
+
+
+def _mixed(runs: Iterable[Run]) -> list[str]:
+    """Return a line with versions and kernels, if they are not the same in all runs."""
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        kernels = (run.settings or {}).get("runtime.kernels")
+        for name, value in {**run.versions, "kernels": kernels}.items():
+            if value is not None:
+                found.setdefault(name, Counter())[str(value)] += 1
+    parts = [
+        f"{name} {', '.join(f'{value} ({count})' for value, count in sorted(values.items()))}"
+        for name, values in found.items()
+        if len(values) > 1
+    ]
+    return [f"mixed versions or kernels, with numbers of runs: {'; '.join(parts)}"] if parts else []
 
 
 def _label(made: Sequence[Configuration], by: str | None, against: str | None) -> dict[str, str]:

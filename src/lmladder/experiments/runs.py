@@ -3,36 +3,41 @@
 A folder is a run if it has perplexity.csv (a ladder: exact scores of the whole validation text) or
 metrics.json with `val_loss` (a single stage: exact scores of count models, or scores of a trained
 model on validation sequences, which begin without context). `settings.py` reads the settings,
-a run of which a file is not the one that finished.json or dvc.lock records is left out.
+`records.py` rejects edited files.
 """
 
 import csv
-import hashlib
 import io
 import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from lmladder.config import STAGES
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
-from lmladder.experiments.jobs import FINISHED
-from lmladder.experiments.settings import (
-    Settings,
-    locked_stages,
-    read_bytes,
-    read_overrides,
-    read_settings,
-    read_text,
+from lmladder.experiments.jobs import ENVIRONMENT
+from lmladder.experiments.records import (
+    LADDER,
+    METRICS_FILE,
+    EditedFileError,
+    Header,
+    check_digests,
+    check_history,
+    read_header,
 )
+from lmladder.experiments.settings import Settings, read_overrides, read_settings, read_text
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
+from lmladder.training.checkpoint import TRAINED
+from lmladder.training.loop import VERSIONS
 
 import yaml
+from safetensors import SafetensorError
 
 # The scores by their names on the command line; by default the first that a run has is compared.
 METRICS = {
@@ -41,16 +46,15 @@ METRICS = {
     "perplexity": "perplexity of the whole validation text",
     "val_loss": "nats per token of validation sequences, which begin without context",
 }
-LADDER, METRICS_FILE = "perplexity.csv", "metrics.json"
-RECORDED = {LADDER, METRICS_FILE, BLOCK_LOSSES, "history.csv", "samples.txt"}
 ORACLE = "oracle"  # a bound, not a model
 NOTHING_TO_SCORE = "corpus.json"  # written by the stage prepare
 DIGEST = "data.digest"  # key of the digest of text and tokens among the settings
 WITHOUT_EFFECT = re.compile(r"data\.prompt|evaluate\.(splits|batch_tokens)|.*\.watch")  # on scores
 DAMAGE = (  # errors from files that the stages did not write
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError, RecursionError,
-    csv.Error, yaml.YAMLError,
+    csv.Error, yaml.YAMLError, SafetensorError,
 )  # fmt: skip
+TOLERANCE = 1e-4  # nats per token, between a score and that of its blocks
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,7 @@ class Run:
     settings : those that determine the score, without the seed; None if they are unknown
     overrides : as given to Hydra, such as "recipe=base"
     blocks : losses of blocks of the scored text; None if there are none
+    versions : of NumPy and Numba, from trained.json or environment.json beside the run
     """
 
     path: Path
@@ -79,6 +84,7 @@ class Run:
     settings: Settings | None = None
     overrides: frozenset[str] = frozenset()
     blocks: BlockLosses | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_deterministic(self) -> bool:
@@ -110,6 +116,8 @@ def find_runs(paths: Iterable[Path]) -> Found:
         for folder, hydra, names in _folders(path, seen, found.notes):
             try:
                 found.runs += list(_read(folder, hydra, names, found.notes))
+            except EditedFileError as error:
+                found.notes.append(f"{error}; the run is left out")
             except DAMAGE as error:
                 found.notes.append(f"{folder} is damaged and left out: {_one_line(error)}")
             except OSError as error:
@@ -162,55 +170,47 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         if hydra and not (folder / "evaluate" / LADDER).exists():  # which stages/ladder.py makes
             notes.append(f"{folder} has no result and is left out")
         return
-    _check_digests(folder, names)
+    check_digests(folder, names)
     settings = read_settings(folder, hydra)
     seed = None if settings is None else int(settings["seed"])
-    overrides = read_overrides(folder, hydra)
-    blocks = None
-    if BLOCK_LOSSES in names:
-        blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
+    overrides, versions = read_overrides(folder, hydra), _versions(folder)
+    header = read_header(folder, names)
     runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
     if not runs:
         notes.append(f"{folder} has no validation text in {LADDER} and is left out")
-    if blocks is not None and (missing := {run.model for run in runs} - blocks.nats.keys()):
-        raise ValueError(f"{BLOCK_LOSSES} does not have {min(missing)}")
+    elif header is not None:
+        check_history(folder, names, header, runs[0].section, settings or {})
+    blocks = None
+    if BLOCK_LOSSES in names:
+        blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
+        _check_blocks(folder, LADDER if LADDER in names else METRICS_FILE, blocks, runs, header)
     for run in runs:
         try:
             KINDS[run.kind]
         except InputError as error:
             notes.append(f"{folder}: {run.model!r} is left out: {error}")
             continue
-        run = replace(run, seed=seed, overrides=overrides, blocks=blocks)
+        run = replace(run, seed=seed, overrides=overrides, blocks=blocks, versions=versions)
         run = replace(run, settings=settings and _relevant(run, settings))
         texts = run.settings or {}
-        for text in (run.model, *texts, *texts.values(), *overrides):
+        for text in (run.model, *texts, *texts.values(), *overrides, *versions.values()):
             if not str(text).isprintable():  # it may contain control codes of a terminal
                 raise ValueError(f"{text!r} cannot be printed")
         yield run
 
 
-def _check_digests(folder: Path, names: Set[str]) -> None:
-    """Raise ValueError if a file of these names is not the one in finished.json or dvc.lock."""
-    stage, stages = locked_stages(folder)
-    locked = {Path(out["path"]).name: out["md5"] for out in stages.get(stage, {}).get("outs", [])}
-    finished = FINISHED in names
-    recorded = json.loads(read_text(folder / FINISHED))["files"] if finished else {}
-    for name in sorted(names & RECORDED):
-        content = read_bytes(folder / name)
-        if finished and recorded.get(name) != hashlib.sha256(content).hexdigest():
-            raise ValueError(f"{name} is not the file that {FINISHED} records")
-        md5 = hashlib.md5(content, usedforsecurity=False).hexdigest()
-        if locked.get(name, md5) != md5:
-            raise ValueError(f"{name} is not the file that dvc.lock records")
-
-
 def _of_ladder(folder: Path) -> Iterator[Run]:
     """Yield each model with its scores on the validation text."""
-    for row in csv.DictReader(io.StringIO(read_text(folder / LADDER), newline="")):
+    path = folder / LADDER
+    for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if row["split"] != "val" or row["model"] == ORACLE:
             continue
+        rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
         names = ("bits_per_byte", "nats_per_token", "perplexity")
         scores = {name: _finite(row[name]) for name in names}
+        bits, nats, perplexity = scores.values()
+        if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
+            raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
         yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
 
 
@@ -226,6 +226,33 @@ def _of_stage(folder: Path) -> Iterator[Run]:
         nats = _finite(value)
         scores = {"nats_per_token": nats, "perplexity": math.exp(nats)}
         yield Run(folder, model, kind, section, scores)
+
+
+def _check_blocks(
+    folder: Path, table: str, blocks: BlockLosses, runs: Iterable[Run], header: Header | None
+) -> None:
+    """Raise EditedFileError if blocks and the scores in the file `table` are of different runs."""
+    path, beside = folder / BLOCK_LOSSES, "the checkpoint beside it"
+    if header is not None and not header["data_digest"].startswith(blocks.data):
+        raise EditedFileError(f"{path} and {beside} are of different texts")
+    source = beside if header is not None and header["history"] else table
+    for run in runs:
+        expected = run.scores.get("val_loss", run.scores.get("nats_per_token", math.nan))
+        found = float(sum(blocks.nats[run.model])) / sum(blocks.tokens)
+        if abs(found - expected) > TOLERANCE:
+            raise EditedFileError(
+                f"{path} and {source} contradict each other: {found:.6f} and {expected:.6f} "
+                f"nats per token of {run.model}"
+            )
+
+
+def _versions(folder: Path) -> dict[str, str]:
+    """Return the versions of NumPy and Numba that trained the run or ran its stage, if known."""
+    for name, key in ((TRAINED, "identity"), (ENVIRONMENT, "packages")):
+        with suppress(*DAMAGE, OSError):
+            facts = json.loads(read_text(folder / name))[key]
+            return {package: str(facts[package]) for package in VERSIONS if package in facts}
+    return {}
 
 
 def _relevant(run: Run, settings: Settings) -> Settings:
@@ -257,5 +284,6 @@ def _finite(value: Any) -> float:
 
 def _one_line(error: Exception) -> str:
     if isinstance(error, KeyError):
-        return f"{error} is missing"
+        old = "; results of lmladder 0.1 must be made again" if error.args[0] == "kind" else ""
+        return f"{error} is missing{old}"
     return " ".join(str(error).split()) or type(error).__name__
