@@ -267,7 +267,7 @@ def test_memory_that_runs_out_is_one_line_with_the_settings_that_save_some(check
 
 def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
     checkout.compose("transformer.optimizer=${mlp.optimizer}", "mlp.optimizer.learning_rate=1e30")
-    named = ("transformer", "gradient norm nan at step", "learning rate")
+    named = ("transformer", "the first that is not finite is", "learning rate")
     checkout.stage("transformer").failed_in_one_line(1, *named)
 
 

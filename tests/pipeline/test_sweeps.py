@@ -76,7 +76,7 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     assert len(failed) == 3
     wrong = "transformer.n_head=3 does not divide transformer.d_model=16"
     assert sum(line.endswith(wrong) and "transformer.n_head=3," in line for line in failed) == 2
-    diverged = [line for line in failed if "try a lower learning rate" in line]
+    diverged = [line for line in failed if "the first that is not finite is" in line]
     assert ["learning_rate=1e+30" in line for line in diverged] == [True]
     ending = "3 jobs of the sweep failed; repeat the command to run the unfinished jobs"
     assert count == f"error: {ending}"

@@ -283,7 +283,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_keeps_the_last_good_checkp
         if next(calls) == at:
             next(iter(run.model.parameters().values())).value[...] = math.nan
 
-    message = f"{kind}: loss nan .*at step {at + 1}; "
+    message = f"{kind}: loss nan .*at step {at + 1}; the first that is not finite is parameter "
     with before_each_loss(ruin), pytest.raises(RunError, match=message) as caught:
         train(run)
     assert "\n" not in str(caught.value)

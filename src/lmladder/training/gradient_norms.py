@@ -1,8 +1,14 @@
-"""Groups of parameters, whose gradient norms are recorded."""
+"""Diagnosis of training: groups of parameters, and where a value is first not finite."""
+
+import warnings
+from collections.abc import Iterable, Mapping
 
 from lmladder.autograd import Tensor
+from lmladder.autograd.tensor import inputs_first, reverse
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import Embedding, LayerNorm, Module, RmsNorm
+
+import numpy as np
 
 
 def parameter_groups(model: NeuralLanguageModel) -> dict[str, list[Tensor]]:
@@ -32,3 +38,56 @@ def _group(name: str, module: Module) -> str:
     named = [part for part in rest if not part.isdecimal()]
     in_list = bool(rest) and rest[0].isdecimal()
     return named[0] if in_list and named else first
+
+
+def first_not_finite(model: NeuralLanguageModel, losses: Iterable[Tensor]) -> str | None:
+    """Return the first value that is infinite or NaN in the computation of losses and gradients.
+
+    The parameters are searched first; then, for each loss, every result of the forward pass and
+    every gradient of the backward pass. A result is named after the layer whose parameters it was
+    computed with, or else after the layer before it.
+
+    Parameters
+    ----------
+    losses : of the model, such as those of the parts of a batch; a generator keeps one graph in
+        memory at a time
+
+    Returns
+    -------
+    A name such as "gradient of the output of blocks.0.attention.query"; None if all are finite
+    """
+    parameters = model.parameters()
+    for name, tensor in parameters.items():
+        if not np.isfinite(tensor.value).all():
+            return f"parameter {name}"
+    # np.errstate would not reach the threads of the kernels
+    with warnings.catch_warnings(action="ignore", category=RuntimeWarning):
+        for loss in losses:
+            labels = _labels(loss, parameters)
+            for tensor in inputs_first(loss):
+                if not np.isfinite(tensor.value).all():
+                    return labels[id(tensor)]
+            for tensor, grad in reverse(loss, free=False):
+                if not np.isfinite(np.vdot(grad, grad)):  # its norm must not overflow either
+                    return f"gradient of {labels[id(tensor)]}"
+            del loss, tensor  # and with them the graph
+    return None
+
+
+def _labels(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[int, str]:
+    """Return a name for each Tensor that the loss depends on, by its id."""
+    labels = {id(tensor): f"parameter {name}" for name, tensor in parameters.items()}
+    layers = {id(tensor): name.rpartition(".")[0] or name for name, tensor in parameters.items()}
+    layer = "the input"
+    for tensor in inputs_first(loss):
+        parents = [each for each in tensor._parents if each is not None]
+        used = [layers[id(each)] for each in parents if id(each) in layers]
+        if used and len(parents) == 1 and parents[0].size == tensor.size:  # a parameter transposed
+            layers[id(tensor)] = used[0]
+        if used:
+            layer = used[0]
+            labels[id(tensor)] = f"the output of {layer}"
+        elif parents:
+            labels[id(tensor)] = f"what follows {layer}"
+    labels[id(loss)] = "the loss"
+    return labels

@@ -9,7 +9,8 @@ which is in trained.json beside them.
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +26,7 @@ from lmladder.system.interrupts import deferred
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import BEST, LATEST, REMEDY, TRAINED, Checkpoint, weights_digest
-from lmladder.training.gradient_norms import parameter_groups
+from lmladder.training.gradient_norms import first_not_finite, parameter_groups
 from lmladder.training.history import (
     DIGEST,
     GROUP_NORM,
@@ -182,7 +183,8 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     loss = math.fsum(run.loss(sequences, dropout) for sequences in micro_batches)
     norm = global_norm(run.parameters.values())
     if not (math.isfinite(loss) and math.isfinite(norm)):
-        raise _diverged(run, f"loss {loss} and gradient norm {norm} at step {step + 1}", step)
+        what = f"loss {loss} and gradient norm {norm} at step {step + 1}"
+        raise _diverged(run, what, step, micro_batches, stream(seed, "dropout", step))
     measured = {"train_loss": loss, "gradient_norm": norm}
     if training.monitor_every and (step + 1) % training.monitor_every == 0:
         groups = parameter_groups(run.model)
@@ -214,7 +216,8 @@ def _evaluate(
     training = run.config.training
     loss = float(sequence_nll(run.model, training, run.validation).mean())
     if not math.isfinite(loss):
-        raise _diverged(run, f"validation loss {loss} at step {step}", step)
+        batches = _batches(training, run.validation)
+        raise _diverged(run, f"validation loss {loss} at step {step}", step, batches)
     row = {
         "step": step,
         "tokens": step * training.batch_size * training.sequence_length,
@@ -231,14 +234,25 @@ def _evaluate(
     return replace(state, history=(*state.history, row))
 
 
-def _diverged(run: TrainingRun, what: str, updates: int) -> RunError:
-    """Return the error for a loss that is not finite, with its likely cause.
+def _diverged(
+    run: TrainingRun,
+    what: str,
+    updates: int,
+    batches: Iterable[IntArray],
+    rng: np.random.Generator | None = None,
+) -> RunError:
+    """Return the error for a loss that is not finite: where that begins, and why.
 
     Parameters
     ----------
     what : is not finite, and at which step
     updates : how often the weights have changed
+    batches : the parts of the batch with that loss
+    rng : for dropout, at the beginning of its stream, so that each part draws the same values again
     """
+    with closing(loss for each in batches for loss in run.loss.losses(each, rng)) as losses:
+        where = first_not_finite(run.model, losses)
+    begins = f"; the first that is not finite is {where}" if where else ""
     advice, config = "try a lower learning rate", run.origin.config
     if not updates:
         keys = [key for key in ("init_from", "init_std") if config.get(key)]
@@ -246,7 +260,7 @@ def _diverged(run: TrainingRun, what: str, updates: int) -> RunError:
         advice = f"the initial weights are the cause{given}"
     last = run.directory / UNFINISHED
     remains = f"; the last good checkpoint is {last}" if last.exists() else ""
-    return RunError(f"{run.origin.kind}: {what}; {advice}{remains}")
+    return RunError(f"{run.origin.kind}: {what}{begins}; {advice}{remains}")
 
 
 def sequence_nll(
@@ -254,12 +268,15 @@ def sequence_nll(
 ) -> FloatArray:
     """Return the nats of each token but the first of each sequence.
 
-    Shapes: (sequences, length + 1) -> (sequences, length). As many sequences at a time as in
-    training are scored, which bounds memory.
+    Shapes: (sequences, length + 1) -> (sequences, length).
     """
+    return np.concatenate([model.nll(batch) for batch in _batches(training, sequences)])
+
+
+def _batches(training: TrainingSettings, sequences: IntArray) -> Iterator[IntArray]:
+    """Yield as many sequences at a time as in training, which bounds memory."""
     size = training.batch_size // training.gradient_accumulation_steps
-    firsts = range(0, len(sequences), size)
-    return np.concatenate([model.nll(sequences[first : first + size]) for first in firsts])
+    return (sequences[first : first + size] for first in range(0, len(sequences), size))
 
 
 def _resume(directory: Path, origin: Checkpoint) -> tuple[Checkpoint | None, bool]:
