@@ -4,6 +4,7 @@ What is compiled suits every processor alike.
 """
 
 import errno
+import math
 import os
 import shutil
 import subprocess
@@ -12,12 +13,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lmladder
-from lmladder.kernels import fused
+from lmladder.kernels import compiling
 
 import numpy as np
 import pytest
-from numba import float32
-from numba.core import caching
+from numba import float32, types
+from numba.core import caching, config
 
 # Prints a result of a compiled kernel.
 USE = """
@@ -84,9 +85,14 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Copy:
     return Copy(copied.parent, folder / "cache")
 
 
-def test_kernels_are_compiled_once_and_again_when_their_file_changes(package: Copy) -> None:
+def test_kernels_are_compiled_once_and_again_when_a_constant_of_another_file_changes(
+    package: Copy,
+) -> None:
+    def exact(cubic: float) -> Any:
+        return pytest.approx((1 + math.tanh(math.sqrt(2 / math.pi) * (1 + cubic))) / 2, rel=1e-6)
+
     result, announced = package.use()
-    assert result == pytest.approx(0.841192, rel=1e-6)
+    assert result == exact(0.044715)
     assert announced.count("\n") == 1
     assert "once on this machine" in announced
     files = package.cached()
@@ -94,9 +100,14 @@ def test_kernels_are_compiled_once_and_again_when_their_file_changes(package: Co
     assert package.use() == (result, "")
     assert package.cached() == files
 
-    fused = package.source / "lmladder/kernels/fused.py"
-    fused.write_text(fused.read_text().replace("out[i] = v *", "out[i] = 2 * v *"))
-    assert package.use()[0] == 2 * result
+    reference = package.source / "lmladder/kernels/reference.py"
+    source = reference.read_text()
+    changed = source.replace("\nCUBIC = 0.044715", "\nCUBIC = 0.5")
+    assert changed != source
+    reference.write_text(changed)
+    assert package.use()[0] == exact(0.5)
+    reference.write_text(source)
+    assert package.use() == (result, "")
 
 
 @pytest.mark.slow
@@ -137,12 +148,32 @@ def test_without_a_cache_kernels_are_compiled_and_one_line_is_printed(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(caching.FunctionCache, method, failure)
-    fused._announce.cache_clear()
+    monkeypatch.setattr(compiling, "_announced", False)
     for _ in range(2):
-        kernel = fused.compiled(float32[:])(double)
+        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
         x = np.arange(3, dtype=np.float32)
         kernel(x)
         assert x.tolist() == [0, 2, 4]
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "at each start" in printed
+
+
+def test_code_compiled_from_older_sources_is_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(compiling, "SOURCES", tmp_path)
+    folders: list[Path] = []
+    for state in range(compiling.MAX_FOLDERS + 2):
+        (tmp_path / "kernel.py").write_text(f"STATE = {state}")
+        compiling._folder.cache_clear()
+        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
+        folder = Path(kernel.stats.cache_path)
+        assert folder not in folders
+        folders.append(folder)
+        os.utime(folder, (state, state))
+    kept = set((tmp_path / "cache").rglob("lmladder-*"))
+    assert folders[-1] in kept
+    assert len(kept) == compiling.MAX_FOLDERS
+    compiling._folder.cache_clear()

@@ -3,14 +3,11 @@
 Numba compiles them for the processor that `runtime.pin` names, so all processors with AVX2 run the
 same code and compute the same bits. The compiler may reorder sums for vector instructions, but the
 order does not depend on the machine at run time.
-
-Compiled code is cached on disk. Numba compiles again when this file changes, so it must define all
-that a kernel uses, except for mathematical constants.
 """
 
-import sys
-from functools import cache
+from functools import partial
 
+from lmladder.kernels.compiling import compile_cached
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
 
 import numpy as np
@@ -30,32 +27,9 @@ WRITE_ANY_2D = Array(float32, 2, "A")
 
 
 def compiled(*arguments, result=void):
-    """Compile a kernel for arguments of these types, or load it from the cache.
-
-    If there is no writable folder for the cache, or its disk is full, each process compiles again.
-    """
-    signature = result(*arguments)
+    """Compile a kernel for arguments of these types, or load it from the cache."""
     options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
-
-    def compile_or_load(function):
-        try:
-            kernel = njit(signature, cache=True, **options)(function)
-            if kernel.stats.cache_misses:
-                _announce("compiling kernels, once on this machine ...")
-        except (RuntimeError, OSError):  # no folder, or one that cannot be written
-            _announce(
-                "compiling kernels at each start: set NUMBA_CACHE_DIR to a writable folder ..."
-            )
-            kernel = njit(signature, **options)(function)
-        return kernel
-
-    return compile_or_load
-
-
-@cache
-def _announce(line):
-    """Print a line, once per process."""
-    print(line, file=sys.stderr, flush=True)
+    return partial(compile_cached, result(*arguments), **options)
 
 
 def inlined(function):
