@@ -1,10 +1,14 @@
 """The entry point of `lmladder`: its commands, and how errors end them."""
 
 import gc
+import inspect as python
 import os
 import sys
+import time
+import traceback
 from collections.abc import Callable
-from typing import Any
+from importlib.metadata import version
+from typing import Annotated, Any
 
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
@@ -13,60 +17,149 @@ from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
 from lmladder.cli.plot import plot
 from lmladder.cli.report import report
+from lmladder.cli.run import run
 from lmladder.cli.sample import sample
 from lmladder.cli.score import score
+from lmladder.cli.settings import settings
 from lmladder.cli.verify import verify
+from lmladder.system import messages
 from lmladder.system.errors import LadderError
 
 import typer
+from typer.core import TyperCommand
+from typer.main import get_command
 
 # Typer has its own copy of Click and does not export the base class of all usage errors.
 ClickException: Any = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
-
-app = typer.Typer(
-    help="Sample from, score, inspect and compare the language models of a ladder.\n\n"
-    "`dvc repro` trains the models; docs/tutorial.md is the introduction.\n\n"
-    "Example: lmladder sample --tokens 300",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
 COMMANDS: dict[str, Callable[..., None]] = {
+    "run": run,
+    "settings": settings,
     "sample": sample,
     "score": score,
     "inspect": inspect,
-    "gradcheck": gradcheck,
-    "plot": plot,
-    "export": export_checkpoint,
-    "import": import_checkpoint,
     "compare": compare,
     "report": report,
+    "plot": plot,
     "verify": verify,
+    "gradcheck": gradcheck,
+    "export": export_checkpoint,
+    "import": import_checkpoint,
     "init": init,
 }
-for name, command in COMMANDS.items():
-    app.command(name)(command)
+EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."
+
+
+def _set_level(level: int) -> Callable[[bool], None]:
+    return lambda given: messages.set_level(level) if given else None
+
+
+def _print_version(given: bool) -> None:
+    if given:
+        print(f"lmladder {version('lmladder')}")
+        raise typer.Exit
+
+
+def _of_every_command(
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Print only results and errors.", expose_value=False,
+            callback=_set_level(messages.QUIET),
+        ),
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Also print details, and where an error occurred.",
+            expose_value=False, callback=_set_level(messages.VERBOSE),
+        ),
+    ] = False,
+) -> None:  # fmt: skip
+    """Declare the options that every command has."""
+
+
+_shared = typer.Typer(add_completion=False)
+_shared.command()(_of_every_command)
+
+
+class Command(TyperCommand):
+    """A command with the options of every command."""
+
+    def __init__(self, *arguments: Any, params: list[Any], **options: Any):
+        super().__init__(*arguments, params=[*params, *get_command(_shared).params], **options)
+
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _help(function: Callable[..., None]) -> str:
+    """Return a docstring as help whose examples keep their lines, so that they can be pasted."""
+    return (python.getdoc(function) or "").replace("Examples:\n", "\b\nExamples:\n")
+
+
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=Command, help=_help(_command), epilog=EXIT_STATUS)(_command)
+
+
+def _all(
+    show_version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", callback=_print_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Train a ladder of language models on one text, and look at, score and compare them.
+
+    docs/tutorial.md is the introduction; `lmladder COMMAND -h` describes a command.
+
+    Examples:
+        lmladder run
+        lmladder sample --prompt "Once upon a time"
+    """
+
+
+app.callback(help=_help(_all), epilog=EXIT_STATUS)(_all)
 
 
 def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
     gc.set_threshold(100_000)  # imports make many objects that stay
+    messages.set_level(messages.NORMAL)
+    started = time.perf_counter()
     try:
         status = app(prog_name="lmladder", standalone_mode=False)
+        messages.say(f"{time.perf_counter() - started:.1f} seconds", messages.VERBOSE)
     except LadderError as error:
+        _print_traceback()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ClickException as error:
-        message = error.format_message()  # the help, where no command was given
+        # The help, where no command was given; a choice that is unknown is a "Value error".
+        message = error.format_message().replace("Value error, ", "")
         print(message if message.startswith("Usage:") else f"error: {message}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
+        _print_traceback()
         print(f"error: cannot write: {error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _print_traceback() -> None:
+    if messages.shown(messages.VERBOSE):
+        traceback.print_exc()

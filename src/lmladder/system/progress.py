@@ -8,6 +8,8 @@ import time
 from contextlib import suppress
 from typing import Any, Self
 
+from lmladder.system.messages import say, shown
+
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -69,7 +71,7 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=transient,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and shown()),
         )
         self._task = self._bar.add_task(name, total=total, completed=first, facts="")
         self._started = time.perf_counter()
@@ -116,7 +118,7 @@ class CountingProgress(_Bar):
         now = time.perf_counter()
         if self._bar.disable and now - self._printed >= SECONDS_PER_LINE:
             self._printed = now
-            print(f"{self.name}: {facts}", flush=True)
+            say(f"{self.name}: {facts}")
 
 
 class TrainingProgress(_Bar):

@@ -1,0 +1,90 @@
+"""`lmladder settings`: the reference of all settings."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from textwrap import fill
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from lmladder.cli.arguments import AsJson
+from lmladder.cli.init import project_files
+from lmladder.system.errors import InputError
+
+import typer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from lmladder.system.settings import Described
+
+WIDTH = 80  # columns
+
+
+def settings(
+    key: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="KEY",
+            help="A setting, a group, or the last part of a key. [default: all]",
+            show_default=False,
+        ),
+    ] = None,
+    format_name: Annotated[
+        Literal["text", "markdown"], typer.Option("--format", help="How to print them.")
+    ] = "text",
+    as_json: AsJson = False,
+) -> None:
+    """Print each setting: default, type, range, choices and meaning.
+
+    The defaults are those of conf/ in this folder; elsewhere those of lmladder.
+
+    Examples:
+        lmladder settings n_layer
+        lmladder settings transformer.optimizer
+        lmladder settings --format markdown
+    """
+    from lmladder.config import reference
+
+    conf = Path("conf")
+    every = reference(conf if (conf / "config.yaml").exists() else project_files() / "conf")
+    chosen = every if key is None else _matching(key, every)
+    if as_json:
+        print(json.dumps([asdict(each) for each in chosen], indent=2))
+    elif format_name == "markdown":
+        print("\n".join(_markdown(chosen)))
+    else:
+        for each in chosen:
+            for line in f"{each}".splitlines():
+                print(fill(line, WIDTH, subsequent_indent=" " * 6, break_on_hyphens=False))
+
+
+def _matching(key: str, every: Iterable[Described]) -> list[Described]:
+    """Return the setting or group of a key, or all settings whose keys end with it."""
+    from lmladder.system.settings import did_you_mean
+
+    by_key = {each.key: each for each in every}
+    found = [each for name, each in by_key.items() if f"{name}.".startswith(f"{key}.")]
+    if not found:
+        found = [each for name, each in by_key.items() if name.endswith(f".{key}")]
+    if not found:
+        suggestion = did_you_mean(key, [*by_key, *(name.rpartition(".")[2] for name in by_key)])
+        known = "`lmladder settings` prints all"
+        raise InputError(
+            f"unknown setting {key!r}; {suggestion if suggestion.endswith('?') else known}"
+        )
+    return found
+
+
+def _markdown(chosen: Iterable[Described]) -> Iterator[str]:
+    yield "# Settings\n\n`lmladder settings --format markdown` writes this page (`make docs`)."
+    for part, group in groupby(chosen, lambda each: each.key.partition(".")[0]):
+        yield f"\n## {part}\n\n| setting | default | allowed | meaning |\n| --- | --- | --- | --- |"
+        for each in group:
+            if each.type == "group":
+                yield f"| `{each.key}` | | | **{each.help}** |"
+                continue
+            choice = f" (`{each.choice}`)" if each.choice else ""
+            yield f"| `{each.key}`{choice} | `{each.value}` | {each.allowed} | {each.help} |"
