@@ -10,12 +10,6 @@ from lmladder.system.messages import say
 import typer
 
 
-def _metrics(incomplete: str) -> list[str]:
-    from lmladder.experiments import METRICS
-
-    return [name for name in METRICS if name.startswith(incomplete)]
-
-
 def compare(
     folders: Annotated[
         list[Path] | None,
@@ -33,11 +27,10 @@ def compare(
         ),
     ] = None,
     metric: Annotated[
-        str | None,
+        Literal["bits_per_byte", "nats_per_token", "perplexity", "val_loss"] | None,
         typer.Option(
-            autocompletion=_metrics,
-            help="bits_per_byte, nats_per_token or perplexity, of the whole validation text, or "
-            "val_loss, of validation sequences. [default: the first that the runs have]",
+            help="Of the whole validation text; val_loss: of validation sequences. "
+            "[default: the first that the runs have]"
         ),
     ] = None,
     by: Annotated[

@@ -45,11 +45,10 @@ def export_checkpoint(
     Examples:
         lmladder export outputs/transformer -o mine --format gpt2
     """
-    from lmladder.interop import format_named
+    from lmladder.interop import FORMATS
 
-    kind = format_named(format_name)
     require_new(output, force=force)
-    notes = _export(open_checkpoint(checkpoint), output, kind)
+    notes = _export(open_checkpoint(checkpoint), output, FORMATS[format_name])
     _print_notes(notes, f"{format_name}: {checkpoint} -> {output}")
 
 
@@ -65,14 +64,14 @@ def import_checkpoint(
         lmladder import mine -o gpt2.safetensors --format gpt2
         lmladder sample gpt2.safetensors
     """
-    from lmladder.interop import format_named, training_command
+    from lmladder.interop import FORMATS, training_command
 
     require_new(output, force=force)
-    loaded, notes = format_named(format_name).read(source)
+    loaded, notes = FORMATS[format_name].read(source)
     loaded.save(output)
     _print_notes(notes, f"{format_name}: {source} -> {output}")
-    say(f"next: lmladder sample {output}; to train it further:")
-    say(f"  {training_command(loaded, output)}")
+    say(f"next: lmladder sample {output}")
+    say(f"to train it further: {training_command(loaded, output)}")
 
 
 def _export(checkpoint: Checkpoint, target: Path, kind: ModuleType) -> list[str]:

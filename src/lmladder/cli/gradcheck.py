@@ -58,20 +58,16 @@ def gradcheck(
         raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
     bound = "allowed below"
     width = max(map(len, [*known, bound]))
-    lines = [
-        f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}",
-        f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}",
-    ]
     verdicts = []
+    if not as_json:
+        print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
+        print(f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
     with CountingProgress("gradcheck", "ops", len(ops or known)) as progress:
         for name in ops or known:
             one = check_op(name, cases, seed=seed)
-            mark = "" if one.passed else "  WRONG"
-            lines.append(
-                f"{name:{width}}  {one.rows:4}  {one.error:8.0e}  {one.error_32:8.0e}{mark}"
-            )
-            while lines and not as_json:
-                print(lines.pop(0), flush=True)
+            if not as_json:
+                cells = f"{one.rows:4}  {one.error:8.0e}  {one.error_32:8.0e}"
+                print(f"{name:{width}}  {cells}{'' if one.passed else '  WRONG'}", flush=True)
             verdicts.append(one)
             progress.advance(1)
     if as_json:

@@ -51,44 +51,31 @@ COMMANDS: dict[str, Callable[..., None]] = {
 EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."
 
 
-def _set_level(level: int) -> Callable[[bool], None]:
-    return lambda given: messages.set_level(level) if given else None
+def _level_option(level: int, *names: str, help: str) -> Any:
+    def set_level(given: bool) -> None:
+        if given:
+            messages.set_level(level)
+
+    return typer.Option(*names, help=help, expose_value=False, callback=set_level)
 
 
-def _print_version(given: bool) -> None:
-    if given:
-        print(f"lmladder {version('lmladder')}")
-        raise typer.Exit
+RESULTS_ONLY = _level_option(messages.QUIET, "-q", "--quiet", help="Print results and errors only.")
+DETAILS = _level_option(messages.VERBOSE, "-v", "--verbose", help="Also print details.")
+shared = typer.Typer(add_completion=False)
 
 
-def _of_every_command(
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="Print only results and errors.", expose_value=False,
-            callback=_set_level(messages.QUIET),
-        ),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", "-v", help="Also print details, and where an error occurred.",
-            expose_value=False, callback=_set_level(messages.VERBOSE),
-        ),
-    ] = False,
-) -> None:  # fmt: skip
+@shared.command()
+def _options(
+    quiet: Annotated[bool, RESULTS_ONLY] = False, verbose: Annotated[bool, DETAILS] = False
+) -> None:
     """Declare the options that every command has."""
-
-
-_shared = typer.Typer(add_completion=False)
-_shared.command()(_of_every_command)
 
 
 class Command(TyperCommand):
     """A command with the options of every command."""
 
     def __init__(self, *arguments: Any, params: list[Any], **options: Any):
-        super().__init__(*arguments, params=[*params, *get_command(_shared).params], **options)
+        super().__init__(*arguments, params=[*params, *get_command(shared).params], **options)
 
 
 app = typer.Typer(
@@ -99,23 +86,22 @@ app = typer.Typer(
 )
 
 
-def _help(function: Callable[..., None]) -> str:
-    """Return a docstring as help whose examples keep their lines, so that they can be pasted."""
-    return (python.getdoc(function) or "").replace("Examples:\n", "\b\nExamples:\n")
+def _documented(function: Callable[..., None]) -> dict[str, str]:
+    """Return the help of a function; its examples keep their lines, so that they can be pasted."""
+    about = python.getdoc(function) or ""
+    return {"help": about.replace("Examples:\n", "\b\nExamples:\n"), "epilog": EXIT_STATUS}
 
 
-for _name, _command in COMMANDS.items():
-    app.command(_name, cls=Command, help=_help(_command), epilog=EXIT_STATUS)(_command)
+def _print_version(given: bool) -> None:
+    if given:
+        print(f"lmladder {version('lmladder')}")
+        raise typer.Exit
 
 
-def _all(
-    show_version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version.", callback=_print_version, is_eager=True
-        ),
-    ] = False,
-) -> None:
+VERSION = typer.Option("--version", help="Print the version.", callback=_print_version)
+
+
+def _about(show_version: Annotated[bool, VERSION] = False) -> None:
     """Train a ladder of language models on one text, and look at, score and compare them.
 
     docs/tutorial.md is the introduction; `lmladder COMMAND -h` describes a command.
@@ -126,7 +112,9 @@ def _all(
     """
 
 
-app.callback(help=_help(_all), epilog=EXIT_STATUS)(_all)
+app.callback(**_documented(_about))(_about)
+for _name, _command in COMMANDS.items():
+    app.command(_name, cls=Command, **_documented(_command))(_command)
 
 
 def main() -> None:
@@ -138,7 +126,8 @@ def main() -> None:
         status = app(prog_name="lmladder", standalone_mode=False)
         messages.say(f"{time.perf_counter() - started:.1f} seconds", messages.VERBOSE)
     except LadderError as error:
-        _print_traceback()
+        if messages.shown(messages.VERBOSE):
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
     except ClickException as error:
@@ -153,13 +142,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     except OSError as error:
-        _print_traceback()
         print(f"error: cannot write: {error.strerror or error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)
-
-
-def _print_traceback() -> None:
-    if messages.shown(messages.VERBOSE):
-        traceback.print_exc()

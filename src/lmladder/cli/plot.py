@@ -43,7 +43,7 @@ def plot(
     """
     from lmladder import reports
     from lmladder.system.files import atomic_write, cannot_write
-    from lmladder.system.progress import CountingProgress
+    from lmladder.system.progress import track
 
     require_results(outputs)
     figures = figures_of(outputs)
@@ -54,11 +54,9 @@ def plot(
     paths = {name: output / f"{name}.{format_name}" for name in reports.CAPTIONS if name in figures}
     for path in paths.values():
         require_replaceable(path, force=force)
-    with CountingProgress("plot", "figures", len(paths)) as progress:
-        for name, path in paths.items():
-            atomic_write(path, reports.FORMATS[format_name](figures[name]))
-            progress.advance(1)
-            print(f"{path}: {reports.CAPTIONS[name]}")
+    for name, path in track("plot", paths):
+        atomic_write(path, reports.FORMATS[format_name](figures[name]))
+        print(f"{path}: {reports.CAPTIONS[name]}")
     say(f"{len(paths)} figures: {output}; next: lmladder report")
 
 

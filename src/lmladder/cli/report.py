@@ -55,7 +55,7 @@ def report(
     from lmladder.experiments import as_override, settings_of
     from lmladder.pipeline.evaluate import Ladder, report_page
     from lmladder.system.files import atomic_write
-    from lmladder.system.progress import CountingProgress
+    from lmladder.system.progress import track
 
     require_replaceable(output, force=force)
     require_results(outputs)
@@ -71,16 +71,10 @@ def report(
         "Time and memory of each stage": (("Stage", *PERFORMANCE), _performance(outputs, stages)),
         "Machine and versions": (("Name", "Value"), _environment(outputs, stages)),
     }
-    figures = figures_of(outputs)
-    with CountingProgress("report", "figures", len(figures)) as progress:
-        drawn = {}
-        for name, each in figures.items():
-            drawn[name] = reports.as_svg(each)
-            progress.advance(1)
     page = report_page(
         Ladder.of(checkpoints, prepared),
         table,
-        drawn,
+        {name: reports.as_svg(each) for name, each in track("report", figures_of(outputs))},
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
         overrides or "unknown, as there is no dvc.lock",
         seeds=[

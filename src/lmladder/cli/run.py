@@ -8,7 +8,7 @@ from typing import Annotated
 
 from lmladder.cli.arguments import DEFAULT_OUTPUTS
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.messages import NORMAL, VERBOSE, say, shown
+from lmladder.system.messages import VERBOSE, say, shown
 
 import typer
 
@@ -47,7 +47,7 @@ def run(
     Examples:
         lmladder run
         lmladder run transformer.n_layer=3 seed=1
-        lmladder run data=file data.path=README.md --stage bigram
+        lmladder run mlp=gru --stage mlp
     """
     if missing := [name for name in NEEDED if not Path(name).is_file()]:
         raise InputError(
@@ -55,10 +55,10 @@ def run(
             "make one with: lmladder init FOLDER"
         )
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    verbose = ["--verbose"] if shown(VERBOSE) else []
     if status := _call("stages/compose.py", *options, *(overrides or []), quiet=True):
         raise typer.Exit(status)
-    if _call("-m", "dvc", "repro", *verbose, *(stages or []), quiet=not shown(NORMAL)):
+    verbose = ["--verbose"] if shown(VERBOSE) else []
+    if _call("-m", "dvc", "repro", *verbose, *(stages or []), quiet=not shown()):
         raise RunError("the run is not complete; the same command continues it")
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
@@ -70,7 +70,5 @@ def _call(*arguments: str, quiet: bool) -> int:
     """Run Python with arguments, in the environment of this program; return the exit status."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     output = subprocess.DEVNULL if quiet else None
-    command = [sys.executable, *arguments]
-    return subprocess.run(
-        command, env={**os.environ, "PATH": path}, stdout=output, check=False
-    ).returncode
+    environment = {**os.environ, "PATH": path}
+    return subprocess.call([sys.executable, *arguments], env=environment, stdout=output)

@@ -61,20 +61,17 @@ def settings(
                 print(fill(line, WIDTH, subsequent_indent=" " * 6, break_on_hyphens=False))
 
 
-def _matching(key: str, every: Iterable[Described]) -> list[Described]:
+def _matching(key: str, every: list[Described]) -> list[Described]:
     """Return the setting or group of a key, or all settings whose keys end with it."""
     from lmladder.system.settings import did_you_mean
 
-    by_key = {each.key: each for each in every}
-    found = [each for name, each in by_key.items() if f"{name}.".startswith(f"{key}.")]
+    found = [each for each in every if f"{each.key}.".startswith(f"{key}.")]
+    found = found or [each for each in every if each.key.endswith(f".{key}")]
     if not found:
-        found = [each for name, each in by_key.items() if name.endswith(f".{key}")]
-    if not found:
-        suggestion = did_you_mean(key, [*by_key, *(name.rpartition(".")[2] for name in by_key)])
-        known = "`lmladder settings` prints all"
-        raise InputError(
-            f"unknown setting {key!r}; {suggestion if suggestion.endswith('?') else known}"
-        )
+        known = {name for each in every for name in (each.key, each.key.rpartition(".")[2])}
+        similar = did_you_mean(key, sorted(known))
+        hint = similar if similar.endswith("?") else "`lmladder settings` prints all"
+        raise InputError(f"unknown setting {key!r}; {hint}")
     return found
 
 

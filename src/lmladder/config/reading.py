@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from lmladder.config.hydra import FAMILIES
-from lmladder.config.schema import Config
+from lmladder.config.schema import STAGES, Config
 from lmladder.models.own import load_watched
 from lmladder.models.registry import GROUPS, KINDS
 from lmladder.system.errors import InputError
@@ -85,6 +85,10 @@ def one_line(error: BaseException) -> str:
 
 def _unknown_setting(full_key: str, schema: Any) -> str:
     key = full_key.rpartition(".")[2]
+    owned = [name for name in STAGES if name in KINDS and key in _names(KINDS.settings(name))]
+    if schema is Config and owned:
+        places = " or ".join(f"{name}.{key}" for name in owned)
+        return f"unknown setting {full_key}; did you mean {places}?"
     for family in FAMILIES.values():
         schemas = {kind: family.settings(kind) for kind in family}
         owners = [kind for kind, each in schemas.items() if key in _names(each)]

@@ -5,8 +5,9 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from lmladder.system.messages import say, shown
 
@@ -21,6 +22,7 @@ from rich.progress import (
 )
 
 SECONDS_PER_LINE = 10.0
+K, V = TypeVar("K"), TypeVar("V")
 
 
 class _Lossy(io.FileIO):
@@ -119,6 +121,14 @@ class CountingProgress(_Bar):
         if self._bar.disable and now - self._printed >= SECONDS_PER_LINE:
             self._printed = now
             say(f"{self.name}: {facts}")
+
+
+def track(name: str, items: Mapping[K, V]) -> Iterator[tuple[K, V]]:
+    """Yield the items of a mapping, and show how many are done."""
+    with CountingProgress(name, "figures", len(items)) as progress:
+        for each in items.items():
+            yield each
+            progress.advance(1)
 
 
 class TrainingProgress(_Bar):
