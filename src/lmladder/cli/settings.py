@@ -76,7 +76,11 @@ def _matching(key: str, every: list[Described]) -> list[Described]:
 
 
 def _markdown(chosen: Iterable[Described]) -> Iterator[str]:
-    yield "# Settings\n\n`lmladder settings --format markdown` writes this page (`make docs`)."
+    yield (
+        "# Settings\n\nThis page is the output of `lmladder settings --format markdown`; "
+        "[using.md](using.md) shows how settings\nare changed. A setting with a choice, such as "
+        "`data=file`, exists with that choice; `???` must be given."
+    )
     for part, group in groupby(chosen, lambda each: each.key.partition(".")[0]):
         yield f"\n## {part}\n\n| setting | default | allowed | meaning |\n| --- | --- | --- | --- |"
         for each in group:
