@@ -63,7 +63,7 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, monkeypa
         "key": "transformer.n_head", "default": 4, "type": "integer", "range": "at least 1",
         "choices": [], "help": "attention heads of a block; divides d_model", "choice": "",
     }  # fmt: skip
-    assert by_key["mlp.optimizer.nesterov"]["choice"] == "optimizer@mlp.optimizer=muon"
+    assert by_key["mlp.optimizer.momentum"]["choice"] == "optimizer@mlp.optimizer=muon"
     page = lmladder("settings", "--format", "markdown").succeeded().stdout
     assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == by_key.keys()
     assert len(re.findall("^## data$", page, re.MULTILINE)) == 1

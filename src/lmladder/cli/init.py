@@ -22,9 +22,7 @@ MAKEFILE = """\
 # make: run what conf/ describes, and print the table.
 .PHONY: repro
 repro:
-\tpython stages/compose.py
-\tdvc repro
-\t@cat outputs/evaluate/perplexity.md
+\tlmladder run
 """
 # Where a project differs from the repository, by file: patterns and what replaces each.
 CHANGES = {

@@ -48,6 +48,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "import": import_checkpoint,
     "init": init,
 }
+INTERRUPTED = 130  # the exit status that Typer gives
 EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."
 
 
@@ -124,6 +125,8 @@ def main() -> None:
     started = time.perf_counter()
     try:
         status = app(prog_name="lmladder", standalone_mode=False)
+        if status == INTERRUPTED:
+            print("interrupted", file=sys.stderr)
         messages.say(f"{time.perf_counter() - started:.1f} seconds", messages.VERBOSE)
     except LadderError as error:
         if messages.shown(messages.VERBOSE):
@@ -137,7 +140,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         print("interrupted", file=sys.stderr)
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
