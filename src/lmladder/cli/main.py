@@ -87,7 +87,7 @@ app = typer.Typer(
 )
 
 
-def _documented(function: Callable[..., None]) -> dict[str, str]:
+def _documented(function: Callable[..., None]) -> dict[str, Any]:
     """Return the help of a function; its examples keep their lines, so that they can be pasted."""
     about = python.getdoc(function) or ""
     return {"help": about.replace("Examples:\n", "\b\nExamples:\n"), "epilog": EXIT_STATUS}

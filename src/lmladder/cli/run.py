@@ -35,7 +35,10 @@ def run(
         ),
     ] = None,
     config_dir: Annotated[
-        Path | None, typer.Option(help="A folder with more choices, such as examples.")
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, help="A folder with more choices, such as examples."
+        ),
     ] = None,
 ) -> None:
     """Train the rungs that a change concerns, and print the table.
@@ -59,7 +62,7 @@ def run(
         raise typer.Exit(status)
     verbose = ["--verbose"] if shown(VERBOSE) else []
     if _call("-m", "dvc", "repro", *verbose, *(stages or []), quiet=not shown()):
-        raise RunError("the run is not complete; the same command continues it")
+        raise RunError("the run is not complete, as printed above; the same command continues it")
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")

@@ -22,7 +22,7 @@ from rich.progress import (
 )
 
 SECONDS_PER_LINE = 10.0
-K, V = TypeVar("K"), TypeVar("V")
+V = TypeVar("V")
 
 
 class _Lossy(io.FileIO):
@@ -123,7 +123,7 @@ class CountingProgress(_Bar):
             say(f"{self.name}: {facts}")
 
 
-def track(name: str, items: Mapping[K, V]) -> Iterator[tuple[K, V]]:
+def track(name: str, items: Mapping[str, V]) -> Iterator[tuple[str, V]]:
     """Yield the items of a mapping, and show how many are done."""
     with CountingProgress(name, "figures", len(items)) as progress:
         for each in items.items():
