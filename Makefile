@@ -90,8 +90,11 @@ bench: .venv/.ready
 
 # The generated parts of README.md, from the results in outputs/, and of docs/.
 docs: .venv/.ready-test
+	mkdir -p build
 	$(RUN) python -m lmladder.reports.readme README.md
 	$(RUN) python tests/snippets.py docs/*.md
+	$(RUN) lmladder settings --format markdown > build/settings.md && mv build/settings.md docs/
+	$(RUN) COLUMNS=80 bash docs/commands.sh > build/commands.md && mv build/commands.md docs/
 	$(RUN) python benchmarks/presets.py --write docs/presets.md
 	$(RUN) python benchmarks/grammars.py --write docs/oracle.md
 	$(RUN) python benchmarks/compare.py --from benchmarks/compare.jsonl --write docs/performance.md

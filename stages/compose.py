@@ -16,12 +16,11 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from lmladder.config import CONFIGURATION_ERRORS, Config, arguments, one_line, typed
+from lmladder.config import Config, arguments, composed, typed
 from lmladder.system.errors import InputError, LadderError, no_file
 from lmladder.system.files import atomic_write
 from lmladder.system.settings import dotted
 
-from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -36,11 +35,7 @@ def composition(overrides: list[str]) -> str:
         If a key is unknown, or a value is of the wrong type, missing, out of range or the name of a
         missing file.
     """
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            node = compose("config", overrides)
-    except CONFIGURATION_ERRORS as error:
-        raise InputError(f"configuration: {one_line(error)}") from None
+    node = composed(CONF, overrides)
     require_watched(typed(node))
     OmegaConf.resolve(node)
     return OmegaConf.to_yaml(node)

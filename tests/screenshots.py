@@ -2,7 +2,7 @@
 
     python tests/screenshots.py REPORT.html COMPARISON.html docs/images
 
-The report is one of `lmladder report`, the comparison of `lmladder compare --html`.
+The report is one of `lmladder report`, the comparison of `lmladder compare -o`.
 """
 
 import argparse

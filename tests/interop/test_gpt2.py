@@ -158,8 +158,7 @@ def test_files_of_earlier_versions_of_transformers_are_read(folder):
 
 def test_the_command_that_trains_an_imported_model_has_all_its_settings(tmp_path):
     path = tmp_path / "it's my,model=1.safetensors"
-    _, script, *overrides = shlex.split(training_command(checkpoint(tied=False), path))
-    assert script == "stages/compose.py"
+    overrides = shlex.split(training_command(checkpoint(tied=False), path))[2:]
     conf = Path(__file__).resolve().parents[2] / "conf"
     with initialize_config_dir(str(conf), version_base="1.3"):
         config = typed(compose("config", overrides)).transformer

@@ -1,13 +1,17 @@
 """Help and completion: each command and stage describes itself, and its examples work."""
 
 import itertools
+import json
 import os
 import re
 import shlex
 import shutil
 import sys
+from contextlib import chdir
+from dataclasses import fields
 
 from lmladder.cli.main import COMMANDS
+from lmladder.config.hydra import FAMILIES
 from tests.experiments.folders import write_run
 
 import pytest
@@ -17,19 +21,17 @@ STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
 
 def examples(lmladder, command):
     """What follows `lmladder` in each example of a command's help."""
-    shown = lmladder(command, "--help").succeeded().stdout
-    words = " ".join(shown.split("Options:")[0].split())
-    found = re.findall(r"Example: lmladder (.+?)(?= Example:| Arguments:|$)", words)
-    assert found
-    assert all(each.split()[0] == command for each in found)
+    shown = lmladder(command, "-h").succeeded().stdout
+    found = re.findall(r"^      lmladder (.+)$", shown, re.MULTILINE)
+    assert found[0].split()[0] == command
     return found
 
 
 def test_the_help_of_all_names_each_command_and_where_to_begin(lmladder):
     shown = lmladder("--help").succeeded().stdout
-    assert re.findall(r"^  (\w+)  +\S", shown.partition("Commands:")[2], re.MULTILINE) == list(
-        COMMANDS
-    )
+    summaries = shown.partition("Commands:")[2]
+    assert re.findall(r"^  (\w+)  +\S", summaries, re.MULTILINE) == list(COMMANDS)
+    assert "..." not in summaries  # they fit
     assert "docs/tutorial.md" in shown
     done = lmladder()
     assert done.status == 2
@@ -37,9 +39,56 @@ def test_the_help_of_all_names_each_command_and_where_to_begin(lmladder):
     assert "error" not in done.stderr
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_a_command_fits_80_columns_and_has_what_all_share(
+    lmladder, command, monkeypatch
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    shown = lmladder(command, "-h").succeeded().stdout
+    assert max(map(len, shown.splitlines())) <= 80
+    for part in ("Examples:", "-q, --quiet", "-v, --verbose", "-h, --help", "Exit status: 0 "):
+        assert part in shown
+
+
+def test_every_setting_of_every_component_is_in_the_reference(lmladder, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)  # no project: the settings of lmladder
+    listed = json.loads(lmladder("settings", "--json").succeeded().stdout)
+    names = {each["key"].rpartition(".")[2] for each in listed}
+    for family in FAMILIES.values():
+        for kind in family:
+            if kind != "oracle":  # which has nothing to set
+                assert {each.name for each in fields(family.settings(kind))} <= names, kind
+    by_key = {each["key"]: each for each in listed}
+    assert by_key["transformer.n_head"] == {
+        "key": "transformer.n_head", "default": 4, "type": "integer", "range": "at least 1",
+        "choices": [], "help": "attention heads of a block; divides d_model", "choice": "",
+    }  # fmt: skip
+    assert by_key["mlp.optimizer.momentum"]["choice"] == "optimizer@mlp.optimizer=muon"
+    page = lmladder("settings", "--format", "markdown").succeeded().stdout
+    assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == by_key.keys()
+    assert len(re.findall("^## data$", page, re.MULTILINE)) == 1
+    shown = lmladder("settings", "n_head").succeeded().stdout
+    assert shown.startswith("  transformer.n_head=4\n      integer, at least 1: attention heads")
+    lmladder("settings", "n_haed").failed_in_one_line(2, "did you mean 'n_head'?")
+
+
+def test_a_run_composes_the_overrides_and_runs_what_depends_on_them(lmladder, checkout, tmp_path):
+    done = checkout.lmladder("run", "experiment=smoke", "bigram.add_k=0.5", "--stage", "bigram")
+    assert done.succeeded().stages_run == ["bigram"]
+    assert "add_k: 0.5" in (checkout / "params.yaml").read_text()
+    checkout.lmladder("run", "n_layer=3").failed_in_one_line(2, "did you mean transformer.n_layer?")
+    (checkout / "stages/bigram.py").write_text("raise SystemExit(1)")
+    done = checkout.lmladder("run", "-q", "experiment=smoke", "bigram.add_k=0.25")
+    assert (done.status, done.stdout) == (1, "")
+    assert "error: the run is not complete" in done.stderr
+    with chdir(tmp_path):
+        lmladder("run").failed_in_one_line(2, "no dvc.yaml", "lmladder init")
+
+
 @pytest.mark.slow
 def test_the_examples_of_all_commands_work(lmladder, checkout, monkeypatch):
     monkeypatch.chdir(checkout.path)
+    checkout.make_tiny_settings_the_default()
     checkout.commit()  # the results too, for --rev
     shutil.copytree("outputs", "../before/outputs")
     for n_layer, seed in itertools.product((1, 2), (0, 1)):
@@ -47,9 +96,8 @@ def test_the_examples_of_all_commands_work(lmladder, checkout, monkeypatch):
         folder = checkout / "outputs/sweeps/transformer" / name
         write_run(folder, 1 / n_layer + seed / 100, seed=seed, transformer__n_layer=n_layer)
     given = {name: examples(lmladder, name) for name in COMMANDS}
-    for name in sorted(given, key="import".__eq__):  # the last is of what export has written
-        if name == "import":
-            (checkout / "mine").rename(checkout / "gpt2")
+    # Import reads what export has written; a run changes what the others read.
+    for name in sorted(given, key=["import", "run"].count):
         for example in given[name]:
             lmladder(*shlex.split(example)).succeeded()
 

@@ -25,7 +25,7 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
         for _ in range(4):
             clock.now += 0.6 * SECONDS_PER_LINE
             work.advance(1000)
-    assert capsys.readouterr().out.splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "evaluate: 2,000 of 4,000 tokens, 167 a second",
         "evaluate: 4,000 of 4,000 tokens, 167 a second",
     ]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from lmladder.system.errors import InputError
+from lmladder.system.messages import VERBOSE, say
 
 import typer
 
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 CheckpointPath = Annotated[
     Path,
     typer.Argument(
-        help="Any rung's checkpoint.safetensors, or the corpus.json of a text with an oracle."
+        metavar="CHECKPOINT",
+        help="The folder of a run or its checkpoint.safetensors, or of a text with an oracle.",
     ),
 ]
+DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
+OutputsPath = Annotated[Path, typer.Argument(help="The folder that `lmladder run` wrote.")]
+DEFAULT_OUTPUTS = Path("outputs")
 Force = Annotated[bool, typer.Option("--force", help="Replace an existing file of any kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
 
@@ -46,27 +51,44 @@ RungModules = Annotated[
     ),
 ]
 
+
+def output_option(help: str) -> Any:
+    """Return the option for the file or folder that a command writes."""
+    return typer.Option("--output", "-o", help=help)
+
+
 PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
 
 
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint at a path; for the corpus.json of a prepared text, its oracle.
+    """Return the checkpoint at a path or in the folder of a run; of a prepared text, its oracle.
 
     Raises
     ------
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
-    from lmladder.training.checkpoint import Checkpoint
+    from lmladder.training.checkpoint import LATEST, Checkpoint
 
+    if path.is_dir():
+        path = path / (CORPUS if (path / CORPUS).exists() else LATEST)
     if path.name == CORPUS:
         from lmladder.data import Prepared
         from lmladder.pipeline.rungs import ORACLE
 
-        return ORACLE.load(0, Prepared.open(path.parent))
-    if path.parts[:1] == ("outputs",) and len(path.parts) == 3 and not path.exists():
-        raise InputError(f"there is no {path} yet; train it with: dvc repro")
-    return Checkpoint.load(path)
+        loaded = ORACLE.load(0, Prepared.open(path.parent))
+    elif path.parts[:1] == DEFAULT_OUTPUTS.parts and not path.exists():
+        raise InputError(f"there is no {path}; train it with: lmladder run")
+    else:
+        loaded = Checkpoint.load(path)
+    say(f"{path}: {loaded.kind}, step {loaded.step:,}, seed {loaded.seed}", VERBOSE)
+    return loaded
+
+
+def require_results(outputs: Path) -> None:
+    """Raise InputError if the pipeline has not written its results to a folder."""
+    if not (table := outputs / "evaluate/perplexity.csv").is_file():
+        raise InputError(f"there is no {table}; write it with: lmladder run")
 
 
 def chosen_model(name: str | None, models: Mapping[str, LanguageModel], path: Path) -> str:

@@ -1,18 +1,13 @@
 """`lmladder compare`: which differences between runs are real."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from lmladder.cli.arguments import Force, RungModules, require_replaceable
+from lmladder.cli.arguments import AsJson, Force, RungModules, output_option, require_replaceable
 from lmladder.system.errors import InputError
+from lmladder.system.messages import say
 
 import typer
-
-
-def _metrics(incomplete: str) -> list[str]:
-    from lmladder.experiments import METRICS
-
-    return [name for name in METRICS if name.startswith(incomplete)]
 
 
 def compare(
@@ -32,11 +27,10 @@ def compare(
         ),
     ] = None,
     metric: Annotated[
-        str | None,
+        Literal["bits_per_byte", "nats_per_token", "perplexity", "val_loss"] | None,
         typer.Option(
-            autocompletion=_metrics,
-            help="bits_per_byte, nats_per_token or perplexity, of the whole validation text, or "
-            "val_loss, of validation sequences. [default: the first that the runs have]",
+            help="Of the whole validation text; val_loss: of validation sequences. "
+            "[default: the first that the runs have]"
         ),
     ] = None,
     by: Annotated[
@@ -57,46 +51,39 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
-    latex: Annotated[bool, typer.Option("--latex", help="Print a LaTeX tabular.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print JSON, with all runs.")] = False,
-    figure: Annotated[
+    format_name: Annotated[
+        Literal["text", "csv", "markdown", "latex"],
+        typer.Option("--format", help="How to print the table."),
+    ] = "text",
+    as_json: AsJson = False,
+    output: Annotated[
         Path | None,
-        typer.Option(help="Draw the scores over the setting of --by to this file, .svg or .png."),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(help="Also write the table, with every run, to this page.")
+        output_option(
+            "Also write the table, with every run, to this page, .html; or draw the scores over "
+            "the setting of --by to this file, .svg or .png."
+        ),
     ] = None,
     force: Force = False,
     modules: RungModules = None,
 ) -> None:
-    """Compare runs: for each model and settings the mean over seeds and the distance to the best.
+    """Show which differences between runs are more than chance.
 
-    The 95% intervals of all distances hold simultaneously, over texts of the kind and over seeds.
-    The rank is one more than the number of configurations that are shown to be better; one without
-    a rank may be the best, or has too few seeds to be judged.
+    A configuration, one model and its settings, has the mean over its seeds and the distance to
+    the best. The 95% intervals of all distances hold simultaneously, over texts of the kind and
+    over seeds. The rank is one more than the number of configurations that are shown to be better;
+    one without a rank may be the best, or has too few seeds to be judged.
 
-    Example: lmladder compare outputs/sweeps/transformer --by transformer.n_layer
-
-    Example: lmladder compare outputs/sweeps --by transformer.d_model --figure sweep.svg
-
-    Example: lmladder compare outputs/sweeps --against transformer.n_layer=2
-
-    Example: lmladder compare outputs --rev HEAD
-
-    Example: lmladder compare outputs/sweeps --power 0.01
+    Examples:
+        lmladder compare outputs/sweeps/transformer --by transformer.n_layer
+        lmladder compare outputs/sweeps --by transformer.d_model -o sweep.svg
+        lmladder compare outputs/sweeps --against transformer.n_layer=2
+        lmladder compare outputs --rev HEAD
+        lmladder compare outputs/sweeps --power 0.01 --format markdown
     """
     from lmladder import experiments
     from lmladder.reports import comparison as reports
-    from lmladder.system.files import atomic_write
 
-    require_replaceable(html, force=force)
-    require_replaceable(figure, force=force)
-    flags = {"csv": csv, "markdown": markdown, "latex": latex, "json": json}
-    formats = [name for name, chosen in flags.items() if chosen]
-    if len(formats) > 1:
-        raise InputError(f"--{formats[0]} and --{formats[1]} do not go together; choose one")
+    require_replaceable(output, force=force)
     if not folders and not rev:
         raise InputError("name folders of runs, such as outputs, or a revision: --rev NAME")
     found = experiments.find_runs(folders) if folders else experiments.Found()
@@ -109,8 +96,8 @@ def compare(
         power=power,
         against=against,
     )
-    if html is not None:
-        atomic_write(html, reports.to_html(table).encode())
-    if figure is not None:
-        reports.write_figure(table, figure)
-    reports.print_comparison(table, formats[0] if formats else None)
+    if output is not None:
+        reports.write(table, output)
+    reports.print_comparison(table, "json" if as_json else format_name)
+    if output is not None:
+        say(f"written: {output}")

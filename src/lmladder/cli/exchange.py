@@ -5,10 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from lmladder.cli.arguments import Force, open_checkpoint, require_new
+from lmladder.cli.arguments import (
+    DEFAULT_CHECKPOINT,
+    CheckpointPath,
+    Force,
+    open_checkpoint,
+    output_option,
+    require_new,
+)
 from lmladder.system.errors import no_file
+from lmladder.system.messages import say
 
 import typer
 
@@ -18,53 +26,52 @@ if TYPE_CHECKING:
     from lmladder.training.checkpoint import Checkpoint
 
 
-def _formats(incomplete: str) -> list[str]:
-    from lmladder.interop import FORMATS
-
-    return [name for name in FORMATS if name.startswith(incomplete)]
-
-
 FormatName = Annotated[
-    str,
-    typer.Option("--format", help="gpt2 or tiny-lm.", autocompletion=_formats),
+    Literal["gpt2", "tiny-lm"],
+    typer.Option("--format", help="Of the other program: a folder (gpt2) or a file (tiny-lm)."),
 ]
 
 
 def export_checkpoint(
-    checkpoint: Annotated[Path, typer.Argument(help="A Transformer's checkpoint.safetensors.")],
-    target: Annotated[Path, typer.Argument(help="A new folder (gpt2) or file (tiny-lm).")],
+    output: Annotated[Path, output_option("A new folder (gpt2) or file (tiny-lm).")],
+    checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
     format_name: FormatName = "gpt2",
     force: Force = False,
 ) -> None:
-    """Write a Transformer in the format of another program: Hugging Face's GPT-2, or TinyLM.
+    """Write a Transformer in the format of another program.
 
-    Example: lmladder export outputs/transformer/checkpoint.safetensors mine --format gpt2
+    The formats are Hugging Face's GPT-2 and TinyLM.
+
+    Examples:
+        lmladder export outputs/transformer -o mine --format gpt2
     """
-    from lmladder.interop import format_named
+    from lmladder.interop import FORMATS
 
-    kind = format_named(format_name)
-    require_new(target, force=force)
-    notes = _export(open_checkpoint(checkpoint), target, kind)
-    _print_notes(notes, f"{format_name}: {checkpoint} -> {target}")
+    require_new(output, force=force)
+    notes = _export(open_checkpoint(checkpoint), output, FORMATS[format_name])
+    _print_notes(notes, f"{format_name}: {checkpoint} -> {output}")
 
 
 def import_checkpoint(
     source: Annotated[Path, typer.Argument(help="A folder (gpt2) or file (tiny-lm).")],
-    checkpoint: Annotated[Path, typer.Argument(help="The checkpoint to write.")],
+    output: Annotated[Path, output_option("The checkpoint to write, .safetensors.")],
     format_name: FormatName = "gpt2",
     force: Force = False,
 ) -> None:
-    """Convert another program's model to a checkpoint, to sample from and to train further.
+    """Convert another program's model to a checkpoint.
 
-    Example: lmladder import gpt2 gpt2.safetensors --format gpt2
+    Examples:
+        lmladder import mine -o gpt2.safetensors --format gpt2
+        lmladder sample gpt2.safetensors
     """
-    from lmladder.interop import format_named, training_command
+    from lmladder.interop import FORMATS, training_command
 
-    require_new(checkpoint, force=force)
-    loaded, notes = format_named(format_name).read(source)
-    loaded.save(checkpoint)
-    _print_notes(notes, f"{format_name}: {source} -> {checkpoint}")
-    print(f"to train it further: {training_command(loaded, checkpoint)}")
+    require_new(output, force=force)
+    loaded, notes = FORMATS[format_name].read(source)
+    loaded.save(output)
+    _print_notes(notes, f"{format_name}: {source} -> {output}")
+    say(f"next: lmladder sample {output}")
+    say(f"to train it further: {training_command(loaded, output)}")
 
 
 def _export(checkpoint: Checkpoint, target: Path, kind: ModuleType) -> list[str]:
@@ -90,5 +97,5 @@ def _export(checkpoint: Checkpoint, target: Path, kind: ModuleType) -> list[str]
 
 def _print_notes(notes: list[str], done: str) -> None:
     for note in notes:
-        print(f"note: {note}")
-    print(done)
+        say(f"note: {note}")
+    say(done)

@@ -1,8 +1,11 @@
 """`lmladder gradcheck`: compare the gradients of ops with central differences."""
 
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
+from lmladder.cli.arguments import AsJson
 from lmladder.system.errors import InputError, RunError
 
 import typer
@@ -30,20 +33,22 @@ def gradcheck(
             show_default=False,
         ),
     ] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Compare the gradient of every op with central differences.
 
     Each case is an op on arrays of one shape. It is checked in float64 with four memory layouts,
     and in float32 against float64. The exit status is 1 if an op fails.
 
-    Example: lmladder gradcheck softmax layer_norm
-
-    Example: lmladder gradcheck --module examples/rungs/min_gru.py
+    Examples:
+        lmladder gradcheck softmax layer_norm
+        lmladder gradcheck --module examples/rungs/min_gru.py
     """
     from lmladder.autograd.cases import CASES
     from lmladder.autograd.gradcheck import TOLERANCE
     from lmladder.autograd.selfcheck import TOLERANCE_32, check_op, op_names
     from lmladder.models.own import execute
+    from lmladder.system.progress import CountingProgress
 
     cases = CASES if module is None else getattr(execute(module), "CASES", [])
     if not cases:
@@ -53,17 +58,23 @@ def gradcheck(
         raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
     bound = "allowed below"
     width = max(map(len, [*known, bound]))
-    print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
-    print(f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
-    failed = []
-    for name in ops or known:
-        verdict = check_op(name, cases, seed=seed)
-        mark = "" if verdict.passed else "  WRONG"
-        print(
-            f"{name:{width}}  {verdict.rows:4}  {verdict.error:8.0e}  {verdict.error_32:8.0e}{mark}"
-        )
-        if not verdict.passed:
-            failed.append(f"{name} ({verdict.failure})" if verdict.failure else name)
+    verdicts = []
+    if not as_json:
+        print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
+        print(f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
+    with CountingProgress("gradcheck", "ops", len(ops or known)) as progress:
+        for name in ops or known:
+            one = check_op(name, cases, seed=seed)
+            if not as_json:
+                cells = f"{one.rows:4}  {one.error:8.0e}  {one.error_32:8.0e}"
+                print(f"{name:{width}}  {cells}{'' if one.passed else '  WRONG'}", flush=True)
+            verdicts.append(one)
+            progress.advance(1)
+    if as_json:
+        print(dumps([{**asdict(each), "passed": each.passed} for each in verdicts], indent=2))
+    failed = [each for each in verdicts if not each.passed]
     if failed:
-        raise RunError(f"wrong gradients: {', '.join(failed)}")
-    print("all gradients agree with central differences")
+        names = (f"{each.op} ({each.failure})" if each.failure else each.op for each in failed)
+        raise RunError(f"wrong gradients: {', '.join(names)}")
+    if not as_json:
+        print("all gradients agree with central differences")

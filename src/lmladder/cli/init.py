@@ -12,6 +12,7 @@ from typing import Annotated
 
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import atomic_write, cannot_write
+from lmladder.system.messages import say
 
 import typer
 
@@ -21,9 +22,7 @@ MAKEFILE = """\
 # make: run what conf/ describes, and print the table.
 .PHONY: repro
 repro:
-\tpython stages/compose.py
-\tdvc repro
-\t@cat outputs/evaluate/perplexity.md
+\tlmladder run
 """
 # Where a project differs from the repository, by file: patterns and what replaces each.
 CHANGES = {
@@ -43,9 +42,12 @@ MOVED = {"examples/rungs/": "rungs/", f"rungs/{RUNG}.yaml": f"conf/rungs/{RUNG}.
 def init(
     folder: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
 ) -> None:
-    """Write a project of your own: the pipeline, its configuration, and a rung to change.
+    """Write a project of your own.
 
-    Example: lmladder init my_ladder
+    It has the pipeline, its configuration, and a rung to change.
+
+    Examples:
+        lmladder init my_ladder
     """
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise InputError(f"{folder} exists; name a new folder")
@@ -58,8 +60,8 @@ def init(
             os.replace(Path(side, "project"), folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
-    print(f"the project is in {folder}: rungs/{RUNG}.py is its rung, conf/ has all settings")
-    print(f"next: cd {folder} && dvc repro")
+    say(f"project: {folder}, with the rung rungs/{RUNG}.py and all settings in conf/")
+    say(f"next: cd {folder} && lmladder run")
 
 
 def _write(project: Path) -> None:
@@ -73,14 +75,20 @@ def _write(project: Path) -> None:
     _run(project, sys.executable, "stages/compose.py")
 
 
+def project_files() -> Path:
+    """Return the folder in the package with the files of a project, or the repository."""
+    installed = PACKAGE / "project"
+    return installed if installed.exists() else PACKAGE.parents[1]
+
+
 def _files() -> dict[str, str]:
     """Return the content of each file by its path in a project.
 
     The package contains the files of the repository, except where it is a part of it.
     """
-    root, tops = PACKAGE / "project", ["."]
-    if not root.exists():
-        root, tops = PACKAGE.parents[1], Path(__file__).with_name("project.txt").read_text().split()
+    root = project_files()
+    listed = Path(__file__).with_name("project.txt")
+    tops = listed.read_text().split() if root == PACKAGE.parents[1] else ["."]
     found = {"Makefile": MAKEFILE, "requirements.txt": f"lmladder=={version('lmladder')}\n"}
     for path in (each for top in tops for each in (root / top, *(root / top).rglob("*"))):
         if not path.is_file() or "__pycache__" in path.parts:

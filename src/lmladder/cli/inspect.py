@@ -11,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lmladder.cli.arguments import (
+    DEFAULT_CHECKPOINT,
     AsJson,
     CheckpointPath,
     Force,
     RungModules,
     chosen_model,
     open_checkpoint,
+    output_option,
     require_replaceable,
 )
 from lmladder.system.errors import InputError
+from lmladder.system.messages import say
 
 import typer
 
@@ -40,7 +43,7 @@ BARS = 12  # tokens in the figure of the next token
 
 
 def inspect(
-    checkpoint: CheckpointPath,
+    checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
     as_json: AsJson = False,
     attention: Annotated[
         str | None, typer.Option(help="Draw the attention maps of a Transformer on this prompt.")
@@ -48,10 +51,7 @@ def inspect(
     next_: Annotated[
         str | None, typer.Option("--next", help="Draw the most probable tokens after this prompt.")
     ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", help="The file of the figure, .svg or .png."),
-    ] = None,
+    output: Annotated[Path | None, output_option("The file of the figure, .svg or .png.")] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Which model of the checkpoint to draw. [default: the strongest]"),
@@ -59,9 +59,12 @@ def inspect(
     force: Force = False,
     modules: RungModules = None,
 ) -> None:
-    """Print what a checkpoint contains, or draw a figure of its model on a prompt.
+    """Print what a checkpoint contains, or draw what its model does.
 
-    Example: lmladder inspect outputs/transformer/checkpoint.safetensors --next "Once " -o next.svg
+    Examples:
+        lmladder inspect
+        lmladder inspect --next "Once upon a " -o next.svg
+        lmladder inspect --attention "Once upon a time" -o attention.png
     """
     from lmladder import reports
     from lmladder.system.files import atomic_write
@@ -85,6 +88,7 @@ def inspect(
     else:
         figure = _next(chosen, tokenizer, next_ or "")
     atomic_write(output, reports.encoded(figure, output))
+    say(f"figure: {output}")
 
 
 def _attention(model: LanguageModel, tokenizer: Tokenizer, prompt: str) -> Figure:

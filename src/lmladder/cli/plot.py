@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import math
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from lmladder.cli.arguments import Force, RungModules, require_replaceable
-from lmladder.system.errors import InputError
+from lmladder.cli.arguments import (
+    DEFAULT_OUTPUTS,
+    Force,
+    OutputsPath,
+    RungModules,
+    output_option,
+    require_replaceable,
+    require_results,
+)
+from lmladder.system.messages import say
 
 import typer
 
@@ -17,28 +24,28 @@ if TYPE_CHECKING:
 
 
 def plot(
-    outputs: Annotated[Path, typer.Argument(help="The folder that `dvc repro` wrote.")] = Path(
-        "outputs"
-    ),
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The folder for the figures.")
-    ] = Path("figures"),
-    format_name: Annotated[str, typer.Option("--format", help="svg or png.")] = "svg",
+    outputs: OutputsPath = DEFAULT_OUTPUTS,
+    output: Annotated[Path, output_option("The folder for the figures.")] = Path("figures"),
+    format_name: Annotated[
+        Literal["svg", "png"], typer.Option("--format", help="Of the files.")
+    ] = "svg",
     force: Force = False,
     modules: RungModules = None,
 ) -> None:
-    """Draw all figures of the results: losses, costs, context, calibration.
+    """Draw all figures of the results.
 
     These are the figures of `outputs/evaluate`, and perplexity against training time on this
     machine.
 
-    Example: lmladder plot outputs -o figures --format png
+    Examples:
+        lmladder plot
+        lmladder plot outputs -o figures --format png
     """
     from lmladder import reports
     from lmladder.system.files import atomic_write, cannot_write
+    from lmladder.system.progress import track
 
-    if format_name not in reports.FORMATS:
-        raise InputError(f"no format {format_name!r}; choose from {', '.join(reports.FORMATS)}")
+    require_results(outputs)
     figures = figures_of(outputs)
     try:
         output.mkdir(parents=True, exist_ok=True)
@@ -47,9 +54,10 @@ def plot(
     paths = {name: output / f"{name}.{format_name}" for name in figures}
     for path in paths.values():
         require_replaceable(path, force=force)
-    for name, path in paths.items():
+    for name, path in track("plot", paths):
         atomic_write(path, reports.FORMATS[format_name](figures[name]))
         print(f"{path}: {figures[name].get_label()}")
+    say(f"{len(paths)} figures: {output}; next: lmladder report")
 
 
 def figures_of(outputs: Path) -> dict[str, Figure]:
@@ -75,7 +83,7 @@ def figures_of(outputs: Path) -> dict[str, Figure]:
         and 0 < value < math.inf
     }
     if not seconds:
-        print("note: no figure of training time, because no stage has run here", file=sys.stderr)
+        say("note: no figure of training time, because no stage has run here")
         return figures
     split = reports.last_split(table)
     return figures | {"perplexity_time": reports.perplexity_by_time(table, split, seconds)}

@@ -5,9 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from lmladder.cli.arguments import Force, RungModules, require_replaceable
+from lmladder.cli.arguments import (
+    DEFAULT_OUTPUTS,
+    Force,
+    OutputsPath,
+    RungModules,
+    output_option,
+    require_replaceable,
+    require_results,
+)
 from lmladder.cli.plot import figures_of
 from lmladder.system.errors import InputError
+from lmladder.system.messages import say
 
 import typer
 
@@ -25,27 +34,31 @@ PERFORMANCE = {
 
 
 def report(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")],
-    outputs: Annotated[
-        Path, typer.Argument(help="The folder that `dvc repro` wrote.", show_default=True)
-    ] = Path("outputs"),
+    outputs: OutputsPath = DEFAULT_OUTPUTS,
+    output: Annotated[Path, output_option("The page to write, .html.")] = Path("report.html"),
     results: Annotated[
         Path, typer.Option(help="The folder that `make results` wrote.", show_default=True)
     ] = Path("results"),
     force: Force = False,
     modules: RungModules = None,
 ) -> None:
-    """Write the page of results with what the pipeline's page omits: seeds, machine and times.
+    """Write the page of results, with seeds, machine and times.
 
-    Example: lmladder report -o report.html
+    outputs/evaluate/report.html, which the pipeline writes, has the same results without these.
+
+    Examples:
+        lmladder report
+        lmladder report outputs -o results.html
     """
     from lmladder import reports
     from lmladder.data import Prepared
     from lmladder.experiments import as_override, settings_of
     from lmladder.pipeline.evaluate import Ladder, report_page
     from lmladder.system.files import atomic_write
+    from lmladder.system.progress import track
 
     require_replaceable(output, force=force)
+    require_results(outputs)
     table = reports.read_csv(outputs / "evaluate/perplexity.csv")
     prepared = Prepared.open(outputs / "prepare")
     settings = settings_of(outputs / "evaluate") or {}
@@ -61,7 +74,7 @@ def report(
     page = report_page(
         Ladder.of(checkpoints, prepared),
         table,
-        figures_of(outputs).values(),
+        [each for _, each in track("report", figures_of(outputs))],
         reports.read_samples(outputs / "evaluate" / "samples.txt"),
         overrides or "unknown, as there is no dvc.lock",
         over_seeds=[
@@ -75,7 +88,7 @@ def report(
         ],
     )
     atomic_write(output, page.encode())
-    print(f"report: {outputs} -> {output}")
+    say(f"page: {output}")
 
 
 def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:

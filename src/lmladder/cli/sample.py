@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from json import dumps
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from lmladder.cli.arguments import RungModules, chosen_model, open_checkpoint
-from lmladder.system.errors import InputError
+from lmladder.cli.arguments import (
+    DEFAULT_CHECKPOINT,
+    CheckpointPath,
+    RungModules,
+    chosen_model,
+    open_checkpoint,
+)
+from lmladder.system.errors import InputError, printable
 
 import typer
 
 if TYPE_CHECKING:
     from lmladder.data import Tokenizer
     from lmladder.sampling import BeamSearch, Strategy
+    from lmladder.system.progress import CountingProgress
 
 DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_TEMPERATURE = 0.8
-DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
+LAYOUT = "\n\t\xa0"  # characters of the model that are printed as they are
 PRINTED = ("prompt", "text", "tokens", "log_probability", "finish_reason")
 
 
 def sample(
+    checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -67,9 +75,6 @@ def sample(
     seed: Annotated[
         int, typer.Option(min=0, help="The same seed draws the same text; sample i has seed + i.")
     ] = 0,
-    cache: Annotated[
-        bool, typer.Option(help="Keep keys and values of earlier tokens; changes speed only.")
-    ] = True,
     json: Annotated[
         bool,
         typer.Option(
@@ -78,24 +83,22 @@ def sample(
             "in nats, the reason length, stop or eos.",
         ),
     ] = False,
-    checkpoint: Annotated[
-        Path, typer.Option(help="Any rung's checkpoint.safetensors.")
-    ] = DEFAULT_CHECKPOINT,
     model: Annotated[
         str | None,
         typer.Option(help="Which model of the checkpoint. [default: the strongest]"),
     ] = None,
     modules: RungModules = None,
 ) -> None:
-    """Continue a prompt, printing each token as it is chosen.
+    """Continue a prompt, and print each token as it is chosen.
 
-    The repetition penalty is applied first, then temperature, top-k, top-p and min-p.
+    The repetition penalty is applied first, then temperature, top-k, top-p and min-p. Control
+    characters are printed as escapes, such as \\x1b; --json has the text itself.
 
-    Example: lmladder sample --prompt "Once upon a time" --tokens 300 --top-k 40 --seed 1
-
-    Example: lmladder sample --top-p 0.9 --stop "." --samples 3 --json
-
-    Example: lmladder sample --beams 4 --tokens 60
+    Examples:
+        lmladder sample --prompt "Once upon a time" --top-k 40 --seed 1
+        lmladder sample outputs/bigram --model trigram --tokens 60
+        lmladder sample --top-p 0.9 --stop "." --samples 3 --json
+        lmladder sample --beams 4 --tokens 60
     """
     from lmladder.sampling import complete
 
@@ -116,29 +119,38 @@ def sample(
     before = [tokenizer.decode(ids)]  # printed with the first piece: not before an error
 
     def show(piece: str) -> None:
-        if streamed:
-            print(before.pop() + piece if before else piece, end="", flush=True)
+        if progress is not None:
+            progress.advance(1)
+        else:
+            text = before.pop() + piece if before else piece
+            print(printable(text, LAYOUT), end="", flush=True)
 
-    made = complete(
-        models[name],
-        tokenizer,
-        ids,
-        tokens=tokens,
-        strategy=strategy,
-        seed=seed,
-        samples=samples,
-        stop=stop or (),
-        cache=cache,
-        show=show,
-    )
+    with nullcontext() if streamed else _progress(tokens) as progress:
+        made = complete(
+            models[name],
+            tokenizer,
+            ids,
+            tokens=tokens,
+            strategy=strategy,
+            seed=seed,
+            samples=samples,
+            stop=stop or (),
+            show=show,
+        )
     if json:
         for each in made:
             print(dumps({name: getattr(each, name) for name in PRINTED}))
     elif samples > 1:
         texts = (f"== {i} ==\n{each.prompt}{each.text}" for i, each in enumerate(made, 1))
-        print("\n\n".join(texts))
+        print(printable("\n\n".join(texts), LAYOUT))
     else:
         print()
+
+
+def _progress(tokens: int) -> CountingProgress:
+    from lmladder.system.progress import CountingProgress
+
+    return CountingProgress("sample", "tokens", tokens)
 
 
 def _strategy(beams: int | None, **options: float | None) -> Strategy | BeamSearch:

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from lmladder.cli.arguments import (
+    DEFAULT_CHECKPOINT,
     AsJson,
     CheckpointPath,
     Force,
     RungModules,
     chosen_model,
     open_checkpoint,
+    output_option,
     require_replaceable,
 )
 from lmladder.system.errors import InputError, RunError
+from lmladder.system.messages import say
 
 import typer
 
@@ -34,7 +37,7 @@ STDIN = "-"
 
 
 def score(
-    checkpoint: CheckpointPath,
+    checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
     file: Annotated[
         str | None,
         typer.Argument(help="The text; - or nothing for the standard input.", show_default=False),
@@ -59,22 +62,26 @@ def score(
     per_token: Annotated[
         bool, typer.Option("--per-token", help="Also print the loss of each token.")
     ] = False,
-    html: Annotated[
-        Path | None, typer.Option(help="Write the text to this page, colored by surprisal.")
+    output: Annotated[
+        Path | None, output_option("Write the text, colored by surprisal, to this page, .html.")
     ] = None,
     force: Force = False,
     modules: RungModules = None,
 ) -> None:
-    """Score any text as the perplexity table does: nats per token, perplexity, bits per byte.
+    """Score any text, as the perplexity table does.
 
-    Example: lmladder score outputs/transformer/checkpoint.safetensors --text "Once upon a time"
+    Examples:
+        lmladder score --text "Once upon a time"
+        lmladder score outputs/bigram README.md --model trigram
+        lmladder score outputs/mlp outputs/evaluate/samples.txt -o surprisal.html
     """
     from lmladder import reports
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
     from lmladder.system.files import atomic_write
+    from lmladder.system.progress import CountingProgress
 
-    require_replaceable(html, force=force)
+    require_replaceable(output, force=force)
     loaded = open_checkpoint(checkpoint)
     tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
@@ -87,22 +94,30 @@ def score(
     n_bytes = tokenizer.n_bytes(tokens)
     if n_bytes == 0:
         raise InputError(f"{source} has only unknown words; there is nothing to score")
-    if html is not None and len(tokens) > MAX_COLORED:
+    if output is not None and len(tokens) > MAX_COLORED:
         raise InputError(
             f"{source} has {len(tokens):,} tokens; a page shows at most {MAX_COLORED:,}"
         )
-    nats = {
-        name: token_nll(each, tokens, before, min_context=min_context, batch_tokens=BATCH_TOKENS)
-        for name, each in models.items()
-    }
+    with CountingProgress("score", "tokens", len(models) * len(tokens)) as progress:
+        nats = {
+            name: token_nll(
+                each,
+                tokens,
+                before,
+                min_context=min_context,
+                batch_tokens=BATCH_TOKENS,
+                advance=progress.advance,
+            )
+            for name, each in models.items()
+        }
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
     for name, each in scores.items():
         if not math.isfinite(each.nats):
             raise RunError(f"the loss of {name} is not finite; its weights are damaged")
-    if html is not None:
+    if output is not None:
         text_pieces = pieces(tokenizer, tokens, nats[strongest])
         page = reports.render_surprisal(strongest, scores[strongest], text_pieces)
-        atomic_write(html, page.encode())
+        atomic_write(output, page.encode())
     if as_json:
         values: dict[str, Any] = {"models": {name: _values(each) for name, each in scores.items()}}
         if per_token:
@@ -115,6 +130,8 @@ def score(
         if per_token:
             _print_tokens(tokenizer, tokens, nats)
         _print_scores(scores)
+    if output is not None:
+        say(f"page: {output}")
 
 
 def _read(file: str | None, text: str | None) -> tuple[str, str]:
@@ -186,8 +203,8 @@ def _print_scores(scores: Mapping[str, Score]) -> None:
     """Print a line for each model, with the decimals of perplexity.csv."""
     width = max(map(len, ["model", *scores]))
     names = ("tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte")
-    print("  ".join([f"{'model':{width}}", *(f"{name:>14}" for name in names)]).rstrip())
+    print("  ".join([f"{'model':{width}}", *(f"{name:>9}" for name in names)]))
     for name, score in scores.items():
-        rates = (score.nats_per_token, score.perplexity, score.bits_per_byte)
-        cells = [f"{score.tokens:14}", f"{score.bytes:14}", *(f"{rate:14.6f}" for rate in rates)]
+        rates = (f"{score.nats_per_token:14.6f}", f"{score.perplexity:10.6f}")
+        cells = [f"{score.tokens:9}", f"{score.bytes:9}", *rates, f"{score.bits_per_byte:13.6f}"]
         print("  ".join([f"{name:{width}}", *cells]))

@@ -38,12 +38,14 @@ def verify(
     as_json: AsJson = False,
     modules: RungModules = None,
 ) -> None:
-    """Train runs again from the settings in their checkpoints, and compare the results.
+    """Train runs again, and compare the results with theirs.
 
-    A run is bit-identical, or its losses agree within a tolerance, or they differ from some step
-    on, which gives exit status 1. A file that contradicts its checkpoint gives exit status 2.
+    The settings are those in the checkpoints. A run is bit-identical, or its losses agree within a
+    tolerance, or they differ from some step on, which gives exit status 1. A file that contradicts
+    its checkpoint gives exit status 2.
 
-    Example: lmladder verify outputs/mlp outputs/transformer
+    Examples:
+        lmladder verify outputs/mlp outputs/transformer
     """
     from lmladder import kernels
     from lmladder.experiments.verify import open_run, verify_run

@@ -1,18 +1,21 @@
 """Read a composed configuration into dataclasses; format errors and the help of settings."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
+from itertools import zip_longest
+from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from lmladder.config.hydra import FAMILIES
-from lmladder.config.schema import Config
+from lmladder.config.schema import STAGES, Config
 from lmladder.models.own import load_watched
+from lmladder.models.registry import GROUPS, KINDS
 from lmladder.system.errors import InputError
-from lmladder.system.settings import Family, default_of, did_you_mean, meaning, read
+from lmladder.system.settings import GROUP, Described, Family, default_of, did_you_mean, read
 
 import yaml
+from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -82,6 +85,10 @@ def one_line(error: BaseException) -> str:
 
 def _unknown_setting(full_key: str, schema: Any) -> str:
     key = full_key.rpartition(".")[2]
+    owned = [name for name in STAGES if name in KINDS and key in _names(KINDS.settings(name))]
+    if schema is Config and owned:
+        places = " or ".join(f"{name}.{key}" for name in owned)
+        return f"unknown setting {full_key}; did you mean {places}?"
     for family in FAMILIES.values():
         schemas = {kind: family.settings(kind) for kind in family}
         owners = [kind for kind, each in schemas.items() if key in _names(each)]
@@ -101,23 +108,72 @@ def describe(node: DictConfig) -> str:
     ----------
     node : the composed configuration, whose choices determine the settings
     """
+    return "\n".join(map(str, _settings(node)))
+
+
+def composed(conf: Path, overrides: Iterable[str] = ()) -> DictConfig:
+    """Return the configuration that the files of a folder `conf` and overrides give.
+
+    Raises InputError if a key or a choice is unknown, or a value has the wrong type.
+    """
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            return compose("config", list(overrides))
+    except CONFIGURATION_ERRORS as error:
+        raise InputError(f"configuration: {one_line(error)}") from None
+
+
+def reference(conf: Path) -> list[Described]:
+    """Return all settings: those of the defaults, and those that exist with another choice."""
+    found = {each.key: each for each in _settings(composed(conf))}
+    order = list(found)
+    kinds = {each.value for each in found.values()}  # and other values
+    top: dict[str, list[str]] = {}  # by group of settings, the overrides that choose it
+    below: dict[str, list[str]] = {}
+    for key in found:
+        *above, group = key.split(".")
+        for path in sorted(conf.glob(f"{group}/*.yaml")):
+            override = f"{group}@{key}={path.stem}" if above else f"{key}={path.stem}"
+            (below if above else top).setdefault(key, []).append(override)
+    for groups in (top, below):  # apart, because a choice in `top` may have none in `below`
+        for overrides in zip_longest(*groups.values()):
+            chosen = dict(zip(groups, overrides, strict=True))
+            for each in _settings(composed(conf, filter(None, overrides))):
+                kinds.add(each.value)
+                owner = max((key for key in groups if each.key.startswith(f"{key}.")), default="")
+                found.setdefault(each.key, replace(each, choice=chosen.get(owner) or ""))
+    for kind in set(KINDS) - kinds:
+        if (group := KINDS[kind].fit.group) in GROUPS:
+            for each in _described(KINDS.settings(kind), {}, f"{group}.NAME.", KINDS):
+                found.setdefault(each.key, replace(each, choice=f"kind: {kind}"))
+
+    def place(each: Described) -> int:
+        group = (
+            each.key if each.type == GROUP and each.key in order else each.key.rpartition(".")[0]
+        )
+        return order.index(group if group in order else each.key.partition(".")[0])
+
+    return sorted(found.values(), key=place)
+
+
+def _settings(node: DictConfig) -> Iterator[Described]:
     values: Any = OmegaConf.to_container(node, resolve=False)
     load_watched(values.get("rungs"))
-    return "\n".join(_described(Config, values, "", None))
+    return _described(Config, values, "", None)
 
 
-def _described(schema: Any, values: Any, path: str, family: Family[Any] | None) -> Iterator[str]:
+def _described(
+    schema: Any, values: Any, path: str, family: Family[Any] | None
+) -> Iterator[Described]:
     types = get_type_hints(schema)
     for each in fields(schema):
         name, kind, chosen_from = f"{path}{each.name}", types[each.name], each.metadata["family"]
         value = values.get(each.name, default_of(each))
         if chosen_from is None and not is_dataclass(kind):
-            plain = isinstance(value, str) and value.isprintable()
-            yield f"  {name}={value if plain else json.dumps(value)}"
             choices = tuple(family) if family is not None and each.name == family.key else ()
-            yield f"      {meaning(each, kind, choices)}"
+            yield Described.of(name, each, kind, value, choices)
             continue
-        yield f"{name}: {each.metadata['help']}"
+        yield Described(name, None, GROUP, "", (), each.metadata["help"])
         several = get_origin(kind) is dict
         for key, group in value.items() if several else [("", value)]:
             if not isinstance(group, dict):  # the value is missing

@@ -10,11 +10,9 @@ import re
 import shlex
 from dataclasses import fields
 from pathlib import Path
-from types import ModuleType
 
 from lmladder.interop import gpt2, tiny_lm
 from lmladder.interop.architecture import shown
-from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 
 # Each has `read`, which returns the checkpoint in a file or folder, and notes to the user about
@@ -22,15 +20,8 @@ from lmladder.training.checkpoint import Checkpoint
 FORMATS = {"gpt2": gpt2, "tiny-lm": tiny_lm}
 
 
-def format_named(name: str) -> ModuleType:
-    """Return the module of a format; InputError if it is unknown."""
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}; choose from {', '.join(FORMATS)}")
-    return FORMATS[name]
-
-
 def training_command(checkpoint: Checkpoint, path: Path) -> str:
-    """Return the command that composes a run which continues to train the Transformer in `path`."""
+    """Return the command of a run which continues to train the Transformer in `path`."""
     architecture = checkpoint.settings()
     overrides = {
         "tokenizer": "checkpoint",
@@ -42,7 +33,7 @@ def training_command(checkpoint: Checkpoint, path: Path) -> str:
         if (value := getattr(architecture, each.name)) != each.default:
             overrides[f"transformer.{each.name}"] = value
     given = [f"{key}={_quoted(shown(value))}" for key, value in overrides.items()]
-    return shlex.join(["python", "stages/compose.py", *given])
+    return shlex.join(["lmladder", "run", *given])
 
 
 def _quoted(text: str) -> str:

@@ -16,6 +16,7 @@ from lmladder.reports.table import to_csv as table_to_csv
 from lmladder.reports.terminal import empty_table
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
+from lmladder.system.messages import say
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -56,13 +57,13 @@ def as_grid(comparison: Comparison) -> Grid:
     return Grid(caption, titles, cells, titles.index("Runs") - 1)
 
 
-def print_comparison(comparison: Comparison, wanted: str | None = None) -> None:
+def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     """Print in one of `FORMATS`, by default for a terminal; notes go to standard error."""
     print(FORMATS[wanted](comparison))
     if comparison.power is not None:
-        print(comparison.power["answer"], file=sys.stderr if wanted else sys.stdout)
+        print(comparison.power["answer"], file=sys.stdout if wanted == "text" else sys.stderr)
     for note in comparison.notes:
-        print(f"note: {note}", file=sys.stderr)
+        say(f"note: {note}")
 
 
 def to_terminal(comparison: Comparison) -> str:
@@ -154,8 +155,8 @@ def to_html(comparison: Comparison) -> str:
     )  # fmt: skip
 
 
-FORMATS: dict[str | None, Callable[[Comparison], str]] = {
-    None: to_terminal,
+FORMATS: dict[str, Callable[[Comparison], str]] = {
+    "text": to_terminal,
     "csv": to_csv,
     "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
     "latex": to_latex,
@@ -163,9 +164,11 @@ FORMATS: dict[str | None, Callable[[Comparison], str]] = {
 }
 
 
-def write_figure(comparison: Comparison, path: Path) -> None:
-    """Draw a comparison to a file, .svg or .png; InputError as `sweep_figure`."""
-    atomic_write(path, encoded(sweep_figure(comparison), path))
+def write(comparison: Comparison, path: Path) -> None:
+    """Write a page, .html, or a figure, .svg or .png; InputError as `sweep_figure`."""
+    page = path.suffix.lower() in (".html", ".htm")
+    content = to_html(comparison).encode() if page else encoded(sweep_figure(comparison), path)
+    atomic_write(path, content)
 
 
 def sweep_figure(comparison: Comparison) -> Figure:

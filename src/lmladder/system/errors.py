@@ -19,9 +19,11 @@ class LadderError(Exception):
         return printable(super().__str__())
 
 
-def printable(text: str) -> str:
-    """Escape unprintable characters, such as the control codes of a terminal in a file name."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+def printable(text: str, kept: str = "") -> str:
+    """Escape unprintable characters, such as the control codes of a terminal, except `kept`."""
+    return "".join(
+        each if each.isprintable() or each in kept else repr(each)[1:-1] for each in text
+    )
 
 
 class InputError(LadderError):

@@ -5,8 +5,11 @@ import math
 import os
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Self
+from typing import Any, Self, TypeVar
+
+from lmladder.system.messages import say, shown
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +22,7 @@ from rich.progress import (
 )
 
 SECONDS_PER_LINE = 10.0
+V = TypeVar("V")
 
 
 class _Lossy(io.FileIO):
@@ -69,7 +73,7 @@ class _Bar:
             TimeRemainingColumn(),
             console=Console(stderr=True),
             transient=transient,
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and shown()),
         )
         self._task = self._bar.add_task(name, total=total, completed=first, facts="")
         self._started = time.perf_counter()
@@ -116,7 +120,15 @@ class CountingProgress(_Bar):
         now = time.perf_counter()
         if self._bar.disable and now - self._printed >= SECONDS_PER_LINE:
             self._printed = now
-            print(f"{self.name}: {facts}", flush=True)
+            say(f"{self.name}: {facts}")
+
+
+def track(name: str, items: Mapping[str, V]) -> Iterator[tuple[str, V]]:
+    """Yield the items of a mapping, and show how many are done."""
+    with CountingProgress(name, "figures", len(items)) as progress:
+        for each in items.items():
+            yield each
+            progress.advance(1)
 
 
 class TrainingProgress(_Bar):

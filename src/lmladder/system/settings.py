@@ -8,6 +8,7 @@ messages read these declarations; `lmladder.config` composes them.
 
 import difflib
 import importlib.util
+import json
 import math
 import operator
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,6 +19,7 @@ from lmladder.system.errors import InputError
 
 MAX_INTEGER = 2**63 - 1  # the largest integer of NumPy
 REQUIRED: Any = "???"  # a missing value, as OmegaConf writes it
+GROUP = "group"  # the type of a group of settings in a description
 
 
 _LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
@@ -110,21 +112,59 @@ def _check_value(name: str, value: Any, declared: Field[Any]) -> None:
 _TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
 
 
-def meaning(declared: Field[Any], kind: Any, choices: Iterable[str] = ()) -> str:
-    """Return the type, range and meaning of a setting: "integer, at least 1: number of blocks".
+@dataclass(frozen=True)
+class Described:
+    """What a user needs to know of a setting.
 
-    Parameters
+    Attributes
     ----------
-    kind : the type of the field
-    choices : the allowed values, if the field itself does not list them
+    key : dotted, such as "transformer.n_layer"
+    default : its value in `conf/`; REQUIRED if it has none
+    type : such as "integer or null"; "group" of settings
+    range : such as "at least 1"; empty: any value of the type
+    choices : the allowed values of a text; empty: any
+    help : its meaning
+    choice : the override of a group with which the setting exists; empty: it exists by default
     """
-    facts = declared.metadata
-    names = ", ".join(facts["choices"] or choices)
-    parts = [f"one of {names}" if names else _type_name(kind)]
-    parts += [f"{_LIMITS[limit][0]} {bound:,}" for limit, bound in facts["limits"].items()]
-    if facts["length"] is not None:
-        parts.append(f"{facts['length']} values")
-    return f"{', '.join(parts)}: {facts['help']}"
+
+    key: str
+    default: Any
+    type: str
+    range: str
+    choices: tuple[str, ...]
+    help: str
+    choice: str = ""
+
+    @classmethod
+    def of(
+        cls, key: str, declared: Field[Any], kind: Any, default: Any, choices: Iterable[str] = ()
+    ) -> "Described":
+        """Describe a field of a type; `choices` are used if the field itself has none."""
+        facts = declared.metadata
+        limits = [f"{_LIMITS[limit][0]} {bound:,}" for limit, bound in facts["limits"].items()]
+        if facts["length"] is not None:
+            limits.append(f"{facts['length']} values")
+        names = facts["choices"] or tuple(choices)
+        return cls(key, default, _type_name(kind), ", ".join(limits), names, facts["help"])
+
+    @property
+    def allowed(self) -> str:
+        """The choices or the type, and the range, such as "integer, at least 1"."""
+        names = f"one of {', '.join(self.choices)}" if self.choices else self.type
+        return f"{names}, {self.range}".removesuffix(", ")
+
+    @property
+    def value(self) -> str:
+        """The default as an override has it, such as "[0.9, 0.99]"."""
+        plain = isinstance(self.default, str) and self.default.isprintable()
+        return self.default if plain else json.dumps(self.default)
+
+    def __str__(self) -> str:
+        """Return the heading of a group, or a setting in two lines."""
+        if self.type == GROUP:
+            return f"{self.key}: {self.help}"
+        choice = f"  ({self.choice})" if self.choice else ""
+        return f"  {self.key}={self.value}{choice}\n      {self.allowed}: {self.help}"
 
 
 def _type_name(kind: Any) -> str:
