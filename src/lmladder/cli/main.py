@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from lmladder.cli.audit import audit
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "report": report,
     "verify": verify,
+    "audit": audit,
     "init": init,
 }
 for name, command in COMMANDS.items():

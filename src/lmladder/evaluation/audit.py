@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any
 
-from lmladder.data import Tokenizer
+from lmladder.data import Prepared, Tokenizer
 from lmladder.evaluation.blocks import block_starts
 from lmladder.evaluation.exact import Score, read_tokens
 from lmladder.models.contract import LanguageModel, parts_of_validation
 from lmladder.system.arrays import Array, BoolArray, FloatArray, IntArray
 from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
@@ -70,6 +71,7 @@ class Subject:
     text, preceding : the tokens that are scored, and those before them, at least one; 1-d
     tokenizer : of the model
     score : what is claimed for the text; None: only predictions and bytes are checked
+    blocks : the index of the block of `score` to which each token belongs; None: `block_starts`
     is_validation : whether the text is scored in the parts that `parts_of_validation` names
     true_nats : -log probability of the text under the distribution that it was drawn from
     min_context, batch_tokens : of `read_tokens`: the rule by which the text was scored
@@ -81,6 +83,7 @@ class Subject:
     preceding: IntArray
     tokenizer: Tokenizer
     score: Score | None = None
+    blocks: IntArray | None = None
     is_validation: bool = False
     true_nats: float | None = None
     min_context: float = 0.5
@@ -152,6 +155,39 @@ class Subject:
             unequal = found != expected  # not the difference of two infinities
             worst = np.abs(found[unequal] - expected[unequal]).max()
             raise WrongError(f"{message}; the difference is up to {worst:.3g} nats")
+
+
+def subject_of(
+    checkpoint: Checkpoint,
+    name: str,
+    prepared: Prepared,
+    split: str,
+    score: Score | None,
+    **rule: Any,
+) -> Subject:
+    """Return what to audit of a model of a checkpoint on a split of a text, scored by a `rule`.
+
+    Where the tokens of the model are not those of the prepared text, its tokenizer encodes it.
+    """
+    text, preceding, tokenizer = (
+        prepared.split(split),
+        prepared.preceding(split),
+        prepared.tokenizer,
+    )
+    if checkpoint.tokenizer != tokenizer.to_json():
+        decode, tokenizer = tokenizer.decode, checkpoint.restore_tokenizer()
+        text, preceding = (tokenizer.encode(decode(each)) for each in (text, preceding))
+    oracle = prepared.corpus.splits[split].oracle
+    return Subject(
+        lambda: checkpoint.restore_models()[name],
+        text,
+        preceding,
+        tokenizer,
+        score,
+        is_validation=split == "val",
+        true_nats=oracle and oracle.nats,
+        **rule,
+    )
 
 
 def finite(subject: Subject) -> str:
@@ -330,18 +366,18 @@ def text(subject: Subject) -> str:
         raise NothingToTryError("no score of a whole text is beside the model")
     if score.tokens != n_tokens:
         raise WrongError(f"{score.tokens:,} tokens are scored, and the text has {n_tokens:,}")
-    starts = block_starts(n_tokens)
-    losses = np.array(score.block_losses)
-    if len(losses) != len(starts):
-        raise WrongError(f"{len(losses)} blocks are scored, and the text has {len(starts)}")
-    subject.require(losses.sum() / n_tokens, score.nats / n_tokens, "the blocks have another sum")
-    evenly = np.linspace(0, len(starts) - 1, RETRIED).astype(int)
-    chosen = np.unique([*evenly, losses.argmin(), losses.argmax()])
+    losses, starts = np.array(score.block_losses), block_starts(n_tokens)
     block = np.repeat(np.arange(len(starts)), np.diff(starts, append=n_tokens))
-    again = np.add.reduceat(_scored(subject, np.isin(block, chosen)), starts)
+    block = block if subject.blocks is None else subject.blocks
+    if len(losses) != block[-1] + 1:
+        raise WrongError(f"{len(losses)} blocks are scored, and the text has {block[-1] + 1}")
+    subject.require(losses.sum() / n_tokens, score.nats / n_tokens, "the blocks have another sum")
+    evenly = np.linspace(0, len(losses) - 1, RETRIED).astype(int)
+    chosen = np.unique([*evenly, losses.argmin(), losses.argmax()])
+    again = np.bincount(block, _scored(subject, np.isin(block, chosen)))
     message = "blocks of the text that are scored again by the rule have other losses"
     subject.require(again[chosen], losses[chosen], message)
-    return f"{n_tokens:,} tokens in {len(starts)} blocks, of which {len(chosen)} were scored again"
+    return f"{n_tokens:,} tokens in {len(losses)} blocks, of which {len(chosen)} were scored again"
 
 
 def _scored(subject: Subject, wanted: BoolArray) -> FloatArray:
@@ -363,7 +399,7 @@ def _scored(subject: Subject, wanted: BoolArray) -> FloatArray:
         parts_of_validation(subject.model, count) if subject.is_validation else whole
     ):
         before, positions = np.split(np.arange(len(preceding) + end), [len(preceding) + first])
-        options = {"min_context": subject.min_context, "batch_tokens": subject.batch_tokens}
+        options: Any = {"min_context": subject.min_context, "batch_tokens": subject.batch_tokens}
         found.append(read_tokens(model, partial(read, model=model), positions, before, **options))
     return np.where(wanted, np.concatenate(found), 0.0)
 
@@ -375,8 +411,8 @@ def byte_count(subject: Subject) -> str:
     evenly = np.linspace(0, len(firsts) - 1, min(len(firsts), STRETCHES)).astype(int)
     pieces = 0
     for at in firsts[evenly].tolist():
-        for ids, decoded in _pieces(tokenizer, tokens[max(0, at - LEAD) : at + STRETCH]):
-            found, expected = tokenizer.n_bytes(ids), len(decoded.encode())
+        for found, decoded in _pieces(tokenizer, tokens[max(0, at - LEAD) : at + STRETCH]):
+            expected = len(decoded.encode())
             if found != expected and not (UNKNOWN in decoded and found < expected):
                 raise WrongError(f"{decoded!r} has {expected} bytes, and {found} are counted")
             pieces += 1
@@ -389,11 +425,11 @@ def byte_count(subject: Subject) -> str:
     return f"{pieces:,} pieces with {len(evenly):,} different tokens; the text of {total:,} bytes"
 
 
-def _pieces(tokenizer: Tokenizer, tokens: IntArray) -> Iterator[tuple[IntArray, str]]:
-    """Yield the tokens after the first in groups that are whole characters, with their text.
+def _pieces(tokenizer: Tokenizer, tokens: IntArray) -> Iterator[tuple[int, str]]:
+    """Yield the counted bytes and the text of groups of tokens that are whole characters.
 
-    A group's text is what it adds to that of the tokens before it. Bytes that are not UTF-8 are
-    left out.
+    Both are what the group adds to the tokens before it. The first token, and bytes that are not
+    UTF-8, are left out.
     """
     start, before = 1, tokenizer.decode(tokens[:1])
     for end in range(2, len(tokens) + 1):
@@ -401,12 +437,8 @@ def _pieces(tokenizer: Tokenizer, tokens: IntArray) -> Iterator[tuple[IntArray, 
         if text.endswith(UNDECODABLE) or text == before:
             continue  # in the middle of a character, or a sign for how the next token is written
         added = text.removeprefix(before)
-        if (
-            text.startswith(before)
-            and UNDECODABLE not in added
-            and not before.endswith(UNDECODABLE)
-        ):
-            yield tokens[start:end], added
+        if text.startswith(before) and UNDECODABLE not in before[-1:] + added:
+            yield tokenizer.n_bytes(tokens[:end]) - tokenizer.n_bytes(tokens[:start]), added
         start, before = end, text
 
 
