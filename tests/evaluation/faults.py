@@ -223,10 +223,12 @@ FAULTS = [
     Fault("a convolution that sees the next token", "future",
           lambda: subject(lambda: transformer(LookingConvolution))),
     Fault("normalization over time", "future", lambda: subject(lambda: transformer(TimeNorm))),
-    Fault("batch statistics at evaluation", "batch", lambda: subject(lambda: transformer(BatchNorm))),
+    Fault("batch statistics at evaluation", "batch",
+          lambda: subject(lambda: transformer(BatchNorm))),
     Fault("dropout left on", "repeat", lambda: subject(lambda: transformer(Dropout))),
     Fault("the easiest 3% scored as the whole", "text", easiest),
-    Fault("a cache that survives from the previous document", "history", lambda: subject(Remembering)),
+    Fault("a cache that survives from the previous document", "history",
+          lambda: subject(Remembering)),
 ]  # fmt: skip
 
 

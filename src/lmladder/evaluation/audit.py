@@ -185,7 +185,7 @@ def subject_of(
         tokenizer,
         score,
         is_validation=split == "val",
-        true_nats=oracle and oracle.nats,
+        true_nats=None if oracle is None else oracle.nats,
         **rule,
     )
 
@@ -305,10 +305,11 @@ def context(subject: Subject) -> str:
     longest = min(model.max_length or read + SHORT, read + SHORT, len(subject.stream) - 1)
     if longest <= read:
         raise NothingToTryError(f"no sequence is longer than the context of {read:,} tokens")
-    window = subject.stream[None, -longest - 1 :]
-    found, expected = model.nll(window)[0, -1], model.nll(window[:, -read - 1 :])[0, -1]
-    subject.require(found, expected, f"a prediction depends on more than {read:,} tokens")
-    return f"the last of {longest + 1:,} tokens, after all others and after {read:,}"
+    window, count = subject.stream[-longest - 1 :], longest - read
+    alone = window[np.arange(1, count + 1)[:, None] + np.arange(read + 1)]
+    found, expected = model.nll(window[None])[0, -count:], model.nll(alone)[:, -1]
+    subject.require(found, expected, f"predictions depend on more than {read:,} tokens")
+    return f"{count} tokens, each after {read:,} tokens and after more"
 
 
 def sums(subject: Subject) -> str:
@@ -367,7 +368,7 @@ def text(subject: Subject) -> str:
     if score.tokens != n_tokens:
         raise WrongError(f"{score.tokens:,} tokens are scored, and the text has {n_tokens:,}")
     losses, starts = np.array(score.block_losses), block_starts(n_tokens)
-    block = np.repeat(np.arange(len(starts)), np.diff(starts, append=n_tokens))
+    block: IntArray = np.repeat(np.arange(len(starts)), np.diff(starts, append=n_tokens))
     block = block if subject.blocks is None else subject.blocks
     if len(losses) != block[-1] + 1:
         raise WrongError(f"{len(losses)} blocks are scored, and the text has {block[-1] + 1}")
@@ -459,7 +460,7 @@ def truth(subject: Subject) -> str:
 
 Check = Callable[[Subject], str]  # returns what it tried; its docstring is what it claims
 PREDICTIONS: Sequence[Check] = (
-    *(finite, repeat, update, history, future, batch, context, sums, loss, text),
+    *(repeat, finite, update, history, future, batch, context, sums, loss, text),
 )
 ALONE: Sequence[Check] = (byte_count, truth)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from lmladder.config import STAGES
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
+from lmladder.evaluation.audit import PASSED
 from lmladder.experiments.jobs import ENVIRONMENT
 from lmladder.experiments.records import (
     LADDER,
@@ -175,7 +176,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
     seed = None if settings is None else int(settings["seed"])
     overrides, versions = read_overrides(folder, hydra), _versions(folder)
     header = read_header(folder, names)
-    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
+    runs = list(_of_ladder(folder, notes) if LADDER in names else _of_stage(folder))
     if not runs:
         notes.append(f"{folder} has no validation text in {LADDER} and is left out")
     elif header is not None:
@@ -199,11 +200,15 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         yield run
 
 
-def _of_ladder(folder: Path) -> Iterator[Run]:
-    """Yield each model with its scores on the validation text."""
+def _of_ladder(folder: Path, notes: list[str]) -> Iterator[Run]:
+    """Yield each model with its scores on the validation text; note those that are not valid."""
     path = folder / LADDER
     for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if row["split"] != "val" or row["model"] == ORACLE:
+            continue
+        if row.get("audit", PASSED) not in ("", PASSED):
+            reason = f"its score failed the audit: {row['audit']}"
+            notes.append(f"{path}: {row['model']!r} is left out: {reason}")
             continue
         rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
         names = ("bits_per_byte", "nats_per_token", "perplexity")
