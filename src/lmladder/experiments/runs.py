@@ -176,7 +176,7 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
     seed = None if settings is None else int(settings["seed"])
     overrides, versions = read_overrides(folder, hydra), _versions(folder)
     header = read_header(folder, names)
-    runs = list(_of_ladder(folder, notes) if LADDER in names else _of_stage(folder))
+    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
     if not runs:
         notes.append(f"{folder} has no validation text in {LADDER} and is left out")
     elif header is not None:
@@ -191,6 +191,9 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         except InputError as error:
             notes.append(f"{folder}: {run.model!r} is left out: {error}")
             continue
+        if failed := _failed_checks(run):
+            notes.append(f"{folder}: {run.model!r} is left out: it fails an audit: {failed}")
+            continue
         run = replace(run, seed=seed, overrides=overrides, blocks=blocks, versions=versions)
         run = replace(run, settings=settings and _relevant(run, settings))
         texts = run.settings or {}
@@ -200,15 +203,11 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         yield run
 
 
-def _of_ladder(folder: Path, notes: list[str]) -> Iterator[Run]:
-    """Yield each model with its scores on the validation text; note those that are not valid."""
+def _of_ladder(folder: Path) -> Iterator[Run]:
+    """Yield each model with its scores on the validation text."""
     path = folder / LADDER
     for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if row["split"] != "val" or row["model"] == ORACLE:
-            continue
-        if row.get("audit", PASSED) not in ("", PASSED):
-            reason = f"its score failed the audit: {row['audit']}"
-            notes.append(f"{path}: {row['model']!r} is left out: {reason}")
             continue
         rate = int(row["tokens"]) / int(row["bytes"]) / math.log(2)
         names = ("bits_per_byte", "nats_per_token", "perplexity")
@@ -217,6 +216,17 @@ def _of_ladder(folder: Path, notes: list[str]) -> Iterator[Run]:
         if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
             raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
         yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
+
+
+def _failed_checks(run: Run) -> str:
+    """Return the checks that a model fails, by its table or by that of the ladder of its rung."""
+    beside = (each / "evaluate" for each in run.path.parents[:2])
+    for path in (folder / LADDER for folder in (run.path, *beside)):
+        for row in csv.DictReader(io.StringIO(read_text(path))) if path.exists() else ():
+            same = (row["model"], row["rung"].replace("/", ".")) == (run.model, run.section)
+            if same and row.get("audit", "") not in ("", PASSED):
+                return row["audit"]
+    return ""
 
 
 def _of_stage(folder: Path) -> Iterator[Run]:
