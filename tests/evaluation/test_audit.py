@@ -1,17 +1,23 @@
 """The audit names what is wrong with a score, and raises no alarm where nothing is."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, ClassVar
 
+from lmladder.data.tokenizers import ByteTokenizer, Tokenizer, WhitespaceTokenizer, build_tokenizer
 from lmladder.evaluation.audit import (
     FAILED,
     NOT_JUDGED,
     NOTHING,
     PASSED,
     audit,
+    byte_count,
     failures,
 )
+from lmladder.interop import FORMATS
+from lmladder.interop.architecture import build_checkpoint
 from lmladder.system.arrays import FloatArray, IntArray
+from tests.data.examples import tokenizer_settings
 from tests.evaluation.faults import FAULTS, Fault, Wrapped, scored, subject, transformer
 from tests.models.examples import (
     ALL_SETTINGS,
@@ -19,12 +25,15 @@ from tests.models.examples import (
     EXACT_MIXTURES,
     MIXTURES,
     SETTINGS,
+    TRANSFORMER,
+    build,
     model_named,
 )
 
 import numpy as np
 import pytest
 
+GPT2 = FORMATS["gpt2"]
 NAMES = (
     *("repeat", "finite", "update", "history", "future", "batch", "context", "sums", "loss"),
     *("text", "byte_count", "truth"),
@@ -50,6 +59,18 @@ def test_no_sound_model_raises_an_alarm(name: str) -> None:
     assert [each for each in findings if each.status in (FAILED, NOT_JUDGED)] == []
     tried = {each.check for each in findings if each.status == PASSED}
     assert tried >= {*NAMES} - {"context", "truth"}
+
+
+def test_an_imported_gpt2_raises_no_alarm(tmp_path: Path) -> None:
+    weights = {
+        k: each.value for k, each in build(TRANSFORMER, 256, spread=0.3).parameters().items()
+    }
+    bare = replace(TRANSFORMER, norm="layernorm", positions="learned")
+    GPT2.write(build_checkpoint(bare, ByteTokenizer(), weights), tmp_path / "gpt2")
+    imported, _ = GPT2.read(tmp_path / "gpt2")
+    (name,) = imported.restore_models()
+    text = subject(lambda: imported.restore_models()[name], imported.restore_tokenizer())
+    assert failures(audit(text)) == ""
 
 
 # --- Faults that are better hidden ----------------------------------------------------------------
@@ -161,6 +182,21 @@ def test_a_claim_is_that_of_this_text_and_this_rule() -> None:
     swapped = claim.block_losses[::-1]
     assert failures(audit(replace(sound, score=replace(claim, block_losses=swapped)))) == "text"
     assert failures(audit(replace(sound, score=None))) == ""
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word", "whitespace"])
+def test_no_tokenizer_raises_an_alarm_on_text_of_any_kind(kind: str) -> None:
+    text = "The naïve 猫 isn't a  dog🙂, is it?\n<unk> \udcff\ufffd x=1\tThe the\u2019s " * 40
+    if kind == "char":
+        text = text.replace("\udcff", "")
+    if kind == "whitespace":
+        tokenizer: Tokenizer = WhitespaceTokenizer(sorted({*text.split()}))
+    else:
+        changes = {"unknown": "unk", "vocabulary_size": 266} if kind == "word" else {}
+        tokenizer = build_tokenizer(tokenizer_settings(kind, **changes), [[text]])
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    each = replace(sound, tokenizer=tokenizer, text=tokenizer.encode(text), score=None)
+    assert int(byte_count(each).split()[0]) > 50
 
 
 def test_a_score_that_is_better_than_the_truth_by_more_than_chance_fails() -> None:

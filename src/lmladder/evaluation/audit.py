@@ -438,7 +438,7 @@ def _pieces(tokenizer: Tokenizer, tokens: IntArray) -> Iterator[tuple[int, str]]
         if text.endswith(UNDECODABLE) or text == before:
             continue  # in the middle of a character, or a sign for how the next token is written
         added = text.removeprefix(before)
-        if text.startswith(before) and UNDECODABLE not in before[-1:] + added:
+        if before and text.startswith(before) and UNDECODABLE not in before[-1:] + added:
             yield tokenizer.n_bytes(tokens[:end]) - tokenizer.n_bytes(tokens[:start]), added
         start, before = end, text
 
