@@ -18,13 +18,20 @@ from lmladder.interop import FORMATS
 from lmladder.interop.architecture import build_checkpoint
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.data.examples import tokenizer_settings
-from tests.evaluation.faults import FAULTS, Fault, Wrapped, scored, subject, transformer
+from tests.evaluation.faults import (
+    FAULTS,
+    Fault,
+    LearnsFirst,
+    Wrapped,
+    scored,
+    subject,
+    transformer,
+)
 from tests.models.examples import (
     ALL_SETTINGS,
     COUNT_MODELS,
     EXACT_MIXTURES,
     MIXTURES,
-    SETTINGS,
     TRANSFORMER,
     build,
     model_named,
@@ -38,7 +45,7 @@ NAMES = (
     *("repeat", "finite", "update", "history", "future", "batch", "context", "sums", "loss"),
     *("text", "byte_count", "truth"),
 )
-MODELS = [*COUNT_MODELS, *SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
+MODELS = [*COUNT_MODELS, *ALL_SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -46,13 +53,7 @@ def test_each_fault_fails_the_check_that_names_it_and_no_other(fault: Fault) -> 
     assert failures(audit(fault.make())) == fault.check
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *MODELS,
-        *(pytest.param(each, marks=pytest.mark.slow) for each in {*ALL_SETTINGS} - {*SETTINGS}),
-    ],
-)
+@pytest.mark.parametrize("name", MODELS)
 def test_no_sound_model_raises_an_alarm(name: str) -> None:
     findings = audit(subject(lambda: model_named(name), tolerance=2e-5))
     assert tuple(each.check for each in findings) == NAMES
@@ -71,6 +72,17 @@ def test_an_imported_gpt2_raises_no_alarm(tmp_path: Path) -> None:
     (name,) = imported.restore_models()
     text = subject(lambda: imported.restore_models()[name], imported.restore_tokenizer())
     assert failures(audit(text)) == ""
+
+
+def test_the_models_of_parts_of_a_text_are_audited_too() -> None:
+    class Parted(Wrapped):
+        def __init__(self) -> None:
+            self.cross_fitted = (COUNT_MODELS["bigram"], LearnsFirst())
+
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    assert failures(audit(replace(sound, load=Parted))) == ""
+    parted = replace(sound, load=Parted, is_validation=True)
+    assert failures(audit(parted)) == "update"
 
 
 # --- Faults that are better hidden ----------------------------------------------------------------

@@ -17,8 +17,9 @@ TRANSFORMER = "outputs/transformer/checkpoint.safetensors"
 MLP = "outputs/mlp/checkpoint.safetensors"
 COUNTS = "outputs/bigram/checkpoint.safetensors"
 PROMPT = "Once upon a time"
+SAMPLE = ("sample", "--checkpoint")
 READERS = {  # commands that read a checkpoint, which comes last
-    "sample": ("sample",),
+    "sample": SAMPLE,
     "score": ("score", "--text", "Once"),
     "inspect": ("inspect", "--json"),
     "next": ("inspect", "--next", "Once", "-o", "x.svg"),
@@ -34,7 +35,7 @@ MISTAKES = {
     "sample --beams 2 --samples 3": "samples|2 beams|3",
     "sample --stop ''": "stop|empty",
     "sample --prompt caf\u00e9": "U+00E9|offset 3",
-    f"sample {COUNTS} --model nope": "'nope'|bigram|kneser_ney_3",
+    f"sample --checkpoint {COUNTS} --model nope": "'nope'|bigram|kneser_ney_3",
     f"score {TRANSFORMER} --text caf\u00e9": "the text|U+00E9|offset 3",
     f"score {TRANSFORMER} {TRANSFORMER}": f"{TRANSFORMER}: unknown character",
     f"score {TRANSFORMER} README.md --text a": "not both",
@@ -45,14 +46,14 @@ MISTAKES = {
     f"inspect {TRANSFORMER} --next a -o x.svg --json": "--json",
     f"inspect {TRANSFORMER} -o x.svg": "--attention or --next",
     f"inspect {TRANSFORMER} --next a --attention a -o x.svg": "--attention or --next",
-    f"export {TRANSFORMER} -o new --format onnx": "'onnx'|'gpt2', 'tiny-lm'",
-    f"export {TRANSFORMER} -o new --format tiny-lm": "transformer.attention_bias",
-    f"export {TRANSFORMER} -o {MLP} --format tiny-lm": f"{MLP} exists|--force",
-    f"export {TRANSFORMER} -o {MLP} --force": f"{MLP} exists and is not",
-    f"import missing -o {MLP}": f"{MLP} exists|--force",
-    "import outputs -o new --format tiny-lm": "outputs",
-    "import outputs/transformer -o new": "config.json",
-    "plot outputs --format pdf": "'pdf'|'svg', 'png'",
+    f"export {TRANSFORMER} new --format onnx": "onnx|gpt2, tiny-lm",
+    f"export {TRANSFORMER} new --format tiny-lm": "transformer.attention_bias",
+    f"export {TRANSFORMER} {MLP} --format tiny-lm": f"{MLP} exists|--force",
+    f"export {TRANSFORMER} {MLP} --force": f"{MLP} exists and is not",
+    f"import missing {MLP}": f"{MLP} exists|--force",
+    "import outputs new --format tiny-lm": "outputs",
+    "import outputs/transformer new": "config.json",
+    "plot outputs --format pdf": "'pdf'|svg, png",
     "report nowhere -o page.html": "nowhere",
 }
 
@@ -76,7 +77,7 @@ def test_a_sample_is_the_prompt_and_at_most_so_many_tokens_of_the_pipelines_tran
     how = ("--prompt", PROMPT, "--tokens", 7)
     line = json.loads(text(lmladder("sample", *how, "--json")))
     assert text(lmladder("sample", *how)) == text(lmladder("sample", "--tokens", 7))
-    assert text(lmladder("sample", "outputs/transformer", *how)) == PROMPT + line["text"]
+    assert text(lmladder(*SAMPLE, TRANSFORMER, *how)) == PROMPT + line["text"]
     assert len(line["tokens"]) == 7 or line["finish_reason"] != "length"
 
 
@@ -110,7 +111,7 @@ def test_every_option_reaches_the_strategy(lmladder):
     for same in ("--top-p 1e-9", "--min-p 1", "--top-k 1", "--beams 1", "--temperature 0 --seed 2"):
         assert draw(*same.split()) == greedy
     assert greedy != draw() != draw("--repetition-penalty", 3)
-    assert draw() == draw("--top-p", 1, "--min-p", 0, "--top-k", 999)
+    assert draw() == draw("--no-cache") == draw("--top-p", 1, "--min-p", 0, "--top-k", 999)
 
 
 def test_the_python_of_a_page_continues_a_prompt(smoke):
@@ -134,7 +135,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(smoke, lmladder, mistake):
 def test_a_checkpoint_that_cannot_be_used_is_one_line(
     smoke, lmladder, reader, tmp_path, monkeypatch
 ):
-    target = ["-o", tmp_path / "new"] if reader == "export" else []
+    target = [tmp_path / "new"] if reader == "export" else []
 
     def read(path):
         return lmladder(*READERS[reader], path, *target)
@@ -152,14 +153,14 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(
         model = {name: array * np.float32(np.nan) for name, array in held.model.items()}
         replace(held, model=model).save(path)
         read(path).failed_in_one_line(1)
-    assert not (tmp_path / "new").exists()
+    assert not target or not target[0].exists()
     monkeypatch.chdir(tmp_path)  # where there are no results of the pipeline
-    read(COUNTS).failed_in_one_line(2, COUNTS, "lmladder run")
+    read(COUNTS).failed_in_one_line(2, COUNTS, "dvc repro")
 
 
 @pytest.mark.parametrize(
     "arguments",
-    ["report -o", "compare outputs -o", f"inspect {TRANSFORMER} --next Once -o"],
+    ["report -o", "compare outputs --html", f"inspect {TRANSFORMER} --next Once -o"],
 )
 def test_a_page_or_figure_replaces_nothing_else_unless_it_is_forced(lmladder, tmp_path, arguments):
     command, target = arguments.split(), tmp_path / "written.svg"
@@ -175,7 +176,7 @@ def test_a_page_or_figure_replaces_nothing_else_unless_it_is_forced(lmladder, tm
 
 
 def test_the_ladder_of_the_pipeline_is_compared(lmladder):
-    done = lmladder("compare", "outputs", "--format", "csv").succeeded()
+    done = lmladder("compare", "outputs", "--csv").succeeded()
     lines = list(csv.DictReader(io.StringIO(done.stdout)))
     assert lines[0]["model"] == "kneser_ney_3"
     assert {"mlp", "transformer", "uniform"} < {line["model"] for line in lines}

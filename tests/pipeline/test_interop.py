@@ -16,8 +16,8 @@ WEIGHTS = "imported.safetensors"
 @pytest.fixture
 def exchanged(checkout, lmladder, tmp_path):
     """Overrides that train from the Transformer of `smoke`, exported and imported again."""
-    lmladder("export", TRANSFORMER, "-o", tmp_path / "gpt2").succeeded()
-    done = lmladder("import", tmp_path / "gpt2", "-o", checkout / WEIGHTS).succeeded()
+    lmladder("export", TRANSFORMER, tmp_path / "gpt2").succeeded()
+    done = lmladder("import", tmp_path / "gpt2", checkout / WEIGHTS).succeeded()
     (command,) = re.findall("to train it further: python stages/compose.py (.*)", done.stdout)
     return [each.replace(f"{checkout.path}/", "") for each in shlex.split(command)]
 
@@ -28,7 +28,7 @@ def val_losses(checkout):
 
 def test_an_imported_model_continues_a_text_as_the_exported_one_does(lmladder, checkout, exchanged):
     drawn = [
-        lmladder("sample", path, *HOW) for path in (TRANSFORMER, checkout / WEIGHTS)
+        lmladder("sample", *HOW, "--checkpoint", path) for path in (TRANSFORMER, checkout / WEIGHTS)
     ]
     assert drawn[0].succeeded().stdout == drawn[1].succeeded().stdout
 
@@ -64,20 +64,20 @@ def test_weights_for_other_tokens_are_rejected(exchanged, checkout):
 def test_what_exists_is_replaced_if_it_is_forced(lmladder, tmp_path):
     folder, checkpoint = tmp_path / "exported", tmp_path / WEIGHTS
     for force in ((), ("--force",)):
-        lmladder("export", TRANSFORMER, "-o", folder, *force).succeeded()
-        lmladder("import", folder, "-o", checkpoint, *force).succeeded()
+        lmladder("export", TRANSFORMER, folder, *force).succeeded()
+        lmladder("import", folder, checkpoint, *force).succeeded()
         (folder / "config.json").touch()
         (folder / "notes.txt").touch()
         checkpoint.touch()
     assert {path.name for path in folder.iterdir()} >= {"config.json", "notes.txt"}
-    lmladder("sample", checkpoint, "--tokens", 1).succeeded()
+    lmladder("sample", "--checkpoint", checkpoint, "--tokens", 1).succeeded()
 
 
 def test_tiny_lm_is_imported_sampled_and_exported(lmladder, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(FIELDS))
     checkpoint, how = tmp_path / "tiny.safetensors", ("--format", "tiny-lm")
-    lmladder("import", tmp_path / "in.json", "-o", checkpoint, *how).succeeded()
-    done = lmladder("sample", checkpoint, "--prompt", "a cat", "--tokens", 2)
+    lmladder("import", tmp_path / "in.json", checkpoint, *how).succeeded()
+    done = lmladder("sample", "--checkpoint", checkpoint, "--prompt", "a cat", "--tokens", 2)
     assert re.fullmatch(r"a cat( (a|cat|naïve)){0,2}\n", done.succeeded().stdout)  # or to END
-    lmladder("export", checkpoint, "-o", tmp_path / "out.json", *how).succeeded()
+    lmladder("export", checkpoint, tmp_path / "out.json", *how).succeeded()
     assert json.loads((tmp_path / "out.json").read_text()) == FIELDS

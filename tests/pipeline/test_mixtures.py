@@ -31,7 +31,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
         assert "Both" in (checkout / "outputs/evaluate" / name).read_text()
     assert "== both ==" in (checkout / "outputs/evaluate/samples.txt").read_text()
 
-    sample = ("sample", CHECKPOINT, "--tokens", 20)
+    sample = ("sample", "--checkpoint", CHECKPOINT, "--tokens", 20)
     first, again = (checkout.lmladder(*sample).succeeded().stdout for _ in range(2))
     assert first == again
     for command in ("score --text Once", "inspect"):

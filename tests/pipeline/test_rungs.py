@@ -68,7 +68,7 @@ def test_rungs_of_ones_own_are_in_every_result_until_they_are_removed(tiny):
     before = checkout.outputs()
     for name in KINDS:
         path = f"outputs/rungs/{name}/checkpoint.safetensors"
-        checkout.lmladder("sample", path, *modules(name)).succeeded()
+        checkout.lmladder("sample", "--checkpoint", path, *modules(name)).succeeded()
         checkout.lmladder("score", path, "--text", "Once", *modules(name)).succeeded()
         assert name in checkout.lmladder("inspect", path, *modules(name)).succeeded().stdout
     folders = [f"outputs/rungs/{name}" for name in KINDS]

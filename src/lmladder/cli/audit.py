@@ -99,7 +99,7 @@ def _subjects(path: Path, prepared: Prepared) -> Iterator[tuple[str, Subject]]:
     if is_scored and len(rules) == len(RULES):  # the rule is known
         scores = _scores(results, path, prepared.digest)
     for name in checkpoint.restore_models():
-        yield name, subject_of(checkpoint, name, prepared, SPLIT, scores.get(name), **rules)
+        yield name, subject_of(checkpoint, name, prepared, SPLIT, score=scores.get(name), **rules)
 
 
 def _scores(results: Path, path: Path, digest: str) -> dict[str, Score]:

@@ -11,7 +11,7 @@ the rest is not judged. The checks of bytes and of the truth stand alone.
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -121,12 +121,11 @@ class Subject:
     def visits(self) -> Sequence[Sequence[Array]]:
         """What new models predict of one window: one at first and again, two after other text."""
         window, other = self.windows[1:2], self.random(1, self.length + 1)
-        texts = (window, window), (other, window), (other, window)
-        first, *others = (
-            [self.predictions(model, text) for text in two]
-            for model, two in ((self.load(), two) for two in texts)
-        )
-        return [*first, *(each[1] for each in others)]
+        visited = []
+        for first in (window, other, other):
+            model = self.load()
+            visited += [self.predictions(model, text) for text in (first, window)]
+        return [*visited[:2], *visited[3::2]]
 
     @property
     def has_memory(self) -> bool:
@@ -158,51 +157,34 @@ class Subject:
 
 
 def subject_of(
-    checkpoint: Checkpoint,
-    name: str,
-    prepared: Prepared,
-    split: str,
-    score: Score | None,
-    **rule: Any,
+    checkpoint: Checkpoint, name: str, prepared: Prepared, split: str, **facts: Any
 ) -> Subject:
-    """Return what to audit of a model of a checkpoint on a split of a text, scored by a `rule`.
+    """Return what to audit of a model of a checkpoint on a split; `facts` are other attributes.
 
     Where the tokens of the model are not those of the prepared text, its tokenizer encodes it.
     """
-    text, preceding, tokenizer = (
-        prepared.split(split),
-        prepared.preceding(split),
-        prepared.tokenizer,
-    )
+    texts, tokenizer = (prepared.split(split), prepared.preceding(split)), prepared.tokenizer
     if checkpoint.tokenizer != tokenizer.to_json():
         decode, tokenizer = tokenizer.decode, checkpoint.restore_tokenizer()
-        text, preceding = (tokenizer.encode(decode(each)) for each in (text, preceding))
-    oracle = prepared.corpus.splits[split].oracle
-    return Subject(
-        lambda: checkpoint.restore_models()[name],
-        text,
-        preceding,
-        tokenizer,
-        score,
-        is_validation=split == "val",
-        true_nats=None if oracle is None else oracle.nats,
-        **rule,
-    )
+        texts = tokenizer.encode(decode(texts[0])), tokenizer.encode(decode(texts[1]))
+    if (oracle := prepared.corpus.splits[split].oracle) is not None:
+        facts["true_nats"] = oracle.nats
+    facts["is_validation"] = split == "val"
+    return Subject(lambda: checkpoint.restore_models()[name], *texts, tokenizer, **facts)
 
 
 def finite(subject: Subject) -> str:
     """Losses and probabilities are numbers."""
     vocabulary, length = subject.model.vocabulary_size, subject.length
-    shapes = (1, length), (1, subject.short, vocabulary), (1, vocabulary)
+    shapes = [(1, length), (1, subject.short, vocabulary), (1, vocabulary)]
     sequences = [*subject.windows[:, None], subject.random(1, length + 1)]
     for each in sequences:
         losses, *logs = found = subject.predictions(subject.model, each)
-        if (given := tuple(map(np.shape, found))) != shapes:
+        if (given := [*map(np.shape, found)]) != shapes:
             raise WrongError(f"predictions have the shapes {given} instead of {shapes}")
-        if not np.isfinite(losses).all() or losses.min() < -subject.tolerance:
-            raise WrongError("a loss is not finite, or below 0")
-        if any(np.isnan(array).any() or array.max() > subject.tolerance for array in logs):
-            raise WrongError("a log probability is not a number, or above 0")
+        best = -min(losses.min(), *(-array.max() for array in logs))
+        if not (np.isfinite(losses).all() and best < subject.tolerance):  # nor NaN
+            raise WrongError("a loss is not finite, or a probability is not one")
     if subject.score and not np.isfinite([subject.score.nats, *subject.score.block_losses]).all():
         raise WrongError("a claimed loss is not finite")
     return f"{len(sequences)} sequences of {length} tokens, one of them random"
@@ -466,12 +448,30 @@ ALONE: Sequence[Check] = (byte_count, truth)
 
 
 def audit(subject: Subject) -> list[Finding]:
-    """Return the findings of all checks."""
+    """Return the findings of all checks.
+
+    The models that score the parts of a validation text are audited like the model itself.
+    """
+    parts = range(len(getattr(subject.model, "cross_fitted", ())) * subject.is_validation)
+    found = [_of_predictions(subject)]
+    for index in parts:
+        load = partial(_part, subject.load, index)
+        found.append(_of_predictions(replace(subject, load=load, score=None)))
+    worst = max(found, key=lambda each: sum(one.status == NOT_JUDGED for one in each))
+    return worst + [_finding(check, subject) for check in ALONE]
+
+
+def _part(load: Callable[[], Any], index: int) -> LanguageModel:
+    model: LanguageModel = load().cross_fitted[index]
+    return model
+
+
+def _of_predictions(subject: Subject) -> list[Finding]:
     findings: list[Finding] = []
     for check in PREDICTIONS:
         failed = failures(findings)
         findings.append(_finding(check, subject, f"as {failed} failed" if failed else ""))
-    return findings + [_finding(check, subject) for check in ALONE]
+    return findings
 
 
 def _finding(check: Check, subject: Subject, obstacle: str = "") -> Finding:

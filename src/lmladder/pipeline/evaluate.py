@@ -144,7 +144,7 @@ class Ladder:
             checkpoint = self.checkpoints[self.rungs[name]]
             if name not in found and any(KINDS[kind].is_foreign for kind in checkpoint.kinds):
                 score = scores[name, split]
-                subject = subject_of(checkpoint, name, self.prepared, split, score, **rule)
+                subject = subject_of(checkpoint, name, self.prepared, split, score=score, **rule)
                 findings = audit(subject)
                 found[name] = failures(findings) or PASSED
                 for each in findings:
