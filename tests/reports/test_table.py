@@ -74,6 +74,22 @@ def test_the_table_has_the_test_text_first_and_is_aligned_and_rounded(table):
     assert len(widths) == 1
 
 
+def test_a_score_that_fails_its_audit_is_marked_and_not_compared():
+    losses = {"mlp": (2.0, ""), "lstm": (1.0, "future, sums"), "gru": (3.0, "passed")}
+    rows = [
+        Row(name, "val", Score(10, 10, 10 * nats), 5, 5, kind="mlp", audit=audit)
+        for name, (nats, audit) in losses.items()
+    ]
+    table = ladder_table(rows)
+    assert "| Lstm (invalid: future, sums) |" in to_markdown(table)
+    assert "the MLP needs" in findings(table)
+    found = metrics(table)["val"]
+    assert found["audit"] == {"lstm": "future, sums", "gru": "passed"}
+    assert found["perplexity"].keys() == {"mlp", "gru"}
+    assert "audit" in to_csv(table)
+    assert "audit" not in to_csv(ladder_table(rows[:1]))
+
+
 def test_the_excess_has_a_column_where_the_truth_is_known(table):
     assert "Excess" not in ladder_grid(table).titles
     rows = [

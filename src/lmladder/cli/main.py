@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated, Any
 
+from lmladder.cli.audit import audit
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
@@ -46,6 +47,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "gradcheck": gradcheck,
     "export": export_checkpoint,
     "import": import_checkpoint,
+    "audit": audit,
     "init": init,
 }
 INTERRUPTED = 130  # the exit status that Typer gives

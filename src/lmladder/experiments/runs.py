@@ -20,6 +20,7 @@ from typing import Any
 
 from lmladder.config import STAGES
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
+from lmladder.evaluation.audit import PASSED
 from lmladder.experiments.jobs import ENVIRONMENT
 from lmladder.experiments.records import (
     LADDER,
@@ -190,6 +191,9 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         except InputError as error:
             notes.append(f"{folder}: {run.model!r} is left out: {error}")
             continue
+        if failed := _failed_checks(run):
+            notes.append(f"{folder}: {run.model!r} is left out: it fails an audit: {failed}")
+            continue
         run = replace(run, seed=seed, overrides=overrides, blocks=blocks, versions=versions)
         run = replace(run, settings=settings and _relevant(run, settings))
         texts = run.settings or {}
@@ -212,6 +216,17 @@ def _of_ladder(folder: Path) -> Iterator[Run]:
         if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
             raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
         yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
+
+
+def _failed_checks(run: Run) -> str:
+    """Return the checks that a model fails, by its table or by that of the ladder of its rung."""
+    beside = (each / "evaluate" for each in run.path.parents[:2])
+    for path in (folder / LADDER for folder in (run.path, *beside)):
+        for row in csv.DictReader(io.StringIO(read_text(path))) if path.exists() else ():
+            same = (row["model"], row["rung"].replace("/", ".")) == (run.model, run.section)
+            if same and row.get("audit", "") not in ("", PASSED):
+                return row["audit"]
+    return ""
 
 
 def _of_stage(folder: Path) -> Iterator[Run]:

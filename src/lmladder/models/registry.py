@@ -94,6 +94,11 @@ class Kind(Component):
     is_truth: bool = False
     source: Path | None = None
 
+    @property
+    def is_foreign(self) -> bool:
+        """Whether code that is not part of lmladder computes its predictions."""
+        return self.source is not None
+
 
 class Kinds(Family[Kind]):
     """The kinds of rungs; a rung has the settings of its model and of its fit in one dataclass.

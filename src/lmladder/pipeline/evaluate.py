@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from lmladder import kernels, reports
@@ -19,6 +19,7 @@ from lmladder.evaluation import (
     reliability_of,
     score_models,
 )
+from lmladder.evaluation.audit import FAILED, PASSED, audit, failures, subject_of
 from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
@@ -107,6 +108,7 @@ class Ladder:
         scores: Mapping[tuple[str, str], Score],
         crops: Mapping[tuple[str, str], Score],
         excesses: Mapping[str, tuple[float, float]],
+        audits: Mapping[str, str],
     ) -> list[Row]:
         """Return the rows of the table, including the oracle if the text has one.
 
@@ -128,13 +130,35 @@ class Ladder:
             # Of the last text alone: there each model is scored with all that was fitted of it.
             excess = excesses[name] if split == last and name in excesses else (None, None)
             steps = self.steps(name)
-            rows.append(Row(name, split, score, size, steps, error, crop, kind, rung, *excess))
+            row = Row(name, split, score, size, steps, error, crop, kind, rung, *excess)
+            rows.append(replace(row, audit=audits.get(name, "")))
         if ORACLE.name not in self.models:
             for split in dict.fromkeys(split for _, split in scores):
                 if (oracle := facts[split].oracle) is not None:
                     truth = Score(facts[split].tokens, facts[split].bytes, oracle.nats)
                     rows.append(Row(ORACLE.name, split, truth, None, None, errors[split]))
         return rows
+
+    def audits(
+        self, scores: Mapping[tuple[str, str], Score], settings: EvaluateSettings
+    ) -> dict[str, str]:
+        """Return "passed" or the failed checks of each model that is not built in.
+
+        The audit is of the first split that is scored.
+        """
+        found = {}
+        rule = {"min_context": settings.min_context, "batch_tokens": settings.batch_tokens}
+        for name, split in scores:
+            checkpoint = self.checkpoints[self.rungs[name]]
+            if name not in found and any(KINDS[kind].is_foreign for kind in checkpoint.kinds):
+                score = scores[name, split]
+                subject = subject_of(checkpoint, name, self.prepared, split, score=score, **rule)
+                findings = audit(subject)
+                found[name] = failures(findings) or PASSED
+                for each in findings:
+                    if each.status == FAILED:
+                        print(f"evaluate: {name} fails {each.check}: {each.detail}")
+        return found
 
     def excess(self, settings: EvaluateSettings) -> list[Excess]:
         """Return how far the models are from the truth; nothing where it is not known."""
@@ -210,10 +234,11 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     scores = score_models(rungs.models, prepared, settings)
     longest = longest_context(rungs.on_crops)
     crops = score_models(rungs.on_crops, prepared, settings, "on crops", longest)
+    audits = rungs.audits(scores, settings)
     excess = rungs.excess(settings)
     overall = [each for each in excess if each.by == "all"]
     excesses = {each.model: (each.excess, each.standard_error) for each in overall}
-    table = reports.ladder_table(rungs.rows(scores, crops, excesses))
+    table = reports.ladder_table(rungs.rows(scores, crops, excesses, audits))
     blocks = BlockLosses.of_whole_text(
         prepared.digest,
         len(prepared.val),
@@ -265,6 +290,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         each.bits_per_byte
         for (name, split), each in scores.items()
         if split == "val" and rungs.steps(name) is not None
+        if audits.get(name, PASSED) == PASSED
     ]
     return Result(objective=min(trained, default=None))
 

@@ -9,6 +9,7 @@ from lmladder.reports.table import (
     models_of,
     nats_with_error,
     split_name,
+    valid,
 )
 
 import pandas as pd
@@ -18,8 +19,9 @@ def findings(table: pd.DataFrame) -> str:
     """Compare the best trained model with the best count model and with the oracle.
 
     The sentence is plain text about the last split of the table, in bits per byte. A comparison
-    with a model that is missing is left out.
+    with a model that is missing, or whose score is not valid, is left out.
     """
+    table = valid(table)
     if table.empty:
         return ""
     split = table["split"].iloc[-1]

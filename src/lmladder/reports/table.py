@@ -5,7 +5,8 @@ Values are rounded once, when the table is made, so that CSV, Markdown, metrics 
 
 import html
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any, TypeAlias
 
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
+from lmladder.evaluation.audit import PASSED
 from lmladder.models.registry import INK, KINDS, label
 from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
@@ -29,9 +31,10 @@ COLUMNS: dict[Any, Any] = {
     **dict.fromkeys(("parameters", "steps"), "Int64"),
     **dict.fromkeys(("standard_error", "crop_nats_per_token"), "float64"),
     **dict.fromkeys(("excess_nats_per_token", "excess_standard_error"), "float64"),
+    "audit": "str",
 }
-CROPS, EXCESS, EXCESS_ERROR = [*COLUMNS][-3:]
-LATER = (CROPS, EXCESS, EXCESS_ERROR)  # older tables do not have them
+CROPS, EXCESS, EXCESS_ERROR, AUDIT = [*COLUMNS][-4:]
+LATER = (CROPS, EXCESS, EXCESS_ERROR, AUDIT)  # older tables do not have them
 OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error", *LATER]  # may be empty
 SCORES = ("tokens", "bytes", "perplexity", "bits_per_byte", "nats_per_token")  # of a `Score`
 
@@ -50,6 +53,7 @@ class Row:
     crop_nats_per_token : of windows that do not overlap; None for the oracle
     kind, rung : kind of the rung, and its folder within a ladder; empty for such an oracle
     excess_nats_per_token, excess_standard_error : see `Excess`; None where the truth is not known
+    audit : "passed", or the checks that failed; empty for a built-in model, which is not audited
     """
 
     model: str
@@ -63,6 +67,7 @@ class Row:
     rung: str = ""
     excess_nats_per_token: float | None = None
     excess_standard_error: float | None = None
+    audit: str = ""
 
 
 def significant(value: float) -> str:
@@ -131,7 +136,9 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     rows = list(rows)
     cells = [vars(row) | {name: getattr(row.score, name) for name in SCORES} for row in rows]
     table = pd.DataFrame(cells, columns=list(COLUMNS))
-    table["label"] = [label(row.model, row.kind) for row in rows]
+    labels = [label(row.model, row.kind) for row in rows]
+    invalid = [f" (invalid: {row.audit})" if is_invalid(row.audit) else "" for row in rows]
+    table["label"] = [*map(operator.add, labels, invalid)]
     table = table.astype(COLUMNS)
     if unknown := set(table["split"]) - set(SPLITS):
         raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
@@ -140,6 +147,16 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     if len(table[["split", "tokens", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
     return in_order(table.round(DECIMALS))
+
+
+def is_invalid(audit: str) -> bool:
+    """Return whether the audit of a row failed, so that its score compares with no other."""
+    return audit not in ("", PASSED)
+
+
+def valid(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows whose scores can be compared."""
+    return table[~table[AUDIT].map(is_invalid).astype(bool)]
 
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
@@ -217,7 +234,9 @@ def by_model(table: pd.DataFrame, split: str, column: str) -> dict[str, float]:
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """Return the content of a CSV file; missing values are empty."""
+    """Return the content of a CSV file; missing values are empty, and no audit has no column."""
+    if AUDIT in table and not table[AUDIT].any():
+        table = table.drop(columns=AUDIT)
     return table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
 
 
@@ -249,12 +268,14 @@ def read_csv(path: Path) -> pd.DataFrame:
     """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
     required = [name for name in COLUMNS if name not in LATER]
     table = read_columns(path, required, dtype=COLUMNS, keep_default_na=False, na_values=[""])
+    if AUDIT not in table:
+        table[AUDIT] = ""
     table = table.reindex(columns=list(COLUMNS))
     if table.drop(columns=OPTIONAL).isna().any(axis=None):
         raise InputError(f"{path}: a value is missing")
     if unknown := set(table["split"]) - set(SPLITS):
         raise InputError(f"{path}: unknown split {min(unknown)!r}; choose from {', '.join(SPLITS)}")
-    table = table.fillna({"kind": "", "rung": ""})
+    table = table.fillna({"kind": "", "rung": "", AUDIT: ""})
     return table.round(DECIMALS)  # pandas may read a float one bit off
 
 
@@ -313,13 +334,19 @@ def escaped(cell: str) -> str:
     return html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|")
 
 
-def metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, float]]]:
+def metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:
     """Return {split: {"perplexity": {model: value}, "bits_per_byte": {...}}} for metrics.json.
 
-    The excess is among them where the truth is known.
+    The excess is among them where the truth is known. Scores that are not valid are left out; where
+    there were audits, "audit" has their results.
     """
     names = ("perplexity", "bits_per_byte", EXCESS)
-    return {
-        split: {name: found for name in names if (found := by_model(table, split, name))}
+    scored = valid(table)
+    found: dict[str, dict[str, dict[str, Any]]] = {
+        split: {name: values for name in names if (values := by_model(scored, split, name))}
         for split in dict.fromkeys(table["split"])
     }
+    for split, metrics in found.items():
+        rows = table[(table["split"] == split) & (table[AUDIT] != "")]
+        metrics |= {AUDIT: dict(zip(rows["model"], rows[AUDIT], strict=True))} if len(rows) else {}
+    return found

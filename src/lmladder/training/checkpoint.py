@@ -80,6 +80,12 @@ class Checkpoint:
             **self.trained_by,
         }
 
+    @property
+    def kinds(self) -> set[str]:
+        """Its kind, and those of the members of a mixture."""
+        members = self.config.get("rungs", {}) if KINDS[self.kind].fit.group == "mixtures" else {}
+        return {self.kind, *(each["kind"] for each in members.values())}
+
     def save(self, path: Path) -> None:
         """Write the file atomically: it appears under its name only when it is complete."""
         header = {each.name: getattr(self, each.name) for each in fields(self)}

@@ -1,0 +1,220 @@
+"""The audit names what is wrong with a score, and raises no alarm where nothing is."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lmladder.data.tokenizers import ByteTokenizer, Tokenizer, WhitespaceTokenizer, build_tokenizer
+from lmladder.evaluation.audit import (
+    FAILED,
+    NOT_JUDGED,
+    NOTHING,
+    PASSED,
+    audit,
+    byte_count,
+    failures,
+)
+from lmladder.interop import FORMATS
+from lmladder.interop.architecture import build_checkpoint
+from lmladder.system.arrays import FloatArray, IntArray
+from tests.data.examples import tokenizer_settings
+from tests.evaluation.faults import (
+    FAULTS,
+    Fault,
+    LearnsFirst,
+    Wrapped,
+    scored,
+    subject,
+    transformer,
+)
+from tests.models.examples import (
+    ALL_SETTINGS,
+    COUNT_MODELS,
+    EXACT_MIXTURES,
+    MIXTURES,
+    TRANSFORMER,
+    build,
+    model_named,
+)
+
+import numpy as np
+import pytest
+
+GPT2 = FORMATS["gpt2"]
+NAMES = (
+    *("repeat", "finite", "update", "history", "future", "batch", "context", "sums", "loss"),
+    *("text", "byte_count", "truth"),
+)
+MODELS = [*COUNT_MODELS, *ALL_SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_each_fault_fails_the_check_that_names_it_and_no_other(fault: Fault) -> None:
+    assert failures(audit(fault.make())) == fault.check
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_no_sound_model_raises_an_alarm(name: str) -> None:
+    findings = audit(subject(lambda: model_named(name), tolerance=2e-5))
+    assert tuple(each.check for each in findings) == NAMES
+    assert [each for each in findings if each.status in (FAILED, NOT_JUDGED)] == []
+    tried = {each.check for each in findings if each.status == PASSED}
+    assert tried >= {*NAMES} - {"context", "truth"}
+
+
+def test_an_imported_gpt2_raises_no_alarm(tmp_path: Path) -> None:
+    weights = {
+        k: each.value for k, each in build(TRANSFORMER, 256, spread=0.3).parameters().items()
+    }
+    bare = replace(TRANSFORMER, norm="layernorm", positions="learned")
+    GPT2.write(build_checkpoint(bare, ByteTokenizer(), weights), tmp_path / "gpt2")
+    imported, _ = GPT2.read(tmp_path / "gpt2")
+    (name,) = imported.restore_models()
+    text = subject(lambda: imported.restore_models()[name], imported.restore_tokenizer())
+    assert failures(audit(text)) == ""
+
+
+def test_the_models_of_parts_of_a_text_are_audited_too() -> None:
+    class Parted(Wrapped):
+        def __init__(self) -> None:
+            self.cross_fitted = (COUNT_MODELS["bigram"], LearnsFirst())
+
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    assert failures(audit(replace(sound, load=Parted))) == ""
+    parted = replace(sound, load=Parted, is_validation=True)
+    assert failures(audit(parted)) == "update"
+
+
+# --- Faults that are better hidden ----------------------------------------------------------------
+
+
+class Late(Wrapped):
+    """Sees one token, far ahead, and only in its losses."""
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        nats = super().nll(tokens)
+        nats[:, :-100] -= 0.01 * (tokens[:, 101:] == tokens[:, 1:-100])
+        return nats
+
+
+class Tempered(Wrapped):
+    """Reports a part of each loss."""
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        return 0.99 * super().nll(tokens)
+
+
+class Rotated(Wrapped):
+    """Scores by another distribution than the one that it shows."""
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        logs = np.roll(self.after(tokens[:, :-1]), 1, axis=-1)
+        return -np.take_along_axis(logs, tokens[:, 1:, None], -1)[..., 0]
+
+
+class Global(Wrapped):
+    """Remembers what any model of its class has scored."""
+
+    seen: ClassVar[set[bytes]] = set()
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        known = np.array([[each.tobytes() in self.seen] for each in tokens])
+        self.seen.update(each.tobytes() for each in tokens)
+        return np.where(known, 0.5, 1.0) * super().nll(tokens)
+
+
+class Counting(Wrapped):
+    """Becomes more confident with each call."""
+
+    calls = 0
+
+    def after(self, tokens: IntArray) -> FloatArray:
+        self.calls += 1
+        logs = (1 + 0.01 * self.calls) * super().after(tokens)
+        return logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True)
+
+
+class LongMemory(Wrapped):
+    """Depends on more tokens than it states."""
+
+    def after(self, tokens: IntArray) -> FloatArray:
+        logs = super().after(tokens)
+        logs[:, 3:] = 0.9 * logs[:, 3:] + 0.1 * logs[:, :-3]
+        return logs - np.logaddexp.reduce(logs, axis=-1, keepdims=True)
+
+
+class Broken(Wrapped):
+    """Returns what is not a number for one token, or raises an exception."""
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        return np.where(tokens[:, 1:] == 3, np.nan, super().nll(tokens))
+
+
+class Raising(Wrapped):
+    def nll(self, tokens: IntArray) -> FloatArray:
+        if (tokens[:, :-1] == tokens[0, 0]).all():
+            raise IndexError("out of range")
+        return super().nll(tokens)
+
+
+@pytest.mark.parametrize(
+    ("kind", "check"),
+    [
+        (Late, "future"),
+        (Tempered, "sums"),
+        (Rotated, "loss"),
+        (Global, "repeat"),
+        (Counting, "repeat"),
+        (LongMemory, "context"),
+        (Broken, "finite"),
+        (Raising, "future"),
+    ],
+)
+def test_a_hidden_fault_is_found(kind: Any, check: str) -> None:
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    findings = audit(replace(sound, load=kind))
+    assert failures(findings) == check
+    after = [each.status for each in findings[NAMES.index(check) + 1 : NAMES.index("byte_count")]]
+    assert set(after) <= {NOT_JUDGED}
+
+
+def test_a_claim_is_that_of_this_text_and_this_rule() -> None:
+    sound = subject(transformer)
+    claim = sound.score
+    assert claim is not None
+    others = {
+        "part of the text": (replace(claim, tokens=claim.tokens // 33), "text"),
+        "fewer blocks": (replace(claim, block_losses=claim.block_losses[1:]), "text"),
+        "another sum": (replace(claim, nats=0.9 * claim.nats), "text"),
+        "more bytes": (replace(claim, bytes=claim.bytes + 1), "byte_count"),
+        "another stride": (scored(replace(sound, min_context=0.8)).score, "text"),
+    }
+    for score, check in others.values():
+        assert failures(audit(replace(sound, score=score))) == check
+    swapped = claim.block_losses[::-1]
+    assert failures(audit(replace(sound, score=replace(claim, block_losses=swapped)))) == "text"
+    assert failures(audit(replace(sound, score=None))) == ""
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word", "whitespace"])
+def test_no_tokenizer_raises_an_alarm_on_text_of_any_kind(kind: str) -> None:
+    text = "The naïve 猫 isn't a  dog🙂, is it?\n<unk> \udcff\ufffd x=1\tThe the\u2019s " * 40
+    if kind == "char":
+        text = text.replace("\udcff", "")
+    if kind == "whitespace":
+        tokenizer: Tokenizer = WhitespaceTokenizer(sorted({*text.split()}))
+    else:
+        changes = {"unknown": "unk", "vocabulary_size": 266} if kind == "word" else {}
+        tokenizer = build_tokenizer(tokenizer_settings(kind, **changes), [[text]])
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    each = replace(sound, tokenizer=tokenizer, text=tokenizer.encode(text), score=None)
+    assert int(byte_count(each).split()[0]) > 50
+
+
+def test_a_score_that_is_better_than_the_truth_by_more_than_chance_fails() -> None:
+    sound = subject(lambda: COUNT_MODELS["bigram"])
+    assert sound.score is not None
+    for gain, expected in ((-1000.0, ""), (10.0, ""), (15.0, "truth")):
+        findings = audit(replace(sound, true_nats=sound.score.nats + gain))
+        assert failures(findings) == expected
+    assert {each.status for each in audit(sound) if each.check == "truth"} == {NOTHING}
