@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmladder import kernels, reports
 from lmladder.config import Config
-from lmladder.data import Prepared
+from lmladder.data import Prepared, Tokenizer
 from lmladder.evaluation import (
     BLOCK_LOSSES,
     BlockLosses,
@@ -23,6 +23,7 @@ from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import LanguageModel
+from lmladder.models.contract import own_tokenizer
 from lmladder.models.oracle import Oracle
 from lmladder.models.registry import GROUPS, KINDS
 from lmladder.pipeline.rungs import ORACLE, rungs_of
@@ -31,6 +32,7 @@ from lmladder.pipeline.text import open_prepared
 from lmladder.reports import Attention, Grid, Passage, Row
 from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.sampling.settings import SampleSettings, StrategySettings
+from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
@@ -83,19 +85,22 @@ class Ladder:
 
     @property
     def estimates(self) -> dict[str, LanguageModel]:
-        """All models but the oracle."""
-        return {name: each for name, each in self.models.items() if not self.is_truth(name)}
+        """All models with the tokens of the text but the oracle."""
+        return {
+            name: each
+            for name, each in self.models.items()
+            if not self.is_truth(name) and own_tokenizer(each) is None
+        }
 
     @property
     def fitted(self) -> dict[str, LanguageModel]:
-        """The models with parameters: all but the oracle and the uniform one."""
+        """Those of `estimates` with parameters: all but the uniform one."""
         return {name: each for name, each in self.estimates.items() if each.n_parameters}
 
     @property
     def informed(self) -> dict[str, LanguageModel]:
         """All models but the uniform one."""
-        fitted = self.fitted
-        return {k: each for k, each in self.models.items() if k in fitted or self.is_truth(k)}
+        return {k: each for k, each in self.models.items() if each.n_parameters or self.is_truth(k)}
 
     def rows(
         self,
@@ -163,17 +168,15 @@ class Ladder:
             strategy = BeamSearch(settings.beams)
         prompt = self.prepared.val[:PROMPT_TOKENS]
         if settings.prompt is not None:
-            try:
-                prompt = self.prepared.tokenizer.encode(settings.prompt)
-            except InputError as error:
-                raise InputError(f"sample.prompt: {error}") from None
+            prompt = _encoded(self.prepared.tokenizer, settings.prompt)
+        text = self.prepared.tokenizer.decode(prompt)
         return {
             name: "\n\n".join(
                 each.prompt + each.text
                 for each in complete(
                     model,
-                    self.prepared.tokenizer,
-                    prompt.tolist(),
+                    own or self.prepared.tokenizer,
+                    (_encoded(own, text) if own else prompt).tolist(),
                     tokens=settings.tokens,
                     strategy=strategy,
                     seed=seed,
@@ -182,7 +185,15 @@ class Ladder:
                 )
             )
             for name, model in self.informed.items()
+            for own in [own_tokenizer(model)]
         }
+
+
+def _encoded(tokenizer: Tokenizer, prompt: str) -> IntArray:
+    try:
+        return tokenizer.encode(prompt)
+    except InputError as error:
+        raise InputError(f"sample.prompt: {error}") from None
 
 
 def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
-from lmladder.models.registry import INK, KINDS, label
+from lmladder.models.registry import AS_GUEST, INK, KINDS, label
 from lmladder.system.errors import InputError
 
 import pandas as pd
@@ -86,6 +86,7 @@ def nats_with_error(nats: float, error: float) -> str:
 _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Model": lambda row: str(row["label"]),
     "Perplexity": lambda row: significant(row["perplexity"]),
+    "Tokens": lambda row: whole(row["tokens"]),
     "Bits/byte": lambda row: f"{row['bits_per_byte']:.4f}",
     "Nats/token": lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
     "Excess": lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR]),
@@ -93,7 +94,7 @@ _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Steps": lambda row: whole(row["steps"]),
     "Nats/token on crops": lambda row: nats_with_error(row[CROPS], math.nan),
 }
-WIDE = ("Excess", "Nats/token on crops")  # for which a terminal of 80 columns has no room
+WIDE = ("Tokens", "Excess", "Nats/token on crops")  # for which a terminal of 80 columns has no room
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -113,7 +114,7 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
         raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
     if table.duplicated(["model", "split"]).any():
         raise ValueError("a model occurs twice in one split")
-    if len(table[["split", "tokens", "bytes"]].drop_duplicates()) != table["split"].nunique():
+    if len(table[["split", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
     return in_order(table.round(DECIMALS))
 
@@ -121,7 +122,9 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table by split, then from worst to best; the oracle is last."""
     splits, is_oracle = map(SPLITS.index, table["split"]), map(_is_truth, table["kind"])
-    keys = list(zip(splits, is_oracle, -table["nats_per_token"], table["model"], strict=True))
+    # As nats per token, whose digits are more, but across tokenizers.
+    nats = -table["nats_per_token"] * table["tokens"]
+    keys = list(zip(splits, is_oracle, nats, table["model"], strict=True))
     return table.iloc[sorted(range(len(keys)), key=keys.__getitem__)].reset_index(drop=True)
 
 
@@ -134,7 +137,8 @@ class Model:
     label, rung : of the table
     color, marker : the same in all figures
     trained : whether the seed has an effect on the model: it was trained, or mixes trained ones
-    counted : whether it was fitted by counting; neither is true of the uniform model and the oracle
+    counted : whether it was fitted by counting; neither is true of the uniform model, the oracle
+        and guests
     is_oracle : whether it is the true distribution
     """
 
@@ -169,7 +173,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
             color=colors[name],
             marker=markers.get(name, "*" if _is_truth(row["kind"]) else "o"),
             trained=name in trained,
-            counted=name not in trained and row["parameters"] > 0,
+            counted=name not in trained and row["parameters"] > 0 and not _is_guest(row["kind"]),
             is_oracle=_is_truth(row["kind"]),
         )
         for row in rows
@@ -179,6 +183,10 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
 
 def _is_trained(kind: str) -> bool:
     return bool(kind) and not KINDS[kind].fit.deterministic
+
+
+def _is_guest(kind: str) -> bool:
+    return bool(kind) and KINDS[kind].fit is AS_GUEST
 
 
 def _is_truth(kind: str) -> bool:
@@ -236,15 +244,27 @@ def read_csv(path: Path) -> pd.DataFrame:
 def by_split(table: pd.DataFrame) -> Iterator[tuple[str, list[dict[Any, Any]]]]:
     """Yield the heading and the rows of each split."""
     for split, rows in table.groupby("split", sort=False):
-        tokens, n_bytes = rows[["tokens", "bytes"]].iloc[0]
+        tokens, n_bytes = rows[["tokens", "bytes"]].mode().iloc[0]  # guests may have others
         name = split_name(str(split)).capitalize()
         yield f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes", rows.to_dict("records")
 
 
 def titles_of(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the titles of the columns that are shown: no excess where the truth is not known."""
-    known = table[EXCESS].notna().any()
-    return tuple(title for title in _SHOWN if title != "Excess" or known)
+    """Return the titles of the columns that are shown.
+
+    There is no excess where the truth is not known, and no tokens where all models have the same.
+    """
+    known = {
+        "Excess": table[EXCESS].notna().any(),
+        "Tokens": len(table[["split", "tokens"]].drop_duplicates()) > table["split"].nunique(),
+    }
+    return tuple(title for title in _SHOWN if known.get(title, True))
+
+
+def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of models with the tokens of the text: those that most models have."""
+    text = table.groupby("split")["tokens"].transform(lambda tokens: tokens.mode()[0])
+    return table[table["tokens"] == text]
 
 
 def shown(row: Mapping[str, Any], titles: Iterable[str]) -> tuple[str, ...]:

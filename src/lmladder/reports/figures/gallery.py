@@ -8,7 +8,7 @@ from lmladder.reports.figures.excess import excess_bars, recall_curves
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_tokens
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.table import by_model, models_of
+from lmladder.reports.table import by_model, models_of, of_one_tokenizer
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -46,7 +46,7 @@ def result_figures(
     histories : the history.csv of each trained model
     train_tokens : number of tokens of the training text
     """
-    models = models_of(table)
+    models, table = models_of(table), of_one_tokenizer(table)  # others have other perplexities
     return {
         "loss_curves": loss_curves(models, histories, by_model(table, "val", "nats_per_token")),
         "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
