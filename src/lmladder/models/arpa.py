@@ -76,7 +76,7 @@ class Arpa(ByContext):
 
     def __init__(self, settings: ArpaSettings, vocabulary_size: int):
         self.n_parameters = self.context_length = 0
-        self._source, ids = f"what {settings.path} has after", {BEGIN: -1}
+        self._path, ids = settings.path, {BEGIN: -1}
         in_text = {settings.newline: "\n", settings.space: " "}
         backoffs: dict[tuple[int, ...], float] = {}
         found: dict[tuple[int, ...], list[tuple[int, float]]] = defaultdict(list)
@@ -117,7 +117,9 @@ class Arpa(ByContext):
                 backoff, tokens, values = known
                 logs += backoff
                 logs[tokens] = values
-        return normalized(logs, self.vocabulary_size, f"{self._source} {history}")
+        return normalized(
+            logs, len(logs), lambda: f"{self._path} after {self.tokenizer.decode(context)!r}"
+        )
 
 
 def ngrams_in(path: Path) -> Iterator[tuple[list[str], float, float]]:

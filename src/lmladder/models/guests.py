@@ -8,7 +8,7 @@ Python function, and what all kinds share.
 
 import hashlib
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -138,8 +138,8 @@ class ByContext:
         return Decoder(self)
 
 
-def normalized(logs: Array, size: int, source: str) -> FloatArray:
-    """Return log probabilities with the sum of probabilities exactly 1.
+def normalized(logs: Array, size: int, source: Callable[[], str]) -> FloatArray:
+    """Return log probabilities with the sum of probabilities exactly 1; `source` names them.
 
     Raises
     ------
@@ -148,17 +148,18 @@ def normalized(logs: Array, size: int, source: str) -> FloatArray:
     """
     if logs.shape != (size,) or logs.dtype.kind != "f":
         raise InputError(
-            f"{source} must be a distribution, the log probabilities of all {size} tokens, got "
+            f"{source()} must be a distribution, the log probabilities of all {size} tokens, got "
             f"{logs.dtype} of shape {logs.shape}; a loss alone cannot be checked"
         )
     logs = logs.astype(np.float64)
-    total = float(np.logaddexp.reduce(logs))
+    with np.errstate(invalid="ignore"):
+        total = float(np.logaddexp.reduce(logs))
     if not abs(total) <= TOLERANCE:  # nor NaN
-        raise InputError(f"{source} must be probabilities that sum to 1, got {np.exp(total):.6g}")
+        raise InputError(f"{source()} must be probabilities that sum to 1, got {np.exp(total):.6g}")
     return logs - total
 
 
-class Callable(ByContext):
+class Function(ByContext):
     """A Python function of the tokens before, (length,), int64, oldest first.
 
     It returns the log probability of each possible next token, (vocabulary_size,). The tokens are
@@ -184,4 +185,4 @@ class Callable(ByContext):
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"
             raise InputError(f"{self._source} failed: {reason}") from error
-        return normalized(found, self.vocabulary_size, f"the result of {self._source}")
+        return normalized(found, self.vocabulary_size, lambda: f"the result of {self._source}")

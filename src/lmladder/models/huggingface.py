@@ -41,8 +41,9 @@ class HuggingFaceTokenizer(GuestTokenizer):
         size = config.get("vocab_size")
         if type(size) is not int or size < 1:
             raise InputError(f"{path}/{CONFIG}: vocab_size must be an integer, got {size!r}")
-        if eos is None and type(config.get("eos_token_id")) is int:
-            eos = config["eos_token_id"]
+        end = config.get("eos_token_id")  # often that of another vocabulary, or several
+        if eos is None and type(end) is int and end < size:
+            eos = end
         super().__init__(range(size), eos)
         self.path, file = path, Path(path) / TOKENIZER
         if not file.is_file():
@@ -55,7 +56,10 @@ class HuggingFaceTokenizer(GuestTokenizer):
         self._engine.no_padding()
 
     def located(self, text: str) -> tuple[list[int], list[int]]:
-        found = self._engine.encode(text, add_special_tokens=False)
+        try:
+            found = self._engine.encode(text, add_special_tokens=False)
+        except Exception as error:  # for example an unknown character; of no other class
+            raise InputError(f"the tokenizer of {self.path} cannot encode it: {error}") from None
         if max(found.ids, default=0) >= self.vocabulary_size:
             raise InputError(f"{self.path}: the tokenizer has tokens that its model does not have")
         return found.ids, [start for start, _ in found.offsets]

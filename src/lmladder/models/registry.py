@@ -187,7 +187,7 @@ KINDS = Kinds(
         "arpa": Kind(f"{HERE}.settings:ArpaSettings", f"{HERE}.arpa:Arpa", fit=AS_GUEST),
         "callable": Kind(
             f"{HERE}.settings:CallableSettings",
-            f"{HERE}.guests:Callable",
+            f"{HERE}.guests:Function",
             fit=AS_GUEST,
             executes=True,
         ),

@@ -215,6 +215,9 @@ class HuggingFaceSettings(GuestSettings):
         default=None,
         at_least=1,
     )
+    min_context: float = setting(
+        "as evaluate.min_context, for the loss in metrics.json", default=0.5, at_least=0, below=1
+    )
 
 
 @dataclass
