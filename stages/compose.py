@@ -45,7 +45,7 @@ def require_watched(config: Config) -> None:
     """Raise InputError if a file is missing on which DVC depends, the value of a key `watch`."""
     settings = dotted(asdict(config))
     for key, name in settings.items():
-        if key.endswith(".watch") and name is not None and not (CONF.parent / name).is_file():
+        if key.endswith(".watch") and name is not None and not (CONF.parent / name).exists():
             group = key.removesuffix("watch")
             # Users set another key of the same group, such as data.path.
             keys = (each for each in settings if each.startswith(group) and settings[each] == name)

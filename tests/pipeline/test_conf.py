@@ -36,6 +36,8 @@ MISTAKES = {
     "+rungs.a={kind: mixture, members: [mlp]}": "rungs.a.kind=mixture: rungs of this kind are in",
     "+rungs.a=${with_seed:transformed,1}": "unknown rung transformed",
     "+rungs.a={kind: oracle, watch: null}": "rungs of this kind are in the prepared text",
+    "+rungs.transformer=${mlp}": "rungs.transformer: transformer has a model 'transformer' too",
+    "+rungs.a={kind: arpa, path: a, watch: b}": "rungs.a.path=a, but rungs.a.watch=b",
     "+rungs.a={kind: nope}": "rungs.a.kind: unknown kind of rung 'nope'",
     "+rungs.a={kind: settings}": "unknown kind of rung 'settings'; choose from counts",
     "transformer.n_layer=three": "transformer.n_layer=three Value 'three'",

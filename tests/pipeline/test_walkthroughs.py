@@ -8,7 +8,7 @@ from tests.walkthrough import STEP, prepare_environment, walk
 import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGES = ("tutorial.md", "dvc.md", "comparing.md", "own-rung.md")
+PAGES = ("tutorial.md", "dvc.md", "comparing.md", "own-rung.md", "guests.md")
 
 
 @pytest.mark.pages

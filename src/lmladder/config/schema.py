@@ -51,7 +51,12 @@ class Config:
         rungs = {stage: ("rungs", getattr(self, stage)) for stage in STAGES}
         for group in GROUPS:
             rungs |= {f"{group}.{name}": (group, it) for name, it in getattr(self, group).items()}
+        owners: dict[str, str] = {}
         for key, (group, it) in rungs.items():
+            own = it.kind if key in STAGES else key.rpartition(".")[2]
+            for model in getattr(it, "models", [own]):
+                if (other := owners.setdefault(model, key)) != key:
+                    raise InputError(f"{path}{key}: {path}{other} has a model {model!r} too")
             if (right := KINDS[it.kind].fit.group) != group:
                 raise InputError(f"{path}{key}.kind={it.kind}: rungs of this kind are in {right}")
 

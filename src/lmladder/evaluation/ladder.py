@@ -1,7 +1,7 @@
 """Several models on one prepared text: their scores, predictions and losses by token."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +10,10 @@ from lmladder.data.batches import sequence_starts
 from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses
 from lmladder.evaluation.calibration import Reliability
 from lmladder.evaluation.exact import Score, token_nll
+from lmladder.evaluation.guests import convert
 from lmladder.evaluation.predictions import Predictions, predict
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models.contract import LanguageModel, parts_of_validation
+from lmladder.models.contract import LanguageModel, own_tokenizer, parts_of_validation
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
@@ -37,7 +38,8 @@ def score_models(
 ) -> dict[tuple[str, str], Score]:
     """Return the score of every model on every split that the settings name, by both names.
 
-    Empty splits are omitted. `crop` is that of `read_tokens`.
+    Empty splits are omitted. The tokens of a score are those of the model; its blocks are those of
+    the text. `crop` is that of `read_tokens`.
 
     Raises
     ------
@@ -50,7 +52,7 @@ def score_models(
         raise InputError(f"evaluate.splits: no text in {', '.join(facts)}")
     tokens = len(models) * sum(facts[split].tokens for split in splits)
     with CountingProgress(label, "tokens", tokens) as progress:
-        return {
+        scores = {
             (name, split): Score.of(
                 split_nll(
                     model,
@@ -66,6 +68,11 @@ def score_models(
             for name, model in models.items()
             for split in splits
         }
+    for (name, split), score in scores.items():
+        if tokenizer := own_tokenizer(models[name]):
+            own = convert(tokenizer, models[name].context_length, prepared, split)
+            scores[name, split] = replace(score, tokens=len(own.tokens))
+    return scores
 
 
 def split_nll(
@@ -77,11 +84,17 @@ def split_nll(
 ) -> FloatArray:
     """Return the nats of each token of a split, or of its first `n_tokens`.
 
-    Each part of the validation text is scored with a model of which nothing was fitted on it.
-    The options are those of `token_nll`.
+    Each part of the validation text is scored with a model of which nothing was fitted on it. The
+    nats of a token of a model with tokens of its own are those of the token of the text in which it
+    begins. The options are those of `token_nll`.
     """
     text = prepared.split(split)
     end_of_text = len(text) if n_tokens is None else n_tokens
+    if tokenizer := own_tokenizer(model):
+        own = convert(tokenizer, model.context_length, prepared, split)
+        inside = own.positions[own.positions < end_of_text]
+        nats = token_nll(model, own.tokens[: len(inside)], own.preceding, **options)
+        return np.bincount(inside, nats, end_of_text).astype(np.float64)
     parts = parts_of_validation(model, len(text)) if split == "val" else [(0, len(text), model)]
     return np.concatenate(
         [
@@ -117,7 +130,8 @@ def write_scores(
             "kind": kind,
             "rung": rung,
             "parameters": {name: model.n_parameters for name, model in models.items()},
-            "val_loss": {name: round(each.nats_per_token, 6) for name, each in scores.items()},
+            # Per token of the text, whatever tokens a model has.
+            "val_loss": {k: round(each.nats / len(prepared.val), 6) for k, each in scores.items()},
         },
     )
     nats = {name: each.block_losses for name, each in scores.items()}

@@ -176,14 +176,15 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
     seed = None if settings is None else int(settings["seed"])
     overrides, versions = read_overrides(folder, hydra), _versions(folder)
     header = read_header(folder, names)
-    runs = list(_of_ladder(folder) if LADDER in names else _of_stage(folder))
+    blocks = None
+    if BLOCK_LOSSES in names:
+        blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
+    runs = list(_of_ladder(folder, blocks) if LADDER in names else _of_stage(folder))
     if not runs:
         notes.append(f"{folder} has no validation text in {LADDER} and is left out")
     elif header is not None:
         check_history(folder, names, header, runs[0].section, settings or {})
-    blocks = None
-    if BLOCK_LOSSES in names:
-        blocks = BlockLosses.from_csv(read_text(folder / BLOCK_LOSSES))
+    if blocks is not None:
         _check_blocks(folder, LADDER if LADDER in names else METRICS_FILE, blocks, runs, header)
     for run in runs:
         try:
@@ -203,8 +204,8 @@ def _read(folder: Path, hydra: bool, names: set[str], notes: list[str]) -> Itera
         yield run
 
 
-def _of_ladder(folder: Path) -> Iterator[Run]:
-    """Yield each model with its scores on the validation text."""
+def _of_ladder(folder: Path, blocks: BlockLosses | None) -> Iterator[Run]:
+    """Yield each model with its scores on the validation text, per token of the text."""
     path = folder / LADDER
     for row in csv.DictReader(io.StringIO(read_text(path), newline="")):
         if row["split"] != "val" or row["model"] == ORACLE:
@@ -215,6 +216,11 @@ def _of_ladder(folder: Path) -> Iterator[Run]:
         bits, nats, perplexity = scores.values()
         if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
             raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
+        if blocks is not None and (tokens := sum(blocks.tokens)) != int(row["tokens"]):
+            scores["nats_per_token"] = (
+                nats * int(row["tokens"]) / tokens
+            )  # not per token of its own
+            scores["perplexity"] = math.exp(scores["nats_per_token"])
         yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
 
 

@@ -14,11 +14,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lmladder.models.contract import LanguageModel
+from lmladder.models.contract import LanguageModel, own_tokenizer
 from lmladder.models.decoding import Decoder
 from lmladder.models.registry import KINDS
 from lmladder.models.settings import MEMBERS, MixtureSettings
 from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.errors import InputError
 from lmladder.system.settings import import_object
 
 import numpy as np
@@ -264,6 +265,8 @@ def open_members(
     ------
     ValueError
         If the arrays are not those of the members.
+    InputError
+        If a member has tokens of its own.
     """
     models: dict[str, LanguageModel] = {}
     for rung, its in settings.rungs.items():
@@ -272,6 +275,10 @@ def open_members(
         models |= restore_rung(its.kind, its, vocabulary_size, own, rung)
     if missing := [member for member in settings.members if member not in models]:
         raise ValueError(f"the model {missing[0]!r} is missing")
+    if others := [each for each in settings.members if own_tokenizer(models[each])]:
+        raise InputError(
+            f"members: {others[0]} has tokens of its own; the members of a mixture share them"
+        )
     members = [models[member] for member in settings.members]
     return members, [settings.members.index(each) for each in settings.weights_by]
 

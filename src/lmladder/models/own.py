@@ -46,7 +46,7 @@ def load_files(paths: Iterable[Path]) -> None:
 
 
 def load_watched(rungs: Any) -> None:
-    """Load the Python files in `watch` of those rungs whose kinds are not built in.
+    """Load the Python files in `watch` of rungs whose kinds are not built in, or execute one.
 
     Parameters
     ----------
@@ -56,7 +56,9 @@ def load_watched(rungs: Any) -> None:
     for name, settings in rungs.items() if isinstance(rungs, Mapping) else ():
         given = settings if isinstance(settings, Mapping) else {}
         kind, watch = given.get("kind"), given.get("watch")
-        if isinstance(watch, str) and watch.endswith(".py") and kind not in list(KINDS):
+        built_in = KINDS.kinds.get(kind) if isinstance(kind, str) else None
+        executes = built_in is None or built_in.executes
+        if isinstance(watch, str) and watch.endswith(".py") and executes:
             paths.append(Path(watch))
             if not paths[-1].is_file():
                 raise InputError(f"rungs.{name}.watch: {no_file(paths[-1])}")
@@ -135,7 +137,7 @@ def execute(path: Path) -> ModuleType:
         if not path.is_file():
             raise no_file(path) from None
         raise InputError(f"cannot read {path}: {error.strerror}") from None
-    name = f"lmladder_rung_{hashlib.sha256(bytes(path) + source).hexdigest()[:16]}"
+    name = _module_name(path, source)
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)
         module.__file__ = str(path)
@@ -144,6 +146,24 @@ def execute(path: Path) -> ModuleType:
         except (Exception, SystemExit) as error:
             del sys.modules[name]
             raise _failed(str(path), error) from error
+    return sys.modules[name]
+
+
+def _module_name(path: Path, source: bytes) -> str:
+    return f"lmladder_rung_{hashlib.sha256(bytes(path) + source).hexdigest()[:16]}"
+
+
+def executed(path: Path) -> ModuleType:
+    """Return the module of a file that this process has executed, because a user named it.
+
+    Raises
+    ------
+    InputError
+        If no user named it: a checkpoint that names a file does not execute it.
+    """
+    name = _module_name(path.resolve(), path.read_bytes())
+    if name not in sys.modules:
+        raise InputError(f"loading a checkpoint executes no file; --module {path} executes it")
     return sys.modules[name]
 
 

@@ -73,6 +73,12 @@ OWN_FIT = Fit(
     deterministic=True,
     again="lmladder.training.fit:fit_own",
 )
+AS_GUEST = Fit(
+    "lmladder.pipeline.fitting:fit_at_once",
+    f"{HERE}.guests:restore",
+    deterministic=True,
+    again="lmladder.evaluation.guests:refer",
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +91,7 @@ class Kind(Component):
     color : of its models in figures; None: the next free one
     fit : how its rungs are fitted
     is_truth : whether the model is the distribution that the text was drawn from
+    executes : whether a rung executes the Python file that its settings name
     source : the file that defines it; None: it is built in
     """
 
@@ -92,6 +99,7 @@ class Kind(Component):
     color: str | None = None
     fit: Fit = BY_GRADIENTS
     is_truth: bool = False
+    executes: bool = False
     source: Path | None = None
 
     @property
@@ -177,6 +185,16 @@ KINDS = Kinds(
         "mixture": Kind(f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING),
         "oracle": Kind(
             f"{HERE}.settings:OracleSettings", color=INK, fit=FROM_GRAMMAR, is_truth=True
+        ),
+        "huggingface": Kind(
+            f"{HERE}.settings:HuggingFaceSettings", f"{HERE}.huggingface:HuggingFace", fit=AS_GUEST
+        ),
+        "arpa": Kind(f"{HERE}.settings:ArpaSettings", f"{HERE}.arpa:Arpa", fit=AS_GUEST),
+        "callable": Kind(
+            f"{HERE}.settings:CallableSettings",
+            f"{HERE}.guests:Function",
+            fit=AS_GUEST,
+            executes=True,
         ),
     },
     key="kind",

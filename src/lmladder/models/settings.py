@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
+from lmladder.data.settings import WatchedFile
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
 from lmladder.system.settings import setting
@@ -195,6 +196,47 @@ class TransformerSettings:
 @dataclass
 class OracleSettings:
     """The true distribution of a text that a grammar generates; nothing can be set."""
+
+
+@dataclass
+class GuestSettings(WatchedFile):
+    """A model of another library, which is read from files of its own."""
+
+    path: str = setting("the file of the model, or its folder")
+    watch: str = setting("the same path, so that DVC sees that the model changed")
+
+
+@dataclass
+class HuggingFaceSettings(GuestSettings):
+    """A causal language model of `transformers` in a local folder, with safetensors."""
+
+    context_length: int | None = setting(
+        "maximum number of tokens that the model reads; null: as its config.json has it",
+        default=None,
+        at_least=1,
+    )
+    min_context: float = setting(
+        "as evaluate.min_context, for the loss in metrics.json", default=0.5, at_least=0, below=1
+    )
+
+
+@dataclass
+class ArpaSettings(GuestSettings):
+    """A backoff n-gram model in an ARPA file, as KenLM and SRILM write it."""
+
+    space: str = setting("how a file of single characters writes a space", default="\u2581")
+    newline: str = setting(
+        "how a file writes a newline; </s>: each line is a sentence", default="</s>"
+    )
+
+
+@dataclass
+class CallableSettings(GuestSettings):
+    """A Python function that returns the log probabilities of the next token."""
+
+    function: str = setting("the name of the function")
+    context_length: int = setting("maximum number of tokens that it receives", at_least=1)
+    parameters: int = setting("the number of learned values, for the table", at_least=1)
 
 
 @dataclass

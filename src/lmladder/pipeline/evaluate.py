@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmladder import kernels, reports
 from lmladder.config import Config
-from lmladder.data import SPLITS, Prepared
+from lmladder.data import SPLITS, Prepared, Tokenizer
 from lmladder.evaluation import (
     BLOCK_LOSSES,
     BlockLosses,
@@ -24,6 +24,7 @@ from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import LanguageModel
+from lmladder.models.contract import own_tokenizer
 from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
 from lmladder.models.registry import GROUPS, KINDS
@@ -33,6 +34,7 @@ from lmladder.pipeline.text import open_prepared
 from lmladder.reports import Attention, Grid, Passage, Row
 from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.sampling.settings import SampleSettings, StrategySettings
+from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
@@ -95,8 +97,12 @@ class Ladder:
 
     @property
     def on_crops(self) -> dict[str, LanguageModel]:
-        """The models that predict sequences that begin anywhere."""
-        return {name: each for name, each in self.models.items() if not self.has_truth(name)}
+        """The models with the tokens of the text that predict sequences that begin anywhere."""
+        return {
+            name: each
+            for name, each in self.models.items()
+            if not self.has_truth(name) and own_tokenizer(each) is None
+        }
 
     @property
     def informed(self) -> dict[str, LanguageModel]:
@@ -196,17 +202,15 @@ class Ladder:
             strategy = BeamSearch(settings.beams)
         prompt = self.prepared.val[:PROMPT_TOKENS]
         if settings.prompt is not None:
-            try:
-                prompt = self.prepared.tokenizer.encode(settings.prompt)
-            except InputError as error:
-                raise InputError(f"sample.prompt: {error}") from None
+            prompt = _encoded(self.prepared.tokenizer, settings.prompt)
+        text = self.prepared.tokenizer.decode(prompt)
         return {
             name: "\n\n".join(
                 each.prompt + each.text
                 for each in complete(
                     model,
-                    self.prepared.tokenizer,
-                    prompt.tolist(),
+                    own or self.prepared.tokenizer,
+                    (_encoded(own, text) if own else prompt).tolist(),
                     tokens=settings.tokens,
                     strategy=strategy,
                     seed=seed,
@@ -215,7 +219,15 @@ class Ladder:
                 )
             )
             for name, model in self.informed.items()
+            for own in [own_tokenizer(model)]
         }
+
+
+def _encoded(tokenizer: Tokenizer, prompt: str) -> IntArray:
+    try:
+        return tokenizer.encode(prompt)
+    except InputError as error:
+        raise InputError(f"sample.prompt: {error}") from None
 
 
 def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
 from lmladder.evaluation.audit import PASSED
-from lmladder.models.registry import INK, KINDS, label
+from lmladder.models.registry import AS_GUEST, INK, KINDS, label
 from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
 
@@ -93,6 +93,7 @@ Column: TypeAlias = Callable[[Mapping[str, Any]], str]
 SHOWN: dict[str, Column] = {
     "Model": lambda row: str(row["label"]),
     "Perplexity": lambda row: significant(row["perplexity"]),
+    "Tokens": lambda row: whole(row["tokens"]),
     "Bits/byte": lambda row: f"{row['bits_per_byte']:.4f}",
     "Nats/token": lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
     "Excess": lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR]),
@@ -144,7 +145,7 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
         raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
     if table.duplicated(["model", "split"]).any():
         raise ValueError("a model occurs twice in one split")
-    if len(table[["split", "tokens", "bytes"]].drop_duplicates()) != table["split"].nunique():
+    if len(table[["split", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
     return in_order(table.round(DECIMALS))
 
@@ -162,7 +163,9 @@ def valid(table: pd.DataFrame) -> pd.DataFrame:
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table by split, then from worst to best; the oracle is last."""
     splits, is_oracle = map(SPLITS.index, table["split"]), map(_is_truth, table["kind"])
-    keys = list(zip(splits, is_oracle, -table["nats_per_token"], table["model"], strict=True))
+    # As nats per token, whose digits are more, but across tokenizers.
+    nats = -table["nats_per_token"] * table["tokens"]
+    keys = list(zip(splits, is_oracle, nats, table["model"], strict=True))
     return table.iloc[sorted(range(len(keys)), key=keys.__getitem__)].reset_index(drop=True)
 
 
@@ -175,7 +178,8 @@ class Model:
     label, rung : of the table
     color, marker : the same in all figures
     trained : whether the seed has an effect on the model: it was trained, or mixes trained ones
-    counted : whether it was fitted by counting; neither is true of the uniform model and the oracle
+    counted : whether it was fitted by counting; neither is true of the uniform model, the oracle
+        and guests
     is_oracle : whether it is the true distribution
     """
 
@@ -211,7 +215,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
             color=colors[name],
             marker=markers.get(name, "*" if _is_truth(row["kind"]) else "o"),
             trained=name in trained,
-            counted=name not in trained and row["parameters"] > 0,
+            counted=name not in trained and row["parameters"] > 0 and not _is_guest(row["kind"]),
             is_oracle=_is_truth(row["kind"]),
         )
         for row in rows
@@ -221,6 +225,10 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
 
 def _is_trained(kind: str) -> bool:
     return bool(kind) and not KINDS[kind].fit.deterministic
+
+
+def _is_guest(kind: str) -> bool:
+    return bool(kind) and KINDS[kind].fit is AS_GUEST
 
 
 def _is_truth(kind: str) -> bool:
@@ -284,7 +292,8 @@ def ladder_grid(
 ) -> Grid:
     """Return the table as it is shown: columns of its last split, the test text, then of others.
 
-    There is no column of the excess where the truth is not known.
+    There is no column of the excess where the truth is not known, and none of the tokens where all
+    models have the same.
 
     Parameters
     ----------
@@ -292,7 +301,10 @@ def ladder_grid(
     others : titles of those that other splits have too
     """
     splits = [*dict.fromkeys(table["split"])][::-1]
-    known = {"Excess": table[EXCESS].notna().any()}
+    known = {
+        "Excess": table[EXCESS].notna().any(),
+        "Tokens": len(table[["split", "tokens"]].drop_duplicates()) > table["split"].nunique(),
+    }
     parts, sizes = [], []
     for split in splits:
         rows, name = table[table["split"] == split], split_name(split)
@@ -310,6 +322,12 @@ def ladder_grid(
     shown = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
     caption = "; ".join(sizes)
     return Grid(caption[:1].upper() + caption[1:], [*shown], shown.to_numpy().tolist())
+
+
+def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of models with the tokens of the text: those that most models have."""
+    text = table.groupby("split")["tokens"].transform(lambda tokens: tokens.mode()[0])
+    return table[table["tokens"] == text]
 
 
 def split_name(split: str) -> str:

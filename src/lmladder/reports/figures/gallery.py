@@ -9,7 +9,7 @@ from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters
 from lmladder.reports.figures.position import position_curves
 from lmladder.reports.findings import lowest
-from lmladder.reports.table import by_model, models_of
+from lmladder.reports.table import by_model, models_of, of_one_tokenizer
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def result_figures(
     table, positions, calibration : as of `ladder_table`, `position_table`, `calibration_table`
     histories : the history.csv of each trained model
     """
-    models = models_of(table)
+    models, table = models_of(table), of_one_tokenizer(table)  # others have other perplexities
     return {
         "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
         "loss_curves": loss_curves(models, histories, by_model(table, "val", "nats_per_token")),

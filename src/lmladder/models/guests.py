@@ -1,0 +1,188 @@
+"""Guests: models of other libraries, which are rungs like any other.
+
+A guest is read from files of its own: its checkpoint has the sha256 of these files and no weights.
+It returns whole distributions, so that anyone can check that they sum to 1. A guest may have tokens
+of its own; see `OwnTokens`. `huggingface.py` and `arpa.py` have a kind each; here is that of a
+Python function, and what all kinds share.
+"""
+
+import hashlib
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from lmladder.data import Tokenizer
+from lmladder.data.reading import opened
+from lmladder.data.tokenizers.char import SURROGATE
+from lmladder.models.contract import LanguageModel
+from lmladder.models.decoding import Decoder
+from lmladder.models.own import executed
+from lmladder.models.registry import KINDS
+from lmladder.models.settings import CallableSettings
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.errors import InputError
+
+import numpy as np
+
+DIGEST = "sha256"  # the only array of a checkpoint
+TOLERANCE = 1e-3  # of the logarithm of the sum of probabilities, as files have few digits
+SHOWN = 20  # characters of a text, in messages
+
+
+def digest(path: Path) -> Array:
+    """Return the sha256 of a file, or of all files in a folder: uint8, shape (32,)."""
+    files = [path]
+    if path.is_dir():
+        files = sorted(each for each in path.iterdir() if each.is_file() and each.name[0] != ".")
+    whole = hashlib.sha256()
+    for each in files:
+        with opened(each, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{each.relative_to(path)} {found}\n".encode())
+    return np.frombuffer(whole.digest(), np.uint8)
+
+
+def restore(
+    kind: str, settings: Any, vocabulary_size: int, arrays: Mapping[str, Array], name: str
+) -> dict[str, LanguageModel]:
+    """Return the guest of a checkpoint, by its name.
+
+    Raises
+    ------
+    InputError
+        If its files are missing, have changed, or are not those of such a model.
+    ValueError
+        If the array is not a digest.
+    """
+    if arrays.keys() != {DIGEST}:
+        raise ValueError(f"the checkpoint of a guest consists of the array {DIGEST}")
+    if not np.array_equal(digest(Path(settings.path)), arrays[DIGEST]):
+        raise InputError(
+            f"{settings.path} has changed since the checkpoint of {name} was made; make it again "
+            "with `dvc repro`"
+        )
+    return {name: KINDS.component(kind)(settings, vocabulary_size)}
+
+
+class GuestTokenizer(Tokenizer):
+    """A tokenizer that belongs to a guest; it rejects a text that it would change."""
+
+    @abstractmethod
+    def located(self, text: str) -> tuple[list[int], list[int]]:
+        """Return the tokens of a text, and the offset of the first character of each."""
+
+    def encode(self, text: str) -> IntArray:
+        return self.encode_located(text)[0]
+
+    def encode_located(self, text: str) -> tuple[IntArray, IntArray]:
+        """Return what `located` returns, both of shape (tokens,).
+
+        Raises
+        ------
+        InputError
+            If the text of these tokens is another one. Only a code that can be decoded gives an
+            upper bound of the information in a text.
+        """
+        if SURROGATE.search(text):
+            raise InputError(f"the tokenizer of the guest ({self.name}) reads only valid UTF-8")
+        found, starts = self.located(text)
+        ids, decoded = np.array(found, np.int64), self.decode(found)
+        if decoded != text:
+            pairs = enumerate(zip(text, decoded, strict=False))
+            at = next((i for i, (a, b) in pairs if a != b), min(len(text), len(decoded)))
+            was, became = (each[at : at + SHOWN] for each in (text, decoded))
+            raise InputError(
+                f"the tokenizer of the guest ({self.name}) changes the text: {was!r} at offset "
+                f"{at} becomes {became!r}, so bits per byte are not known"
+            )
+        return ids.astype(self.dtype), np.array(starts, np.int64)
+
+    def n_bytes(self, ids: IntArray) -> int:
+        return len(self.decode(ids).encode())
+
+
+class ByContext:
+    """A model that computes one distribution at a time; the attributes are of `LanguageModel`."""
+
+    vocabulary_size: int
+    context_length: int
+    max_length: int | None = None
+    n_parameters: int
+
+    def after(self, context: IntArray) -> FloatArray:
+        """Return the log probabilities of the next token: (length,) -> (vocabulary_size,).
+
+        The context has at most `context_length` tokens, so that no prediction sees its target.
+        """
+        raise NotImplementedError
+
+    def _after(self, tokens: IntArray, end: int) -> FloatArray:
+        return self.after(tokens[max(0, end - self.context_length) : end])
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        found = [
+            [-self._after(each, end)[each[end]] for end in range(1, len(each))] for each in tokens
+        ]
+        nats: FloatArray = np.maximum(np.array(found, np.float64), 0.0) + 0.0  # -log(1) is -0.0
+        return nats.reshape(len(tokens), -1)
+
+    def log_probabilities(self, tokens: IntArray) -> FloatArray:
+        found = [[self._after(each, end + 1) for end in range(len(each))] for each in tokens]
+        return np.array(found).reshape(*tokens.shape, self.vocabulary_size)
+
+    def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
+        return np.array([self._after(each, len(each)) for each in tokens])
+
+    def decoder(self) -> Decoder:
+        return Decoder(self)
+
+
+def normalized(logs: Array, size: int, source: Callable[[], str]) -> FloatArray:
+    """Return log probabilities with the sum of probabilities exactly 1; `source` names them.
+
+    Raises
+    ------
+    InputError
+        If they are not numbers of shape (size,), or their sum is not nearly 1.
+    """
+    if logs.shape != (size,) or logs.dtype.kind != "f":
+        raise InputError(
+            f"{source()} must be a distribution, the log probabilities of all {size} tokens, got "
+            f"{logs.dtype} of shape {logs.shape}; a loss alone cannot be checked"
+        )
+    logs = logs.astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        total = float(np.logaddexp.reduce(logs))
+    if not abs(total) <= TOLERANCE:  # nor NaN
+        raise InputError(f"{source()} must be probabilities that sum to 1, got {np.exp(total):.6g}")
+    return logs - total
+
+
+class Function(ByContext):
+    """A Python function of the tokens before, (length,), int64, oldest first.
+
+    It returns the log probability of each possible next token, (vocabulary_size,). The tokens are
+    those of the text. The function sees no token that it predicts.
+
+    Raises
+    ------
+    InputError
+        If the file was not executed by the wish of a user, or does not define the function.
+    """
+
+    def __init__(self, settings: CallableSettings, vocabulary_size: int):
+        self.vocabulary_size, self.context_length = vocabulary_size, settings.context_length
+        self.n_parameters = settings.parameters
+        self._source = f"{settings.function} of {settings.path}"
+        self._function = getattr(executed(Path(settings.path)), settings.function, None)
+        if not callable(self._function):
+            raise InputError(f"{settings.path} does not define a function {settings.function}")
+
+    def after(self, context: IntArray) -> FloatArray:
+        try:
+            found = np.asarray(self._function(context.astype(np.int64)))  # type: ignore[misc]
+        except Exception as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise InputError(f"{self._source} failed: {reason}") from error
+        return normalized(found, self.vocabulary_size, lambda: f"the result of {self._source}")

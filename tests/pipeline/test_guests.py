@@ -1,0 +1,87 @@
+"""Guests in the pipeline: each has its row and changes no other one; bad input is one line."""
+
+import math
+
+from lmladder.data import Prepared
+
+import pytest
+
+MINE = "examples/rungs/my_bigram.py"
+GUESTS = {
+    "words": "{kind: arpa, path: words.arpa, watch: words.arpa}",
+    "mine": f"{{kind: callable, path: {MINE}, watch: {MINE}, function: next_token, "
+    "context_length: 1, parameters: 1}",
+}
+CHECKPOINT = "outputs/rungs/{}/checkpoint.safetensors"
+
+
+def words_of(checkout):
+    """Write an ARPA file in which all words of the text are equally likely; return their number."""
+    text = Prepared.open(checkout / "outputs/prepare")
+    whole = "".join(text.tokenizer.decode(text.split(name)) for name in ("train", "val", "test"))
+    words = ["</s>", *sorted(set(whole.split()))]
+    lines = ["\\data\\", f"ngram 1={len(words)}", "\\1-grams:"]
+    lines += [f"{-math.log10(len(words)):.7f}\t{word}" for word in words]
+    (checkout / "words.arpa").write_text("\n".join([*lines, "\\end\\", ""]))
+    return len(words)
+
+
+@pytest.mark.slow
+def test_guests_have_rows_in_bits_per_byte_and_change_no_other_row(checkout):
+    before = checkout.table()
+    count = words_of(checkout)
+    checkout.compose(*(f"+rungs.{name}={given}" for name, given in GUESTS.items()))
+    ran = checkout.dvc("repro").succeeded().stages_run
+    assert sorted(ran) == ["evaluate", "rung@mine", "rung@words"]
+    rows = {(row["model"], row["split"]): row for row in checkout.table()}
+    assert [row for row in checkout.table() if row["model"] not in GUESTS] == before
+    for split in ("val", "test"):
+        bigram, mine, words = (rows[name, split] for name in ("bigram", "mine", "words"))
+        same = ("tokens", "bytes", "nats_per_token", "crop_nats_per_token", "excess_nats_per_token")
+        assert [mine[name] for name in same] == [bigram[name] for name in same]
+        assert int(words["tokens"]) < int(mine["tokens"])
+        assert words["bytes"] == mine["bytes"]
+        assert float(words["perplexity"]) == pytest.approx(count, rel=1e-5)
+        bits = int(words["tokens"]) * math.log2(count) / int(words["bytes"])
+        assert float(words["bits_per_byte"]) == pytest.approx(bits, abs=2e-6)
+    bits = [float(row["bits_per_byte"]) for row in checkout.table() if row["split"] == "val"]
+    assert bits[:-1] == sorted(bits[:-1], reverse=True)  # and the oracle
+    markdown = (checkout / "outputs/evaluate/perplexity.md").read_text()
+    assert f"Validation text: {rows['bigram', 'val']['tokens'][0]}," in markdown
+    assert "| Tokens " in markdown
+    assert "Words" not in (checkout / "outputs/evaluate/perplexity_parameters.svg").read_text()
+    samples = (checkout / "outputs/evaluate/samples.txt").read_text()
+    assert "== words ==" in samples
+    report = (checkout / "outputs/evaluate/report.html").read_text()
+    assert "words" in report
+
+    path = CHECKPOINT.format("words")
+    for command in (("sample", "--checkpoint", path), ("inspect", path), ("verify", path)):
+        checkout.lmladder(*command).succeeded()
+    done = checkout.lmladder("score", path, "--text", "Once upon a time\n").succeeded()
+    assert f" {math.log2(count) * 5 / 17:.4f}" in done.stdout
+    done = checkout.lmladder("compare", "outputs", "--metric", "bits_per_byte").succeeded()
+    assert f" {float(rows['words', 'val']['bits_per_byte']):.4f}" in done.stdout
+    checkout.lmladder("report", "-o", "page.html").succeeded()
+    mine = ("score", CHECKPOINT.format("mine"), "--text", "Once")
+    checkout.lmladder(*mine).failed_in_one_line(2, "--module", MINE)
+    checkout.lmladder(*mine, "--module", MINE).succeeded()
+
+    done = checkout.lmladder("score", path, "--text", "zzz")
+    done.failed_in_one_line(2, "unknown word 'zzz'")
+    members = "+mixtures.both={kind: mixture, members: [bigram, words]}"
+    checkout.compose(*(f"+rungs.{name}={given}" for name, given in GUESTS.items()), members)
+    done = checkout.by_hand(
+        "mixture", "-cn", "pipeline", "rung=both", "hydra.run.dir=outputs/mixtures/both"
+    )
+    done.failed_in_one_line(2, "words has tokens of its own")
+    with (checkout / "words.arpa").open("a") as file:
+        file.write("\n")
+    checkout.lmladder("inspect", path).failed_in_one_line(2, "words.arpa has changed since")
+    assert checkout.dvc("repro", "--dry", "rung").succeeded().stages_run == ["rung@words"]
+    (checkout / "words.arpa").write_text("\\data\\\n")
+    checkout.compose("+rungs.words=" + GUESTS["words"])
+    done = checkout.by_hand(
+        "rung", "-cn", "pipeline", "rung=words", "hydra.run.dir=outputs/rungs/words"
+    )
+    done.failed_in_one_line(2, "words.arpa is not a valid ARPA file, line 1")
