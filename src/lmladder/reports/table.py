@@ -6,7 +6,7 @@ Values are rounded once, when the table is made, so that CSV, Markdown, metrics 
 import html
 import math
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
