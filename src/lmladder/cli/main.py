@@ -11,6 +11,7 @@ from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
 from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
+from lmladder.cli.play import play
 from lmladder.cli.plot import plot
 from lmladder.cli.report import report
 from lmladder.cli.sample import sample
@@ -39,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect,
     "gradcheck": gradcheck,
     "plot": plot,
+    "play": play,
     "export": export_checkpoint,
     "import": import_checkpoint,
     "compare": compare,

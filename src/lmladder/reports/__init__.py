@@ -1,7 +1,7 @@
 """Results for people: tables, figures, HTML pages, and the generated parts of the README.
 
-The input is numbers and text, the output text and figures: nothing here loads a model or computes a
-score. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
+The input is numbers and text, the output text and figures: nothing here computes a score, and only
+`play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
 command of its own: python -m lmladder.reports.readme README.md
 """
 
@@ -32,6 +32,7 @@ from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, fig
 from lmladder.reports.findings import findings
 from lmladder.reports.html import render_report
 from lmladder.reports.page import Grid
+from lmladder.reports.play import first_token, render_play, rounded
 from lmladder.reports.samples import read_samples, to_text
 from lmladder.reports.seeds import seeds_grid
 from lmladder.reports.surprisal import Passage, render_surprisal

@@ -151,7 +151,7 @@ def to_html(comparison: Comparison) -> str:
     ]
     return render(
         "comparison.html.jinja",
-        sorts=True,
+        script="sort.js",
         title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
         summary=grid.caption,
         configurations=grid,

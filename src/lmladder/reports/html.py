@@ -60,7 +60,7 @@ def render_report(
     passage = Passage(passage.pieces, nats)
     return render(
         "report.html.jinja",
-        sorts=True,
+        script="sort.js",
         title=title,
         summary=summary,
         titles=titles_of(table),

@@ -1,7 +1,8 @@
 """The layout of all pages, and their content security policy.
 
-A page is one file that loads nothing and needs no script. The policy forbids all scripts but that
-which sorts tables, named by its sha256, in case text from a model is mistaken for markup.
+A page is one file that loads nothing, and all but the playground need no script. The policy forbids
+all scripts but the one of the page, named by its sha256, in case text from a model is mistaken for
+markup.
 Templates in `layout/` are trusted; all values are escaped.
 """
 
@@ -39,16 +40,16 @@ class Grid:
     words: int = 1
 
 
-def render(name: str, *, sorts: bool, **values: Any) -> str:
+def render(name: str, *, script: str = "", **values: Any) -> str:
     """Return the page of a template in `layout/`; the same values give the same bytes.
 
     Parameters
     ----------
-    sorts : whether the page has the script that sorts tables
+    script : the file in `layout/` that the page runs, such as "sort.js" to sort tables
     """
-    policy, script = "default-src 'none'; style-src 'unsafe-inline'; img-src data:", ""
-    if sorts:
-        script = files(__package__).joinpath("layout/sort.js").read_text("utf-8")
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+    if script:
+        script = files(__package__).joinpath("layout", script).read_text("utf-8")
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
         policy += f"; script-src 'sha256-{digest}'"
     environment = Environment(

@@ -37,7 +37,6 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     """
     return render(
         "surprisal.html.jinja",
-        sorts=False,
         model=model,
         score=score,
         strongest=STRONGEST,
