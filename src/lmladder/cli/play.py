@@ -33,23 +33,22 @@ def play(
     Example: lmladder play -o play.html
     """
     from lmladder import reports
+    from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.files import atomic_write
+    from lmladder.training.checkpoint import LATEST
 
     require_replaceable(output, force=force)
-    loaded = {str(path): open_checkpoint(path) for path in checkpoints or _scored()}
-    page, skipped = reports.render_play(loaded, text)
+    order: list[str] = []
+    if not checkpoints:
+        table = reports.models_of(reports.read_csv(OUTPUTS / "evaluate/perplexity.csv"))
+        order = [*reversed(table)]  # the best one first
+        rungs = dict.fromkeys(table[name].rung for name in order)
+        checkpoints = [
+            OUTPUTS / each / (CORPUS if each == ORACLE.folder else LATEST) for each in rungs if each
+        ]
+    loaded = {str(path): open_checkpoint(path) for path in checkpoints}
+    page, skipped = reports.render_play(loaded, text, order)
     atomic_write(output, page.encode())
     for each in skipped:
         print(each)
-    print(f"play: {output}, {len(page) / 1e6:.1f} MB")
-
-
-def _scored() -> list[Path]:
-    """Return the checkpoints of all rungs in the perplexity table, from best to worst."""
-    from lmladder import reports
-    from lmladder.pipeline.rungs import ORACLE
-    from lmladder.training.checkpoint import LATEST
-
-    models = reports.models_of(reports.read_csv(OUTPUTS / "evaluate/perplexity.csv"))
-    rungs = dict.fromkeys(each.rung for each in reversed(models.values()) if each.rung)
-    return [OUTPUTS / each / (CORPUS if each == ORACLE.folder else LATEST) for each in rungs]
+    print(f"play: {len(loaded) - len(skipped)} rungs -> {output}, {len(page) / 1e6:.1f} MB")

@@ -1,8 +1,8 @@
 """Results for people: tables, figures, HTML pages, and the generated parts of the README.
 
 The input is numbers and text, the output text and figures: nothing here computes a score, and only
-`play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
-command of its own: python -m lmladder.reports.readme README.md
+`play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline.
+`readme.py` is a command of its own: python -m lmladder.reports.readme README.md
 """
 
 from lmladder.reports.attention import Attention

@@ -7,7 +7,7 @@ rung that it can run names here, in the registry, the function that describes it
 import base64
 import json
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, TypeAlias
 
@@ -62,13 +62,17 @@ def half(array: Array) -> Array:
     return rounded if np.isfinite(rounded).all() else array
 
 
-def render_play(checkpoints: Mapping[str, Checkpoint], text: str) -> tuple[str, list[str]]:
+def render_play(
+    checkpoints: Mapping[str, Checkpoint], text: str, order: Sequence[str] = ()
+) -> tuple[str, list[str]]:
     """Return the page, and one line for each rung that it cannot run.
 
     Parameters
     ----------
-    checkpoints : by their names in messages; the models of the first one are shown first
+    checkpoints : by their names in messages
     text : that the page begins with
+    order : the names of the models that are shown first; the others are in the order of the
+        checkpoints, those of one from strong to weak
 
     Raises
     ------
@@ -76,8 +80,12 @@ def render_play(checkpoints: Mapping[str, Checkpoint], text: str) -> tuple[str, 
         If the tokens of a checkpoint are neither characters nor bytes, or differ from those of
         another, or the page can run none of the rungs.
     """
-    block, rungs, models, skipped = Block(), [], [], []
+    block, skipped = Block(), []
+    rungs: list[dict[str, Any]] = []
+    models: list[dict[str, Any]] = []
     first, checkpoint = next(iter(checkpoints.items()))
+    tokenizer = checkpoint.restore_tokenizer()
+    characters = _characters(tokenizer, first)
     for source, each in checkpoints.items():
         if each.tokenizer != checkpoint.tokenizer:
             raise InputError(f"{source} has other tokens than {first}; a page has one tokenizer")
@@ -103,10 +111,10 @@ def render_play(checkpoints: Mapping[str, Checkpoint], text: str) -> tuple[str, 
         rungs.append(rung)
     if not rungs:
         raise InputError(f"there is nothing to show: {'; '.join(skipped)}")
-    tokenizer = checkpoint.restore_tokenizer()
+    models.sort(key=lambda each: [*order, each["name"]].index(each["name"]))
     description = {
         "vocabulary": tokenizer.vocabulary_size,
-        "characters": _characters(tokenizer, first),
+        "characters": characters,
         "first": first_token(tokenizer),
         "rungs": rungs,
         "models": models,
@@ -195,10 +203,10 @@ def oracle(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) ->
     grammar = Grammar(json.loads(arrays[GRAMMAR].tobytes()))
     variables = {name: index for index, name in enumerate(grammar.source["variables"])}
     numbers: dict[str, int] = {}
-    parts = []
+    parts: list[tuple[Any, ...]] = []
 
     def number(part: Part) -> int:
-        options = []
+        options: list[tuple[str, list[int]]] = []
         for option in part.options:
             inside = option.parts
             # Text alone, without parts of its own, is compared at once with its alternatives.
