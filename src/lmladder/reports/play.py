@@ -20,7 +20,7 @@ from lmladder.models.registry import KINDS, label
 from lmladder.models.settings import MEMBERS
 from lmladder.reports.page import render
 from lmladder.system.arrays import Array
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, RunError
 from lmladder.system.settings import import_object
 from lmladder.training.checkpoint import Checkpoint
 
@@ -79,6 +79,8 @@ def render_play(
     InputError
         If the tokens of a checkpoint are neither characters nor bytes, or differ from those of
         another, or the page can run none of the rungs.
+    RunError
+        If a weight is not finite.
     """
     block, skipped = Block(), []
     rungs: list[dict[str, Any]] = []
@@ -90,6 +92,8 @@ def render_play(
         if each.tokenizer != checkpoint.tokenizer:
             raise InputError(f"{source} has other tokens than {first}; a page has one tokenizer")
         names = reversed(each.restore_models())
+        if not all(np.isfinite(array).all() for array in each.model.values()):
+            raise RunError(f"the weights of {source} are not finite; they are damaged")
         try:
             rung = _rung(
                 each.name, each.kind, each.settings(), each.vocabulary_size, each.model, block

@@ -665,6 +665,7 @@ class Playground {
     find("temperature").addEventListener("input", ({ target }) => {
       find("degrees").value = target.value;
     });
+    find("text").setSelectionRange(1e9, 1e9); // the end
     return this.typed();
   }
 
@@ -774,7 +775,7 @@ class Playground {
 
   drawStatus() {
     const unknown = new Set(this.pieces.filter(([, tokens]) => !tokens.length).map(([each]) => each));
-    const notes = unknown.size ? [`No model knows ${[...unknown].join(" ")}; they are skipped.`] : [];
+    const notes = unknown.size ? [`No model knows ${[...unknown].join(" ")}; such characters are skipped.`] : [];
     const oracle = this.models.find(({ model }) => model instanceof Oracle)?.model;
     if (oracle?.tokens.length && !oracle.fits()) {
       const from = oracle.states.findLastIndex((state) => state.length) + 1;
@@ -792,9 +793,8 @@ class Playground {
     find("cells").children[at]?.setAttribute("aria-selected", "true");
     find("cells").setAttribute("aria-activedescendant", `c${at}`);
     const around = [...this.pieces.slice(Math.max(at - 24, 0), at)].map(([each]) => visible(each)).join("");
-    find("place").textContent = character === undefined
-      ? `The next character, after “${around}”`
-      : `Character ${at + 1}, “${visible(character)}”, after “${around}”`;
+    const what = character && `Character ${at + 1}, “${visible(character)}”`;
+    find("place").textContent = (what ?? "The next character") + (around ? `, after “${around}”` : "");
     this.cards.forEach(({ rows, own }, index) => {
       const { model } = this.models[index], logs = model.logs[this.before[at]];
       const order = [...(logs ?? []).keys()].filter((token) => logs[token] > IMPOSSIBLE)
