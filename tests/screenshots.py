@@ -1,13 +1,15 @@
-"""Take the pictures of docs/report.md, in a headless Chromium:
+"""Take the pictures of docs/report.md and docs/play.md, in a headless Chromium:
 
-    python tests/screenshots.py REPORT.html COMPARISON.html docs/images
+    python tests/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
 
-The report is one of `lmladder report`, the comparison of `lmladder compare -o`.
+The report is one of `lmladder report`, the comparison of `lmladder compare -o`, the last one of
+`lmladder play --text`.
 """
 
 import argparse
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -38,6 +40,8 @@ REPORT = (
     Shot("report-phone-passage", PHONE, "Surprisal", dark=True, mouse=PLACE),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)
+PLAY = (Shot("play", (1100, 1290)),)
+LOADED = "!document.querySelector('#models') || document.body.matches('.ready')"
 TO_HEADING = """{{
   const heading = [...document.querySelectorAll("h2")].find(h2 => h2.textContent == "{}");
   scrollTo(0, heading.getBoundingClientRect().top + scrollY - 24);
@@ -46,7 +50,7 @@ TO_HEADING = """{{
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    for name in ("report", "comparison", "folder"):
+    for name in ("report", "comparison", "play", "folder"):
         parser.add_argument(name, type=Path)
     given = parser.parse_args()
     program = browser.find()
@@ -54,10 +58,13 @@ def main() -> None:
         parser.error("there is no Chromium or Chrome")
     given.folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as profile, browser.browsing(program, Path(profile)) as page:
-        for path, shots in ((given.report, REPORT), (given.comparison, COMPARISON)):
+        pages = {given.report: REPORT, given.comparison: COMPARISON, given.play: PLAY}
+        for path, shots in pages.items():
             for shot in shots:
                 width, height = shot.size
                 page.open(path, width=width, height=height, dark=shot.dark)
+                while not page.ask(LOADED):
+                    time.sleep(0.1)
                 if shot.heading:
                     page.ask(TO_HEADING.format(shot.heading))
                 if shot.mouse:

@@ -24,6 +24,7 @@ READERS = {  # commands that read a checkpoint, which comes last
     "next": ("inspect", "--next", "Once", "-o", "x.svg"),
     "attention": ("inspect", "--attention", "Once", "-o", "x.svg"),
     "export": ("export",),
+    "play": ("play", "-o", "x.html"),
 }
 # Arguments with a mistake, and words of the one line, in their order.
 MISTAKES = {
@@ -54,6 +55,7 @@ MISTAKES = {
     "import outputs/transformer -o new": "config.json",
     "plot outputs --format pdf": "'pdf'|'svg', 'png'",
     "report nowhere -o page.html": "nowhere",
+    f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }
 
 

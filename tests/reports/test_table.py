@@ -81,7 +81,7 @@ def test_a_score_that_fails_its_audit_is_marked_and_not_compared():
         for name, (nats, audit) in losses.items()
     ]
     table = ladder_table(rows)
-    assert "| Lstm (invalid: future, sums) |" in to_markdown(table)
+    assert "| Lstm (invalid: future, sums) |" in ladder_grid(table).to_markdown()
     assert "the MLP needs" in findings(table)
     found = metrics(table)["val"]
     assert found["audit"] == {"lstm": "future, sums", "gru": "passed"}

@@ -40,9 +40,9 @@ def audit(
 
     The exit status is 1 if a check fails. docs/audit.md describes the checks and their limits.
 
-    Example: lmladder audit outputs/transformer
-
-    Example: lmladder audit outputs
+    Examples:
+        lmladder audit outputs/transformer
+        lmladder audit outputs
     """
     from lmladder.data import Prepared
     from lmladder.evaluation.audit import audit, failures

@@ -58,7 +58,7 @@ def gradcheck(
         raise InputError(f"no op {unknown[0]!r}; choose from {', '.join(known)}")
     bound = "allowed below"
     width = max(map(len, [*known, bound]))
-    verdicts = []
+    verdicts = {}
     if not as_json:
         print(f"{'op':{width}}  {'rows':>4}  {'float64':>8}  {'float32':>8}")
         print(f"{bound:{width}}  {'':4}  {TOLERANCE:8.0e}  {TOLERANCE_32:8.0e}")
@@ -68,13 +68,20 @@ def gradcheck(
             if not as_json:
                 cells = f"{one.rows:4}  {one.error:8.0e}  {one.error_32:8.0e}"
                 print(f"{name:{width}}  {cells}{'' if one.passed else '  WRONG'}", flush=True)
-            verdicts.append(one)
+            verdicts[name] = one
             progress.advance(1)
     if as_json:
-        print(dumps([{**asdict(each), "passed": each.passed} for each in verdicts], indent=2))
-    failed = [each for each in verdicts if not each.passed]
-    if failed:
-        names = (f"{each.op} ({each.failure})" if each.failure else each.op for each in failed)
+        print(
+            dumps(
+                [
+                    {"op": op, **asdict(each), "passed": each.passed}
+                    for op, each in verdicts.items()
+                ],
+                indent=2,
+            )
+        )
+    if failed := {op: each for op, each in verdicts.items() if not each.passed}:
+        names = (f"{op} ({each.failure})" if each.failure else op for op, each in failed.items())
         raise RunError(f"wrong gradients: {', '.join(names)}")
     if not as_json:
         print("all gradients agree with central differences")

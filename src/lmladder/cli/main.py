@@ -16,6 +16,7 @@ from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
 from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
+from lmladder.cli.play import play
 from lmladder.cli.plot import plot
 from lmladder.cli.report import report
 from lmladder.cli.run import run
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "compare": compare,
     "report": report,
     "plot": plot,
+    "play": play,
     "verify": verify,
     "gradcheck": gradcheck,
     "export": export_checkpoint,

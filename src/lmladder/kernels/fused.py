@@ -28,8 +28,9 @@ WRITE_ANY_2D = Array(float32, 2, "A")
 
 def compiled(*arguments, result=void):
     """Compile a kernel for arguments of these types, or load it from the cache."""
-    options = {"nogil": True, "error_model": "numpy", "fastmath": REORDER}
-    return partial(compile_cached, result(*arguments), **options)
+    return partial(
+        compile_cached, result(*arguments), nogil=True, error_model="numpy", fastmath=REORDER
+    )
 
 
 def inlined(function):
@@ -41,9 +42,9 @@ def inlined(function):
 
 
 _EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5
-EXP = tuple(np.float32(_EXP))
-SMALL_TOP, SMALL_BOTTOM = (tuple(np.float32(each)) for each in ERF_SMALL)
-LARGE_TOP, LARGE_BOTTOM = (tuple(np.float32(each)) for each in ERF_LARGE)
+EXP = tuple(map(np.float32, _EXP))
+SMALL_TOP, SMALL_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_SMALL)
+LARGE_TOP, LARGE_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_LARGE)
 
 
 @inlined

@@ -14,7 +14,7 @@ from typing import Any
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Component, Family, did_you_mean, import_object, setting
 
-HERE = "lmladder.models"
+HERE, PLAY = "lmladder.models", "lmladder.reports.play"
 GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
 GRAY, BLUE, ORANGE, GREEN = "#6e7781", "#0072B2", "#D55E00", "#009E73"
 INK = "#24292f"
@@ -93,6 +93,7 @@ class Kind(Component):
     is_truth : whether the model is the distribution that the text was drawn from
     executes : whether a rung executes the Python file that its settings name
     source : the file that defines it; None: it is built in
+    play : "module:function" that describes a rung to the playground; None: that cannot run it
     """
 
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -101,6 +102,7 @@ class Kind(Component):
     is_truth: bool = False
     executes: bool = False
     source: Path | None = None
+    play: str | None = None
 
     @property
     def is_foreign(self) -> bool:
@@ -173,18 +175,34 @@ KINDS = Kinds(
             labels={"kneser_ney": "Kneser-Ney"},
             color=GRAY,
             fit=BY_COUNTING,
+            play=f"{PLAY}:counts",
         ),
-        "mlp": Kind(f"{HERE}.settings:MlpSettings", f"{HERE}.mlp:Mlp", {"mlp": "MLP"}, BLUE),
+        "mlp": Kind(
+            f"{HERE}.settings:MlpSettings",
+            f"{HERE}.mlp:Mlp",
+            {"mlp": "MLP"},
+            BLUE,
+            play=f"{PLAY}:network",
+        ),
         "rnn": Kind(
             f"{HERE}.settings:RecurrentSettings", f"{HERE}.recurrent:Rnn", {"rnn": "RNN"}, BLUE
         ),
         "gru": Kind(f"{HERE}.settings:GruSettings", f"{HERE}.recurrent:Gru", {"gru": "GRU"}, BLUE),
         "transformer": Kind(
-            f"{HERE}.settings:TransformerSettings", f"{HERE}.transformer:Transformer", color=ORANGE
+            f"{HERE}.settings:TransformerSettings",
+            f"{HERE}.transformer:Transformer",
+            color=ORANGE,
+            play=f"{PLAY}:network",
         ),
-        "mixture": Kind(f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING),
+        "mixture": Kind(
+            f"{HERE}.settings:MixtureSettings", color=GREEN, fit=BY_MIXING, play=f"{PLAY}:mixture"
+        ),
         "oracle": Kind(
-            f"{HERE}.settings:OracleSettings", color=INK, fit=FROM_GRAMMAR, is_truth=True
+            f"{HERE}.settings:OracleSettings",
+            color=INK,
+            fit=FROM_GRAMMAR,
+            is_truth=True,
+            play=f"{PLAY}:oracle",
         ),
         "huggingface": Kind(
             f"{HERE}.settings:HuggingFaceSettings", f"{HERE}.huggingface:HuggingFace", fit=AS_GUEST

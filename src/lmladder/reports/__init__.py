@@ -1,8 +1,8 @@
 """Results for people: tables, figures, HTML pages, and the generated parts of the README.
 
-The input is numbers and text, the output text and figures: nothing here loads a model or computes a
-score. The same input gives the same bytes, as these are outputs of the pipeline. `readme.py` is a
-command of its own: python -m lmladder.reports.readme README.md
+The input is numbers and text, the output text and figures: nothing here computes a score, and only
+`play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline.
+`readme.py` is a command of its own: python -m lmladder.reports.readme README.md
 """
 
 from lmladder.reports.attention import Attention
@@ -27,6 +27,7 @@ from lmladder.reports.figures.prompt import attention_figure, next_token_figure
 from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, figure_format
 from lmladder.reports.findings import findings
 from lmladder.reports.html import Passage, render_report, render_surprisal
+from lmladder.reports.play import first_token, render_play, rounded
 from lmladder.reports.seeds import seeds_grid
 from lmladder.reports.table import (
     COLUMNS,

@@ -1,0 +1,69 @@
+"""`lmladder play`: write a page that runs models in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from lmladder.cli.arguments import (
+    CORPUS,
+    DEFAULT_OUTPUTS,
+    Force,
+    RungModules,
+    open_checkpoint,
+    output_option,
+    require_replaceable,
+    require_results,
+)
+from lmladder.system.messages import say
+
+import typer
+
+
+def play(
+    checkpoints: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="CHECKPOINT",
+            help="Folders of runs or their checkpoint.safetensors. [default: all scored rungs]",
+            show_default=False,
+        ),
+    ] = None,
+    text: Annotated[
+        str, typer.Option(help="The text that the page begins with.")
+    ] = "Once upon a time",
+    output: Annotated[Path, output_option("The page to write, .html.")] = Path("play.html"),
+    force: Force = False,
+    modules: RungModules = None,
+) -> None:
+    """Write a page that runs the models in the browser.
+
+    One types a text and sees what each model expects at every character.
+
+    Examples:
+        lmladder play
+        lmladder play outputs/mlp outputs/transformer outputs/prepare -o play.html
+    """
+    from lmladder import reports
+    from lmladder.pipeline.rungs import ORACLE
+    from lmladder.system.files import atomic_write
+    from lmladder.training.checkpoint import LATEST
+
+    require_replaceable(output, force=force)
+    order: list[str] = []
+    if not checkpoints:
+        require_results(DEFAULT_OUTPUTS)
+        table = reports.models_of(reports.read_csv(DEFAULT_OUTPUTS / "evaluate/perplexity.csv"))
+        order = [*reversed(table)]  # the best one first
+        rungs = dict.fromkeys(table[name].rung for name in order)
+        checkpoints = [
+            DEFAULT_OUTPUTS / each / (CORPUS if each == ORACLE.folder else LATEST)
+            for each in rungs
+            if each
+        ]
+    loaded = {str(path): open_checkpoint(path) for path in checkpoints}
+    page, skipped = reports.render_play(loaded, text, order)
+    atomic_write(output, page.encode())
+    for each in skipped:
+        say(f"note: {each}")
+    say(f"page: {output}, {len(loaded) - len(skipped)} rungs, {len(page) / 1e6:.1f} MB")
