@@ -203,11 +203,9 @@ def repeat(subject: Subject) -> str:
 def update(subject: Subject) -> str:
     """A token is scored before the model learns from it."""
     if subject.has_memory:
-        window = subject.windows[1:2]
+        window, found = subject.windows[1:2], subject.visits[0][0][0, -1]
         expected = -subject.load().next_log_probabilities(window[:, :-1])[0, window[0, -1]]
-        found = subject.visits[0][0][0, -1]
-        message = "the loss of a token is computed with a model that has learned from it"
-        subject.require(found, expected, message)
+        subject.require(found, expected, "a model learns from a token before it scores the token")
     return "the loss of a token, and its probability to a new model that has not read it"
 
 
@@ -329,7 +327,7 @@ def loss(subject: Subject) -> str:
     window = subject.stream[-longest - 1 :]
     losses, logs = model.nll(window[None])[0], model.log_probabilities(window[None, :short])[0]
     positions = {1, 2, 3, short - 1, short, longest // 2, longest - 1, longest}
-    positions |= {*stream(0, "audit").integers(1, longest + 1, size=8).tolist()}
+    positions |= {*stream(0, "audit").integers(1, longest + 1, size=64).tolist()}
     for kept in sorted(positions := positions & {*range(1, longest + 1)}):
         alone = fresh.next_log_probabilities(window[None, :kept])[0]
         message = f"after the {kept} tokens before it alone, a token has another loss"
