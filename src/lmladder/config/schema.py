@@ -29,6 +29,18 @@ class RuntimeSettings:
 
 
 @dataclass
+class LoggerSettings:
+    """A logger of another program, to which the history of a training run is sent, too."""
+
+    name: str | None = setting(
+        "the logger; null: none", default=None, choices=("tensorboard", "mlflow")
+    )
+    location: str = setting(
+        "folder of TensorBoard's files, or the tracking URI of MLflow", default="outputs/logs"
+    )
+
+
+@dataclass
 class Config:
     """The settings of all stages."""
 
@@ -46,6 +58,7 @@ class Config:
     )
     sample: SampleSettings = setting("samples of each model", settings=SampleSettings)
     evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
+    logger: LoggerSettings = setting("a logger, which changes no result", settings=LoggerSettings)
 
     def check(self, path: str) -> None:
         rungs = {stage: ("rungs", getattr(self, stage)) for stage in STAGES}

@@ -73,7 +73,7 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     kinds of rungs, and the results in the folders `read`.
     """
     settings = asdict(config)
-    del settings["runtime"]["threads"]
+    del settings["runtime"]["threads"], settings["logger"]  # they change no result
     by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
     # A key `watch` names a file whose changes matter, a key `kind` may be defined by one.
     watched = {Path(value) for key, value in by_key if key == "watch" and value}

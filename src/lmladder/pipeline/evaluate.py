@@ -275,7 +275,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
     shown = [*drawn.values(), *of_truth.values()]
     values = asdict(config)
-    del values["runtime"]["threads"]  # it differs between machines and affects no result
+    del values["runtime"]["threads"], values["logger"]  # they change no result
     page = report_page(rungs, table, shown, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
     texts = {
         "perplexity.csv": reports.to_csv(table),

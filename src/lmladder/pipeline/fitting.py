@@ -1,5 +1,6 @@
 """The stages that fit a rung, by gradients or at once."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,13 @@ from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
 from lmladder.experiments.jobs import module_digest, run_digest
 from lmladder.models import NeuralLanguageModel
 from lmladder.models.registry import GROUPS
+from lmladder.pipeline.loggers import logged
 from lmladder.pipeline.rungs import Rung, rung_named
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
-from lmladder.system.settings import import_object
+from lmladder.system.settings import dotted, import_object
 from lmladder.training.checkpoint import BEST, LATEST
 from lmladder.training.fit import begin, write_metrics
 from lmladder.training.history import COLUMNS, as_csv
@@ -64,7 +66,9 @@ def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Res
     origin = rung.first_checkpoint(config.seed, prepared)
     code = run_digest(rung.stage, origin.kind)
     run = begin(origin, rung.settings, prepared, out, stage=rung.stage, code=code)
-    finished, speed = train(run)
+    facts = dotted({rung.name: asdict(rung.settings), "seed": config.seed})
+    with logged(config.logger, out, facts) as log:
+        finished, speed = train(run, log)
     losses = write_metrics(out, finished, run.model, rung.folder)
     blocks = _validation_blocks(rung.model, run.model, rung.settings.training, prepared)
     atomic_write(out / BLOCK_LOSSES, blocks.to_csv().encode())
