@@ -18,7 +18,8 @@ from typing import Any
 from lmladder.data import Prepared, Tokenizer
 from lmladder.evaluation.blocks import block_starts
 from lmladder.evaluation.exact import Score, read_tokens
-from lmladder.models.contract import LanguageModel, parts_of_validation
+from lmladder.evaluation.guests import convert
+from lmladder.models.contract import LanguageModel, own_tokenizer, parts_of_validation
 from lmladder.system.arrays import Array, BoolArray, FloatArray, IntArray
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
@@ -164,7 +165,13 @@ def subject_of(
     Where the tokens of the model are not those of the prepared text, its tokenizer encodes it.
     """
     texts, tokenizer = (prepared.split(split), prepared.preceding(split)), prepared.tokenizer
-    if checkpoint.tokenizer != tokenizer.to_json():
+    model = checkpoint.restore_models()[name]
+    if own := own_tokenizer(model):
+        starts = block_starts(len(texts[0]))
+        tokenizer, guest = own, convert(own, model.context_length, prepared, split)
+        texts = guest.tokens, guest.preceding
+        facts["blocks"] = np.searchsorted(starts, guest.positions, side="right") - 1
+    elif checkpoint.tokenizer != tokenizer.to_json():
         decode, tokenizer = tokenizer.decode, checkpoint.restore_tokenizer()
         texts = tokenizer.encode(decode(texts[0])), tokenizer.encode(decode(texts[1]))
     if (oracle := prepared.corpus.splits[split].oracle) is not None:

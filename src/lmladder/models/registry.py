@@ -107,7 +107,7 @@ class Kind(Component):
     @property
     def is_foreign(self) -> bool:
         """Whether code that is not part of lmladder computes its predictions."""
-        return self.source is not None
+        return self.source is not None or self.fit is AS_GUEST
 
 
 class Kinds(Family[Kind]):
