@@ -72,8 +72,8 @@ def score(
 
     Examples:
         lmladder score --text "Once upon a time"
-        lmladder score outputs/bigram README.md --model trigram
-        lmladder score outputs/mlp outputs/evaluate/samples.txt -o surprisal.html
+        lmladder score outputs/bigram --model trigram --text "Once" --per-token
+        lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
     from lmladder import reports
     from lmladder.evaluation import Score, token_nll

@@ -162,7 +162,7 @@ class TrainingProgress(_Bar):
         self._val = f", val {val_loss:.4f}"
         facts = self._facts(done, train_loss)
         self._update(done, facts)
-        if self._bar.disable:
+        if self._bar.disable and shown():
             left = self._seconds / (done - self.first) * (self.last - done)
             print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)
 
