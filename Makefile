@@ -1,6 +1,6 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
-.PHONY: repro test test-slow test-peers test-pages test-browser lint smoke bench docs clean
+.PHONY: repro test test-slow test-peers test-pages test-browser lint smoke bench docs site clean
 .PHONY: results tales shakespeare shakespeare_90
 
 PYTHON ?= python3
@@ -39,6 +39,12 @@ test-peers:
 # Every command of the pages that lead through commands, and of the stages' help; a project from a wheel.
 test-pages: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m pages
+
+# The documentation as pages in build/site.
+site:
+	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict
 
 # The pages of results in a headless Chromium or Chrome.
 test-browser: .venv/.ready-test

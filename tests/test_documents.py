@@ -1,4 +1,4 @@
-"""The documents tell the truth: their numbers are generated, what they name exists."""
+"""Documents: generated parts are those of the results, and what they name exists."""
 
 import re
 from pathlib import Path
@@ -17,20 +17,20 @@ def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() 
 
 
 def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
-    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
+    (figure,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert (ROOT / figure).read_text(encoding="utf-8").startswith("<svg")
 
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in DOCS)])
-def test_the_links_of_a_page_lead_to_files(page: str) -> None:
+def test_what_a_page_links_or_names_exists(page: str) -> None:
     path = ROOT / page
-    targets = re.findall(r"[^!]\[[^]]*\]\(([^)h][^)]*)\)", path.read_text(encoding="utf-8"))
-    assert targets
-    assert [target for target in targets if not (path.parent / target).exists()] == []
+    text = path.read_text(encoding="utf-8")
+    targets = re.findall(r"\]\((?!https?:)([^)#\s]+)", text)
+    named = re.findall(r"`((?:tests|src|examples)/[\w/.]+)`", text)
+    assert [each for each in targets if not (path.parent / each).exists()] == []
+    assert [each for each in named if not (ROOT / each).exists()] == []
 
 
-def test_every_page_of_the_docs_is_linked_from_the_readme_and_its_paths_exist() -> None:
-    for path in DOCS:
-        assert f"(docs/{path.name})" in README
-        named = re.findall(r"`((?:tests|src|examples)/[\w/.]+)`", path.read_text(encoding="utf-8"))
-        assert [each for each in named if not (ROOT / each).exists()] == []
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [path.name for path in DOCS if f": {path.name}\n" not in navigation] == []
