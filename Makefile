@@ -88,7 +88,7 @@ bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
 	$(RUN) python benchmarks/train_step.py --config nano
 
-# The generated parts of README.md, from the results in outputs/, and of docs/.
+# The generated parts of README.md, from results/, and of docs/.
 docs: .venv/.ready-test
 	mkdir -p build
 	$(RUN) python -m lmladder.reports.readme README.md

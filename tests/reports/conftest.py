@@ -17,12 +17,14 @@ from lmladder.reports import (
     models_of,
     position_table,
     render_report,
+    to_csv,
 )
 from lmladder.system.streams import stream
 
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 NATS = {
     "transformer": 0.7,
@@ -34,6 +36,7 @@ NATS = {
     "bigram": 2.2,
     "uniform": math.log(256),
 }
+SEEDS = (0.7, 0.72, 0.77)  # nats per token of the Transformer, with three seeds
 ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
 KINDS = {"oracle": "", "mlp": "mlp", "transformer": "transformer"}  # the others are counts
 
@@ -163,3 +166,27 @@ def report(table, models, history, corpus):
         "config": "seed: 0\n",
     }
     return lambda **changes: render_report(**(arguments | changes))
+
+
+def lock(share):
+    prepare, evaluate = {"data": {"split": {"train": share}}}, {"seed": 0}
+    stages = {
+        name: {"params": {"params.yaml": values}}
+        for name, values in (("prepare", prepare), ("evaluate", evaluate))
+    }
+    return yaml.safe_dump({"schema": "2.0", "stages": stages})
+
+
+@pytest.fixture
+def results(tmp_path, table):
+    """Two folders: of three seeds, and of one seed and one split."""
+    for name, share, seeds in (("first", 0.8, SEEDS), ("second", 0.9, SEEDS[:1])):
+        for seed, nats in enumerate(seeds):
+            changed = table.copy() if name == "first" else table[table["split"] == "val"].copy()
+            changed.loc[changed["model"] == "transformer", "nats_per_token"] = nats
+            changed.loc[changed["model"] == "transformer", "crop_nats_per_token"] = nats + 0.1
+            folder = tmp_path / "results" / name / f"seed{seed}"
+            (folder / "outputs/evaluate").mkdir(parents=True)
+            (folder / "outputs/evaluate/perplexity.csv").write_text(to_csv(changed))
+            (folder / "dvc.lock").write_text(lock(share))
+    return tmp_path / "results"

@@ -1,40 +1,30 @@
 """The generated parts of a README."""
 
-from lmladder.reports import findings, ladder_grid, to_csv, to_text
-from lmladder.reports.generated import regenerated
-from lmladder.reports.readme import main, makers
-from lmladder.system.errors import InputError
+from lmladder.reports import findings, seeds_grid
+from lmladder.reports.readme import main
+from lmladder.reports.seeds import evaluated, over_seeds
 
 import pytest
 
 README = """# lmladder
 
-<!-- generated: findings -->
+<!-- generated: findings second -->
 <!-- end generated -->
 
-<!-- generated: table -->
+<!-- generated: seeds first second -->
 An old table.
 <!-- end generated -->
 
 Typed by hand.
 
-<!-- generated: samples -->
+<!-- generated: seeds first third -->
 <!-- end generated -->
 """
 
 
-def write_samples(outputs, samples):
-    (outputs / "evaluate" / "samples.txt").write_text(to_text(samples))
-
-
 @pytest.fixture
-def readme(tmp_path, table):
-    outputs = tmp_path / "outputs"
-    (outputs / "evaluate").mkdir(parents=True)
-    (outputs / "evaluate" / "perplexity.csv").write_text(to_csv(table))
-    samples = {"transformer": "Once upon a time\n\nthere was", "bigram": "Onthe wa"}
-    write_samples(outputs, {**samples, "kneser_ney_5": "Once the miller"})
-    path = tmp_path / "README.md"
+def readme(results):
+    path = results.parent / "README.md"
     path.write_text(README)
     return path
 
@@ -46,19 +36,16 @@ def one_line(capsys):
     return message
 
 
-def test_generated_parts_are_replaced_and_the_rest_is_left_alone(readme, table):
+def test_generated_parts_are_replaced_and_the_rest_is_left_alone(readme, results):
     assert main([str(readme)]) == 0
     text = readme.read_text()
-    assert ladder_grid(table).to_markdown() in text
-    assert findings(table) in text
+    assert seeds_grid(results, ["first", "second"]).to_markdown() in text
+    assert "± 0.0361 |" in text
+    assert findings(over_seeds(evaluated(results / "second"))) in text
+    assert "There are no results yet; run `make third`." in text
     assert "An old table." not in text
-    assert text.startswith("# lmladder\n\n<!-- generated: findings -->\n")
-    assert "<!-- end generated -->\n\nTyped by hand.\n\n<!-- generated: samples -->\n" in text
-    assert (
-        "**Bigram**\n\n    Onthe wa\n\n"
-        "**Kneser-Ney 5**\n\n    Once the miller\n\n"
-        "**Transformer**\n\n    Once upon a time\n\n    there was\n"
-    ) in text  # in the order of the ladder
+    assert text.startswith("# lmladder\n\n<!-- generated: findings second -->\n")
+    assert "<!-- end generated -->\n\nTyped by hand.\n\n<!-- generated: seeds first third" in text
     assert main([str(readme)]) == 0
     assert main(["--check", str(readme)]) == 0
     assert readme.read_text() == text
@@ -70,23 +57,12 @@ def test_check_reports_a_stale_file_and_does_not_change_it(readme, capsys):
     assert f"python -m lmladder.reports.readme {readme}" in one_line(capsys)
 
 
-def test_a_sample_can_end_neither_its_block_nor_the_generated_part(readme):
-    sample = "```\n<!-- end generated -->\n<!-- generated: table -->\n</pre>\x00" + "y" * 900
-    write_samples(readme.parent / "outputs", {"transformer": sample})
-    main([str(readme)])
-    text = readme.read_text()
-    assert "\n    <!-- end generated -->\n    <!-- generated: table -->\n    </pre>" in text
-    assert "\x00" not in text
-    assert "y" * 500 not in text
-    assert main(["--check", str(readme)]) == 0
-
-
 @pytest.mark.parametrize(
     "text",
     [
-        "<!-- generated: table -->\n",
+        "<!-- generated: seeds -->\n",
         "<!-- generated: tables -->\n<!-- end generated -->\n",
-        README + "<!-- generated: table -->\n",
+        README + "<!-- generated: seeds -->\n",
     ],
 )
 def test_markers_that_do_not_match_are_rejected(readme, capsys, text):
@@ -96,16 +72,7 @@ def test_markers_that_do_not_match_are_rejected(readme, capsys, text):
     assert readme.read_text() == text
 
 
-@pytest.mark.parametrize("missing", ["README.md", "outputs/evaluate/samples.txt"])
-def test_a_missing_file_is_named_in_one_line(readme, capsys, missing):
-    (readme.parent / missing).unlink()
+def test_a_missing_file_is_named_in_one_line(readme, capsys):
+    readme.unlink()
     assert main([str(readme)]) == 2
-    assert missing in one_line(capsys)
-
-
-def test_a_marker_may_name_models(readme):
-    parts = makers(readme.parent / "outputs")
-    text = "<!-- generated: {} -->\n<!-- end generated -->\n"
-    assert regenerated(text.format("samples transformer"), parts).count("**") == 2
-    with pytest.raises(InputError, match="'gpt'; choose from"):
-        regenerated(text.format("samples gpt"), parts)
+    assert "README.md" in one_line(capsys)

@@ -1,76 +1,34 @@
 """Update the numbers in the README: python -m lmladder.reports.readme [--check] README.md
 
-Its generated parts (see `generated.py`) are table, samples and findings, made from the folder
-`outputs` beside it, and seeds, made from folders of `results` beside it. Names of models after
-samples select some; those after seeds are of the folders, and so are those after findings, if any.
+Its generated parts (see `generated.py`) are seeds and findings, a table and a sentence on the
+ladders in folders of `results` beside it, which the words after the name of a part select.
 """
 
 import argparse
 import sys
-import textwrap
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from lmladder.reports.findings import findings
 from lmladder.reports.generated import Maker, update
 from lmladder.reports.seeds import evaluated, over_seeds, seeds_grid
-from lmladder.reports.table import escaped, ladder_grid, models_of, read_csv
-from lmladder.reports.text import read_samples
-from lmladder.system.errors import InputError, LadderError
-
-import pandas as pd
-
-SAMPLE_CHARACTERS = 500
-SAMPLE_WIDTH = 92
+from lmladder.reports.table import escaped
+from lmladder.system.errors import LadderError
 
 
-def makers(outputs: Path) -> dict[str, Maker]:
-    """Return the functions that make each part from the files in `outputs`.
+def makers(results: Path) -> dict[str, Maker]:
+    """Return the functions that make each part from folders in `results`."""
 
-    Raises
-    ------
-    InputError
-        If a file is missing, here or when a part is made.
-    """
-    table = read_csv(outputs / "evaluate" / "perplexity.csv")
-    return {
-        "table": lambda _: ladder_grid(table).to_markdown(),
-        "samples": partial(_samples, table, outputs / "evaluate" / "samples.txt"),
-        "seeds": partial(_seeds, outputs.parent / "results"),
-        "findings": partial(_findings, table, outputs.parent / "results"),
-    }
+    def seeds(names: Sequence[str]) -> str:
+        if missing := [name for name in names if not (results / name).exists()]:
+            return f"There are no results yet; run `make {' '.join(missing)}`."
+        return seeds_grid(results, names).to_markdown()
 
+    def sentences(names: Sequence[str]) -> str:
+        folders = [results / name for name in names if (results / name).exists()]
+        return "\n\n".join(escaped(findings(over_seeds(evaluated(each)))) for each in folders)
 
-def _seeds(results: Path, names: Sequence[str]) -> str:
-    if missing := [name for name in names if not (results / name).exists()]:
-        return f"There are no results yet; run `make {' '.join(missing)}`."
-    return seeds_grid(results, names).to_markdown()
-
-
-def _findings(table: pd.DataFrame, results: Path, names: Sequence[str]) -> str:
-    folders = [results / name for name in names if (results / name).exists()]
-    tables = [over_seeds(evaluated(each)) for each in folders] if names else [table]
-    return "\n\n".join(escaped(findings(each)) for each in tables)
-
-
-def _samples(table: pd.DataFrame, path: Path, models: Sequence[str]) -> str:
-    """Return each sample as an indented block, whose lines cannot be taken for a marker."""
-    samples = read_samples(path)
-    if unknown := sorted(set(models) - set(samples)):
-        raise InputError(f"a generated part asks for {unknown[0]!r}; choose from {[*samples]}")
-    return "\n\n".join(
-        f"**{escaped(each.label)}**\n\n{textwrap.indent(_excerpt(samples[name]), ' ' * 4)}"
-        for name, each in models_of(table).items()
-        if name in (models or samples) and name in samples
-    )
-
-
-def _excerpt(text: str) -> str:
-    """Return the beginning, in lines of a readable width."""
-    cut = text[:SAMPLE_CHARACTERS].rstrip() + ("…" if len(text) > SAMPLE_CHARACTERS else "")
-    lines = (textwrap.wrap(line, SAMPLE_WIDTH) or [""] for line in cut.splitlines())
-    return "\n".join(line for wrapped in lines for line in wrapped) or "(nothing)"
+    return {"seeds": seeds, "findings": sentences}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     readme: Path = given.readme
     command = f"python -m lmladder.reports.readme {readme}"
     try:
-        update(readme, makers(readme.parent / "outputs"), command=command, check=given.check)
+        update(readme, makers(readme.parent / "results"), command=command, check=given.check)
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
