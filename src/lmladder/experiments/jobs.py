@@ -21,7 +21,7 @@ from typing import Any
 from lmladder.config import Config
 from lmladder.experiments.settings import Loader
 from lmladder.models.registry import KINDS
-from lmladder.system.errors import LadderError
+from lmladder.system.errors import LadderError, RunError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.sealing import sha256_of_json
 from lmladder.system.settings import dotted
@@ -168,7 +168,12 @@ def attempt(folder: Path) -> Iterator[None]:
 
     def note(reason: str, exit_status: int = 1) -> None:
         record = {"reason": reason, "exit_status": exit_status, "begun": begun}
-        write_json(folder / FAILED, {**record, "process": os.getpid()})
+        record["process"] = os.getpid()
+        try:
+            write_json(folder / FAILED, record)
+        except RunError:  # a full disk may have room only without the older record
+            (folder / FAILED).unlink(missing_ok=True)
+            write_json(folder / FAILED, record)
 
     note(KILLED)
     try:
