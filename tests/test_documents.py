@@ -16,9 +16,10 @@ def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() 
     assert main(["--check", str(ROOT / "README.md")]) == 0
 
 
-def test_the_loss_curves_that_the_readme_shows_are_committed() -> None:
-    (picture,) = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
-    assert (ROOT / picture).read_text(encoding="utf-8").startswith("<svg")
+def test_the_pictures_that_the_readme_shows_are_committed() -> None:
+    curves, page = re.findall(r"!\[[^]]*\]\(([^)]+)\)", README)
+    assert (ROOT / curves).read_text(encoding="utf-8").startswith("<svg")
+    assert (ROOT / page).read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("page", ["README.md", *sorted(f"docs/{p.name}" for p in DOCS)])
