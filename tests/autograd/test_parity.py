@@ -62,7 +62,7 @@ def _causal_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     lags, n = weight.shape
     padded = F.pad(x.mT, (max(lags, 1) - 1, 0))
     taps = weight.flip(0).T[:, None]
-    return x + F.conv1d(padded, taps, groups=n).mT if lags else x * 1
+    return x + (F.conv1d(padded, taps, groups=n).mT if lags else weight.sum())
 
 
 # Ops of the same name, arguments and options in PyTorch.
