@@ -67,9 +67,9 @@ def inlined(function):
 
 
 _EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5
-EXP = tuple(np.float32(_EXP))
-SMALL_TOP, SMALL_BOTTOM = (tuple(np.float32(each)) for each in ERF_SMALL)
-LARGE_TOP, LARGE_BOTTOM = (tuple(np.float32(each)) for each in ERF_LARGE)
+EXP = tuple(np.array(_EXP, np.float32))
+SMALL_TOP, SMALL_BOTTOM = (tuple(np.array(each, np.float32)) for each in ERF_SMALL)
+LARGE_TOP, LARGE_BOTTOM = (tuple(np.array(each, np.float32)) for each in ERF_LARGE)
 
 
 @inlined
