@@ -165,15 +165,6 @@ def test_both_choices_agree_and_do_not_depend_on_the_number_of_threads(kernel: s
         np.testing.assert_allclose(ours, right, rtol=1e-6, atol=1e-6 * size)
 
 
-@pytest.mark.parametrize("kernel", KERNELS)
-def test_float64_is_always_plain(kernel: str) -> None:
-    kernels.select("numpy")
-    plain = KERNELS[kernel](np.float64)
-    kernels.select("numba")  # compiled for float32 only: called with float64, they would raise
-    assert plain[0].dtype == np.float64
-    assert_equal(KERNELS[kernel](np.float64), plain)
-
-
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "softmax", lambda x, out: out.fill(1))
     monkeypatch.setattr(reference, "softmax", lambda x, out: out.fill(2))

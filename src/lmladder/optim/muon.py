@@ -11,9 +11,6 @@ from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
-# Quintic iteration that brings singular values in (0, 1] near 1, the small ones last (Jordan 2024).
-_NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)
-
 
 class Muon(Optimizer):
     """Muon with Nesterov momentum for the hidden `matrices`, each of two axes, (in, out).
@@ -60,7 +57,8 @@ def orthogonalize(matrix: FloatArray) -> FloatArray:
     polynomial a s + b s^3 + c s^5 to all singular values at once. Values that are less than
     3.44 ** -5 of the norm of the matrix stay smaller.
     """
-    a, b, c = _NEWTON_SCHULZ
+    # Quintic iteration that brings singular values in (0, 1] near 1, the small ones last.
+    a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (np.linalg.norm(x) + 1e-7)
