@@ -10,7 +10,8 @@ def test_an_unknown_kind_is_rejected_in_one_line_that_names_the_known_ones(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(KINDS, "own", {})
-    known = "choose from counts, mlp, rnn, gru, transformer, mixture, oracle, huggingface, arpa, callable"
+    known = "choose from counts, mlp, rnn, gru, transformer, mixture, oracle, huggingface, arpa, "
+    known += "callable"
     for kind, hint in (("lstm", known), ("no/name", known), ("grus", "did you mean 'gru'?")):
         for look_up in (KINDS.settings, KINDS.component, lambda kind: label("model", kind)):
             with pytest.raises(InputError) as caught:
