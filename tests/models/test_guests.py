@@ -144,6 +144,16 @@ def test_each_line_of_an_arpa_file_is_a_sentence(words: str, tmp_path: Path) -> 
             model.tokenizer.encode(f"{a}  {a}")
 
 
+def test_kenlm_gives_a_sentence_the_same_probability(tmp_path: Path) -> None:
+    kenlm = pytest.importorskip("kenlm", reason="KenLM is a peer")
+    (path := tmp_path / "sentences.arpa").write_text(SENTENCES)
+    for sentence in ("a b", "b a a b", "a", ""):
+        theirs = kenlm.Model(str(path)).score(sentence, bos=True, eos=True) * math.log(10)
+        model = guest("arpa", path)
+        tokens = model.tokenizer.encode("\n" + sentence.replace(" ", "") + "\n")
+        assert -model.nll(tokens[None].astype(np.int64)).sum() == pytest.approx(theirs, abs=1e-5)
+
+
 @pytest.mark.parametrize(
     ("old", "new", "reason"),
     [

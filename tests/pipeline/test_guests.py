@@ -1,5 +1,6 @@
 """Guests in the pipeline: each has its row and changes no other one; bad input is one line."""
 
+import json
 import math
 
 from lmladder.data import Prepared
@@ -58,8 +59,9 @@ def test_guests_have_rows_in_bits_per_byte_and_change_no_other_row(checkout):
     path = CHECKPOINT.format("words")
     for command in (("sample", "--checkpoint", path), ("inspect", path), ("verify", path)):
         checkout.lmladder(*command).succeeded()
-    done = checkout.lmladder("score", path, "--text", "Once upon a time\n").succeeded()
-    assert f" {math.log2(count) * 5 / 17:.4f}" in done.stdout
+    done = checkout.lmladder("score", path, "--json", "--text", "Once upon a time\n").succeeded()
+    score = json.loads(done.stdout)["models"]["words"]
+    assert score["bits_per_byte"] == pytest.approx(math.log2(count) * 5 / 17, rel=1e-6)
     done = checkout.lmladder("compare", "outputs", "--metric", "bits_per_byte").succeeded()
     assert f" {float(rows['words', 'val']['bits_per_byte']):.4f}" in done.stdout
     checkout.lmladder("report", "-o", "page.html").succeeded()

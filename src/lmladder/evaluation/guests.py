@@ -17,6 +17,7 @@ from lmladder.training.checkpoint import Checkpoint
 import numpy as np
 
 TOKENS_OF_CONTEXT = 8  # of the text, read for each token of context of a guest
+MIN_CONTEXT = 4096  # tokens of the text, so that a line begins among them
 
 
 def refer(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
@@ -74,7 +75,8 @@ def convert(tokenizer: Any, context_length: int, prepared: Prepared, split: str)
     sizes = np.array([ours.n_bytes(np.array([each])) for each in range(ours.vocabulary_size)])
     offsets = np.array([0, *accumulate(len(each.encode()) for each in text)])
     positions = np.searchsorted(sizes[tokens].cumsum(), offsets[starts], side="right")
-    n_before = TOKENS_OF_CONTEXT * max(1, context_length)
+    n_before = max(MIN_CONTEXT, TOKENS_OF_CONTEXT * context_length)
     before = ours.decode(np.asarray(prepared.preceding(split)[-n_before:]))
-    whole = before.partition("\n")[2] or before  # from the first line that is not cut
-    return Converted(found, tokenizer.encode(whole), positions)
+    # From the first line that is not cut, or word.
+    before = before.partition("\n")[2] or before.partition(" ")[2] or before
+    return Converted(found, tokenizer.encode(before), positions)

@@ -77,8 +77,9 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
     # A key `watch` names a file whose changes matter, a key `kind` may be defined by one.
     watched = {Path(value) for key, value in by_key if key == "watch" and value}
-    watched |= {KINDS[value].source or Path("") for key, value in by_key if key == "kind"}
-    watched |= {each for path in watched - {Path("")} if path.is_dir() for each in path.iterdir()}
+    sources = [KINDS[value].source for key, value in by_key if key == "kind"]
+    watched |= {each for each in sources if each}
+    watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}
     origin = {
         "settings": settings,
         "watched": sorted({_digest_of_code(path) for path in watched if path.is_file()}),

@@ -217,10 +217,8 @@ def _of_ladder(folder: Path, blocks: BlockLosses | None) -> Iterator[Run]:
         if abs(bits - nats * rate) + abs(math.log(perplexity) - nats) > TOLERANCE:
             raise EditedFileError(f"{path} has scores of {row['model']} that contradict each other")
         if blocks is not None and (tokens := sum(blocks.tokens)) != int(row["tokens"]):
-            scores["nats_per_token"] = (
-                nats * int(row["tokens"]) / tokens
-            )  # not per token of its own
-            scores["perplexity"] = math.exp(scores["nats_per_token"])
+            nats *= int(row["tokens"]) / tokens  # of the text, instead of its own
+            scores |= {"nats_per_token": nats, "perplexity": math.exp(nats)}
         yield Run(folder, row["model"], row["kind"], row["rung"].replace("/", "."), scores)
 
 
