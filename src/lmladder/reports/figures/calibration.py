@@ -53,7 +53,7 @@ def calibration_panels(
         axes.tick_params(labelbottom=index + n_columns >= len(found))  # no panel below
         axes.set_title(model.label, fontsize=9, fontweight="bold", pad=6)
         error = f"{each.expected_calibration_error:.1%}"
-        axes.set_title(f"ECE {error}", loc="right", fontsize=8, color=GRAY, pad=6)
+        axes.annotate(f"ECE {error}", (0.05, 0.9), color=GRAY, fontsize=8, xycoords="axes fraction")
     figure.suptitle(heading, x=0.01, ha="left", fontsize=9, linespacing=1.5)
     figure.supxlabel("probability of the most likely token", fontsize=9)
     figure.supylabel(rate, fontsize=9)
