@@ -57,7 +57,17 @@ def test_a_mixture_is_a_part_of_a_ladder_in_one_process_and_in_sweeps(checkout):
     options = ("experiment=smoke", PLAIN)
     checkout.by_hand("ladder", "-m", *options).succeeded()
     (table,) = (checkout / "outputs/sweeps/ladder").rglob("perplexity.csv")
-    assert len([row for row in checkout.table(table) if row["model"] == "both"]) == 2
+    rows = checkout.table(table)
+    assert len([row for row in rows if row["model"] == "both"]) == 2
+    # The mixture contains the oracle, which cannot read crops: their windows are as without it.
+    crops = {row["model"]: row["crop_nats_per_token"] for row in rows if row["split"] == "test"}
+    plain = {row["model"]: row["crop_nats_per_token"] for row in checkout.table()}
+    assert crops == {**plain, "both": ""}
+    assert (table.parent / "position.csv").read_text() == (
+        checkout / "outputs/evaluate/position.csv"
+    ).read_text()
+    excess = {row["model"]: row["excess_nats_per_token"] for row in rows if row["split"] == "test"}
+    assert 0 < float(excess["both"]) < float(excess["kneser_ney_3"])
     again = checkout.by_hand("ladder", "-m", *options).succeeded()
     assert "already finished" in again.stdout
 

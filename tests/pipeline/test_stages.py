@@ -99,7 +99,8 @@ def test_the_excess_over_the_truth_is_in_the_table_the_metrics_and_the_report(sm
     rows = {row["model"]: row for row in smoke.table() if row["split"] == "test"}
     truth, model = rows["oracle"], rows["trigram"]
     gap = float(model["nats_per_token"]) - float(truth["nats_per_token"])
-    assert float(model["excess_nats_per_token"]) == pytest.approx(gap, abs=0.05)
+    assert float(model["excess_nats_per_token"]) == pytest.approx(gap, abs=0.08)
+    assert {row["excess_nats_per_token"] for row in smoke.table() if row["split"] == "val"} == {""}
     assert truth["excess_nats_per_token"] == ""
     metrics = json.loads((smoke / "outputs/evaluate/metrics.json").read_text())["test"]
     excess = float(model["excess_nats_per_token"])
@@ -109,12 +110,13 @@ def test_the_excess_over_the_truth_is_in_the_table_the_metrics_and_the_report(sm
     for row in groups:
         if row["model"] == "trigram":
             tokens[row["by"]] += int(row["tokens"])
-    whole = int(model["tokens"])
-    assert tokens["all"] == tokens["position"] == tokens["confidence"] == whole
+    whole = tokens["all"]
+    assert whole > 160 * 250  # characters of other stories than those of the text
+    assert tokens["position"] == tokens["confidence"] == whole
     assert tokens["choice"] + tokens["forced"] + tokens["recall"] == whole
     assert tokens["distance"] == tokens["recall"] > 0
     report = (smoke / "outputs/evaluate/report.html").read_text()
-    assert "Where the loss is, on the test text" in report
+    assert "Where the loss is:" in report
     assert "tokens back to the latest mention" in report
 
 

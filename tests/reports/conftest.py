@@ -126,18 +126,18 @@ def calibration() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def excess() -> pd.DataFrame:
-    """The excess of all models on the test text; a recall is harder at a greater distance."""
+    """The excess of all models; a recall is harder at a greater distance."""
     rows = []
     for number, model in enumerate(reversed(NEURAL_AND_COUNTS), 1):
         groups = [("all", None, None, 1000, 0.1), ("choice", None, None, 100, 0.2)]
         groups += [("forced", None, None, 700, 0.01), ("recall", None, None, 200, 0.365)]
         groups += [("distance", 2**k, 2 ** (k + 1) - 1, 40, 0.1 + k / 10) for k in range(3, 8)]
         rows += [
-            Excess(model, "test", by, first, last, tokens, number * nats, 0.01, 0.8, 0.7)
+            Excess(model, by, first, last, tokens, number * nats, 0.01, 0.8, 0.7)
             for by, first, last, tokens, nats in groups
         ]
         rows += [
-            Excess(model, "test", "confidence", k / BINS, (k + 1) / BINS, 500, 0.1, 0.01,
+            Excess(model, "confidence", k / BINS, (k + 1) / BINS, 500, 0.1, 0.01,
                    (k + 0.5) / BINS, k / BINS)
             for k in (3, BINS - 1)
         ]  # fmt: skip

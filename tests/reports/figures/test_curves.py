@@ -127,9 +127,8 @@ def test_the_figures_of_the_truth_have_each_model_and_are_left_out_where_it_is_u
     table, excess
 ):
     figures = reports.truth_figures(table, excess)
-    assert {"0.100, 73% of it recall", "Where the loss is, on the test text"} <= shown(
-        figures["excess"]
-    )
-    assert {"Transformer 0.365", "MLP 0.730"} <= shown(figures["recall"])
+    assert {"0.1000 nats", "0.2000 nats", "73%", "20%", "7%"} <= shown(figures["excess"])
+    assert "recall: only one, and named before" in shown(figures["excess"])
+    assert {"Transformer 0.365", "MLP 0.730", "Kneser-Ney 3 1.460"} <= shown(figures["recall"])
     assert {"true probability", "ECE 3.3%"} <= shown(figures["true_calibration"])
     assert reports.truth_figures(table, reports.excess_table([])) == {}
