@@ -72,15 +72,16 @@ def test_what_was_released_is_locked_by_a_later_graph_until_that_one_is_gone() -
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_ctrl_c_while_a_guard_is_made_locks_nothing_for_good_and_unlocks_no_other(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("method", ["__init__", "_unlock_all"])
+def test_ctrl_c_at_any_instruction_of_a_guard_locks_nothing_for_good_and_unlocks_no_other(
+    method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Between the end of a `with` and its `__exit__`, where only a trace function can raise, the
     # mutex would stay locked for other threads.
     monkeypatch.setattr(guards, "_mutex", threading.RLock())
     arrays = [np.zeros(1) for _ in range(3)]
     other = guards.Guard(arrays[1:2])
-    code = guards.Guard.__init__.__code__
+    code = getattr(guards.Guard, method).__code__
     instruction = 0
     while interrupted_at(instruction, lambda each: each is code, lambda: guards.Guard(arrays)):
         assert [array.flags.writeable for array in arrays] == [True, False, True]

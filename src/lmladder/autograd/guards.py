@@ -41,8 +41,8 @@ class Guard:
     __slots__ = ("arrays", "locks")
 
     def __init__(self, arrays: Sequence[Array]):
-        self.locks: list[_Lock] = []
         self.arrays = arrays
+        self.locks: list[_Lock] = []
         with _mutex:
             for array in arrays:
                 lock = _locks.get(id(array))
@@ -57,8 +57,16 @@ class Guard:
                 array.setflags(write=False)
 
     def __del__(self) -> None:
+        try:
+            self._unlock_all()
+        except KeyboardInterrupt:
+            self._unlock_all()
+            raise  # Python prints it and continues
+
+    def _unlock_all(self) -> None:
+        locks: list[_Lock] = getattr(self, "locks", [])  # missing if Ctrl-C came first
         with _mutex:
-            for lock in self.locks:
+            for lock in locks:
                 lock.holders.pop(id(self), None)
                 if not lock.holders and _locks.get(id(lock.array)) is lock:
                     _unlock(lock.array)
@@ -85,7 +93,7 @@ def release_all() -> None:
     """Unlock the arrays that guards of this thread hold."""
     with _mutex:
         locks = list(_locks.values())
-        release(lock.array for lock in locks if get_ident() in lock.holders.values())
+    release(lock.array for lock in locks if get_ident() in lock.holders.values())
 
 
 def _unlock(array: Array) -> None:
