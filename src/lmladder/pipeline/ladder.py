@@ -1,11 +1,42 @@
 """Run all stages in one folder: a whole ladder with its own settings."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import Config
+from lmladder.config import Config, composed, register, typed
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.pipeline.stages import STAGES, Result, Stage
+from lmladder.system.files import atomic_write
+
+from omegaconf import OmegaConf
+
+
+def run_ladder(folder: Path, overrides: Sequence[str] = (), *, conf: Path = Path("conf")) -> Config:
+    """Run what is stale of a ladder in a folder, from Python; return its settings.
+
+    The results are those of `python stages/ladder.py OVERRIDES hydra.run.dir=FOLDER`.
+
+    Parameters
+    ----------
+    overrides : as for Hydra, such as "transformer.n_layer=3"
+    conf : the folder of the configuration
+
+    Raises
+    ------
+    InputError
+        If an override is wrong.
+    RunError
+        If a stage fails.
+    """
+    register()
+    node = composed(conf, overrides)
+    config = typed(node)
+    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+    for name, part in (("config", node), ("overrides", list(overrides))):
+        atomic_write(folder / f".hydra/{name}.yaml", OmegaConf.to_yaml(part).encode())
+    STAGES["ladder"].run(config, folder, folder)
+    return config
 
 
 def ladder(stage: Stage, config: Config, out: Path, _: Path) -> Result:
