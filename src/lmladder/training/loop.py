@@ -147,7 +147,8 @@ def train(
                 _save(run.directory, state)
             if evaluate:
                 watch(state)
-                progress.evaluated(done, loss, state.history[-1]["val_loss"])
+                row = state.history[-1]
+                progress.evaluated(done, row["train_loss"], row["val_loss"])
             interrupt.raise_now()
         speed = progress.tokens_per_second(state.step)
     if state.step < training.steps:
