@@ -77,8 +77,12 @@ def test_the_excess_has_a_column_where_the_truth_is_known(table):
         for name, excess, error in (("mlp", 0.5, 0.01), ("transformer", 0.25, math.nan),
                                     ("oracle", None, None))
     ]  # fmt: skip
+    rows.append(Row("mlp", "val", Score(10, 10, 9.0), 5, None, kind="mlp"))
     text = to_markdown(ladder_table(rows))
-    assert "| 0.5000 ± 0.0100 |" in text
+    of_val, _, of_test = text.partition("Test text")
+    assert "| Excess" not in of_val
+    assert of_test.count("on no split") == 1  # the note
+    assert "| 0.5000 ± 0.0100 |" in of_test
     assert "|          0.2500 |" in text
     assert "0.2500 nats per token from the true one" in findings(ladder_table(rows))
 

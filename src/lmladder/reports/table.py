@@ -93,6 +93,10 @@ _SHOWN: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "Steps": lambda row: whole(row["steps"]),
     "Nats/token on crops": lambda row: nats_with_error(row[CROPS], math.nan),
 }
+EXCESS_NOTE = (
+    "Excess: the mean divergence from the true distribution in nats per token, on stories that the "
+    "grammar generates for it. It depends on the model and the grammar, and on no split."
+)
 WIDE = ("Excess", "Nats/token on crops")  # for which a terminal of 80 columns has no room
 
 
@@ -258,12 +262,16 @@ def split_name(split: str) -> str:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """Return one GitHub table per split, each under a line with the split and its size."""
-    titles = titles_of(table)
-    return "\n".join(
-        f"**{heading}**\n\n{markdown([titles, *(shown(row, titles) for row in rows)])}"
-        for heading, rows in by_split(table)
-    )
+    """Return one GitHub table per split, each under a line with the split and its size.
+
+    A note explains the excess, which stands in the table of the last split.
+    """
+    parts = []
+    for heading, rows in by_split(table):
+        titles = titles_of(pd.DataFrame(rows))
+        cells = [titles, *(shown(row, titles) for row in rows)]
+        parts.append(f"**{heading}**\n\n{markdown(cells)}")
+    return "\n".join([*parts, f"{EXCESS_NOTE}\n"] if "Excess" in titles_of(table) else parts)
 
 
 def markdown(rows: Iterable[Sequence[str]], words: int = 1) -> str:

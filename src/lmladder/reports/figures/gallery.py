@@ -22,7 +22,8 @@ CAPTIONS = {
     "position": "Loss over context: each point is the mean of the tokens with that much context",
     "calibration": "Calibration: on the diagonal, confidence equals accuracy; above it, a model is "
     "underconfident",
-    "excess": "Where the loss is: the divergence from the true distribution, by kind of token",
+    "excess": "Where the loss is: the divergence from the true distribution, by kind of token, on "
+    "stories that the grammar generates for this measurement",
     "recall": "Recall: the loss of what a story names again, over the distance to its last mention",
     "true_calibration": "Calibration against true probabilities, which no chance of the text blurs",
 }
