@@ -19,7 +19,7 @@ from tests.models.test_oracle import SMALL, encoded, enumerated
 import numpy as np
 import pytest
 
-SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 4096, excess_stories=160)
+SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 4096, excess_stories=240)
 TEXT = "Zoë came, she sa hi. She left."
 
 
@@ -95,7 +95,7 @@ def test_a_model_reads_sets_of_stories_until_the_standard_error_is_small(
     for coarse, fine, finest in (tuple(each[name] for each in found) for name in models):
         assert coarse.tokens <= fine.tokens <= finest.tokens
         assert fine.standard_error <= 0.005
-        assert 5 < finest.tokens / coarse.tokens < 8  # 500 stories, and 16 sets of 5
+        assert 3.5 < finest.tokens / coarse.tokens < 5  # 500 stories, and 24 sets of 5
     assert len({each.tokens for each in found[0].values()}) == 1
     assert found[0]["unigram"].tokens < found[1]["unigram"].tokens < found[2]["unigram"].tokens
 

@@ -111,7 +111,7 @@ def test_the_excess_over_the_truth_is_in_the_table_the_metrics_and_the_report(sm
         if row["model"] == "trigram":
             tokens[row["by"]] += int(row["tokens"])
     whole = tokens["all"]
-    assert whole > 160 * 250  # characters of other stories than those of the text
+    assert whole > 120 * 250  # characters of other stories than those of the text
     assert tokens["position"] == tokens["confidence"] == whole
     assert tokens["choice"] + tokens["forced"] + tokens["recall"] == whole
     assert tokens["distance"] == tokens["recall"] > 0

@@ -100,6 +100,7 @@ def test_the_excess_has_a_column_where_the_truth_is_known(table):
     ]  # fmt: skip
     text = ladder_grid(ladder_table(rows)).to_markdown()
     assert "| 0.5000 ± 0.0100 |" in text
+    assert text.count("on no split") == 1  # the note
     assert "|          0.2500 |" in text
     assert "0.2500 nats per token from the true one" in findings(ladder_table(rows))
 

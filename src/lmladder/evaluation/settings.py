@@ -21,7 +21,7 @@ class EvaluateSettings:
     excess_stories: int = setting(
         "stories, at most, on which the excess over a known truth is measured",
         default=10_000,
-        at_least=16,
+        at_least=24,
     )
 
     def check(self, path: str) -> None:

@@ -10,8 +10,9 @@ of the model.
 
 The mean is over all tokens of stories that the grammar generates for this purpose, the same for all
 models, in independent sets. Within a set they are `balanced`, so that the sets differ little. The
-standard error is that of a ratio, from the sums over each set. A model reads sets until it is small
-enough.
+standard error is that of a ratio, from the sums over each set. The first sets determine how many a
+model reads, as in the two stages of C. Stein (1945), Annals of Mathematical Statistics 16: to stop
+at the first standard error that is small would choose those that are small by chance.
 """
 
 import math
@@ -35,9 +36,8 @@ from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
-STORIES, MIN_SETS = 50, 16  # of a set, if `excess_stories` allows it; of a model
-PRECISE = 0.00035  # the standard error with which a model reads no further set, in nats per token
-
+STORIES, MIN_SETS = 50, 24  # of a set, if `excess_stories` allows it; of a model
+PRECISE = 0.00035  # the standard error that is small enough, in nats per token
 CERTAIN = 1 - 1e-9  # the probability of a token that is the only possible one, but for rounding
 # Kinds of tokens: one of several is possible; one only; or one only, as it names again what the
 # story has named before.
@@ -219,8 +219,8 @@ def compare_with_truth(
 ) -> list[Excess]:
     """Return how far each model is from the truth.
 
-    A model reads sets of stories until the standard error of its excess is at most `PRECISE`: at
-    least `MIN_SETS`, and at most `settings.excess_stories` stories.
+    A model reads `MIN_SETS` sets of stories, then as many as a standard error of `PRECISE` seems to
+    need, and so on until it is reached, or `settings.excess_stories` stories are read.
 
     Parameters
     ----------
@@ -228,19 +228,21 @@ def compare_with_truth(
     seed : of the stories, which are never those of the text
     """
     sums: dict[str, list[FloatArray]] = {name: [] for name in models}
-    unfinished = [*models]
+    needed = dict.fromkeys(models, MIN_SETS)  # by the models that are not done
     size = min(STORIES, settings.excess_stories // MIN_SETS)
     with CountingProgress("excess", "stories") as progress:
-        for index in range(settings.excess_stories // size):
-            stories = balanced(oracle.grammar, stream(seed, "excess", index), size)
+        for count in range(1, settings.excess_stories // size + 1):
+            stories = balanced(oracle.grammar, stream(seed, "excess", count), size)
             truth = Truth(oracle, prepared.tokenizer, stories)
-            for name in unfinished:
+            for name in tuple(needed):
                 sums[name].append(truth.sums(models[name], settings))
                 progress.advance(size)
-            if index + 1 >= MIN_SETS:
-                errors = {name: ratio(np.stack(sums[name])[:, 0])[1] for name in unfinished}
-                unfinished = [each for each in unfinished if errors[each] > PRECISE]
-            if not unfinished:
+                if count == needed[name]:
+                    _, error = ratio(np.stack(sums[name])[:, 0])
+                    needed[name] = math.ceil(count * (error / PRECISE) ** 2)
+                    if needed[name] <= count:
+                        del needed[name]
+            if not needed:
                 break
     groups = groups_of(oracle.context_length)
     return [each for name in models for each in _means(name, groups, np.stack(sums[name], axis=1))]

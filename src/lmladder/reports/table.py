@@ -102,6 +102,10 @@ SHOWN: dict[str, Column] = {
     "On crops": lambda row: nats_with_error(row[CROPS], math.nan),
 }
 OTHERS = ("Perplexity", "Bits/byte")
+EXCESS_NOTE = (
+    "Excess: the mean divergence from the true distribution in nats per token, on stories that the "
+    "grammar generates for it. It depends on the model and the grammar, and on no split."
+)
 
 
 @dataclass(frozen=True)
@@ -114,16 +118,19 @@ class Grid:
     titles : of the columns
     rows : cells under the titles; the first is the heading of its row
     words : number of columns before those of numbers
+    note : explains a column
     """
 
     caption: str
     titles: Sequence[str]
     rows: Sequence[Sequence[str]]
     words: int = 1
+    note: str = ""
 
     def to_markdown(self) -> str:
-        """Return a GitHub table under its caption."""
-        return f"**{escaped(self.caption)}**\n\n{markdown([self.titles, *self.rows], self.words)}"
+        """Return a GitHub table between its caption and its note."""
+        table = markdown([self.titles, *self.rows], self.words)
+        return f"**{escaped(self.caption)}**\n\n{table}" + (f"\n{self.note}\n" if self.note else "")
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -321,7 +328,9 @@ def ladder_grid(
         sizes.append(f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes")
     shown = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
     caption = "; ".join(sizes)
-    return Grid(caption[:1].upper() + caption[1:], [*shown], shown.to_numpy().tolist())
+    note = EXCESS_NOTE if known["Excess"] else ""
+    caption = caption[:1].upper() + caption[1:]
+    return Grid(caption, [*shown], shown.to_numpy().tolist(), note=note)
 
 
 def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
