@@ -67,7 +67,7 @@ def require_whole_ladder(folder, text, *settings):
     for path in out.glob("*.csv"):
         assert "-0.0" not in path.read_text(), path
     assert (out / "report.html").read_text().endswith("</html>")
-    assert len(list(out.glob("*.svg"))) == 5
+    assert len(list(out.glob("*.svg"))) == 4
 
 
 @pytest.mark.parametrize(

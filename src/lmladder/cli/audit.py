@@ -36,7 +36,9 @@ def audit(
     as_json: AsJson = False,
     modules: RungModules = None,
 ) -> None:
-    """Check that scores are scores: each byte predicted once, before it is known.
+    """Check that scores are valid.
+
+    A score is valid if each byte is predicted once, before it is known.
 
     The exit status is 1 if a check fails. docs/audit.md describes the checks and their limits.
 
