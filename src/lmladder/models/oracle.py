@@ -3,7 +3,7 @@
 A story is a sequence of choices (data/tales.py). The oracle tracks all partial derivations that
 agree with the text since the last newline, each with the probability of its choices so far. Their
 sum, by the next character, is the distribution of that character. Variables are drawn where they
-are first mentioned, so a derivation need not branch before that, and the set stays small.
+are first mentioned, so a derivation need not guess what has not been told, and the set stays small.
 
 Outside the stories
 -------------------
