@@ -21,7 +21,8 @@ UNCHANGING = {  # modules that are called and cannot change a result, by regular
     r"pipeline/(__init__|entry|stages)\.py": "they start a stage, and record facts of the machine",
     r"pipeline/(text|memory)\.py": "they only check",
     r"experiments/jobs\.py": "it decides whether an unfinished run is continued",
-    r"system/(environment|interrupts|lazy|locks|messages|progress)\.py": "nothing that they do is in a file",
+    r"system/(environment|interrupts|lazy|locks)\.py": "nothing that they do is in a file",
+    r"system/(messages|progress)\.py": "they print",
 }
 OTHER_KINDS = "models/recurrent.py"  # that a stage may train
 THREADS = r"kernels/.*|system/runtime\.py"  # all that a stage without kernels asks of them
