@@ -45,16 +45,17 @@ if TYPE_CHECKING:
 
 PEERS = ("torch", "compile")
 PEER_RECIPE = "experiment=nanogpt_cpu"  # its model and its rules of scoring
+LARGER = [
+    "experiment=speedrun",
+    "transformer.n_layer=4",
+    "transformer.context_length=256",
+    "transformer.training.batch_size=8",
+    "transformer.bigram_embeddings=false",
+]
 RECIPES = {  # overrides of the configuration, by target
     "pytorch": ["experiment=speedrun"],
-    "1.60": ["experiment=speedrun", "transformer.training.steps=2000"],
-    "1.50": [
-        "experiment=speedrun",
-        "transformer.n_layer=6",
-        "transformer.d_model=192",
-        "transformer.context_length=128",
-        "transformer.training.steps=4000",
-    ],
+    "1.60": [*LARGER, "transformer.training.steps=350"],
+    "1.50": [*LARGER, "transformer.training.steps=750"],
 }
 MIN_CONTEXT = 64
 WARM_UP = 20  # discarded steps
