@@ -6,7 +6,7 @@ from lmladder.evaluation.truth import KINDS
 from lmladder.reports.detail import excess_of
 from lmladder.reports.figures.labels import name_lines
 from lmladder.reports.figures.position import draw_curve, scale_octaves
-from lmladder.reports.figures.style import GRAY, scale_losses, styled, title, wide_figure
+from lmladder.reports.figures.style import GRAY, WIDTH, scale_losses, styled, title, wide_figure
 from lmladder.reports.table import Model
 
 import pandas as pd
@@ -28,7 +28,8 @@ def excess_bars(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     """
     totals, tokens = excess_of(table, "all"), excess_of(table, "all", "tokens")
     names = [name for name in models if name in totals][::-1]
-    figure, axes = wide_figure()
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * len(names)), layout="constrained")
+    axes = figure.subplots()
     left = [0.0] * len(names)
     for kind, shade in zip(KINDS, SHADES, strict=True):
         found, count = excess_of(table, kind), excess_of(table, kind, "tokens")
@@ -42,19 +43,16 @@ def excess_bars(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
                 axes.annotate(f"{share:.0%}", middle, ha="center", va="center", color=color)
             left[y] += share
     for y, name in enumerate(names):
-        axes.annotate(f"{totals[name]:.4f} nats", (1.02, y), va="center", annotation_clip=False)
+        axes.annotate(f"{totals[name]:.4f}", (1.02, y), va="center", annotation_clip=False)
     axes.set_yticks(range(len(names)), [models[name].label for name in names])
-    axes.set(xlim=(0, 1), xlabel="share of the excess, which is in nats per token at the right")
+    axes.set(xlim=(0, 1), xlabel="share of the excess; at the right, its nats per token")
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.spines["left"].set_visible(False)
     axes.tick_params(left=False)
     pairs = zip(KINDS, MEANINGS, SHADES, strict=True)
-    axes.legend(
-        handles=[Patch(color=GRAY, alpha=shade, label=f"{a}: {b}") for a, b, shade in pairs],
-        loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=8,
-    )  # fmt: skip
-    axes.set_title("Where the loss is: the excess over the truth by kind of token")
-    axes.set_position((0.14, 0.2, 0.72, 0.71))
+    handles = [Patch(color=GRAY, alpha=shade, label=f"{a}: {b}") for a, b, shade in pairs]
+    figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8)
+    figure.suptitle("Where the loss is: the excess by kind of token", x=0.012, ha="left")
     return figure
 
 
