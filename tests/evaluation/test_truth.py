@@ -58,6 +58,7 @@ def exact_excess(model: Any, oracle: Oracle, tokenizer: Tokenizer, by: str) -> f
 
 
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
+@pytest.mark.slow
 def test_the_excess_is_that_of_all_stories_and_its_standard_error_is_honest(
     tokenizer: str, tmp_path: Path
 ) -> None:

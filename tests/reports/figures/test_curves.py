@@ -127,7 +127,7 @@ def test_the_figures_of_the_truth_have_each_model_and_are_left_out_where_it_is_u
     table, excess
 ):
     figures = reports.truth_figures(table, excess)
-    assert {"0.1000 nats", "0.2000 nats", "73%", "20%", "7%"} <= shown(figures["excess"])
+    assert {"0.1000", "0.2000", "73%", "20%", "7%"} <= shown(figures["excess"])
     assert "recall: only one, and named before" in shown(figures["excess"])
     assert {"Transformer 0.365", "MLP 0.730", "Kneser-Ney 3 1.460"} <= shown(figures["recall"])
     assert {"true probability", "ECE 3.3%"} <= shown(figures["true_calibration"])
