@@ -145,7 +145,7 @@ def load_names() -> list[str]:
     """The names of `data=names`, downloaded where they are not in the cache yet."""
     settings = yaml.safe_load(NAMES.read_text())
     del settings["defaults"]
-    return list(load_corpus(CORPORA.read(settings, "data")))
+    return list(load_corpus(CORPORA.read(settings, "data")).texts)
 
 
 def run(steps: int, seed: int, count: int) -> None:

@@ -171,7 +171,11 @@ class Ladder:
         truth = self.models.get(ORACLE.name)
         if not isinstance(truth, Oracle):
             return []
-        models = {name: each for name, each in self.models.items() if not self.is_truth(name)}
+        models = {
+            name: each
+            for name, each in self.models.items()
+            if not self.is_truth(name) and own_tokenizer(each) is None
+        }
         return compare_with_truth(models, truth, self.prepared, settings)
 
     def passage(self) -> Passage:
