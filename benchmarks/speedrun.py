@@ -54,8 +54,8 @@ LARGER = [
 ]
 RECIPES = {  # overrides of the configuration, by target
     "pytorch": ["experiment=speedrun"],
-    "1.60": [*LARGER, "transformer.training.steps=300"],
-    "1.50": [*LARGER, "transformer.training.steps=650"],
+    "1.60": [*LARGER, "transformer.training.steps=350"],
+    "1.50": [*LARGER, "transformer.training.steps=750"],
 }
 MIN_CONTEXT = 64
 WARM_UP = 20  # discarded steps
