@@ -42,15 +42,12 @@ def plot(
         lmladder plot outputs -o figures --format png
     """
     from lmladder import reports
-    from lmladder.system.files import atomic_write, cannot_write
+    from lmladder.system.files import atomic_write, make_folder
     from lmladder.system.progress import track
 
     require_results(outputs)
     figures = figures_of(outputs)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(output, error) from error
+    make_folder(output)
     paths = {name: output / f"{name}.{format_name}" for name in figures}
     for path in paths.values():
         require_replaceable(path, force=force)

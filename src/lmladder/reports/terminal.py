@@ -1,5 +1,6 @@
 """The perplexity table in a terminal, with the times on this machine."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -47,6 +48,20 @@ def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
         side: Any = "left" if index < grid.words else "right"
         table.add_column(title, justify=side, overflow="fold", no_wrap=title not in folded)
     return table
+
+
+def print_grid(grid: Grid, format_name: str = "text") -> None:
+    """Print a table with its caption as text or Markdown."""
+    if format_name == "markdown":
+        print(grid.to_markdown())
+        return
+    console = Console(width=None if sys.stdout.isatty() else 10_000)
+    shown = empty_table(grid, folded=grid.titles)
+    for cells in grid.rows:
+        shown.add_row(*map(Text, cells))
+    with console.capture() as captured:
+        console.print(Text(grid.caption), shown, sep="\n")
+    print("\n".join(row.rstrip() for row in captured.get().splitlines()) + "\n")
 
 
 def _time(

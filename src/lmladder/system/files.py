@@ -61,6 +61,14 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, (json.dumps(value, indent=2, sort_keys=True) + "\n").encode())
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, if it does not exist; RunError if that is impossible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
 def cannot_write(path: Path, error: OSError) -> RunError:
     """Return the RunError that states in one line why `path` could not be written."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
