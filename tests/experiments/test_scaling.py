@@ -66,7 +66,9 @@ def test_the_best_size_for_a_compute_has_the_lowest_loss():
 def test_too_few_sizes_or_lengths_are_rejected(key):
     runs = points()
     few = getattr(runs, key) <= np.unique(getattr(runs, key))[1]
-    with pytest.raises(InputError, match="of 3 sizes and 3 numbers of tokens at least; there are 8"):
+    with pytest.raises(
+        InputError, match="of 3 sizes and 3 numbers of tokens at least; there are 8"
+    ):
         fit(runs.chosen(few), "projection")
 
 

@@ -55,6 +55,9 @@ MISTAKES = {
     "import outputs/transformer -o new": "config.json",
     "plot outputs --format pdf": "'pdf'|'svg', 'png'",
     "report nowhere -o page.html": "nowhere",
+    "compare outputs --json --format csv": "--json or --format csv",
+    "scaling nowhere": "nowhere",
+    "scaling outputs/prepare": "outputs/prepare",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }
 

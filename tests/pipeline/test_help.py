@@ -111,7 +111,8 @@ def test_a_stage_describes_itself_its_choices_and_each_setting_with_its_meaning(
     assert shown.startswith("Stage 3: ")
     assert "    python stages/mlp.py " in shown
     assert (
-        "\ndata: file, names, shakespeare, tales, tales_lexicon, tales_long, tales_short\n" in shown
+        "\ndata: file, names, shakespeare, tales, tales_lexicon, tales_long, tales_short, tales_small\n"
+        in shown
     )
     for setting in (
         "seed=0\n      integer, at least 0: ",

@@ -85,6 +85,12 @@ def open_checkpoint(path: Path) -> Checkpoint:
     return loaded
 
 
+def require_one_format(as_json: bool, format_name: str) -> None:
+    """Raise InputError if both --json and a --format other than text are given."""
+    if as_json and format_name != "text":
+        raise InputError(f"give --json or --format {format_name}, not both")
+
+
 def require_results(outputs: Path) -> None:
     """Raise InputError if the pipeline has not written its results to a folder."""
     if not (table := outputs / "evaluate/perplexity.csv").is_file():

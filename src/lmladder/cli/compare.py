@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lmladder.cli.arguments import AsJson, Force, RungModules, output_option, require_replaceable
+from lmladder.cli.arguments import (
+    AsJson,
+    Force,
+    RungModules,
+    output_option,
+    require_one_format,
+    require_replaceable,
+)
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
@@ -80,6 +87,7 @@ def compare(
         lmladder compare outputs --rev HEAD
         lmladder compare outputs/sweeps --power 0.01 --format markdown
     """
+    require_one_format(as_json, format_name)
     from lmladder import experiments
     from lmladder.reports import comparison as reports
 

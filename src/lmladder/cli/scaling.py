@@ -6,7 +6,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lmladder.cli.arguments import AsJson, Force, RungModules, output_option, require_replaceable
+from lmladder.cli.arguments import (
+    AsJson,
+    Force,
+    RungModules,
+    output_option,
+    require_one_format,
+    require_replaceable,
+)
+from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
@@ -58,6 +66,7 @@ def scaling(
     from lmladder.reports.terminal import print_grid
     from lmladder.system.files import atomic_write, make_folder
 
+    require_one_format(as_json, format_name)
     notes: list[str] = []
     studies = []
     for target in targets:
@@ -65,7 +74,12 @@ def scaling(
         by_model = {name: list(each) for name, each in groupby(runs, lambda each: each.model)}
         for model, each in by_model.items():
             name = target.stem if len(by_model) == 1 else f"{target.stem}_{model}"
-            studies.append(study(name, each, held_out, resamples))
+            try:
+                studies.append(study(name, each, held_out, resamples))
+            except InputError as error:
+                notes.append(str(error))
+    if not studies:
+        raise InputError("; ".join(notes))
     if as_json:
         print(reports.to_json(studies))
     else:

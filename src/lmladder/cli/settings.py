@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from lmladder.cli.arguments import AsJson
+from lmladder.cli.arguments import AsJson, require_one_format
 from lmladder.cli.init import project_files
 from lmladder.system.errors import InputError
 
@@ -48,6 +48,7 @@ def settings(
     """
     from lmladder.config import reference
 
+    require_one_format(as_json, format_name)
     conf = Path("conf")
     every = reference(conf if (conf / "config.yaml").exists() else project_files() / "conf")
     chosen = every if key is None else _matching(key, every)

@@ -203,6 +203,12 @@ def _read_table(path: Path) -> list[ScaledRun]:
     return runs
 
 
+def points_of(runs: Sequence[ScaledRun]) -> Points:
+    """Return what is fitted of runs."""
+    names = ("size", "tokens", "loss")
+    return Points(*(np.array([getattr(each, name) for each in runs], float) for name in names))
+
+
 def study(name: str, runs: Sequence[ScaledRun], held_out: str | None, resamples: int) -> Study:
     """Fit the laws of one model and predict the losses of runs that were held out.
 
@@ -224,12 +230,7 @@ def study(name: str, runs: Sequence[ScaledRun], held_out: str | None, resamples:
     if not runs:
         raise InputError(f"{name}: all runs have the override {held_out}")
     entropy = runs[0].entropy
-    points = Points(
-        *(
-            np.array([getattr(each, key) for each in runs], float)
-            for key in ("size", "tokens", "loss")
-        )
-    )
+    points = points_of(runs)
     methods = [each for each in METHODS if each != "known" or entropy is not None]
     try:
         fits = {each: fit(points, each, entropy, resamples) for each in methods}

@@ -43,7 +43,9 @@ def loss_figure(study: Study) -> Figure:
         along = np.geomspace(min(tokens), max(tokens), 50)
         fitted = law.loss(np.full_like(along, size), along) - floor
         axes.plot(along, fitted, color=color, linewidth=1.2)
-        lines.append(Label(f"{short(size)}", float(along[-1]), float(fitted[-1]), color, "bold"))
+        lines.append(
+            Label(short(float(f"{size:.2g}")), float(along[-1]), float(fitted[-1]), color, "bold")
+        )
         losses += [*excess, *fitted.tolist()]
     axes.set(xscale="log")
     number(axes.xaxis, (1, 2, 5))

@@ -154,7 +154,7 @@ def ruled(axes: Axes) -> None:
 
 def short(value: float) -> str:
     """Format 1000000 as 1 M."""
-    for size, letter in ((1e9, " G"), (1e6, " M"), (1e3, " k")):
+    for size, letter in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if value >= size:
             return f"{value / size:g}{letter}"
     return f"{value:g}"

@@ -1,0 +1,101 @@
+"""Do the intervals of `lmladder scaling` contain the truth? And the tables of docs/scaling.md.
+
+    python benchmarks/scaling.py                            # the coverage of intervals
+    python benchmarks/scaling.py --write docs/scaling.md    # bring that page up to date
+
+The runs of results/scaling/tales.csv are simulated: the losses are those of the law that was fitted
+to them with the known entropy, and the excess of each run is wrong by a random factor, whose
+deviation is that of the seeds of a cell. With `cells`, all runs of a cell also have a random factor
+in common, as if the law were not exactly true. Each simulation is fitted as the command does.
+"""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+if __name__ == "__main__":
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from benchmarks import measure
+from benchmarks.measure import Facts
+from lmladder.experiments.scaled_runs import Study, points_of, read_runs, study
+from lmladder.experiments.scaling import METHODS, fit
+from lmladder.reports.scaling import VALUES, laws_grid, predictions_grid
+from lmladder.system.streams import stream
+
+import numpy as np
+
+RESULTS = measure.FOLDER.parent / "results" / "scaling"
+HELD_OUT = {"tales": "size=d192"}
+RESAMPLES = 100  # of each simulation
+OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
+
+
+def study_of(name: str) -> Study:
+    runs = read_runs(RESULTS / f"{name}.csv", 0.8, [])
+    return study(name, runs, HELD_OUT.get(name), 500)
+
+
+def laws(names: Sequence[str]) -> str:
+    return laws_grid([study_of(each) for each in names]).to_markdown()
+
+
+def predictions(names: Sequence[str]) -> str:
+    return predictions_grid([study_of(each) for each in names]).to_markdown()
+
+
+def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
+    """Return how many intervals of simulated runs contain the value of the law."""
+    runs = study("tales", read_runs(RESULTS / "tales.csv", 0.8, []), HELD_OUT["tales"], 20)
+    entropy, points, law = runs.entropy or 0.0, points_of(runs.runs), runs.best_fit.law
+    cells, logs = points.cells, np.log(points.losses - entropy)
+    within = [logs[cells == each] for each in range(cells.max() + 1)]
+    noise = float(np.sqrt(np.mean([each.var(ddof=1) for each in within if len(each) > 1])))
+    excess = law.loss(points.sizes, points.tokens) - entropy
+    rows: list[Facts] = []
+    for of_cells in OF_CELLS:
+        rng = stream(0, "simulated runs")
+        hits = {method: np.zeros(len(VALUES)) for method in METHODS}
+        for _simulation in range(simulations):
+            common = of_cells * rng.standard_normal(len(within))[cells]
+            factors = np.exp(common + noise * rng.standard_normal(len(cells)))
+            simulated = replace(points, losses=entropy + excess * factors)
+            for method in METHODS:
+                found = fit(simulated, method, entropy, RESAMPLES)
+                for index, value in enumerate(VALUES.values()):
+                    low, high = found.interval(value)
+                    hits[method][index] += low <= value(law) <= high
+        for method, counts in hits.items():
+            shares = {
+                name: f"{count / simulations:.1%}"
+                for name, count in zip(VALUES, counts, strict=True)
+            }
+            if method == "known":
+                shares["E"] = ""
+            of_runs = {"runs differ by": f"{noise:.1%}", "cells differ by": f"{of_cells:.1%}"}
+            rows.append({"method": method, **of_runs, **shares})
+    return measure.markdown(rows)
+
+
+def main() -> None:
+    parser = measure.parser(__doc__)
+    parser.add_argument("--write", metavar="PAGE", type=Path)
+    parser.add_argument("--simulations", type=int, default=200)
+    arguments = parser.parse_args()
+    simulated = partial(coverage, arguments.simulations)
+    if arguments.write is None:
+        print(simulated())
+        return
+    makers: dict[str, Callable[[Sequence[str]], str]] = {
+        "laws": laws,
+        "predictions": predictions,
+        "coverage": simulated,
+    }
+    command = f"python benchmarks/scaling.py --write {arguments.write}"
+    measure.bring_up_to_date(arguments.write, makers, command=command, check=False)
+
+
+if __name__ == "__main__":
+    main()
