@@ -24,7 +24,7 @@ def test_runs_are_scored_once_as_the_table_of_a_ladder_scores_them(checkout):
     table = checkout / "outputs/scaling.csv"
     table.write_text(table.read_text().replace(scored["mlp"]["loss"], "1.5"))
     checkout.lmladder(*options)
-    assert [each["loss"] for each in checkout.table("outputs/scaling.csv")][0] == "1.5"
+    assert checkout.table("outputs/scaling.csv")[0]["loss"] == "1.5"
     checkout.lmladder("scaling", "outputs", "--min-context", 0.7)
     assert {each["min_context"] for each in checkout.table("outputs/scaling.csv")} == {"0.7"}
 
