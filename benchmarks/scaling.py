@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py                            # the coverage of intervals
     python benchmarks/scaling.py --write docs/scaling.md    # bring that page up to date
+    python benchmarks/scaling.py --figures docs/images/scaling    # its figures
     python benchmarks/scaling.py --kinds RUN [RUN ...]      # the excess of runs by kind of position
 
 The runs of results/scaling/tales.csv are simulated: the losses are those of the law that was fitted
@@ -29,7 +30,9 @@ from lmladder.experiments.scaling import METHODS, fit
 from lmladder.models import LanguageModel
 from lmladder.models.oracle import Oracle
 from lmladder.pipeline.rungs import ORACLE
-from lmladder.reports.scaling import VALUES, laws_grid, predictions_grid
+from lmladder.reports import as_svg
+from lmladder.reports.scaling import VALUES, figures, laws_grid, predictions_grid
+from lmladder.system.files import atomic_write
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import LATEST, Checkpoint
 
@@ -37,6 +40,7 @@ import numpy as np
 
 RESULTS = measure.FOLDER.parent / "results" / "scaling"
 HELD_OUT = {"tales": "size=d192"}
+SHOWN = ("tales_loss", "tales_frontier", "entropy")  # figures of the page
 RESAMPLES = 100  # of each simulation
 STORIES = 600  # on which kinds of positions are measured
 OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
@@ -110,10 +114,19 @@ def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--write", metavar="PAGE", type=Path)
     parser.add_argument("--simulations", type=int, default=200)
+    parser.add_argument("--figures", metavar="FOLDER", type=Path)
     parser.add_argument("--kinds", metavar="RUN", type=Path, nargs="+")
     arguments = parser.parse_args()
     if arguments.kinds:
         print(kinds(arguments.kinds))
+        return
+    if arguments.figures:
+        names = sorted(path.stem for path in RESULTS.glob("*.csv"))
+        drawn = figures([study_of(each) for each in names])
+        for name in SHOWN:
+            figure = drawn[name]
+            atomic_write(arguments.figures / f"{name}.svg", as_svg(figure).encode())
+            print(f"{name}: {figure.get_label()}")
         return
     simulated = partial(coverage, arguments.simulations)
     if arguments.write is None:
