@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from types import ModuleType
-from typing import NamedTuple
 
 from lmladder.kernels import fused, reference, tiles
 from lmladder.system.arrays import Array, FloatArray, IntArray
@@ -415,42 +414,14 @@ def test_attention_is_a_masked_softmax(module: ModuleType, dtype: type) -> None:
         assert_close(attend_backward(grad, q, k, v, module), grads, dtype, 10)
 
 
-# --- Scattering -----------------------------------------------------------------------------------
-
-
-@either_and_dtype
-def test_scatter_rows_equals_add_at(module: ModuleType, dtype: type) -> None:
-    for n, size, n_rows in [(0, 3, 4), (1, 1, 1), (500, 3, 7), (20, 5, 200), (64, 4, 1)]:
-        rng = stream(0, "scatter")
-        grad = rng.integers(-9, 10, size=(n, size)).astype(dtype)  # integers: sums are exact
-        indices = rng.integers(n_rows, size=n)
-        expected = np.zeros((n_rows, size), dtype)
-        np.add.at(expected, indices, grad)
-        grad.flags.writeable = indices.flags.writeable = False
-        (found,) = run(module.scatter_rows, grad, indices, like=[expected])
-        np.testing.assert_array_equal(found, expected)
-
-
 # --- Adam -----------------------------------------------------------------------------------------
 
 
-class Settings(NamedTuple):
-    """The numbers of a step of `adam`, in its order of arguments."""
-
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-8
-    scale: float = 1.0
-    rate: float = 3e-3
-    correction1: float = 0.1
-    correction2: float = 0.001
-    shrink: float = 1.0
-
-
+# The settings of a step, in the order of the arguments of `adam`.
 ADAM = {
-    "first step": Settings(),
-    "later": Settings(correction1=1.0, correction2=0.632),
-    "decay and clipped": Settings(scale=0.3, shrink=0.9985),
+    "first step": (0.9, 0.999, 1e-8, 1.0, 3e-3, 0.1, 0.001, 1.0),
+    "later": (0.9, 0.999, 1e-8, 1.0, 3e-3, 1.0, 0.632, 1.0),
+    "decay and clipped": (0.9, 0.999, 1e-8, 0.3, 3e-3, 0.1, 0.001, 0.9985),
 }
 
 
@@ -477,59 +448,3 @@ def test_adam_agrees_with_the_reference_in_float64(case: str, module: ModuleType
         for ours, right in zip(state, exact, strict=True):
             assert ours.dtype == np.float32
             np.testing.assert_allclose(ours, right, rtol=2e-6)
-
-
-# --- Decoding -------------------------------------------------------------------------------------
-
-
-@either_and_dtype
-def test_linear_row_is_a_product_and_a_sum(module: ModuleType, dtype: type) -> None:
-    for n, m in [(1, 1), (3, 5), (4, 1), (128, 65), (0, 3)]:
-        rng = stream(0, f"linear row {n} {m}")
-        x, weight, bias = (rng.standard_normal(shape).astype(dtype) for shape in (n, (n, m), m))
-        expected = x.astype(float) @ weight + bias
-        assert_close(run(module.linear_row, x, weight, bias, like=[bias]), [expected], dtype, 10)
-
-
-@either_and_dtype
-@pytest.mark.parametrize("position", [0, 1, 2, 5])
-def test_cached_convolution_is_that_of_the_last_position(
-    position: int, module: ModuleType, dtype: type
-) -> None:
-    rng = stream(0, "cache")
-    x, inputs, weight = (
-        rng.standard_normal(shape).astype(dtype) for shape in ((2, 6, 5), (2, 6, 5), (3, 5))
-    )
-    inputs[:, position:] = np.nan  # never read
-    inputs[:, :position] = x[:, :position]
-    last = x[:, position].copy()
-    (found,) = run(
-        module.cached_convolution, last, weight, inputs, np.array([position]), like=[last]
-    )
-    np.testing.assert_array_equal(inputs[:, : position + 1], x[:, : position + 1])
-    assert np.isnan(inputs[:, position + 1 :]).all()
-    (whole,) = run(reference.causal_convolution, x.astype(float), weight.astype(float), like=[x])
-    assert_close([found], [whole[:, position]], dtype)
-
-
-@either_and_dtype
-@pytest.mark.parametrize(("position", "positions"), [(0, 1), (0, 9), (4, 9), (299, 301)])
-def test_cached_attention_is_that_of_the_last_query(
-    position: int, positions: int, module: ModuleType, dtype: type
-) -> None:
-    rng = stream(0, f"cache {positions}")
-    shapes = [(3, 2, 1, 6)] * 3 + [(3, 2, positions, 6)] * 2
-    q, k, v, keys, values = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
-    keys[:, :, position + 1 :], values[:, :, position + 1 :] = np.nan, np.inf  # never read
-    before = keys.copy(), values.copy()
-    (found,) = run(
-        module.cached_attention, q, k, v, keys, values, np.array([position]), 6**-0.5, like=[q]
-    )
-    for stored, new, old in zip((keys, values), (k, v), before, strict=True):
-        np.testing.assert_array_equal(stored[:, :, position], new[:, :, 0])
-        others = np.arange(positions) != position
-        np.testing.assert_array_equal(stored[:, :, others], old[:, :, others])
-    for row in range(3):
-        seen = (each[row, :, : position + 1].astype(float) for each in (keys, values))
-        out, *_ = formula(q[row].astype(float), q[row].astype(float), *seen)
-        assert_close([found[row]], [out], dtype)
