@@ -11,7 +11,7 @@ from functools import partial
 from itertools import product
 from types import ModuleType
 
-from lmladder.kernels import fused, reference, tiles
+from lmladder.kernels import fused, reference
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -23,11 +23,6 @@ RELATIVE = {np.float32: 2e-5, np.float64: 1e-12}
 
 MODULES = {"reference": reference, "fused": fused}
 either = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
-either_and_dtype = pytest.mark.parametrize(
-    ("module", "dtype"),
-    [(reference, np.float32), (reference, np.float64), (fused, np.float32)],
-    ids=["reference-float32", "reference-float64", "fused-float32"],
-)
 
 
 def run(
@@ -349,69 +344,6 @@ def test_a_nan_score_makes_nan_of_its_query(module: ModuleType) -> None:
         assert np.isnan(weights[1]).all()
         assert np.isnan(totals[1]).all()
         assert not np.isnan(weights[0]).any()
-
-
-# --- Attention ------------------------------------------------------------------------------------
-
-# (queries, keys), around and across the borders of tiles of queries
-LENGTHS = [(1, 1), (1, 5), (128, 128), (129, 129), (300, 300), (129, 300)]
-
-
-@pytest.fixture(params=["few tiles", "many tiles"])
-def tiling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles of the default size, and as small as they get."""
-    if request.param == "many tiles":
-        monkeypatch.setattr(tiles, "SCORE_BYTES", 1)
-
-
-def draw_attention(queries: int, keys: int, dtype: type, scale: float = 1.0) -> list[FloatArray]:
-    """Return grad, q, k and v of two heads; frozen."""
-    rng = stream(0, f"attention {queries} {keys}")
-    arrays = [
-        (rng.standard_normal((2, length, 6)) * factor).astype(dtype)
-        for length, factor in ((queries, 1), (queries, scale), (keys, scale), (keys, 1))
-    ]
-    for array in arrays:
-        array.flags.writeable = False
-    return arrays
-
-
-def attend(q: FloatArray, k: FloatArray, v: FloatArray, rows: ModuleType) -> tuple[FloatArray, ...]:
-    return run(lambda *arrays: tiles.attention(q, k, v, rows, *arrays), like=[q, q[..., 0]])
-
-
-def attend_backward(
-    grad: FloatArray, q: FloatArray, k: FloatArray, v: FloatArray, rows: ModuleType
-) -> tuple[FloatArray, ...]:
-    saved = attend(q, k, v, rows)
-    return run(
-        lambda *grads: tiles.attention_backward(grad, q, k, v, *saved, rows, *grads), like=[q, k, v]
-    )
-
-
-def formula(grad: FloatArray, q: FloatArray, k: FloatArray, v: FloatArray) -> list[FloatArray]:
-    """Return the result of attention, its log totals, and the gradients of q, k and v."""
-    queries, keys = q.shape[1], k.shape[1]
-    hidden = np.triu(np.ones((queries, keys), bool), keys - queries + 1)
-    scale = q.shape[2] ** -0.5
-    scores = np.where(hidden, -np.inf, q @ k.swapaxes(1, 2) * scale)
-    totals = np.logaddexp.reduce(scores, axis=2)
-    weights = np.exp(scores - totals[..., None])
-    by_weights = grad @ v.swapaxes(1, 2)
-    along = (by_weights * weights).sum(axis=2, keepdims=True)
-    by_scores = weights * (by_weights - along) * scale
-    by_keys = by_scores.swapaxes(1, 2) @ q
-    return [weights @ v, totals, by_scores @ k, by_keys, weights.swapaxes(1, 2) @ grad]
-
-
-@either_and_dtype
-@pytest.mark.usefixtures("tiling")
-def test_attention_is_a_masked_softmax(module: ModuleType, dtype: type) -> None:
-    for queries, keys in LENGTHS:
-        grad, q, k, v = draw_attention(queries, keys, dtype)
-        out, totals, *grads = formula(*(each.astype(np.float64) for each in (grad, q, k, v)))
-        assert_close(attend(q, k, v, module), [out, totals], dtype)
-        assert_close(attend_backward(grad, q, k, v, module), grads, dtype, 10)
 
 
 # --- Adam -----------------------------------------------------------------------------------------
