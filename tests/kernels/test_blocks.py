@@ -20,13 +20,6 @@ COUNTS = [1, 2, 7]
 each_count = pytest.mark.parametrize("n_threads", COUNTS)
 
 
-def normal(name: str, *shape: int, dtype: type = np.float32) -> FloatArray:
-    """Return frozen random numbers: writing to them raises."""
-    array = stream(0, name).standard_normal(shape).astype(dtype)
-    array.flags.writeable = False
-    return array
-
-
 def meet(n_threads: int) -> None:
     """Call tasks that wait for one another, which takes as many threads."""
     meeting = threading.Barrier(n_threads)
@@ -178,8 +171,8 @@ def test_set_threads_rejects_less_than_one_and_takes_none_for_all_cores() -> Non
 def test_over_rows_adds_sums_in_the_order_of_the_rows(n_threads: int) -> None:
     set_threads(n_threads)
     # Of these numbers each order has a different sum; blocks end in an order that waiting changes.
-    rows = normal("rows", 16, blocks.BLOCK_BYTES // 4) * np.logspace(-6, 6, 16)[:, None]
-    rows = rows.astype(np.float32)
+    rows = stream(0, "rows").standard_normal((16, blocks.BLOCK_BYTES // 4))
+    rows = (rows * np.logspace(-6, 6, 16)[:, None]).astype(np.float32)
     pause = threading.Event()
 
     def kernel(part: FloatArray, wait: float, total: FloatArray) -> None:

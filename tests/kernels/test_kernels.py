@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 EPSILON = 1e-5
-RELATIVE = {np.float32: 2e-5, np.float64: 1e-12}
+RELATIVE = 2e-5
 
 MODULES = {"reference": reference, "fused": fused}
 either = pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
@@ -35,14 +35,13 @@ def run(
 
 
 def assert_close(
-    found: Sequence[FloatArray], expected: Sequence[FloatArray], dtype: type, magnitude: float = 1.0
+    found: Sequence[FloatArray], expected: Sequence[FloatArray], magnitude: float
 ) -> None:
     """Equal up to rounding of numbers that are as large as `magnitude` along the way."""
-    relative = RELATIVE[dtype]
     for ours, right in zip(found, expected, strict=True):
-        assert ours.dtype == dtype
+        assert ours.dtype == np.float32
         assert np.isfinite(right).all()
-        np.testing.assert_allclose(ours, right, rtol=relative, atol=relative * magnitude)
+        np.testing.assert_allclose(ours, right, rtol=RELATIVE, atol=RELATIVE * magnitude)
 
 
 # --- Inputs ---------------------------------------------------------------------------------------
@@ -207,7 +206,7 @@ def test_a_kernel_agrees_with_the_reference_in_float64(kernel: str, module: Modu
             steep = draw in ("constant", "tiny") or shape[1] == 1  # 1 / deviation of equal numbers
             magnitude = EPSILON**-0.5 * 10 if steep else 10.0
         found, exact = KERNELS[kernel](module, inputs), KERNELS[kernel](reference, inputs.exact())
-        assert_close(found, exact, np.float32, magnitude)
+        assert_close(found, exact, magnitude)
 
 
 # --- Extremes -------------------------------------------------------------------------------------
@@ -313,11 +312,11 @@ def test_causal_softmax_agrees_with_the_reference_in_float64(module: ModuleType)
         # Scores of 1e4 in float32, once scaled, are known to 1e-3 only.
         magnitude = max(1.0, size)
         expected = causal_softmax(reference, exact, 0.35)
-        assert_close(causal_softmax(module, scores, 0.35), expected, np.float32, magnitude)
+        assert_close(causal_softmax(module, scores, 0.35), expected, magnitude)
         grad = draw_scores(queries, keys)[:, ::-1].copy()
         found = causal_softmax_backward(module, grad, scores, 0.35)
         expected = causal_softmax_backward(reference, grad.astype(np.float64), exact, 0.35)
-        assert_close(found, expected, np.float32, magnitude)
+        assert_close(found, expected, magnitude)
 
 
 @pytest.mark.parametrize(

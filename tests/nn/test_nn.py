@@ -23,11 +23,6 @@ from lmladder.system.streams import stream
 import numpy as np
 import pytest
 
-
-def normal(name: str, *shape: int) -> FloatArray:
-    return stream(0, name).standard_normal(shape)
-
-
 # --- Module ---------------------------------------------------------------------------------------
 
 
@@ -116,7 +111,7 @@ def test_linear_has_the_initial_standard_deviation_that_it_promises() -> None:
 
 
 def test_norms_without_weights_are_those_with_weights_of_1() -> None:
-    x = Tensor(normal("x", 6, 50) * 7 + 3)
+    x = Tensor(stream(0, "x").standard_normal((6, 50)) * 7 + 3)
     bare = LayerNorm(50, weight=False, bias=False), RmsNorm(50, weight=False)
     for norm, without in zip((LayerNorm(50), RmsNorm(50)), bare, strict=True):
         norm.astype(np.float64)
