@@ -11,7 +11,7 @@ from lmladder.sampling import Continuation, Strategy, complete, generate
 from lmladder.sampling.generation import draw
 from lmladder.sampling.strategies import most_likely
 from lmladder.system.arrays import FloatArray, IntArray
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 from tests.models.examples import MLP, TRANSFORMER, Fake, build
 
@@ -146,12 +146,6 @@ def test_a_prompt_of_bytes_is_continued_as_one_of_integers() -> None:
         as_bytes = run(model, encoded, 12, Strategy())
         assert as_bytes == run(model, [97, 98], 12, Strategy())
         assert all(type(token) is int for token in as_bytes)
-
-
-def test_a_probability_that_is_nan_ends_the_run() -> None:
-    damaged = Fake(10, logs=lambda tokens: np.full((1, 10), np.nan))
-    with pytest.raises(RunError, match="the model's probabilities are NaN; its weights"):
-        run(damaged, [0], 1)
 
 
 # --- Caches and several samples -------------------------------------------------------------------
