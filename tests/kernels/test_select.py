@@ -111,9 +111,11 @@ def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
     expected = results_of(op, "rows")
     # Blocks and tiles so small that even these arrays are divided into many.
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
-    monkeypatch.setattr(blocks, "PRODUCT_ROWS", 3)
-    monkeypatch.setattr(blocks, "PRODUCT_WORK", 1 << 6)
+    monkeypatch.setattr(blocks, "PRODUCT_ROWS", 2)
+    monkeypatch.setattr(blocks, "PRODUCT_WORK", 1)
     monkeypatch.setattr(tiles, "SCORE_BYTES", 1)
+    monkeypatch.setattr(tiles, "QUERIES", 2)
+    monkeypatch.setattr(tiles, "GROUP_BYTES", 1)
     for layout in ("gaps", "columns"):
         assert_choices_agree(lambda layout=layout: results_of(op, layout), expected)
 
