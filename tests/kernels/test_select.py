@@ -1,6 +1,7 @@
 """The public kernels: compiled and plain agree, and neither depends on the number of threads."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lmladder import kernels
@@ -117,7 +118,7 @@ def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
     monkeypatch.setattr(tiles, "QUERIES", 2)
     monkeypatch.setattr(tiles, "GROUP_BYTES", 1)
     for layout in ("gaps", "columns"):
-        assert_choices_agree(lambda layout=layout: results_of(op, layout), expected)
+        assert_choices_agree(partial(results_of, op, layout), expected)
 
 
 def test_the_result_of_attention_is_laid_out_as_the_queries() -> None:
