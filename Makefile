@@ -82,7 +82,7 @@ tales shakespeare shakespeare_90: .venv/.ready
 			| tar -c -C build/$@ -T - | tar -x -C results/$@/seed$$seed; \
 	done
 	rm -rf build/$@
-	$(RUN) python -m lmladder.reports.readme README.md
+	$(RUN) python benchmarks/readme.py README.md
 
 bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
@@ -91,7 +91,7 @@ bench: .venv/.ready
 # The generated parts of README.md, from results/, and of docs/.
 docs: .venv/.ready-test
 	mkdir -p build
-	$(RUN) python -m lmladder.reports.readme README.md
+	$(RUN) python benchmarks/readme.py README.md
 	$(RUN) python tests/snippets.py docs/*.md
 	$(RUN) lmladder settings --format markdown > build/settings.md && mv build/settings.md docs/
 	$(RUN) COLUMNS=80 bash docs/commands.sh > build/commands.md && mv build/commands.md docs/

@@ -44,8 +44,8 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
 def bring_up_to_date(
     page: Path, makers: Mapping[str, Callable[[Sequence[str]], str]], *, command: str, check: bool
 ) -> None:
-    """`lmladder.reports.generated.update`, whose errors end this program in one line."""
-    from lmladder.reports.generated import update
+    """`generated.update`, whose errors end this program in one line."""
+    from benchmarks.generated import update
     from lmladder.system.errors import LadderError
 
     try:

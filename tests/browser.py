@@ -51,9 +51,7 @@ class Page:
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
 
-    def open(
-        self, path: Path, *, width: int, height: int = 900, dark: bool, scale: float = 1
-    ) -> None:
+    def open(self, path: Path, *, width: int, height: int = 900, dark: bool) -> None:
         """Show a file in a window of that size, with the light or dark color scheme."""
         self.problems.clear()
         self.requests.clear()
@@ -61,7 +59,7 @@ class Page:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=scale, mobile=width < 600,
+            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
         )  # fmt: skip
         self._loaded = False
         self.call("Page.navigate", url=path.resolve().as_uri())

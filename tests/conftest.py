@@ -1,11 +1,59 @@
 """What holds for all tests. lmladder is imported before NumPy, so that its arithmetic is pinned."""
 
 import os
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 from lmladder import kernels
+from lmladder.cli.main import main
 
 import pytest
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that has ended."""
+
+    status: object
+    stdout: str
+    stderr: str
+
+    def succeeded(self) -> "Done":
+        assert self.status == 0, self.stdout + self.stderr
+        return self
+
+    def failed_in_one_line(self, status: int, *named: object) -> str:
+        """Return the one line on stderr, which names all of `named`."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, "\n".join(lines[-20:])
+        assert lines[0].startswith("error: ")
+        assert self.status == status, lines[0]
+        for name in named:
+            assert str(name) in lines[0]
+        return lines[0]
+
+    @property
+    def stages_run(self) -> list[str]:
+        prefix = "Running stage '"
+        lines = [line for line in self.stdout.splitlines() if line.startswith(prefix)]
+        return [line.removeprefix(prefix).partition("'")[0] for line in lines]
+
+
+@pytest.fixture
+def lmladder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Done]:
+    """The `lmladder` command within this process, as a new one takes half a second."""
+
+    def run(*arguments: object) -> Done:
+        monkeypatch.setattr(sys, "argv", ["lmladder", *map(str, arguments)])
+        capsys.readouterr()  # what was printed before
+        with pytest.raises(SystemExit) as end:
+            main()
+        return Done(end.value.code, *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(autouse=True)

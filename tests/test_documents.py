@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from lmladder.reports.readme import main
+from benchmarks.readme import main
 
 import pytest
 

@@ -5,6 +5,7 @@ from typing import NoReturn
 
 from lmladder.autograd import Tensor, functional, guards
 from lmladder.kernels import reference
+from tests.autograd.test_tensor import leaf
 from tests.kernels.test_blocks import interrupted_at
 
 import numpy as np
@@ -13,10 +14,6 @@ import pytest
 
 def interrupt(*_: object) -> NoReturn:
     raise KeyboardInterrupt
-
-
-def leaf(*numbers: float) -> Tensor:
-    return Tensor(np.array(numbers), requires_grad=True)
 
 
 @pytest.mark.parametrize("kernel", ["gelu", "gelu_backward"])

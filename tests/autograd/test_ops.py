@@ -14,6 +14,7 @@ from lmladder.autograd import OPS, Tensor, functional, ops
 from lmladder.autograd.cases import CASES, IDS, KINKS, Case, Kink
 from lmladder.autograd.selfcheck import check_op, op_names
 from tests.autograd.formulas import FORMULAS, data_of, gradients_of, run_with, values_of
+from tests.autograd.test_tensor import gradient
 
 import numpy as np
 import pytest
@@ -28,11 +29,6 @@ def cases_of(op: str) -> list[Case]:
 def leaves(case: Case, dtype: Any = np.float64) -> list[Tensor]:
     rng = np.random.default_rng(0)
     return [Tensor(draw(rng).astype(dtype), requires_grad=True) for draw in case.draws]
-
-
-def gradient(leaf: Tensor) -> Any:
-    assert leaf.grad is not None
-    return leaf.grad.tolist()
 
 
 @each_op

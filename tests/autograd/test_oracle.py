@@ -112,6 +112,10 @@ def recurrent_logits(w: Weights, tokens: IntArray, settings: RecurrentSettings) 
 MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
     "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
+    "normalized queries": (
+        replace(TRANSFORMER, qk_norm=True, attention_bias=False),
+        transformer_logits,
+    ),
     "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
     "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
     "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),

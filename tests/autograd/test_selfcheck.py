@@ -1,7 +1,6 @@
 """`lmladder gradcheck`, the verdicts that it prints, and the check behind them."""
 
 import re
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -9,54 +8,37 @@ from lmladder.autograd import OPS, Tensor, gradcheck, op, ops
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.autograd.selfcheck import check_op, op_names
-from lmladder.cli.main import main
 from tests.autograd import mutation
+from tests.conftest import Done
 
 import numpy as np
 import pytest
 
-Run = Callable[..., tuple[object, str, str]]
-
 RNG = np.random.default_rng(0)
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Return a function that runs the command: exit status, output and error output."""
-
-    def command(*arguments: str) -> tuple[object, str, str]:
-        monkeypatch.setattr(sys, "argv", ["lmladder", "gradcheck", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return command
-
-
-def test_the_command_prints_a_line_for_every_op(run: Run) -> None:
-    status, out, err = run()
-    assert (status, err) == (0, "")
-    found = re.findall(r"^(\w+) +(\d+) +(\de-\d\d) +(\de-\d\d)$", out, re.MULTILINE)
+def test_the_command_prints_a_line_for_every_op(lmladder: Callable[..., Done]) -> None:
+    done = lmladder("gradcheck").succeeded()
+    found = re.findall(r"^(\w+) +(\d+) +(\de-\d\d) +(\de-\d\d)$", done.stdout, re.MULTILINE)
     assert [name for name, *_ in found] == op_names()
     assert sum(int(cases) for _, cases, *_ in found) == len(CASES)
     assert all(float(error) < TOLERANCE for _, _, error, _ in found)
 
 
-def test_a_wrong_gradient_ends_the_command_with_status_1_and_its_name(run: Run) -> None:
+def test_a_wrong_gradient_ends_the_command_with_status_1_and_its_name(
+    lmladder: Callable[..., Done],
+) -> None:
     with mutation.broken(next(mutation.mutants("tanh"))):
-        status, out, err = run("exp", "tanh")
-    assert status == 1
-    assert "tanh" in err
-    assert re.search(r"^tanh .* WRONG$", out, re.MULTILINE)
-    assert not re.search(r"^exp .* WRONG$", out, re.MULTILINE)
+        done = lmladder("gradcheck", "exp", "tanh")
+    assert done.status == 1
+    assert "tanh" in done.stderr
+    assert re.findall(r"^(\w+) .* WRONG$", done.stdout, re.MULTILINE) == ["tanh"]
 
 
-def test_an_unknown_op_is_rejected(run: Run) -> None:
-    status, out, err = run("softmax", "sofmax")
-    assert (status, out) == (2, "")
-    assert "'sofmax'" in err
-    assert "; choose from add, subtract, " in err
-    assert err.count("\n") == 1
+def test_an_unknown_op_is_rejected(lmladder: Callable[..., Done]) -> None:
+    done = lmladder("gradcheck", "softmax", "sofmax")
+    done.failed_in_one_line(2, "'sofmax'; choose from add, subtract, ")
+    assert done.stdout == ""
 
 
 def test_a_case_that_raises_gives_a_verdict_of_nan() -> None:

@@ -53,16 +53,10 @@ def test_a_recipe_with_a_mistake_is_rejected(change: str, message: str) -> None:
 def test_both_sides_are_trained_and_scored(tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="nanoGPT's recipe is trained in PyTorch")
     output = tmp_path / "speedrun.json"
-    command = [
-        sys.executable,
-        str(measure.FOLDER / "speedrun.py"),
-        "--steps",
-        "3",
-        "--threads",
-        "1",
-    ]
-    command += ["--seeds", "5", "--peers", "torch", "--to", "pytorch", "--output", str(output)]
-    command += ["--set", "data=tales", "data.characters=20000"]
+    options = ["--steps", "3", "--threads", "1", "--seeds", "5", "--peers", "torch"]
+    options += ["--to", "pytorch", "--output", str(output)]
+    options += ["--set", "data=tales", "data.characters=20000"]
+    command = [sys.executable, str(measure.FOLDER / "speedrun.py"), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     theirs, ours = json.loads(output.read_text())["runs"]

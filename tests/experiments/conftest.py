@@ -1,20 +1,10 @@
 """A sweep to compare, and the command that does it."""
 
-import sys
-from typing import NamedTuple
+from functools import partial
 
-from lmladder.cli.main import main
 from tests.experiments.folders import block_scores, write_run
 
 import pytest
-
-
-class Done(NamedTuple):
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
 
 
 @pytest.fixture
@@ -33,13 +23,6 @@ def sweep(tmp_path):
 
 
 @pytest.fixture
-def command(monkeypatch, capsys):
+def command(lmladder):
     """`lmladder compare` in this process: status, stdout, stderr."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lmladder", "compare", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return Done(end.value.code, *capsys.readouterr())
-
-    return run
+    return partial(lmladder, "compare")

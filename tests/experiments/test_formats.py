@@ -81,10 +81,8 @@ def test_markdown_and_latex_escape_settings(tmp_path, command):
 )
 def test_a_mistake_is_named_in_one_line_before_the_table(sweep, command, arguments, named):
     done = command(sweep, *arguments)
-    assert (done.status, done.stdout) == (2, "")
-    (line,) = done.stderr.splitlines()
-    assert line.startswith("error: ")
-    assert named.lower() in line.lower()
+    done.failed_in_one_line(2, named)
+    assert done.stdout == ""
 
 
 # --- Pages ----------------------------------------------------------------------------------------

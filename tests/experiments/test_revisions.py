@@ -52,8 +52,7 @@ def layers(*names):
 def test_a_branch_and_experiments_are_compared_by_name(repository):
     found = find_revisions(["main", "deep-3"])
     assert {str(run.path) for run in found.runs} == {
-        "main:outputs/evaluate",
-        "deep-3:outputs/evaluate",
+        f"{name}:outputs/evaluate" for name in ("main", "deep-3")
     }
     assert layers("main", "deep-3") == [2, 3]
     assert layers("deep-*") == [3, 4]

@@ -2,14 +2,11 @@
 
 import json
 import shutil
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 from lmladder import kernels
-from lmladder.cli.main import main
-from lmladder.data import Corpus, Prepared, write_prepared
-from lmladder.data.settings import SplitSettings, TokenizerSettings
+from lmladder.data import Prepared
 from lmladder.evaluation import write_scores
 from lmladder.experiments.jobs import ENVIRONMENT, code_digest
 from lmladder.models.registry import KINDS
@@ -20,26 +17,15 @@ from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint, weig
 from lmladder.training.fit import begin, count, write_metrics
 from lmladder.training.history import DIGEST
 from lmladder.training.loop import UNFINISHED, discard_unfinished, train
+from tests.data.examples import prepared_text
 from tests.training.examples import RUNGS, STEPS
 
 import pytest
 
 COUNTS = KINDS.settings("counts")(watch=None, add_k=0.1, kneser_ney_orders=[3])
-SEED = 3
+SEED, SPLIT = 3, (0.6, 0.3, 0.1)
 NEURAL = ("mlp", "transformer")
 UNKNOWN = "  differs from here: code (unknown)"  # of a changed checkpoint
-
-
-def write_text(folder, text):
-    write_prepared(
-        folder,
-        Corpus.of_text("letters", text),
-        tokenizer=TokenizerSettings("char", watch=""),
-        split=SplitSettings(train=0.6, val=0.3, test=0.1),
-        seed=0,
-        settings={},
-    )
-    return Prepared.open(folder)
 
 
 def write_run(folder, stage, prepared, **changed):
@@ -68,7 +54,7 @@ def write_run(folder, stage, prepared, **changed):
 def finished(tmp_path_factory):
     """`prepare`, and a finished run of each stage; no test changes them."""
     folder = tmp_path_factory.mktemp("finished")
-    prepared = write_text(folder / "prepare", "a bad head had a bed " * 30)
+    prepared = prepared_text(folder / "prepare", "a bad head had a bed " * 30, split=SPLIT)
     for stage in ("bigram", *NEURAL):
         write_run(folder / stage, stage, prepared)
     return folder
@@ -83,22 +69,16 @@ def runs(finished, tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def verify(runs, monkeypatch, capsys):
+def verify(runs, lmladder):
     """Run `lmladder verify` in this process: exit status, lines of output, the error."""
-    threads = kernels.threads()
 
     def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lmladder", "verify", *map(str, arguments)])
-        capsys.readouterr()  # what was printed before
-        with pytest.raises(SystemExit) as end:
-            main()
-        stdout, stderr = capsys.readouterr()
-        assert all(line.isprintable() for line in stdout.splitlines())
-        return end.value.code, stdout.splitlines(), (stderr.splitlines() or [""])[-1]
+        done = lmladder("verify", *arguments)
+        lines = done.stdout.splitlines()
+        assert all(line.isprintable() for line in lines)
+        return done.status, lines, (done.stderr.splitlines() or [""])[-1]
 
-    yield run
-    kernels.set_threads(threads)
-    kernels.select("numba")
+    return run
 
 
 def change(folder, *names, **fields):
@@ -299,7 +279,7 @@ def test_the_text_is_that_of_the_ladder_of_a_run_or_else_of_the_pipeline(verify,
     assert "outputs/prepare" in verify("alone/bigram")[2]
     shutil.copytree(runs / "prepare", runs / "outputs/prepare")
     assert verify("alone/bigram", f"bigram/{LATEST}")[0] == 0
-    other = write_text(runs / "other", "a bad head had a bad bed " * 30)
+    other = prepared_text(runs / "other", "a bad head had a bad bed " * 30, split=SPLIT)
     status, _, error = verify("mlp", "--prepared", "other")
     assert status == 2
     for named in ("mlp", other.digest[:12], "other", "--prepared", "dvc repro prepare"):

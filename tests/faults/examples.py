@@ -3,15 +3,14 @@
 import tracemalloc
 from dataclasses import asdict, replace
 
-from lmladder.data import Corpus, WhitespaceTokenizer, write_prepared
-from lmladder.data.settings import SplitSettings
+from lmladder.data import Corpus, WhitespaceTokenizer
 from lmladder.interop import FORMATS
 from lmladder.interop.architecture import build_checkpoint
 from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 from lmladder.training.loop import train
-from tests.data.examples import tokenizer_settings
+from tests.data.examples import prepared_text
 from tests.models.examples import build
 from tests.training.examples import make_run
 
@@ -50,14 +49,7 @@ def small_checkpoint():
 
 def prepare_in(folder):
     documents = [f"wörd {i}" for i in range(60)]
-    write_prepared(
-        folder,
-        Corpus("words", documents, "\n", [1 + i * 1e-7 for i in range(60)]),
-        tokenizer=tokenizer_settings("char"),
-        split=SplitSettings(0.8, 0.1, 0.1),
-        seed=0,
-        settings={"data": {"seed": 0, "sha256": None}, "tokenizer": "char"},
-    )
+    prepared_text(folder, Corpus("words", documents, "\n", [1 + i * 1e-7 for i in range(60)]))
 
 
 def train_in(folder):

@@ -7,6 +7,7 @@ from lmladder.data.tokenizers.bpe import BYTE_OF
 from lmladder.interop import gpt2_tokenizer
 from lmladder.system.errors import InputError
 from tests.data.examples import tokenizer_settings
+from tests.interop.examples import with_value
 
 import pytest
 import tokenizers
@@ -164,11 +165,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_what_would_give_other_tokens_is_rejected_in_one_line(case, tmp_path):
-    (*path, last), value, message = WRONG[case]
-    fields = node = json.loads(json.dumps(GPT2))
-    for key in path:
-        node = node[key]
-    node[last] = value
+    path, value, message = WRONG[case]
     with pytest.raises(InputError, match=message) as caught:
-        read(tmp_path, fields, SIZE, SIZE - 1)
+        read(tmp_path, with_value(GPT2, path, value), SIZE, SIZE - 1)
     assert "tokenizer.json" in str(caught.value)

@@ -4,8 +4,7 @@ import json
 import math
 import shutil
 
-from lmladder.data import Corpus, Prepared, build_tokenizer, write_prepared
-from lmladder.data.settings import SplitSettings
+from lmladder.data import build_tokenizer
 from lmladder.evaluation import score_models
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.settings import EvaluateSettings
@@ -13,7 +12,7 @@ from lmladder.interop import FORMATS
 from lmladder.models import KINDS
 from lmladder.sampling import Strategy, complete
 from lmladder.system.errors import InputError
-from tests.data.examples import tokenizer_settings
+from tests.data.examples import prepared_text, tokenizer_settings
 from tests.interop.test_transformers import SMALL, our_checkpoint
 
 import numpy as np
@@ -55,10 +54,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_scores_are_those_of_the_library_in_bits_per_byte(folder, tmp_path):
-    settings, split = tokenizer_settings("char"), SplitSettings(0.8, 0.1, 0.1)
-    corpus = Corpus.of_text("cats", TEXT)
-    write_prepared(tmp_path, corpus, tokenizer=settings, split=split, seed=0, settings={})
-    text = Prepared.open(tmp_path)
+    text = prepared_text(tmp_path, TEXT)
     model = guest(folder)
     assert (model.context_length, model.max_length) == (LENGTH, LENGTH)
     on_val = EvaluateSettings(["val"], "latest", 0.5, 100)

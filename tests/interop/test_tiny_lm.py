@@ -8,6 +8,7 @@ from lmladder.data import cache_directory
 from lmladder.interop import FORMATS
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
+from tests.interop.examples import with_value
 
 import numpy as np
 import pytest
@@ -129,14 +130,7 @@ WRONG = {
 
 @pytest.mark.parametrize("case", WRONG)
 def test_a_wrong_file_is_rejected_in_one_line(case, path):
-    (*keys, last), value, message = WRONG[case]
-    fields = node = json.loads(path.read_text())
-    for key in keys:
-        node = node[key]
-    if value is ...:
-        del node[last]
-    else:
-        node[last] = value
-    path.write_text(json.dumps(fields))
+    keys, value, message = WRONG[case]
+    path.write_text(json.dumps(with_value(FIELDS, keys, value)))
     with pytest.raises(InputError, match=message):
         TINY.read(path)

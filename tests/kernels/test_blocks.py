@@ -10,7 +10,7 @@ from typing import Any
 
 from lmladder import kernels
 from lmladder.kernels import apply_to_row_blocks, blocks, parallel_for, set_threads
-from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -18,13 +18,6 @@ import pytest
 
 COUNTS = [1, 2, 7]
 each_count = pytest.mark.parametrize("n_threads", COUNTS)
-
-
-def normal(name: str, *shape: int, dtype: type = np.float32) -> FloatArray:
-    """Return frozen random numbers: writing to them raises."""
-    array = stream(0, name).standard_normal(shape).astype(dtype)
-    array.flags.writeable = False
-    return array
 
 
 def meet(n_threads: int) -> None:
@@ -171,50 +164,6 @@ def test_set_threads_rejects_less_than_one_and_takes_none_for_all_cores() -> Non
     assert kernels.threads() == blocks.runtime.available_cores()
 
 
-# --- Products -------------------------------------------------------------------------------------
-
-
-def same_for_any_threads(compute: Callable[[], tuple[Array, ...]]) -> tuple[Array, ...]:
-    """Return the result for one thread, after comparing its bits with those for several."""
-    set_threads(1)
-    expected = compute()
-    for n_threads in COUNTS[1:]:
-        set_threads(n_threads)
-        for ours, right in zip(compute(), expected, strict=True):
-            assert ours.dtype == right.dtype
-            np.testing.assert_array_equal(ours, right)
-    return expected
-
-
-# Big enough to be cut, and no multiple of a block: a (n, k), b (k, m).
-PRODUCTS = {
-    "many rows": (normal("a", 1013, 97), normal("b", 97, 131)),
-    "one row": (normal("a", 1, 67), normal("b", 67, 131)),
-    "no rows": (normal("a", 0, 67), normal("b", 67, 131)),
-    "no columns": (normal("a", 3, 0), normal("b", 0, 4)),
-    "batched rows": (normal("a", 3, 347, 67), normal("b", 67, 131)),
-    "a transposed": (normal("a", 67, 1013).T, normal("b", 67, 131)),
-    "both strided": (normal("a", 1013, 134)[::-1, ::2], normal("b", 134, 262)[::2, ::-2]),
-    "batched b": (normal("a", 3, 1, 40, 67), normal("b", 5, 67, 31)),
-    "float64": (normal("a", 1013, 67, dtype=np.float64), normal("b", 67, 131, dtype=np.float64)),
-}
-
-
-@pytest.mark.parametrize("case", PRODUCTS)
-def test_matmul_is_right_and_the_same_for_any_threads(case: str) -> None:
-    a, b = PRODUCTS[case]
-    (found,) = same_for_any_threads(lambda: (kernels.matmul(a, b),))
-    assert found.dtype == a.dtype
-    expected = np.matmul(a.astype(np.float64), b.astype(np.float64))
-    tolerance = 1e-12 if a.dtype == np.float64 else 1e-4
-    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
-    if b.ndim > 2:
-        return
-    bias = normal("bias", b.shape[1], dtype=a.dtype.type)
-    (with_bias,) = same_for_any_threads(lambda: (kernels.matmul(a, b, bias),))
-    np.testing.assert_array_equal(with_bias, found + bias)
-
-
 # --- apply_to_row_blocks --------------------------------------------------------------------------
 
 
@@ -222,8 +171,8 @@ def test_matmul_is_right_and_the_same_for_any_threads(case: str) -> None:
 def test_over_rows_adds_sums_in_the_order_of_the_rows(n_threads: int) -> None:
     set_threads(n_threads)
     # Of these numbers each order has a different sum; blocks end in an order that waiting changes.
-    rows = normal("rows", 16, blocks.BLOCK_BYTES // 4) * np.logspace(-6, 6, 16)[:, None]
-    rows = rows.astype(np.float32)
+    rows = stream(0, "rows").standard_normal((16, blocks.BLOCK_BYTES // 4))
+    rows = (rows * np.logspace(-6, 6, 16)[:, None]).astype(np.float32)
     pause = threading.Event()
 
     def kernel(part: FloatArray, wait: float, total: FloatArray) -> None:

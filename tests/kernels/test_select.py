@@ -1,10 +1,14 @@
 """The public kernels: compiled and plain agree, and neither depends on the number of threads."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from lmladder import kernels
-from lmladder.kernels import fused, reference
+from lmladder.autograd import Tensor
+from lmladder.autograd.cases import CASES
+from lmladder.autograd.selfcheck import LAYOUTS, op_names
+from lmladder.kernels import blocks, fused, reference, tiles
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -12,157 +16,115 @@ import numpy as np
 import pytest
 
 SETTINGS = (0.9, 0.999, 1e-8, 0.5, 1e-3, 0.271, 0.003, 0.99)  # of Adam's third step
-ROWS = (7, 211, 67)  # more than two blocks
 
 Results = tuple[Array, ...]
-Compute = Callable[[type], Results]
 
 
-def strided(name: str, *shape: int, dtype: type) -> FloatArray:
+def strided(name: str, *shape: int) -> FloatArray:
     """Return frozen random numbers with gaps between them and the axes in reverse order."""
     twice = [2 * n for n in reversed(shape)]
-    array = stream(0, name).standard_normal(twice).astype(dtype)
+    array = stream(0, name).standard_normal(twice).astype(np.float32)
     array.flags.writeable = False
     return array[(slice(None, None, 2),) * len(shape)].T
-
-
-def rows(name: str, dtype: type) -> FloatArray:
-    return strided(name, *ROWS, dtype=dtype)
 
 
 def chosen(name: str, *shape: int, below: int) -> IntArray:
     return stream(0, name).integers(below, size=shape)
 
 
-def elementwise(kernel: str, *names: str, **options: Any) -> Compute:
-    return lambda dtype: (
-        kernels.elementwise(kernel, *(rows(each, dtype) for each in names), **options),
-    )
+def results_of(op: str, layout: str) -> Results:
+    """Return the results and gradients of all cases of an op in float32, in a memory layout."""
+    found: list[Array] = []
+    for case in (each for each in CASES if each.op == op):
+        rng = np.random.default_rng(0)
+        arrays = [LAYOUTS[layout](draw(rng).astype(np.float32)) for draw in case.draws]
+        leaves = [Tensor(array, requires_grad=True) for array in arrays]
+        out = case(*leaves)
+        out.backward(np.asarray(rng.standard_normal(out.shape), out.dtype))
+        found += [out.value, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+    return tuple(found)
 
 
-def norm(kernel: Callable[..., Results], *names: str) -> Compute:
-    def compute(dtype: type) -> Results:
-        vectors = [strided(name, 67, dtype=dtype).copy() for name in names]
-        return kernel(rows("x", dtype), *vectors, 1e-5)
-
-    return compute
-
-
-def norm_backward(forward: Compute, backward: Callable[..., Results]) -> Compute:
-    def compute(dtype: type) -> Results:
-        weight = strided("weight", 67, dtype=dtype).copy()
-        _, *statistics = forward(dtype)
-        return backward(rows("grad", dtype), rows("x", dtype), *statistics, weight)
-
-    return compute
-
-
-def cross_entropy(dtype: type) -> Results:
-    logits, grad = rows("x", dtype), strided("grad", 1, dtype=dtype)
-    targets = chosen("targets", 211, 7, below=67).astype(np.int32).T
-    nll, log_total = kernels.cross_entropy(logits, targets)
-    return nll, log_total, kernels.cross_entropy_backward(grad, logits, targets, log_total)
-
-
-def attention(queries: int, keys: int) -> Compute:
-    def compute(dtype: type) -> Results:
-        # laid out as a layer splits its heads: (batch, time, heads, size) seen with heads first
-        lengths = {"grad": queries, "q": queries, "k": keys, "v": keys}
-        grad, q, k, v = (
-            stream(0, name).standard_normal((2, n, 3, 8)).astype(dtype).transpose(0, 2, 1, 3)
-            for name, n in lengths.items()
-        )
-        out, log_total = kernels.attention(q, k, v)
-        assert out.strides == q.strides
-        return out, log_total, *kernels.attention_backward(grad, q, k, v, out, log_total)
-
-    return compute
-
-
-def adam(dtype: type) -> Results:
-    grad, mean, square, value = (strided(name, 150_000, dtype=dtype).copy() for name in "gmsv")
+def adam() -> Results:
+    grad, mean, square, value = (strided(name, 150_000).copy() for name in "gmsv")
     square **= 2
     kernels.adam(kernels.cut(grad, mean, square, value), *SETTINGS)
     return mean, square, value
 
 
-def linear_backward(dtype: type) -> Results:
+def linear_backward() -> Results:
     shapes = {"grad": (700, 130), "x": (700, 256), "weight": (256, 130)}  # several blocks
-    return kernels.linear_backward(
-        *(strided(name, *shape, dtype=dtype) for name, shape in shapes.items())
-    )
+    return kernels.linear_backward(*(strided(name, *shape) for name, shape in shapes.items()))
 
 
-def scatter_rows(dtype: type) -> Results:
-    grad, ids = strided("grad", 999, 67, dtype=dtype), chosen("ids", 1998, below=9)[::2]
+def scatter_rows() -> Results:
+    grad, ids = strided("grad", 999, 67), chosen("ids", 1998, below=9)[::2]
     return (kernels.scatter_rows(grad, ids, 11),)
 
 
-def causal_convolution(dtype: type) -> Results:
-    x, grad, weight = rows("x", dtype), rows("grad", dtype), strided("weight", 4, 67, dtype=dtype)
-    return (
-        kernels.causal_convolution(x, weight),
-        *kernels.causal_convolution_backward(grad, x, weight),
-    )
-
-
-def linear_row(dtype: type) -> Results:
+def linear_row() -> Results:
     shapes = {"x": (1, 1, 67), "weight": (67, 33), "bias": (33,)}
-    return (kernels.linear_row(*(strided(name, *s, dtype=dtype) for name, s in shapes.items())),)
+    return (kernels.linear_row(*(strided(name, *shape) for name, shape in shapes.items())),)
 
 
-def cached_attention(dtype: type) -> Results:
-    q, k, v = (strided(name, 2, 3, 1, 8, dtype=dtype) for name in "qkv")
-    keys, values = (strided(name, 2, 3, 9, 8, dtype=dtype).copy("C") for name in ("K", "V"))
+def cached_attention() -> Results:
+    q, k, v = (strided(name, 2, 3, 1, 8) for name in "qkv")
+    keys, values = (strided(name, 2, 3, 9, 8).copy("C") for name in ("K", "V"))
     return kernels.cached_attention(q, k, v, keys, values, np.array([4])), keys, values
 
 
-LAYER_NORM = norm(kernels.layer_norm, "weight", "bias")
-RMS_NORM = norm(kernels.rms_norm, "weight")
-# Each public kernel on arrays with gaps and several leading axes.
-KERNELS: dict[str, Compute] = {
-    "softmax": lambda dtype: (kernels.softmax(rows("x", dtype)),),
-    "gelu": elementwise("gelu", "x"),
-    "gelu_backward": elementwise("gelu_backward", "grad", "x"),
-    "dropout": elementwise("dropout", "x", "grad", shared=[0.4]),
-    "layer_norm": LAYER_NORM,
-    "layer_norm_backward": norm_backward(LAYER_NORM, kernels.layer_norm_backward),
-    "rms_norm": RMS_NORM,
-    "rms_norm_backward": norm_backward(RMS_NORM, kernels.rms_norm_backward),
-    "cross_entropy": cross_entropy,
-    "attention": attention(131, 131),
-    "attention of the last queries": attention(5, 300),
-    "adam": adam,
-    "linear_backward": linear_backward,
-    "scatter_rows": scatter_rows,
-    "causal_convolution": causal_convolution,
-    "linear_row": linear_row,
-    "cached_attention": cached_attention,
+# Kernels that no op uses, or in other sizes; on arrays with gaps.
+KERNELS: dict[str, Callable[[], Results]] = {
+    each.__name__: each
+    for each in (adam, linear_backward, scatter_rows, linear_row, cached_attention)
 }
 
 
-def assert_equal(found: Results, expected: Results) -> None:
-    for ours, right in zip(found, expected, strict=True):
-        assert ours.dtype == right.dtype
-        np.testing.assert_array_equal(ours, right)
+def assert_choices_agree(compute: Callable[[], Results], expected: Results | None = None) -> None:
+    """Assert that one, two and three threads give equal bits, and both choices equal values."""
+    for choice in ("numpy", "numba"):
+        kernels.select(choice)
+        kernels.set_threads(1)
+        found = compute()
+        for threads in (2, 3):
+            kernels.set_threads(threads)
+            for ours, right in zip(compute(), found, strict=True):
+                assert ours.dtype == right.dtype
+                np.testing.assert_array_equal(ours, right)
+        expected = expected or found
+        for ours, right in zip(found, expected, strict=True):
+            assert ours.dtype == right.dtype
+            # Rounding errors are relative to the numbers added up, so to the largest of the result.
+            size = float(np.abs(right).max(initial=1))
+            np.testing.assert_allclose(ours, right, rtol=4e-6, atol=4e-6 * size)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_both_choices_agree_and_do_not_depend_on_the_number_of_threads(kernel: str) -> None:
-    compute = KERNELS[kernel]
-    found: dict[str, Any] = {}
-    for choice in kernels.CHOICES:
-        kernels.select(choice)
-        kernels.set_threads(1)
-        found[choice] = compute(np.float32)
-        for threads in (2, 3):
-            kernels.set_threads(threads)
-            assert_equal(compute(np.float32), found[choice])
-    for ours, right in zip(found["numba"], found["numpy"], strict=True):
-        assert ours.dtype == right.dtype == np.float32
-        # Rounding errors are relative to the numbers added up, so to the largest of the result.
-        size = float(np.abs(right).max())
-        np.testing.assert_allclose(ours, right, rtol=1e-6, atol=1e-6 * size)
+    assert_choices_agree(KERNELS[kernel])
+
+
+@pytest.mark.parametrize("op", op_names())
+def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
+    op: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kernels.select("numpy")
+    expected = results_of(op, "rows")
+    # Blocks and tiles so small that even these arrays are divided into many.
+    monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
+    monkeypatch.setattr(blocks, "PRODUCT_ROWS", 2)
+    monkeypatch.setattr(blocks, "PRODUCT_WORK", 1)
+    monkeypatch.setattr(tiles, "SCORE_BYTES", 1)
+    monkeypatch.setattr(tiles, "QUERIES", 2)
+    monkeypatch.setattr(tiles, "GROUP_BYTES", 1)
+    for layout in ("gaps", "columns"):
+        assert_choices_agree(partial(results_of, op, layout), expected)
+
+
+def test_the_result_of_attention_is_laid_out_as_the_queries() -> None:
+    # As a layer splits its heads: (batch, time, heads, size) seen with heads first.
+    q = stream(0, "q").standard_normal((2, 5, 3, 8)).transpose(0, 2, 1, 3)
+    assert kernels.attention(q, q, q)[0].strides == q.strides
 
 
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:

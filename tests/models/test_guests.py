@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmladder.data import Corpus, Prepared, write_prepared
-from lmladder.data.settings import SplitSettings
 from lmladder.evaluation import score_models
 from lmladder.evaluation.guests import convert, refer
 from lmladder.evaluation.settings import EvaluateSettings
@@ -19,7 +17,7 @@ from lmladder.models.ngram import KneserNey
 from lmladder.models.own import load_files
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
-from tests.data.examples import tokenizer_settings
+from tests.data.examples import prepared_text
 
 import numpy as np
 import pytest
@@ -53,14 +51,6 @@ def guest(kind: str, path: Path, **settings: Any) -> Any:
     return KINDS.component(kind)(KINDS.model_settings(kind)(**given), 3)
 
 
-def prepared(folder: Path, tokenizer: str = "char", text: str = TEXT) -> Prepared:
-    split = SplitSettings(0.8, 0.1, 0.1)
-    settings = tokenizer_settings(tokenizer)
-    corpus = Corpus.of_text("cats", text)
-    write_prepared(folder, corpus, tokenizer=settings, split=split, seed=0, settings={})
-    return Prepared.open(folder)
-
-
 def arpa_of(model: LanguageModel, text: Sequence[int], words: Sequence[str]) -> str:
     """Return the ARPA file of a count model, with the n-grams of a text.
 
@@ -92,7 +82,7 @@ def arpa_of(model: LanguageModel, text: Sequence[int], words: Sequence[str]) -> 
 def test_an_arpa_file_of_characters_gives_the_scores_of_the_model_it_was_written_from(
     tmp_path: Path,
 ) -> None:
-    text = prepared(tmp_path / "text")
+    text = prepared_text(tmp_path / "text", TEXT)
     characters = text.tokenizer.to_json()["characters"]
     assert characters[:2] == "\n "
     train = np.asarray(text.train, np.int64)
@@ -239,7 +229,7 @@ def test_a_file_is_executed_only_if_a_user_names_it(tmp_path: Path) -> None:
 def test_a_checkpoint_has_the_digest_of_a_guest_and_fails_when_its_file_changes(
     tmp_path: Path,
 ) -> None:
-    text = prepared(tmp_path / "text", text="ab\nba\n" * 50)
+    text = prepared_text(tmp_path / "text", "ab\nba\n" * 50)
     path = tmp_path / "model.arpa"
     path.write_text(SENTENCES)
     settings = KINDS.model_settings("arpa")(path=str(path), watch=str(path))
@@ -262,7 +252,7 @@ def test_a_checkpoint_has_the_digest_of_a_guest_and_fails_when_its_file_changes(
 def test_each_byte_of_a_text_is_counted_once_in_other_tokens(
     tokenizer: str, tmp_path: Path
 ) -> None:
-    text = prepared(tmp_path / "text", tokenizer, "\u00fcb \u732b\n\u732b \u00fcb\n" * 60)
+    text = prepared_text(tmp_path / "text", "\u00fcb \u732b\n\u732b \u00fcb\n" * 60, tokenizer)
     words = {"<s>": "-1\t<s>\t0"} | {
         w: f"-0.6020599913\t{w}" for w in ("</s>", "\u00fcb", "\u732b", "<unk>")
     }
@@ -287,10 +277,8 @@ def test_each_byte_of_a_text_is_counted_once_in_other_tokens(
 
 
 def test_a_text_that_lost_words_has_no_bits_per_byte_in_other_tokens(tmp_path: Path) -> None:
-    settings = tokenizer_settings("word", vocabulary_size=260, unknown="unk")
-    split, corpus = SplitSettings(0.8, 0.1, 0.1), Corpus.of_text("cats", TEXT)
-    write_prepared(tmp_path, corpus, tokenizer=settings, split=split, seed=0, settings={})
+    text = prepared_text(tmp_path, TEXT, "word", vocabulary_size=260, unknown="unk")
     (path := tmp_path / "model.arpa").write_text(SENTENCES)
     model = guest("arpa", path)
     with pytest.raises(InputError, match="do not represent its text exactly"):
-        convert(model.tokenizer, 1, Prepared.open(tmp_path), "val")
+        convert(model.tokenizer, 1, text, "val")

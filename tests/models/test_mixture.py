@@ -20,7 +20,6 @@ from tests.models.examples import (
     build,
     draw,
     mixture,
-    model_named,
 )
 from tests.models.test_contract import checkpoint
 
@@ -28,12 +27,6 @@ import numpy as np
 import pytest
 
 SETTINGS = read(MixtureSettings, {"members": ["a", "b"], "weights_by": ["a"], "iterations": 300})
-
-
-@pytest.mark.parametrize("name", MIXTURES)
-def test_the_whole_distribution_sums_to_1_at_each_position(name: str) -> None:
-    logs = model_named(name).log_probabilities(draw("tokens", 5, 6))
-    np.testing.assert_allclose(np.exp(logs).sum(axis=-1), 1, rtol=1e-14)
 
 
 def test_it_is_the_sum_of_its_members_with_the_weights_of_their_entropies() -> None:

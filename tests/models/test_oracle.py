@@ -187,16 +187,6 @@ def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equall
     np.testing.assert_array_equal(oracle.nll(encoded(tokenizer, story))[0], inside[1:])
 
 
-def test_no_prediction_depends_on_later_tokens() -> None:
-    story = encoded(ByteTokenizer(), "\n" + generate(TALES, 0, 1)[0].text)
-    oracle = oracle_of(TALES, ByteTokenizer())
-    whole = oracle.log_probabilities(story)[0]
-    for at in range(1, story.shape[1], 7):
-        np.testing.assert_array_equal(
-            oracle.next_log_probabilities(story[:, :at])[0], whole[at - 1]
-        )
-
-
 # --- Samples, checkpoints, mixtures ---------------------------------------------------------------
 
 
@@ -270,11 +260,3 @@ def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:
         oracle_of(
             Grammar(SMALL), CharTokenizer("".join(sorted("\n ,.ABENOSZabcdefghilmnorstwxyë")))
         )
-
-
-def test_entropies_of_the_oracle_are_finite() -> None:
-    tokens = stream(0, "tokens").integers(ORACLE.vocabulary_size, size=(5, 40))
-    logs = ORACLE.log_probabilities(tokens)
-    entropies = -(np.exp(logs) * logs).sum(axis=-1)
-    assert (entropies >= 0).all()
-    assert (entropies <= math.log(ORACLE.vocabulary_size) + 1e-12).all()

@@ -19,10 +19,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 from lmladder import kernels
-from lmladder.cli import main as cli
 from lmladder.config import typed
 from lmladder.pipeline.stages import STAGES
 from lmladder.system.errors import LadderError
+from tests.conftest import Done
 
 import pytest
 import yaml
@@ -37,35 +37,6 @@ SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two co
 SPEC = importlib.util.spec_from_file_location("compose", PROJECT / "stages/compose.py")
 COMPOSE = importlib.util.module_from_spec(SPEC)  # a script, which no package contains
 SPEC.loader.exec_module(COMPOSE)
-
-
-@dataclass(frozen=True)
-class Done:
-    """A command that has ended."""
-
-    status: int
-    stdout: str
-    stderr: str
-
-    def succeeded(self):
-        assert self.status == 0, self.stdout + self.stderr
-        return self
-
-    def failed_in_one_line(self, status, *named):
-        """The one line on stderr, which names all of `named`."""
-        lines = self.stderr.splitlines()
-        assert len(lines) == 1, "\n".join(lines[-20:])
-        assert lines[0].startswith("error: ")
-        assert self.status == status, lines[0]
-        for name in named:
-            assert str(name) in lines[0]
-        return lines[0]
-
-    @property
-    def stages_run(self):
-        prefix = "Running stage '"
-        lines = [line for line in self.stdout.splitlines() if line.startswith(prefix)]
-        return [line.removeprefix(prefix).partition("'")[0] for line in lines]
 
 
 @dataclass(frozen=True)
@@ -251,14 +222,7 @@ def checkout(smoke, tmp_path):
 
 
 @pytest.fixture
-def lmladder(smoke, monkeypatch, capsys):
-    """The `lmladder` command in `smoke`, within this process, as a new one takes half a second."""
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["lmladder", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return Done(end.value.code, *capsys.readouterr())
-
+def lmladder(smoke, lmladder, monkeypatch):
+    """The `lmladder` command in `smoke`, within this process."""
     monkeypatch.chdir(smoke.path)
-    return run
+    return lmladder

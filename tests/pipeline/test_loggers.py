@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import MagicMock
 
 from lmladder.config.schema import LoggerSettings
 from lmladder.pipeline.loggers import logged
@@ -14,36 +15,15 @@ import pytest
 STATE: Any = SimpleNamespace(step=4, history=[{"step": 4, "val_loss": 2.5, "weights_digest": "0a"}])
 
 
-class Writer:
-    """What `logged` calls of a writer of TensorBoard."""
-
-    made: list["Writer"]
-
-    def __init__(self, folder: str):
-        self.folder, self.scalars = folder, []
-        Writer.made.append(self)
-
-    def __enter__(self) -> "Writer":
-        return self
-
-    def __exit__(self, *error: object) -> None: ...
-
-    def add_text(self, name: str, text: str) -> None: ...
-
-    def add_scalar(self, *scalar: Any) -> None:
-        self.scalars.append(scalar)
-
-    def flush(self) -> None: ...
-
-
 def test_tensorboard_receives_the_numbers_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    Writer.made = []
-    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=Writer))
+    made = MagicMock()
+    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=made))
     settings = LoggerSettings("tensorboard", "logs")
     with logged(settings, Path("outputs/mlp"), {"seed": 0}) as log:
         log(STATE)
-    (writer,) = Writer.made
-    assert (writer.folder, writer.scalars) == ("logs/outputs/mlp", [("val_loss", 2.5, 4)])
+    made.assert_called_once_with("logs/outputs/mlp")
+    writer = made.return_value.__enter__.return_value
+    writer.add_scalar.assert_called_once_with("val_loss", 2.5, 4)
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,8 @@
 """Mixtures: rungs like the others in every result, which depend on the rungs of their members."""
 
-import re
 import sys
 
-from tests.pipeline.test_dvc import TRACE, UNCHANGING, code_deps, stages_of_dvc
+from tests.pipeline.test_dvc import TRACE, unlisted_and_unused
 
 import pytest
 
@@ -77,14 +76,7 @@ def test_a_mixture_depends_on_the_modules_whose_functions_it_calls(checkout):
     checkout.compose(PLAIN)
     changed = TRACE.replace('"pipeline"]', '"pipeline", "rung=both"]')
     checkout.run(sys.executable, "-c", changed, "mixture").succeeded()
-    root = f"{checkout.path}/src/lmladder/"
-    files = (checkout / "mixture.called").read_text().splitlines()
-    called = {each.removeprefix(root) for each in files if each.startswith(root)}
-    deps = code_deps(stages_of_dvc()["mixture"])
-    known = "|".join([*(rf"{re.escape(dep)}(/.*)?" for dep in deps), *UNCHANGING])
-    assert {module for module in called if not re.fullmatch(known, module)} == set()
-    used = {dep for dep in deps if any(f"{each}/".startswith(f"{dep}/") for each in called)}
-    assert set(deps) - used == set()
+    assert unlisted_and_unused(checkout, "mixture") == (set(), set())
 
 
 @pytest.mark.parametrize(

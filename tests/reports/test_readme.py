@@ -1,7 +1,7 @@
 """The generated parts of a README."""
 
+from benchmarks.readme import main
 from lmladder.reports import findings, seeds_grid
-from lmladder.reports.readme import main
 from lmladder.reports.seeds import evaluated, over_seeds
 
 import pytest
@@ -54,7 +54,7 @@ def test_generated_parts_are_replaced_and_the_rest_is_left_alone(readme, results
 def test_check_reports_a_stale_file_and_does_not_change_it(readme, capsys):
     assert main(["--check", str(readme)]) == 1
     assert readme.read_text() == README
-    assert f"python -m lmladder.reports.readme {readme}" in one_line(capsys)
+    assert f"python benchmarks/readme.py {readme}" in one_line(capsys)
 
 
 @pytest.mark.parametrize(

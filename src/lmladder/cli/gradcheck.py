@@ -71,15 +71,8 @@ def gradcheck(
             verdicts[name] = one
             progress.advance(1)
     if as_json:
-        print(
-            dumps(
-                [
-                    {"op": op, **asdict(each), "passed": each.passed}
-                    for op, each in verdicts.items()
-                ],
-                indent=2,
-            )
-        )
+        rows = [{"op": op, **asdict(one), "passed": one.passed} for op, one in verdicts.items()]
+        print(dumps(rows, indent=2))
     if failed := {op: each for op, each in verdicts.items() if not each.passed}:
         names = (f"{op} ({each.failure})" if each.failure else op for op, each in failed.items())
         raise RunError(f"wrong gradients: {', '.join(names)}")

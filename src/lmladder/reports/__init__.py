@@ -1,8 +1,7 @@
-"""Results for people: tables, figures, HTML pages, and the generated parts of the README.
+"""Results for people: tables, figures and HTML pages.
 
 The input is numbers and text, the output text and figures: nothing here computes a score, and only
 `play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline.
-`readme.py` is a command of its own: python -m lmladder.reports.readme README.md
 """
 
 from lmladder.reports.attention import Attention
@@ -24,7 +23,7 @@ from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_time
 from lmladder.reports.figures.position import position_curves
 from lmladder.reports.figures.prompt import attention_figure, next_token_figure
-from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded, figure_format
+from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded
 from lmladder.reports.findings import findings
 from lmladder.reports.html import Passage, render_report, render_surprisal
 from lmladder.reports.play import first_token, render_play, rounded

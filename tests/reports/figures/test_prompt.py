@@ -7,6 +7,7 @@ from lmladder import reports
 from lmladder.data import ByteTokenizer, CharTokenizer, WordTokenizer
 from lmladder.reports import as_svg, token_labels, visible
 from lmladder.system.streams import stream
+from tests.reports.figures.reading import texts
 
 import numpy as np
 from hypothesis import given
@@ -28,11 +29,6 @@ def next_token_figure(*arguments, **options):
 def maps(n_layer=2, n_head=3, time=TIME):
     weights = np.tril(stream(0, "maps").random((n_layer, n_head, time, time))) + 0.01
     return weights / weights.sum(axis=-1, keepdims=True)
-
-
-def texts(svg):
-    elements = ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")
-    return ["".join(element.itertext()) for element in elements]
 
 
 def images(svg):

@@ -1,6 +1,6 @@
 """Take the pictures of docs/report.md and docs/play.md, in a headless Chromium:
 
-    python tests/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
+    python benchmarks/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
 
 The report is one of `lmladder report`, the comparison of `lmladder compare -o`, the last one of
 `lmladder play --text`.
