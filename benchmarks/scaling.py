@@ -2,6 +2,7 @@
 
     python benchmarks/scaling.py                            # the coverage of intervals
     python benchmarks/scaling.py --write docs/scaling.md    # bring that page up to date
+    python benchmarks/scaling.py --kinds RUN [RUN ...]      # the excess of runs by kind of position
 
 The runs of results/scaling/tales.csv are simulated: the losses are those of the law that was fitted
 to them with the known entropy, and the excess of each run is wrong by a random factor, whose
@@ -20,16 +21,24 @@ if __name__ == "__main__":
 
 from benchmarks import measure
 from benchmarks.measure import Facts
+from lmladder.data import Prepared
+from lmladder.evaluation.settings import EvaluateSettings
+from lmladder.evaluation.truth import KINDS, compare_with_truth
 from lmladder.experiments.scaled_runs import Study, points_of, read_runs, study
 from lmladder.experiments.scaling import METHODS, fit
+from lmladder.models import LanguageModel
+from lmladder.models.oracle import Oracle
+from lmladder.pipeline.rungs import ORACLE
 from lmladder.reports.scaling import VALUES, laws_grid, predictions_grid
 from lmladder.system.streams import stream
+from lmladder.training.checkpoint import LATEST, Checkpoint
 
 import numpy as np
 
 RESULTS = measure.FOLDER.parent / "results" / "scaling"
 HELD_OUT = {"tales": "size=d192"}
 RESAMPLES = 100  # of each simulation
+STORIES = 600  # on which kinds of positions are measured
 OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
 
 
@@ -79,11 +88,33 @@ def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
     return measure.markdown(rows)
 
 
+def kinds(folders: Sequence[Path]) -> str:
+    """Return the excess of trained runs on all positions, and what each kind contributes to it."""
+    prepared = Prepared.open(Path("outputs/prepare"))
+    (oracle,) = ORACLE.load(0, prepared).restore_models().values()
+    assert isinstance(oracle, Oracle)
+    models: dict[str, LanguageModel] = {}
+    for folder in folders:
+        (models[str(folder)],) = Checkpoint.load(folder / LATEST).restore_models().values()
+    settings = EvaluateSettings(["val"], "latest", 0.8, 8192, STORIES)
+    rows: dict[str, Facts] = {}
+    for each in compare_with_truth(models, oracle, prepared, settings):
+        if each.by in ("all", *KINDS):
+            row = rows.setdefault(each.model, {"parameters": models[each.model].n_parameters})
+            total = row.setdefault("tokens", each.tokens)
+            row[each.by] = f"{each.excess * each.tokens / total:.4f}"
+    return measure.markdown([{"run": name, **row} for name, row in rows.items()])
+
+
 def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("--write", metavar="PAGE", type=Path)
     parser.add_argument("--simulations", type=int, default=200)
+    parser.add_argument("--kinds", metavar="RUN", type=Path, nargs="+")
     arguments = parser.parse_args()
+    if arguments.kinds:
+        print(kinds(arguments.kinds))
+        return
     simulated = partial(coverage, arguments.simulations)
     if arguments.write is None:
         print(simulated())

@@ -39,6 +39,7 @@ MISTAKES = {
     f"score {TRANSFORMER} --text caf\u00e9": "the text|U+00E9|offset 3",
     f"score {TRANSFORMER} {TRANSFORMER}": f"{TRANSFORMER}: unknown character",
     f"score {TRANSFORMER} README.md --text a": "not both",
+    "score README.md": "README.md is not a checkpoint|score outputs/transformer README.md",
     f"inspect {MLP} --attention a -o x.svg": "attention",
     f"inspect {TRANSFORMER} --attention '' -o x.svg": "prompt is empty",
     f"inspect {TRANSFORMER} --attention {'a' * 33} -o x.svg": "33 tokens|32",

@@ -66,4 +66,5 @@ def play(
     atomic_write(output, page.encode())
     for each in skipped:
         say(f"note: {each}")
-    say(f"page: {output}, {len(loaded) - len(skipped)} rungs, {len(page) / 1e6:.1f} MB")
+    count = len(loaded) - len(skipped)
+    say(f"page: {output}, {count} rung{'s' if count > 1 else ''}, {len(page) / 1e6:.1f} MB")

@@ -82,6 +82,11 @@ def score(
     from lmladder.system.progress import CountingProgress
 
     require_replaceable(output, force=force)
+    if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
+        raise InputError(
+            f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
+            f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
+        )
     loaded = open_checkpoint(checkpoint)
     tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import importlib
 import shutil
 import sys
 from collections.abc import Callable
@@ -12,6 +13,13 @@ from typing import Any
 import numba
 from numba import njit
 from numba.core import caching, config
+
+# Numba would load it for products of matrices, which no kernel has: 0.13 s at each start.
+UNUSED = "scipy.linalg"
+if UNUSED not in sys.modules:
+    sys.modules[UNUSED] = None  # type: ignore[assignment]
+    importlib.import_module("numba.np.arraymath")
+    del sys.modules[UNUSED]
 
 SOURCES = Path(__file__).parent
 MAX_FOLDERS = 4  # folders of compiled code in one cache, each of another state of the sources
