@@ -36,7 +36,7 @@ def inspect(lmladder):
 def test_all_facts_are_there_for_programs_and_the_modules_add_up(smoke, inspect, rung):
     path = smoke / f"outputs/{rung}/checkpoint.safetensors"
     held = Checkpoint.load(path)
-    facts = json.loads(inspect(path, "--json"))
+    facts = json.loads(inspect(path.parent, "--json"))
     metrics = json.loads((smoke / f"outputs/{rung}/metrics.json").read_text())
     assert facts["kind"] == RUNGS[rung]
     assert facts["file_bytes"] == path.stat().st_size

@@ -60,18 +60,24 @@ def output_option(help: str) -> Any:
 PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
 
 
+def checkpoint_file(path: Path) -> Path:
+    """Return the file at a path or in the folder of a run; of a prepared text, its corpus.json."""
+    from lmladder.training.checkpoint import LATEST
+
+    return path / (CORPUS if (path / CORPUS).exists() else LATEST) if path.is_dir() else path
+
+
 def open_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint at a path or in the folder of a run; of a prepared text, its oracle.
+    """Return the checkpoint in `checkpoint_file(path)`; of a prepared text, its oracle.
 
     Raises
     ------
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
-    from lmladder.training.checkpoint import LATEST, Checkpoint
+    from lmladder.training.checkpoint import Checkpoint
 
-    if path.is_dir():
-        path = path / (CORPUS if (path / CORPUS).exists() else LATEST)
+    path = checkpoint_file(path)
     if path.name == CORPUS:
         from lmladder.data import Prepared
         from lmladder.pipeline.rungs import ORACLE

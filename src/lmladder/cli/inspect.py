@@ -16,6 +16,7 @@ from lmladder.cli.arguments import (
     CheckpointPath,
     Force,
     RungModules,
+    checkpoint_file,
     chosen_model,
     open_checkpoint,
     output_option,
@@ -144,7 +145,7 @@ def _facts(
     measured = [_measured(row) for row in checkpoint.history]
     return {
         "kind": checkpoint.kind,
-        "file_bytes": path.stat().st_size,
+        "file_bytes": checkpoint_file(path).stat().st_size,
         "models": {name: model.n_parameters for name, model in models.items()},
         "architecture": {name: config[name] for name in shaping if name in config},
         "config": config,
