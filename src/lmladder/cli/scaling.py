@@ -57,7 +57,7 @@ def scaling(
 
     Examples:
         lmladder scaling outputs/sweeps/transformer
-        lmladder scaling outputs/sweeps/transformer --held-out size=d192 -o figures
+        lmladder scaling outputs/sweeps --held-out size=d192 -o figures
         lmladder scaling results/scaling/tales.csv --json
     """
     from lmladder.experiments.scaled_runs import read_runs, study
