@@ -8,9 +8,10 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.autograd import gradcheck
+from lmladder.autograd import Tensor, gradcheck
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.models import KINDS, NeuralLanguageModel
+from lmladder.models.transformer import Block
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
 from tests.models.examples import (
@@ -169,6 +170,19 @@ def test_dropout_applies_to_the_embeddings_too() -> None:
     model, tokens = build(replace(TRANSFORMER, n_layer=0)), draw("tokens", 5, CONTEXT)
     dropped = model.hidden(tokens, stream(0, "dropout")).value
     assert (dropped != model.hidden(tokens).value).any()
+
+
+def test_dropout_applies_to_both_branches_of_a_block() -> None:
+    block = Block(TRANSFORMER, rng=stream(0, "block"))
+    x = Tensor(stream(0, "x").standard_normal((2, CONTEXT, TRANSFORMER.d_model)))
+    for last in (block.attention.output, block.feed_forward.down_proj):
+        weight = last.weight
+        last.weight = Tensor(np.zeros_like(weight.value))  # leaves the other branch
+        kept, dropped = (
+            block(x, rng, np.arange(CONTEXT)).value for rng in (None, stream(0, "dropout"))
+        )
+        last.weight = weight
+        assert (kept != dropped).any()
 
 
 @pytest.mark.parametrize("positions", POSITIONS)
