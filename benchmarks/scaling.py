@@ -31,7 +31,7 @@ from lmladder.models import LanguageModel
 from lmladder.models.oracle import Oracle
 from lmladder.pipeline.rungs import ORACLE
 from lmladder.reports import as_svg
-from lmladder.reports.scaling import VALUES, figures, laws_grid, predictions_grid
+from lmladder.reports.scaling import VALUES, figures, frontier_grid, laws_grid, predictions_grid
 from lmladder.system.files import atomic_write
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import LATEST, Checkpoint
@@ -57,6 +57,10 @@ def laws(names: Sequence[str]) -> str:
 
 def predictions(names: Sequence[str]) -> str:
     return predictions_grid([study_of(each) for each in names]).to_markdown()
+
+
+def frontier(names: Sequence[str]) -> str:
+    return frontier_grid([study_of(each) for each in names]).to_markdown()
 
 
 def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
@@ -134,6 +138,7 @@ def main() -> None:
         return
     makers: dict[str, Callable[[Sequence[str]], str]] = {
         "laws": laws,
+        "frontier": frontier,
         "predictions": predictions,
         "coverage": simulated,
     }

@@ -141,6 +141,9 @@ def test_the_command_prints_laws_and_draws_figures(tmp_path, monkeypatch, capsys
     assert scaling(monkeypatch, table, "--resamples", 20, "--held-out", "size=600000") == 0
     shown = capsys.readouterr().out
     assert re.search(r"^tales +24 +known +0\.1900 ", shown, re.MULTILINE)
+    for line in shown.partition("6 N D")[2].splitlines()[1 : 1 + 4 * len(METHODS)]:
+        compute, size, tokens, _ = (float(each.replace(",", "")) for each in line.split()[2:])
+        assert compute == pytest.approx(6 * size * tokens, rel=0.06)
     assert shown.count(" 600,000 ") == len(METHODS) * len(TOKENS)
 
 

@@ -83,8 +83,8 @@ def scaling(
     if as_json:
         print(reports.to_json(studies))
     else:
-        for grid in (reports.laws_grid(studies), reports.predictions_grid(studies)):
-            print_grid(grid, format_name)
+        for grid in (reports.laws_grid, reports.frontier_grid, reports.predictions_grid):
+            print_grid(grid(studies), format_name)
     for note in notes:
         say(f"note: {note}")
     if output is not None:

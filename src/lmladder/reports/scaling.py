@@ -6,13 +6,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from lmladder.experiments.scaled_runs import Study
-from lmladder.experiments.scaling import Fit, Law
+from lmladder.experiments.scaled_runs import FURTHER, Study
+from lmladder.experiments.scaling import FLOPS, Fit, Law
 from lmladder.reports.figures.scaling import entropy_figure, frontier_figure, loss_figure
 from lmladder.reports.table import Grid
 
+import numpy as np
 from matplotlib.figure import Figure
 
+SHARES = (1 / 16, 1 / 4, 1, FURTHER)  # of the compute of the largest run
 VALUES: dict[str, Callable[[Law], float]] = {
     "E": lambda law: law.E,
     "a": lambda law: law.a,
@@ -38,6 +40,23 @@ def with_interval(fit: Fit, value: Callable[[Law], float]) -> str:
     """Format a value of a law; a value that was not fitted has no interval."""
     number, (low, high) = value(fit.law), fit.interval(value)
     return f"{number:.4f}" if low == high else f"{number:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def frontier_grid(studies: Sequence[Study]) -> Grid:
+    """Return the best size, its tokens and the loss for the compute of the largest run and less."""
+    rows = []
+    for study in studies:
+        largest = max(each.flops for each in study.runs)
+        for method, fit in study.fits.items():
+            for share in SHARES:
+                flops = np.array(largest * share)
+                size = fit.law.optimum(flops)
+                tokens = flops / FLOPS / size
+                loss = float(fit.law.loss(size, tokens))
+                cells = f"{flops:.2g}", f"{size:,.0f}", f"{tokens:,.0f}", f"{loss:.4f}"
+                rows.append([study.name, method, *cells])
+    titles = ("Study", "Method", "6 N D", "Parameters", "Tokens", "Loss")
+    return Grid("The best model for a compute, by each law", titles, rows, 2)
 
 
 def predictions_grid(studies: Sequence[Study]) -> Grid:
