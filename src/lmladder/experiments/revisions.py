@@ -6,11 +6,11 @@ refs/exps/<commit it began from>/<name>. These commits contain the small files o
 
 import io
 import subprocess
-import tarfile
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from zipfile import ZipFile
 
 from lmladder.experiments.runs import Found, find_runs
 from lmladder.system.errors import InputError
@@ -34,9 +34,9 @@ def find_revisions(names: Iterable[str]) -> Found:
     for name in names:
         for label, commit in _commits(name):
             # All files: those in git are small, and dvc.lock contains the settings of the runs.
-            archive = _git("archive", "--format=tar", commit, purpose=f"read {label}")
-            with TemporaryDirectory() as folder, tarfile.open(fileobj=io.BytesIO(archive)) as files:
-                files.extractall(folder, filter="data")
+            archive = _git("archive", "--format=zip", commit, purpose=f"read {label}")
+            with TemporaryDirectory() as folder, ZipFile(io.BytesIO(archive)) as files:
+                files.extractall(folder)
                 prefix = f"{folder}/"
                 try:
                     part = find_runs([Path(folder, "outputs")])
