@@ -12,6 +12,7 @@ from dataclasses import fields
 
 from lmladder.cli.main import COMMANDS
 from lmladder.config.hydra import FAMILIES
+from lmladder.models.registry import KINDS
 from tests.experiments.folders import write_run
 
 import pytest
@@ -58,6 +59,8 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, monkeypa
         for kind in family:
             if kind != "oracle":  # which has nothing to set
                 assert {each.name for each in fields(family.settings(kind))} <= names, kind
+    own = [each["choice"] for each in listed if each["key"].startswith("rungs.NAME.")]
+    assert list(dict.fromkeys(own)) == [f"kind: {kind}" for kind in KINDS if f"kind: {kind}" in own]
     by_key = {each["key"]: each for each in listed}
     assert by_key["transformer.n_head"] == {
         "key": "transformer.n_head", "default": 4, "type": "integer", "range": "at least 1",

@@ -142,8 +142,8 @@ def reference(conf: Path) -> list[Described]:
                 kinds.add(each.value)
                 owner = max((key for key in groups if each.key.startswith(f"{key}.")), default="")
                 found.setdefault(each.key, replace(each, choice=chosen.get(owner) or ""))
-    for kind in set(KINDS) - kinds:
-        if (group := KINDS[kind].fit.group) in GROUPS:
+    for kind in KINDS:
+        if kind not in kinds and (group := KINDS[kind].fit.group) in GROUPS:
             for each in _described(KINDS.settings(kind), {}, f"{group}.NAME.", KINDS):
                 found.setdefault(each.key, replace(each, choice=f"kind: {kind}"))
 
