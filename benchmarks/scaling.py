@@ -125,7 +125,7 @@ def main() -> None:
         print(kinds(arguments.kinds))
         return
     if arguments.figures:
-        names = sorted(path.stem for path in RESULTS.glob("*.csv"))
+        names = [path.stem for path in sorted(RESULTS.glob("*.csv")) if "mlp" not in path.stem]
         drawn = figures([study_of(each) for each in names])
         for name in SHOWN:
             figure = drawn[name]
