@@ -12,6 +12,9 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
 
 import argparse
+import contextlib
+import os
+import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -23,6 +26,7 @@ from lmladder.system.settings import dotted
 
 from omegaconf import OmegaConf
 
+RUNNING = Path(".dvc/tmp/rwlock")
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -52,6 +56,18 @@ def require_watched(config: Config) -> None:
             raise InputError(f"{min(keys, key=key.__eq__)}: {no_file(CONF.parent / name, name)}")
 
 
+def require_idle() -> None:
+    """Raise InputError if DVC runs a stage here: it would record settings that the stage has not.
+
+    DVC keeps the processes that run stages in a file.
+    """
+    with contextlib.suppress(OSError):
+        for pid in set(re.findall(r'"pid": ?(\d+)', RUNNING.read_text(encoding="utf-8"))):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(pid), 0)
+                raise InputError(f"process {pid} is running a stage here; wait until it has ended")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("overrides", nargs="*", help="such as transformer.n_layer=3 data=names")
@@ -61,6 +77,7 @@ def main() -> int:
     if given.config_dir is not None:
         overrides.append(f"hydra.searchpath=['file://{given.config_dir.resolve()}']")
     try:
+        require_idle()
         atomic_write(Path("params.yaml"), composition(overrides).encode())
     except LadderError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -1,11 +1,14 @@
 """conf/ and params.yaml: what is composed, and how mistakes are reported."""
 
+import json
+import os
+import subprocess
 import sys
 
 from lmladder import config
 from lmladder.models.registry import KINDS
 from lmladder.system.streams import stream
-from tests.pipeline.conftest import COMPOSE, PROJECT
+from tests.pipeline.conftest import COMPOSE, PROJECT, PYTHON
 
 import pytest
 from dvc.utils.hydra import compose_and_dump
@@ -153,3 +156,18 @@ def test_a_params_yaml_edited_by_hand_is_checked_by_the_stage(checkout, right, w
     path = checkout / "params.yaml"
     path.write_text(path.read_text().replace(right, wrong, 1) if right else wrong)
     checkout.by_hand("transformer", "-cn", "pipeline").failed_in_one_line(2, named)
+
+
+def test_settings_are_not_composed_while_dvc_runs_a_stage(checkout):
+    params, lock = checkout / "params.yaml", checkout / ".dvc/tmp/rwlock"
+    before = params.read_bytes()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid, runs in ((os.getpid(), True), (ended.pid, False)):
+        lock.write_text(json.dumps({"outputs/mlp": {"write": {"pid": pid, "cmd": "dvc repro"}}}))
+        done = checkout.run(PYTHON, "stages/compose.py", "experiment=smoke", "seed=3")
+        if runs:
+            done.failed_in_one_line(2, f"process {pid} is running a stage here")
+        else:
+            done.succeeded()
+        assert (params.read_bytes() == before) == runs

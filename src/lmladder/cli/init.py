@@ -49,7 +49,8 @@ def init(
     Examples:
         lmladder init my_ladder
     """
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+    here = folder.resolve() == Path.cwd()
+    if here or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
         raise InputError(f"{folder} exists; name a new folder")
     if shutil.which("git") is None:
         raise InputError("git is not installed, which DVC needs")

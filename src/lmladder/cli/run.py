@@ -55,7 +55,7 @@ def run(
     if missing := [name for name in NEEDED if not Path(name).is_file()]:
         raise InputError(
             f"there is no {missing[0]} in this folder, so it is not a project; "
-            "make one with: lmladder init FOLDER"
+            "change to the folder of yours, or make one with: lmladder init FOLDER"
         )
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
     if status := _call("stages/compose.py", *options, *(overrides or []), quiet=True):
@@ -66,7 +66,7 @@ def run(
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
-        say("next: lmladder sample, lmladder compare outputs --rev HEAD")
+        say("next: lmladder sample, lmladder compare outputs")
 
 
 def _call(*arguments: str, quiet: bool) -> int:
