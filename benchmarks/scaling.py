@@ -25,7 +25,7 @@ from benchmarks.measure import Facts
 from lmladder.data import Prepared
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import KINDS, compare_with_truth
-from lmladder.experiments.scaled_runs import Study, points_of, read_runs, study
+from lmladder.experiments.scaled_runs import Study, points_of, read_table, study
 from lmladder.experiments.scaling import METHODS, fit
 from lmladder.models import LanguageModel
 from lmladder.models.oracle import Oracle
@@ -41,14 +41,14 @@ import numpy as np
 RESULTS = measure.FOLDER.parent / "results" / "scaling"
 HELD_OUT = {"tales": "size=d192"}
 SHOWN = ("tales_loss", "tales_frontier", "entropy")  # figures of the page
+DRAWS = 500  # for the intervals of a table, as the command
 RESAMPLES = 100  # of each simulation
 STORIES = 600  # on which kinds of positions are measured
 OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
 
 
 def study_of(name: str) -> Study:
-    runs = read_runs(RESULTS / f"{name}.csv", 0.8, [])
-    return study(name, runs, HELD_OUT.get(name), 500)
+    return study(name, read_table(RESULTS / f"{name}.csv"), HELD_OUT.get(name), DRAWS)
 
 
 def laws(names: Sequence[str]) -> str:
@@ -65,7 +65,7 @@ def frontier(names: Sequence[str]) -> str:
 
 def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
     """Return how many intervals of simulated runs contain the value of the law."""
-    runs = study("tales", read_runs(RESULTS / "tales.csv", 0.8, []), HELD_OUT["tales"], 20)
+    runs = study("tales", read_table(RESULTS / "tales.csv"), HELD_OUT["tales"], 20)
     entropy, points, law = runs.entropy or 0.0, points_of(runs.runs), runs.best_fit.law
     cells, logs = points.cells, np.log(points.losses - entropy)
     within = [logs[cells == each] for each in range(cells.max() + 1)]
@@ -80,7 +80,7 @@ def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
             factors = np.exp(common + noise * rng.standard_normal(len(cells)))
             simulated = replace(points, losses=entropy + excess * factors)
             for method in METHODS:
-                found = fit(simulated, method, entropy, RESAMPLES)
+                found = fit(simulated, method, entropy, resamples=RESAMPLES)
                 for index, value in enumerate(VALUES.values()):
                     low, high = found.interval(value)
                     hits[method][index] += low <= value(law) <= high

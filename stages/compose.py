@@ -57,9 +57,9 @@ def require_watched(config: Config) -> None:
 
 
 def require_idle() -> None:
-    """Raise InputError if DVC runs a stage here: it would record settings that the stage has not.
+    """Raise InputError if DVC is running a stage here, for which it would record new settings.
 
-    DVC keeps the processes that run stages in a file.
+    DVC lists the processes that run stages in a file.
     """
     with contextlib.suppress(OSError):
         for pid in set(re.findall(r'"pid": ?(\d+)', RUNNING.read_text(encoding="utf-8"))):

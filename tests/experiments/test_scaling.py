@@ -55,11 +55,11 @@ def test_a_known_entropy_makes_the_interval_of_an_exponent_narrower():
 
 def test_the_best_size_for_a_compute_has_the_lowest_loss():
     flops = 1e12
-    best = float(LAW.optimum(np.array(flops)))
+    best = float(LAW.optimum(np.array(flops))[0])
     sizes = best * np.array([0.9, 1.0, 1.1])
     losses = LAW.loss(sizes, flops / 6 / sizes)
     assert losses.argmin() == 1
-    assert best * 10**LAW.growth == pytest.approx(float(LAW.optimum(np.array(10 * flops))))
+    assert best * 10**LAW.growth == pytest.approx(float(LAW.optimum(np.array(10 * flops))[0]))
 
 
 @pytest.mark.parametrize("key", ["sizes", "tokens"])
@@ -69,7 +69,7 @@ def test_too_few_sizes_or_lengths_are_rejected(key):
     with pytest.raises(
         InputError, match="of 3 sizes and 3 numbers of tokens at least; there are 8"
     ):
-        fit(runs.chosen(few), "projection")
+        fit(runs.chosen(few), "projection", resamples=20)
 
 
 def scaled_runs(noise=0.02, **changes):
@@ -134,6 +134,7 @@ def test_the_command_prints_laws_and_draws_figures(tmp_path, monkeypatch, capsys
     assert scaling(monkeypatch, table, "--resamples", 20, "-o", figures, "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)
     assert found["fits"]["known"]["E"] == LAW.E
+    assert len(found["frontier"]) == 4 * len(METHODS)
     low, high = found["fits"]["huber"]["intervals"]["E"]
     assert low < found["fits"]["huber"]["E"] < high
     names = {each.name for each in figures.iterdir()}
@@ -145,6 +146,16 @@ def test_the_command_prints_laws_and_draws_figures(tmp_path, monkeypatch, capsys
         compute, size, tokens, _ = (float(each.replace(",", "")) for each in line.split()[2:])
         assert compute == pytest.approx(6 * size * tokens, rel=0.06)
     assert shown.count(" 600,000 ") == len(METHODS) * len(TOKENS)
+
+
+def test_a_law_that_depends_on_nothing_has_no_best_size(tmp_path, monkeypatch, capsys):
+    runs = [replace(each, loss=LAW.E - 0.01) for each in scaled_runs()]
+    table, figures = write(tmp_path / "flat.csv", runs), tmp_path / "figures"
+    assert scaling(monkeypatch, table, "--resamples", 20, "-o", figures, "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["fits"]["known"]["A"] == 0
+    assert {each["size"] for each in found["frontier"] if each["method"] == "known"} == {None}
+    assert scaling(monkeypatch, table, "--resamples", 20) == 0
 
 
 @pytest.mark.parametrize("content", ["", "model,loss\na,1\n", "model,loss\n"])

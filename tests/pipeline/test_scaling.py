@@ -25,6 +25,12 @@ def test_runs_are_scored_once_as_the_table_of_a_ladder_scores_them(checkout):
     table.write_text(table.read_text().replace(scored["mlp"]["loss"], "1.5"))
     checkout.lmladder(*options)
     assert checkout.table("outputs/scaling.csv")[0]["loss"] == "1.5"
+    trained = checkout / "outputs/transformer/trained.json"
+    content = trained.read_text()
+    trained.write_text("{}")
+    checkout.lmladder(*options).failed_in_one_line(2, "outputs/transformer/trained.json is damaged")
+    trained.write_text(content)
+    assert {each["model"] for each in checkout.table("outputs/scaling.csv")} == scored.keys()
     checkout.lmladder("scaling", "outputs", "--min-context", 0.7)
     assert {each["min_context"] for each in checkout.table("outputs/scaling.csv")} == {"0.7"}
 

@@ -58,6 +58,11 @@ class ScaledRun:
     checkpoint: str
 
     @property
+    def key(self) -> tuple[str, str, float]:
+        """What determines the loss: the model, its weights, and how the text was read."""
+        return self.model, self.checkpoint, self.min_context
+
+    @property
     def flops(self) -> float:
         """The operations of its training, without those of attention and embeddings."""
         return float(FLOPS * self.size * self.tokens)
@@ -128,38 +133,47 @@ def read_runs(target: Path, min_context: float, notes: list[str]) -> list[Scaled
         If there is none, or its text is not there.
     """
     if target.is_file():
-        return _read_table(target)
+        return read_table(target)
     found = find_runs([target])
     notes += found.notes
     table = target / TABLE
-    known = {
-        (each.checkpoint, each.min_context): each
-        for each in (_read_table(table) if table.exists() else ())
-    }
+    known = {each.key: each for each in (read_table(table) if table.exists() else ())}
     texts: dict[Path, Prepared] = {}
     runs = []
     with CountingProgress("scaling", "runs", len(found.runs)) as progress:
         for run in found.runs:
             if (run.path / TRAINED).exists():
-                digest = json.loads(read_text(run.path / TRAINED))["files"][LATEST][:16]
-                scored = known.get((digest, min_context))
-                runs.append(scored or _scored(run, digest, min_context, texts))
+                key = run.model, _digest(run.path / TRAINED), min_context
+                if key not in known:
+                    known[key] = _scored(run, key[1], min_context, texts)
+                    _write_table(known.values(), table)
+                runs.append(known[key])
             progress.advance(1)
-            _write_table(runs, table)
     if not runs:
         raise InputError(f"no trained model in {target}")
+    _write_table(runs, table)
     return runs
 
 
+def _digest(path: Path) -> str:
+    """Return the first digits of the sha256 of a checkpoint, which trained.json has."""
+    try:
+        return str(json.loads(read_text(path))["files"][LATEST])[:16]
+    except (*DAMAGE, OSError) as error:
+        raise InputError(f"{path} is damaged: {error}; train the run again") from None
+
+
 def _scored(run: Run, digest: str, min_context: float, texts: dict[Path, Prepared]) -> ScaledRun:
+    """Score a run; `texts` has the prepared texts by folder that are open already."""
     checkpoint = Checkpoint.load(run.path / LATEST)
     above = (each / "prepare" for each in run.path.absolute().parents)
     folder = next((each for each in above if each.is_dir()), Path("outputs/prepare"))
-    prepared = texts.setdefault(folder, Prepared.open(folder))
+    if folder not in texts:
+        texts[folder] = Prepared.open(folder)
+    prepared = texts[folder]
     if prepared.digest != checkpoint.data_digest:
         raise InputError(f"{run.path} was trained on another text than that of {folder}")
-    (model,) = checkpoint.restore_models().values()
-    tables = 0
+    model, tables = checkpoint.restore_models()[run.model], 0
     if isinstance(model, Module):
         layers = (each for _, each in model.modules())
         tables = sum(
@@ -191,7 +205,8 @@ def _write_table(runs: Iterable[ScaledRun], path: Path) -> None:
     atomic_write(path, file.getvalue().encode())
 
 
-def _read_table(path: Path) -> list[ScaledRun]:
+def read_table(path: Path) -> list[ScaledRun]:
+    """Return the runs of a table; InputError if the file is not one, or has none."""
     try:
         rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
         columns = {each.name: READ[each.type] for each in fields(ScaledRun)}
@@ -233,7 +248,7 @@ def study(name: str, runs: Sequence[ScaledRun], held_out: str | None, resamples:
     points = points_of(runs)
     methods = [each for each in METHODS if each != "known" or entropy is not None]
     try:
-        fits = {each: fit(points, each, entropy, resamples) for each in methods}
+        fits = {each: fit(points, each, entropy, resamples=resamples) for each in methods}
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     measured: dict[tuple[int, int], list[float]] = {}
@@ -241,9 +256,8 @@ def study(name: str, runs: Sequence[ScaledRun], held_out: str | None, resamples:
         measured.setdefault((each.size, each.tokens), []).append(each.loss)
     predictions: list[Prediction] = []
     for method, fitted in fits.items():
-        flops = np.array([FURTHER * max(each.flops for each in runs)])
-        sizes = fitted.law.optimum(flops)
-        tokens, losses = flops / FLOPS / sizes, [math.nan]
+        sizes, tokens = fitted.law.optimum(np.array([FURTHER * max(each.flops for each in runs)]))
+        losses = [math.nan]
         if measured:
             sizes, tokens = np.array([*measured], float).T
             losses = [float(np.mean(each)) for each in measured.values()]

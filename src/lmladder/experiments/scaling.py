@@ -26,6 +26,7 @@ from typing import Any
 
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.progress import CountingProgress
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -35,7 +36,6 @@ HUBER = 1e-3  # residual of the logarithm up to which the loss of Hoffmann et al
 LOWEST, HIGHEST = 0.01, 4.0  # exponents
 STARTS = [(a, b) for a in (0.1, 0.4, 1.0) for b in (0.1, 0.4, 1.0)]  # exponents
 FLOPS = 6  # of each parameter and token in training (Kaplan et al. 2020, arXiv 2001.08361)
-RESAMPLES = 500
 PERCENTILES = (2.5, 97.5)
 MIN_CELLS = 6  # one more than the numbers of a law
 
@@ -78,7 +78,7 @@ class Law:
     b: float
 
     def loss(self, sizes: FloatArray, tokens: FloatArray) -> FloatArray:
-        """Return the loss of models of these sizes after so many tokens."""
+        """Return the loss of models of these sizes after these numbers of tokens."""
         return self.E + self.A * sizes**-self.a + self.B * tokens**-self.b
 
     @property
@@ -86,15 +86,16 @@ class Law:
         """The power of the compute with which the size of the best model grows."""
         return self.b / (self.a + self.b)
 
-    def optimum(self, flops: FloatArray) -> FloatArray:
-        """Return the size of the best model for a compute of 6 N D operations.
+    def optimum(self, flops: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return size and tokens of the best model for a compute of 6 N D operations.
 
-        It is 0 or infinite if the loss does not depend on the size or on the tokens.
+        They are NaN if the loss does not depend on the size or not on the tokens.
         """
-        with np.errstate(divide="ignore"):
-            ratio = np.divide(self.a * self.A, self.b * self.B)
-        best: FloatArray = ratio ** (1 / (self.a + self.b)) * (flops / FLOPS) ** self.growth
-        return best
+        if self.A == 0 or self.B == 0:
+            return np.full_like(flops, np.nan), np.full_like(flops, np.nan)
+        ratio = self.a * self.A / (self.b * self.B)
+        sizes = ratio ** (1 / (self.a + self.b)) * (flops / FLOPS) ** self.growth
+        return sizes, flops / FLOPS / sizes
 
 
 def projection(points: Points, entropy: float | None = None, start: Law | None = None) -> Law:
@@ -196,20 +197,18 @@ class Fit:
         return bounds
 
 
-def fit(
-    points: Points, method: str, entropy: float | None = None, resamples: int = RESAMPLES
-) -> Fit:
+def fit(points: Points, method: str, entropy: float | None = None, *, resamples: int) -> Fit:
     """Fit a law by a method of `METHODS`.
 
     Parameters
     ----------
     entropy : the true one, for `known`; others ignore it
+    resamples : number of the draws for intervals
 
     Raises
     ------
     InputError
-        If there are too few runs of different sizes and lengths, or one has a loss below the
-        entropy.
+        If there are too few runs of different sizes and lengths.
     """
     cells = points.cells
     n_cells = int(cells.max(initial=-1)) + 1
@@ -224,12 +223,13 @@ def fit(
     rng = stream(0, "resampled runs")
     runs = [np.flatnonzero(cells == each) for each in range(n_cells)]
     resampled: list[Law] = []
-    while len(resampled) < resamples:
-        drawn = points.chosen(
-            np.concatenate([runs[i] for i in rng.integers(n_cells, size=n_cells)])
-        )
-        if min(len(np.unique(each)) for each in (drawn.sizes, drawn.tokens)) >= 3:
-            resampled.append(METHODS[method](drawn, known, law))
+    with CountingProgress(method, "fits", resamples) as progress:
+        while len(resampled) < resamples:
+            numbers = rng.integers(n_cells, size=n_cells)
+            drawn = points.chosen(np.concatenate([runs[each] for each in numbers]))
+            if min(len(np.unique(each)) for each in (drawn.sizes, drawn.tokens)) >= 3:
+                resampled.append(METHODS[method](drawn, known, law))
+                progress.advance(1)
     residuals = law.loss(points.sizes, points.tokens) - points.losses
     deviation = float(np.sqrt(np.square(residuals).mean()))
     return Fit(method, law, tuple(resampled), deviation)

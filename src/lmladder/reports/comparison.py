@@ -13,14 +13,13 @@ from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
-from lmladder.reports.terminal import empty_table
+from lmladder.reports.terminal import as_text, empty_table
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.text import Text
 
 
@@ -68,8 +67,6 @@ def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
 
 def to_terminal(comparison: Comparison) -> str:
     """Return the table in color and folded to the width of a terminal; plain if there is none."""
-    terminal = sys.stdout.isatty()
-    console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     grid = as_grid(comparison)
     table = empty_table(grid, folded=["Settings"])
     previous = comparison.configurations[0].group
@@ -78,9 +75,7 @@ def to_terminal(comparison: Comparison) -> str:
             table.add_row()
         previous = each.group
         table.add_row(*map(Text, cells), style="bold" if each.rank == 1 else "")
-    with console.capture() as captured:
-        console.print(Text(grid.caption), table, sep="\n")
-    return "\n".join(row.rstrip() for row in captured.get().splitlines())
+    return as_text(grid.caption, table)
 
 
 def to_csv(comparison: Comparison) -> str:

@@ -1,15 +1,15 @@
 """The output of `lmladder scaling`: the laws of each study as tables, JSON and figures."""
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from math import isnan, nan
 from typing import Any
 
 from lmladder.experiments.scaled_runs import FURTHER, Study
-from lmladder.experiments.scaling import FLOPS, Fit, Law
+from lmladder.experiments.scaling import Fit, Law
 from lmladder.reports.figures.scaling import entropy_figure, frontier_figure, loss_figure
-from lmladder.reports.table import Grid
+from lmladder.reports.table import Grid, nats_with_error, whole
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -42,19 +42,24 @@ def with_interval(fit: Fit, value: Callable[[Law], float]) -> str:
     return f"{number:.4f}" if low == high else f"{number:.3f} [{low:.3f}, {high:.3f}]"
 
 
+def frontier(study: Study) -> Iterator[tuple[str, float, float, float, float]]:
+    """Yield method, compute, size, tokens and loss of the best models, by each law."""
+    largest = max(each.flops for each in study.runs)
+    for method, fit in study.fits.items():
+        for share in SHARES:
+            flops = np.array(largest * share)
+            size, tokens = fit.law.optimum(flops)
+            loss = fit.law.loss(size, tokens)
+            yield method, float(flops), float(size), float(tokens), float(loss)
+
+
 def frontier_grid(studies: Sequence[Study]) -> Grid:
-    """Return the best size, its tokens and the loss for the compute of the largest run and less."""
-    rows = []
-    for study in studies:
-        largest = max(each.flops for each in study.runs)
-        for method, fit in study.fits.items():
-            for share in SHARES:
-                flops = np.array(largest * share)
-                size = fit.law.optimum(flops)
-                tokens = flops / FLOPS / size
-                loss = float(fit.law.loss(size, tokens))
-                cells = f"{flops:.2g}", f"{size:,.0f}", f"{tokens:,.0f}", f"{loss:.4f}"
-                rows.append([study.name, method, *cells])
+    """Return the best models for the compute of the largest run, and for less and more."""
+    rows = [
+        [study.name, method, f"{flops:.2g}", whole(size), whole(tokens), nats_with_error(loss, nan)]
+        for study in studies
+        for method, flops, size, tokens, loss in frontier(study)
+    ]
     titles = ("Study", "Method", "6 N D", "Parameters", "Tokens", "Loss")
     return Grid("The best model for a compute, by each law", titles, rows, 2)
 
@@ -63,10 +68,10 @@ def predictions_grid(studies: Sequence[Study]) -> Grid:
     """Return the predicted losses beside what was measured."""
     rows = [
         [
-            study.name, each.method, f"{each.size:,.0f}", f"{each.tokens:,.0f}",
-            f"{each.loss:.4f} [{each.low:.4f}, {each.high:.4f}]",
+            study.name, each.method, whole(each.size), whole(each.tokens),
+            "" if isnan(each.loss) else f"{each.loss:.4f} [{each.low:.4f}, {each.high:.4f}]",
             *(
-                ("", "") if math.isnan(each.measured)
+                ("", "") if isnan(each.measured)
                 else (f"{each.measured:.4f}", f"{each.loss - each.measured:+.4f}")
             ),
         ]
@@ -92,16 +97,24 @@ def _fields(study: Study) -> dict[str, Any]:
         }
         for method, fit in study.fits.items()
     }
+    names = ("method", "flops", "size", "tokens", "loss")
+    best = [dict(zip(names, each, strict=True)) for each in frontier(study)]
     return {
         "name": study.name,
         "entropy": study.entropy,
         "fits": fits,
-        "predictions": [
-            asdict(each) | {"measured": None if math.isnan(each.measured) else each.measured}
-            for each in study.predictions
-        ],
+        "frontier": [_known(each) for each in best],
+        "predictions": [_known(asdict(each)) for each in study.predictions],
         "runs": [asdict(each) for each in study.runs],
         "held_out": [asdict(each) for each in study.held_out],
+    }
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with None instead of NaN, which JSON does not have."""
+    return {
+        name: None if isinstance(each, float) and isnan(each) else each
+        for name, each in values.items()
     }
 
 

@@ -50,18 +50,21 @@ def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
     return table
 
 
+def as_text(caption: str, table: Table) -> str:
+    """Return a table in color and folded to the width of a terminal; plain if there is none."""
+    terminal = sys.stdout.isatty()
+    console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
+    with console.capture() as captured:
+        console.print(Text(caption), table, sep="\n")
+    return "\n".join(row.rstrip() for row in captured.get().splitlines())
+
+
 def print_grid(grid: Grid, format_name: str = "text") -> None:
     """Print a table with its caption as text or Markdown."""
-    if format_name == "markdown":
-        print(grid.to_markdown())
-        return
-    console = Console(width=None if sys.stdout.isatty() else 10_000)
     shown = empty_table(grid, folded=grid.titles)
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
-    with console.capture() as captured:
-        console.print(Text(grid.caption), shown, sep="\n")
-    print("\n".join(row.rstrip() for row in captured.get().splitlines()) + "\n")
+    print(grid.to_markdown() if format_name == "markdown" else f"{as_text(grid.caption, shown)}\n")
 
 
 def _time(

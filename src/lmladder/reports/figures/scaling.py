@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from lmladder.experiments.scaled_runs import FURTHER, Study
-from lmladder.experiments.scaling import FLOPS
 from lmladder.reports.colors import COLORS, GRAY, INK
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
@@ -20,7 +19,6 @@ from lmladder.reports.figures.style import (
 from lmladder.reports.table import MARKERS
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 LINES = {"huber": DOTTED, "projection": DASHED, "known": "-"}
@@ -50,7 +48,7 @@ def loss_figure(study: Study) -> Figure:
     axes.set(xscale="log")
     number(axes.xaxis, (1, 2, 5))
     scale_losses(axes, losses, room=1.06)
-    of = "excess over the entropy" if study.entropy is not None else "loss"
+    of = _quantity(study)
     axes.set(xlabel="tokens read in training", ylabel=f"{of}, nats per token")
     title(
         axes,
@@ -79,8 +77,7 @@ def frontier_figure(study: Study) -> Figure:
     flops = np.geomspace(min(compute), FURTHER * max(compute), 50)
     losses = [each.loss - floor for each in (*study.runs, *study.held_out)]
     for index, (method, fit) in enumerate(study.fits.items()):
-        sizes = fit.law.optimum(flops)
-        best = fit.law.loss(sizes, flops / FLOPS / sizes) - floor
+        best = fit.law.loss(*fit.law.optimum(flops)) - floor
         axes.plot(flops, best, color=COLORS[index], linestyle=LINES[method], linewidth=1.4)
         if best[-1] > 0:
             lines.append(Label(method, float(flops[-1]), float(best[-1]), COLORS[index], "bold"))
@@ -88,10 +85,11 @@ def frontier_figure(study: Study) -> Figure:
     axes.set(xscale="log", xlabel="compute 6 N D")
     number(axes.xaxis, (1,))
     scale_losses(axes, losses, room=1.06)
-    of = "excess over the entropy" if study.entropy is not None else "loss"
+    of = _quantity(study)
     axes.set_ylabel(f"{of}, nats per token")
     note = "Dots: runs. Lines: the least loss that each law predicts for a compute."
-    title(axes, f"{study.name}: the best {of} for a compute", note + _of_held_out(study))
+    note += " Star: a run that was not fitted." if study.held_out else ""
+    title(axes, f"{study.name}: the best {of} for a compute", note)
     name_lines(axes, lines)
     best_fit = study.best_fit
     figure.set_label(
@@ -101,8 +99,8 @@ def frontier_figure(study: Study) -> Figure:
     return figure
 
 
-def _of_held_out(study: Study) -> str:
-    return " Star: a run that was not fitted." if study.held_out else ""
+def _quantity(study: Study) -> str:
+    return "loss" if study.entropy is None else "excess over the entropy"
 
 
 @styled()
@@ -124,13 +122,9 @@ def entropy_figure(studies: Sequence[Study]) -> Figure:
     axes.set_yticks(range(len(shown)), [each.name for each in shown])
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="fitted entropy / true entropy")
     axes.set_xlim(left=0)
-    _rows(axes)
-    title(axes, "The entropy that fits find", "Circles: huber. Squares: projection. Bars: 95%.")
-    figure.set_label(f"{inside} of {total} intervals contain the true entropy.")
-    return figure
-
-
-def _rows(axes: Axes) -> None:
     box = axes.get_position()
     axes.set_position((0.3, box.y0, 0.66, box.height))
     ruled(axes)
+    title(axes, "The entropy that fits find", "Circles: huber. Squares: projection. Bars: 95%.")
+    figure.set_label(f"{inside} of {total} intervals contain the true entropy.")
+    return figure
