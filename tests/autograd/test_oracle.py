@@ -24,7 +24,7 @@ import numpy as np
 import pytest
 
 VOCABULARY, CONTEXT = 5, 4
-TOKENS: IntArray = np.array([[0, 1, 2, 3, 4], [2, 2, 4, 0, 1]])
+TOKENS: IntArray = np.array([[0, 1, 2, 3, 4], [2, 2, 4, 2, 1]])
 TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=4, context_length=CONTEXT, activation="gelu_tanh", dropout=0.0
 )
@@ -84,7 +84,19 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             hidden = FORMULAS[settings.activation](hidden)
         x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
     x = w.norm("norm", x)
-    return x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
+    logits = x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
+    return pointed(w, logits, x, tokens) if settings.pointer else logits
+
+
+def pointed(w: Weights, logits: Values, x: Values, tokens: IntArray) -> Values:
+    """Return the log probabilities of a head and a pointer, from the vectors that both read."""
+    query = w.linear("pointer.query", x)
+    key = formulas.causal_convolution(w.linear("pointer.key", x), w["pointer.before.weight"])
+    value = values_of(np.eye(VOCABULARY)[tokens])
+    q, k, v = (each[:, None] for each in (query, key, value))
+    weights = formulas.causal_attention(q, k, v)[:, 0]
+    share = formulas.sigmoid(x @ w["pointer.gate"] + w["pointer.gate_bias"])
+    return np.log((1 - share) * formulas.softmax(logits) + share * weights + 1e-9)
 
 
 def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:

@@ -46,7 +46,7 @@ TRANSFORMER = TransformerSettings(
 )
 MODERN = {"activation": "silu", "gated": True, "norm": "rmsnorm", "qk_norm": True,
           "positions": "rotary", "bias": False, "tied": False, "convolution": 3,
-          "gated_attention": True, "bigram_embeddings": True}  # fmt: skip
+          "gated_attention": True, "bigram_embeddings": True, "pointer": 3}  # fmt: skip
 BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights": False,
         "embedding_norm": True, "final_norm": False, "bias": False, "tied": False,
         "init_std": 0.05, "residual_scaling": False}  # fmt: skip
@@ -73,6 +73,7 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"feed_forward_factor": 1.0},
     {"norm_weights": False},
     {"norm": "rmsnorm", "norm_weights": False},
+    {"pointer": 4},
     {"embedding_norm": True},
     {"embedding_norm": True, "positions": "none"},
     {"final_norm": False},

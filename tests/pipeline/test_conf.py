@@ -31,7 +31,13 @@ OPTIONS = sorted(
 
 # Overrides with a mistake, and the words that the one line must have, or its end.
 MISTAKES = {
-    "transformer.n_lyer=3": "unknown setting transformer.n_lyer; did you mean 'n_layer'?",
+    "transformer.n_lyer=3": "unknown setting transformer.n_lyer; did you mean transformer.n_layer?",
+    "lr=1": "did you mean mlp.optimizer.learning_rate or transformer.optimizer.learning_rate?",
+    "mlp.steps=9": "unknown setting mlp.steps; did you mean mlp.training.steps?",
+    "sede=1": "unknown setting sede; did you mean seed?",
+    "mlp.xyz=1": "unknown setting mlp.xyz; choose from kind, watch,",
+    "mlp.optimizer=adam": "is a group of settings; choose optimizer@mlp.optimizer=adam",
+    "+rungs=lstm": "there is no rungs/lstm.yaml; give its folder's parent: --config-dir=...",
     "mlp.optimizer.momentum=0.9": "mlp.optimizer.momentum; it belongs to optimizer sgd or muon",
     "tokenizer.name=nope": "tokenizer.name: unknown tokenizer 'nope'",
     "+mixtures.a={kind: mixture, members: []}": "mixtures.a.members must name at least one model",

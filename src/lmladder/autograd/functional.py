@@ -193,12 +193,19 @@ def causal_attention(q, k, v):
     Parameters
     ----------
     q : (batch, heads, queries, size), with queries <= keys
-    k, v : (batch, heads, keys, size)
+    k : (batch, heads, keys, size)
+    v : (batch, heads, keys, n)
+
+    Returns
+    -------
+    Tensor, shape (batch, heads, queries, n)
     """
     if q.ndim != 4 or k.ndim != 4 or not q.shape[3]:
         raise ValueError("attention expects q, k, v of (batch, heads, time, size)")
-    if k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
-        raise ValueError("attention expects q, k, v with the same batch, heads and size")
+    if k.shape[:3] != v.shape[:3] or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
+        raise ValueError(
+            "attention expects q, k, v with the same batch and heads, q and k of one size"
+        )
     if q.shape[2] > k.shape[2]:
         raise ValueError("attention has more queries than keys")
     value, log_total = kernels.attention(q, k, v)

@@ -62,7 +62,7 @@ def init(
     except OSError as error:
         raise cannot_write(folder, error) from error
     say(f"project: {folder}, with the rung rungs/{RUNG}.py and all settings in conf/")
-    say(f"next: cd {folder} && lmladder run")
+    say(f"next: cd {folder} && lmladder run, which trains the ladder in some minutes")
 
 
 def _write(project: Path) -> None:

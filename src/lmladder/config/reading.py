@@ -3,16 +3,17 @@
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass, replace
-from itertools import zip_longest
+from difflib import SequenceMatcher
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 from lmladder.config.hydra import FAMILIES
-from lmladder.config.schema import STAGES, Config
+from lmladder.config.schema import Config
 from lmladder.models.own import load_watched
 from lmladder.models.registry import GROUPS, KINDS
 from lmladder.system.errors import InputError
-from lmladder.system.settings import GROUP, Described, Family, default_of, did_you_mean, read
+from lmladder.system.settings import GROUP, Described, Family, default_of, read
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -20,6 +21,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+SIMILAR = 0.6  # likeness from which a setting is suggested
 # What Hydra raises for a configuration that cannot be composed.
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 
@@ -66,6 +68,9 @@ def one_line(error: BaseException) -> str:
     if (lexer := "LexerNoViableAltException: ") in str(error):
         override = str(error).partition(lexer)[2].splitlines()[0].strip()
         return f"cannot read {override}; a value with special characters needs quotes: key='value'"
+    if search := re.search(rf"already at '({'|'.join(GROUPS)})'.*=(\w+)'", str(error), re.DOTALL):
+        group, name = search.groups()
+        return f"there is no {group}/{name}.yaml; give its folder's parent: --config-dir=..."
     cause = error.__cause__ or error.__context__ or error
     schema = getattr(cause, "object_type", None)
     if isinstance(cause, AttributeError | KeyError) and is_dataclass(schema):
@@ -84,17 +89,51 @@ def one_line(error: BaseException) -> str:
 
 
 def _unknown_setting(full_key: str, schema: Any) -> str:
-    key = full_key.rpartition(".")[2]
-    owned = [name for name in STAGES if name in KINDS and key in _names(KINDS.settings(name))]
-    if schema is Config and owned:
-        places = " or ".join(f"{name}.{key}" for name in owned)
-        return f"unknown setting {full_key}; did you mean {places}?"
+    above, _, key = full_key.rpartition(".")
     for family in FAMILIES.values():
         schemas = {kind: family.settings(kind) for kind in family}
         owners = [kind for kind, each in schemas.items() if key in _names(each)]
         if schema in schemas.values() and owners:
             return f"unknown setting {full_key}; it belongs to {family.name} {' or '.join(owners)}"
-    return f"unknown setting {full_key}; {did_you_mean(key, _names(schema))}"
+    beside = [f"{above}.{name}".lstrip(".") for name in _names(schema)]
+    known = {each: _likeness(key, each.rpartition(".")[2]) for each in (*beside, *_keys(Config))}
+    best = max(known.values())
+    if best < SIMILAR:
+        return f"unknown setting {full_key}; choose from {', '.join(_names(schema))}"
+    likely = [each for each, likeness in known.items() if likeness == best]
+    near = {each: _nearness(each, full_key) for each in likely}
+    nearest = [each for each in likely if near[each] == max(near.values())]
+    return f"unknown setting {full_key}; did you mean {' or '.join(nearest)}?"
+
+
+def _nearness(key: str, other: str) -> tuple[int, int]:
+    """Return how many groups of two keys are the same, and less the deeper the first one is."""
+    pairs = zip(key.split("."), other.split("."), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)), -key.count(".")
+
+
+def _likeness(word: str, name: str) -> float:
+    """Return how likely a name is meant by a word: "lr" and "learning" mean learning_rate."""
+    if word == name:
+        return 2
+    initials = "".join(part[:1] for part in name.split("_"))
+    if word == initials or name.startswith(f"{word}_"):
+        return 1
+    return SequenceMatcher(None, word, name).ratio()
+
+
+def _keys(schema: Any, path: str = "") -> Iterator[str]:
+    """Yield the keys of all settings below a schema, with each choice of a component."""
+    types = get_type_hints(schema)
+    for each in fields(schema):
+        name, kind, family = f"{path}{each.name}", types[each.name], each.metadata["family"]
+        yield name
+        if get_origin(kind) is dict:
+            continue
+        choices = [name] if family is KINDS else family or ()  # a stage has the kind of its name
+        groups = [family.settings(it) for it in choices if it in family] if family else [kind]
+        for group in filter(is_dataclass, groups):
+            yield from _keys(group, f"{name}.")
 
 
 def _names(schema: Any) -> list[str]:

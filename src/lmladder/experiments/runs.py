@@ -34,6 +34,7 @@ from lmladder.experiments.records import (
 from lmladder.experiments.settings import Settings, read_overrides, read_settings, read_text
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
+from lmladder.system.progress import CountingProgress
 from lmladder.training.checkpoint import TRAINED
 from lmladder.training.loop import VERSIONS
 
@@ -117,15 +118,18 @@ def find_runs(paths: Iterable[Path]) -> Found:
         if not path.is_dir():
             reason = "is not a folder of runs" if path.exists() else "does not exist"
             raise InputError(f"{path} {reason}")
-        for folder, hydra, names in _folders(path, seen, found.notes):
-            try:
-                found.runs += list(_read(folder, hydra, names, found.notes))
-            except EditedFileError as error:
-                found.notes.append(f"{error}; the run is left out")
-            except DAMAGE as error:
-                found.notes.append(f"{folder} is damaged and left out: {_one_line(error)}")
-            except OSError as error:
-                found.notes.append(f"{folder} cannot be read and is left out: {_one_line(error)}")
+        with CountingProgress("runs", "folders") as progress:
+            for folder, hydra, names in _folders(path, seen, found.notes):
+                progress.advance(1)
+                try:
+                    found.runs += list(_read(folder, hydra, names, found.notes))
+                except EditedFileError as error:
+                    found.notes.append(f"{error}; the run is left out")
+                except DAMAGE as error:
+                    found.notes.append(f"{folder} is damaged and left out: {_one_line(error)}")
+                except OSError as error:
+                    why = f"cannot be read and is left out: {_one_line(error)}"
+                    found.notes.append(f"{folder} {why}")
     if not found.runs:
         why = f": {found.notes[0]}" if found.notes else ""
         raise InputError(f"no finished run in {', '.join(map(str, paths))}{why}")

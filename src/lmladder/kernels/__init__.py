@@ -250,9 +250,11 @@ def cross_entropy_backward(grad, logits, targets, log_total):
 def attention(q, k, v):
     """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
-    The results are the attention, in the memory layout of q, and `log_total` for the gradient.
+    The values, (batch, heads, keys, n), may be of another size. The results are the attention,
+    (batch, heads, queries, n) in the memory layout of q, and `log_total` for the gradient.
     """
-    out, log_total = np.empty_like(q), empty(q, q.shape[:-1])
+    out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
+    log_total = empty(q, q.shape[:-1])
     step = tiles.examples_per_block(q, k)
     apply_to_row_blocks(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
     return out, log_total
@@ -281,7 +283,7 @@ def cached_attention(q, k, v, keys, values, position):
     IndexError
         If the keys and values have no such position.
     """
-    out = np.empty_like(q, order="C")
+    out = np.empty_like(v, order="C")
     arrays = [contiguous(each) for each in (q, k, v)]
     position = _checked_indices(position, keys.shape[2], "positions")
     run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)

@@ -481,5 +481,5 @@ def cached_attention(q, k, v, keys, values, position, scale, out):
             result[:] = float32(0)
             for j in range(end):
                 weight = weights[j] / total
-                for i in range(size):
+                for i in range(len(result)):
                     result[i] += weight * value[j, i]

@@ -27,8 +27,8 @@ def attention(q, k, v, module, out, log_total):
     Parameters
     ----------
     q : (..., heads, queries, size), with queries <= keys
-    k, v : (..., heads, keys, size)
-    out : (..., heads, queries, size), written
+    k, v : (..., heads, keys, size), (..., heads, keys, n)
+    out : (..., heads, queries, n), written
     log_total : (..., heads, queries), written: the log of each query's sum of exp(score)
     """
     scale = q.shape[-1] ** -0.5

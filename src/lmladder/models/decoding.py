@@ -72,8 +72,8 @@ class CachingDecoder(Decoder):
         moved = self._append(tokens)
         if moved or tokens.shape[1] > 1 or self.window.shape[1] == 1:
             with no_grad():
-                hidden = self._transformer.hidden(self.window, caches=self._caches)
-                return log_softmax(self._transformer.head(hidden[:, -1:]).value[:, 0])
+                logits = self._transformer.logits(self.window, caches=self._caches)
+                return log_softmax(logits.value[:, -1])
         if self._next_logits is None:
             stored = [each for cache in chain.from_iterable(self._caches) for each in cache.arrays]
             tensors = [*self._transformer.parameters().values(), *stored]
@@ -83,10 +83,7 @@ class CachingDecoder(Decoder):
         return log_softmax(self._next_logits(before, new, position)[:, 0])
 
     def _logits(self, before: IntArray, new: IntArray, position: IntArray) -> Tensor:
-        hidden = self._transformer.hidden(
-            new, positions=position, before=before, caches=self._caches
-        )
-        return self._transformer.head(hidden)
+        return self._transformer.logits(new, positions=position, before=before, caches=self._caches)
 
     def select(self, sequences: Sequence[int]) -> None:
         if len(sequences) != len(self.window):

@@ -71,7 +71,7 @@ class NeuralLanguageModel(Module):
 
     def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
         with no_grad():
-            return log_softmax(self.head(self.hidden(tokens)[:, -1:]).value[:, 0])
+            return log_softmax(self.logits(tokens).value[:, -1])
 
     def log_probabilities(self, tokens: IntArray) -> FloatArray:
         with no_grad():

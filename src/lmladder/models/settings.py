@@ -127,6 +127,12 @@ class TransformerSettings:
     bigram_embeddings: bool = setting(
         "an embedding of the token and the one before is added to that of the token", default=False
     )
+    pointer: int = setting(
+        "size of the queries and keys of a pointer to tokens of the context (Merity et al. 2017); "
+        "0: none",
+        default=0,
+        at_least=0,
+    )
     bias: bool = setting("biases in linear layers and layer norms", default=True)
     attention_bias: bool = setting("biases in attention, where bias is true", default=True)
     tied: bool = setting("the head shares the matrix of the token embeddings", default=True)
@@ -169,9 +175,12 @@ class TransformerSettings:
         weights += 2 * self.n_layer * self.convolution * self.d_model
         if self.bigram_embeddings:
             weights += min((vocabulary_size + 1) * vocabulary_size, MAX_PAIRS) * self.d_model
+        if self.pointer:
+            weights += (2 * self.d_model + 2) * self.pointer + self.d_model + 1
         # Two norms, queries, keys, values, the attention output, and one hidden layer.
         width = int((6 + self.feed_forward_factor) * self.d_model)
-        return weights, self.n_layer * width + vocabulary_size
+        stored = self.n_layer * width + vocabulary_size * (4 if self.pointer else 1)
+        return weights, stored
 
     def check(self, path: str) -> None:
         d_model, n_head = f"{path}d_model={self.d_model}", f"{path}n_head={self.n_head}"

@@ -1,9 +1,8 @@
 """The Transformer: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import repeat
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lmladder.autograd import Tensor, functional
 from lmladder.models.decoding import CachingDecoder, Decoder
@@ -23,6 +22,7 @@ from lmladder.nn import (
     NoConvolution,
     NoNorm,
     Norm,
+    Pointer,
     sinusoidal,
 )
 from lmladder.nn import dropout as drop
@@ -32,6 +32,7 @@ from lmladder.tracing import constant
 import numpy as np
 
 BlockCaches: TypeAlias = tuple[KeyValueCache, Cache, Cache]
+Caches: TypeAlias = list[Any]  # those of each block, and of the pointer, if there is one
 
 
 class FeedForward(Module):
@@ -131,6 +132,9 @@ class Transformer(NeuralLanguageModel):
         self.pairs = None
         if settings.bigram_embeddings:
             self.pairs = BigramEmbedding(vocabulary_size, d_model, rows=MAX_PAIRS)
+        self.pointer = None
+        if size := settings.pointer:
+            self.pointer = Pointer(d_model, size, vocabulary_size, rng=rng, std=std)
 
     def hidden(
         self,
@@ -139,11 +143,11 @@ class Transformer(NeuralLanguageModel):
         *,
         positions: IntArray | None = None,
         before: IntArray | None = None,
-        caches: Sequence[BlockCaches] | None = None,
+        caches: Caches | None = None,
     ) -> Tensor:
         """Return hidden vectors as `NeuralLanguageModel.hidden` does.
 
-        With caches, those of each block, what later tokens need is stored there; then there may
+        With caches, what later tokens need is stored there; then there may
         also be one token per sequence, at `positions`, (1,), which follows those stored; `before`,
         (sequences, 1), is the last of these.
         """
@@ -179,13 +183,32 @@ class Transformer(NeuralLanguageModel):
             x = x * x.shape[-1] ** 0.5 + functional.embedding(table, positions)
         return self.embedding_norm(x)
 
+    def logits(
+        self,
+        tokens: IntArray,
+        rng: np.random.Generator | None = None,
+        *,
+        positions: IntArray | None = None,
+        before: IntArray | None = None,
+        caches: Caches | None = None,
+    ) -> Tensor:
+        """Return logits as `NeuralLanguageModel.logits` does; for caches, see `hidden`."""
+        if positions is None:
+            positions = constant(np.arange(tokens.shape[1]))
+        hidden = self.hidden(tokens, rng, positions=positions, before=before, caches=caches)
+        logits = self.head(hidden)
+        if self.pointer is None:
+            return logits
+        return self.pointer(logits, hidden, tokens, positions, caches[-1] if caches else None)
+
     def head(self, hidden: Tensor) -> Tensor:
         untied = self.unembedding is not None
         return super().head(hidden) if untied else self.tokens.logits(hidden)
 
-    def caches(self) -> list[BlockCaches]:
-        """Return empty caches for each block: one sequence of `max_length` tokens."""
-        return [block.caches(self.context_length) for block in self.blocks]
+    def caches(self) -> Caches:
+        """Return empty caches of blocks and pointer: one sequence of `max_length` tokens."""
+        parts = [*self.blocks, self.pointer]
+        return [part.caches(self.context_length) for part in parts if part is not None]
 
     def decoder(self) -> Decoder:
         return CachingDecoder(self)

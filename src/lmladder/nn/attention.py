@@ -21,6 +21,28 @@ class KeyValueCache(Cache):
     """
 
 
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, positions: IntArray, cache: KeyValueCache | None
+) -> Tensor:
+    """Return causal attention, (batch, heads, time, n); store keys and values in a cache, if any.
+
+    Parameters
+    ----------
+    q, k : (batch, heads, time, size)
+    v : (batch, heads, time, n)
+    positions, cache : see `CausalSelfAttention`
+    """
+    if cache is None:
+        return functional.causal_attention(q, k, v)
+    if len(positions) == 1:
+        keys, values = (each.value for each in cache.arrays)
+        new = q.value, k.value, v.value
+        return Tensor(kernels.cached_attention(*new, keys, values, positions))  # no gradient
+    for stored, given in zip(cache.arrays, (k, v), strict=True):
+        stored.value[:, :, : len(positions)] = given.value
+    return functional.causal_attention(q, k, v)
+
+
 class CausalSelfAttention(Module):
     """Attention of each position to itself and earlier ones: (batch, time, d_model) -> the same.
 
@@ -76,16 +98,7 @@ class CausalSelfAttention(Module):
         cache : where keys and values are stored. Several tokens, at positions from 0, attend to
             each other; a single token attends to all positions before it.
         """
-        q, k, v = self.queries_keys_values(x, positions)
-        if cache is not None and len(positions) == 1:
-            keys, values = (each.value for each in cache.arrays)
-            new = q.value, k.value, v.value
-            heads = Tensor(kernels.cached_attention(*new, keys, values, positions))  # no gradient
-        else:
-            if cache is not None:
-                for stored, given in zip(cache.arrays, (k, v), strict=True):
-                    stored.value[:, :, : len(positions)] = given.value
-            heads = functional.causal_attention(q, k, v)
+        heads = attend(*self.queries_keys_values(x, positions), positions, cache)
         heads = heads.transpose(0, 2, 1, 3)  # (batch, time, heads, head_size)
         if self.gate is not None:
             heads = heads * (functional.sigmoid(x @ self.gate) * 2)[..., np.newaxis]

@@ -222,6 +222,8 @@ class Family(Generic[C]):
 
     def read(self, given: Any, path: str) -> Any:
         """Return the settings of the component that `given[key]` names; see `read`."""
+        if isinstance(given, str) and given in self.kinds:
+            raise InputError(f"{path} is a group of settings; choose {self.name}@{path}={given}")
         kind = given.get(self.key, REQUIRED) if isinstance(given, Mapping) else REQUIRED
         if kind == REQUIRED:
             raise _missing(f"{path}.{self.key}")

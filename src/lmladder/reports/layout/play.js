@@ -253,6 +253,18 @@ class Mlp extends Model {
   }
 }
 
+// Return the softmax of the products of a query and the keys of positions 0 to `last`, which are
+// `stride` apart from `first` on.
+function attentionWeights(query, keys, last, first, stride) {
+  const logits = new Float64Array(last + 1);
+  for (let t = 0, at = first; t <= last; t++, at += stride) {
+    let product = 0;
+    for (let i = 0; i < query.length; i++) product += query[i] * keys[at + i];
+    logits[t] = product / Math.sqrt(query.length);
+  }
+  return logSoftmax(logits).map(Math.exp);
+}
+
 // A decoder-only Transformer with pre-norm blocks. It computes one position at a time: what later
 // positions need of earlier ones, keys, values and inputs of convolutions, is kept in caches.
 class Transformer extends Model {
@@ -266,6 +278,8 @@ class Transformer extends Model {
     const cache = () => new Float32Array(values);
     this.caches = Array.from({ length: settings.n_layer }, () =>
       ({ keys: cache(), values: cache(), attention: cache(), feed_forward: cache() }));
+    const pointer = () => new Float32Array(settings.context_length * settings.pointer);
+    this.pointed = { keys: pointer(), inputs: pointer() };
   }
 
   forget(length) {
@@ -285,7 +299,8 @@ class Transformer extends Model {
       x = this.position(this.filled++, attention);
     }
     this.attended[length - 1] = { start, attention };
-    return logSoftmax(this.head(x));
+    const logs = logSoftmax(this.head(x));
+    return this.settings.pointer ? this.mixed(logs, x, this.filled - 1) : logs;
   }
 
   // Return the vector from which the token after a position of the window is predicted.
@@ -300,7 +315,24 @@ class Transformer extends Model {
       read = this.convolution(read, `${block}.feed_forward_convolution`, cache.feed_forward, position);
       x = added(x, this.feedForward(read, `${block}.feed_forward`));
     }
-    return this.settings.final_norm ? this.norm(x, "norm") : x;
+    if (this.settings.final_norm) x = this.norm(x, "norm");
+    if (this.settings.pointer) {
+      const { keys, inputs } = this.pointed, key = this.linear(x, "pointer.key");
+      keys.set(this.convolution(key, "pointer.before", inputs, position), position * key.length);
+    }
+    return x;
+  }
+
+  // Return the log probabilities after a position: those of the head, mixed with a pointer to the
+  // tokens of the window (Merity et al. 2017).
+  mixed(logs, x, position) {
+    const { arrays, settings: { pointer }, tokens, start } = this;
+    const share = sigmoid(linear(x, arrays["pointer.gate"], arrays["pointer.gate_bias"])[0]);
+    const p = logs.map((each) => Math.exp(each) * (1 - share) + 1e-9);
+    const query = this.linear(x, "pointer.query");
+    attentionWeights(query, this.pointed.keys, position, 0, pointer)
+      .forEach((weight, t) => (p[tokens[start + t]] += share * weight));
+    return logSoftmax(p.map(Math.log));
   }
 
   embedded(position) {
@@ -335,8 +367,9 @@ class Transformer extends Model {
 
   // Return x plus a weighted sum, element by element, of the last inputs, of which x is the latest.
   convolution(x, name, inputs, position) {
-    const size = x.length, lags = this.settings.convolution, weight = this.arrays[`${name}.weight`];
-    if (!lags) return x;
+    const size = x.length, weight = this.arrays[`${name}.weight`];
+    if (!weight) return x;
+    const lags = weight.length / size;
     inputs.set(x, position * size);
     return x.map((value, i) => {
       for (let lag = 0; lag < lags && lag <= position; lag++) {
@@ -356,13 +389,7 @@ class Transformer extends Model {
     const gates = settings.gated_attention && linear(x, arrays[`${name}.gate`]);
     const heads = new Float64Array(d_model);
     for (let first = 0; first < d_model; first += size) {
-      const logits = new Float64Array(position + 1);
-      for (let t = 0, at = first; t <= position; t++, at += d_model) {
-        let product = 0;
-        for (let i = 0; i < size; i++) product += query[first + i] * keys[at + i];
-        logits[t] = product / Math.sqrt(size);
-      }
-      const weight = logSoftmax(logits).map(Math.exp);
+      const weight = attentionWeights(query.subarray(first, first + size), keys, position, first, d_model);
       for (let t = 0, at = first; t <= position; t++, at += d_model) {
         const factor = weight[t];
         for (let i = 0; i < size; i++) heads[first + i] += factor * values[at + i];
