@@ -147,9 +147,9 @@ class Transformer(NeuralLanguageModel):
     ) -> Tensor:
         """Return hidden vectors as `NeuralLanguageModel.hidden` does.
 
-        With caches, what later tokens need is stored there; then there may
-        also be one token per sequence, at `positions`, (1,), which follows those stored; `before`,
-        (sequences, 1), is the last of these.
+        With caches, what later tokens need is stored there; then there may also be one token per
+        sequence, at `positions`, (1,), which follows those stored; `before`, (sequences, 1), is the
+        last of these.
         """
         if positions is None:
             positions = constant(np.arange(tokens.shape[1]))
