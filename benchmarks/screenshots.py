@@ -40,7 +40,7 @@ REPORT = (
     Shot("report-phone-passage", PHONE, "Surprisal", dark=True, mouse=PLACE),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)
-PLAY = (Shot("play", (1100, 1290)),)
+PLAY = (Shot("play", (1100, 1350)),)
 LOADED = "!document.querySelector('#models') || document.body.matches('.ready')"
 TO_HEADING = """{{
   const heading = [...document.querySelectorAll("h2")].find(h2 => h2.textContent == "{}");

@@ -270,7 +270,7 @@ function attentionWeights(query, keys, last, first, stride) {
 class Transformer extends Model {
   start = 0; // the first token of the window that the model sees
   filled = 0; // how many positions of the window are in the caches
-  attended = []; // for each token: the start of its window, and the weights by layer and head
+  attended = []; // for each token: the start of its window, and the weights by layer and head, then the pointer's
 
   constructor(size, { settings, arrays }) {
     super(size, { settings, arrays });
@@ -300,7 +300,7 @@ class Transformer extends Model {
     }
     this.attended[length - 1] = { start, attention };
     const logs = logSoftmax(this.head(x));
-    return this.settings.pointer ? this.mixed(logs, x, this.filled - 1) : logs;
+    return this.settings.pointer ? this.mixed(logs, x, this.filled - 1, attention) : logs;
   }
 
   // Return the vector from which the token after a position of the window is predicted.
@@ -325,13 +325,13 @@ class Transformer extends Model {
 
   // Return the log probabilities after a position: those of the head, mixed with a pointer to the
   // tokens of the window (Merity et al. 2017).
-  mixed(logs, x, position) {
+  mixed(logs, x, position, attention) {
     const { arrays, settings: { pointer }, tokens, start } = this;
     const share = sigmoid(linear(x, arrays["pointer.gate"], arrays["pointer.gate_bias"])[0]);
     const p = logs.map((each) => Math.exp(each) * (1 - share) + 1e-9);
-    const query = this.linear(x, "pointer.query");
-    attentionWeights(query, this.pointed.keys, position, 0, pointer)
-      .forEach((weight, t) => (p[tokens[start + t]] += share * weight));
+    const weights = attentionWeights(this.linear(x, "pointer.query"), this.pointed.keys, position, 0, pointer);
+    weights.forEach((weight, t) => (p[tokens[start + t]] += share * weight));
+    attention.push(new Float32Array(weights));
     return logSoftmax(p.map(Math.log));
   }
 
@@ -664,7 +664,8 @@ class Playground {
     find("surprisal").selectedIndex = Math.max(best, 0);
     this.models.forEach(({ model, label }, index) => {
       if (!(model instanceof Transformer)) return;
-      const { n_layer, n_head } = model.settings;
+      const { n_layer, n_head, pointer } = model.settings;
+      if (pointer) find("head").append(new Option(`${label}, pointer`, `${index} ${n_layer * n_head}`));
       find("head").append(new Option(`${label}, mean of all heads`, `${index}`));
       for (let each = 0; each < n_layer * n_head; each++) {
         const place = `layer ${Math.floor(each / n_head) + 1}, head ${(each % n_head) + 1}`;
@@ -848,7 +849,8 @@ class Playground {
     const [index, head] = find("head").value.split(" ").map(Number); // no head: the mean of all
     const { model } = this.models[index], token = this.before[this.at];
     const { start, attention } = model.attended[token] ?? { attention: [[]] };
-    const chosen = head === undefined ? attention : [attention[head] ?? []];
+    const { n_layer, n_head } = model.settings;
+    const chosen = head === undefined ? attention.slice(0, n_layer * n_head) : [attention[head] ?? []];
     const mean = (i) => chosen.reduce((sum, each) => sum + each[i], 0) / chosen.length;
     const weights = Array.from(chosen[0], (_, i) => mean(i));
     const largest = Math.max(...weights);
