@@ -8,7 +8,15 @@ from lmladder.cli.main import COMMANDS, app
 from lmladder.config import composed, typed
 from lmladder.system import runtime
 from tests.snippets import SNIPPET
-from tests.walkthrough import PROJECT, STEP, only_named, prepare_environment, steps, walk
+from tests.walkthrough import (
+    PROGRAMS,
+    PROJECT,
+    STEP,
+    only_named,
+    prepare_environment,
+    steps,
+    walk,
+)
 
 import pytest
 from dvc.cli import parse_args
@@ -60,8 +68,8 @@ def test_no_command_or_output_of_a_page_is_overlooked(name):
     assert page.count("```text") == sum(each is not None for each in printed)
     blocks = re.findall(r"^ *```(\w*)\n(.*?)^ *```$", page, re.MULTILINE | re.DOTALL)
     assert {language for language, _ in blocks} <= LANGUAGES
-    prompts = [each for language, each in blocks if language != "console" and "\n$ " in f"\n{each}"]
-    assert not prompts
+    command = re.compile(rf"^(\$|{'|'.join(PROGRAMS)}) ", re.MULTILINE)
+    assert not [each for kind, each in blocks if kind in ("text", "") and command.search(each)]
 
 
 def require_composes(overrides):
