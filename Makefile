@@ -36,9 +36,9 @@ test-peers:
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
 		tests/interop tests/benchmarks
 
-# Every command of the pages that lead through commands, and of the stages' help; a project from a wheel.
+# Every command of the pages and of the stages' help, with seconds; a project from a wheel.
 test-pages: .venv/.ready-test
-	$(RUN) pytest -q -n auto -m pages
+	$(RUN) pytest -q -n auto -m pages --durations=25
 
 # The documentation as pages in build/site.
 site:

@@ -7,6 +7,10 @@ does so in a clone of the last commit, and prints all that the commands print.
 A step is a ```console block; a ```text block that follows it, with only blank lines between, is
 what it prints: on a line of its own … stands for any lines, in a line for any text. The steps of a
 page run in order in one shell. One that says `error: ...` must fail, all others must succeed.
+A ```py block is a step too. Comments before a block, which readers do not see, change this:
+
+    <!-- first: COMMANDS -->    a step before the block, which makes what the page assumes
+    <!-- not run: REASON -->    the block is no step; `only_named` returns its commands
 """
 
 import os
@@ -20,9 +24,12 @@ from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
 STEP = re.compile(
-    r"^```console\n(?P<commands>.*?)^```$(?:\n+^```text\n(?P<says>.*?)^```$)?",
+    r"^(?:<!-- (?P<mark>first|not run): (?P<note>[^\n]*) -->\n+)?"
+    r"```(?P<language>console|py)\n(?P<commands>.*?)^```$(?:\n+^```text\n(?P<says>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
+PROGRAMS = ("lmladder", "python", "dvc", "make", "pytest", "pip")
+INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)})\s[^`<]+)`")
 WHO = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -59,13 +66,25 @@ def matches(says: str, printed: str) -> bool:
     return re.fullmatch("".join(lines), plain) is not None
 
 
+def steps(page: str) -> list[tuple[str, str | None]]:
+    """Return the commands that `walk` runs, and what the page says that they print."""
+    found: list[tuple[str, str | None]] = []
+    for step in STEP.finditer(page):
+        if step["mark"] == "first":
+            found.append((step["note"], None))
+        if step["mark"] != "not run":
+            as_script = "{}" if step["language"] == "console" else "python - <<'END'\n{}END\n"
+            found.append((as_script.format(step["commands"]), step["says"]))
+    return found
+
+
 def walk(page: str, folder: Path, environment: Mapping[str, str]) -> list[Step]:
     """Run the steps of a page in a folder; those after one that the shell did not survive lack."""
-    found = list(STEP.finditer(page))
+    found = steps(page)
     mark = "=== end of step, failed:"
     script = "".join(
-        f"failed=0\n{step['commands']}\n[ $? = 0 ] || failed=1\necho; echo '{mark}' $failed\n"
-        for step in found
+        f"failed=0\n{commands}\n[ $? = 0 ] || failed=1\necho; echo '{mark}' $failed\n"
+        for commands, _ in found
     )
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:  # workers keep a pipe open
         subprocess.run(
@@ -80,9 +99,35 @@ def walk(page: str, folder: Path, environment: Mapping[str, str]) -> list[Step]:
         output.seek(0)
         ended = re.findall(rf"(.*?)\n{mark} (\d)\n", output.read(), re.DOTALL)
     return [
-        Step(step["commands"], step["says"], printed, failed == "1")
-        for step, (printed, failed) in zip(found, ended, strict=False)
+        Step(commands, says, printed, failed == "1")
+        for (commands, says), (printed, failed) in zip(found, ended, strict=False)
     ]
+
+
+def only_named(page: str) -> list[list[str]]:
+    """Return the commands that a page names but `walk` does not run, as a shell splits them."""
+    scripts = [step["commands"] for step in STEP.finditer(page) if step["mark"] == "not run"]
+    prompted = re.compile(r"^\$ ((?:.*\\\n)*.*)", re.MULTILINE)  # other lines are output
+    scripts = ["\n".join(prompted.findall(script)) or script for script in scripts]
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
+    scripts += [" ".join(command.split()) for command in INLINE.findall(prose)]
+    stubs = "".join(
+        rf"""{name}() {{ printf '%s\0' {name} "$@"; printf '\1\0'; }};""" for name in PROGRAMS
+    )
+    found = []
+    for script in scripts:
+        with tempfile.TemporaryDirectory() as empty:  # where no other program is found
+            done = subprocess.run(
+                ["/bin/bash", "-c", f"{stubs}\n{script}"],
+                cwd=empty,
+                env={"PATH": ""},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                encoding="utf-8",
+                check=False,
+            )
+        found += [each.split("\0")[:-1] for each in done.stdout.split("\1\0")[:-1]]
+    return found
 
 
 def prepare_environment(clone: Path) -> None:
