@@ -62,7 +62,7 @@ MISTAKES = {
     "transformer.positions=rotary transformer.n_head=128": "positions=rotary rotates pairs",
     "transformer.positions=sinusoidal transformer.context_length=10000000": "at most 67,108,864",
     "transformer.feed_forward_factor=0.001": "transformer.d_model=128 must be at least 1",
-    "transformer.training.sequence_length=512": "more than transformer.context_length=256",
+    "transformer.training.sequence_length=513": "more than transformer.context_length=512",
     "transformer.schedule.warmup_steps=1000": "transformer.schedule.warmup_steps=1000",
     "transformer.positions=sinusoidal transformer.d_model=5 transformer.n_head=1": "must be even",
     "mlp.training.gradient_accumulation_steps=3": "does not divide mlp.training.batch_size=8",
