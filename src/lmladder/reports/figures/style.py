@@ -121,10 +121,12 @@ def title(axes: Axes, text: str, note: str = "") -> None:
 def number(axis: Axis, multiples: Sequence[float]) -> None:
     """Label a logarithmic axis, whose limits are set, with numbers.
 
-    They are the `multiples` of powers of ten; on a long axis the powers only, on a short axis
-    evenly spaced numbers.
+    They are the `multiples` of powers of ten; on a long axis only 1, 2 and 5 of these, on a longer
+    one the powers, on a short axis evenly spaced numbers.
     """
     low, high = axis.get_view_interval()
+    if high > 100 * low:
+        multiples = [each for each in multiples if each in (1, 2, 5)]
     locator: Locator = LogLocator(subs=multiples if high < 2000 * low else (1,))
     if high < 4 * low:
         locator = MaxNLocator(6)
