@@ -29,6 +29,9 @@ READERS = {  # commands that read a checkpoint, which comes last
 # Arguments with a mistake, and words of the one line, in their order.
 MISTAKES = {
     "smaple": "'smaple'",
+    "inspect outputs/transfromer": "did you mean outputs/transformer?",
+    "inspect outputs/evaluation": "train it with: lmladder run",
+    f"score {TRANSFORMER}": "the standard input is empty|--text",
     "sample --temperature inf": "temperature|inf",
     "sample --top-p 0": "top_p|0",
     "sample --beams 2 --top-k 5": "--beams|--top-k",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,7 +76,7 @@ def open_checkpoint(path: Path) -> Checkpoint:
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
-    from lmladder.training.checkpoint import Checkpoint
+    from lmladder.training.checkpoint import LATEST, Checkpoint
 
     path = checkpoint_file(path)
     if path.name == CORPUS:
@@ -84,7 +85,13 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
         loaded = ORACLE.load(0, Prepared.open(path.parent))
     elif path.parts[:1] == DEFAULT_OUTPUTS.parts and not path.exists():
-        raise InputError(f"there is no {path}; train it with: lmladder run")
+        known = [each.parent.name for each in DEFAULT_OUTPUTS.glob(f"*/{LATEST}")]
+        wanted = path.parent if path.name == LATEST else path
+        similar = difflib.get_close_matches(wanted.name, known, n=1)
+        remedy = "train it with: lmladder run"
+        if similar and similar[0] != wanted.name:
+            remedy = f"did you mean {DEFAULT_OUTPUTS / similar[0]}?"
+        raise InputError(f"there is no {path}; {remedy}")
     else:
         loaded = Checkpoint.load(path)
     say(f"{path}: {loaded.kind}, step {loaded.step:,}, seed {loaded.seed}", VERBOSE)

@@ -152,7 +152,7 @@ def _read(file: str | None, text: str | None) -> tuple[str, str]:
         else:
             text, source = read_text(Path(file)), file
     if not text:
-        raise InputError(f"{source} is empty; there is nothing to score")
+        raise InputError(f"{source} is empty; name a file after the checkpoint, or give --text")
     return text, source
 
 
