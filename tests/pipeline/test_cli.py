@@ -31,7 +31,6 @@ MISTAKES = {
     "smaple": "'smaple'",
     "inspect outputs/transfromer": "did you mean outputs/transformer?",
     "inspect outputs/evaluation": "train it with: lmladder run",
-    f"score {TRANSFORMER}": "the standard input is empty|--text",
     "sample --temperature inf": "temperature|inf",
     "sample --top-p 0": "top_p|0",
     "sample --beams 2 --top-k 5": "--beams|--top-k",
