@@ -36,7 +36,8 @@ test-peers:
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
 		tests/interop tests/benchmarks
 
-# Every command of the pages and of the stages' help, with seconds; a project from a wheel.
+# Every command of the pages and of the stages' help, with seconds; a project from a wheel; every
+# committed byte from a fresh clone.
 test-pages: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m pages --durations=25
 
