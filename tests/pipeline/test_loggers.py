@@ -38,6 +38,15 @@ def test_a_missing_package_is_named(
         pass
 
 
+def test_a_location_that_mlflow_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    mlflow = MagicMock(MlflowException=OSError)
+    mlflow.set_experiment.side_effect = OSError("no such store\nand more")
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    wrong = pytest.raises(InputError, match=r"^logger\.location=runs: no such store$")
+    with wrong, logged(LoggerSettings("mlflow", "runs"), Path("mlp"), {}):
+        pass
+
+
 def test_without_a_logger_nothing_happens() -> None:
     with logged(LoggerSettings(), Path("mlp"), {}) as log:
         log(STATE)

@@ -28,7 +28,7 @@ def logged(settings: LoggerSettings, out: Path, facts: Mapping[str, Any]) -> Ite
     Raises
     ------
     InputError
-        If the package of the logger is not installed.
+        If the package of the logger is not installed, or MLflow cannot use the location.
     """
     match settings.name:
         case "tensorboard":
@@ -48,8 +48,12 @@ def logged(settings: LoggerSettings, out: Path, facts: Mapping[str, Any]) -> Ite
                 Path(settings.location.removeprefix("sqlite:///")).parent.mkdir(
                     parents=True, exist_ok=True
                 )
-            mlflow.set_tracking_uri(settings.location)
-            mlflow.set_experiment("lmladder")
+            try:
+                mlflow.set_tracking_uri(settings.location)
+                mlflow.set_experiment("lmladder")
+            except mlflow.MlflowException as error:
+                why = str(error).splitlines()[0]
+                raise InputError(f"logger.location={settings.location}: {why}") from None
             with mlflow.start_run(run_name=str(out)):
                 mlflow.log_params(dict(facts))
                 yield lambda state: mlflow.log_metrics(_numbers(state), step=state.step)
