@@ -48,7 +48,7 @@ def test_the_initial_loss_is_log_of_the_vocabulary(name: str) -> None:
     """All tokens are equally likely to an untrained model: no bias, no wrong unit."""
     rng = stream(0, "sequences")
     tokens = np.stack([rng.permutation(257)[: CONTEXT + 1] for _ in range(16)])
-    # A pointer predicts tokens of the context, and none of these comes again.
+    # A pointer predicts tokens of the context, and none of these is repeated.
     lost = -math.log(1 - SHARE) if getattr(ALL_SETTINGS[name], "pointer", 0) else 0
     # Larger initial weights predict with more confidence, and lose by it.
     tolerance = 0.1 if getattr(ALL_SETTINGS[name], "init_std", 0) >= 0.05 else 0.02

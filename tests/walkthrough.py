@@ -10,7 +10,7 @@ page run in order in one shell. One that says `error: ...` must fail, all others
 A ```py block is a step too. Comments before a block, which readers do not see, change this:
 
     <!-- first: COMMANDS -->    a step before the block, which makes what the page assumes
-    <!-- not run: REASON -->    the block is no step; `only_named` returns its commands
+    <!-- not run: REASON -->    the block is not a step; `only_named` returns its commands
 """
 
 import os

@@ -37,7 +37,7 @@ MISTAKES = {
     "sede=1": "unknown setting sede; did you mean seed?",
     "mlp.xyz=1": "unknown setting mlp.xyz; choose from kind, watch,",
     "mlp.optimizer=adam": "is a group of settings; choose optimizer@mlp.optimizer=adam",
-    "+rungs=lstm": "there is no rungs/lstm.yaml; give its folder's parent: --config-dir=...",
+    "+rungs=lstm": "there is no rungs/lstm.yaml; give the folder with rungs/: --config-dir=...",
     "mlp.optimizer.momentum=0.9": "mlp.optimizer.momentum; it belongs to optimizer sgd or muon",
     "tokenizer.name=nope": "tokenizer.name: unknown tokenizer 'nope'",
     "+mixtures.a={kind: mixture, members: []}": "mixtures.a.members must name at least one model",

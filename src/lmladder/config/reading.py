@@ -70,7 +70,7 @@ def one_line(error: BaseException) -> str:
         return f"cannot read {override}; a value with special characters needs quotes: key='value'"
     if search := re.search(rf"already at '({'|'.join(GROUPS)})'.*=(\w+)'", str(error), re.DOTALL):
         group, name = search.groups()
-        return f"there is no {group}/{name}.yaml; give its folder's parent: --config-dir=..."
+        return f"there is no {group}/{name}.yaml; give the folder with {group}/: --config-dir=..."
     cause = error.__cause__ or error.__context__ or error
     schema = getattr(cause, "object_type", None)
     if isinstance(cause, AttributeError | KeyError) and is_dataclass(schema):
