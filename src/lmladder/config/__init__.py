@@ -1,13 +1,25 @@
-"""The configuration: composed from the settings of all packages, registered with Hydra, read."""
+"""The configuration: composed by Hydra from `conf/`, validated by the settings of all components."""
 
-from lmladder.config.hydra import register
-from lmladder.config.reading import (
+from lmladder.config.composing import (
     CONFIGURATION_ERRORS,
     arguments,
     composed,
     describe,
     one_line,
-    reference,
-    typed,
+    plain,
+    validated,
 )
-from lmladder.config.schema import STAGES, Config, RuntimeSettings
+from lmladder.config.schema import STAGES, Config, RuntimeSettings, schema
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
+    if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
+        raise ValueError(f"with_seed: unknown rung {key}")
+    values = OmegaConf.to_container(settings, resolve=True)
+    return OmegaConf.create({**values, "seed": seed})  # type: ignore[dict-item]
+
+
+# `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed.
+OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)

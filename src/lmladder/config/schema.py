@@ -1,89 +1,80 @@
-"""The schema of the whole configuration, composed from the settings of all packages.
+"""The schema of the whole configuration, made of the settings of all components.
 
-The values are in `conf/`. Both entry points, Hydra for people and params.yaml for DVC, use this
-schema.
+The values are in `conf/`. Both entry points, Hydra for people and params.yaml for DVC, are
+validated by this schema.
 """
 
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Annotated, Any, Literal, Self, Union
 
-from lmladder.data.settings import CORPORA, TOKENIZERS
+from lmladder.data import AnyCorpus, AnyTokenizer
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models.registry import GROUPS, KINDS
-from lmladder.sampling.settings import SampleSettings
-from lmladder.system.errors import InputError
-from lmladder.system.settings import setting
+from lmladder.models import GROUPS, KINDS, rung_settings
+from lmladder.sampling import SampleSettings
+from lmladder.system.settings import Index, Settings
+
+from pydantic import Field, create_model, model_validator
+
+# The stages that fit one rung each, and the kind of that rung.
+STAGES = {"bigram": "counts", "mlp": "mlp", "transformer": "transformer"}
 
 
-@dataclass
-class RuntimeSettings:
+class RuntimeSettings(Settings):
     """Settings of the computation; they affect at most the last digits of results."""
 
-    threads: int | None = setting(
-        "number of threads, which affects speed only; null: one per core", at_least=1, at_most=1024
+    threads: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        description="number of threads, which affects speed only; null: one per core"
     )
-    kernels: str = setting(
-        "compiled kernels or NumPy, which is slower; results differ in the last digits",
-        choices=("numba", "numpy"),
-    )
-
-
-@dataclass
-class LoggerSettings:
-    """A logger of another program, to which the history of a training run is sent, too."""
-
-    name: str | None = setting(
-        "the logger; null: none", default=None, choices=("tensorboard", "mlflow")
-    )
-    location: str = setting(
-        "folder of TensorBoard's files, or the tracking URI of MLflow", default="outputs/logs"
+    kernels: Literal["numba", "numpy"] = Field(
+        description="compiled kernels or NumPy, which is slower; results differ in the last digits"
     )
 
 
-@dataclass
-class Config:
+class Config(Settings):
     """The settings of all stages."""
 
-    seed: int = setting("seed of weights, batches, dropout and samples", at_least=0)
-    runtime: RuntimeSettings = setting("threads and kernels", settings=RuntimeSettings)
-    data: Any = setting("the text and its splits", family=CORPORA)
-    tokenizer: Any = setting("the tokenizer", family=TOKENIZERS)
-    bigram: Any = setting("the count models", family=KINDS)
-    mlp: Any = setting("the MLP, or a recurrent network instead", family=KINDS)
-    transformer: Any = setting("the Transformer", family=KINDS)
-    rungs: dict[str, Any] = setting("additional rungs, by name", default={}, family=KINDS)
-    mixtures: dict[str, Any] = setting("mixtures of rungs, by name", default={}, family=KINDS)
-    rung: str | None = setting(
-        "the name in rungs or mixtures that the stage `rung` or `mixture` fits", default=None
+    seed: Index = Field(description="seed of weights, batches, dropout and samples")
+    runtime: RuntimeSettings = Field(description="threads and kernels")
+    data: AnyCorpus = Field(description="the text and its splits")
+    tokenizer: AnyTokenizer = Field(description="the tokenizer")
+    bigram: Any = Field(description="the count models")
+    mlp: Any = Field(description="the MLP")
+    transformer: Any = Field(description="the Transformer")
+    rungs: dict[str, Any] = Field(description="additional rungs, by name")
+    mixtures: dict[str, Any] = Field(description="mixtures of rungs, by name")
+    rung: str | None = Field(
+        description="the name in rungs or mixtures that the stage `rung` or `mixture` fits"
     )
-    sample: SampleSettings = setting("samples of each model", settings=SampleSettings)
-    evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
-    logger: LoggerSettings = setting("a logger, which changes no result", settings=LoggerSettings)
+    sample: SampleSettings = Field(description="samples of each model")
+    evaluate: EvaluateSettings = Field(description="the perplexity table")
+    logger: Any = Field(description="a logger, which changes no result")
 
-    def check(self, path: str) -> None:
-        rungs = {stage: ("rungs", getattr(self, stage)) for stage in STAGES}
+    @model_validator(mode="after")
+    def _distinct_models(self) -> Self:
+        rungs = {stage: getattr(self, stage) for stage in STAGES}
         for group in GROUPS:
-            rungs |= {f"{group}.{name}": (group, it) for name, it in getattr(self, group).items()}
+            rungs |= {f"{group}.{name}": each for name, each in getattr(self, group).items()}
         owners: dict[str, str] = {}
-        for key, (group, it) in rungs.items():
-            own = it.kind if key in STAGES else key.rpartition(".")[2]
-            for model in getattr(it, "models", [own]):
+        for key, rung in rungs.items():
+            own = rung.kind if key in STAGES else key.rpartition(".")[2]
+            for model in getattr(rung, "models", [own]):
                 if (other := owners.setdefault(model, key)) != key:
-                    raise InputError(f"{path}{key}: {path}{other} has a model {model!r} too")
-            if (right := KINDS[it.kind].fit.group) != group:
-                raise InputError(f"{path}{key}.kind={it.kind}: rungs of this kind are in {right}")
+                    raise ValueError(f"{key}: {other} has a model {model!r} too")
+        return self
 
     @property
     def text(self) -> dict[str, Any]:
-        """Return the settings that determine the prepared text, as corpus.json records them."""
-        settings = {"data": asdict(self.data), "tokenizer": asdict(self.tokenizer)}
-        del settings["data"]["prompt"]
-        return settings
+        """The settings that determine the prepared text, as corpus.json records them."""
+        return {
+            "data": self.data.model_dump(exclude={"prompt"}),
+            "tokenizer": self.tokenizer.model_dump(),
+        }
 
 
-# The stages that fit one rung each; additional rungs are in `GROUPS`.
-STAGES = tuple(
-    each.name
-    for each in fields(Config)
-    if each.metadata["family"] is KINDS and each.name not in GROUPS
-)
+def schema() -> type[Config]:
+    """Return the type of a configuration, with the kinds of rungs that are known now."""
+    kinds = [rung_settings(kind) for kind, each in KINDS.items() if each.group == "rungs"]
+    types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
+    types["rungs"] = dict[str, Annotated[Union[tuple(kinds)], Field(discriminator="kind")]]  # type: ignore[valid-type]
+    types["mixtures"] = dict[str, rung_settings("mixture")]  # type: ignore[misc]
+    fields: Any = {name: (each, Config.model_fields[name]) for name, each in types.items()}
+    return create_model("Config", __base__=Config, **fields)

@@ -5,27 +5,22 @@ divide text, `tokenizers/` converts it to tokens and back, `writing.py` writes t
 `prepared.py` reads it, `batches.py` draws sequences to train on. Models and scores are elsewhere.
 """
 
-from typing import TYPE_CHECKING
-
-from lmladder.system.lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from lmladder.data.corpora import cache_directory, load_corpus, read_text
-    from lmladder.data.corpus import Corpus
-    from lmladder.data.prepared import CorpusFacts, Prepared, SplitFacts, read_facts
-    from lmladder.data.reading import bytes_from_text, text_from_bytes
-    from lmladder.data.settings import CORPORA, TOKENIZERS
-    from lmladder.data.splits import SPLITS
-    from lmladder.data.tokenizers import (
-        BpeTokenizer,
-        ByteTokenizer,
-        CharTokenizer,
-        Tokenizer,
-        WhitespaceTokenizer,
-        WordTokenizer,
-        build_tokenizer,
-        tokenizer_from_json,
-    )
-    from lmladder.data.writing import write_prepared
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+from lmladder.data.corpora import AnyCorpus, cache_directory, load_corpus, read_text
+from lmladder.data.corpus import Corpus
+from lmladder.data.prepared import CorpusFacts, Prepared, SplitFacts, read_facts
+from lmladder.data.reading import bytes_from_text, text_from_bytes
+from lmladder.data.splits import SPLITS, SplitSettings
+from lmladder.data.tokenizers import (
+    TOKENIZERS,
+    AnyTokenizer,
+    BpeTokenizer,
+    ByteTokenizer,
+    CharTokenizer,
+    Tokenizer,
+    WhitespaceTokenizer,
+    WordTokenizer,
+    build_tokenizer,
+    tokenizer_from_json,
+)
+from lmladder.data.watched import WatchedFile
+from lmladder.data.writing import write_prepared

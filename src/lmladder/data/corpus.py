@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.data.reading import opened
-from lmladder.data.settings import SplitSettings
-from lmladder.data.splits import spans
+from lmladder.data.splits import SplitSettings, spans
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
@@ -101,7 +100,7 @@ class Corpus:
         Raises
         ------
         InputError
-            If the fractions do not sum to 1, or a split with a fraction above 0 would be empty.
+            If a split with a fraction above 0 would be empty.
         """
         if self.separator is None:
             (text,) = self.texts

@@ -10,7 +10,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from lmladder.data.tokenizers import Tokenizer, tokenizer_from_json
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import sha256_of, unseal
-from lmladder.system.settings import dotted, from_mapping
+from lmladder.system.settings import Record, dotted, validate
 
 import numpy as np
 
@@ -36,8 +36,7 @@ def _remedy() -> Iterator[None]:
         raise InputError(f"{error}; {REMEDY}") from error
 
 
-@dataclass
-class Oracle:
+class Oracle(Record):
     """How probable a split is under the distribution that it was drawn from.
 
     Attributes
@@ -51,8 +50,7 @@ class Oracle:
     standard_error_nats: float | None
 
 
-@dataclass
-class SplitFacts:
+class SplitFacts(Record):
     """The counts of one split; `sha256` is that of its file."""
 
     documents: int
@@ -62,8 +60,7 @@ class SplitFacts:
     oracle: Oracle | None
 
 
-@dataclass
-class CorpusFacts:
+class CorpusFacts(Record):
     """The content of corpus.json.
 
     Attributes
@@ -85,7 +82,7 @@ class CorpusFacts:
     tokenizer: str
     digest: str
     splits: dict[str, SplitFacts]
-    grammar: dict[str, Any] | None = None
+    grammar: dict[str, Any] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,13 +164,10 @@ def read_facts(path: Path) -> CorpusFacts:
     with opened(path, "rb") as file:
         text = file.read()
     try:
-        fields = unseal(text.decode())
-        free = {key: fields[key] for key in ("name", "settings")}  # which may contain any text
-        free["grammar"] = fields.pop("grammar", None)
-        facts = replace(from_mapping(CorpusFacts, {**fields, "name": "", "settings": {}}), **free)
+        facts = validate(CorpusFacts, unseal(text.decode()))
         if facts.splits.keys() != set(SPLITS):
             raise ValueError(f"its splits must be {', '.join(SPLITS)}")
-    except (ValueError, KeyError, InputError, RecursionError) as error:
+    except (ValueError, InputError, RecursionError) as error:
         raise InputError(f"{path} does not describe a prepared text: {error}") from error
     return facts
 

@@ -3,12 +3,29 @@
 import math
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from typing import Self
 
-from lmladder.data.settings import SplitSettings
 from lmladder.system.errors import InputError
-from lmladder.system.settings import check
+from lmladder.system.settings import Fraction as Share
+from lmladder.system.settings import Settings
+
+from pydantic import Field, model_validator
 
 SPLITS = ("train", "val", "test")
+
+
+class SplitSettings(Settings):
+    """Fractions of the corpus; they sum to 1."""
+
+    train: float = Field(gt=0, description="fraction of the text to train on")
+    val: float = Field(gt=0, description="fraction of the validation text")
+    test: Share = Field(description="fraction of the test text")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-9:
+            raise ValueError(f"it must sum to 1, got {self.train} + {self.val} + {self.test}")
+        return self
 
 
 def spans(count: int, split: SplitSettings, *, unit: str) -> dict[str, slice]:
@@ -21,9 +38,8 @@ def spans(count: int, split: SplitSettings, *, unit: str) -> dict[str, slice]:
     Raises
     ------
     InputError
-        If the fractions do not sum to 1, or a split with a fraction above 0 would be empty.
+        If a split with a fraction above 0 would be empty.
     """
-    check(split, "split.")
     # 0.7 + 0.1 is 0.7999999999999999 in floats and would lose the last of 10 documents, so each
     # fraction is read as the decimal number that the user wrote.
     fractions = [Fraction(repr(float(getattr(split, name)))) for name in SPLITS]

@@ -2,15 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from lmladder.data.corpus import Corpus
 from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
 from lmladder.data.reading import bytes_from_text, whole_chunks
-from lmladder.data.settings import SplitSettings, TokenizerSettings
-from lmladder.data.tokenizers import Tokenizer, build_tokenizer, can_encode_any_text
+from lmladder.data.splits import SplitSettings
+from lmladder.data.tokenizers import (
+    Tokenizer,
+    TokenizerSettings,
+    build_tokenizer,
+    can_encode_any_text,
+)
 from lmladder.system.errors import RunError
 from lmladder.system.files import atomic_write, atomic_writer, write_json
 from lmladder.system.sealing import seal
@@ -67,8 +71,7 @@ def write_prepared(
         characters += length
     write_json(directory / "tokenizer.json", encoder.to_json())
     sha256, digest = digests(directory)
-    for name, facts in splits.items():
-        facts.sha256 = sha256[name]
+    splits = {k: each.model_copy(update={"sha256": sha256[k]}) for k, each in splits.items()}
     corpus_facts = CorpusFacts(
         name=corpus.name,
         settings=dict(settings),
@@ -81,7 +84,7 @@ def write_prepared(
         splits=splits,
         grammar=corpus.grammar,
     )
-    sealed = seal(asdict(corpus_facts), indent=2, allow_nan=False)
+    sealed = seal(corpus_facts.model_dump(), indent=2, allow_nan=False)
     atomic_write(directory / "corpus.json", sealed.encode("ascii"))
     return corpus_facts
 
@@ -100,7 +103,13 @@ def _write_split(
     # The probability is that of the text, not of the text without unknown words.
     known = corpus.nll and n_bytes == sum(len(bytes_from_text(each)) for each in corpus.pieces())
     oracle = _oracle(corpus.nll) if known else None
-    facts = SplitFacts(len(corpus.texts), sum(map(len, ids)), n_bytes, "", oracle)
+    facts = SplitFacts(
+        documents=len(corpus.texts),
+        tokens=sum(map(len, ids)),
+        bytes=n_bytes,
+        sha256="",
+        oracle=oracle,
+    )
     return facts, sum(map(len, corpus.pieces()))
 
 
@@ -108,6 +117,6 @@ def _oracle(nll: Sequence[float]) -> Oracle:
     """Return exact sums (math.fsum), so that the last digit does not depend on the machine."""
     count, total = len(nll), math.fsum(nll)
     if count < 2:
-        return Oracle(total, None)
+        return Oracle(nats=total, standard_error_nats=None)
     variance = math.fsum((x - total / count) ** 2 for x in nll) / (count - 1)
-    return Oracle(total, math.sqrt(count * variance))
+    return Oracle(nats=total, standard_error_nats=math.sqrt(count * variance))

@@ -1,21 +1,30 @@
 """Optimizers, learning rate schedules and gradient clipping.
 
 An optimizer stores its parameters and running averages, but not the step: the caller of `step`
-gives its number and the factors from schedule and clipping. An optimizer that `settings.py` does
-not list is a module of its own in this package, with its settings in the same module.
+gives its number and the factors from schedule and clipping.
 """
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import Annotated, Any
 
-from lmladder.system.lazy import lazy_exports
+from lmladder.autograd import Tensor
+from lmladder.optim.adam import Adam, AdamSettings, AdamW, AdamWSettings
+from lmladder.optim.clipping import clip_scale, global_norm
+from lmladder.optim.muon import Muon, MuonSettings, orthogonalize
+from lmladder.optim.optimizer import Optimizer
+from lmladder.optim.schedules import AnySchedule, Schedule
+from lmladder.optim.sgd import Sgd, SgdSettings
 
-if TYPE_CHECKING:
-    from lmladder.optim.adam import Adam, AdamW
-    from lmladder.optim.clipping import clip_scale, global_norm
-    from lmladder.optim.muon import Muon, orthogonalize
-    from lmladder.optim.optimizer import Optimizer, build_optimizer
-    from lmladder.optim.schedules import factor
-    from lmladder.optim.settings import OPTIMIZERS, SCHEDULES
-    from lmladder.optim.sgd import Sgd
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+from pydantic import Field
+
+OPTIMIZERS: dict[str, type[Optimizer]] = {"sgd": Sgd, "adam": Adam, "adamw": AdamW, "muon": Muon}
+AnyOptimizer = Annotated[
+    SgdSettings | AdamSettings | AdamWSettings | MuonSettings, Field(discriminator="name")
+]
+
+
+def build_optimizer(
+    settings: Any, parameters: Mapping[str, Tensor], matrices: Collection[str]
+) -> Optimizer:
+    """Return the optimizer that `settings.name` names."""
+    return OPTIMIZERS[settings.name](parameters, settings, matrices)

@@ -1,21 +1,45 @@
 """Adam (Kingma & Ba 2015) and AdamW (Loshchilov & Hutter 2019)."""
 
 from operator import is_
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from lmladder import kernels
-from lmladder.optim.optimizer import Optimizer
-from lmladder.optim.settings import AdamSettings, AdamWSettings
+from lmladder.optim.optimizer import DECAY, Optimizer, OptimizerSettings
 from lmladder.system.arrays import FloatArray
 
 import numpy as np
+from pydantic import Field
+
+
+class AverageSettings(OptimizerSettings):
+    """The settings of Adam, and of optimizers that use it."""
+
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        min_length=2,
+        max_length=2,
+        description="decay of the averages of gradients and their squares",
+    )
+    epsilon: float = Field(gt=0, description="added to the square root of the second average")
+
+
+class AdamSettings(AverageSettings):
+    """The settings of Adam."""
+
+    name: Literal["adam"] = Field(description="the optimizer")
+
+
+class AdamWSettings(AverageSettings):
+    """The settings of AdamW."""
+
+    name: Literal["adamw"] = Field(description="the optimizer")
+    weight_decay: float = DECAY
 
 
 class Adam(Optimizer):
     """Adam with bias correction."""
 
     averages = ("mean", "square")
-    settings: AdamSettings
+    settings: AverageSettings
 
     def __init__(self, *arguments: Any):
         super().__init__(*arguments)
@@ -56,5 +80,3 @@ class Adam(Optimizer):
 
 class AdamW(Adam):
     """Adam with decoupled weight decay of the matrices: parameters with two axes or more."""
-
-    settings: AdamWSettings

@@ -1,15 +1,27 @@
 """Muon: orthogonalized momentum (Jordan et al. 2024, "Muon: an optimizer for hidden layers")."""
 
 from collections.abc import Collection, Mapping
+from typing import Literal
 
 from lmladder.autograd import Tensor
 from lmladder.kernels import parallel_for
-from lmladder.optim.adam import AdamW
-from lmladder.optim.optimizer import Optimizer
-from lmladder.optim.settings import MuonSettings
+from lmladder.optim.adam import AdamW, AverageSettings
+from lmladder.optim.optimizer import DECAY, Optimizer
 from lmladder.system.arrays import FloatArray
 
 import numpy as np
+from pydantic import Field
+
+
+class MuonSettings(AverageSettings):
+    """The settings of Muon for the hidden matrices, and of AdamW for all other parameters."""
+
+    name: Literal["muon"] = Field(description="the optimizer")
+    weight_decay: float = DECAY
+    matrix_learning_rate: float = Field(
+        gt=0, description="Muon's step size; learning_rate is AdamW's"
+    )
+    momentum: float = Field(ge=0, lt=1, description="decay of Muon's sum of gradients")
 
 
 class Muon(Optimizer):

@@ -5,10 +5,19 @@ from typing import Any, ClassVar
 
 from lmladder.autograd import Tensor
 from lmladder.autograd.guards import release
-from lmladder.optim.settings import OPTIMIZERS
 from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.settings import Settings
 
 import numpy as np
+from pydantic import Field
+
+DECAY: Any = Field(ge=0, description="decay of matrices, per step times learning_rate")
+
+
+class OptimizerSettings(Settings):
+    """What all optimizers have in common."""
+
+    learning_rate: float = Field(gt=0, description="step size where the schedule's factor is 1")
 
 
 class Optimizer:
@@ -17,7 +26,7 @@ class Optimizer:
     Parameters
     ----------
     parameters : the Tensors to be learned, by name; their values are changed in place
-    settings : the dataclass of this optimizer's settings
+    settings : of this optimizer
     matrices : names of the hidden matrices, for an optimizer that treats them separately
 
     Attributes
@@ -94,10 +103,3 @@ class Optimizer:
             raise ValueError(f"optimizer state does not match: {unmatched[0]}")
         for name, array in state.items():
             array[...] = arrays[name]
-
-
-def build_optimizer(
-    settings: Any, parameters: Mapping[str, Tensor], matrices: Collection[str]
-) -> Optimizer:
-    """Return the optimizer that `settings.name` names; InputError if the name is unknown."""
-    return OPTIMIZERS.component(settings.name)(parameters, settings, matrices)

@@ -1,7 +1,19 @@
 """Stochastic gradient descent with momentum (Sutskever et al. 2013)."""
 
-from lmladder.optim.optimizer import Optimizer
-from lmladder.optim.settings import SgdSettings
+from typing import Literal
+
+from lmladder.optim.optimizer import DECAY, Optimizer, OptimizerSettings
+
+from pydantic import Field
+
+
+class SgdSettings(OptimizerSettings):
+    """The settings of gradient descent with momentum."""
+
+    name: Literal["sgd"] = Field(description="the optimizer")
+    momentum: float = Field(ge=0, lt=1, description="decay of the sum of gradients; 0: none")
+    nesterov: bool = Field(description="Nesterov momentum: the gradient at the point ahead")
+    weight_decay: float = DECAY
 
 
 class Sgd(Optimizer):

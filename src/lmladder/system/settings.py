@@ -1,115 +1,138 @@
-"""Declaration of settings: type, range, choices and meaning, beside the code that they configure.
+"""Settings: Pydantic models that declare type, range, choices and meaning of each value once.
 
-The settings of a component are a dataclass whose fields are made by `setting`; their values are in
-`conf/` only. Where one of several components is chosen by name, such as an optimizer, a `Family`
-lists them by the names of their classes, which are imported on use. Validation, `--help` and error
-messages read these declarations; `lmladder.config` composes them.
+A component has its model beside it. The values are in `conf/`, so a model declares no defaults.
+Validation, help, checkpoints and comparisons read these models.
 """
 
-import difflib
-import importlib.util
 import json
-import math
-import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, make_dataclass
-from typing import Any, Generic, TypeVar, get_args, get_origin, get_type_hints
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from difflib import SequenceMatcher
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from lmladder.system.errors import InputError
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import core_schema
+
 MAX_INTEGER = 2**63 - 1  # the largest integer of NumPy
-REQUIRED: Any = "???"  # a missing value, as OmegaConf writes it
-GROUP = "group"  # the type of a group of settings in a description
+SIMILAR = 0.6  # likeness from which a name is suggested
+MAX_CHOICES = 20  # that a message lists
+
+Count = Annotated[int, Field(ge=1, le=MAX_INTEGER)]
+Index = Annotated[int, Field(ge=0, le=MAX_INTEGER)]  # or a seed
+Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
-_LIMITS: dict[str, tuple[str, Callable[[float, float], bool]]] = {
-    "above": ("more than", operator.gt),
-    "at_least": ("at least", operator.ge),
-    "at_most": ("at most", operator.le),
-    "below": ("less than", operator.lt),
-}
+class Record(BaseModel):
+    """Values from a file: immutable, without unknown keys, strict about types."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
 
-def setting(
-    help: str,
-    *,
-    default: Any = REQUIRED,
-    choices: Iterable[str] = (),
-    length: int | None = None,
-    family: "Family[Any] | None" = None,
-    settings: type[Any] | None = None,
-    **limits: float,
-) -> Any:
-    """Return a field of a settings dataclass.
+class Settings(Record):
+    """The settings of a component."""
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """An annotation of a text that must be one of some names, such as those of a registry."""
+
+    names: Iterable[str]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.literal_schema([*self.names])
+
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def validate(schema: type[S], given: Any, path: str = "") -> S:
+    """Return the settings in plain values; an integer is accepted for a float.
 
     Parameters
     ----------
-    help : the meaning of the setting, with its unit, in one line
-    default : the value if `conf/` contains none; by default the setting must be given
-    choices : the allowed values of a string, or of each string in a list
-    length : the length of a list
-    family : the components of which this setting chooses one; the type of the field is Any
-    settings : the dataclass of a group of settings
-    **limits : bounds of a number, or of each number in a list: above, at_least, at_most, below
+    path : of the settings in the configuration, such as "transformer", for messages
+
+    Raises
+    ------
+    InputError
+        If a key is unknown or missing, or a value has another type or is out of range; names the
+        key.
     """
-    assert limits.keys() <= _LIMITS.keys(), limits
-    metadata = {
-        "help": help,
-        "limits": limits,
-        "choices": tuple(choices),
-        "length": length,
-        "family": family,
-    }
-    factory = default.copy if isinstance(default, list | dict) else settings
-    if factory is not None:
-        return field(default_factory=factory, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    try:
+        return schema.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False)
+        # An unknown key explains a missing one.
+        first = min(found, key=lambda each: each["type"] != "extra_forbidden")
+        raise InputError(_one_line(first, schema, given, path)) from None
 
 
-def check(settings: Any, path: str = "") -> None:
-    """Raise InputError, which names the key, for a value out of range or an invalid combination.
+# What Pydantic writes in messages, and what we write instead.
+WORDING = {
+    "Input should be": "must be",
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+    "List should have": "must have",
+    " after validation": "",
+}
 
-    Combinations of settings are checked by the method `check(path)` of a dataclass and of its
-    bases; `path` is the prefix of the keys in messages, such as "transformer.".
+
+def _one_line(error: Any, schema: type[BaseModel], given: Any, path: str) -> str:
+    """Return an error of Pydantic in one line that names the dotted key."""
+    parts, value, last = [path] if path else [], given, len(error["loc"]) - 1
+    for index, part in enumerate(error["loc"]):
+        inside = isinstance(value, Mapping) and part in value
+        # Other parts of a location are the names of chosen components, and indices of lists.
+        if inside or (index == last and isinstance(part, str)):
+            parts.append(part)
+        value = value[part] if inside else value
+    key, facts = ".".join(parts), error.get("ctx", {})
+    if error["type"] == "extra_forbidden":
+        known = [f"{path}.{each}".lstrip(".") for each in keys_of(schema)]
+        return f"unknown setting {key}; {did_you_mean(key, known)}"
+    if error["type"] == "missing" or error["type"] == "union_tag_not_found":
+        key += f".{facts['discriminator']}".replace("'", "") if facts else ""
+        return f"{key} is missing; give {key}=..."
+    if error["type"] == "union_tag_invalid":
+        known = facts["expected_tags"].replace("'", "").split(", ")
+        return f"{key}: unknown {facts['tag']!r}; {did_you_mean(facts['tag'], known)}"
+    if error["type"] == "value_error":
+        return f"{key}: {facts['error']}".removeprefix(": ")
+    text, end = error["msg"], ""
+    if error["type"] in ("model_attributes_type", "model_type", "dict_type"):
+        text = "must be a group of settings"
+        if isinstance(error["input"], str):
+            end = f"; choose {parts[-1]}@{key}={error['input']}"
+    for theirs, ours in WORDING.items():
+        text = text.replace(theirs, ours)
+    return f"{key} {text}, got {json.dumps(error['input'], default=repr)}{end}".lstrip()
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return a suggestion for an unknown word or dotted key: similar known ones, or all of them."""
+    known = list(known)
+    likeness = {each: _likeness(word.split("."), each.split(".")) for each in known}
+    best = max(likeness.values(), default=(0.0, 0))
+    if best[0] >= SIMILAR:
+        similar = [each for each in known if likeness[each] == best]
+        return f"did you mean {' or '.join(map(repr, similar))}?"
+    if len(known) > MAX_CHOICES:
+        return "`lmladder settings` prints all"
+    return f"choose from {', '.join(known)}"
+
+
+def _likeness(word: list[str], other: list[str]) -> tuple[float, int]:
+    """Return how likely a name is meant, and how many groups of settings both keys have in common.
+
+    "lr" means learning_rate and matrix_learning_rate.
     """
-    for each in fields(settings):
-        name, value = f"{path}{each.name}", getattr(settings, each.name)
-        if is_dataclass(value):
-            check(value, f"{name}.")
-        elif isinstance(value, dict):
-            for key, group in value.items():
-                check(group, f"{name}.{key}.")
-        elif value is not None:
-            _check_value(name, value, each)
-    for base in type(settings).__mro__:
-        if "check" in vars(base):
-            vars(base)["check"](settings, path)
-
-
-def _check_value(name: str, value: Any, declared: Field[Any]) -> None:
-    several = isinstance(value, list | tuple)
-    length = declared.metadata.get("length")
-    if length is not None and (not several or len(value) != length):
-        raise InputError(f"{name} must be a list of {length} values, got {value}")
-    choices = declared.metadata.get("choices", ())
-    for one in value if several else [value]:
-        if choices and one not in choices:
-            raise InputError(f"{name} must be one of {', '.join(choices)}, got {one}")
-        if isinstance(one, list | tuple | dict):
-            raise InputError(f"{name} must be a list of single values, got {value}")
-        if isinstance(one, bool) or not isinstance(one, int | float):
-            continue
-        if isinstance(one, int) and abs(one) > MAX_INTEGER:
-            raise InputError(f"{name} must be at most {MAX_INTEGER}, got {one}")
-        if not math.isfinite(one):
-            raise InputError(f"{name} must be a finite number, got {one}")
-        for limit, bound in declared.metadata.get("limits", {}).items():
-            words, is_within = _LIMITS[limit]
-            if not is_within(one, bound):
-                raise InputError(f"{name} must be {words} {bound:,}, got {one}")
-
-
-_TYPES = {int: "integer", float: "number", str: "text", bool: "true or false"}
+    (*groups, short), (*others, name) = word, other
+    initials = "".join(part[:1] for part in name.split("_"))
+    same = short == name or name.startswith(f"{short}_") or (initials.endswith(short) and "_" in name)
+    return float(same) or SequenceMatcher(None, short, name).ratio(), len({*groups} & {*others})
 
 
 @dataclass(frozen=True)
@@ -119,233 +142,105 @@ class Described:
     Attributes
     ----------
     key : dotted, such as "transformer.n_layer"
-    default : its value in `conf/`; REQUIRED if it has none
-    type : such as "integer or null"; "group" of settings
-    range : such as "at least 1"; empty: any value of the type
-    choices : the allowed values of a text; empty: any
+    value : of the given configuration; None also if it has none
+    allowed : type, choices and range, such as "integer, at least 1"; empty for a group of settings
     help : its meaning
-    choice : the override of a group with which the setting exists; empty: it exists by default
+    choice : the component that has it, such as "sgd", if all choices are described
     """
 
     key: str
-    default: Any
-    type: str
-    range: str
-    choices: tuple[str, ...]
+    value: Any
+    allowed: str
     help: str
     choice: str = ""
 
-    @classmethod
-    def of(
-        cls, key: str, declared: Field[Any], kind: Any, default: Any, choices: Iterable[str] = ()
-    ) -> "Described":
-        """Describe a field of a type; `choices` are used if the field itself has none."""
-        facts = declared.metadata
-        limits = [f"{_LIMITS[limit][0]} {bound:,}" for limit, bound in facts["limits"].items()]
-        if facts["length"] is not None:
-            limits.append(f"{facts['length']} values")
-        names = facts["choices"] or tuple(choices)
-        return cls(key, default, _type_name(kind), ", ".join(limits), names, facts["help"])
-
-    @property
-    def allowed(self) -> str:
-        """The choices or the type, and the range, such as "integer, at least 1"."""
-        names = f"one of {', '.join(self.choices)}" if self.choices else self.type
-        return f"{names}, {self.range}".removesuffix(", ")
-
-    @property
-    def value(self) -> str:
-        """The default as an override has it, such as "[0.9, 0.99]"."""
-        plain = isinstance(self.default, str) and self.default.isprintable()
-        return self.default if plain else json.dumps(self.default)
-
     def __str__(self) -> str:
         """Return the heading of a group, or a setting in two lines."""
-        if self.type == GROUP:
+        if not self.allowed:
             return f"{self.key}: {self.help}"
-        choice = f"  ({self.choice})" if self.choice else ""
-        return f"  {self.key}={self.value}{choice}\n      {self.allowed}: {self.help}"
+        return f"  {self.key}={as_override(self.value)}\n      {self.allowed}: {self.help}"
 
 
-def _type_name(kind: Any) -> str:
-    if get_origin(kind) in (list, tuple):
-        return f"list of {_type_name(get_args(kind)[0])}s"
-    return " or ".join(_TYPES.get(each, "null") for each in get_args(kind) or (kind,))
-
-
-@dataclass(frozen=True)
-class Component:
-    """The location of a component, as "module:name".
-
-    Attributes
-    ----------
-    settings : the dataclass of its settings
-    component : its class or function; None if it consists of its settings only
-    """
-
-    settings: str
-    component: str | None = None
-
-
-C = TypeVar("C", bound=Component)
-S = TypeVar("S")
-
-
-class Family(Generic[C]):
-    """Components of which a configuration chooses one by name, such as the optimizers.
+def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> Iterator[Described]:
+    """Yield each setting of a schema and below.
 
     Parameters
     ----------
-    name : the name of a component in messages, such as "optimizer"
-    package : the package of components that are not listed: "my_kind" is the class MyKind in its
-        module my_kind, with the settings MyKindSettings
-    kinds : the listed components, by name
-    key : the setting that contains the name of the component
+    values : the configuration, which determines the components; None: yield those of all choices
     """
-
-    def __init__(self, name: str, package: str, kinds: Mapping[str, C], *, key: str = "name"):
-        self.name, self.package, self.kinds, self.key = name, package, dict(kinds), key
-        self._entry = type(next(iter(kinds.values())))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.kinds)
-
-    def __getitem__(self, kind: str) -> C:
-        """Return the entry of a component; raise InputError, with the known names, if unknown."""
-        if isinstance(kind, str) and kind in self.kinds:  # a file may contain a list instead
-            return self.kinds[kind]
-        module = f"{self.package}.{kind}"
-        if not str(kind).isidentifier() or importlib.util.find_spec(module) is None:
-            raise InputError(f"unknown {self.name} {kind!r}; {did_you_mean(str(kind), self.kinds)}")
-        name = "".join(word.capitalize() for word in kind.split("_"))
-        return self._entry(f"{module}:{name}Settings", f"{module}:{name}")
-
-    def read(self, given: Any, path: str) -> Any:
-        """Return the settings of the component that `given[key]` names; see `read`."""
-        if isinstance(given, str) and given in self.kinds:
-            raise InputError(f"{path} is a group of settings; choose {self.name}@{path}={given}")
-        kind = given.get(self.key, REQUIRED) if isinstance(given, Mapping) else REQUIRED
-        if kind == REQUIRED:
-            raise _missing(f"{path}.{self.key}")
-        try:
-            schema = self.settings(kind)
-        except InputError as error:
-            raise InputError(f"{path}.{self.key}: {error}") from None
-        return _typed(schema, given, f"{path}.")
-
-    def settings(self, kind: str) -> type[Any]:
-        """Return the dataclass of a component's settings; raise InputError if it is unknown."""
-        try:
-            return import_object(self[kind].settings)
-        except AttributeError as error:  # a module without a component
-            raise InputError(f"unknown {self.name} {kind!r}: {error}") from None
-
-    def component(self, kind: str) -> Any:
-        """Return the class or function of a component; raise InputError if it is unknown."""
-        return import_object(self[kind].component or "")
+    properties = schema.model_json_schema()["properties"]
+    for name, field in schema.model_fields.items():
+        key, value = f"{prefix}{name}", values.get(name) if values else None
+        if not (groups := [*_models(field.annotation)]):
+            yield Described(key, value, _allowed(properties[name]), field.description or "")
+            continue
+        yield Described(key, None, "", field.description or "")
+        several = get_origin(field.annotation) is dict
+        for name, each in (value or {}).items() if several else [("", value)]:
+            start = f"{key}.{name}." if several else f"{key}."
+            kinds = {group: _kind(group) for group in groups}
+            for group, (tag, kind) in kinds.items():
+                if each is None or each.get(tag) == kind:
+                    for setting in described(group, each, start):
+                        if setting.key == f"{start}{tag}" and len(kinds) > 1:
+                            names = ", ".join(name for _, name in kinds.values())
+                            setting = replace(setting, allowed=f"one of {names}")
+                        yield setting if each else replace(setting, choice=kind or "")
 
 
-def read(schema: type[S], given: Mapping[str, Any], path: str = "") -> S:
-    """Return the settings made from plain values, with their types and ranges checked.
-
-    Parameters
-    ----------
-    schema : a dataclass of settings
-    given : plain values, such as a part of params.yaml; an integer is accepted for a float
-    path : the prefix of the keys in messages, such as "transformer."
-
-    Raises
-    ------
-    InputError
-        If a key is unknown, or a value is missing, of another type or out of range. The message
-        names the key.
-    """
-    settings = _typed(schema, given, path)
-    check(settings, path)
-    return settings
+def keys_of(schema: type[BaseModel]) -> list[str]:
+    """Return the dotted keys of all settings of a schema, with each choice of a component."""
+    return [*dict.fromkeys(each.key for each in described(schema))]
 
 
-def _typed(schema: type[S], given: Any, path: str) -> S:
-    _require_group(given, path.removesuffix("."))
-    declared = {each.name: each for each in fields(schema)}  # type: ignore[arg-type]
-    for key in given:
-        if key not in declared:
-            raise InputError(f"unknown setting {path}{key}; {did_you_mean(str(key), declared)}")
-    types = get_type_hints(schema)
-    return schema(
-        **{
-            name: _value(types[name], each, given.get(name, REQUIRED), f"{path}{name}")
-            for name, each in declared.items()
-        }
-    )
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:
+    """Yield the models in a type, such as those of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for each in get_args(annotation):
+        yield from _models(each)
 
 
-def _value(kind: Any, declared: Field[Any], value: Any, path: str) -> Any:
-    """Return a value converted to the type of its field; the default if it is missing."""
-    family: Family[Any] | None = declared.metadata.get("family")
-    if value == REQUIRED and (value := default_of(declared)) == REQUIRED:
-        raise _missing(path)
-    if family is not None and get_origin(kind) is dict:
-        _require_group(value, path)
-        return {name: family.read(each, f"{path}.{name}") for name, each in value.items()}
-    if family is not None:
-        return family.read(value, path)
-    if is_dataclass(kind):
-        group: Any = kind
-        return value if isinstance(value, group) else _typed(group, value, f"{path}.")
-    if type(value) is kind and kind in (bool, int, float, str):
-        return value  # without loading OmegaConf, which takes a tenth of a second
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        holder = OmegaConf.structured(make_dataclass("Holder", [("value", kind, REQUIRED)]))
-        holder.value = value
-        return OmegaConf.to_container(holder)["value"]  # type: ignore[index, call-overload]
-    except (OmegaConfBaseException, ValueError, TypeError) as error:
-        raise InputError(f"{path}: {str(error).splitlines()[0]}") from None
+def _kind(schema: type[BaseModel]) -> tuple[str, str | None]:
+    """Return the field with one possible value that distinguishes a model of a union, and it."""
+    for name, field in schema.model_fields.items():
+        if get_origin(field.annotation) is Literal and len(get_args(field.annotation)) == 1:
+            return name, get_args(field.annotation)[0]
+    return "", None
 
 
-def _require_group(value: Any, path: str) -> None:
-    if not isinstance(value, Mapping):
-        raise InputError(f"{path or 'it'} must be a group of settings, got {value}")
+TYPES = {"string": "text", "boolean": "true or false"}
+LIMITS = {
+    "minimum": "at least",
+    "exclusiveMinimum": "more than",
+    "maximum": "at most",
+    "exclusiveMaximum": "less than",
+}
 
 
-def _missing(path: str) -> InputError:
-    return InputError(f"{path} is missing; give {path}=...")
+def _allowed(node: Mapping[str, Any]) -> str:
+    """Return what a JSON schema of a value allows, such as "integer, at least 1"."""
+    if "anyOf" in node:
+        return " or ".join(map(_allowed, node["anyOf"]))
+    if names := node.get("enum", [node["const"]] if "const" in node else []):
+        return f"one of {', '.join(names)}" if len(names) > 1 else names[0]
+    text = TYPES.get(node["type"], node["type"])
+    if node["type"] == "array":
+        count = node.get("minItems")
+        text = f"list of {count if count == node.get('maxItems') and count else ''} "
+        text = f"{text.strip()} ({_allowed(node['items'])})"
+    limits = [
+        f"{words} {node[name]:,}"
+        for name, words in LIMITS.items()
+        if name in node and node[name] != MAX_INTEGER
+    ]
+    return ", ".join([text, *limits])
 
 
-def from_mapping(schema: type[S], given: Mapping[str, Any]) -> S:
-    """Return an instance of a plain dataclass made from plain values; see `read`."""
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    try:
-        merged = OmegaConf.merge(OmegaConf.structured(schema), OmegaConf.create(dict(given)))
-        made: S = OmegaConf.to_object(merged)  # type: ignore[assignment]
-    except (OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{schema.__name__}: {str(error).splitlines()[0]}") from None
-    return made
-
-
-def import_object(name: str) -> Any:
-    """Import and return the object with the name "module:attribute"."""
-    module, _, attribute = name.partition(":")
-    return getattr(importlib.import_module(module), attribute)
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """Return a suggestion for an unknown word: the most similar known one, or all of them."""
-    known = list(known)
-    similar = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {similar[0]!r}?" if similar else f"choose from {', '.join(known)}"
-
-
-def default_of(declared: Field[Any]) -> Any:
-    """Return the default of a field; REQUIRED if it has none."""
-    if declared.default_factory is not MISSING:
-        return declared.default_factory()
-    return REQUIRED if declared.default is MISSING else declared.default
+def as_override(value: Any) -> str:
+    """Return a value as Hydra's overrides have it, such as "[0.9, 0.99]"."""
+    plain = isinstance(value, str) and value.isprintable()
+    return value if plain else json.dumps(value, default=str)
 
 
 def dotted(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

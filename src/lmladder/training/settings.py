@@ -1,67 +1,63 @@
 """The settings of a training run."""
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Self
 
-from lmladder.optim.settings import OPTIMIZERS, SCHEDULES
-from lmladder.system.errors import InputError
-from lmladder.system.settings import setting
+from lmladder.optim import AnyOptimizer, AnySchedule
+from lmladder.system.settings import Count, Index, Settings
+
+from pydantic import Field, model_validator
 
 
-@dataclass
-class TrainingSettings:
+class TrainingSettings(Settings):
     """How long a run is, what a step reads, and how often the run is evaluated."""
 
-    steps: int = setting("optimizer steps; fewer where patience ends the run", at_least=1)
-    batch_size: int = setting("sequences per step, over all its micro-batches", at_least=1)
-    gradient_accumulation_steps: int = setting(
-        "micro-batches per step; divides batch_size, and memory with it", at_least=1
+    steps: Count = Field(description="optimizer steps; fewer where patience ends the run")
+    batch_size: Count = Field(description="sequences per step, over all its micro-batches")
+    gradient_accumulation_steps: Count = Field(
+        description="micro-batches per step; divides batch_size, and memory with it"
     )
-    sequence_length: int = setting("tokens predicted in a sequence", at_least=1)
-    clip_norm: float | None = setting("bound of the norm of all gradients; null: none", above=0)
-    evaluate_every: int = setting("steps between two evaluations and checkpoints", at_least=1)
-    evaluate_tokens: int = setting("validation tokens that an evaluation scores", at_least=1)
-    monitor_every: int | None = setting(
-        "steps between two records of gradient norms by group; null: never", at_least=1
+    sequence_length: Count = Field(description="tokens predicted in a sequence")
+    clip_norm: float | None = Field(
+        gt=0, description="bound of the norm of all gradients; null: none"
     )
-    patience: int | None = setting(
-        "evaluations without improvement after which the run ends; null: never", at_least=1
+    evaluate_every: Count = Field(description="steps between two evaluations and checkpoints")
+    evaluate_tokens: Count = Field(description="validation tokens that an evaluation scores")
+    monitor_every: Count | None = Field(
+        description="steps between two records of gradient norms by group; null: never"
     )
-    min_improvement: float = setting(
-        "nats per token by which a loss must improve to count, for patience", at_least=0
+    patience: Count | None = Field(
+        description="evaluations without improvement after which the run ends; null: never"
+    )
+    min_improvement: float = Field(
+        ge=0, description="nats per token by which a loss must improve to count, for patience"
     )
 
 
-@dataclass
-class GradientSettings:
+class GradientSettings(Settings):
     """What every rung that learns by gradients has besides its architecture."""
 
-    optimizer: Any = setting("how parameters are updated", family=OPTIMIZERS)
-    schedule: Any = setting("how the learning rate changes over a run", family=SCHEDULES)
-    training: TrainingSettings = setting("the run", settings=TrainingSettings)
-    seed: int | None = setting("seed of this rung; null: the common one", default=None, at_least=0)
-    init_from: str | None = setting("checkpoint with the first weights; null: they are drawn")
+    optimizer: AnyOptimizer = Field(description="how parameters are updated")
+    schedule: AnySchedule = Field(description="how the learning rate changes over a run")
+    training: TrainingSettings = Field(description="the run")
+    seed: Index | None = Field(description="seed of this rung; null: the common one")
+    init_from: str | None = Field(
+        description="checkpoint with the first weights; null: they are drawn"
+    )
 
-    def check(self, path: str) -> None:
+    @model_validator(mode="after")
+    def _compatible(self) -> Self:
         training = self.training
-        self.schedule.check_steps(path, training.steps)
+        self.schedule.check_steps(training.steps)
         if training.batch_size % training.gradient_accumulation_steps:
-            raise InputError(
-                f"{path}training.gradient_accumulation_steps="
-                f"{training.gradient_accumulation_steps} does not divide "
-                f"{path}training.batch_size={training.batch_size}"
+            raise ValueError(
+                f"training.gradient_accumulation_steps={training.gradient_accumulation_steps} "
+                f"does not divide training.batch_size={training.batch_size}"
             )
         if self.init_from == "":  # as conf/transformer/from_checkpoint.yaml leaves it
-            raise InputError(f"{path}init_from has no value; give {path}init_from=...")
+            raise ValueError("init_from has no value; give init_from=...")
         watch = getattr(self, "watch", self.init_from)
         if self.init_from not in (None, watch):
-            raise InputError(
-                f"{path}init_from={self.init_from}, but {path}watch={watch}; "
-                f"give {path}watch={self.init_from}"
+            raise ValueError(
+                f"init_from={self.init_from}, but watch={watch}; give watch={self.init_from}"
             )
-        longest: int | None = getattr(self, "max_sequence_length", None)
-        if longest is not None and training.sequence_length > longest:
-            raise InputError(
-                f"{path}training.sequence_length={training.sequence_length} is more than "
-                f"{path}context_length={longest}"
-            )
+        return self

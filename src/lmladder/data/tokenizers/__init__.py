@@ -5,24 +5,40 @@ import reprlib
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from lmladder.data.reading import chunks
-from lmladder.data.settings import (
-    TOKENIZERS,
-    CheckpointTokenizerSettings,
-    TokenizerSettings,
-)
-from lmladder.data.tokenizers.bpe import BpeTokenizer
-from lmladder.data.tokenizers.byte import ByteTokenizer
-from lmladder.data.tokenizers.char import CharTokenizer
-from lmladder.data.tokenizers.contract import Tokenizer
+from lmladder.data.tokenizers.bpe import BpeSettings, BpeTokenizer
+from lmladder.data.tokenizers.byte import ByteSettings, ByteTokenizer
+from lmladder.data.tokenizers.char import CharSettings, CharTokenizer
+from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.data.tokenizers.whitespace import WhitespaceTokenizer
-from lmladder.data.tokenizers.word import WordTokenizer
+from lmladder.data.tokenizers.word import WordSettings, WordTokenizer
+from lmladder.data.watched import WatchedFile
 from lmladder.system.errors import InputError, no_file
-from lmladder.system.settings import check, did_you_mean
+from lmladder.system.settings import did_you_mean
 
+from pydantic import Field
 from safetensors import SafetensorError, safe_open
+
+# The last one belongs to models of other programs.
+TOKENIZERS: dict[str, type[Tokenizer]] = {
+    each.name: each
+    for each in (ByteTokenizer, CharTokenizer, WordTokenizer, BpeTokenizer, WhitespaceTokenizer)
+}
+
+
+class CheckpointSettings(WatchedFile, TokenizerSettings):
+    """The tokenizer of a checkpoint."""
+
+    name: Literal["checkpoint"] = NAME
+    path: str = Field(description="path of the checkpoint")
+
+
+AnyTokenizer = Annotated[
+    ByteSettings | CharSettings | WordSettings | BpeSettings | CheckpointSettings,
+    Field(discriminator="name"),
+]
 
 
 def build_tokenizer(
@@ -43,12 +59,11 @@ def build_tokenizer(
     Raises
     ------
     InputError
-        If the settings are out of range, or do not suit the text.
+        If the settings do not suit the text.
     """
-    check(config, "tokenizer.")
-    if isinstance(config, CheckpointTokenizerSettings):
+    if isinstance(config, CheckpointSettings):
         return tokenizer_from_checkpoint(Path(config.path))
-    kind: type[Tokenizer] = TOKENIZERS.component(config.name)
+    kind = TOKENIZERS[config.name]
     try:
         tokenizer = kind.build(chain.from_iterable(map(chunks, texts)), config, separator)
     except InputError as error:
@@ -76,14 +91,11 @@ def tokenizer_from_json(fields: object) -> Tokenizer:
     if not isinstance(fields, dict):
         raise InputError(f"a tokenizer is described by an object, got {reprlib.repr(fields)}")
     name: Any = fields.get("name")
-    if name == WhitespaceTokenizer.name:  # which belongs to the models of other programs
-        return WhitespaceTokenizer.from_json(fields)
-    if name not in [*TOKENIZERS] or TOKENIZERS[name].component is None:
+    if not isinstance(name, str) or name not in TOKENIZERS:
         raise InputError(
             f"unknown tokenizer {reprlib.repr(name)}; {did_you_mean(str(name), TOKENIZERS)}"
         )
-    kind: type[Tokenizer] = TOKENIZERS.component(name)
-    return kind.from_json(fields)
+    return TOKENIZERS[name].from_json(fields)
 
 
 def tokenizer_from_checkpoint(path: Path) -> Tokenizer:

@@ -10,15 +10,21 @@ import re
 import reprlib
 from collections.abc import Iterable, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from lmladder.data.reading import bytes_from_text, chunks, named
-from lmladder.data.settings import N_BYTES, BpeTokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer
+from lmladder.data.tokenizers.byte import N_BYTES
+from lmladder.data.tokenizers.contract import (
+    MAX_VOCABULARY,
+    NAME,
+    Tokenizer,
+    TokenizerSettings,
+)
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
 import numpy as np
+from pydantic import Field
 
 MIN_COUNT = 2  # of a pair that training merges
 NOT_UTF8 = re.compile("([\udc80-\udcff]+)")  # bytes, which the library does not accept
@@ -31,6 +37,17 @@ LETTER_OF |= {
     byte: chr(N_BYTES + index) for index, byte in enumerate(sorted({*range(N_BYTES)} - {*VISIBLE}))
 }
 BYTE_OF = {letter: byte for byte, letter in LETTER_OF.items()}
+
+
+class BpeSettings(TokenizerSettings):
+    """The settings of byte-level byte-pair encoding, as in GPT-2, trained on the training text."""
+
+    name: Literal["bpe"] = NAME
+    vocabulary_size: int = Field(
+        ge=N_BYTES,
+        le=MAX_VOCABULARY,
+        description="maximum number of tokens, including the 256 bytes",
+    )
 
 
 class BpeTokenizer(Tokenizer):
@@ -73,7 +90,7 @@ class BpeTokenizer(Tokenizer):
 
     @classmethod
     def build(
-        cls, texts: Iterable[str], config: BpeTokenizerSettings, separator: str | None
+        cls, texts: Iterable[str], config: BpeSettings, separator: str | None
     ) -> Self:
         """Return a tokenizer with as many tokens as configured, or fewer if no pair occurs twice.
 

@@ -1,14 +1,21 @@
 """Bytes as tokens."""
 
 from collections.abc import Iterable
-from typing import Self
+from typing import Literal, Self
 
 from lmladder.data.reading import bytes_from_text
-from lmladder.data.settings import N_BYTES, TokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer
+from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.system.arrays import IntArray
 
 import numpy as np
+
+N_BYTES = 256
+
+
+class ByteSettings(TokenizerSettings):
+    """The settings of the byte tokenizer."""
+
+    name: Literal["byte"] = NAME
 
 
 class ByteTokenizer(Tokenizer):
@@ -26,5 +33,5 @@ class ByteTokenizer(Tokenizer):
         return ids.astype(np.uint8).tobytes().decode("utf-8", errors="replace")
 
     @classmethod
-    def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:
+    def build(cls, texts: Iterable[str], config: ByteSettings, separator: str | None) -> Self:
         return cls()

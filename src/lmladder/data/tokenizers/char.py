@@ -2,11 +2,10 @@
 
 import re
 from collections.abc import Iterable
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from lmladder.data.reading import named
-from lmladder.data.settings import TokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer
+from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -14,6 +13,12 @@ import numpy as np
 
 SURROGATE = re.compile("[\ud800-\udfff]")
 CONTEXT_SHOWN = 20  # characters, in messages
+
+
+class CharSettings(TokenizerSettings):
+    """The settings of the char tokenizer."""
+
+    name: Literal["char"] = NAME
 
 
 class CharTokenizer(Tokenizer):
@@ -55,7 +60,7 @@ class CharTokenizer(Tokenizer):
         return self._points[ids].tobytes().decode("utf-32-le")
 
     @classmethod
-    def build(cls, texts: Iterable[str], config: TokenizerSettings, separator: str | None) -> Self:
+    def build(cls, texts: Iterable[str], config: CharSettings, separator: str | None) -> Self:
         characters: set[str] = set()
         for text in texts:
             if match := SURROGATE.search(text):

@@ -7,8 +7,20 @@ from typing import Any, ClassVar, Self
 
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import Settings
 
 import numpy as np
+from pydantic import Field
+
+MAX_VOCABULARY = 1_000_000
+NAME: Any = Field(description="the tokenizer")
+
+
+class TokenizerSettings(Settings):
+    """What all tokenizers have in common."""
+
+    name: str
+    watch: str = Field(description="the file whose change prepares the text again")
 
 
 class Tokenizer(ABC):

@@ -11,15 +11,22 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from itertools import chain
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from lmladder.data.reading import bytes_from_text, chunks
-from lmladder.data.settings import N_BYTES, WordTokenizerSettings
-from lmladder.data.tokenizers.contract import Tokenizer, check_words
+from lmladder.data.tokenizers.byte import N_BYTES
+from lmladder.data.tokenizers.contract import (
+    MAX_VOCABULARY,
+    NAME,
+    Tokenizer,
+    TokenizerSettings,
+    check_words,
+)
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
 import numpy as np
+from pydantic import Field, model_validator
 
 GLUE = N_BYTES  # after the bytes; the word that follows has no space before it
 UNK = N_BYTES + 1  # where unknown words have a token; then the words
@@ -27,6 +34,25 @@ WORD = re.compile(r"\w+(?:['\u2019]\w+)*")  # don't is one
 PIECE = re.compile(rf" ?{WORD.pattern}|\W")
 UNKNOWN = {"error": (), "unk": ("<unk>",)}  # the tokens between GLUE and the words
 CACHED_PIECES = 1 << 16
+
+
+class WordSettings(TokenizerSettings):
+    """The settings of the word tokenizer: one token for each word, and one for each other byte."""
+
+    name: Literal["word"] = NAME
+    vocabulary_size: Annotated[int, Field(le=MAX_VOCABULARY)] | None = Field(
+        description="maximum number of tokens; null: all words of the text"
+    )
+    unknown: Literal["error", "unk"] = Field(
+        description="what a word outside the vocabulary becomes: an error, or <unk>"
+    )
+
+    @model_validator(mode="after")
+    def _large_enough(self) -> Self:
+        least = UNK + 1 + len(UNKNOWN[self.unknown])  # bytes, GLUE, one word, and <unk>
+        if self.vocabulary_size is not None and self.vocabulary_size < least:
+            raise ValueError(f"vocabulary_size must be at least {least}, got {self.vocabulary_size}")
+        return self
 
 
 class WordTokenizer(Tokenizer):
@@ -98,7 +124,7 @@ class WordTokenizer(Tokenizer):
 
     @classmethod
     def build(
-        cls, texts: Iterable[str], config: WordTokenizerSettings, separator: str | None
+        cls, texts: Iterable[str], config: WordSettings, separator: str | None
     ) -> Self:
         """Return a tokenizer of the most frequent words, up to the configured number of tokens."""
         counts: Counter[str] = Counter()

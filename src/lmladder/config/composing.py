@@ -1,0 +1,105 @@
+"""Compose conf/ with Hydra, validate the result, and describe its errors and settings."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lmladder.config.schema import Config, schema
+from lmladder.models import GROUPS, load_watched
+from lmladder.system.errors import InputError
+from lmladder.system.settings import described, did_you_mean, keys_of, validate
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+# What Hydra raises for a configuration that cannot be composed.
+CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
+# The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
+DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env", "Key '")
+
+
+def arguments(given: Iterable[str]) -> list[str]:
+    """Return the arguments of a program in the order and the spelling that Hydra accepts.
+
+    Options with their values precede overrides, and `experiment=null`, the default in
+    conf/config.yaml, becomes an empty list.
+    """
+    ordered = sorted(
+        given,
+        key=lambda each: not each.startswith("-") and ("=" in each or each.startswith(("~", "+"))),
+    )
+    return [
+        re.sub(r"(?<==|,)null(?=,|$)", "[]", each) if each.startswith("experiment=") else each
+        for each in ordered
+    ]
+
+
+def validated(node: DictConfig) -> Config:
+    """Return a composed configuration; load the kinds of rungs that it names.
+
+    Raises
+    ------
+    InputError
+        If a value is missing, of the wrong type, out of range, or incompatible with another one, or
+        the file of a kind of rung cannot be loaded.
+    """
+    values = plain(node)
+    load_watched(values.get("rungs"))
+    return validate(schema(), values)
+
+
+def plain(node: DictConfig) -> Any:
+    """Return a composed configuration as plain values; InputError if one is missing."""
+    try:
+        return OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise InputError(f"configuration: {one_line(error)}") from None
+
+
+def composed(conf: Path, overrides: Iterable[str] = ()) -> DictConfig:
+    """Return the configuration that the files of a folder `conf` and overrides give.
+
+    Raises InputError if a key or a choice is unknown.
+    """
+    try:
+        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+            return compose("config", list(overrides))
+    except CONFIGURATION_ERRORS as error:
+        raise InputError(f"configuration: {one_line(error)}") from None
+
+
+def describe(node: DictConfig) -> str:
+    """Return the settings of a composed configuration for --help, with the meaning of each."""
+    values: Any = OmegaConf.to_container(node, resolve=False)
+    load_watched(values.get("rungs"))
+    return "\n".join(map(str, described(schema(), values)))
+
+
+def one_line(error: BaseException) -> str:
+    """Return the message of an error of Hydra or OmegaConf as one line that names the key."""
+    message = str(error)
+    if (lexer := "LexerNoViableAltException: ") in message:
+        override = message.partition(lexer)[2].splitlines()[0].strip()
+        return f"cannot read {override}; a value with special characters needs quotes: key='value'"
+    if found := re.search(rf"already at '({'|'.join(GROUPS)})'.*=(\w+)'", message, re.DOTALL):
+        group, name = found.groups()
+        return f"there is no {group}/{name}.yaml; give the folder with {group}/: --config-dir=..."
+    if found := re.search(r"Could not override '([^']+)'", message):
+        return f"unknown setting {found[1]}; {did_you_mean(found[1], keys_of(schema()))}"
+    if found := re.search(r"Missing mandatory value: (\S+)", message):
+        return f"{found[1]} is missing; give {found[1]}=..."
+    lines: list[str] = []
+    for each in (error, error.__cause__):
+        for line in str(each or "").splitlines():
+            text = " ".join(line.split())
+            if text.startswith("Config search"):
+                break
+            if text.startswith("full_key:") and each is error and not error.__cause__:
+                text = f"(at {text.removeprefix('full_key:').strip()})"
+            if text and not text.startswith(DETAILS) and text not in lines:
+                lines.append(text)
+    return " ".join(lines) or type(error).__name__
