@@ -7,6 +7,12 @@ from lmladder.system.settings import Settings
 from pydantic import Field, model_validator
 
 
+class WatchSettings(Settings):
+    """The settings that every rung has."""
+
+    watch: str | None = Field(description="the file whose change makes DVC fit the rung again")
+
+
 class WatchedFile(Settings):
     """Settings with a file that `watch` must name, or DVC would not see that it changed."""
 

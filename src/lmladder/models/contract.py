@@ -1,13 +1,19 @@
-"""The contract that all models satisfy, count models and neural models."""
+"""The contract that all models satisfy, count models and neural models, and their decoders.
+
+A decoder reads a text token by token, with the probabilities of the next token after each. A model
+that reads at most L tokens reads a text from its beginning until it is longer than L; then the
+window moves forward by L / 2, and again whenever it is full. So the context of a token rarely
+changes, results for earlier tokens can be reused, and the cost per token does not depend on the
+length of the text. A model without such a limit reads the last tokens on which it depends.
+"""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
+from lmladder.data import Tokenizer
 from lmladder.system.arrays import FloatArray, IntArray
 
-if TYPE_CHECKING:
-    from lmladder.data import Tokenizer
-    from lmladder.models.decoding import Decoder
+import numpy as np
 
 
 class LanguageModel(Protocol):
@@ -92,10 +98,10 @@ class OwnTokens(LanguageModel, Protocol):
     tokenizer : of the model
     """
 
-    tokenizer: "Tokenizer"
+    tokenizer: Tokenizer
 
 
-def own_tokenizer(model: LanguageModel) -> "Tokenizer | None":
+def own_tokenizer(model: LanguageModel) -> Tokenizer | None:
     """Return the tokenizer of a model that has its own; None if it reads the tokens of the text."""
     return getattr(model, "tokenizer", None)
 
@@ -107,3 +113,49 @@ def parts_of_validation(
     models = getattr(model, "cross_fitted", ()) or (model,)
     ends = [n_tokens * i // len(models) for i in range(len(models) + 1)]
     return list(zip(ends, ends[1:], models, strict=False))
+
+
+class Decoder:
+    """Reads several texts of one length; for every token it computes the whole window again.
+
+    Attributes
+    ----------
+    window : (sequences, length), the last tokens read, which the model sees
+    """
+
+    def __init__(self, model: LanguageModel):
+        self._model = model
+        self.window: IntArray = np.empty((1, 0), np.int64)
+
+    def read(self, tokens: IntArray) -> FloatArray:
+        """Read the next tokens of each text, (sequences, new), new >= 1.
+
+        Returns log probabilities of the token that follows, (sequences, vocabulary), float64.
+        """
+        self._append(tokens)
+        return self._model.next_log_probabilities(self.window)
+
+    def select(self, sequences: Sequence[int]) -> None:
+        """Make sequence i a copy of sequence sequences[i]; their number may change."""
+        self.window = self.window[np.asarray(sequences)]
+
+    def _append(self, tokens: IntArray) -> bool:
+        """Append tokens to the window; return whether its first tokens were dropped."""
+        self.window = np.concatenate([self.window, tokens], axis=1)
+        length = self.window.shape[1]
+        longest = self._model.max_length
+        if longest is None:
+            start = max(0, length - max(1, self._model.context_length))
+        else:
+            step = max(1, longest // 2)
+            start = step * max(0, -(-(length - longest) // step))  # the rest is at most `longest`
+        self.window = self.window[:, start:]
+        return start > 0
+
+
+def log_softmax(logits: FloatArray) -> FloatArray:
+    """Return log probabilities along the last axis in float64; their exponentials sum to 1."""
+    exact = logits.astype(np.float64)
+    exact -= exact.max(axis=-1, keepdims=True)
+    exact -= np.log(np.exp(exact).sum(axis=-1, keepdims=True))
+    return exact

@@ -1,26 +1,41 @@
 """The base class of neural models: everything but the hidden vectors."""
 
 import math
-from collections.abc import Mapping
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional, no_grad
-from lmladder.models.contract import LanguageModel
-from lmladder.models.decoding import Decoder, log_softmax
-from lmladder.models.registry import KINDS
-from lmladder.nn import Linear, Module
-from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.data import Prepared
+from lmladder.models.contract import Decoder, LanguageModel, log_softmax
+from lmladder.models.kind import Kind, Log, no_log
+from lmladder.nn import Linear
+from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.errors import InputError
+from lmladder.system.files import sha256
+from lmladder.system.streams import stream
+from lmladder.training.checkpoint import Checkpoint
+from lmladder.training.loop import VERSIONS, Trainable, TrainingRun, train
+from lmladder.training.settings import GradientSettings
 
 import numpy as np
 
+# Settings of an architecture that may differ when training begins from given weights.
+MAY_DIFFER = ("dropout", "init_std", "residual_scaling")
 
-class NeuralLanguageModel(Module):
+
+class NeuralLanguageModel(Trainable, Kind):
     """A model that is trained by gradients; the attributes are those of `LanguageModel`.
 
     A subclass defines `hidden`, and `unembedding` or `head`. The arguments of its constructor are
     the settings, the size of the vocabulary and, by keyword, `rng`, from which weights are drawn.
     """
+
+    RunSettings = GradientSettings
+    by_steps = True
+    deterministic = False
 
     vocabulary_size: int
     context_length: int
@@ -80,6 +95,75 @@ class NeuralLanguageModel(Module):
     def decoder(self) -> Decoder:
         return Decoder(self)
 
+    @classmethod
+    def fit(
+        cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
+    ) -> Checkpoint:
+        """Train a model, or continue an unfinished run; see `Kind.fit`.
+
+        Raises
+        ------
+        InputError
+            If the model reads shorter sequences only, or given weights do not fit it.
+        """
+        rng = stream(start.seed, f"{start.kind} weights")
+        model = cls(settings, start.vocabulary_size, rng=rng)  # type: ignore[call-arg]
+        length, longest = settings.training.sequence_length, model.max_length
+        if longest is not None and length > longest:
+            raise InputError(
+                f"{start.name}: training.sequence_length={length} is more than "
+                f"max_length={longest}"
+            )
+        if settings.init_from is not None:
+            digest = model.load_initial(Path(settings.init_from), start.name, settings, text)
+            start = replace(start, init_digest=digest)
+        packages = VERSIONS if kernels.selected() == "numba" else ("numpy",)
+        versions = {name: import_module(name).__version__ for name in packages}
+        trained_by = {**start.trained_by, "kernels": kernels.selected(), **versions}
+        start = replace(start, trained_by=trained_by)
+        return train(TrainingRun(model, start, settings, text.train, text.val, folder), log)
+
+    @classmethod
+    def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+        zeros: Any = _Zeros(sum(array.size for array in checkpoint.model.values()))
+        model = cls(settings, checkpoint.vocabulary_size, rng=zeros)  # type: ignore[call-arg]
+        model.load(checkpoint.model)
+        return {checkpoint.name: model}
+
+    def load_initial(self, path: Path, name: str, settings: Any, text: Prepared) -> str:
+        """Load the weights of a checkpoint; return the sha256 of that file.
+
+        Parameters
+        ----------
+        name : of the rung, for messages
+
+        Raises
+        ------
+        InputError
+            If the file is not a checkpoint of such a model with the same tokenizer; names the
+            setting that differs.
+        """
+        source, where = Checkpoint.load(path), f"{name}.init_from"
+        if source.kind != settings.kind:
+            raise InputError(f"{where}: {path} is of kind {source.kind!r}, not {settings.kind!r}")
+        for key in self.Settings.model_fields:
+            ours, theirs = getattr(settings, key), source.config.get(key)
+            if key not in MAY_DIFFER and ours != theirs:
+                raise InputError(
+                    f"{where}: the model in {path} has {name}.{key}={theirs}, not {ours}"
+                )
+        if source.tokenizer != text.tokenizer.to_json():
+            raise InputError(
+                f"{where}: {text.directory} has other tokens than the model in {path}; run "
+                f"`python stages/compose.py tokenizer=checkpoint tokenizer.path={path} ...`, then "
+                "`dvc repro prepare`"
+            )
+        try:
+            self.load(source.model)
+        except ValueError as error:
+            raise InputError(f"{path} does not fit its own configuration: {error}") from None
+        return sha256(path)
+
     def hidden_matrices(self) -> list[str]:
         """Return the names of the weights of hidden linear layers, without embeddings and head."""
         return [
@@ -87,22 +171,6 @@ class NeuralLanguageModel(Module):
             for name, module in self.modules()
             if isinstance(module, Linear) and not name.endswith("unembedding")
         ]
-
-
-def restore(
-    kind: str, settings: Any, vocabulary_size: int, arrays: Mapping[str, Array], name: str
-) -> dict[str, LanguageModel]:
-    """Return the model of a checkpoint, by its name.
-
-    Raises
-    ------
-    ValueError
-        If the arrays are not those of such a model.
-    """
-    zeros: Any = _Zeros(sum(array.size for array in arrays.values()))
-    model: NeuralLanguageModel = KINDS.component(kind)(settings, vocabulary_size, rng=zeros)
-    model.load(arrays)
-    return {name: model}
 
 
 class _Zeros:

@@ -1,11 +1,11 @@
 """The Transformer: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
 
 from functools import partial
-from itertools import repeat
+from itertools import chain, repeat
 from typing import Any, TypeAlias
 
-from lmladder.autograd import Tensor, functional
-from lmladder.models.decoding import CachingDecoder, Decoder
+from lmladder.autograd import CapturedFunction, Tensor, functional, no_grad
+from lmladder.models.contract import Decoder, log_softmax
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.settings import MAX_PAIRS, TransformerSettings
 from lmladder.nn import (
@@ -210,8 +210,42 @@ class Transformer(NeuralLanguageModel):
         parts = [*self.blocks, self.pointer]
         return [part.caches(self.context_length) for part in parts if part is not None]
 
-    def decoder(self) -> Decoder:
+    def decoder(self) -> "CachingDecoder":
         return CachingDecoder(self)
+
+
+class CachingDecoder(Decoder):
+    """A decoder that computes a single new token alone, as long as the window does not move."""
+
+    def __init__(self, model: Transformer):
+        super().__init__(model)
+        self._transformer = model
+        self._caches = model.caches()
+        self._next_logits: CapturedFunction | None = None
+
+    def read(self, tokens: IntArray) -> FloatArray:
+        moved = self._append(tokens)
+        if moved or tokens.shape[1] > 1 or self.window.shape[1] == 1:
+            with no_grad():
+                logits = self._transformer.logits(self.window, caches=self._caches)
+                return log_softmax(logits.value[:, -1])
+        if self._next_logits is None:
+            stored = [each for cache in chain.from_iterable(self._caches) for each in cache.arrays]
+            tensors = [*self._transformer.parameters().values(), *stored]
+            self._next_logits = CapturedFunction(self._logits, tensors)
+        position = np.array([self.window.shape[1] - 1])
+        before, new = np.split(self.window[:, -2:].astype(np.int64), 2, axis=1)
+        return log_softmax(self._next_logits(before, new, position)[:, 0])
+
+    def _logits(self, before: IntArray, new: IntArray, position: IntArray) -> Tensor:
+        return self._transformer.logits(new, positions=position, before=before, caches=self._caches)
+
+    def select(self, sequences: Sequence[int]) -> None:
+        if len(sequences) != len(self.window):
+            self._next_logits = None  # the caches will be other arrays
+        super().select(sequences)
+        for cache in chain.from_iterable(self._caches):
+            cache.select(np.asarray(sequences))
 
 
 def norm(settings: TransformerSettings) -> Norm:

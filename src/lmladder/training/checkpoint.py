@@ -13,13 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.data import Tokenizer, tokenizer_from_json
-from lmladder.models import LanguageModel
-from lmladder.models.registry import KINDS
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.sealing import seal, sha256_of, sha256_of_json, unseal
-from lmladder.system.settings import import_object, read
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -28,7 +25,7 @@ from safetensors.numpy import save as to_safetensors
 LATEST, BEST = "checkpoint.safetensors", "best.safetensors"  # names in a run's folder
 METRICS = "metrics.json"
 TRAINED = "trained.json"  # what trained the checkpoints beside it, and their sha256
-SCHEMA = 3  # of the metadata; increased when an older reader would misread a newer file
+SCHEMA = 4  # of the metadata; increased when an older reader would misread a newer file
 ARRAYS = ("model", "optimizer")  # the fields of a checkpoint that are arrays by name
 REMEDY = "copy it again from its source, or make it again with `dvc repro`"
 
@@ -40,8 +37,9 @@ class Checkpoint:
     Attributes
     ----------
     name : of its model in the table, if it has one model
-    kind : of its models, see `KINDS`
-    config : the resolved configuration of this rung
+    kind : of its models, see `lmladder.models.KINDS`
+    config : the settings of this rung
+    members : of a mixture, the settings of the rungs of its members, by name
     seed : of the run
     vocabulary_size : of the tokenizer
     tokenizer : as `Tokenizer.to_json` describes it
@@ -62,6 +60,7 @@ class Checkpoint:
     vocabulary_size: int
     tokenizer: dict[str, Any]
     data_digest: str
+    members: dict[str, dict[str, Any]] = field(default_factory=dict)
     trained_by: Mapping[str, str] = field(default_factory=dict)
     init_digest: str | None = None
     step: int = 0
@@ -73,7 +72,7 @@ class Checkpoint:
     @property
     def identity(self) -> dict[str, str]:
         """Everything that determines the result of training, by name; equal for equal runs."""
-        settings = [self.kind, self.config, self.seed, self.init_digest]
+        settings = [self.kind, self.config, self.members, self.seed, self.init_digest]
         return {
             "settings": sha256_of_json(settings),
             "data": sha256_of_json([self.data_digest, self.tokenizer]),
@@ -83,8 +82,7 @@ class Checkpoint:
     @property
     def kinds(self) -> set[str]:
         """Its kind, and those of the members of a mixture."""
-        members = self.config.get("rungs", {}) if KINDS[self.kind].fit.group == "mixtures" else {}
-        return {self.kind, *(each["kind"] for each in members.values())}
+        return {self.kind, *(each["kind"] for each in self.members.values())}
 
     def save(self, path: Path) -> None:
         """Write the file atomically: it appears under its name only when it is complete."""
@@ -94,7 +92,7 @@ class Checkpoint:
             for part in ARRAYS
             for name, array in header.pop(part).items()
         }
-        for name in ("trained_by", "init_digest"):
+        for name in ("members", "trained_by", "init_digest"):
             if not header[name]:
                 del header[name]
         # One metadata key only: safetensors writes several in an order that changes.
@@ -154,40 +152,6 @@ class Checkpoint:
                 f"its tokenizer {tokenizer.vocabulary_size}"
             )
         return tokenizer
-
-    def restore_models(self) -> dict[str, LanguageModel]:
-        """Return the models by name, weakest first.
-
-        Raises
-        ------
-        InputError
-            If the arrays do not fit the configuration.
-        """
-        try:
-            restore = import_object(KINDS[self.kind].fit.restore)
-            models: dict[str, LanguageModel] = restore(
-                self.kind, self.settings(), self.vocabulary_size, self.model, self.name
-            )
-            return models
-        except (ValueError, MemoryError) as error:
-            raise InputError(
-                f"the checkpoint does not fit its own configuration: {error}"
-            ) from None
-
-    def settings(self) -> Any:
-        """Return the settings of the models, without those of their training.
-
-        Raises
-        ------
-        InputError
-            If the kind is unknown, or its configuration is not that of such a model.
-        """
-        schema = KINDS.model_settings(self.kind)
-        if not isinstance(self.config, dict):
-            raise InputError("the checkpoint's configuration is not a mapping")
-        names = {each.name for each in fields(schema)}
-        given = {name: value for name, value in self.config.items() if name in names}
-        return read(schema, given)
 
 
 def array_bytes(arrays: Mapping[str, Array]) -> Iterator[bytes]:

@@ -5,13 +5,12 @@ from collections.abc import Iterable, Mapping
 
 from lmladder.autograd import Tensor
 from lmladder.autograd.tensor import inputs_first, reverse
-from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import Embedding, LayerNorm, Module, RmsNorm
 
 import numpy as np
 
 
-def parameter_groups(model: NeuralLanguageModel) -> dict[str, list[Tensor]]:
+def parameter_groups(model: Module) -> dict[str, list[Tensor]]:
     """Return the parameters of any model by purpose, in the order in which they are found.
 
     Embeddings are "embedding" (also where the head shares them), the scales and shifts of norms
@@ -40,7 +39,7 @@ def _group(name: str, module: Module) -> str:
     return named[0] if in_list and named else first
 
 
-def first_not_finite(model: NeuralLanguageModel, losses: Iterable[Tensor]) -> str | None:
+def first_not_finite(model: Module, losses: Iterable[Tensor]) -> str | None:
     """Return the first value that is infinite or NaN in the computation of losses and gradients.
 
     The parameters are searched first; then, for each loss, every result of the forward pass and

@@ -17,8 +17,8 @@ from pathlib import Path
 
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.data.batches import get_batch, validation_sequences
-from lmladder.models.neural import NeuralLanguageModel
-from lmladder.optim import Optimizer, build_optimizer, clip_scale, factor, global_norm
+from lmladder.nn import Module
+from lmladder.optim import Optimizer, build_optimizer, clip_scale, global_norm
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import atomic_write, sha256, write_json
@@ -46,6 +46,19 @@ HISTORY = "history.csv"
 VERSIONS = ("numpy", "numba")  # in which a finished run may differ
 
 
+class Trainable(Module):
+    """What the loop requires of a model; `NeuralLanguageModel` describes the functions."""
+
+    def loss(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
+        raise NotImplementedError
+
+    def nll(self, tokens: IntArray) -> FloatArray:
+        raise NotImplementedError
+
+    def hidden_matrices(self) -> list[str]:
+        raise NotImplementedError
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """Everything that determines a run, and where it writes.
@@ -59,7 +72,7 @@ class TrainingRun:
     directory : existing folder of the checkpoints and history.csv
     """
 
-    model: NeuralLanguageModel
+    model: Trainable
     origin: Checkpoint
     config: GradientSettings
     train: IntArray
@@ -89,18 +102,15 @@ class TrainingRun:
 
 def train(
     run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: None
-) -> tuple[Checkpoint, float]:
+) -> Checkpoint:
     """Train to the configured step, or until patience ends; write checkpoints and history.
+
+    Returns the last checkpoint.
 
     Parameters
     ----------
     watch : called with each state that has a new row of history; before the first step with one
         without arrays. An exception that it raises ends the run.
-
-    Returns
-    -------
-    finished : the last checkpoint
-    tokens_per_second : predicted, over the steps of this call; NaN if there were none
 
     Raises
     ------
@@ -150,7 +160,6 @@ def train(
                 row = state.history[-1]
                 progress.evaluated(done, row["train_loss"], row["val_loss"])
             interrupt.raise_now()
-        speed = progress.tokens_per_second(state.step)
     if state.step < training.steps:
         print(
             f"{kind}: stopped at step {state.step} of {training.steps}, "
@@ -160,10 +169,10 @@ def train(
     if not published:
         _publish(run.directory)
     atomic_write(run.directory / HISTORY, history_csv(state, model, training).encode())
-    return state, speed
+    return state
 
 
-def history_csv(state: Checkpoint, model: NeuralLanguageModel, training: TrainingSettings) -> str:
+def history_csv(state: Checkpoint, model: Trainable, training: TrainingSettings) -> str:
     """Return the content of history.csv of a run whose last checkpoint is `state`."""
     groups = parameter_groups(model) if training.monitor_every else {}
     return as_csv(state.history, columns(training, groups))
@@ -192,7 +201,7 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
         measured |= {GROUP_NORM + name: global_norm(each) for name, each in groups.items()}
     optimizer.step(
         step,
-        factor=factor(step, training.steps, run.config.schedule),
+        factor=run.config.schedule.factor(step, training.steps),
         gradient_scale=clip_scale(norm, training.clip_norm),
     )
     for tensor in run.parameters.values():
@@ -226,7 +235,7 @@ def _evaluate(
         DIGEST: weights_digest(_values(run.model)),
     }
     if step:
-        row["learning_rate_factor"] = factor(step - 1, training.steps, run.config.schedule)
+        row["learning_rate_factor"] = run.config.schedule.factor(step - 1, training.steps)
         row |= summary(measured)
     if training.patience is not None:
         row[PATIENCE] = evaluations_without_improvement(
@@ -265,7 +274,7 @@ def _diverged(
 
 
 def sequence_nll(
-    model: NeuralLanguageModel, training: TrainingSettings, sequences: IntArray
+    model: Trainable, training: TrainingSettings, sequences: IntArray
 ) -> FloatArray:
     """Return the nats of each token but the first of each sequence.
 
@@ -370,5 +379,5 @@ def _val_losses(state: Checkpoint) -> list[float]:
     return [row["val_loss"] for row in state.history]
 
 
-def _values(model: NeuralLanguageModel) -> Mapping[str, Array]:
+def _values(model: Trainable) -> Mapping[str, Array]:
     return {name: tensor.value for name, tensor in model.parameters().items()}

@@ -2,6 +2,7 @@
 
 from typing import Self
 
+from lmladder.data import WatchSettings
 from lmladder.optim import AnyOptimizer, AnySchedule
 from lmladder.system.settings import Count, Index, Settings
 
@@ -33,7 +34,7 @@ class TrainingSettings(Settings):
     )
 
 
-class GradientSettings(Settings):
+class GradientSettings(WatchSettings):
     """What every rung that learns by gradients has besides its architecture."""
 
     optimizer: AnyOptimizer = Field(description="how parameters are updated")
@@ -55,9 +56,14 @@ class GradientSettings(Settings):
             )
         if self.init_from == "":  # as conf/transformer/from_checkpoint.yaml leaves it
             raise ValueError("init_from has no value; give init_from=...")
-        watch = getattr(self, "watch", self.init_from)
-        if self.init_from not in (None, watch):
+        if self.init_from not in (None, self.watch):
             raise ValueError(
-                f"init_from={self.init_from}, but watch={watch}; give watch={self.init_from}"
+                f"init_from={self.init_from}, but watch={self.watch}; give watch={self.init_from}"
+            )
+        longest: int | None = getattr(self, "max_sequence_length", None)  # of the model
+        if longest is not None and training.sequence_length > longest:
+            raise ValueError(
+                f"training.sequence_length={training.sequence_length} is more than "
+                f"context_length={longest}"
             )
         return self

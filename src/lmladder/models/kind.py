@@ -1,0 +1,108 @@
+"""Kinds of rungs: what code that serves all of them asks of a class.
+
+A kind has one checkpoint with one or more models: the count models share one. `registry.py` lists
+the built-in kinds, `own.py` loads those of users.
+"""
+
+import re
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from lmladder.data import Prepared, WatchSettings
+from lmladder.models.contract import LanguageModel
+from lmladder.system.settings import Settings as BaseSettings
+from lmladder.training.checkpoint import Checkpoint
+
+from pydantic import Field, create_model
+
+GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
+GRAY, BLUE, ORANGE, GREEN = "#6e7781", "#0072B2", "#D55E00", "#009E73"
+INK = "#24292f"
+
+Log = Callable[[Checkpoint], None]  # receives each state of a run that has a new row of history
+
+
+def no_log(state: Checkpoint) -> None:
+    """Ignore a state."""
+
+
+class Kind:
+    """A kind of rung.
+
+    Attributes
+    ----------
+    Settings : of its models: what determines their shape, or what they count
+    RunSettings : of a rung besides these
+    label : of a model in tables and figures; empty: its name
+    labels : the same by the beginning of the names of models, if there are several
+    color : of its models in figures; None: the next free one
+    group : what contains its rungs: a mapping of the configuration, or the prepared text
+    by_steps : whether it is trained in steps, so that its checkpoint has a history
+    deterministic : whether the seed has no effect
+    is_truth : whether the model is the distribution that the text was drawn from
+    is_foreign : whether code that is not part of lmladder computes its predictions
+    executes : whether a rung executes the Python file that its settings name
+    source : the file that defines it; None: it is built in
+    """
+
+    Settings: ClassVar[type[BaseSettings]]
+    RunSettings: ClassVar[type[BaseSettings]] = WatchSettings
+    label: ClassVar[str] = ""
+    labels: ClassVar[dict[str, str]] = {}
+    color: ClassVar[str | None] = None
+    group: ClassVar[str] = "rungs"
+    by_steps: ClassVar[bool] = False
+    deterministic: ClassVar[bool] = True
+    is_truth: ClassVar[bool] = False
+    is_foreign: ClassVar[bool] = False
+    executes: ClassVar[bool] = False
+    source: ClassVar[Path | None] = None
+
+    @classmethod
+    def fit(
+        cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
+    ) -> Checkpoint:
+        """Return the checkpoint of a fitted rung.
+
+        Parameters
+        ----------
+        start : all that determines the result, without arrays but those of members of a mixture
+        settings : of the rung
+        folder : existing; what a run that can be continued writes there
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+        """Return the models of a checkpoint by name, weakest first.
+
+        Parameters
+        ----------
+        settings : of the models
+
+        Raises
+        ------
+        ValueError
+            If its arrays are not those of such models.
+        """
+        raise NotImplementedError
+
+
+KINDS: dict[str, type[Kind]] = {}  # those that are known now, by name
+
+
+@cache
+def rung_settings(name: str, kind: type[Kind]) -> type[BaseSettings]:
+    """Return the settings of a rung: its kind, those of its models, and those of its fit."""
+    return create_model(
+        f"{kind.__name__}Rung",
+        __base__=(kind.Settings, kind.RunSettings),
+        kind=(Literal[name], Field(description="kind of model")),
+    )
+
+
+def kind_name(class_name: str) -> str:
+    """Return the name of the kind of a class: that of MyKind is my_kind."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", class_name).lower()
