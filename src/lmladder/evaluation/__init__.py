@@ -5,23 +5,16 @@ depends on the preceding tokens (context.py), whether it is calibrated (calibrat
 it is from the truth, where that is known (truth.py).
 """
 
-from typing import TYPE_CHECKING
-
-from lmladder.system.lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses, block_starts
-    from lmladder.evaluation.calibration import BINS, Reliability
-    from lmladder.evaluation.context import ContextLosses, context_ranges
-    from lmladder.evaluation.exact import Score, read_tokens, token_nll
-    from lmladder.evaluation.ladder import (
-        longest_context,
-        passage_nll,
-        predict_models,
-        reliability_of,
-        score_models,
-        write_scores,
-    )
-    from lmladder.evaluation.predictions import predict
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses, block_starts
+from lmladder.evaluation.calibration import BINS, Reliability
+from lmladder.evaluation.context import ContextLosses, context_ranges
+from lmladder.evaluation.exact import Score, read_tokens, token_nll
+from lmladder.evaluation.ladder import (
+    longest_context,
+    passage_nll,
+    predict_models,
+    reliability_of,
+    score_models,
+    write_scores,
+)
+from lmladder.evaluation.predictions import predict

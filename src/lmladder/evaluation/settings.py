@@ -1,29 +1,29 @@
 """The settings of the perplexity table."""
 
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
-from lmladder.system.errors import InputError
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
+
+from pydantic import Field, model_validator
 
 
-@dataclass
-class EvaluateSettings:
+class EvaluateSettings(Settings):
     """Which text is scored, with which checkpoints, and how."""
 
-    splits: list[str] = setting("splits that are scored", choices=("val", "test"))
-    checkpoint: str = setting("of each trained rung", choices=("latest", "best"))
-    min_context: float = setting(
-        "least fraction of its context that a token of a later window has", at_least=0, below=1
+    splits: list[Literal["val", "test"]] = Field(min_length=1, description="splits that are scored")
+    checkpoint: Literal["latest", "best"] = Field(description="of each trained rung")
+    min_context: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="least fraction of its context that a token of a later window has"
     )
-    batch_tokens: int = setting(
-        "tokens scored at a time; changes memory, and results by rounding only", at_least=1
+    batch_tokens: Count = Field(
+        description="tokens scored at a time; changes memory, and results by rounding only"
     )
-    excess_stories: int = setting(
-        "stories, at most, on which the excess over a known truth is measured",
-        default=10_000,
-        at_least=24,
+    excess_stories: Annotated[int, Field(ge=24)] = Field(
+        description="stories, at most, on which the excess over a known truth is measured"
     )
 
-    def check(self, path: str) -> None:
-        if not self.splits or len(set(self.splits)) < len(self.splits):
-            raise InputError(f"{path}splits must name val or test, each once, got {self.splits}")
+    @model_validator(mode="after")
+    def _each_once(self) -> Self:
+        if len(set(self.splits)) < len(self.splits):
+            raise ValueError(f"splits must name val or test, each once, got {self.splits}")
+        return self

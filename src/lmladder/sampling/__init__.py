@@ -5,14 +5,7 @@
 combines them, and searches instead.
 """
 
-from typing import TYPE_CHECKING
-
-from lmladder.system.lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from lmladder.sampling.completion import BeamSearch, complete
-    from lmladder.sampling.continuation import Continuation
-    from lmladder.sampling.generation import generate
-    from lmladder.sampling.strategies import Strategy
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+from lmladder.sampling.completion import BeamSearch, complete
+from lmladder.sampling.continuation import Continuation
+from lmladder.sampling.generation import generate
+from lmladder.sampling.strategies import SampleSettings, Strategy

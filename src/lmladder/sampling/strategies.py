@@ -1,16 +1,15 @@
 """How the next token is chosen from the probabilities of a model."""
 
-from dataclasses import dataclass
+from typing import Annotated, Self
 
-from lmladder.sampling.settings import StrategySettings
 from lmladder.system.arrays import BoolArray, FloatArray, IntArray
-from lmladder.system.settings import check
+from lmladder.system.settings import Count, Fraction, Settings
 
 import numpy as np
+from pydantic import Field, model_validator
 
 
-@dataclass
-class Strategy(StrategySettings):
+class Strategy(Settings):
     """Sampling from the model's probabilities, modified in this order; the defaults change nothing.
 
     Attributes
@@ -24,15 +23,19 @@ class Strategy(StrategySettings):
         (nucleus sampling, Holtzman et al. 2020)
     min_p : of those only the ones with at least this fraction of the most likely token's
         probability (Nguyen et al. 2024)
-
-    Raises
-    ------
-    InputError
-        If a value is out of range.
     """
 
-    def __post_init__(self) -> None:
-        check(self)
+    temperature: float = Field(
+        1.0, ge=0, description="below 1 is more conservative; 0: always the most likely token"
+    )
+    top_k: Count | None = Field(None, description="only the k most likely tokens; null: all")
+    top_p: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="only the most likely tokens with this total probability"
+    )
+    min_p: Fraction = Field(
+        0.0, description="least probability, as a fraction of the greatest"
+    )
+    repetition_penalty: float = Field(1.0, gt=0, description="above 1 avoids repetition")
 
     def choose(
         self,
@@ -62,6 +65,30 @@ class Strategy(StrategySettings):
         if self.min_p > 0:
             cumulative = cumulative[: np.count_nonzero(weights >= self.min_p)]
         return int(order[cumulative.searchsorted(rng.random() * cumulative[-1], "right")])
+
+
+class SampleSettings(Strategy):
+    """How each model continues a prompt."""
+
+    prompt: str | None = Field(
+        description="text to continue; null: the beginning of the validation text"
+    )
+    tokens: Count = Field(description="tokens of a sample at most")
+    beams: Count | None = Field(
+        description="width of a beam search, which uses none of the settings above; null: draw"
+    )
+    samples: Count = Field(description="samples of each model")
+    stop: list[Annotated[str, Field(min_length=1)]] = Field(
+        description="texts before which a sample ends"
+    )
+
+    @model_validator(mode="after")
+    def _compatible(self) -> Self:
+        if self.prompt == "":
+            raise ValueError("prompt is empty; give at least one token to continue, or null")
+        if self.beams is not None and self.samples > self.beams:
+            raise ValueError(f"samples={self.samples} must be at most beams={self.beams}")
+        return self
 
 
 def most_likely(log_probabilities: FloatArray, count: int | None) -> IntArray:
