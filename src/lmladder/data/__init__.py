@@ -22,5 +22,4 @@ from lmladder.data.tokenizers import (
     build_tokenizer,
     tokenizer_from_json,
 )
-from lmladder.data.watched import WatchedFile, WatchSettings
 from lmladder.data.writing import write_prepared

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lmladder.data import Prepared, WatchSettings
+from lmladder.data import Prepared
 from lmladder.models.contract import LanguageModel
 from lmladder.system.settings import Settings as BaseSettings
 from lmladder.training.checkpoint import Checkpoint
@@ -26,6 +26,10 @@ Log = Callable[[Checkpoint], None]  # receives each state of a run that has a ne
 
 def no_log(state: Checkpoint) -> None:
     """Ignore a state."""
+
+
+class NoSettings(BaseSettings):
+    """The settings of a kind that has none."""
 
 
 class Kind:
@@ -47,8 +51,8 @@ class Kind:
     source : the file that defines it; None: it is built in
     """
 
-    Settings: ClassVar[type[BaseSettings]]
-    RunSettings: ClassVar[type[BaseSettings]] = WatchSettings
+    Settings: ClassVar[type[BaseSettings]] = NoSettings
+    RunSettings: ClassVar[type[BaseSettings]] = NoSettings
     label: ClassVar[str] = ""
     labels: ClassVar[dict[str, str]] = {}
     color: ClassVar[str | None] = None
@@ -96,11 +100,16 @@ KINDS: dict[str, type[Kind]] = {}  # those that are known now, by name
 @cache
 def rung_settings(name: str, kind: type[Kind]) -> type[BaseSettings]:
     """Return the settings of a rung: its kind, those of its models, and those of its fit."""
-    return create_model(
-        f"{kind.__name__}Rung",
-        __base__=(kind.Settings, kind.RunSettings),
-        kind=(Literal[name], Field(description="kind of model")),
-    )
+    bases = kind.Settings, kind.RunSettings
+    facts = {"kind": (Literal[name], Field(description="kind of model"))}
+    return create_model(f"{kind.__name__}Rung", __base__=bases, **facts)  # type: ignore[call-overload, no-any-return]
+
+
+@cache
+def watched_settings(name: str, kind: type[Kind]) -> type[BaseSettings]:
+    """Return the settings of a rung in `rungs`, with the file that DVC watches for it."""
+    watch = Field(description="the file or folder whose change makes DVC fit the rung again")
+    return create_model(f"{kind.__name__}InRungs", __base__=rung_settings(name, kind), watch=(str, watch))
 
 
 def kind_name(class_name: str) -> str:

@@ -1,15 +1,27 @@
 """The MLP: a neural probabilistic language model (Bengio et al. 2003)."""
 
 from itertools import pairwise
+from typing import Annotated
 
 from lmladder import kernels
 from lmladder.autograd import Tensor
+from lmladder.models.kind import BLUE
 from lmladder.models.neural import NeuralLanguageModel
-from lmladder.models.settings import MlpSettings
 from lmladder.nn import ACTIVATIONS, Embedding, Linear
 from lmladder.system.arrays import IntArray
+from lmladder.system.settings import Count, OneOf, Settings
 
 import numpy as np
+from pydantic import Field
+
+
+class MlpSettings(Settings):
+    """What determines the shape of the MLP."""
+
+    context_length: Count = Field(description="maximum number of tokens that the model reads")
+    embedding_size: Count = Field(description="elements of a token's embedding")
+    hidden_sizes: list[Count] = Field(description="elements of each hidden layer")
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = Field(description="of the hidden layers")
 
 
 class Mlp(NeuralLanguageModel):
@@ -19,6 +31,9 @@ class Mlp(NeuralLanguageModel):
     one.
     """
 
+    Settings = MlpSettings
+    label = "MLP"
+    color = BLUE
     max_length = None
 
     def __init__(self, settings: MlpSettings, vocabulary_size: int, *, rng: np.random.Generator):

@@ -1,13 +1,15 @@
 """The Transformer: a decoder with pre-norm blocks, such as GPT-2 (Radford et al. 2019)."""
 
+import math
+from collections.abc import Sequence
 from functools import partial
 from itertools import chain, repeat
-from typing import Any, TypeAlias
+from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from lmladder.autograd import CapturedFunction, Tensor, functional, no_grad
 from lmladder.models.contract import Decoder, log_softmax
 from lmladder.models.neural import NeuralLanguageModel
-from lmladder.models.settings import MAX_PAIRS, TransformerSettings
+from lmladder.models.kind import ORANGE
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
@@ -27,12 +29,105 @@ from lmladder.nn import (
 )
 from lmladder.nn import dropout as drop
 from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.settings import Count, Index, OneOf, Settings
 from lmladder.tracing import constant
 
 import numpy as np
+from pydantic import Field, model_validator
 
 BlockCaches: TypeAlias = tuple[KeyValueCache, Cache, Cache]
 Caches: TypeAlias = list[Any]  # those of each block, and of the pointer, if there is one
+
+
+MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
+MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
+
+
+class TransformerSettings(Settings):
+    """What determines the shape of the Transformer, and its initial weights."""
+
+    n_layer: Count = Field(description="number of blocks")
+    n_head: Count = Field(description="attention heads of a block; divides d_model")
+    d_model: Count = Field(description="elements of a token's vector")
+    context_length: Count = Field(description="maximum number of tokens that the model reads")
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = Field(
+        description="of the feed-forward layers"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="fraction of elements dropped in training"
+    )
+    gated: bool = Field(description="a third matrix gates the feed-forward layer (Shazeer 2020)")
+    feed_forward_factor: Annotated[float, Field(gt=0)] = Field(
+        description="width of the feed-forward layer in d_model; a gated one has two thirds of it"
+    )
+    norm: Annotated[str, OneOf(NORMS)] = Field(description="kind of normalization")
+    norm_weights: bool = Field(description="norms learn a scale and, with bias, a shift")
+    embedding_norm: bool = Field(description="a norm after the embeddings")
+    final_norm: bool = Field(description="a norm before the head")
+    qk_norm: bool = Field(
+        description="queries and keys have root mean square 1 by head (Henry et al. 2020)"
+    )
+    gated_attention: bool = Field(
+        description="what each head returns is multiplied by a gate (Qiu et al. 2025)"
+    )
+    positions: Literal["learned", "sinusoidal", "rotary", "none"] = Field(
+        description="position encoding"
+    )
+    convolution: Index = Field(
+        description="lags of the convolutions before attention and feed-forward layers; 0: none"
+    )
+    bigram_embeddings: bool = Field(
+        description="an embedding of the token and the one before is added to that of the token"
+    )
+    pointer: Index = Field(
+        description="size of the queries and keys of a pointer to tokens of the context "
+        "(Merity et al. 2017); 0: none"
+    )
+    bias: bool = Field(description="biases in linear layers and layer norms")
+    attention_bias: bool = Field(description="biases in attention, where bias is true")
+    tied: bool = Field(description="the head shares the matrix of the token embeddings")
+    init_std: float = Field(gt=0, description="standard deviation of the initial weights")
+    residual_scaling: bool = Field(
+        description="initial weights that end a branch are divided by sqrt(2 n_layer)"
+    )
+
+    @property
+    def max_sequence_length(self) -> int:
+        """The length of the longest sequence that the model can read."""
+        return self.context_length
+
+    @property
+    def feed_forward_size(self) -> int:
+        """Elements of a feed-forward layer; a gated one has three matrices, so two thirds of it."""
+        width = self.feed_forward_factor * self.d_model
+        return round(width * 2 / 3 if self.gated else width)
+
+    @property
+    def output_std(self) -> float:
+        """Standard deviation of the initial weights that end a branch.
+
+        2 n_layer branches are added to the residual stream; scaling keeps its variance (GPT-2).
+        """
+        return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
+
+    @model_validator(mode="after")
+    def _compatible(self) -> Self:
+        d_model, n_head = f"d_model={self.d_model}", f"n_head={self.n_head}"
+        positions, factor = f"positions={self.positions}", self.feed_forward_factor
+        if self.d_model % self.n_head:
+            raise ValueError(f"{n_head} does not divide {d_model}")
+        if self.positions == "rotary" and self.d_model // self.n_head % 2:
+            raise ValueError(f"{positions} rotates pairs: {d_model} / {n_head} must be even")
+        if self.positions == "sinusoidal" and self.d_model % 2:
+            raise ValueError(f"{positions} consists of pairs: {d_model} must be even")
+        if self.positions == "sinusoidal" and self.context_length * self.d_model > MAX_TABLE:
+            raise ValueError(
+                f"{positions}: context_length={self.context_length} times {d_model} must be at "
+                f"most {MAX_TABLE:,}"
+            )
+        if not 1 <= factor * self.d_model < math.inf:
+            raise ValueError(f"feed_forward_factor={factor} times {d_model} must be at least 1")
+        return self
 
 
 class FeedForward(Module):
@@ -107,6 +202,9 @@ class Block(Module):
 
 class Transformer(NeuralLanguageModel):
     """Token and position embeddings, blocks, a norm, and a head, which may share the embeddings."""
+
+    Settings = TransformerSettings
+    color = ORANGE
 
     def __init__(
         self, settings: TransformerSettings, vocabulary_size: int, *, rng: np.random.Generator

@@ -2,7 +2,6 @@
 
 from typing import Self
 
-from lmladder.data import WatchSettings
 from lmladder.optim import AnyOptimizer, AnySchedule
 from lmladder.system.settings import Count, Index, Settings
 
@@ -34,7 +33,7 @@ class TrainingSettings(Settings):
     )
 
 
-class GradientSettings(WatchSettings):
+class GradientSettings(Settings):
     """What every rung that learns by gradients has besides its architecture."""
 
     optimizer: AnyOptimizer = Field(description="how parameters are updated")
@@ -56,10 +55,6 @@ class GradientSettings(WatchSettings):
             )
         if self.init_from == "":  # as conf/transformer/from_checkpoint.yaml leaves it
             raise ValueError("init_from has no value; give init_from=...")
-        if self.init_from not in (None, self.watch):
-            raise ValueError(
-                f"init_from={self.init_from}, but watch={self.watch}; give watch={self.init_from}"
-            )
         longest: int | None = getattr(self, "max_sequence_length", None)  # of the model
         if longest is not None and training.sequence_length > longest:
             raise ValueError(

@@ -14,7 +14,6 @@ from lmladder.data.tokenizers.char import CharSettings, CharTokenizer
 from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.data.tokenizers.whitespace import WhitespaceTokenizer
 from lmladder.data.tokenizers.word import WordSettings, WordTokenizer
-from lmladder.data.watched import WatchedFile
 from lmladder.system.errors import InputError, no_file
 from lmladder.system.settings import did_you_mean
 
@@ -28,7 +27,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {
 }
 
 
-class CheckpointSettings(WatchedFile, TokenizerSettings):
+class CheckpointSettings(TokenizerSettings):
     """The tokenizer of a checkpoint."""
 
     name: Literal["checkpoint"] = NAME

@@ -20,7 +20,6 @@ class TokenizerSettings(Settings):
     """What all tokenizers have in common."""
 
     name: str
-    watch: str = Field(description="the file whose change prepares the text again")
 
 
 class Tokenizer(ABC):
