@@ -49,7 +49,7 @@ class Config:
     data: Any = setting("the text and its splits", family=CORPORA)
     tokenizer: Any = setting("the tokenizer", family=TOKENIZERS)
     bigram: Any = setting("the count models", family=KINDS)
-    mlp: Any = setting("the MLP, or a recurrent network instead", family=KINDS)
+    mlp: Any = setting("the MLP", family=KINDS)
     transformer: Any = setting("the Transformer", family=KINDS)
     rungs: dict[str, Any] = setting("additional rungs, by name", default={}, family=KINDS)
     mixtures: dict[str, Any] = setting("mixtures of rungs, by name", default={}, family=KINDS)

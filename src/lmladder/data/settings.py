@@ -34,14 +34,6 @@ TOKENIZERS = Family(
         "word": _component("WordTokenizerSettings", "tokenizers.word:WordTokenizer"),
         "bpe": _component("BpeTokenizerSettings", "tokenizers.bpe:BpeTokenizer"),
         "checkpoint": _component("CheckpointTokenizerSettings"),
-        # They belong to guests, and stand beside their models.
-        "huggingface": Component(
-            "lmladder.data.settings:TokenizerSettings",
-            "lmladder.models.huggingface:HuggingFaceTokenizer",
-        ),
-        "arpa": Component(
-            "lmladder.data.settings:TokenizerSettings", "lmladder.models.arpa:ArpaTokenizer"
-        ),
     },
 )
 

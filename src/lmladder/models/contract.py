@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Protocol
 from lmladder.system.arrays import FloatArray, IntArray
 
 if TYPE_CHECKING:
-    from lmladder.data import Tokenizer
     from lmladder.models.decoding import Decoder
+    from lmladder.models.guests import GuestTokenizer
 
 
 class LanguageModel(Protocol):
@@ -84,19 +84,11 @@ class CrossFitted(LanguageModel, Protocol):
     cross_fitted: Sequence[LanguageModel]
 
 
-class OwnTokens(LanguageModel, Protocol):
-    """A model with tokens of its own, to which a text must be converted.
+def own_tokenizer(model: LanguageModel) -> "GuestTokenizer | None":
+    """Return the attribute `tokenizer` of a model that has tokens of its own.
 
-    Attributes
-    ----------
-    tokenizer : of the model
+    Return None if it reads the tokens of the text.
     """
-
-    tokenizer: "Tokenizer"
-
-
-def own_tokenizer(model: LanguageModel) -> "Tokenizer | None":
-    """Return the tokenizer of a model that has its own; None if it reads the tokens of the text."""
     return getattr(model, "tokenizer", None)
 
 

@@ -17,7 +17,6 @@ from lmladder.system.arrays import FloatArray, IntArray
 import numpy as np
 
 if TYPE_CHECKING:
-    from lmladder.models.recurrent import Rnn
     from lmladder.models.transformer import Transformer
 
 
@@ -91,32 +90,6 @@ class CachingDecoder(Decoder):
         super().select(sequences)
         for cache in chain.from_iterable(self._caches):
             cache.select(np.asarray(sequences))
-
-
-class RecurrentDecoder(Decoder):
-    """A decoder that keeps the states of a recurrent network, as long as the window does not move.
-
-    Attributes
-    ----------
-    states : of each layer after the last token, (sequences, size); empty before the first token
-    """
-
-    def __init__(self, model: "Rnn"):
-        super().__init__(model)
-        self._network = model
-        self.states: list[Tensor] = []
-
-    def read(self, tokens: IntArray) -> FloatArray:
-        if self._append(tokens):
-            tokens = self.window
-            self.states.clear()
-        with no_grad():
-            hidden = self._network.hidden(tokens, states=self.states)
-            return log_softmax(self._network.head(hidden[:, -1:]).value[:, 0])
-
-    def select(self, sequences: Sequence[int]) -> None:
-        super().select(sequences)
-        self.states = [each[np.asarray(sequences)] for each in self.states]
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:

@@ -73,12 +73,6 @@ OWN_FIT = Fit(
     deterministic=True,
     again="lmladder.training.fit:fit_own",
 )
-AS_GUEST = Fit(
-    "lmladder.pipeline.fitting:fit_at_once",
-    f"{HERE}.guests:restore",
-    deterministic=True,
-    again="lmladder.evaluation.guests:refer",
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +101,7 @@ class Kind(Component):
     @property
     def is_foreign(self) -> bool:
         """Whether code that is not part of lmladder computes its predictions."""
-        return self.source is not None or self.fit is AS_GUEST
+        return self.source is not None or self.executes
 
 
 class Kinds(Family[Kind]):
@@ -184,10 +178,6 @@ KINDS = Kinds(
             BLUE,
             play=f"{PLAY}:network",
         ),
-        "rnn": Kind(
-            f"{HERE}.settings:RecurrentSettings", f"{HERE}.recurrent:Rnn", {"rnn": "RNN"}, BLUE
-        ),
-        "gru": Kind(f"{HERE}.settings:GruSettings", f"{HERE}.recurrent:Gru", {"gru": "GRU"}, BLUE),
         "transformer": Kind(
             f"{HERE}.settings:TransformerSettings",
             f"{HERE}.transformer:Transformer",
@@ -204,14 +194,10 @@ KINDS = Kinds(
             is_truth=True,
             play=f"{PLAY}:oracle",
         ),
-        "huggingface": Kind(
-            f"{HERE}.settings:HuggingFaceSettings", f"{HERE}.huggingface:HuggingFace", fit=AS_GUEST
-        ),
-        "arpa": Kind(f"{HERE}.settings:ArpaSettings", f"{HERE}.arpa:Arpa", fit=AS_GUEST),
         "callable": Kind(
             f"{HERE}.settings:CallableSettings",
             f"{HERE}.guests:Function",
-            fit=AS_GUEST,
+            fit=OWN_FIT,
             executes=True,
         ),
     },

@@ -4,7 +4,7 @@ from functools import partial
 from itertools import repeat
 from typing import Any, TypeAlias
 
-from lmladder.autograd import Tensor, functional
+from lmladder.autograd import Tensor
 from lmladder.models.decoding import CachingDecoder, Decoder
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.settings import MAX_PAIRS, TransformerSettings
@@ -23,10 +23,9 @@ from lmladder.nn import (
     NoNorm,
     Norm,
     Pointer,
-    sinusoidal,
 )
 from lmladder.nn import dropout as drop
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.arrays import IntArray
 from lmladder.tracing import constant
 
 import numpy as np
@@ -36,24 +35,17 @@ Caches: TypeAlias = list[Any]  # those of each block, and of the pointer, if the
 
 
 class FeedForward(Module):
-    """Linear layers around an activation: (..., d_model) -> the same.
-
-    down_proj(activation(up_proj(x))); or, gated, down_proj(activation(gate(x)) * up_proj(x)), of
-    which SwiGLU, with silu, is one kind (Shazeer 2020).
-    """
+    """down_proj(activation(up_proj(x))): (..., d_model) -> the same."""
 
     def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
         d_model, width, std = settings.d_model, settings.feed_forward_size, settings.init_std
         linear = partial(Linear, rng=rng, bias=settings.bias)
         self.up_proj = linear(d_model, width, std=std)
-        self.gate = linear(d_model, width, std=std) if settings.gated else None
         self.down_proj = linear(width, d_model, std=settings.output_std)
         self.activation = ACTIVATIONS[settings.activation]
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.gate is None:
-            return self.down_proj(self.activation(self.up_proj(x)))
-        return self.down_proj(self.activation(self.gate(x)) * self.up_proj(x))
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
 class Block(Module):
@@ -117,12 +109,9 @@ class Transformer(NeuralLanguageModel):
         d_model, std = settings.d_model, settings.init_std
         embedding = partial(Embedding, size=d_model, rng=rng, std=std)
         self.tokens = embedding(vocabulary_size)
-        self.positions: Embedding | None = None
-        self.position_table: FloatArray | None = None
+        self.positions = None
         if settings.positions == "learned":
             self.positions = embedding(self.context_length)
-        elif settings.positions == "sinusoidal":
-            self.position_table = sinusoidal(np.arange(self.context_length), d_model)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
         self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
@@ -177,10 +166,6 @@ class Transformer(NeuralLanguageModel):
             x = x + self.pairs(tokens, before)
         if self.positions is not None:
             x = x + self.positions(positions)
-        if self.position_table is not None:
-            # Scaled, or sines of size 1 would outweigh the token vectors (Vaswani et al., 3.4).
-            table = constant(self.position_table.astype(x.dtype))
-            x = x * x.shape[-1] ** 0.5 + functional.embedding(table, positions)
         return self.embedding_norm(x)
 
     def logits(
