@@ -1,9 +1,8 @@
-"""Stage 3: the MLP language model, or a recurrent network instead.
+"""Stage 3: the MLP language model.
 
 It reads outputs/prepare. In the pipeline: dvc repro mlp. By hand, in new folders in
 outputs/runs/mlp, or in outputs/sweeps/mlp with -m:
 
-    python stages/mlp.py mlp=gru
     python stages/mlp.py -m mlp.context_length=8,16 seed=0,1
 """
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from lmladder.autograd import Tensor, op
 from lmladder.autograd.cases import cases
-from lmladder.autograd.functional import sigmoid, silu
+from lmladder.autograd.functional import sigmoid
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Embedding, Linear, Module, RmsNorm
 from lmladder.system.arrays import FloatArray, IntArray
@@ -68,7 +68,8 @@ class Block(Module):
         inputs = self.norms[0](x)
         update = sigmoid(self.update(inputs))  # which depends on no state: hence the scan
         x = x + self.output(scan(1 - update, update * self.candidate(inputs)))
-        return x + self.down_proj(silu(self.up_proj(self.norms[1](x))))
+        y = self.up_proj(self.norms[1](x))
+        return x + self.down_proj(y * sigmoid(y))
 
 
 class MinGru(NeuralLanguageModel):

@@ -112,25 +112,6 @@ def causal_convolution(x: Values, weight: Values) -> Values:
     return out
 
 
-def rnn(x: Values, weight: Values, state: Values) -> Values:
-    out = x.copy()
-    for t in range(x.shape[1]):
-        out[:, t] = state = np.tanh(x[:, t] + state @ weight)
-    return out
-
-
-def gru(x: Values, weight: Values, state: Values) -> Values:
-    n = len(weight)
-    out = x[..., :n].copy()
-    for t in range(x.shape[1]):
-        r, z, c = np.split(x[:, t], 3, axis=-1)
-        by_reset, by_update, by_candidate = np.split(weight, 3, axis=-1)
-        reset, update = sigmoid(r + state @ by_reset), sigmoid(z + state @ by_update)
-        candidate = np.tanh(c + (reset * state) @ by_candidate)
-        out[:, t] = state = update * state + (1 - update) * candidate
-    return out
-
-
 def dropout(x: Values, *, rate: float, rng: np.random.Generator) -> Values:
     return x * (rng.random(x.shape, dtype=np.float32) >= rate) / (1 - rate)
 
@@ -157,7 +138,6 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "relu_squared": lambda a: np.maximum(a, 0.0) ** 2,
     "gelu": gelu,
     "gelu_tanh": gelu_tanh,
-    "silu": lambda a: a * sigmoid(a),
     "embedding": lambda table, ids: table[ids],
     "softmax": softmax,
     "log_softmax": lambda a: np.log(softmax(a)),
@@ -167,7 +147,5 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "causal_attention": causal_attention,
     "rotary": rotary,
     "causal_convolution": causal_convolution,
-    "rnn": rnn,
-    "gru": gru,
     "dropout": dropout,
 }

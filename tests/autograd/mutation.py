@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from types import CodeType, FunctionType
 from typing import Any
 
-from lmladder.autograd import OPS, functional
+from lmladder.autograd import OPS
 from lmladder.autograd.cases import CASES
 from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.autograd.selfcheck import case_error, check_op
@@ -35,8 +35,6 @@ BACKWARD: dict[str, list[Callable[..., Any]]] = {
     "cross_entropy": [reference.cross_entropy_backward],
     "layer_norm": [reference.layer_norm_backward],
     "rms_norm": [reference.rms_norm_backward],
-    "rnn": [functional._delayed, functional._time_product],
-    "gru": [functional._delayed, functional._time_product],
     "causal_attention": [tiles.attention_backward, reference.causal_softmax_backward],
 }
 RESULT_KINDS = ["sign", "factor", "axes"]  # of mutants with a wrong gradient

@@ -171,8 +171,6 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
         (lambda a: functional.layer_norm(a, a, a), ValueError, "layer_norm"),
         (lambda a: functional.rms_norm(a, a), ValueError, "rms_norm"),
         (lambda a: functional.rotary(a, [0]), ValueError, "rotary"),
-        (lambda a: functional.rnn(a, a, a), ValueError, "rnn"),
-        (lambda a: functional.gru(a, a, a), ValueError, "gru"),
         (lambda a: functional.causal_attention(a, a, a), ValueError, "attention"),
         (lambda a: functional.embedding(a[0], [0]), ValueError, "table"),
         (lambda a: functional.cross_entropy(a, np.array([0])), ValueError, "targets"),

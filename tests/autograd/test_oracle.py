@@ -10,10 +10,8 @@ from typing import Any
 from lmladder.models import (
     MlpSettings,
     NeuralLanguageModel,
-    RecurrentSettings,
     TransformerSettings,
 )
-from lmladder.models.settings import GruSettings
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
 from tests.autograd import formulas
@@ -76,12 +74,7 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
         heads = heads.reshape(x.shape)
         x = x + w.linear(f"{block}.attention.output", heads)
         inside = w.convolution(f"{block}.feed_forward", w.norm(f"{block}.feed_forward_norm", x))
-        hidden = w.linear(f"{block}.feed_forward.up_proj", inside)
-        if settings.gated:
-            gate = w.linear(f"{block}.feed_forward.gate", inside)
-            hidden = FORMULAS[settings.activation](gate) * hidden
-        else:
-            hidden = FORMULAS[settings.activation](hidden)
+        hidden = FORMULAS[settings.activation](w.linear(f"{block}.feed_forward.up_proj", inside))
         x = x + w.linear(f"{block}.feed_forward.down_proj", hidden)
     x = w.norm("norm", x)
     logits = x @ w["tokens.weight"].T if settings.tied else w.linear("unembedding", x)
@@ -110,17 +103,6 @@ def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:
     return w.linear("unembedding", x)
 
 
-def recurrent_logits(w: Weights, tokens: IntArray, settings: RecurrentSettings) -> Values:
-    """Return the logits of an RNN or a GRU."""
-    network = formulas.gru if isinstance(settings, GruSettings) else formulas.rnn
-    x = w["embedding.weight"][tokens]
-    for layer in range(len(settings.hidden_sizes)):
-        weight = w[f"layers.{layer}.recurrent.weight"]
-        start = np.zeros((len(tokens), len(weight)))
-        x = network(w.linear(f"layers.{layer}.input", x), weight, start)
-    return w.linear("unembedding", x)
-
-
 MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
     "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
@@ -130,8 +112,6 @@ MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     ),
     "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
     "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
-    "rnn": (RecurrentSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
-    "gru": (GruSettings(CONTEXT, 2, [3, 4]), recurrent_logits),
 }
 
 

@@ -71,7 +71,7 @@ def _causal_convolution(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 SAME = (
     torch.add, torch.subtract, torch.multiply, torch.divide, torch.negative, torch.matmul,
     torch.exp, torch.log, torch.sqrt, torch.tanh, torch.abs, torch.clip, torch.maximum,
-    torch.minimum, torch.sigmoid, F.relu, F.gelu, F.silu,
+    torch.minimum, torch.sigmoid, F.relu, F.gelu,
 )  # fmt: skip
 TORCH: dict[str, Twin] = {
     **{each.__name__: each for each in SAME},

@@ -68,10 +68,8 @@ def test_a_message_is_one_line_and_has_no_control_codes_of_a_terminal(tmp_path):
     [
         # A file of these weights may have each of these sizes alone, but not two of them together.
         ("mlp", {"context_length": 30_000, "embedding_size": 30_000}),
-        ("gru", {"hidden_sizes": [30_000]}),
         ("transformer", {"context_length": 30_000, "d_model": 30_000}),
         ("transformer", {"feed_forward_factor": 1e9}),
-        ("transformer", {"positions": "sinusoidal", "context_length": 10**10}),
     ],
     ids=str,
 )

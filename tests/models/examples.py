@@ -13,7 +13,6 @@ from lmladder.models import (
     LanguageModel,
     MlpSettings,
     NeuralLanguageModel,
-    RecurrentSettings,
     TransformerSettings,
 )
 from lmladder.models.counts import CountTables
@@ -22,7 +21,7 @@ from lmladder.models.mixture import Mixture, Weights
 from lmladder.models.ngram import count_ladder
 from lmladder.models.oracle import Oracle
 from lmladder.models.own import load_files
-from lmladder.models.settings import ACTIVATIONS, GruSettings
+from lmladder.models.settings import ACTIVATIONS
 from lmladder.nn import NORMS
 from lmladder.optim import Adam
 from lmladder.optim.settings import AdamSettings
@@ -33,18 +32,18 @@ import numpy as np
 
 VOCABULARY = 11
 CONTEXT = 6
-POSITIONS = ("learned", "sinusoidal", "rotary", "none")
+POSITIONS = ("learned", "rotary")
 
 RUNGS = Path(__file__).parents[2] / "examples/rungs"
 load_files(RUNGS.glob("*.py"))
 
 COUNTS = CountSettings(add_k=0.5, kneser_ney_orders=[2, 4])
 MLP = MlpSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh")
-GRU = GruSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7])
+GRU = KINDS.model_settings("gru")(CONTEXT, embedding_size=5, hidden_size=7)
 TRANSFORMER = TransformerSettings(
     n_layer=2, n_head=2, d_model=8, context_length=CONTEXT, activation="gelu_tanh", dropout=0.2
 )
-MODERN = {"activation": "silu", "gated": True, "norm": "rmsnorm", "qk_norm": True,
+MODERN = {"activation": "relu_squared", "norm": "rmsnorm", "qk_norm": True,
           "positions": "rotary", "bias": False, "tied": False, "convolution": 3,
           "gated_attention": True, "bigram_embeddings": True, "pointer": 3}  # fmt: skip
 BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights": False,
@@ -52,13 +51,13 @@ BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights":
         "init_std": 0.05, "residual_scaling": False}  # fmt: skip
 SETTINGS: dict[str, Any] = {
     "mlp": MLP,
-    "rnn": RecurrentSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7]),
-    "gru": GRU,
     "transformer": TRANSFORMER,
     "modern transformer": replace(TRANSFORMER, **MODERN),
     "bare transformer": replace(TRANSFORMER, **BARE),
 }
 OWN: dict[str, Any] = {  # of examples/rungs
+    "rnn": KINDS.model_settings("rnn")(CONTEXT, embedding_size=5, hidden_size=7),
+    "gru": GRU,
     "lstm": KINDS.model_settings("lstm")(CONTEXT, embedding_size=5, hidden_size=7),
     "min_gru": KINDS.model_settings("min_gru")(CONTEXT, n_layer=2, d_model=8),
 }
@@ -68,14 +67,11 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     *({"norm": norm} for norm in NORMS),
     *({"positions": positions} for positions in POSITIONS),
     *({"activation": activation} for activation in ACTIVATIONS),
-    {"gated": True},
-    {"gated": True, "bias": False},
     {"feed_forward_factor": 1.0},
     {"norm_weights": False},
     {"norm": "rmsnorm", "norm_weights": False},
     {"pointer": 4},
     {"embedding_norm": True},
-    {"embedding_norm": True, "positions": "none"},
     {"final_norm": False},
     {"qk_norm": True},
     {"qk_norm": True, "positions": "rotary"},

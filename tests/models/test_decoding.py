@@ -1,13 +1,11 @@
 """Decoders: reading token by token gives what computing the whole window again gives."""
 
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from lmladder.models import LanguageModel
 from lmladder.models.decoding import Decoder
 from lmladder.models.settings import ACTIVATIONS
-from lmladder.sampling import Strategy, generate
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.models.examples import (
     BARE,
@@ -35,7 +33,6 @@ MODELS: dict[str, LanguageModel] = {
     "kneser_ney": COUNT_MODELS["kneser_ney_4"],
     "mlp": model_named("mlp"),
     "mixture": mixture({"kneser_ney_4": True, "transformer": True}),
-    "rnn": model_named("rnn"),
     "gru": model_named("gru"),
     "transformer, odd context": transformer(5),
     "transformer, context 1": transformer(1),
@@ -43,8 +40,7 @@ MODELS: dict[str, LanguageModel] = {
     "transformer, no layers": transformer(n_layer=0),
     "transformer, modern": transformer(**MODERN),
     "transformer, wide convolution": transformer(convolution=2 * CONTEXT),
-    "transformer, bare": transformer(**BARE, positions="none"),
-    "transformer, sinusoidal": transformer(positions="sinusoidal", embedding_norm=True),
+    "transformer, bare": transformer(**BARE),
     **{f"transformer, {name}": transformer(activation=name) for name in ACTIVATIONS},
 }
 every_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
@@ -83,25 +79,6 @@ def test_sequences_continue_as_those_that_were_selected(model: LanguageModel) ->
         for ours, right in zip(found[3:], alone[3:], strict=True):
             np.testing.assert_allclose(ours[i], right[0], rtol=0, atol=1e-5)
         np.testing.assert_allclose(found[0][sequence], alone[0][0], rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize("name", ["rnn", "gru"])
-def test_a_recurrent_network_reads_each_token_once_and_samples_the_same_tokens(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model: Any = model_named(name)
-    lengths: list[int] = []
-    hidden = type(model).hidden
-
-    def counted(self: Any, tokens: IntArray, *given: Any, **options: Any) -> Any:
-        lengths.append(tokens.shape[1])
-        return hidden(self, tokens, *given, **options)
-
-    monkeypatch.setattr(type(model), "hidden", counted)
-    draw_tokens = partial(generate, model, [3, 1], tokens=11, strategy=Strategy(1.0), seed=5)
-    sampled = list(draw_tokens())
-    assert lengths == [2, 1, 1, 1, 1, 4, 1, 1, 4, 1, 1]  # its context is 6: the window moves by 3
-    assert list(draw_tokens(cache=False)) == sampled
 
 
 def test_decoders_of_one_model_are_independent_and_as_precise_as_its_weights() -> None:

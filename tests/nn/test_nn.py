@@ -3,7 +3,6 @@
 tests/autograd/test_oracle.py compares the values and gradients of all layers with formulas.
 """
 
-import math
 from collections.abc import Callable
 
 from lmladder.autograd import Tensor
@@ -15,7 +14,6 @@ from lmladder.nn import (
     RmsNorm,
     dropout,
     parameter,
-    sinusoidal,
 )
 from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
@@ -122,17 +120,6 @@ def test_norms_without_weights_are_those_with_weights_of_1() -> None:
 def test_a_number_of_heads_that_does_not_divide_the_width_is_rejected() -> None:
     with pytest.raises(ValueError, match="n_head=4 does not divide d_model=6"):
         CausalSelfAttention(6, 4, rng=stream(0, "a"), std=0.7, output_std=0.7)
-
-
-# --- Positions ------------------------------------------------------------------------------------
-
-
-def test_sinusoidal_positions_are_those_of_the_paper() -> None:
-    table = sinusoidal(np.array([0, 1, 50]), 4)
-    for vector, position in zip(table, (0, 1, 50), strict=True):
-        slow = position / 10_000 ** (2 / 4)
-        expected = [math.sin(position), math.cos(position), math.sin(slow), math.cos(slow)]
-        assert vector.tolist() == pytest.approx(expected)
 
 
 # --- Dropout --------------------------------------------------------------------------------------

@@ -24,7 +24,6 @@ UNCHANGING = {  # modules that are called and cannot change a result, by regular
     r"system/(environment|interrupts|lazy|locks)\.py": "nothing that they do is in a file",
     r"system/(messages|progress)\.py": "they print",
 }
-OTHER_KINDS = "models/recurrent.py"  # that a stage may train
 THREADS = r"kernels/.*|system/runtime\.py"  # all that a stage without kernels asks of them
 MORE = {"prepare": (THREADS, r"pipeline/rungs\.py"), "bigram": (THREADS,)}
 TRACE = """
@@ -87,7 +86,7 @@ def test_the_deps_of_a_stage_are_the_modules_whose_functions_it_calls(checkout):
     checkout.run(sys.executable, "-c", TRACE, *STAGES).succeeded()
     for stage in STAGES:
         unlisted, unused = unlisted_and_unused(checkout, stage, *MORE.get(stage, ()))
-        assert (unlisted, unused - {OTHER_KINDS}) == (set(), set()), stage
+        assert (unlisted, unused) == (set(), set()), stage
 
 
 def test_a_further_rung_depends_on_the_code_of_all_rungs():

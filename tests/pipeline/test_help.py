@@ -182,7 +182,7 @@ def test_bash_completes_settings_and_choices_of_a_stage(smoke, tmp_path):
         "python stages/transformer.py transformer.n_": {
             "transformer.n_head=", "transformer.n_layer=",
         },
-        "python stages/transformer.py mlp=": {"mlp=default", "mlp=gru", "mlp=rnn"},
+        "python stages/transformer.py bigram=": {"bigram=default"},
     }  # fmt: skip
     found = completed(smoke, install, "hydra_bash_completion", expected, tmp_path)
     assert found == list(expected.values())

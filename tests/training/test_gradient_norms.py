@@ -17,7 +17,7 @@ import pytest
 SETTINGS = {"mlp": replace(MLP, hidden_sizes=[8, 8]), "gru": GRU, "transformer": TRANSFORMER}
 GROUPS = {
     "mlp": ["embedding", "layers", "head"],
-    "gru": ["embedding", "input", "recurrent", "head"],
+    "gru": ["embedding", "candidate", "head", "gates"],
     "transformer": ["embedding", "norm", "attention", "feed_forward"],
 }
 BATCH = draw("batch", 4, 7)

@@ -82,11 +82,6 @@ def gelu_tanh(a):
     return kernels.elementwise("gelu_tanh", a), gelu_tanh_pullback
 
 
-def silu(a: Tensor) -> Tensor:
-    """Elementwise a * sigmoid(a), also called swish."""
-    return a * sigmoid(a)
-
-
 @op(discrete={1: "iu"})
 def embedding(table, ids):
     """Rows of `table` at the indices: (n, size), integers (...) -> (..., size).
@@ -260,112 +255,6 @@ def causal_convolution(x, weight):
         return kernels.causal_convolution_backward(grad, x, weight)
 
     return kernels.causal_convolution(x, weight), causal_convolution_pullback
-
-
-@op
-def rnn(x, weight, start):
-    """h[t] = tanh(x[t] + h[t - 1] @ weight), where h[-1] is `start` (Elman 1990).
-
-    Fused for speed: backpropagation through time is one loop without a graph, and the gradient of
-    the weight is one product.
-
-    Parameters
-    ----------
-    x : (batch, time, size), the contribution of the input
-    weight : (size, size)
-    start : (batch, size)
-    """
-    size = len(weight)
-    if x.ndim != 3 or weight.shape != (x.shape[2], size) or start.shape != (len(x), size):
-        raise ValueError("rnn expects (batch, time, n), (n, n) and (batch, n)")
-    states = np.empty_like(x)
-    state = start
-    for t in range(x.shape[1]):
-        state = np.tanh(x[:, t] + kernels.matmul(state, weight))
-        states[:, t] = state
-
-    def rnn_pullback(grad):
-        grad_x = np.empty_like(x)
-        grad_state = np.zeros_like(state)  # from later steps
-        for t in reversed(range(x.shape[1])):
-            grad_x[:, t] = (grad[:, t] + grad_state) * (1 - states[:, t] ** 2)
-            grad_state = kernels.matmul(grad_x[:, t], weight.T)
-        return grad_x, _time_product(_delayed(states, start), grad_x), grad_state
-
-    return states, rnn_pullback
-
-
-@op
-def gru(x, weight, start):
-    """Gated recurrent unit (Cho et al. 2014).
-
-    h[t] = update * h[t - 1] + (1 - update) * tanh(x_c[t] + (reset * h[t - 1]) @ weight_c), where
-    reset = sigmoid(x_r[t] + h[t - 1] @ weight_r), update likewise, and h[-1] is `start`. As in
-    the paper, the state is reset before the product. Fused for the reasons of `rnn`.
-
-    Parameters
-    ----------
-    x : (batch, time, 3 size), the contributions of the input to reset, update and candidate
-    weight : (size, 3 size), the weights of reset, update and candidate
-    start : (batch, size)
-
-    Returns
-    -------
-    h, shape (batch, time, size)
-    """
-    size = len(weight)
-    shapes = (*x.shape[:-1], x.shape[-1] - 3 * size), weight.shape, start.shape
-    if x.ndim != 3 or shapes != ((*x.shape[:2], 0), (size, 3 * size), (len(x), size)):
-        raise ValueError("gru expects (batch, time, 3 n), (n, 3 n) and (batch, n)")
-    for_gates, for_candidate = weight[:, : 2 * size], weight[:, 2 * size :]
-    states = np.empty_like(x, shape=(*x.shape[:2], size))
-    gates = np.empty_like(x, shape=(*x.shape[:2], 2 * size))
-    candidates = np.empty_like(states)
-    state = start
-    for t in range(x.shape[1]):
-        sums = x[:, t, : 2 * size] + kernels.matmul(state, for_gates)
-        gates[:, t] = (1 + np.tanh(sums / 2)) / 2  # the sigmoid, without overflow
-        reset, update = gates[:, t, :size], gates[:, t, size:]
-        sums = x[:, t, 2 * size :] + kernels.matmul(reset * state, for_candidate)
-        candidates[:, t] = np.tanh(sums)
-        state = update * state + (1 - update) * candidates[:, t]
-        states[:, t] = state
-
-    def gru_pullback(grad):
-        before = _delayed(states, start)
-        resets, updates = gates[..., :size], gates[..., size:]
-        grad_x = np.empty_like(x)
-        grad_state = np.zeros_like(state)  # from later steps
-        for t in reversed(range(x.shape[1])):
-            reset, update, candidate = resets[:, t], updates[:, t], candidates[:, t]
-            grad_new = grad[:, t] + grad_state
-            grad_candidate = grad_new * (1 - update) * (1 - candidate**2)
-            grad_reset = kernels.matmul(grad_candidate, for_candidate.T)  # of reset * before
-            grad_x[:, t, :size] = grad_reset * before[:, t] * reset * (1 - reset)
-            grad_update = grad_new * (before[:, t] - candidate)
-            grad_x[:, t, size : 2 * size] = grad_update * update * (1 - update)
-            grad_x[:, t, 2 * size :] = grad_candidate
-            grad_gates = kernels.matmul(grad_x[:, t, : 2 * size], for_gates.T)
-            grad_state = grad_new * update + grad_reset * reset + grad_gates
-        grad_weight = np.empty_like(weight, order="C")
-        grad_weight[:, : 2 * size] = _time_product(before, grad_x[..., : 2 * size])
-        grad_weight[:, 2 * size :] = _time_product(resets * before, grad_x[..., 2 * size :])
-        return grad_x, grad_weight, grad_state
-
-    return states, gru_pullback
-
-
-def _delayed(states, start):
-    """Return the state before each step, (batch, time, size); that of the first is `start`."""
-    before = np.empty_like(states)
-    before[:, 1:] = states[:, :-1]
-    before[:, :1] = start[:, None]
-    return before
-
-
-def _time_product(states, grads):
-    """Return the gradient of a weight, (n, m), by which the states of all steps are multiplied."""
-    return kernels.matmul(kernels.as_rows(states).T, kernels.as_rows(grads))
 
 
 @op

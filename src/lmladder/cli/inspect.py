@@ -68,6 +68,7 @@ def inspect(
         lmladder inspect --attention "Once upon a time" -o attention.png
     """
     from lmladder import reports
+    from lmladder.models.contract import own_tokenizer
     from lmladder.system.files import atomic_write
 
     require_replaceable(output, force=force)
@@ -81,9 +82,9 @@ def inspect(
     if output is None or as_json:
         raise InputError("--attention and --next need a file, -o FILE, and exclude --json")
     loaded = open_checkpoint(checkpoint)
-    tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
     chosen = models[chosen_model(model, models, checkpoint)]
+    tokenizer = own_tokenizer(chosen) or loaded.restore_tokenizer()
     if attention is not None:
         figure = _attention(chosen, tokenizer, attention)
     else:

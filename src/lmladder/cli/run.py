@@ -50,7 +50,7 @@ def run(
     Examples:
         lmladder run
         lmladder run transformer.n_layer=3 seed=1
-        lmladder run mlp=gru --stage mlp
+        lmladder run mlp.hidden_sizes=[64] --stage mlp
     """
     if missing := [name for name in NEEDED if not Path(name).is_file()]:
         raise InputError(

@@ -100,6 +100,7 @@ def sample(
         lmladder sample --top-p 0.9 --stop "." --samples 3 --json
         lmladder sample --beams 4 --tokens 60
     """
+    from lmladder.models.contract import own_tokenizer
     from lmladder.sampling import complete
 
     strategy = _strategy(
@@ -111,9 +112,9 @@ def sample(
         repetition_penalty=repetition_penalty,
     )
     loaded = open_checkpoint(checkpoint)
-    tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
     name = chosen_model(model, models, checkpoint)
+    tokenizer = own_tokenizer(models[name]) or loaded.restore_tokenizer()
     ids = _encoded(tokenizer, prompt)
     streamed = samples == 1 and not json
     before = [tokenizer.decode(ids)]  # printed with the first piece: not before an error

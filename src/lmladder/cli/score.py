@@ -78,6 +78,7 @@ def score(
     from lmladder import reports
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
+    from lmladder.models.contract import own_tokenizer
     from lmladder.system.files import atomic_write
     from lmladder.system.progress import CountingProgress
 
@@ -88,9 +89,9 @@ def score(
             f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
         )
     loaded = open_checkpoint(checkpoint)
-    tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
     strongest = chosen_model(model, models, checkpoint)
+    tokenizer = own_tokenizer(models[strongest]) or loaded.restore_tokenizer()
     if model is not None:
         models = {model: models[model]}
     words, source = _read(file, text)

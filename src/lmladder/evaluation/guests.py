@@ -1,36 +1,17 @@
-"""Models of other libraries on a prepared text: their checkpoints, and the text in their tokens."""
+"""A prepared text in the tokens of a model that has its own."""
 
-from dataclasses import replace
 from functools import lru_cache
 from itertools import accumulate
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from lmladder.data import Prepared
-from lmladder.models.contract import own_tokenizer
-from lmladder.models.guests import DIGEST, digest
-from lmladder.models.registry import KINDS
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
-from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
 TOKENS_OF_CONTEXT = 8  # of the text, read for each token of context of a guest
 MIN_CONTEXT = 4096  # tokens of the text, so that a line begins among them
-
-
-def refer(origin: Checkpoint, settings: Any, prepared: Prepared) -> Checkpoint:
-    """Return `origin` with the tokenizer of a guest, and the digest of its files as its array."""
-    found = digest(Path(settings.path))
-    model = KINDS.component(origin.kind)(settings, origin.vocabulary_size)
-    tokenizer = own_tokenizer(model) or prepared.tokenizer
-    return replace(
-        origin,
-        vocabulary_size=tokenizer.vocabulary_size,
-        tokenizer=tokenizer.to_json(),
-        model={DIGEST: found},
-    )
 
 
 class Converted(NamedTuple):

@@ -75,8 +75,8 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     settings = asdict(config)
     del settings["runtime"]["threads"], settings["logger"]  # they change no result
     by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
-    # A key `watch` names a file whose changes matter, a key `kind` may be defined by one.
-    watched = {Path(value) for key, value in by_key if key == "watch" and value}
+    # A key `watch` or `path` names a file whose changes matter, a key `kind` may be defined by one.
+    watched = {Path(value) for key, value in by_key if key in ("watch", "path") and value}
     sources = [KINDS[value].source for key, value in by_key if key == "kind"]
     watched |= {each for each in sources if each}
     watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}
@@ -111,9 +111,14 @@ def code_digest(stage: str) -> str:
     return sha256_of_json(digests)
 
 
-def module_digest(kind: str) -> str | None:
-    """Return the sha256 of the code of the file that defines a kind; None if it is built in."""
+def module_digest(kind: str, watch: str | None = None) -> str | None:
+    """Return the sha256 of the code of the file that defines a kind; None if it is built in.
+
+    Of a kind that executes a file which the settings of a rung name, it is that of this file.
+    """
     source = KINDS[kind].source
+    if watch and KINDS[kind].executes:
+        source = Path(watch)
     return _digest_of_code(source) if source else None
 
 

@@ -22,7 +22,6 @@ from lmladder.data import Prepared
 from lmladder.data.batches import validation_sequences
 from lmladder.evaluation import write_scores
 from lmladder.experiments.jobs import ENVIRONMENT, read_facts, run_digest
-from lmladder.models.contract import own_tokenizer
 from lmladder.models.registry import KINDS
 from lmladder.system import environment
 from lmladder.system.arrays import Array
@@ -145,7 +144,7 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
     best = [Checkpoint.load(path / BEST)] if (path / BEST).exists() else []
     if (path / UNFINISHED).exists() or checkpoint.trained_by:
         raise InputError(f"{path} is of a run that has not finished; run its command again")
-    models = checkpoint.restore_models()  # checks the sizes of the arrays
+    checkpoint.restore_models()  # checks the sizes of the arrays
     settings = KINDS.read(checkpoint.config, str(path))
     if checkpoint.step == 0 and not _fits_at_once(checkpoint):
         raise InputError(f"{path} is of step 0: its model was not trained here")
@@ -164,8 +163,7 @@ def open_run(path: Path, directory: Path | None = None) -> RecordedRun:
             "--prepared, or make it again with `python stages/compose.py` and its settings, then "
             "`dvc repro prepare`"
         )
-    of_text = not any(own_tokenizer(each) for each in models.values())
-    if of_text and checkpoint.tokenizer != prepared.tokenizer.to_json():
+    if checkpoint.tokenizer != prepared.tokenizer.to_json():
         raise InputError(f"{path} is damaged: its tokenizer is not that of its text; {REMEDY}")
     return RecordedRun(path, first.parent, (checkpoint, *best), settings, stage, prepared)
 

@@ -1,4 +1,4 @@
-"""The rungs: count models, the MLP or a recurrent network, and the Transformer.
+"""The rungs: count models, the MLP and the Transformer.
 
 All are under one contract (contract.py). `registry.py` lists the kinds, `settings.py` has the
 settings of each.
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lmladder.models.settings import (
         CountSettings,
         MlpSettings,
-        RecurrentSettings,
         TransformerSettings,
     )
 else:

@@ -90,17 +90,6 @@ class CrossFitted(LanguageModel, Protocol):
     cross_fitted: Sequence[LanguageModel]
 
 
-class OwnTokens(LanguageModel, Protocol):
-    """A model with tokens of its own, to which a text must be converted.
-
-    Attributes
-    ----------
-    tokenizer : of the model
-    """
-
-    tokenizer: Tokenizer
-
-
 def own_tokenizer(model: LanguageModel) -> Tokenizer | None:
     """Return the tokenizer of a model that has its own; None if it reads the tokens of the text."""
     return getattr(model, "tokenizer", None)

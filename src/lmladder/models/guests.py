@@ -1,68 +1,60 @@
-"""Guests: models of other libraries, which are rungs like any other.
+"""Guests: models of other programs, which are rungs like any other.
 
-A guest is read from files of its own: its checkpoint has the sha256 of these files and no weights.
-It returns whole distributions, so that anyone can check that they sum to 1. A guest may have tokens
-of its own; see `OwnTokens`. `huggingface.py` and `arpa.py` have a kind each; here is that of a
-Python function, and what all kinds share.
+The kind `callable` is a Python function. The rest is for kinds of one's own (own.py): a model that
+computes one distribution at a time, a tokenizer of its own, and files of which a checkpoint has the
+sha256 instead of weights. A guest returns whole distributions, so that anyone can check that they
+sum to 1.
 """
 
 import hashlib
+import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 from lmladder.data import Tokenizer
 from lmladder.data.reading import opened
 from lmladder.data.tokenizers.char import SURROGATE
-from lmladder.models.contract import LanguageModel
-from lmladder.models.decoding import Decoder
-from lmladder.models.own import executed
-from lmladder.models.registry import KINDS
-from lmladder.models.settings import CallableSettings
+from lmladder.models.contract import Decoder
+from lmladder.models.own import FittedAtOnce, executed
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import Count, Settings
 
 import numpy as np
+from pydantic import Field
 
-DIGEST = "sha256"  # the only array of a checkpoint
+FOLDER = "models"  # with the files that rungs read
+DIGEST = "sha256"  # the name of an array
 TOLERANCE = 1e-3  # of the logarithm of the sum of probabilities, as files have few digits
 SHOWN = 20  # characters of a text, in messages
 
 
-def digest(path: Path) -> Array:
-    """Return the sha256 of a file, or of all files in a folder: uint8, shape (32,)."""
-    files = [path]
-    if path.is_dir():
-        files = sorted(each for each in path.iterdir() if each.is_file() and each.name[0] != ".")
-    whole = hashlib.sha256()
-    for each in files:
-        with opened(each, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        whole.update(f"{each.relative_to(path)} {found}\n".encode())
-    return np.frombuffer(whole.digest(), np.uint8)
-
-
-def restore(
-    kind: str, settings: Any, vocabulary_size: int, arrays: Mapping[str, Array], name: str
-) -> dict[str, LanguageModel]:
-    """Return the guest of a checkpoint, by its name.
+def digest(path: str) -> dict[str, Array]:
+    """Return the sha256 of a file, or of all files in a folder, as arrays of a checkpoint.
 
     Raises
     ------
     InputError
-        If its files are missing, have changed, or are not those of such a model.
-    ValueError
-        If the array is not a digest.
+        If a file cannot be read, or is not in the folder models, on which DVC depends.
     """
-    if arrays.keys() != {DIGEST}:
-        raise ValueError(f"the checkpoint of a guest consists of the array {DIGEST}")
-    if not np.array_equal(digest(Path(settings.path)), arrays[DIGEST]):
+    if FOLDER not in Path(os.path.relpath(path)).parts[:1]:
+        raise InputError(f"{path} must be in the folder {FOLDER}, where DVC sees that it changes")
+    top, whole = Path(path), hashlib.sha256()
+    files = [each for each in top.iterdir() if each.is_file()] if top.is_dir() else [top]
+    for each in sorted(each for each in files if each.name[0] != "."):
+        with opened(each, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        whole.update(f"{each.relative_to(top)} {found}\n".encode())
+    return {DIGEST: np.frombuffer(whole.digest(), np.uint8)}
+
+
+def require_unchanged(path: str, arrays: Mapping[str, Array]) -> None:
+    """Raise InputError if files are not those of which a checkpoint has the `digest`."""
+    if not np.array_equal(digest(path)[DIGEST], arrays[DIGEST]):
         raise InputError(
-            f"{settings.path} has changed since the checkpoint of {name} was made; make it again "
-            "with `dvc repro`"
+            f"{path} has changed since the checkpoint was made; make it again with `dvc repro`"
         )
-    return {name: KINDS.component(kind)(settings, vocabulary_size)}
 
 
 class GuestTokenizer(Tokenizer):
@@ -102,7 +94,7 @@ class GuestTokenizer(Tokenizer):
         return len(self.decode(ids).encode())
 
 
-class ByContext:
+class ByContext(FittedAtOnce):
     """A model that computes one distribution at a time; the attributes are of `LanguageModel`."""
 
     vocabulary_size: int
@@ -159,6 +151,15 @@ def normalized(logs: Array, size: int, source: Callable[[], str]) -> FloatArray:
     return logs - total
 
 
+class CallableSettings(Settings):
+    """A Python function that returns the log probabilities of the next token."""
+
+    watch: str = Field(description="the Python file, whose change makes the rung again")
+    function: str = Field(description="the name of the function")
+    context_length: Count = Field(description="maximum number of tokens that it receives")
+    parameters: Count = Field(description="the number of learned values, for the table")
+
+
 class Function(ByContext):
     """A Python function of the tokens before, (length,), int64, oldest first.
 
@@ -168,16 +169,22 @@ class Function(ByContext):
     Raises
     ------
     InputError
-        If the file was not executed by the wish of a user, or does not define the function.
+        If no user named the file, so that it was not executed, or it does not define the function.
     """
 
-    def __init__(self, settings: CallableSettings, vocabulary_size: int):
+    Settings = CallableSettings
+    executes = True
+    is_foreign = True
+
+    def __init__(
+        self, settings: CallableSettings, vocabulary_size: int, arrays: Mapping[str, Array]
+    ):
         self.vocabulary_size, self.context_length = vocabulary_size, settings.context_length
         self.n_parameters = settings.parameters
-        self._source = f"{settings.function} of {settings.path}"
-        self._function = getattr(executed(Path(settings.path)), settings.function, None)
+        self._source = f"{settings.function} of {settings.watch}"
+        self._function = getattr(executed(Path(settings.watch)), settings.function, None)
         if not callable(self._function):
-            raise InputError(f"{settings.path} does not define a function {settings.function}")
+            raise InputError(f"{settings.watch} does not define a function {settings.function}")
 
     def after(self, context: IntArray) -> FloatArray:
         try:

@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Literal
 from lmladder.data import Prepared
 from lmladder.models.contract import LanguageModel
 from lmladder.system.settings import Settings as BaseSettings
+from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
 
 from pydantic import Field, create_model
@@ -95,6 +96,13 @@ class Kind:
 
 
 KINDS: dict[str, type[Kind]] = {}  # those that are known now, by name
+
+
+def restore(checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+    """Return the models of a checkpoint of known kinds; see `Kind.restore`."""
+    kind = KINDS[checkpoint.kind]
+    given = {key: each for key, each in checkpoint.config.items() if key in kind.Settings.model_fields}
+    return kind.restore(validate(kind.Settings, given), checkpoint)
 
 
 @cache

@@ -1,30 +1,88 @@
 """Kinds of one's own: loaded from a Python file, or from an installed package.
 
-Each class `MyKind` of a file with a dataclass `MyKindSettings` beside it is the kind `my_kind`. It
-is a `NeuralLanguageModel`, or a `LanguageModel` that is fitted at once: its function `fit` returns
-arrays, and its constructor takes them. A file is loaded if a user names it, by `watch` in a
+Each class of a file that has settings of its own is a kind: MyKind is `my_kind`. It is a
+`NeuralLanguageModel`, or it is `FittedAtOnce`. A file is loaded if a user names it, by `watch` in a
 configuration or by an option, or if an installed package declares it as an entry point. The name of
 a kind in a checkpoint loads no file.
 """
 
 import hashlib
 import importlib
-import re
 import sys
 import traceback
 from collections.abc import Iterable, Mapping
-from dataclasses import fields, is_dataclass
+from dataclasses import replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lmladder.models.registry import BY_GRADIENTS, KINDS, OWN_FIT, Kind
+from lmladder.data import Prepared
+from lmladder.models.contract import LanguageModel, own_tokenizer
+from lmladder.models.kind import KINDS, Kind, Log, kind_name, no_log
+from lmladder.system.arrays import Array, IntArray
 from lmladder.system.errors import InputError, no_file
+from lmladder.training.checkpoint import Checkpoint
+
+import numpy as np
+from pydantic import BaseModel
 
 GROUP = "lmladder.rungs"  # of entry points; the name of each is a kind, its value a module
-# What a kind that is fitted at once must define.
-METHODS = ("fit", "nll", "next_log_probabilities", "log_probabilities", "decoder")
+METHODS = ("nll", "next_log_probabilities", "log_probabilities", "decoder")
+ATTRIBUTES = ("vocabulary_size", "context_length", "max_length", "n_parameters")
+
+
+class FittedAtOnce(Kind):
+    """A kind that is fitted at once: `learn` returns arrays, and the constructor takes them.
+
+    Its instances are `LanguageModel`. One with tokens of its own has the attribute `tokenizer`, a
+    `GuestTokenizer`.
+
+    Parameters
+    ----------
+    settings : of the model
+    vocabulary_size : of the text
+    arrays : what `learn` returned
+    """
+
+    def __init__(self, settings: Any, vocabulary_size: int, arrays: Mapping[str, Array]):
+        raise NotImplementedError
+
+    @staticmethod
+    def learn(settings: Any, tokens: IntArray, vocabulary_size: int) -> Mapping[str, Array]:
+        """Return arrays by name, fitted to the training text, int64 of shape (tokens,)."""
+        return {}
+
+    @classmethod
+    def fit(
+        cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
+    ) -> Checkpoint:
+        given = cls.learn(settings, np.asarray(text.train, np.int64), start.vocabulary_size)
+        arrays = {name: np.asarray(each) for name, each in dict(given).items()}
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise InputError(
+                    f"{cls.__name__}.learn must return arrays of numbers, but {name!r} has type "
+                    f"{array.dtype}"
+                )
+        fitted = replace(start, model=arrays)
+        (model,) = cls.restore(settings, fitted).values()
+        tokenizer = own_tokenizer(model) or text.tokenizer
+        return replace(
+            fitted,
+            vocabulary_size=tokenizer.vocabulary_size,
+            tokenizer=tokenizer.to_json(),
+        )
+
+    @classmethod
+    def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+        try:
+            model: Any = cls(settings, checkpoint.vocabulary_size, checkpoint.model)
+        except KeyError as error:
+            raise ValueError(f"the array {error} is missing") from error
+        if missing := [each for each in ATTRIBUTES if not hasattr(model, each)]:
+            raise InputError(f"{cls.__name__} must have the attribute {missing[0]}")
+        return {checkpoint.name: model}
 
 
 def load_files(paths: Iterable[Path]) -> None:
@@ -36,13 +94,13 @@ def load_files(paths: Iterable[Path]) -> None:
         If a file is missing or raises an exception, if two files define one kind, or a kind has the
         name of a built-in one or is incomplete.
     """
-    found: dict[str, Kind] = {}
+    found: dict[str, type[Kind]] = {}
     for path in dict.fromkeys(each.resolve() for each in paths):
         for name, kind in kinds_of(execute(path)).items():
             if name in found:
                 raise InputError(f"{found[name].source} and {path} both define the kind {name!r}")
             found[name] = kind
-    KINDS.own |= found
+    KINDS.update(found)
 
 
 def load_watched(rungs: Any) -> None:
@@ -56,8 +114,8 @@ def load_watched(rungs: Any) -> None:
     for name, settings in rungs.items() if isinstance(rungs, Mapping) else ():
         given = settings if isinstance(settings, Mapping) else {}
         kind, watch = given.get("kind"), given.get("watch")
-        built_in = KINDS.kinds.get(kind) if isinstance(kind, str) else None
-        executes = built_in is None or built_in.executes
+        known = KINDS.get(kind) if isinstance(kind, str) else None
+        executes = known is None or known.source is not None or known.executes
         if isinstance(watch, str) and watch.endswith(".py") and executes:
             paths.append(Path(watch))
             if not paths[-1].is_file():
@@ -86,44 +144,35 @@ def load_installed(kind: str) -> None:
     if kind not in (found := kinds_of(module)):
         defined = ", ".join(found) or "none"
         raise InputError(f"{where} is declared as the kind of rung {kind!r}, but defines {defined}")
-    KINDS.own[kind] = found[kind]
+    KINDS[kind] = found[kind]
 
 
-def kinds_of(module: ModuleType) -> dict[str, Kind]:
-    """Return the kinds that a module defines, by name: MyKind and MyKindSettings are my_kind."""
-    models = {
-        re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower(): each
-        for name, each in vars(module).items()
-        if isinstance(each, type) and each.__module__ == module.__name__
-        if f"{name}Settings" in vars(module)
-    }
-    return {name: _kind(name, module, each) for name, each in models.items()}
+def kinds_of(module: ModuleType) -> dict[str, type[Kind]]:
+    """Return the kinds that a module defines, by name.
 
-
-def _kind(name: str, module: ModuleType, model: Any) -> Kind:
-    """Return the entry of a class; raise InputError if the class or its settings are incomplete."""
-    from lmladder.models.neural import NeuralLanguageModel  # loads NumPy
-
-    source, settings = Path(module.__file__ or ""), f"{model.__name__}Settings"
-    declared = getattr(module, settings)
-    if name in KINDS.kinds:
-        raise InputError(f"{source}: the kind {name!r} is built in; rename {model.__name__}")
-    if not is_dataclass(declared):
-        raise InputError(f"{source}: {settings} must be a dataclass")
-    if plain := [each.name for each in fields(declared) if "help" not in each.metadata]:
-        raise InputError(f"{source}: {settings}.{plain[0]} must be declared with `setting`")
-    is_neural = issubclass(model, NeuralLanguageModel)
-    if is_neural and model.hidden is NeuralLanguageModel.hidden:
-        raise InputError(f"{source}: {model.__name__} must define hidden")
-    if missing := [each for each in METHODS if not is_neural and not hasattr(model, each)]:
-        raise InputError(f"{source}: {model.__name__} must define {', '.join(missing)}")
-    return Kind(
-        f"{module.__name__}:{settings}",
-        f"{module.__name__}:{model.__name__}",
-        labels={name: model.label} if hasattr(model, "label") else {},
-        fit=BY_GRADIENTS if is_neural else OWN_FIT,
-        source=source,
-    )
+    Raises
+    ------
+    InputError
+        If one has the name of a built-in kind, or is incomplete.
+    """
+    found = {}
+    for each in vars(module).values():
+        is_kind = isinstance(each, type) and issubclass(each, Kind) and "Settings" in vars(each)
+        if not (is_kind and each.__module__ == module.__name__):
+            continue
+        where, name = f"{module.__file__}: {each.__name__}", kind_name(each.__name__)
+        if name in KINDS and KINDS[name].source is None:
+            raise InputError(f"{where}: the kind {name!r} is built in; rename the class")
+        if not issubclass(each.Settings, BaseModel):
+            raise InputError(f"{where}.Settings must be a Pydantic model")
+        missing = [method for method in METHODS if not hasattr(each, method)]
+        if each.by_steps and each.hidden is each.__mro__[-1]:
+            missing.append("hidden")
+        if missing:
+            raise InputError(f"{where} must define {', '.join(missing)}")
+        each.source, each.is_foreign = Path(module.__file__ or ""), True
+        found[name] = each
+    return found
 
 
 def execute(path: Path) -> ModuleType:
@@ -174,28 +223,3 @@ def _failed(where: str, error: BaseException) -> InputError:
     place = f" at line {line}" if line else ""
     reason = getattr(error, "msg", None) or error
     return InputError(f"cannot load {where}: {type(error).__name__}{place}: {reason}")
-
-
-def restore(
-    kind: str, settings: Any, vocabulary_size: int, arrays: Mapping[str, Any], name: str
-) -> dict[str, Any]:
-    """Return the model of a checkpoint that was fitted at once, by its name.
-
-    Raises
-    ------
-    ValueError
-        If an array is missing.
-    """
-    try:
-        model = KINDS.component(kind)(settings, vocabulary_size, arrays)
-    except KeyError as error:
-        raise ValueError(f"the array {error} is missing") from error
-    require_attributes(model, kind)
-    return {name: model}
-
-
-def require_attributes(model: Any, kind: str) -> None:
-    """Raise InputError if a model lacks an attribute of `LanguageModel`."""
-    for name in ("vocabulary_size", "context_length", "max_length", "n_parameters"):
-        if not hasattr(model, name):
-            raise InputError(f"the model of kind {kind!r} must have the attribute {name}")

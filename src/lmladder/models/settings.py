@@ -4,17 +4,15 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from lmladder.data.settings import WatchedFile
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import InputError
 from lmladder.system.settings import setting
 
-MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
 MEMBERS = "members"  # how the names of the arrays of the members of a mixture begin
 MAX_ROWS = 10_000  # of weights of a mixture
 MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
 ADD_K_NAMES = ("unigram", "bigram", "trigram")
-ACTIVATIONS = ("relu", "relu_squared", "tanh", "sigmoid", "gelu", "gelu_tanh", "silu")
+ACTIVATIONS = ("relu", "relu_squared", "tanh", "gelu", "gelu_tanh")
 
 
 @dataclass
@@ -34,54 +32,22 @@ class CountSettings:
 
 
 @dataclass
-class LayerSettings:
-    """The settings that the MLP and the recurrent networks share."""
+class MlpSettings:
+    """A neural probabilistic language model (Bengio et al. 2003)."""
 
     context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
     embedding_size: int = setting("elements of a token's embedding", at_least=1)
     hidden_sizes: list[int] = setting("elements of each hidden layer", at_least=1)
+    activation: str = setting("of the hidden layers", choices=ACTIVATIONS)
 
     sizes: ClassVar[tuple[str, ...]] = ("hidden_sizes", "embedding_size", "context_length")
-    gates: ClassVar[int] = 0  # matrices of a layer for its input, and as many for its state
 
     def estimate(self, vocabulary_size: int) -> tuple[int, int]:
         """Return lower bounds: weights, and values per token stored for the backward pass."""
-        tokens = 1 if self.gates else self.context_length  # that the first layer reads at a time
-        widths = [tokens * self.embedding_size, *self.hidden_sizes]
+        widths = [self.context_length * self.embedding_size, *self.hidden_sizes]
         weights = vocabulary_size * (self.embedding_size + widths[-1])
-        for n_in, n_out in pairwise(widths):
-            weights += self.gates * (n_in + n_out) * n_out if self.gates else n_in * n_out
+        weights += sum(n_in * n_out for n_in, n_out in pairwise(widths))
         return weights, sum(widths) + vocabulary_size
-
-
-@dataclass
-class MlpSettings(LayerSettings):
-    """A neural probabilistic language model (Bengio et al. 2003)."""
-
-    activation: str = setting("of the hidden layers", choices=ACTIVATIONS)
-
-
-@dataclass
-class RecurrentSettings(LayerSettings):
-    """A simple recurrent network (Elman 1990)."""
-
-    gates: ClassVar[int] = 1
-
-    def check(self, path: str) -> None:
-        if not self.hidden_sizes:
-            raise InputError(f"{path}hidden_sizes must have at least one layer")
-
-    @property
-    def max_sequence_length(self) -> int:
-        """The length of the longest sequence that the model can read."""
-        return self.context_length
-
-
-@dataclass
-class GruSettings(RecurrentSettings):
-    """Gated recurrent units (Cho et al. 2014)."""
-
-    gates: ClassVar[int] = 3
 
 
 @dataclass
@@ -94,16 +60,11 @@ class TransformerSettings:
     context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
     activation: str = setting("of the feed-forward layers", choices=ACTIVATIONS)
     dropout: float = setting("fraction of elements dropped in training", at_least=0, below=1)
-    gated: bool = setting(
-        "a third matrix gates the feed-forward layer (Shazeer 2020)", default=False
-    )
     feed_forward_factor: float = setting(
-        "width of the feed-forward layer in d_model; a gated one has two thirds of it",
-        default=4.0,
-        above=0,
+        "width of the feed-forward layer in d_model", default=4.0, above=0
     )
     norm: str = setting(
-        "kind of normalization", default="layernorm", choices=("layernorm", "rmsnorm", "none")
+        "kind of normalization", default="layernorm", choices=("layernorm", "rmsnorm")
     )
     norm_weights: bool = setting("norms learn a scale and, with bias, a shift", default=True)
     embedding_norm: bool = setting("a norm after the embeddings", default=False)
@@ -115,9 +76,7 @@ class TransformerSettings:
         "what each head returns is multiplied by a gate (Qiu et al. 2025)", default=False
     )
     positions: str = setting(
-        "position encoding",
-        default="learned",
-        choices=("learned", "sinusoidal", "rotary", "none"),
+        "position encoding", default="learned", choices=("learned", "rotary")
     )
     convolution: int = setting(
         "lags of the convolutions before attention and feed-forward layers; 0: none",
@@ -152,9 +111,8 @@ class TransformerSettings:
 
     @property
     def feed_forward_size(self) -> int:
-        """Elements of a feed-forward layer; a gated one has three matrices, so two thirds of it."""
-        width = self.feed_forward_factor * self.d_model
-        return round(width * 2 / 3 if self.gated else width)
+        """Elements of the hidden layer of a feed-forward layer."""
+        return round(self.feed_forward_factor * self.d_model)
 
     @property
     def output_std(self) -> float:
@@ -167,11 +125,10 @@ class TransformerSettings:
     def estimate(self, vocabulary_size: int) -> tuple[int, int]:
         """Return lower bounds: weights, and values per token stored for the backward pass."""
         tables = vocabulary_size * (1 if self.tied else 2)
-        if self.positions in ("learned", "sinusoidal"):
+        if self.positions == "learned":
             tables += self.context_length
-        # A gated feed-forward layer has three matrices of two thirds of the width.
-        feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
-        weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
+        block = (4 * self.d_model + 2 * self.feed_forward_size) * self.d_model
+        weights = tables * self.d_model + self.n_layer * block
         weights += 2 * self.n_layer * self.convolution * self.d_model
         if self.bigram_embeddings:
             weights += min((vocabulary_size + 1) * vocabulary_size, MAX_PAIRS) * self.d_model
@@ -184,17 +141,12 @@ class TransformerSettings:
 
     def check(self, path: str) -> None:
         d_model, n_head = f"{path}d_model={self.d_model}", f"{path}n_head={self.n_head}"
-        positions, factor = f"{path}positions={self.positions}", self.feed_forward_factor
+        factor = self.feed_forward_factor
         if self.d_model % self.n_head:
             raise InputError(f"{n_head} does not divide {d_model}")
         if self.positions == "rotary" and self.d_model // self.n_head % 2:
-            raise InputError(f"{positions} rotates pairs: {d_model} / {n_head} must be even")
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise InputError(f"{positions} consists of pairs: {d_model} must be even")
-        if self.positions == "sinusoidal" and self.context_length * self.d_model > MAX_TABLE:
             raise InputError(
-                f"{positions}: {path}context_length={self.context_length} times {d_model} "
-                f"must be at most {MAX_TABLE:,}"
+                f"{path}positions=rotary rotates pairs: {d_model} / {n_head} must be even"
             )
         if not 1 <= factor * self.d_model < float("inf"):
             raise InputError(
@@ -208,41 +160,10 @@ class OracleSettings:
 
 
 @dataclass
-class GuestSettings(WatchedFile):
-    """A model of another library, which is read from files of its own."""
-
-    path: str = setting("the file of the model, or its folder")
-    watch: str = setting("the same path, so that DVC sees that the model changed")
-
-
-@dataclass
-class HuggingFaceSettings(GuestSettings):
-    """A causal language model of `transformers` in a local folder, with safetensors."""
-
-    context_length: int | None = setting(
-        "maximum number of tokens that the model reads; null: as its config.json has it",
-        default=None,
-        at_least=1,
-    )
-    min_context: float = setting(
-        "as evaluate.min_context, for the loss in metrics.json", default=0.5, at_least=0, below=1
-    )
-
-
-@dataclass
-class ArpaSettings(GuestSettings):
-    """A backoff n-gram model in an ARPA file, as KenLM and SRILM write it."""
-
-    space: str = setting("how a file of single characters writes a space", default="\u2581")
-    newline: str = setting(
-        "how a file writes a newline; </s>: each line is a sentence", default="</s>"
-    )
-
-
-@dataclass
-class CallableSettings(GuestSettings):
+class CallableSettings:
     """A Python function that returns the log probabilities of the next token."""
 
+    watch: str = setting("the Python file that defines the function")
     function: str = setting("the name of the function")
     context_length: int = setting("maximum number of tokens that it receives", at_least=1)
     parameters: int = setting("the number of learned values, for the table", at_least=1)

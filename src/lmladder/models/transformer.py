@@ -6,7 +6,7 @@ from functools import partial
 from itertools import chain, repeat
 from typing import Annotated, Any, Literal, Self, TypeAlias
 
-from lmladder.autograd import CapturedFunction, Tensor, functional, no_grad
+from lmladder.autograd import CapturedFunction, Tensor, no_grad
 from lmladder.models.contract import Decoder, log_softmax
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.kind import ORANGE
@@ -25,7 +25,6 @@ from lmladder.nn import (
     NoNorm,
     Norm,
     Pointer,
-    sinusoidal,
 )
 from lmladder.nn import dropout as drop
 from lmladder.system.arrays import FloatArray, IntArray
@@ -39,7 +38,6 @@ BlockCaches: TypeAlias = tuple[KeyValueCache, Cache, Cache]
 Caches: TypeAlias = list[Any]  # those of each block, and of the pointer, if there is one
 
 
-MAX_TABLE = 1 << 26  # elements of a sinusoidal position table, which no checkpoint contains
 MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
 
 
@@ -56,9 +54,8 @@ class TransformerSettings(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="fraction of elements dropped in training"
     )
-    gated: bool = Field(description="a third matrix gates the feed-forward layer (Shazeer 2020)")
     feed_forward_factor: Annotated[float, Field(gt=0)] = Field(
-        description="width of the feed-forward layer in d_model; a gated one has two thirds of it"
+        description="width of the feed-forward layer in d_model"
     )
     norm: Annotated[str, OneOf(NORMS)] = Field(description="kind of normalization")
     norm_weights: bool = Field(description="norms learn a scale and, with bias, a shift")
@@ -70,7 +67,7 @@ class TransformerSettings(Settings):
     gated_attention: bool = Field(
         description="what each head returns is multiplied by a gate (Qiu et al. 2025)"
     )
-    positions: Literal["learned", "sinusoidal", "rotary", "none"] = Field(
+    positions: Literal["learned", "rotary"] = Field(
         description="position encoding"
     )
     convolution: Index = Field(
@@ -98,9 +95,8 @@ class TransformerSettings(Settings):
 
     @property
     def feed_forward_size(self) -> int:
-        """Elements of a feed-forward layer; a gated one has three matrices, so two thirds of it."""
-        width = self.feed_forward_factor * self.d_model
-        return round(width * 2 / 3 if self.gated else width)
+        """Elements of the hidden layer of a feed-forward layer."""
+        return round(self.feed_forward_factor * self.d_model)
 
     @property
     def output_std(self) -> float:
@@ -113,42 +109,28 @@ class TransformerSettings(Settings):
     @model_validator(mode="after")
     def _compatible(self) -> Self:
         d_model, n_head = f"d_model={self.d_model}", f"n_head={self.n_head}"
-        positions, factor = f"positions={self.positions}", self.feed_forward_factor
+        factor = self.feed_forward_factor
         if self.d_model % self.n_head:
             raise ValueError(f"{n_head} does not divide {d_model}")
         if self.positions == "rotary" and self.d_model // self.n_head % 2:
-            raise ValueError(f"{positions} rotates pairs: {d_model} / {n_head} must be even")
-        if self.positions == "sinusoidal" and self.d_model % 2:
-            raise ValueError(f"{positions} consists of pairs: {d_model} must be even")
-        if self.positions == "sinusoidal" and self.context_length * self.d_model > MAX_TABLE:
-            raise ValueError(
-                f"{positions}: context_length={self.context_length} times {d_model} must be at "
-                f"most {MAX_TABLE:,}"
-            )
+            raise ValueError(f"positions=rotary rotates pairs: {d_model} / {n_head} must be even")
         if not 1 <= factor * self.d_model < math.inf:
             raise ValueError(f"feed_forward_factor={factor} times {d_model} must be at least 1")
         return self
 
 
 class FeedForward(Module):
-    """Linear layers around an activation: (..., d_model) -> the same.
-
-    down_proj(activation(up_proj(x))); or, gated, down_proj(activation(gate(x)) * up_proj(x)), of
-    which SwiGLU, with silu, is one kind (Shazeer 2020).
-    """
+    """down_proj(activation(up_proj(x))): (..., d_model) -> the same."""
 
     def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
         d_model, width, std = settings.d_model, settings.feed_forward_size, settings.init_std
         linear = partial(Linear, rng=rng, bias=settings.bias)
         self.up_proj = linear(d_model, width, std=std)
-        self.gate = linear(d_model, width, std=std) if settings.gated else None
         self.down_proj = linear(width, d_model, std=settings.output_std)
         self.activation = ACTIVATIONS[settings.activation]
 
     def __call__(self, x: Tensor) -> Tensor:
-        if self.gate is None:
-            return self.down_proj(self.activation(self.up_proj(x)))
-        return self.down_proj(self.activation(self.gate(x)) * self.up_proj(x))
+        return self.down_proj(self.activation(self.up_proj(x)))
 
 
 class Block(Module):
@@ -215,12 +197,9 @@ class Transformer(NeuralLanguageModel):
         d_model, std = settings.d_model, settings.init_std
         embedding = partial(Embedding, size=d_model, rng=rng, std=std)
         self.tokens = embedding(vocabulary_size)
-        self.positions: Embedding | None = None
-        self.position_table: FloatArray | None = None
+        self.positions = None
         if settings.positions == "learned":
             self.positions = embedding(self.context_length)
-        elif settings.positions == "sinusoidal":
-            self.position_table = sinusoidal(np.arange(self.context_length), d_model)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
         self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
@@ -275,10 +254,6 @@ class Transformer(NeuralLanguageModel):
             x = x + self.pairs(tokens, before)
         if self.positions is not None:
             x = x + self.positions(positions)
-        if self.position_table is not None:
-            # Scaled, or sines of size 1 would outweigh the token vectors (Vaswani et al., 3.4).
-            table = constant(self.position_table.astype(x.dtype))
-            x = x * x.shape[-1] ** 0.5 + functional.embedding(table, positions)
         return self.embedding_norm(x)
 
     def logits(

@@ -13,5 +13,3 @@ from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module, parameter
 from lmladder.nn.norm import NORMS, LayerNorm, NoNorm, Norm, RmsNorm
 from lmladder.nn.pointer import Pointer
-from lmladder.nn.position import sinusoidal
-from lmladder.nn.recurrent import GruLayer, RnnLayer

@@ -51,5 +51,4 @@ Norm: TypeAlias = LayerNorm | RmsNorm | NoNorm
 NORMS: dict[str, Callable[[int, bool, bool], Norm]] = {
     "layernorm": lambda size, weight, bias: LayerNorm(size, weight=weight, bias=bias),
     "rmsnorm": lambda size, weight, _: RmsNorm(size, weight=weight),
-    "none": lambda *_: NoNorm(),
 }

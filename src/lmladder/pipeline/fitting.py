@@ -49,7 +49,7 @@ def _complete(rung: Rung, out: Path) -> None:
     changes and its checkpoint does not.
     """
     kind = rung.settings.kind
-    write_json(out / MODULE, {"kind": kind, "sha256": module_digest(kind)})
+    write_json(out / MODULE, {"kind": kind, "sha256": module_digest(kind, rung.settings.watch)})
     if rung.kind.fit.again is not None:
         atomic_write(out / BEST, (out / LATEST).read_bytes())
         atomic_write(out / HISTORY, as_csv([], COLUMNS).encode())
@@ -104,8 +104,8 @@ def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Resu
     prepared = open_prepared(config, ladder)
     origin = rung.first_checkpoint(config.seed, prepared)
     checkpoint = import_object(rung.kind.fit.again or "")(origin, rung.settings, prepared)
+    models = checkpoint.restore_models()  # before it is saved: a model may reject its files
     checkpoint.save(out / LATEST)
-    models = checkpoint.restore_models()
     scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, rung.settings)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
 from lmladder.evaluation.audit import PASSED
-from lmladder.models.registry import AS_GUEST, INK, KINDS, label
+from lmladder.models.registry import INK, KINDS, label
 from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
 
@@ -185,8 +185,8 @@ class Model:
     label, rung : of the table
     color, marker : the same in all figures
     trained : whether the seed has an effect on the model: it was trained, or mixes trained ones
-    counted : whether it was fitted by counting; neither is true of the uniform model, the oracle
-        and guests
+    counted : whether it was fitted at once; neither is true of the uniform model, the oracle and
+        functions
     is_oracle : whether it is the true distribution
     """
 
@@ -222,7 +222,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
             color=colors[name],
             marker=markers.get(name, "*" if _is_truth(row["kind"]) else "o"),
             trained=name in trained,
-            counted=name not in trained and row["parameters"] > 0 and not _is_guest(row["kind"]),
+            counted=name not in trained and row["parameters"] > 0 and not _executes(row["kind"]),
             is_oracle=_is_truth(row["kind"]),
         )
         for row in rows
@@ -234,8 +234,8 @@ def _is_trained(kind: str) -> bool:
     return bool(kind) and not KINDS[kind].fit.deterministic
 
 
-def _is_guest(kind: str) -> bool:
-    return bool(kind) and KINDS[kind].fit is AS_GUEST
+def _executes(kind: str) -> bool:
+    return bool(kind) and KINDS[kind].executes
 
 
 def _is_truth(kind: str) -> bool:

@@ -67,10 +67,8 @@ const ACTIVATIONS = {
   relu: (x) => Math.max(x, 0),
   relu_squared: (x) => Math.max(x, 0) ** 2,
   tanh: Math.tanh,
-  sigmoid,
   gelu: (x) => x * (1 + erf(x / Math.SQRT2)) / 2,
   gelu_tanh: (x) => x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))) / 2,
-  silu: (x) => x * sigmoid(x),
 };
 
 const EPSILON = 1e-5; // added to a mean square, so that it is never 0
@@ -83,7 +81,6 @@ function rmsNormalized(x) {
 
 // Return x normalized as `kind` says, then scaled and shifted by what was learned, if anything.
 function normalized(x, kind, weight, bias) {
-  if (kind === "none") return x;
   const mean = kind === "layernorm" ? x.reduce((sum, each) => sum + each, 0) / x.length : 0;
   const y = rmsNormalized(x.map((each) => each - mean));
   return y.map((each, i) => each * (weight ? weight[i] : 1) + (bias ? bias[i] : 0));
@@ -348,12 +345,6 @@ class Transformer extends Model {
       x = added(x, row(table, pair, d_model));
     }
     if (settings.positions === "learned") x = added(x, row(arrays["positions.weight"], position, d_model));
-    if (settings.positions === "sinusoidal") {
-      x = x.map((value, i) => {
-        const angle = position / 10000 ** ((i - (i % 2)) / d_model);
-        return value * Math.sqrt(d_model) + (i % 2 ? Math.cos(angle) : Math.sin(angle));
-      });
-    }
     return settings.embedding_norm ? this.norm(x, "embedding_norm") : x;
   }
 
@@ -420,14 +411,7 @@ class Transformer extends Model {
 
   feedForward(x, name) {
     const activation = ACTIVATIONS[this.settings.activation];
-    let y = this.linear(x, `${name}.up_proj`);
-    if (this.settings.gated) {
-      const gate = this.linear(x, `${name}.gate`);
-      y = y.map((value, i) => activation(gate[i]) * value);
-    } else {
-      y = y.map(activation);
-    }
-    return this.linear(y, `${name}.down_proj`);
+    return this.linear(this.linear(x, `${name}.up_proj`).map(activation), `${name}.down_proj`);
   }
 
   head(x) {

@@ -14,21 +14,36 @@ own, since <unk> is any of them; a text with such a word is rejected.
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from lmladder.data.reading import named, opened
-from lmladder.models.guests import ByContext, GuestTokenizer, normalized
-from lmladder.models.settings import ArpaSettings
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.models.guests import (
+    ByContext,
+    GuestTokenizer,
+    digest,
+    normalized,
+    require_unchanged,
+)
+from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import setting
 
 import numpy as np
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPECIAL = (BEGIN, END, UNKNOWN, "<UNK>")
 LOG_10 = float(np.log(10))
+
+
+@dataclass
+class ArpaSettings:
+    """Which file, and how it writes a text."""
+
+    path: str = setting("the ARPA file")
+    space: str = setting("how a file of single characters writes a space", default="\u2581")
+    newline: str = setting("how it writes a newline; </s>: each line is a sentence", default=END)
 
 
 class ArpaTokenizer(GuestTokenizer):
@@ -40,10 +55,9 @@ class ArpaTokenizer(GuestTokenizer):
     """
 
     name = "arpa"
-    fields: ClassVar = {"words": list}
 
-    def __init__(self, words: Sequence[str], eos: int | None = None) -> None:
-        super().__init__(range(len(words)), eos)
+    def __init__(self, words: Sequence[str]) -> None:
+        super().__init__(range(len(words)), None)
         self.words = tuple(words)
         self._token_of = {word: i for i, word in enumerate(words) if word not in SPECIAL}
         self.of_characters = all(len(word) == 1 for word in self._token_of)
@@ -74,7 +88,13 @@ class Arpa(ByContext):
         If the file is not an ARPA file, or later, if probabilities in it do not sum to 1.
     """
 
-    def __init__(self, settings: ArpaSettings, vocabulary_size: int):
+    @staticmethod
+    def fit(settings: ArpaSettings, tokens: IntArray, vocabulary_size: int) -> Mapping[str, Array]:
+        """Return the digest of the file."""
+        return digest(settings.path)
+
+    def __init__(self, settings: ArpaSettings, vocabulary_size: int, arrays: Mapping[str, Array]):
+        require_unchanged(settings.path, arrays)
         self.n_parameters = self.context_length = 0
         self._path, ids = settings.path, {BEGIN: -1}
         in_text = {settings.newline: "\n", settings.space: " "}

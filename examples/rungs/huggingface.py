@@ -5,21 +5,37 @@ executed. The tokenizer is that in tokenizer.json, without the special tokens th
 around a text. A model reads windows of a text without a token before them, like any other rung.
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 from lmladder.data.reading import read_json
 from lmladder.models.decoding import Decoder
-from lmladder.models.guests import GuestTokenizer
-from lmladder.models.settings import HuggingFaceSettings
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.models.guests import GuestTokenizer, digest, require_unchanged
+from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import setting
 
 import numpy as np
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MAX_ELEMENTS = 1 << 25  # log probabilities computed at a time: 256 MB
 PROBE = 8  # tokens, of which the last may not affect the predictions before it
+
+
+@dataclass
+class HuggingFaceSettings:
+    """Which folder, and how it reads a text."""
+
+    path: str = setting("the folder of the model")
+    context_length: int | None = setting(
+        "maximum number of tokens that the model reads; null: as its config.json has it",
+        default=None,
+        at_least=1,
+    )
+    min_context: float = setting(
+        "as evaluate.min_context, for the loss in metrics.json", default=0.5, at_least=0, below=1
+    )
 
 
 class HuggingFaceTokenizer(GuestTokenizer):
@@ -31,10 +47,9 @@ class HuggingFaceTokenizer(GuestTokenizer):
         If the folder has no tokenizer.json, or a file is not valid.
     """
 
-    name = "huggingface"
-    fields: ClassVar = {"path": str}
+    name = "hugging_face"
 
-    def __init__(self, path: str, eos: int | None = None) -> None:
+    def __init__(self, path: str) -> None:
         import tokenizers
 
         config = read_json(Path(path) / CONFIG)
@@ -42,9 +57,7 @@ class HuggingFaceTokenizer(GuestTokenizer):
         if type(size) is not int or size < 1:
             raise InputError(f"{path}/{CONFIG}: vocab_size must be an integer, got {size!r}")
         end = config.get("eos_token_id")  # often that of another vocabulary, or several
-        if eos is None and type(end) is int and end < size:
-            eos = end
-        super().__init__(range(size), eos)
+        super().__init__(range(size), end if type(end) is int and end < size else None)
         self.path, file = path, Path(path) / TOKENIZER
         if not file.is_file():
             raise InputError(f"{path} has no tokenizer: there is no {file}")
@@ -69,7 +82,7 @@ class HuggingFaceTokenizer(GuestTokenizer):
 
 
 class HuggingFace:
-    """A model in a folder; the attributes are those of `OwnTokens`.
+    """A model in a folder, with its tokenizer.
 
     Raises
     ------
@@ -77,10 +90,18 @@ class HuggingFace:
         If `transformers` cannot load it without code and pickles, or it is not causal.
     """
 
-    max_length: int | None
+    @staticmethod
+    def fit(
+        settings: HuggingFaceSettings, tokens: IntArray, vocabulary_size: int
+    ) -> Mapping[str, Array]:
+        """Return the digest of the files in the folder."""
+        return digest(settings.path)
 
-    def __init__(self, settings: HuggingFaceSettings, vocabulary_size: int):
+    def __init__(
+        self, settings: HuggingFaceSettings, vocabulary_size: int, arrays: Mapping[str, Array]
+    ):
         path = settings.path
+        require_unchanged(path, arrays)
         self.tokenizer = HuggingFaceTokenizer(path)
         self.vocabulary_size = self.tokenizer.vocabulary_size
         try:
@@ -88,7 +109,7 @@ class HuggingFace:
             import transformers
         except ImportError as error:
             raise InputError(
-                f"the kind huggingface needs {error.name}; run: pip install -e '.[interop]'"
+                f"the kind hugging_face needs {error.name}; run: pip install -e '.[interop]'"
             ) from None
         self._torch = torch
         transformers.logging.set_verbosity_error()
