@@ -20,6 +20,7 @@ from typing import Any
 from lmladder.data import Prepared
 from lmladder.models.contract import LanguageModel, own_tokenizer
 from lmladder.models.kind import KINDS, Kind, Log, kind_name, no_log
+from lmladder.models.neural import NeuralLanguageModel
 from lmladder.system.arrays import Array, IntArray
 from lmladder.system.errors import InputError, no_file
 from lmladder.training.checkpoint import Checkpoint
@@ -166,7 +167,7 @@ def kinds_of(module: ModuleType) -> dict[str, type[Kind]]:
         if not issubclass(each.Settings, BaseModel):
             raise InputError(f"{where}.Settings must be a Pydantic model")
         missing = [method for method in METHODS if not hasattr(each, method)]
-        if each.by_steps and each.hidden is each.__mro__[-1]:
+        if getattr(each, "hidden", None) is NeuralLanguageModel.hidden:
             missing.append("hidden")
         if missing:
             raise InputError(f"{where} must define {', '.join(missing)}")
