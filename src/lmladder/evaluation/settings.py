@@ -18,10 +18,10 @@ class EvaluateSettings:
     batch_tokens: int = setting(
         "tokens scored at a time; changes memory, and results by rounding only", at_least=1
     )
-    excess_stories: int = setting(
-        "stories, at most, on which the excess over a known truth is measured",
-        default=10_000,
-        at_least=24,
+    excess_error: float = setting(
+        "standard error of the excess over a known truth, in nats per token, or 1% if that is more",
+        default=0.001,
+        above=0,
     )
 
     def check(self, path: str) -> None:

@@ -27,7 +27,7 @@ from lmladder.evaluation.context import context_ranges
 from lmladder.evaluation.exact import read_tokens
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel
-from lmladder.models.oracle import END, Oracle, arrays_of, restore
+from lmladder.models.oracle import END, IMPOSSIBLE, Oracle, arrays_of, restore
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
@@ -36,8 +36,9 @@ from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
-STORIES, MIN_SETS = 50, 24  # of a set, if `excess_stories` allows it; of a model
-PRECISE = 0.00035  # the standard error that is small enough, in nats per token
+STORIES = 25  # of a set
+MIN_SETS, MAX_SETS = 6, 400  # that a model reads
+RELATIVE = 0.01  # of the excess: a standard error that is small enough, if `excess_error` is less
 CERTAIN = 1 - 1e-9  # the probability of a token that is the only possible one, but for rounding
 # Kinds of tokens: one of several is possible; one only; or one only, as it names again what the
 # story has named before.
@@ -104,7 +105,8 @@ class Truth:
 
     Attributes
     ----------
-    tokens : of the stories, after a newline
+    tokens : of the stories
+    lengths : number of tokens of each story
     position : of each token in its story, from 1
     distance : of a token that is recalled, to the same token of the latest mention; else 0
     kind : index in `KINDS` of each token
@@ -113,8 +115,8 @@ class Truth:
     def __init__(self, oracle: Oracle, tokenizer: Tokenizer, stories: Sequence[Story]) -> None:
         texts = [tokenizer.encode(story.text + END).astype(np.int64) for story in stories]
         newline = tokenizer.encode(END).astype(np.int64)
-        self.tokens = np.concatenate([newline, *texts])
-        self.position = np.concatenate([np.arange(1, len(each) + 1) for each in texts])
+        self.tokens, self.lengths = np.concatenate(texts), np.array([*map(len, texts)])
+        self.position = np.concatenate([np.arange(1, each + 1) for each in self.lengths])
         distances, uncertain, logs = [], [], []  # the last of uncertain tokens only: a small part
         for story, text in zip(stories, texts, strict=True):
             found = oracle.log_probabilities(np.append(newline, text[:-1])[None])[0]
@@ -138,49 +140,55 @@ class Truth:
         _, ends = context_ranges(oracle.context_length)
         first_position, self._first_bin = 1 + len(KINDS), 1 + len(KINDS) + 2 * len(ends)
         position, distance = first_position + np.searchsorted(ends, [self.position, self.distance])
-        distance = np.where(self.distance > 0, distance + len(ends), -1)
+        distance = np.where(self.distance > 0, distance + len(ends), self._first_bin + BINS)  # none
         self._groups = np.stack([np.zeros_like(position), 1 + self.kind, position, distance])
 
     def compared(self, model: LanguageModel, settings: EvaluateSettings) -> FloatArray:
         """Return three values of each token under a model: (tokens, 3).
 
         They are the divergence from the truth in nats, the probability of the model's most likely
-        token, and the true probability of that token. The model reads the text as it is scored.
+        token, and the true probability of that token. The last story precedes the first one. A
+        model of limited length that can read the longest story reads each story once, with what
+        precedes it; any other model reads them as a text that is scored.
         """
 
         def read(positions: IntArray) -> FloatArray:
             """Compare at positions in the text, (sequences, length): (sequences, length - 1, 3)."""
-            logs = model.log_probabilities(self.tokens[positions[:, :-1]])
-            target = self.tokens[positions[:, 1:]]
+            logs, scored = model.log_probabilities(self.tokens[positions[:, :-1]]), positions[:, 1:]
+            target = self.tokens[scored]
             best, confidence = logs.argmax(axis=-1), np.exp(logs.max(axis=-1))
             excess = -np.take_along_axis(logs, target[..., None], -1)[..., 0]
             probability = (best == target).astype(np.float64)
-            rows = self._row[positions[:, 1:] - 1]
+            rows = self._row[scored]
             uncertain = rows >= 0
             true = self._logs[rows[uncertain]]
             p = np.exp(true)
-            excess[uncertain] = np.einsum("tv,tv->t", p, true - logs[uncertain])
+            gaps = np.where(true > IMPOSSIBLE, true - logs[uncertain], 0.0)  # else inf, times p
+            excess[uncertain] = np.einsum("tv,tv->t", p, gaps)
             chosen = np.take_along_axis(p, best[uncertain][:, None], -1)
             probability[uncertain] = chosen[:, 0]
             return np.stack([excess, confidence, probability], axis=-1)
 
-        return read_tokens(
-            model,
-            read,
-            np.arange(1, len(self.tokens)),
-            np.zeros(1, np.int64),
-            min_context=settings.min_context,
-            batch_tokens=settings.batch_tokens,
-        )
+        count, longest = len(self.tokens), int(self.lengths.max())
+        if model.max_length is None or model.max_length < longest:
+            before, positions = np.split(np.arange(-count, count), 2)
+            rule = {"min_context": settings.min_context, "batch_tokens": settings.batch_tokens}
+            return read_tokens(model, read, positions, before, **rule)
+        window = np.arange(-min(model.max_length, 2 * longest) - 1, 0)
+        sequences = (self.lengths.cumsum()[:, None] + window) % count
+        size = max(1, settings.batch_tokens // len(window))
+        batches = np.split(sequences, range(size, len(sequences), size))
+        of_story = window[1:] >= -self.lengths[:, None]
+        return np.concatenate([read(each) for each in batches])[of_story]
 
     def sums(self, model: LanguageModel, settings: EvaluateSettings) -> FloatArray:
         """Return the tokens of each group, and the sums of what `compared` returns: (groups, 4)."""
         values = self.compared(model, settings)
         bins = np.clip(np.ceil(values[:, 1] * BINS).astype(np.int64) - 1, 0, BINS - 1)
-        sums = np.zeros((self._first_bin + BINS + 1, 4))  # the last one is no group: index -1
-        for index in (*self._groups, self._first_bin + bins):
-            np.add.at(sums, index, np.insert(values, 0, 1.0, axis=1))
-        return sums[:-1]
+        groups = np.concatenate([*self._groups, self._first_bin + bins])
+        weights = [None, *np.tile(values, (len(self._groups) + 1, 1)).T]
+        none = self._first_bin + BINS
+        return np.stack([np.bincount(groups, each, none + 1)[:none] for each in weights], axis=1)
 
 
 def groups_of(longest: int) -> list[tuple[str, float | None, float | None]]:
@@ -204,9 +212,11 @@ def ratio(sums: FloatArray) -> tuple[FloatArray, float]:
     """
     tokens, *totals = sums.sum(axis=0)
     means = np.array(totals) / tokens
-    deviations = sums[:, 1] - means[0] * sums[:, 0]
     n_sets = len(sums) if np.count_nonzero(sums[:, 0]) > 1 else 1
-    factor = math.sqrt(n_sets / (n_sets - 1)) if n_sets > 1 else math.nan
+    if n_sets == 1 or not math.isfinite(means[0]):  # a possible token may have the probability 0
+        return means, math.nan
+    deviations = sums[:, 1] - means[0] * sums[:, 0]
+    factor = math.sqrt(n_sets / (n_sets - 1))
     return means, factor * float(np.linalg.norm(deviations)) / float(tokens)
 
 
@@ -219,8 +229,8 @@ def compare_with_truth(
 ) -> list[Excess]:
     """Return how far each model is from the truth.
 
-    A model reads `MIN_SETS` sets of stories, then as many as a standard error of `PRECISE` seems to
-    need, and so on until it is reached, or `settings.excess_stories` stories are read.
+    A model reads `MIN_SETS` sets of stories, then as many as the standard error of the settings
+    seems to need, and so on until it is reached, or `MAX_SETS` are read.
 
     Parameters
     ----------
@@ -228,24 +238,30 @@ def compare_with_truth(
     seed : of the stories, which are never those of the text
     """
     sums: dict[str, list[FloatArray]] = {name: [] for name in models}
-    needed = dict.fromkeys(models, MIN_SETS)  # by the models that are not done
-    size = min(STORIES, settings.excess_stories // MIN_SETS)
-    with CountingProgress("excess", "stories") as progress:
-        for count in range(1, settings.excess_stories // size + 1):
-            stories = balanced(oracle.grammar, stream(seed, "excess", count), size)
-            truth = Truth(oracle, prepared.tokenizer, stories)
-            for name in tuple(needed):
-                sums[name].append(truth.sums(models[name], settings))
-                progress.advance(size)
-                if count == needed[name]:
-                    _, error = ratio(np.stack(sums[name])[:, 0])
-                    needed[name] = math.ceil(count * (error / PRECISE) ** 2)
-                    if needed[name] <= count:
-                        del needed[name]
-            if not needed:
-                break
+    needed = dict.fromkeys(models, MIN_SETS)  # sets, by the models that are not done
+    while needed:
+        missing = sum(count - len(sums[name]) for name, count in needed.items())
+        with CountingProgress("excess", "stories", missing * STORIES) as progress:
+            for index in range(max(needed.values())):
+                behind = [name for name in needed if len(sums[name]) == index < needed[name]]
+                if not behind:
+                    continue
+                stories = balanced(oracle.grammar, stream(seed, "excess", index), STORIES)
+                truth = Truth(oracle, prepared.tokenizer, stories)
+                for name in behind:
+                    sums[name].append(truth.sums(models[name], settings))
+                    progress.advance(STORIES)
+        seems = {name: _sets_for(np.stack(sums[name])[:, 0], settings) for name in needed}
+        needed = {name: count for name, count in seems.items() if count > len(sums[name])}
     groups = groups_of(oracle.context_length)
     return [each for name in models for each in _means(name, groups, np.stack(sums[name], axis=1))]
+
+
+def _sets_for(sums: FloatArray, settings: EvaluateSettings) -> int:
+    """Return how many sets the standard error of the settings seems to need; `ratio` has `sums`."""
+    (excess, *_), error = ratio(sums)
+    enough = max(settings.excess_error, RELATIVE * excess)
+    return min(MAX_SETS, math.ceil(len(sums) * (error / enough) ** 2)) if error > enough else 0
 
 
 def _means(

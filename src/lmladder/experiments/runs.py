@@ -53,7 +53,7 @@ NOTHING_TO_SCORE = "corpus.json"  # written by the stage prepare
 DIGEST = "data.digest"  # key of the digest of text and tokens among the settings
 # Settings that affect no score.
 WITHOUT_EFFECT = re.compile(
-    r"data\.prompt|evaluate\.(splits|batch_tokens|excess_stories)|.*\.watch"
+    r"data\.prompt|evaluate\.(splits|batch_tokens|excess_error)|.*\.watch"
 )
 DAMAGE = (  # errors from files that the stages did not write
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError, RecursionError,

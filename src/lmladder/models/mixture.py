@@ -10,8 +10,10 @@ The tables are fitted with expectation maximization: the combination of knots an
 token comes from are latent, and the interpolation gives the probability of the former.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmladder.models.contract import LanguageModel, own_tokenizer
@@ -25,6 +27,8 @@ from lmladder.system.settings import import_object
 import numpy as np
 
 WEIGHTS = "weights"  # how their names in a checkpoint begin
+WEIGHTS_FILE = "weights.json"  # has those fitted on the whole validation text, for another mixture
+NAMES = ("members", "weights_by")  # settings that two mixtures with the same weights share
 # The texts that weights are fitted on: for use elsewhere, and for each half of the validation text.
 TEXTS = ("whole", "for_first_half", "for_second_half")
 
@@ -60,7 +64,16 @@ class Weights:
         ----------
         logs : log probability of each token by member, (tokens, members)
         entropies : before each token, (tokens, features)
+
+        Raises
+        ------
+        InputError
+            If each token has probability 0 under all members.
         """
+        possible = logs.max(axis=1) > -np.inf  # under a member, and so under the mixture
+        if not possible.any():
+            raise InputError("no member gives any token of the text a probability above 0")
+        logs, entropies = logs[possible], entropies[possible]
         quantiles = np.linspace(0, 1, settings.knots)
         knots = np.quantile(entropies, quantiles, axis=0).T
         # Relative to the most probable member, as a probability may underflow.
@@ -105,13 +118,12 @@ class Weights:
         return rows, shares
 
     @classmethod
-    def checked(
-        cls, arrays: Mapping[str, Array], knots: tuple[int, int], table: tuple[int, int]
-    ) -> "Weights":
+    def checked(cls, arrays: Mapping[str, Array], settings: MixtureSettings) -> "Weights":
         """Return the weights in arrays; raise ValueError for other shapes or invalid values."""
-        shapes = {key: each.shape for key, each in arrays.items()}
-        if shapes != {"knots": knots, "table": table}:
-            raise ValueError(f"weights of a mixture must be of shapes {knots} and {table}")
+        features, rows = len(settings.weights_by), settings.knots ** len(settings.weights_by)
+        expected = {"knots": (features, settings.knots), "table": (rows, len(settings.members))}
+        if {key: each.shape for key, each in arrays.items()} != expected:
+            raise ValueError(f"weights of a mixture must be of the shapes {expected}")
         weights = cls(arrays["knots"], arrays["table"])
         sums = weights.table.sum(axis=1)
         if not np.all(weights.table >= 0) or not np.allclose(sums, 1, rtol=0, atol=1e-9):
@@ -119,6 +131,28 @@ class Weights:
         if not np.all(np.diff(weights.knots) >= 0) or not np.isfinite(weights.knots).all():
             raise ValueError("knots of a mixture must ascend")
         return weights
+
+    def facts(self, settings: MixtureSettings) -> dict[str, Any]:
+        """Return the content of `WEIGHTS_FILE`: the weights, and what they belong to."""
+        names = {key: getattr(settings, key) for key in NAMES}
+        return {**names, **{key: each.tolist() for key, each in vars(self).items()}}
+
+    @classmethod
+    def load(cls, path: Path, settings: MixtureSettings) -> "Weights":
+        """Invert `facts`; raise InputError if the file has no weights of such a mixture."""
+        try:
+            facts = json.loads(path.read_bytes())
+            for key in NAMES:
+                if facts[key] != getattr(settings, key):
+                    raise ValueError(f"its {key} are {facts[key]}")
+            shape = len(settings.weights_by), settings.knots  # no knots are []
+            knots = np.array(facts["knots"], np.float64).reshape(shape)
+            table = np.array(facts["table"], np.float64)
+            return cls.checked({"knots": knots, "table": table}, settings)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, TypeError, LookupError) as error:
+            raise InputError(f"{path} does not fit this mixture: {error}") from None
 
     def __call__(self, entropies: FloatArray) -> FloatArray:
         """Return the weights of the members: (..., features) -> (..., members)."""
@@ -231,7 +265,8 @@ class MixtureDecoder(Decoder):
 
 def entropy(logs: FloatArray) -> FloatArray:
     """Return the entropy of distributions in nats: (..., vocabulary) -> (...)."""
-    values: FloatArray = -np.einsum("...v,...v->...", np.exp(logs), logs)
+    finite = np.maximum(logs, np.finfo(np.float64).min)  # 0 log 0 = 0
+    values: FloatArray = -np.einsum("...v,...v->...", np.exp(logs), finite)
     return values
 
 
@@ -250,10 +285,15 @@ def restore(
         If the arrays are not those of such a mixture.
     """
     members, features = open_members(settings, vocabulary_size, arrays)
-    shapes = (len(features), settings.knots), (settings.knots ** len(features), len(members))
-    fitted = [Weights.checked(below(arrays, f"{WEIGHTS}.{text}"), *shapes) for text in TEXTS]
+    texts = [below(arrays, f"{WEIGHTS}.{text}") for text in texts_of(settings)]
+    fitted = [Weights.checked(each, settings) for each in texts]
     whole, *parts = [Mixture(members, features, weights) for weights in fitted]
     return {name: Mixture(members, features, whole.weights, parts)}
+
+
+def texts_of(settings: MixtureSettings) -> tuple[str, ...]:
+    """Return the names of the sets of weights: of `TEXTS`, or one if they are given."""
+    return TEXTS if settings.weights_from is None else TEXTS[:1]
 
 
 def open_members(

@@ -28,7 +28,7 @@ modeling. Technical report TR-10-98, Harvard University.
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from lmladder.models.counts import CountTables, checked_tokens
+from lmladder.models.counts import UNSEEN, CountTables, checked_tokens
 from lmladder.models.decoding import Decoder
 from lmladder.models.settings import ADD_K_NAMES, CountSettings
 from lmladder.system.arrays import Array, FloatArray, IntArray
@@ -37,6 +37,7 @@ from lmladder.system.errors import InputError
 import numpy as np
 
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)  # those of KenLM's --discount_fallback
+TOO_EARLY = UNSEEN - 1  # instead of the id of a context that begins before its sequence
 
 
 class CountModel:
@@ -103,20 +104,35 @@ class CountModel:
         return checked_tokens(tokens, self.vocabulary_size, ("sequences", "length"))
 
     def _log_probabilities(self, sequences: IntArray, count: int) -> FloatArray:
-        """Return those after each of the last `count` positions: (sequences, count, vocabulary)."""
-        probabilities = np.full(
-            (len(sequences), count, self.vocabulary_size), 1 / self.vocabulary_size
-        )
-        ids_by_order = self._tables.ids_by_order(sequences, self.context_length)
-        levels = zip(self._levels, ids_by_order, strict=False)
-        for order, ((share, weight), ids) in enumerate(levels, 1):
-            contexts = ids[:, max(ids.shape[1] - count, 0) :]  # the order - 1 tokens before each
-            here = probabilities[:, count - contexts.shape[1] :]  # after that many tokens or more
-            base = 1 / self.vocabulary_size if self._base_is_uniform else here
-            np.multiply(weight[contexts][..., np.newaxis], base, out=here)
-            which, token, ngrams = self._tables.children(order, contexts.ravel())
-            sequence, position = np.divmod(which, contexts.shape[1])
-            here[sequence, position, token] += share[ngrams]
+        """Return those after each of the last `count` positions: (sequences, count, vocabulary).
+
+        Each distribution is computed once: the longest context that was seen determines it, and
+        how many tokens precede it at the start of a sequence.
+        """
+        # Of each position, the id of the context of 0, 1, ... tokens: (orders, positions).
+        contexts = np.full((self.context_length + 1, len(sequences), count), TOO_EARLY)
+        for k, ids in enumerate(self._tables.ids_by_order(sequences, self.context_length)):
+            last = ids[:, max(ids.shape[1] - count, 0) :]
+            contexts[k, :, count - last.shape[1] :] = last
+        contexts = contexts.reshape(len(contexts), -1)
+        seen, preceded = (contexts > UNSEEN).sum(axis=0), (contexts > TOO_EARLY).sum(axis=0)
+        ids = np.take_along_axis(contexts, seen[None] - 1, axis=0)[0]
+        orders = len(contexts) + 1
+        keys = (ids * orders + seen) * orders + preceded
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        found = self._distributions(contexts[:, first])
+        return found[which].reshape(len(sequences), count, self.vocabulary_size)
+
+    def _distributions(self, contexts: IntArray) -> FloatArray:
+        """Return the log probabilities after contexts by order: (orders, n) -> (n, vocabulary)."""
+        uniform = 1 / self.vocabulary_size
+        probabilities = np.full((contexts.shape[1], self.vocabulary_size), uniform)
+        for k, (share, weight) in enumerate(self._levels):
+            (rows,) = np.nonzero(contexts[k] > TOO_EARLY)
+            base = uniform if self._base_is_uniform else probabilities[rows]
+            probabilities[rows] = weight[contexts[k, rows], np.newaxis] * base
+            which, token, ngrams = self._tables.children(k + 1, contexts[k, rows])
+            probabilities[rows[which], token] += share[ngrams]
         return np.log(probabilities, out=probabilities)
 
     def decoder(self) -> Decoder:

@@ -268,6 +268,11 @@ class MixtureSettings:
         above=0,
     )
     iterations: int = setting("of expectation maximization", default=50, at_least=1)
+    weights_from: str | None = setting(
+        "weights.json of a mixture with the same members, whose weights are used; null: they are "
+        "fitted on the validation text",
+        default=None,
+    )
     checkpoint: str = setting(
         "of each trained member", default="latest", choices=("latest", "best")
     )
