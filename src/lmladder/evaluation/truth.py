@@ -172,8 +172,14 @@ class Truth:
         count, longest = len(self.tokens), int(self.lengths.max())
         if model.max_length is None or model.max_length < longest:
             before, positions = np.split(np.arange(-count, count), 2)
-            rule = {"min_context": settings.min_context, "batch_tokens": settings.batch_tokens}
-            return read_tokens(model, read, positions, before, **rule)
+            return read_tokens(
+                model,
+                read,
+                positions,
+                before,
+                min_context=settings.min_context,
+                batch_tokens=settings.batch_tokens,
+            )
         window = np.arange(-min(model.max_length, 2 * longest) - 1, 0)
         sequences = (self.lengths.cumsum()[:, None] + window) % count
         size = max(1, settings.batch_tokens // len(window))

@@ -110,7 +110,8 @@ class CountModel:
         how many tokens precede it at the start of a sequence.
         """
         # Of each position, the id of the context of 0, 1, ... tokens: (orders, positions).
-        contexts = np.full((self.context_length + 1, len(sequences), count), TOO_EARLY)
+        shape = self.context_length + 1, len(sequences), count
+        contexts: IntArray = np.full(shape, TOO_EARLY)
         for k, ids in enumerate(self._tables.ids_by_order(sequences, self.context_length)):
             last = ids[:, max(ids.shape[1] - count, 0) :]
             contexts[k, :, count - last.shape[1] :] = last
