@@ -66,7 +66,8 @@ smoke: .venv/.ready
 	rm -rf build/smoke
 
 # Whole ladders, one for each seed, in a clone of the last commit; what git keeps of each is copied to
-# results/<target>/seed<seed>. `make shakespeare SEEDS=0` trains one.
+# results/<target>/seed<seed>, and the weights of mixtures, which shakespeare_90 takes from shakespeare.
+# `make shakespeare SEEDS=0` trains one.
 SEEDS ?= 0 1 2
 results: tales shakespeare shakespeare_90
 tales: SETTINGS = data=tales
@@ -75,11 +76,13 @@ shakespeare shakespeare_90: SETTINGS = experiment=$@
 tales shakespeare shakespeare_90: .venv/.ready
 	rm -rf build/$@
 	git clone --quiet . build/$@
+	mkdir -p build/$@/results && cp -r results/shakespeare build/$@/results/
 	set -e; export LMLADDER_DATA="$${LMLADDER_DATA:-$(CURDIR)/data}"; for seed in $(SEEDS); do \
 		(cd build/$@; $(RUN) PYTHONPATH=src python stages/compose.py $(SETTINGS) seed=$$seed; \
 			$(RUN) dvc repro); \
 		rm -rf results/$@/seed$$seed; mkdir -p results/$@/seed$$seed; \
-		git -C build/$@ ls-files params.yaml dvc.lock outputs/evaluate ':!*.gitignore' \
+		{ git -C build/$@ ls-files params.yaml dvc.lock outputs/evaluate ':!*.gitignore'; \
+			cd build/$@ && find outputs/mixtures -name weights.json; } \
 			| tar -c -C build/$@ -T - | tar -x -C results/$@/seed$$seed; \
 	done
 	rm -rf build/$@

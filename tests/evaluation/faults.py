@@ -2,7 +2,7 @@
 
     python -m tests.evaluation.faults
 
-prints the table of docs/audit.md: each fault, and what the audit says of it.
+prints the table of docs/scoring.md: each fault, and what the audit says of it.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import Any
 
 from lmladder.autograd import Tensor
 from lmladder.data.tokenizers import CharTokenizer, Tokenizer
-from lmladder.evaluation import Score, token_nll
+from lmladder.evaluation import token_nll
 from lmladder.evaluation.audit import FAILED, Subject, audit
 from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
@@ -175,17 +175,16 @@ def transformer(kind: type[Transformer] = Transformer) -> Any:
     return model
 
 
+def nats_of(model: Any, text: IntArray, preceding: IntArray) -> FloatArray:
+    """Return the loss of each token by the rule of the audit."""
+    return token_nll(model, text, preceding, min_context=0.5, batch_tokens=8192)
+
+
 def subject(load: Callable[[], Any], tokenizer: Tokenizer = CHARACTERS, **options: Any) -> Subject:
-    """Return a text of random tokens to audit a model with, and its score."""
+    """Return a text of random tokens to audit a model with."""
     text, preceding = draw("text", 5000), draw("preceding", 60)
-    return scored(Subject(load, text, preceding, tokenizer, **options))
-
-
-def scored(each: Subject) -> Subject:
-    """Return the subject with its score as the claim."""
-    rule = {"min_context": each.min_context, "batch_tokens": each.batch_tokens}
-    nats = token_nll(each.load(), each.text, each.preceding, **rule)
-    return replace(each, score=Score.of(nats, each.tokenizer.n_bytes(each.text)))
+    nats = float(nats_of(load(), text, preceding).sum())
+    return Subject(load, text, preceding, tokenizer, nats, **options)
 
 
 def spaces() -> Subject:
@@ -198,10 +197,8 @@ def fallback() -> Subject:
 
 def easiest() -> Subject:
     each = subject(lambda: COUNT_MODELS["kneser_ney_2"])
-    rule = {"min_context": each.min_context, "batch_tokens": each.batch_tokens}
-    nats = np.sort(token_nll(each.load(), each.text, each.preceding, **rule))
-    easy = np.resize(nats[: len(nats) * 3 // 100], len(nats))
-    return replace(each, score=Score.of(easy, len(easy)))
+    nats = np.sort(nats_of(each.load(), each.text, each.preceding))
+    return replace(each, claim=float(nats[: len(nats) * 3 // 100].mean()))
 
 
 @dataclass(frozen=True)

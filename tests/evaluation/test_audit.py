@@ -1,51 +1,39 @@
 """The audit names what is wrong with a score, and raises no alarm where nothing is."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
-from lmladder.data.tokenizers import ByteTokenizer, Tokenizer, WhitespaceTokenizer, build_tokenizer
+from lmladder.data.tokenizers import Tokenizer, WhitespaceTokenizer, build_tokenizer
+from lmladder.evaluation import audit as module
 from lmladder.evaluation.audit import (
-    FAILED,
     NOT_JUDGED,
-    NOTHING,
     PASSED,
     audit,
     byte_count,
     failures,
+    not_judged,
+    slow_because,
 )
-from lmladder.interop import FORMATS
-from lmladder.interop.architecture import build_checkpoint
+from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.data.examples import tokenizer_settings
-from tests.evaluation.faults import (
-    FAULTS,
-    Fault,
-    LearnsFirst,
-    Wrapped,
-    scored,
-    subject,
-    transformer,
-)
+from tests.evaluation.faults import FAULTS, Fault, LearnsFirst, Wrapped, subject, transformer
 from tests.models.examples import (
-    ALL_SETTINGS,
     COUNT_MODELS,
     EXACT_MIXTURES,
     MIXTURES,
-    TRANSFORMER,
-    build,
+    SETTINGS,
     model_named,
 )
 
 import numpy as np
 import pytest
 
-GPT2 = FORMATS["gpt2"]
 NAMES = (
     *("repeat", "finite", "update", "history", "future", "batch", "context", "sums", "loss"),
     *("text", "byte_count", "truth"),
 )
-MODELS = [*COUNT_MODELS, *ALL_SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
+MODELS = [*COUNT_MODELS, *SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
@@ -54,24 +42,13 @@ def test_each_fault_fails_the_check_that_names_it_and_no_other(fault: Fault) -> 
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_no_sound_model_raises_an_alarm(name: str) -> None:
-    findings = audit(subject(lambda: model_named(name), tolerance=2e-5))
+def test_no_sound_model_raises_an_alarm(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLERANCE", 2e-5)
+    each = subject(lambda: model_named(name), true_nats=0.0)
+    findings = audit(replace(each, claim=each.nats / len(each.text)))
     assert tuple(each.check for each in findings) == NAMES
-    assert [each for each in findings if each.status in (FAILED, NOT_JUDGED)] == []
-    tried = {each.check for each in findings if each.status == PASSED}
-    assert tried >= {*NAMES} - {"context", "truth"}
-
-
-def test_an_imported_gpt2_raises_no_alarm(tmp_path: Path) -> None:
-    weights = {
-        k: each.value for k, each in build(TRANSFORMER, 256, spread=0.3).parameters().items()
-    }
-    bare = replace(TRANSFORMER, norm="layernorm", positions="learned")
-    GPT2.write(build_checkpoint(bare, ByteTokenizer(), weights), tmp_path / "gpt2")
-    imported, _ = GPT2.read(tmp_path / "gpt2")
-    (name,) = imported.restore_models()
-    text = subject(lambda: imported.restore_models()[name], imported.restore_tokenizer())
-    assert failures(audit(text)) == ""
+    assert {each.status for each in findings} == {PASSED}
+    assert slow_because(each) is None
 
 
 def test_the_models_of_parts_of_a_text_are_audited_too() -> None:
@@ -174,26 +151,8 @@ def test_a_hidden_fault_is_found(kind: Any, check: str) -> None:
     sound = subject(lambda: COUNT_MODELS["bigram"])
     findings = audit(replace(sound, load=kind))
     assert failures(findings) == check
-    after = [each.status for each in findings[NAMES.index(check) + 1 : NAMES.index("byte_count")]]
+    after = [each.status for each in findings[NAMES.index(check) + 1 : NAMES.index("text")]]
     assert set(after) <= {NOT_JUDGED}
-
-
-def test_a_claim_is_that_of_this_text_and_this_rule() -> None:
-    sound = subject(transformer)
-    claim = sound.score
-    assert claim is not None
-    others = {
-        "part of the text": (replace(claim, tokens=claim.tokens // 33), "text"),
-        "fewer blocks": (replace(claim, block_losses=claim.block_losses[1:]), "text"),
-        "another sum": (replace(claim, nats=0.9 * claim.nats), "text"),
-        "more bytes": (replace(claim, bytes=claim.bytes + 1), "byte_count"),
-        "another stride": (scored(replace(sound, min_context=0.8)).score, "text"),
-    }
-    for score, check in others.values():
-        assert failures(audit(replace(sound, score=score))) == check
-    swapped = claim.block_losses[::-1]
-    assert failures(audit(replace(sound, score=replace(claim, block_losses=swapped)))) == "text"
-    assert failures(audit(replace(sound, score=None))) == ""
 
 
 @pytest.mark.parametrize("kind", ["char", "byte", "bpe", "word", "whitespace"])
@@ -207,14 +166,24 @@ def test_no_tokenizer_raises_an_alarm_on_text_of_any_kind(kind: str) -> None:
         changes = {"unknown": "unk", "vocabulary_size": 266} if kind == "word" else {}
         tokenizer = build_tokenizer(tokenizer_settings(kind, **changes), [[text]])
     sound = subject(lambda: COUNT_MODELS["bigram"])
-    each = replace(sound, tokenizer=tokenizer, text=tokenizer.encode(text), score=None)
+    each = replace(sound, tokenizer=tokenizer, text=tokenizer.encode(text))
     assert int(byte_count(each).split()[0]) > 50
 
 
-def test_a_score_that_is_better_than_the_truth_by_more_than_chance_fails() -> None:
+def test_a_loss_that_is_better_than_the_truth_by_more_than_chance_fails() -> None:
     sound = subject(lambda: COUNT_MODELS["bigram"])
-    assert sound.score is not None
     for gain, expected in ((-1000.0, ""), (10.0, ""), (15.0, "truth")):
-        findings = audit(replace(sound, true_nats=sound.score.nats + gain))
+        findings = audit(replace(sound, true_nats=sound.nats + gain))
         assert failures(findings) == expected
-    assert {each.status for each in audit(sound) if each.check == "truth"} == {NOTHING}
+    assert not_judged(audit(sound)) == "truth"
+
+
+def test_why_steps_are_not_recorded_is_named() -> None:
+    class Asking(Transformer):
+        def hidden(self, tokens: IntArray, *arguments: Any, **options: Any) -> Any:
+            assert tokens.max() < 100  # a value that leaves NumPy
+            return super().hidden(tokens, *arguments, **options)
+
+    reason = slow_because(subject(lambda: transformer(Asking)))
+    assert reason is not None
+    assert len(reason.splitlines()) == 1

@@ -149,7 +149,7 @@ def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) 
     [
         ("weights.whole.table", np.ones((2, 2)), "at least 0 and sum to 1"),
         ("weights.whole.table", np.full((2, 2), np.nan), "at least 0 and sum to 1"),
-        ("weights.for_first_half.table", np.ones((3, 1)), r"shapes (1, 2) and (2, 2)"),
+        ("weights.for_first_half.table", np.ones((3, 1)), "shapes {'knots': (1, 2), 'table': (2, 2)}"),
         ("weights.for_second_half.knots", np.array([[1.0, 0.0]]), "must ascend"),
         ("weights.whole.knots", np.array([[0.0, np.inf]]), "must ascend"),
         ("members.mlp.unembedding.weight", np.zeros((9, 9)), "unembedding"),

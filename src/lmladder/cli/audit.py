@@ -1,120 +1,57 @@
-"""`lmladder audit`: whether a score is one."""
+"""`lmladder audit`: whether the predictions and the loss of a model are valid."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from json import dumps
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-from lmladder.cli.arguments import CORPUS, AsJson, RungModules, open_checkpoint
-from lmladder.system.errors import InputError, RunError
+from lmladder.cli.arguments import (
+    DEFAULT_CHECKPOINT,
+    DEFAULT_OUTPUTS,
+    CheckpointPath,
+    RungModules,
+    checkpoint_file,
+    open_checkpoint,
+)
+from lmladder.system.errors import RunError
 
 import typer
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from lmladder.data import Prepared
-    from lmladder.evaluation import Score
-    from lmladder.evaluation.audit import Subject
-
-SPLIT = "val"  # the text that is audited
-RULES = ("min_context", "batch_tokens")  # of scoring
-
 
 def audit(
-    target: Annotated[
-        Path, typer.Argument(help="A checkpoint, or the folder of a run or of a ladder.")
-    ],
-    prepared: Annotated[
-        Path | None,
-        typer.Option(
-            help="The folder of the text. [default: that of the run's ladder, or outputs/prepare]"
-        ),
+    checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
+    claim: Annotated[
+        float | None,
+        typer.Option(help="A loss to check: nats per token of the whole validation text."),
     ] = None,
-    as_json: AsJson = False,
     modules: RungModules = None,
 ) -> None:
-    """Check that scores are valid.
+    """Score the validation text of a model, and check that the loss is valid.
 
-    A score is valid if each byte is predicted once, before it is known.
-
-    The exit status is 1 if a check fails. docs/audit.md describes the checks and their limits.
+    A loss is valid if each byte is predicted once, before it is known. The last line of each model
+    is the verdict, and the exit status is 1 if a check fails. The text is that of the ladder of the
+    checkpoint, or outputs/prepare. docs/scoring.md describes the checks and their limits.
 
     Examples:
         lmladder audit outputs/transformer
-        lmladder audit outputs
+        lmladder audit outputs/mlp --claim 0.8171
     """
     from lmladder.data import Prepared
-    from lmladder.evaluation.audit import audit, failures
+    from lmladder.evaluation import audit as checks
 
-    facts, failed = [], []
-    for path, folder in _targets(target, prepared):
-        for name, subject in _subjects(path, Prepared.open(folder)):
-            findings = audit(subject)
-            found = failures(findings)
-            checks = [asdict(each) for each in findings]
-            facts.append({"model": name, "path": str(path), "failed": found, "checks": checks})
-            failed += [f"{name} fails {found}"] if found else []
-            if not as_json:
-                print(f"{name}, {path}")
-                for each in findings:
-                    print(f"  {each.check:10}  {each.status:14}  {each.detail}", flush=True)
-    if as_json:
-        print(dumps(facts, indent=2))
-    if failed:
-        raise RunError("; ".join(failed))
-
-
-def _targets(target: Path, prepared: Path | None) -> Iterator[tuple[Path, Path]]:
-    """Yield the checkpoints that a path names, one or those of a ladder, each with its text."""
-    from lmladder.training.checkpoint import LATEST
-
-    files = [target]
-    if target.is_dir():
-        folders = [target, *sorted(target.glob("*")), *sorted(target.glob("*/*"))]
-        files = [each / LATEST for each in folders if (each / LATEST).exists()]
-        corpus = target / "prepare" / CORPUS
-        files = files[:1] if target / LATEST in files else files + [corpus] * corpus.exists()
-    if not files:
-        raise InputError(f"there is no checkpoint in {target}")
-    for file in files:
-        above = file.absolute().parents[1:3]
-        ladder = next((each for each in above if (each / "prepare").is_dir()), Path("outputs"))
-        yield file, prepared or ladder / "prepare"
-
-
-def _subjects(path: Path, prepared: Prepared) -> Iterator[tuple[str, Subject]]:
-    """Yield what to audit of the models of a checkpoint, with their scores in the table, if any."""
-    from lmladder.evaluation.audit import subject_of
-    from lmladder.experiments import settings_of
-    from lmladder.models.registry import KINDS
-    from lmladder.training.checkpoint import BEST
-
-    checkpoint, results = open_checkpoint(path), prepared.directory.parent / "evaluate"
-    settings = settings_of(results) or {}
-    best = settings.get("evaluate.checkpoint") == "best"
-    rules = {key: settings[f"evaluate.{key}"] for key in RULES if f"evaluate.{key}" in settings}
-    scores: dict[str, Score] = {}
-    is_scored = KINDS[checkpoint.kind].fit.again is not None or best == (path.name == BEST)
-    if is_scored and len(rules) == len(RULES):  # the rule is known
-        scores = _scores(results, path, prepared.digest)
-    for name in checkpoint.restore_models():
-        yield name, subject_of(checkpoint, name, prepared, SPLIT, score=scores.get(name), **rules)
-
-
-def _scores(results: Path, path: Path, digest: str) -> dict[str, Score]:
-    """Return the scores of the models of a checkpoint in the table of its ladder, by name."""
-    from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, Score
-    from lmladder.reports.table import read_csv
-
-    blocks = BlockLosses.from_csv((results / BLOCK_LOSSES).read_text())
-    scores = {}
-    for row in read_csv(results / "perplexity.csv").to_dict("records"):
-        same = (results.parent / row["rung"]).resolve() == path.resolve().parent
-        if row["split"] == SPLIT and same and digest.startswith(blocks.data):
-            nats = row["nats_per_token"] * row["tokens"]
-            losses = tuple(map(float, blocks.nats.get(row["model"], ())))
-            scores[row["model"]] = Score(row["tokens"], row["bytes"], nats, losses)
-    return scores
+    loaded, wrong = open_checkpoint(checkpoint), list[str]()
+    above = checkpoint_file(checkpoint).absolute().parents[1:3]
+    ladders = (each for each in above if (each / "prepare").is_dir())
+    text = Prepared.open(next(ladders, DEFAULT_OUTPUTS) / "prepare")
+    for name in loaded.restore_models():
+        subject = checks.subject_of(loaded, name, text, "val", claim=claim)
+        findings = checks.audit(subject)
+        for each in findings:
+            print(f"  {each.check:10}  {each.status:10}  {each.detail}")
+        if slow := checks.slow_because(subject):
+            print(f"  training is slower, because its steps cannot be recorded: {slow}")
+        failed, unknown = checks.failures(findings), checks.not_judged(findings)
+        verdict = f"{checks.FAILED} {failed}" if failed else checks.PASSED
+        print(f"{name}: {verdict}" + f"; not judged: {unknown}" * bool(unknown), flush=True)
+        wrong += [f"{name} fails {failed}"] * bool(failed)
+    if wrong:
+        raise RunError("; ".join(wrong))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -239,7 +240,9 @@ class Grammar:
                 )
             text = item[key]
             if article:
-                text = f"{'an' if text[0] in 'aeiou' else 'a'} {text}"
+                # By the first letter, without its accent.
+                is_vowel = unicodedata.normalize("NFD", text)[0].lower() in "aeiou"
+                text = f"{'an' if is_vowel else 'a'} {text}"
             if any(word and word[0].isupper() for word in hole.groups()):
                 text = text[0].upper() + text[1:]
             options.append(Option(text, draws={variable: index}))

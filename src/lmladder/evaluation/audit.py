@@ -6,35 +6,41 @@ compares results that the promise makes equal. docs/audit.md describes the check
 
 The checks of predictions are in an order such that each relies on those before it: where the same
 call gives two results, no other comparison means anything. So after the first of them that fails
-the rest is not judged. The checks of bytes and of the truth stand alone.
+the rest is not judged. The checks of the text, its bytes and the truth stand alone.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
 
+from lmladder.autograd import CapturedLoss
 from lmladder.data import Prepared, Tokenizer
-from lmladder.evaluation.blocks import block_starts
-from lmladder.evaluation.exact import Score, read_tokens
+from lmladder.evaluation.exact import LOG_2
 from lmladder.evaluation.guests import convert
-from lmladder.models.contract import LanguageModel, own_tokenizer, parts_of_validation
-from lmladder.system.arrays import Array, BoolArray, FloatArray, IntArray
+from lmladder.evaluation.ladder import split_nll
+from lmladder.models.contract import LanguageModel, own_tokenizer
+from lmladder.models.neural import NeuralLanguageModel
+from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 
 TOLERANCE = 1e-4  # in nats and relative; float32 rounds by some 1e-5
+RULE: dict[str, Any] = {
+    "min_context": 0.5,
+    "batch_tokens": 8192,
+}  # of scoring the text, as evaluate in conf/
 LENGTH, SHORT = 256, 48  # tokens of sequences at most; the latter for whole distributions
 MAX_ELEMENTS = 1 << 23  # of distributions that are computed at a time
 MAX_TARGETS = 1024  # size of a vocabulary of which every token is tried as the next one
-RETRIED = 12  # blocks of the text that are scored again
 STRETCHES, LEAD, STRETCH = 1000, 4, 10  # of the text that are decoded; tokens before and in each
 LUCK = math.log(1e6)  # nats; a model gains as much over the truth once in a million texts
 UNKNOWN, UNDECODABLE = "<unk>", "\N{REPLACEMENT CHARACTER}"
-PASSED, FAILED, NOTHING, NOT_JUDGED = "passed", "FAILED", "nothing to try", "not judged"
+PASSED, FAILED, NOT_JUDGED = "passed", "FAILED", "not judged"
 
 
 @dataclass(frozen=True)
@@ -43,23 +49,18 @@ class Finding:
 
     Attributes
     ----------
-    check, claim : its name, and what it checks
-    status : PASSED, FAILED, NOTHING, or NOT_JUDGED after the failure of an earlier check
-    detail : what was tried, what is wrong, or why nothing was tried
+    check : its name
+    status : PASSED, FAILED, or NOT_JUDGED
+    detail : what was tried, what is wrong, or why it is not judged
     """
 
     check: str
-    claim: str
     status: str
     detail: str
 
 
 class WrongError(Exception):
     """A check found something wrong, which the message describes."""
-
-
-class NothingToTryError(Exception):
-    """A check does not apply; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -71,25 +72,20 @@ class Subject:
     load : returns the model as it is before it has scored anything, each time a new one
     text, preceding : the tokens that are scored, and those before them, at least one; 1-d
     tokenizer : of the model
-    score : what is claimed for the text; None: only predictions and bytes are checked
-    blocks : the index of the block of `score` to which each token belongs; None: `block_starts`
+    nats : -log probability of the text, as it was scored
+    claim : the loss that is claimed for the text, in nats per token; None: no claim is checked
     is_validation : whether the text is scored in the parts that `parts_of_validation` names
     true_nats : -log probability of the text under the distribution that it was drawn from
-    min_context, batch_tokens : of `read_tokens`: the rule by which the text was scored
-    tolerance : of comparisons, in nats and relative
     """
 
     load: Callable[[], LanguageModel]
     text: IntArray
     preceding: IntArray
     tokenizer: Tokenizer
-    score: Score | None = None
-    blocks: IntArray | None = None
+    nats: float
+    claim: float | None = None
     is_validation: bool = False
     true_nats: float | None = None
-    min_context: float = 0.5
-    batch_tokens: int = 8192
-    tolerance: float = TOLERANCE
 
     @cached_property
     def model(self) -> LanguageModel:
@@ -128,11 +124,6 @@ class Subject:
             visited += [self.predictions(model, text) for text in (first, window)]
         return [*visited[:2], *visited[3::2]]
 
-    @property
-    def has_memory(self) -> bool:
-        """Whether predictions depend on which text was scored before."""
-        return not self.agree(self.visits[1], self.visits[2])
-
     def predictions(self, model: LanguageModel, sequences: IntArray) -> Sequence[Array]:
         """Return all that a model predicts of sequences, (sequences, length + 1)."""
         logs = model.log_probabilities(sequences[:, : self.short])
@@ -146,7 +137,7 @@ class Subject:
         """Return whether arrays, or sequences of arrays, agree within the tolerance."""
         if not isinstance(found, np.ndarray):
             return all(self.agree(*pair) for pair in zip(found, expected, strict=True))
-        return bool(np.isclose(found, expected, self.tolerance, self.tolerance, True).all())
+        return bool(np.isclose(found, expected, TOLERANCE, TOLERANCE, True).all())
 
     def require(self, found: Any, expected: Any, message: str) -> None:
         """Raise `WrongError` with the largest difference unless two arrays agree."""
@@ -160,20 +151,22 @@ class Subject:
 def subject_of(
     checkpoint: Checkpoint, name: str, prepared: Prepared, split: str, **facts: Any
 ) -> Subject:
-    """Return what to audit of a model of a checkpoint on a split; `facts` are other attributes.
+    """Return what to audit of a model of a checkpoint on a split; score it if `nats` is not given.
 
-    Where the tokens of the model are not those of the prepared text, its tokenizer encodes it.
+    Raises
+    ------
+    InputError
+        If the prepared text is not in the tokens of the checkpoint.
     """
     texts, tokenizer = (prepared.split(split), prepared.preceding(split)), prepared.tokenizer
     model = checkpoint.restore_models()[name]
     if own := own_tokenizer(model):
-        starts = block_starts(len(texts[0]))
         tokenizer, guest = own, convert(own, model.context_length, prepared, split)
         texts = guest.tokens, guest.preceding
-        facts["blocks"] = np.searchsorted(starts, guest.positions, side="right") - 1
     elif checkpoint.tokenizer != tokenizer.to_json():
-        decode, tokenizer = tokenizer.decode, checkpoint.restore_tokenizer()
-        texts = tokenizer.encode(decode(texts[0])), tokenizer.encode(decode(texts[1]))
+        raise InputError(f"the text in {prepared.directory} is not in the tokens of {name}")
+    if "nats" not in facts:
+        facts["nats"] = float(split_nll(model, prepared, split, **RULE).sum())
     if (oracle := prepared.corpus.splits[split].oracle) is not None:
         facts["true_nats"] = oracle.nats
     facts["is_validation"] = split == "val"
@@ -190,10 +183,8 @@ def finite(subject: Subject) -> str:
         if (given := [*map(np.shape, found)]) != shapes:
             raise WrongError(f"predictions have the shapes {given} instead of {shapes}")
         best = -min(losses.min(), *(-array.max() for array in logs))
-        if not (np.isfinite(losses).all() and best < subject.tolerance):  # nor NaN
+        if not (np.isfinite(losses).all() and best < TOLERANCE):  # nor NaN
             raise WrongError("a loss is not finite, or a probability is not one")
-    if subject.score and not np.isfinite([subject.score.nats, *subject.score.block_losses]).all():
-        raise WrongError("a claimed loss is not finite")
     return f"{len(sequences)} sequences of {length} tokens, one of them random"
 
 
@@ -202,14 +193,15 @@ def repeat(subject: Subject) -> str:
     at_first, again, after_other, after_other_too = subject.visits
     if not subject.agree(after_other, after_other_too):
         raise WrongError("the same calls of the model, loaded twice, give different results")
-    if not subject.has_memory and not subject.agree(again, at_first):
+    if subject.agree(again, after_other) and not subject.agree(again, at_first):
         raise WrongError("the same call gives another result the second time")
     return "the same calls of the model loaded twice, and the same call twice"
 
 
 def update(subject: Subject) -> str:
     """A token is scored before the model learns from it."""
-    if subject.has_memory:
+    _, again, after_other, _ = subject.visits
+    if not subject.agree(again, after_other):  # it remembers what it has scored
         window, found = subject.windows[1:2], subject.visits[0][0][0, -1]
         expected = -subject.load().next_log_probabilities(window[:, :-1])[0, window[0, -1]]
         subject.require(found, expected, "a model learns from a token before it scores the token")
@@ -229,39 +221,31 @@ def history(subject: Subject) -> str:
     return "a text at first, after itself, after another one, and with calls in another order"
 
 
-def _changed(subject: Subject, window: IntArray, kept: int) -> Iterator[tuple[str, IntArray]]:
-    """Yield sequences that agree in the first tokens, and how the later ones differ."""
-    size, (head, tail) = subject.model.vocabulary_size, np.split(window, [kept])
-    changes = {
-        "removed": tail[:0],
-        "others": (tail + 1) % size,
-        "random": subject.random(len(tail)),
-        "in reverse order": tail[::-1],
-        "all the same": np.full_like(tail, head[0]),
-        "others, but for the first": np.append(tail[:1], (tail[1:] + 1) % size),
-    }
-    for name, other in changes.items():
-        yield name, np.concatenate([head, other])[None]
-
-
 def future(subject: Subject) -> str:
     """No prediction depends on a later token."""
     model, length, short = subject.model, subject.length, subject.short
-    drawn = stream(0, "audit").integers(1, length + 1, size=4)
-    places = {1, 2, 3, short // 2, short - 1, length // 2, length - 1, length, *drawn.tolist()}
-    tried = 0
-    for kept in sorted(places & {*range(1, length + 1)}):
+    drawn = stream(0, "audit").integers(1, length + 1, size=8).tolist()
+    places = {2, 3, 4, short - 1, length - 1, length, *drawn} & {*range(2, length + 1)}
+    for kept in sorted(places):
         window = subject.windows[kept % len(subject.windows)]
         losses, logs = model.nll(window[None]), model.log_probabilities(window[None, :short])
-        for change, other in _changed(subject, window, kept):
+        head, tail = np.split(window, [kept])
+        others = (tail + 1) % model.vocabulary_size
+        changes = {
+            "removed": tail[:0],
+            "others": others,
+            "random": subject.random(len(tail)),
+            "in reverse order": tail[::-1],
+            "all the same": np.full_like(tail, head[0]),
+            "others, but for the first": np.append(tail[:1], others[1:]),
+        }
+        for change, following in changes.items():
+            other = np.append(head, following)[None]
             message = f"predictions change if all tokens after token {kept} are {change}"
-            if kept > 1:
-                found = model.nll(other)[:, : kept - 1]
-                subject.require(found, losses[:, : kept - 1], message)
+            subject.require(model.nll(other)[:, : kept - 1], losses[:, : kept - 1], message)
             found = model.log_probabilities(other[:, :short])[:, :kept]
             subject.require(found, logs[:, :kept], message)
-            tried += 1
-    return f"{tried} changes of later tokens, in sequences of up to {length} tokens"
+    return f"6 changes of the tokens after {len(places)} tokens of up to {length}"
 
 
 def batch(subject: Subject) -> str:
@@ -271,19 +255,18 @@ def batch(subject: Subject) -> str:
     windows = subject.windows[:, : fits + 1]
     each_alone = [subject.predictions(model, each) for each in windows[:, None]]
     alone = [np.concatenate(arrays) for arrays in zip(*each_alone, strict=True)]
-    last = slice(count, None)
-    batches: Mapping[str, tuple[IntArray, slice]] = {
-        "together": (windows, slice(None)),
-        "in reverse order": (windows[::-1], slice(None, None, -1)),
-        "twice in a batch": (np.concatenate([windows, windows]), last),
-        "after random ones": (np.concatenate([subject.random(*windows.shape), windows]), last),
-        "after equal tokens": (np.concatenate([np.zeros_like(windows), windows]), last),
+    before = {
+        "together": windows[:0],
+        "twice in a batch": windows[::-1],
+        "after random ones": subject.random(*windows.shape),
+        "after equal tokens": np.zeros_like(windows),
     }
-    for name, (sequences, order) in batches.items():
-        for found, expected in zip(subject.predictions(model, sequences), alone, strict=True):
+    for name, others in before.items():
+        together = subject.predictions(model, np.concatenate([others, windows]))
+        for found, expected in zip(together, alone, strict=True):
             message = f"sequences that are scored {name} have other predictions than alone"
-            subject.require(found[order], expected, message)
-    return f"{count} sequences, each alone and in {len(batches)} batches"
+            subject.require(found[len(others) :], expected, message)
+    return f"{count} sequences, each alone and in {len(before)} batches"
 
 
 def context(subject: Subject) -> str:
@@ -291,7 +274,7 @@ def context(subject: Subject) -> str:
     model, read = subject.model, max(1, subject.model.context_length)
     longest = min(model.max_length or read + SHORT, read + SHORT, len(subject.stream) - 1)
     if longest <= read:
-        raise NothingToTryError(f"no sequence is longer than the context of {read:,} tokens")
+        return f"no sequence is longer than the context of {read:,} tokens"
     window, count = subject.stream[-longest - 1 :], longest - read
     alone = window[np.arange(1, count + 1)[:, None] + np.arange(read + 1)]
     found, expected = model.nll(window[None])[0, -count:], model.nll(alone)[:, -1]
@@ -308,13 +291,13 @@ def sums(subject: Subject) -> str:
     logs += [model.next_log_probabilities(sequences[:, :each]) for each in lengths]
     totals = np.exp(np.concatenate(logs)).sum(axis=1)
     worst = totals[np.abs(totals - 1).argmax()]
-    if not abs(worst - 1) <= subject.tolerance:
+    if not abs(worst - 1) <= TOLERANCE:
         raise WrongError(f"the probabilities of the next token sum to {worst:.6g}")
     every = np.arange(model.vocabulary_size)
     places = lengths[:3] if len(every) <= MAX_TARGETS else []
     for each in places:
         losses = _losses_of(every, model, subject.windows[2, :each])
-        if not abs((total := float(np.exp(-losses).sum())) - 1) <= subject.tolerance:
+        if not abs((total := float(np.exp(-losses).sum())) - 1) <= TOLERANCE:
             raise WrongError(f"exp(-loss), summed over all possible next tokens, is {total:.6g}")
     return f"{len(totals)} distributions; the losses of every next token at {len(places)} positions"
 
@@ -333,9 +316,9 @@ def loss(subject: Subject) -> str:
     longest = min(model.max_length or LENGTH, len(subject.stream) - 1)
     window = subject.stream[-longest - 1 :]
     losses, logs = model.nll(window[None])[0], model.log_probabilities(window[None, :short])[0]
-    positions = {1, 2, 3, short - 1, short, longest // 2, longest - 1, longest}
-    positions |= {*stream(0, "audit").integers(1, longest + 1, size=64).tolist()}
-    for kept in sorted(positions := positions & {*range(1, longest + 1)}):
+    drawn = stream(0, "audit").integers(1, longest + 1, size=64).tolist()
+    positions = {1, 2, 3, short - 1, short, longest - 1, longest, *drawn} & {*range(1, longest + 1)}
+    for kept in sorted(positions):
         alone = fresh.next_log_probabilities(window[None, :kept])[0]
         message = f"after the {kept} tokens before it alone, a token has another loss"
         subject.require(losses[kept - 1], -alone[window[kept]], message)
@@ -348,48 +331,16 @@ def loss(subject: Subject) -> str:
 
 
 def text(subject: Subject) -> str:
-    """The whole text is scored, by the stated rule."""
-    score, n_tokens = subject.score, len(subject.text)
-    if score is None:
-        raise NothingToTryError("no score of a whole text is beside the model")
-    if score.tokens != n_tokens:
-        raise WrongError(f"{score.tokens:,} tokens are scored, and the text has {n_tokens:,}")
-    losses, starts = np.array(score.block_losses), block_starts(n_tokens)
-    block: IntArray = np.repeat(np.arange(len(starts)), np.diff(starts, append=n_tokens))
-    block = block if subject.blocks is None else subject.blocks
-    if len(losses) != block[-1] + 1:
-        raise WrongError(f"{len(losses)} blocks are scored, and the text has {block[-1] + 1}")
-    subject.require(losses.sum() / n_tokens, score.nats / n_tokens, "the blocks have another sum")
-    evenly = np.linspace(0, len(losses) - 1, RETRIED).astype(int)
-    chosen = np.unique([*evenly, losses.argmin(), losses.argmax()])
-    again = np.bincount(block, _scored(subject, np.isin(block, chosen)))
-    message = "blocks of the text that are scored again by the rule have other losses"
-    subject.require(again[chosen], losses[chosen], message)
-    return f"{n_tokens:,} tokens in {len(losses)} blocks, of which {len(chosen)} were scored again"
-
-
-def _scored(subject: Subject, wanted: BoolArray) -> FloatArray:
-    """Return the nats of the wanted tokens of the text, by its rule; 0 for the others."""
-    preceding, count = np.asarray(subject.preceding), len(subject.text)
-    tokens = np.concatenate([preceding, subject.text]).astype(np.int64)
-    needed = np.append(np.zeros(len(preceding), bool), wanted)
-
-    def read(positions: IntArray, model: LanguageModel) -> FloatArray:
-        """Return the losses at positions of windows that contain wanted ones; else 0."""
-        nats = np.zeros(positions[:, 1:].shape)
-        if (chosen := needed[positions[:, 1:]].any(axis=1)).any():
-            nats[chosen] = model.nll(tokens[positions[chosen]])
-        return nats
-
-    whole = [(0, count, subject.model)]
-    found = []
-    for first, end, model in (
-        parts_of_validation(subject.model, count) if subject.is_validation else whole
-    ):
-        before, positions = np.split(np.arange(len(preceding) + end), [len(preceding) + first])
-        options: Any = {"min_context": subject.min_context, "batch_tokens": subject.batch_tokens}
-        found.append(read_tokens(model, partial(read, model=model), positions, before, **options))
-    return np.where(wanted, np.concatenate(found), 0.0)
+    """The claimed loss is that of the whole text, by the stated rule."""
+    count = len(subject.text)
+    if not math.isfinite(loss := subject.nats / count):
+        raise WrongError(f"the loss of the text is {loss} nats")
+    if subject.claim is not None and not subject.agree(np.array(subject.claim), np.array(loss)):
+        raise WrongError(
+            f"{subject.claim:.6f} nats per token are claimed, and {loss:.6f} are found"
+        )
+    bits = subject.nats / subject.tokenizer.n_bytes(subject.text) / LOG_2
+    return f"{count:,} tokens: {loss:.6f} nats per token, {bits:.6f} bits per byte"
 
 
 def byte_count(subject: Subject) -> str:
@@ -408,8 +359,6 @@ def byte_count(subject: Subject) -> str:
     # The first and the last token may stand for more than the decoder shows, such as for a space.
     if UNKNOWN not in whole and UNDECODABLE not in whole and abs(len(whole.encode()) - total) > 1:
         raise WrongError(f"the text has {len(whole.encode()):,} bytes, and {total:,} are counted")
-    if subject.score and subject.score.bytes != total:
-        raise WrongError(f"{subject.score.bytes:,} bytes are claimed, and the text has {total:,}")
     return f"{pieces:,} pieces with {len(evenly):,} different tokens; the text of {total:,} bytes"
 
 
@@ -431,25 +380,18 @@ def _pieces(tokenizer: Tokenizer, tokens: IntArray) -> Iterator[tuple[int, str]]
 
 
 def truth(subject: Subject) -> str:
-    """The score is not better than the truth."""
-    if subject.score is None or subject.true_nats is None:
-        raise NothingToTryError("the score or the true probability of the text is not known")
-    gain = subject.true_nats - subject.score.nats
-    if gain > LUCK:
-        raise WrongError(
-            f"the score is {gain:,.1f} nats better than the truth; more than {LUCK:.1f} occur by "
-            "chance once in a million texts"
-        )
-    return (
-        f"{subject.score.nats:,.0f} nats claimed, {subject.true_nats:,.0f} by the true distribution"
-    )
+    """The loss is not less than that of the truth."""
+    true_nats = subject.true_nats or 0.0
+    if (gain := true_nats - subject.nats) > LUCK:
+        chance = f"{LUCK:.1f} occur by chance once in a million texts"
+        raise WrongError(f"the loss is {gain:,.1f} nats better than the truth; {chance}")
+    return f"{subject.nats:,.0f} nats, and {true_nats:,.0f} by the true distribution"
 
 
-Check = Callable[[Subject], str]  # returns what it tried; its docstring is what it claims
-PREDICTIONS: Sequence[Check] = (
-    *(repeat, finite, update, history, future, batch, context, sums, loss, text),
-)
-ALONE: Sequence[Check] = (byte_count, truth)
+Check = Callable[[Subject], str]  # returns what it tried; its docstring is what it checks
+PREDICTIONS = (repeat, finite, update, history, future, batch, context, sums, loss)
+ALONE = (text, byte_count, truth)
+UNKNOWN_TRUTH = "whether the model has seen the text: its true probability is not known"
 
 
 def audit(subject: Subject) -> list[Finding]:
@@ -457,42 +399,57 @@ def audit(subject: Subject) -> list[Finding]:
 
     The models that score the parts of a validation text are audited like the model itself.
     """
+
+    def part(index: int) -> LanguageModel:
+        model: Any = subject.load()
+        return model.cross_fitted[index]
+
     parts = range(len(getattr(subject.model, "cross_fitted", ())) * subject.is_validation)
-    found = [_of_predictions(subject)]
-    for index in parts:
-        load = partial(_part, subject.load, index)
-        found.append(_of_predictions(replace(subject, load=load, score=None)))
-    worst = max(found, key=lambda each: sum(one.status == NOT_JUDGED for one in each))
-    return worst + [_finding(check, subject) for check in ALONE]
+    subjects = [subject, *(replace(subject, load=partial(part, index)) for index in parts)]
+    found = [_judged(each, PREDICTIONS) for each in subjects]
+    worst = max(found, key=lambda each: len(not_judged(each)))
+    alone = [each for check in ALONE for each in _judged(subject, [check])]
+    if subject.true_nats is None:
+        alone[-1] = Finding(truth.__name__, NOT_JUDGED, UNKNOWN_TRUTH)
+    return worst + alone
 
 
-def _part(load: Callable[[], Any], index: int) -> LanguageModel:
-    model: LanguageModel = load().cross_fitted[index]
-    return model
-
-
-def _of_predictions(subject: Subject) -> list[Finding]:
+def _judged(subject: Subject, checks: Sequence[Check]) -> list[Finding]:
+    """Return the findings of checks, of which each relies on those before it."""
     findings: list[Finding] = []
-    for check in PREDICTIONS:
+    for check in checks:
         failed = failures(findings)
-        findings.append(_finding(check, subject, f"as {failed} failed" if failed else ""))
+        try:
+            status, detail = NOT_JUDGED, f"as {failed} failed"
+            if not failed:
+                status, detail = PASSED, check(subject)
+        except (WrongError, ValueError, TypeError, LookupError, ArithmeticError) as error:
+            # A model that is not ours may raise anything that a wrong array causes.
+            name = "" if isinstance(error, WrongError) else f"{type(error).__name__}: "
+            status, detail = FAILED, f"{name}{error}"
+        findings.append(Finding(check.__name__, status, detail))
     return findings
-
-
-def _finding(check: Check, subject: Subject, obstacle: str = "") -> Finding:
-    status, detail = NOT_JUDGED, obstacle
-    try:
-        if not obstacle:
-            status, detail = PASSED, check(subject)
-    except NothingToTryError as reason:
-        status, detail = NOTHING, str(reason)
-    except (WrongError, ValueError, TypeError, LookupError, ArithmeticError) as error:
-        # A model that is not ours may raise anything that a wrong array causes.
-        name = "" if isinstance(error, WrongError) else f"{type(error).__name__}: "
-        status, detail = FAILED, f"{name}{error}"
-    return Finding(check.__name__, (check.__doc__ or "").rstrip("."), status, detail)
 
 
 def failures(findings: Sequence[Finding]) -> str:
     """Return the names of the checks that failed, separated by commas; empty if none did."""
     return ", ".join(each.check for each in findings if each.status == FAILED)
+
+
+def not_judged(findings: Sequence[Finding]) -> str:
+    """Return the names of the checks that were not made, separated by commas."""
+    return ", ".join(each.check for each in findings if each.status == NOT_JUDGED)
+
+
+def slow_because(subject: Subject) -> str | None:
+    """Return why the training steps of a model cannot be recorded and replayed; None if they can.
+
+    Such a model is trained correctly, but slower.
+    """
+    model = subject.load()
+    if not isinstance(model, NeuralLanguageModel):
+        return None
+    recorded = CapturedLoss(model.loss, model.parameters().values())
+    for _ in range(2):
+        recorded(subject.windows[:, : subject.short + 1], stream(0, "audit"))
+    return recorded.untraceable_reason

@@ -18,8 +18,10 @@ class EvaluateSettings(Settings):
     batch_tokens: Count = Field(
         description="tokens scored at a time; changes memory, and results by rounding only"
     )
-    excess_stories: Annotated[int, Field(ge=24)] = Field(
-        description="stories, at most, on which the excess over a known truth is measured"
+    excess_error: float = Field(
+        gt=0,
+        description="standard error of the excess over a known truth, in nats per token, or 1% if "
+        "that is more",
     )
 
     @model_validator(mode="after")

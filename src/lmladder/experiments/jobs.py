@@ -75,8 +75,9 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     settings = asdict(config)
     del settings["runtime"]["threads"], settings["logger"]  # they change no result
     by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
-    # A key `watch` or `path` names a file whose changes matter, a key `kind` may be defined by one.
-    watched = {Path(value) for key, value in by_key if key in ("watch", "path") and value}
+    # These keys name files whose changes matter, and a key `kind` may be defined by one.
+    named = ("watch", "path", "init_from", "weights_from")
+    watched = {Path(value) for key, value in by_key if key in named and value}
     sources = [KINDS[value].source for key, value in by_key if key == "kind"]
     watched |= {each for each in sources if each}
     watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}

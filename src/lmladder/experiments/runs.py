@@ -52,9 +52,7 @@ ORACLE = "oracle"  # a bound, not a model
 NOTHING_TO_SCORE = "corpus.json"  # written by the stage prepare
 DIGEST = "data.digest"  # key of the digest of text and tokens among the settings
 # Settings that affect no score.
-WITHOUT_EFFECT = re.compile(
-    r"data\.prompt|evaluate\.(splits|batch_tokens|excess_stories)|.*\.watch"
-)
+WITHOUT_EFFECT = re.compile(r"data\.prompt|evaluate\.(splits|batch_tokens|excess_error)|.*\.watch")
 DAMAGE = (  # errors from files that the stages did not write
     ValueError, KeyError, TypeError, AttributeError, ArithmeticError, IndexError, RecursionError,
     csv.Error, yaml.YAMLError, SafetensorError,

@@ -1,21 +1,11 @@
-"""The rungs: count models, the MLP and the Transformer.
+"""The rungs: count models, the MLP, the Transformer, mixtures, the oracle, kinds of one's own.
 
-All are under one contract (contract.py). `registry.py` lists the kinds, `settings.py` has the
-settings of each.
+All models are under one contract (contract.py), all kinds of rungs under another (kind.py), each
+with its settings beside it. `registry.py` lists the built-in kinds, `own.py` loads others.
 """
 
-from typing import TYPE_CHECKING
-
-from lmladder.system.lazy import lazy_exports
-
-if TYPE_CHECKING:
-    from lmladder.models.contract import LanguageModel
-    from lmladder.models.neural import NeuralLanguageModel
-    from lmladder.models.registry import KINDS, label
-    from lmladder.models.settings import (
-        CountSettings,
-        MlpSettings,
-        TransformerSettings,
-    )
-else:
-    __getattr__ = lazy_exports(__name__, __file__)
+from lmladder.models.contract import Decoder, LanguageModel
+from lmladder.models.kind import GROUPS, KINDS, Kind, rung_settings, watched_settings
+from lmladder.models.neural import NeuralLanguageModel
+from lmladder.models.own import FittedAtOnce, load_files, load_watched
+from lmladder.models.registry import kind_named, label, restore_models

@@ -8,25 +8,81 @@ rounding error of an entropy changes a probability by a rounding error only, unl
 
 The tables are fitted with expectation maximization: the combination of knots and the member that a
 token comes from are latent, and the interpolation gives the probability of the former.
+
+Weights of another mixture, which `weights_from` names, are used for all text. Otherwise, three
+sets of weights are fitted: on the whole validation text, for all other text, and on each half
+alone, for the other half. The halves are read apart from each other, and the first tokens of each
+serve as context only. So nothing of a half affects the weights with which it is scored.
 """
 
+import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
-from lmladder.models.contract import LanguageModel, own_tokenizer
-from lmladder.models.decoding import Decoder
-from lmladder.models.registry import KINDS
-from lmladder.models.settings import MEMBERS, MixtureSettings
+from lmladder.data import Prepared
+from lmladder.models.contract import Decoder, LanguageModel, own_tokenizer
+from lmladder.models.kind import GREEN, Kind, Log, no_log, restore
+from lmladder.models.windows import read_tokens
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import import_object
+from lmladder.system.files import write_json
+from lmladder.system.settings import Count, Settings
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
+from pydantic import Field, model_validator
 
-WEIGHTS = "weights"  # how their names in a checkpoint begin
+MEMBERS, WEIGHTS = "members", "weights"  # how the names of arrays in a checkpoint begin
+WEIGHTS_FILE = "weights.json"  # has those fitted on the whole validation text, for another mixture
+NAMES = ("members", "weights_by")  # settings that two mixtures with the same weights share
 # The texts that weights are fitted on: for use elsewhere, and for each half of the validation text.
 TEXTS = ("whole", "for_first_half", "for_second_half")
+MIN_TOKENS = 4  # of a validation text: one of context and one to fit on in each half
+MAX_ROWS = 10_000  # of weights
+
+
+class MixtureSettings(Settings):
+    """A weighted sum of the distributions of other models."""
+
+    members: list[str] = Field(
+        min_length=1, description="the models, by their names in the table"
+    )
+    weights_by: list[str] = Field(
+        description="members on whose entropies the weights depend; []: constant weights"
+    )
+    knots: Annotated[int, Field(ge=2, le=100)] = Field(
+        description="of each entropy: quantiles between which weights are interpolated"
+    )
+    prior: float = Field(
+        gt=0,
+        description="tokens with constant weights that are added to each combination of knots",
+    )
+    iterations: Count = Field(description="of expectation maximization")
+    weights_from: str | None = Field(
+        description="weights.json of a mixture with the same members, whose weights are used; "
+        "null: they are fitted on the validation text"
+    )
+    checkpoint: Literal["latest", "best"] = Field(description="of each trained member")
+    min_context: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="as evaluate.min_context, in the text that weights are fitted on"
+    )
+    batch_tokens: Count = Field(description="read at a time, as evaluate.batch_tokens")
+
+    @model_validator(mode="after")
+    def _compatible(self) -> Self:
+        for name, given in (("members", self.members), ("weights_by", self.weights_by)):
+            if len(set(given)) < len(given):
+                raise ValueError(f"{name} must name each model once, got {given}")
+        if unknown := set(self.weights_by) - set(self.members):
+            raise ValueError(f"weights_by: {min(unknown)!r} is not one of the members")
+        if self.knots ** len(self.weights_by) > MAX_ROWS:
+            raise ValueError(
+                f"knots={self.knots} to the power of {len(self.weights_by)} members in weights_by "
+                f"must be at most {MAX_ROWS:,}"
+            )
+        return self
 
 
 @dataclass(frozen=True)
@@ -60,7 +116,16 @@ class Weights:
         ----------
         logs : log probability of each token by member, (tokens, members)
         entropies : before each token, (tokens, features)
+
+        Raises
+        ------
+        InputError
+            If each token has probability 0 under all members.
         """
+        possible = logs.max(axis=1) > -np.inf  # under a member, and so under the mixture
+        if not possible.any():
+            raise InputError("no member gives any token of the text a probability above 0")
+        logs, entropies = logs[possible], entropies[possible]
         quantiles = np.linspace(0, 1, settings.knots)
         knots = np.quantile(entropies, quantiles, axis=0).T
         # Relative to the most probable member, as a probability may underflow.
@@ -105,13 +170,12 @@ class Weights:
         return rows, shares
 
     @classmethod
-    def checked(
-        cls, arrays: Mapping[str, Array], knots: tuple[int, int], table: tuple[int, int]
-    ) -> "Weights":
+    def checked(cls, arrays: Mapping[str, Array], settings: MixtureSettings) -> "Weights":
         """Return the weights in arrays; raise ValueError for other shapes or invalid values."""
-        shapes = {key: each.shape for key, each in arrays.items()}
-        if shapes != {"knots": knots, "table": table}:
-            raise ValueError(f"weights of a mixture must be of shapes {knots} and {table}")
+        features, rows = len(settings.weights_by), settings.knots ** len(settings.weights_by)
+        expected = {"knots": (features, settings.knots), "table": (rows, len(settings.members))}
+        if {key: each.shape for key, each in arrays.items()} != expected:
+            raise ValueError(f"weights of a mixture must be of the shapes {expected}")
         weights = cls(arrays["knots"], arrays["table"])
         sums = weights.table.sum(axis=1)
         if not np.all(weights.table >= 0) or not np.allclose(sums, 1, rtol=0, atol=1e-9):
@@ -120,6 +184,28 @@ class Weights:
             raise ValueError("knots of a mixture must ascend")
         return weights
 
+    def facts(self, settings: MixtureSettings) -> dict[str, Any]:
+        """Return the content of `WEIGHTS_FILE`: the weights, and what they belong to."""
+        names = {key: getattr(settings, key) for key in NAMES}
+        return {**names, **{key: each.tolist() for key, each in vars(self).items()}}
+
+    @classmethod
+    def load(cls, path: Path, settings: MixtureSettings) -> "Weights":
+        """Invert `facts`; raise InputError if the file has no weights of such a mixture."""
+        try:
+            facts = json.loads(path.read_bytes())
+            for key in NAMES:
+                if facts[key] != getattr(settings, key):
+                    raise ValueError(f"its {key} are {facts[key]}")
+            shape = len(settings.weights_by), settings.knots  # no knots are []
+            knots = np.array(facts["knots"], np.float64).reshape(shape)
+            table = np.array(facts["table"], np.float64)
+            return cls.checked({"knots": knots, "table": table}, settings)
+        except OSError as error:
+            raise InputError(f"cannot read {path}: {error.strerror}") from None
+        except (ValueError, TypeError, LookupError) as error:
+            raise InputError(f"{path} does not fit this mixture: {error}") from None
+
     def __call__(self, entropies: FloatArray) -> FloatArray:
         """Return the weights of the members: (..., features) -> (..., members)."""
         rows, shares = self._interpolated(entropies)
@@ -127,8 +213,10 @@ class Weights:
         return weights
 
 
-class Mixture:
+class Mixture(Kind):
     """A mixture of models with one vocabulary; the attributes are those of `LanguageModel`.
+
+    Its checkpoint contains the members.
 
     Parameters
     ----------
@@ -137,6 +225,66 @@ class Mixture:
     weights : of the members
     cross_fitted : see `CrossFitted`; empty if there is no such text
     """
+
+    Settings = MixtureSettings
+    color = GREEN
+    group = "mixtures"
+    deterministic = False
+
+    @classmethod
+    def fit(
+        cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
+    ) -> Checkpoint:
+        """Determine the weights; write them to `WEIGHTS_FILE`, too. See `Kind.fit`.
+
+        Raises
+        ------
+        InputError
+            If the validation text is too short, or a file has no weights of this mixture.
+        """
+        if settings.weights_from is not None:
+            weights = [Weights.load(Path(settings.weights_from), settings)]
+        else:
+            weights = cls._fitted(start, settings, text)
+        write_json(folder / WEIGHTS_FILE, weights[0].facts(settings))
+        arrays = {f"{MEMBERS}.{k}": each for k, each in below(start.model, MEMBERS).items()}
+        for name, each in zip(texts_of(settings), weights, strict=True):
+            arrays |= {f"{WEIGHTS}.{name}.{key}": array for key, array in vars(each).items()}
+        return replace(start, model=arrays)
+
+    @classmethod
+    def _fitted(cls, start: Checkpoint, settings: MixtureSettings, text: Prepared) -> list[Weights]:
+        """Return the weights fitted on the whole text, on its second half and on its first half."""
+        if (count := len(text.val)) < MIN_TOKENS:
+            raise InputError(f"a mixture needs {MIN_TOKENS} tokens of validation text, got {count}")
+        members, features = open_members(settings, start)
+        unfitted = cls(members, features, Weights.even(len(members), settings.knots))
+        halves = np.split(text.val, [count // 2])
+        first, second = (unfitted._observed(half, settings) for half in halves)
+        return [
+            Weights.fitted(seen[:, : len(members)], seen[:, len(members) :], settings)
+            for seen in (np.concatenate([first, second]), second, first)
+        ]
+
+    def _observed(self, text: IntArray, settings: MixtureSettings) -> FloatArray:
+        """Return what `observe` returns of the tokens after the first ones, side by side."""
+        lead = min(max(1, self.context_length), len(text) // 2)
+        return read_tokens(
+            self,
+            lambda tokens: np.concatenate(self.observe(tokens), axis=-1),
+            text[lead:],
+            text[:lead],
+            min_context=settings.min_context,
+            batch_tokens=settings.batch_tokens,
+        )
+
+    @classmethod
+    def restore(cls, settings: MixtureSettings, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+        members, features = open_members(settings, checkpoint)
+        texts = [below(checkpoint.model, f"{WEIGHTS}.{text}") for text in texts_of(settings)]
+        fitted = [Weights.checked(each, settings) for each in texts]
+        whole, *parts = [cls(members, features, weights) for weights in fitted]
+        return {checkpoint.name: cls(members, features, whole.weights, parts)}
 
     def __init__(
         self,
@@ -231,48 +379,35 @@ class MixtureDecoder(Decoder):
 
 def entropy(logs: FloatArray) -> FloatArray:
     """Return the entropy of distributions in nats: (..., vocabulary) -> (...)."""
-    values: FloatArray = -np.einsum("...v,...v->...", np.exp(logs), logs)
+    finite = np.maximum(logs, np.finfo(np.float64).min)  # 0 log 0 = 0
+    values: FloatArray = -np.einsum("...v,...v->...", np.exp(logs), finite)
     return values
 
 
-def restore(
-    kind: str,
-    settings: MixtureSettings,
-    vocabulary_size: int,
-    arrays: Mapping[str, Array],
-    name: str,
-) -> dict[str, Mixture]:
-    """Return the mixture of a checkpoint, by its name.
-
-    Raises
-    ------
-    ValueError
-        If the arrays are not those of such a mixture.
-    """
-    members, features = open_members(settings, vocabulary_size, arrays)
-    shapes = (len(features), settings.knots), (settings.knots ** len(features), len(members))
-    fitted = [Weights.checked(below(arrays, f"{WEIGHTS}.{text}"), *shapes) for text in TEXTS]
-    whole, *parts = [Mixture(members, features, weights) for weights in fitted]
-    return {name: Mixture(members, features, whole.weights, parts)}
+def texts_of(settings: MixtureSettings) -> tuple[str, ...]:
+    """Return the names of the sets of weights: of `TEXTS`, or one if they are given."""
+    return TEXTS if settings.weights_from is None else TEXTS[:1]
 
 
 def open_members(
-    settings: MixtureSettings, vocabulary_size: int, arrays: Mapping[str, Array]
+    settings: MixtureSettings, checkpoint: Checkpoint
 ) -> tuple[list[LanguageModel], list[int]]:
-    """Return the members in the arrays of a checkpoint, and the indices of those in weights_by.
+    """Return the members in a checkpoint, and the indices of those in weights_by.
 
     Raises
     ------
     ValueError
-        If the arrays are not those of the members.
+        If its arrays are not those of the members.
     InputError
         If a member has tokens of its own.
     """
     models: dict[str, LanguageModel] = {}
-    for rung, its in settings.rungs.items():
-        restore_rung = import_object(KINDS[its.kind].fit.restore)
-        own = below(arrays, f"{MEMBERS}.{rung}")
-        models |= restore_rung(its.kind, its, vocabulary_size, own, rung)
+    for rung, config in checkpoint.members.items():
+        arrays = below(checkpoint.model, f"{MEMBERS}.{rung}")
+        part = replace(
+            checkpoint, name=rung, kind=config["kind"], config=config, members={}, model=arrays
+        )
+        models |= restore(part)
     if missing := [member for member in settings.members if member not in models]:
         raise ValueError(f"the model {missing[0]!r} is missing")
     if others := [each for each in settings.members if own_tokenizer(models[each])]:

@@ -25,18 +25,27 @@ S. F. Chen and J. Goodman (1998). An empirical study of smoothing techniques for
 modeling. Technical report TR-10-98, Harvard University.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, ClassVar
 
-from lmladder.models.counts import CountTables, checked_tokens
-from lmladder.models.decoding import Decoder
-from lmladder.models.settings import ADD_K_NAMES, CountSettings
-from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.data import Prepared
+from lmladder.models.contract import Decoder, LanguageModel
+from lmladder.models.counts import UNSEEN, CountTables, checked_tokens
+from lmladder.models.kind import GRAY, Kind, Log, no_log
+from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import Settings
+from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
+from pydantic import Field
 
 DEFAULT_DISCOUNTS = (0.5, 1.0, 1.5)  # those of KenLM's --discount_fallback
+ADD_K_NAMES = ("unigram", "bigram", "trigram")
+TOO_EARLY = UNSEEN - 1  # instead of the id of a context that begins before its sequence
 
 
 class CountModel:
@@ -103,20 +112,36 @@ class CountModel:
         return checked_tokens(tokens, self.vocabulary_size, ("sequences", "length"))
 
     def _log_probabilities(self, sequences: IntArray, count: int) -> FloatArray:
-        """Return those after each of the last `count` positions: (sequences, count, vocabulary)."""
-        probabilities = np.full(
-            (len(sequences), count, self.vocabulary_size), 1 / self.vocabulary_size
-        )
-        ids_by_order = self._tables.ids_by_order(sequences, self.context_length)
-        levels = zip(self._levels, ids_by_order, strict=False)
-        for order, ((share, weight), ids) in enumerate(levels, 1):
-            contexts = ids[:, max(ids.shape[1] - count, 0) :]  # the order - 1 tokens before each
-            here = probabilities[:, count - contexts.shape[1] :]  # after that many tokens or more
-            base = 1 / self.vocabulary_size if self._base_is_uniform else here
-            np.multiply(weight[contexts][..., np.newaxis], base, out=here)
-            which, token, ngrams = self._tables.children(order, contexts.ravel())
-            sequence, position = np.divmod(which, contexts.shape[1])
-            here[sequence, position, token] += share[ngrams]
+        """Return those after each of the last `count` positions: (sequences, count, vocabulary).
+
+        Each distribution is computed once: the longest context that was seen determines it, and
+        how many tokens precede it at the start of a sequence.
+        """
+        # Of each position, the id of the context of 0, 1, ... tokens: (orders, positions).
+        shape = self.context_length + 1, len(sequences), count
+        contexts: IntArray = np.full(shape, TOO_EARLY)
+        for k, ids in enumerate(self._tables.ids_by_order(sequences, self.context_length)):
+            last = ids[:, max(ids.shape[1] - count, 0) :]
+            contexts[k, :, count - last.shape[1] :] = last
+        contexts = contexts.reshape(len(contexts), -1)
+        seen, preceded = (contexts > UNSEEN).sum(axis=0), (contexts > TOO_EARLY).sum(axis=0)
+        ids = np.take_along_axis(contexts, seen[None] - 1, axis=0)[0]
+        orders = len(contexts) + 1
+        keys = (ids * orders + seen) * orders + preceded
+        _, first, which = np.unique(keys, return_index=True, return_inverse=True)
+        found = self._distributions(contexts[:, first])
+        return found[which].reshape(len(sequences), count, self.vocabulary_size)
+
+    def _distributions(self, contexts: IntArray) -> FloatArray:
+        """Return the log probabilities after contexts by order: (orders, n) -> (n, vocabulary)."""
+        uniform = 1 / self.vocabulary_size
+        probabilities = np.full((contexts.shape[1], self.vocabulary_size), uniform)
+        for k, (share, weight) in enumerate(self._levels):
+            (rows,) = np.nonzero(contexts[k] > TOO_EARLY)
+            base = uniform if self._base_is_uniform else probabilities[rows]
+            probabilities[rows] = weight[contexts[k, rows], np.newaxis] * base
+            which, token, ngrams = self._tables.children(k + 1, contexts[k, rows])
+            probabilities[rows[which], token] += share[ngrams]
         return np.log(probabilities, out=probabilities)
 
     def decoder(self) -> Decoder:
@@ -238,20 +263,43 @@ def count_ladder(
     return ladder
 
 
-def restore(
-    kind: str, settings: CountSettings, vocabulary_size: int, arrays: Mapping[str, Array], name: str
-) -> dict[str, CountModel]:
-    """Return the models of a checkpoint, by name.
+class CountSettings(Settings):
+    """The count models, from uniform to Kneser-Ney, which share one set of counts."""
 
-    Raises
-    ------
-    ValueError
-        If the arrays are not those of any text.
-    InputError
-        If the counts do not suffice for the orders of the settings.
-    """
-    return count_ladder(
-        CountTables.from_arrays(arrays, vocabulary_size),
-        add_k=settings.add_k,
-        kneser_ney_orders=settings.kneser_ney_orders,
+    add_k: float = Field(gt=0, description="added to each count of unigram, bigram and trigram")
+    kneser_ney_orders: list[Annotated[int, Field(ge=1, le=100)]] = Field(
+        description="n-gram orders of the Kneser-Ney models, one model each"
     )
+
+    @property
+    def models(self) -> list[str]:
+        """The names of the models, weakest first."""
+        orders = sorted(set(self.kneser_ney_orders))
+        return ["uniform", *ADD_K_NAMES, *(f"kneser_ney_{order}" for order in orders)]
+
+
+class Counts(Kind):
+    """The count models of one text."""
+
+    Settings = CountSettings
+    labels: ClassVar = {"kneser_ney": "Kneser-Ney"}
+    color = GRAY
+
+    @classmethod
+    def fit(
+        cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
+    ) -> Checkpoint:
+        """Count the n-grams of the training text; see `Kind.fit`."""
+        order = max([3, *settings.kneser_ney_orders])  # there is always a trigram model
+        tables = CountTables.count(text.train, start.vocabulary_size, order)
+        return replace(start, model=tables.arrays())
+
+    @classmethod
+    def restore(cls, settings: CountSettings, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
+        return {
+            **count_ladder(
+                CountTables.from_arrays(checkpoint.model, checkpoint.vocabulary_size),
+                add_k=settings.add_k,
+                kneser_ney_orders=settings.kneser_ney_orders,
+            )
+        }

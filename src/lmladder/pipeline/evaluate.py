@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmladder import kernels, reports
 from lmladder.config import Config
-from lmladder.data import SPLITS, Prepared, Tokenizer
+from lmladder.data import SPLITS, Prepared
 from lmladder.evaluation import (
     BLOCK_LOSSES,
     BlockLosses,
@@ -20,6 +20,7 @@ from lmladder.evaluation import (
     score_models,
 )
 from lmladder.evaluation.audit import FAILED, PASSED, audit, failures, subject_of
+from lmladder.evaluation.guests import convert
 from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
@@ -145,20 +146,17 @@ class Ladder:
                     rows.append(Row(ORACLE.name, split, truth, None, None, errors[split]))
         return rows
 
-    def audits(
-        self, scores: Mapping[tuple[str, str], Score], settings: EvaluateSettings
-    ) -> dict[str, str]:
+    def audits(self, scores: Mapping[tuple[str, str], Score]) -> dict[str, str]:
         """Return "passed" or the failed checks of each model that is not built in.
 
         The audit is of the first split that is scored.
         """
         found = {}
-        rule = {"min_context": settings.min_context, "batch_tokens": settings.batch_tokens}
         for name, split in scores:
             checkpoint = self.checkpoints[self.rungs[name]]
             if name not in found and any(KINDS[kind].is_foreign for kind in checkpoint.kinds):
-                score = scores[name, split]
-                subject = subject_of(checkpoint, name, self.prepared, split, score=score, **rule)
+                nats = scores[name, split].nats
+                subject = subject_of(checkpoint, name, self.prepared, split, nats=nats)
                 findings = audit(subject)
                 found[name] = failures(findings) or PASSED
                 for each in findings:
@@ -204,34 +202,33 @@ class Ladder:
             strategy = Strategy(**{name: getattr(settings, name) for name in names})
         else:
             strategy = BeamSearch(settings.beams)
-        prompt = self.prepared.val[:PROMPT_TOKENS]
-        if settings.prompt is not None:
-            prompt = _encoded(self.prepared.tokenizer, settings.prompt)
-        text = self.prepared.tokenizer.decode(prompt)
-        return {
-            name: "\n\n".join(
-                each.prompt + each.text
-                for each in complete(
-                    model,
-                    own or self.prepared.tokenizer,
-                    (_encoded(own, text) if own else prompt).tolist(),
-                    tokens=settings.tokens,
-                    strategy=strategy,
-                    seed=seed,
-                    samples=settings.samples,
-                    stop=settings.stop,
-                )
+        found = {}
+        for name, model in self.informed.items():
+            made = complete(
+                model,
+                own_tokenizer(model) or self.prepared.tokenizer,
+                self._prompt(model, settings).tolist(),
+                tokens=settings.tokens,
+                strategy=strategy,
+                seed=seed,
+                samples=settings.samples,
+                stop=settings.stop,
             )
-            for name, model in self.informed.items()
-            for own in [own_tokenizer(model)]
-        }
+            found[name] = "\n\n".join(each.prompt + each.text for each in made)
+        return found
 
-
-def _encoded(tokenizer: Tokenizer, prompt: str) -> IntArray:
-    try:
-        return tokenizer.encode(prompt)
-    except InputError as error:
-        raise InputError(f"sample.prompt: {error}") from None
+    def _prompt(self, model: LanguageModel, settings: SampleSettings) -> IntArray:
+        """Return the prompt in the tokens of a model; by default, its first ones of validation."""
+        own = own_tokenizer(model)
+        if settings.prompt is not None:
+            try:
+                return (own or self.prepared.tokenizer).encode(settings.prompt)
+            except InputError as error:
+                raise InputError(f"sample.prompt: {error}") from None
+        if own is None:
+            return self.prepared.val[:PROMPT_TOKENS]
+        text = convert(own, model.context_length, self.prepared, "val")
+        return text.tokens[text.positions < PROMPT_TOKENS]
 
 
 def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
@@ -250,7 +247,7 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     scores = score_models(rungs.models, prepared, settings)
     longest = longest_context(rungs.on_crops)
     crops = score_models(rungs.on_crops, prepared, settings, "on crops", longest)
-    audits = rungs.audits(scores, settings)
+    audits = rungs.audits(scores)
     excess = rungs.excess(settings)
     overall = [each for each in excess if each.by == "all"]
     excesses = {each.model: (each.excess, each.standard_error) for each in overall}

@@ -11,6 +11,7 @@ from lmladder.data.batches import sequence_starts, validation_sequences
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
 from lmladder.experiments.jobs import module_digest, run_digest
 from lmladder.models import NeuralLanguageModel
+from lmladder.models.mixture import WEIGHTS_FILE, Mixture
 from lmladder.models.registry import GROUPS
 from lmladder.pipeline.loggers import logged
 from lmladder.pipeline.rungs import Rung, rung_named
@@ -106,6 +107,10 @@ def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Resu
     checkpoint = import_object(rung.kind.fit.again or "")(origin, rung.settings, prepared)
     models = checkpoint.restore_models()  # before it is saved: a model may reject its files
     checkpoint.save(out / LATEST)
+    models = checkpoint.restore_models()
+    for mixture in models.values():
+        if isinstance(mixture, Mixture):
+            write_json(out / WEIGHTS_FILE, mixture.weights.facts(rung.settings))
     scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, rung.settings)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token

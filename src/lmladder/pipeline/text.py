@@ -35,12 +35,13 @@ def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True
     one.
     """
     for rung in rungs_of(config):
+        for key in ("init_from", "weights_from"):
+            name = getattr(rung.settings, key, None)
+            if trains and name is not None and not Path(name).is_file():
+                raise InputError(f"{rung.key}.{key}: {no_file(Path(name))}")
         training = getattr(rung.settings, "training", None)
         if training is None:
             continue
-        init_from = rung.settings.init_from
-        if trains and init_from is not None and not Path(init_from).is_file():
-            raise InputError(f"{rung.key}.init_from: {no_file(Path(init_from))}")
         for split, name in (("train", "training"), ("val", "validation")):
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(
