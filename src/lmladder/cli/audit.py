@@ -88,33 +88,17 @@ def _targets(target: Path, prepared: Path | None) -> Iterator[tuple[Path, Path]]
 def _subjects(path: Path, prepared: Prepared) -> Iterator[tuple[str, Subject]]:
     """Yield what to audit of the models of a checkpoint, with their scores in the table, if any."""
     from lmladder.evaluation.audit import subject_of
-    from lmladder.experiments import settings_of
+    from lmladder.experiments.runs import ladder_scores
     from lmladder.models.registry import KINDS
     from lmladder.training.checkpoint import BEST
 
     checkpoint, results = open_checkpoint(path), prepared.directory.parent / "evaluate"
-    settings = settings_of(results) or {}
+    settings, recorded = ladder_scores(results, path.parent, prepared.digest)
     best = settings.get("evaluate.checkpoint") == "best"
     rules = {key: settings[f"evaluate.{key}"] for key in RULES if f"evaluate.{key}" in settings}
     scores: dict[str, Score] = {}
     is_scored = KINDS[checkpoint.kind].fit.again is not None or best == (path.name == BEST)
     if is_scored and len(rules) == len(RULES):  # the rule is known
-        scores = _scores(results, path, prepared.digest)
+        scores = recorded
     for name in checkpoint.restore_models():
         yield name, subject_of(checkpoint, name, prepared, SPLIT, score=scores.get(name), **rules)
-
-
-def _scores(results: Path, path: Path, digest: str) -> dict[str, Score]:
-    """Return the scores of the models of a checkpoint in the table of its ladder, by name."""
-    from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, Score
-    from lmladder.reports.table import read_csv
-
-    blocks = BlockLosses.from_csv((results / BLOCK_LOSSES).read_text())
-    scores = {}
-    for row in read_csv(results / "perplexity.csv").to_dict("records"):
-        same = (results.parent / row["rung"]).resolve() == path.resolve().parent
-        if row["split"] == SPLIT and same and digest.startswith(blocks.data):
-            nats = row["nats_per_token"] * row["tokens"]
-            losses = tuple(map(float, blocks.nats.get(row["model"], ())))
-            scores[row["model"]] = Score(row["tokens"], row["bytes"], nats, losses)
-    return scores

@@ -1,13 +1,11 @@
 """The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration, as_override
-from lmladder.models.registry import label
 from lmladder.reports.figures.style import encoded
 from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
@@ -47,20 +45,49 @@ def as_grid(comparison: Comparison) -> Grid:
                 f"To {comparison.against or 'the best'}": difference,
             }
         )
-    hidden = {None, "p" if comparison.against is None else "Rank"}
-    if not any(each.shown for each in comparison.configurations):
-        hidden.add("Settings")
-    titles = [each for each in rows[0] if each not in hidden and each is not None]
+    words = ("Settings", "Rank", "p")  # columns that may be empty
+    empty = {title for title in words if not any(row[title] for row in rows)}
+    titles = [title for title in rows[0] if title is not None and title not in empty]
     cells = [[row[title] for title in titles] for row in rows]
     caption = f"{metric}; differences with simultaneous 95% intervals"
     return Grid(caption, titles, cells, titles.index("Runs") - 1)
 
 
+def finding(comparison: Comparison) -> str:
+    """Return a sentence on the lowest score, and what the intervals show of the others."""
+    ordered = sorted(comparison.configurations, key=lambda each: each.score)
+    (lowest, *others), names = ordered, [_name(each, comparison) for each in ordered]
+    metric = METRICS[comparison.metric].partition(",")[0]
+    sentence = f"{names[0]} has the lowest score, {lowest.score:.4f} {metric}"
+    if comparison.against is not None:
+        better = [
+            name
+            for name, each in zip(names, ordered, strict=True)
+            if each.high is not None and each.high < 0
+        ]
+        shown = ", ".join(better) or "none"
+        return f"{sentence}; significantly lower than {comparison.against}: {shown}."
+    bounds = [each.low for each in others if each.low is not None]
+    ranked = any(each.rank for each in ordered)
+    if not others:
+        return f"{sentence}."
+    if lowest.rank == 1:
+        return f"{sentence}; all others are significantly higher."
+    if not bounds or (max(bounds) > 0 and not ranked):
+        return f"{sentence}; whether the others are higher by chance cannot be judged."
+    equal = [name for name, each in zip(names[1:], others, strict=True) if each.rank is None]
+    return f"{sentence}, but these may be as low: {', '.join(equal)}."
+
+
+def _name(each: Configuration, comparison: Comparison) -> str:
+    """Return the name of a configuration in a sentence."""
+    by = f"{comparison.by}={as_override(each.group)}" if comparison.by else ""
+    return " ".join(part for part in (each.model, each.shown, by) if part)
+
+
 def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     """Print in one of `FORMATS`, by default for a terminal; notes go to standard error."""
     print(FORMATS[wanted](comparison))
-    if comparison.power is not None:
-        print(comparison.power["answer"], file=sys.stdout if wanted == "text" else sys.stderr)
     for note in comparison.notes:
         say(f"note: {note}")
 
@@ -108,17 +135,6 @@ def _fields(each: Configuration) -> dict[str, Any]:
     return {**values, "seeds": seeds, "folders": folders}
 
 
-def to_latex(comparison: Comparison) -> str:
-    """Return a tabular for the package booktabs."""
-    grid = as_grid(comparison)
-    table = pd.DataFrame(grid.rows, columns=list(grid.titles))
-    shape = "l" * grid.words + "r" * (len(grid.titles) - grid.words)
-    tabular = table.to_latex(index=False, escape=True, column_format=shape).rstrip("\n")
-    # A bracket that begins a row would be an argument of the command before it.
-    tabular = tabular.replace("\n[", "\n{[}").replace("±", r"$\pm$")
-    return f"% {grid.caption}\n{tabular}"
-
-
 def to_html(comparison: Comparison) -> str:
     """Return a self-contained page: the table, every run, and the settings that all share.
 
@@ -126,7 +142,7 @@ def to_html(comparison: Comparison) -> str:
     """
     grid = as_grid(comparison)
     runs = [
-        (each.model, each.shown, str(run.path), "" if run.seed is None else str(run.seed), score)
+        (each.model, each.shown, str(run.path), str(run.seed), score)
         for each in comparison.configurations
         for run in each.runs
         for score in [f"{run.scores[comparison.metric]:.4f}"]
@@ -135,7 +151,7 @@ def to_html(comparison: Comparison) -> str:
         "comparison.html.jinja",
         script="page.js",
         title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
-        summary=grid.caption,
+        summary=finding(comparison),
         configurations=grid,
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
@@ -146,7 +162,7 @@ def to_html(comparison: Comparison) -> str:
             "Settings that are the same in all configurations that have them",
             ("Setting", "Value"), [*comparison.common.items()], words=2,
         ),
-        notes=[*([comparison.power["answer"]] if comparison.power else []), *comparison.notes],
+        notes=comparison.notes,
     )  # fmt: skip
 
 
@@ -154,7 +170,6 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
     "text": to_terminal,
     "csv": to_csv,
     "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
-    "latex": to_latex,
     "json": to_json,
 }
 
@@ -179,7 +194,7 @@ def sweep_figure(comparison: Comparison) -> Figure:
     curves: dict[str, list[Configuration]] = {}
     one_model = len({each.model for each in comparison.configurations}) == 1
     for each in comparison.configurations:  # ordered by the setting
-        name = f"{label(each.model, each.runs[0].kind)} {each.shown}".rstrip()
+        name = f"{each.model} {each.shown}".rstrip()
         curves.setdefault(each.shown or name if one_model else name, []).append(each)
     return sweep_curves(
         [
@@ -192,6 +207,7 @@ def sweep_figure(comparison: Comparison) -> Figure:
         ],
         setting=comparison.by,
         score=METRICS[comparison.metric].partition(",")[0],
+        caption=finding(comparison),
     )
 
 

@@ -1,11 +1,10 @@
-"""The perplexity table in a terminal, with the times on this machine."""
+"""Tables in a terminal."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from lmladder.reports.table import SHOWN, Grid, ladder_grid, whole
+from lmladder.reports.table import SHOWN, Grid, ladder_grid
 
 import pandas as pd
 from rich.console import Console
@@ -13,32 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 columns have room
-TIMES = {"Seconds": "seconds", "Tokens/s": "tokens_per_second"}
 
 
-def print_table(
-    table: pd.DataFrame,
-    performance: Mapping[str, Mapping[str, float | None]] | None = None,
-    console: Console | None = None,
-) -> None:
-    """Print the table of all splits.
-
-    Parameters
-    ----------
-    performance : content of the performance.json of each rung, by its folder. It depends on the
-        machine and the run, so it is not part of any output.
-    """
+def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the table of all splits."""
     columns = {title: SHOWN[title] for title in NARROW}
-    for title, key in TIMES.items() if performance else ():
-        columns[title] = partial(_time, performance or {}, key)
     console, grid = console or Console(), ladder_grid(table, columns, NARROW[1:2])
     console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
     shown = empty_table(grid, folded=grid.titles[1:])
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
     console.print(shown)
-    if performance:
-        console.print("Seconds are those of a stage; one stage fits all count models.")
 
 
 def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
@@ -65,9 +49,3 @@ def print_grid(grid: Grid, format_name: str = "text") -> None:
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
     print(grid.to_markdown() if format_name == "markdown" else f"{as_text(grid.caption, shown)}\n")
-
-
-def _time(
-    performance: Mapping[str, Mapping[str, float | None]], key: str, row: Mapping[str, Any]
-) -> str:
-    return whole(performance.get(row["rung"], {}).get(key)) if row["parameters"] else ""
