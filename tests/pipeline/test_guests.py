@@ -67,7 +67,6 @@ def test_guests_have_rows_in_bits_per_byte_and_change_no_other_row(checkout):
     assert score["bits_per_byte"] == pytest.approx(math.log2(count) * 5 / 17, rel=1e-6)
     done = checkout.lmladder("compare", "outputs", "--metric", "bits_per_byte").succeeded()
     assert f" {float(rows['words', 'val']['bits_per_byte']):.4f}" in done.stdout
-    checkout.lmladder("report", "-o", "page.html", "--module", MINE).succeeded()
     mine = ("score", CHECKPOINT.format("mine"), "--text", "Once")
     checkout.lmladder(*mine).failed_in_one_line(2, "--module", MINE)
     checkout.lmladder(*mine, "--module", MINE).succeeded()

@@ -47,6 +47,6 @@ def test_the_mean_of_one_seed_is_its_table(results, table):
 def test_what_is_missing_is_named(results):
     with pytest.raises(InputError, match="shakespeare has no results; run: make shakespeare"):
         seeds_grid(results, ["shakespeare"])
-    (results / "first/seed0/dvc.lock").unlink()
-    with pytest.raises(InputError, match=r"seed0 has no dvc\.lock"):
+    (results / "first/seed0/outputs/evaluate/scores.json").unlink()
+    with pytest.raises(InputError, match=r"cannot read .*seed0/outputs/evaluate/scores\.json"):
         seeds_grid(results, ["first"])

@@ -58,11 +58,6 @@ def test_every_fitted_model_is_a_point_at_its_size_and_perplexity(table):
     assert expected | {"Perplexity on the test text against parameters"} <= shown(figure)
 
 
-def test_a_model_is_drawn_at_its_training_time_if_that_is_known(table):
-    figure = reports.perplexity_by_time(table, "val", {"mlp": 12.5, "nobody": 3.0})
-    assert points(figure).tolist() == [[12.5, round(float(np.exp(0.9)), 6)]]
-
-
 def test_what_is_not_finite_is_left_out(table):
     infinite = table.assign(perplexity=table["perplexity"].where(table["model"] != "bigram"))
     infinite = infinite.fillna({"perplexity": np.inf})

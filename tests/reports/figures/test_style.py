@@ -10,14 +10,12 @@ from lmladder.reports import Row, as_png, as_svg, ladder_table
 from lmladder.reports.figures.sweep import Swept, sweep_curves
 
 import matplotlib
-import numpy as np
 import pytest
 
 SWEPT = [Swept("n_layer=1", [0.001, 0.01, 0.1], [[1.0, 1.1], [0.8, 0.9], [0.9, 0.95]])]
-ATTENTION = np.tril(np.full((1, 2, 3, 3), 0.5))
 RESULTS = ["perplexity_parameters", "loss_curves", "position", "calibration"]
 TRUTH = ["excess", "recall", "true_calibration"]
-KINDS = [*RESULTS, *TRUTH, "perplexity_time", "sweep", "attention", "next"]
+KINDS = [*RESULTS, *TRUTH, "sweep"]
 every_figure = pytest.mark.parametrize("kind", KINDS)
 
 
@@ -33,10 +31,7 @@ def figures(table, models, history, positions, calibration, excess):
             for name in RESULTS
         },
         **{name: lambda name=name: reports.truth_figures(table, excess)[name] for name in TRUTH},
-        "perplexity_time": lambda: reports.perplexity_by_time(table, "test", {"mlp": 9.5}),
-        "sweep": lambda: sweep_curves(SWEPT, setting="learning_rate", score="nats per token"),
-        "attention": lambda: reports.attention_figure(ATTENTION, ["a", "b", "c"]),
-        "next": lambda: reports.next_token_figure("a", ["b", "c"], np.array([0.5, 0.25]), others=7),
+        "sweep": lambda: sweep_curves(SWEPT, setting="a", score="nats per token", caption="Lower."),
     }
     assert list(kinds) == KINDS
     return kinds

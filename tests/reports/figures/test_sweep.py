@@ -10,7 +10,7 @@ import pytest
 
 
 def draw(*curves):
-    return sweep_curves(curves, setting="transformer.n_layer", score="nats per token")
+    return sweep_curves(curves, setting="transformer.n_layer", score="nats per token", caption="")
 
 
 SCORES = [[1.0, 1.2, 1.1], [0.5, 0.9], [0.7]]
