@@ -1,6 +1,5 @@
 """The stages that fit a rung, by gradients or at once."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -8,14 +7,14 @@ from lmladder import kernels
 from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
-from lmladder.evaluation import Score, score_models
+from lmladder.evaluation import ScoredModel, Scores, score_models
 from lmladder.evaluation.ladder import BATCH_TOKENS
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.experiments.jobs import module_digest, run_digest
-from lmladder.models import LanguageModel, NeuralLanguageModel
+from lmladder.models import NeuralLanguageModel
 from lmladder.models.registry import GROUPS
 from lmladder.pipeline.loggers import logged
-from lmladder.pipeline.records import of_whole_text, save_record, scored_model
+from lmladder.pipeline.records import of_whole_text, save_record
 from lmladder.pipeline.rungs import Rung, rung_named
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
@@ -89,9 +88,14 @@ def _record_sequences(
     nats = sequence_nll(model, training, validation_sequences(prepared.val, *shape))
     # The first token of a sequence is not scored.
     starts = sequence_starts(len(prepared.val), *shape) + 1
-    kind, loss = rung.settings.kind, {"val_loss": float(nats.mean())}
-    losses = nats.sum(axis=1, dtype=np.float64)
-    scored = scored_model(rung.model, kind, rung.folder, loss, losses)
+    scored = ScoredModel(
+        name=rung.model,
+        kind=rung.settings.kind,
+        rung=rung.folder,
+        deterministic=rung.kind.fit.deterministic,
+        scores=Scores(val_loss=float(nats.mean())),
+        losses=tuple(nats.sum(axis=1, dtype=np.float64).tolist()),
+    )
     blocks = starts, np.full(len(starts), training.sequence_length)
     save_record(out, config, prepared, [scored], blocks)
 
@@ -109,7 +113,12 @@ def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Resu
     checkpoint = import_object(rung.kind.fit.again or "")(origin, rung.settings, prepared)
     checkpoint.save(out / LATEST)
     models = checkpoint.restore_models()
-    scores = _score(rung, models, prepared)
+    # The scores of count models do not depend on how a text is read.
+    min_context = getattr(rung.settings, "min_context", 0.0)
+    batch_tokens = getattr(rung.settings, "batch_tokens", BATCH_TOKENS)
+    on_val = EvaluateSettings(["val"], "latest", min_context, batch_tokens)
+    scored = score_models(models, prepared, on_val, label=checkpoint.kind)
+    scores = {name: each for (name, _), each in scored.items()}
     values = {name: round(each.nats / len(prepared.val), 6) for name, each in scores.items()}
     metrics = {
         "kind": checkpoint.kind,
@@ -119,21 +128,10 @@ def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Resu
     }
     write_json(out / METRICS, metrics)
     _complete(rung, out)
-    recorded = [
-        of_whole_text(name, checkpoint.kind, rung.folder, each, prepared)
-        for name, each in scores.items()
-    ]
+    facts = checkpoint.kind, rung.folder
+    recorded = (of_whole_text(name, *facts, each, prepared) for name, each in scores.items())
     save_record(out, config, prepared, recorded)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token
     print(f"{rung.name}: best is {best} with {loss:.4f} nats/token -> {out}")
     return Result(objective=loss)
-
-
-def _score(rung: Rung, models: Mapping[str, LanguageModel], prepared: Prepared) -> dict[str, Score]:
-    """Return exact scores of the validation text; those of counts do not depend on windows."""
-    min_context = getattr(rung.settings, "min_context", 0.0)
-    batch_tokens = getattr(rung.settings, "batch_tokens", BATCH_TOKENS)
-    on_val = EvaluateSettings(["val"], "latest", min_context, batch_tokens)
-    scored = score_models(models, prepared, on_val, label=rung.settings.kind)
-    return {name: each for (name, _), each in scored.items()}

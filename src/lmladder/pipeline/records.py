@@ -1,7 +1,7 @@
 """What a stage records of its scores: scores.json, with the settings of the run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.evaluation import Record, Score, ScoredModel, Scores, block_starts
 from lmladder.models.registry import KINDS
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.arrays import IntArray
 
 import numpy as np
 from hydra.core.hydra_config import HydraConfig
@@ -26,50 +26,34 @@ def plain_settings(config: Config) -> dict[str, Any]:
     return plain
 
 
-def scored_model(
-    name: str,
-    kind: str,
-    rung: str,
-    scores: Mapping[str, float],
-    losses: Sequence[float] | FloatArray,
-    **facts: Any,
+def of_whole_text(
+    name: str, kind: str, rung: str, score: Score, prepared: Prepared, audit: str = ""
 ) -> ScoredModel:
-    """Return the scores of a model and its losses by block, those that are finite.
+    """Return the exact score of a model on the validation text, per token of the text.
 
-    Parameters
-    ----------
-    kind, rung : kind of its rung, and the folder of the rung within a ladder
-    scores : by name
-    facts : other attributes
+    A score that is not finite is left out.
     """
-    finite = {name: float(value) for name, value in scores.items() if np.isfinite(value)}
+    of_text = replace(score, tokens=len(prepared.val))
+    values = {each: getattr(of_text, each, None) for each in Scores.model_fields}
+    finite = bool(np.isfinite([score.nats, *score.block_losses]).all())
     return ScoredModel(
         name=name,
         kind=kind,
         rung=rung,
         deterministic=KINDS[kind].fit.deterministic,
-        scores=Scores(**finite),
-        losses=tuple(map(float, losses)) if np.isfinite(losses).all() else (),
-        **facts,
+        scores=Scores(**values) if finite else Scores(),
+        losses=score.block_losses if finite else (),
+        tokens=score.tokens,
+        bytes=score.bytes,
+        audit=audit,
     )
-
-
-def of_whole_text(
-    name: str, kind: str, rung: str, score: Score, prepared: Prepared, audit: str = ""
-) -> ScoredModel:
-    """Return the exact score of a model on the validation text, per token of the text."""
-    of_text = replace(score, tokens=len(prepared.val))
-    names = ("bits_per_byte", "nats_per_token", "perplexity")
-    scores = {each: getattr(of_text, each) for each in names}
-    facts = {"tokens": score.tokens, "bytes": score.bytes, "audit": audit}
-    return scored_model(name, kind, rung, scores, score.block_losses, **facts)
 
 
 def save_record(
     out: Path,
     config: Config,
     prepared: Prepared,
-    models: Sequence[ScoredModel],
+    models: Iterable[ScoredModel],
     blocks: tuple[IntArray, IntArray] | None = None,
 ) -> None:
     """Write scores.json to `out`, which must be the last file of the results there.
@@ -78,16 +62,15 @@ def save_record(
     ----------
     blocks : positions of the first tokens, and lengths; None: the blocks of the whole text
     """
-    if blocks is None:
-        starts = block_starts(len(prepared.val))
-        blocks = starts, np.diff(starts, append=len(prepared.val))
+    starts = block_starts(len(prepared.val))
+    first, lengths = blocks or (starts, np.diff(starts, append=len(prepared.val)))
     by_hand = HydraConfig.initialized() and HydraConfig.get().job.config_name != DVC_CONFIG
     Record(
         settings=plain_settings(config),
         seed=config.seed,
         overrides=tuple(HydraConfig.get().overrides.task) if by_hand else (),
         digest=prepared.digest,
-        first=tuple(blocks[0].tolist()),
-        lengths=tuple(blocks[1].tolist()),
+        first=tuple(first.tolist()),
+        lengths=tuple(lengths.tolist()),
         models=tuple(models),
     ).save(out)

@@ -1,7 +1,7 @@
 """The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,15 @@ from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
-from lmladder.reports.terminal import as_text, empty_table
+from lmladder.reports.terminal import as_text
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.text import Text
+
+MAX_NAMED = 5  # configurations in a sentence
 
 
 def as_grid(comparison: Comparison) -> Grid:
@@ -45,44 +46,43 @@ def as_grid(comparison: Comparison) -> Grid:
                 f"To {comparison.against or 'the best'}": difference,
             }
         )
-    words = ("Settings", "Rank", "p")  # columns that may be empty
-    empty = {title for title in words if not any(row[title] for row in rows)}
+    optional = ("Settings", "Rank", "p")
+    empty = {title for title in optional if not any(row[title] for row in rows)}
     titles = [title for title in rows[0] if title is not None and title not in empty]
     cells = [[row[title] for title in titles] for row in rows]
     caption = f"{metric}; differences with simultaneous 95% intervals"
-    return Grid(caption, titles, cells, titles.index("Runs") - 1)
+    words = sum(title in (by, "Model", "Settings") for title in titles)
+    return Grid(caption, titles, cells, words)
 
 
 def finding(comparison: Comparison) -> str:
     """Return a sentence on the lowest score, and what the intervals show of the others."""
-    ordered = sorted(comparison.configurations, key=lambda each: each.score)
-    (lowest, *others), names = ordered, [_name(each, comparison) for each in ordered]
-    metric = METRICS[comparison.metric].partition(",")[0]
-    sentence = f"{names[0]} has the lowest score, {lowest.score:.4f} {metric}"
+    lowest, *others = sorted(comparison.configurations, key=lambda each: each.score)
+    judged = [each for each in others if each.low is not None]
+    ranked = any(each.rank for each in others)
     if comparison.against is not None:
-        better = [
-            name
-            for name, each in zip(names, ordered, strict=True)
-            if each.high is not None and each.high < 0
-        ]
-        shown = ", ".join(better) or "none"
-        return f"{sentence}; significantly lower than {comparison.against}: {shown}."
-    bounds = [each.low for each in others if each.low is not None]
-    ranked = any(each.rank for each in ordered)
-    if not others:
-        return f"{sentence}."
-    if lowest.rank == 1:
-        return f"{sentence}; all others are significantly higher."
-    if not bounds or (max(bounds) > 0 and not ranked):
-        return f"{sentence}; whether the others are higher by chance cannot be judged."
-    equal = [name for name, each in zip(names[1:], others, strict=True) if each.rank is None]
-    return f"{sentence}, but these may be as low: {', '.join(equal)}."
+        lower = [each for each in (lowest, *others) if each.high is not None and each.high < 0]
+        end = f"; significantly lower than {comparison.against}: {_names(lower, comparison)}"
+    elif lowest.rank == 1:
+        end = "; all others are significantly higher"
+    elif not judged or (not ranked and any((each.low or 0) > 0 for each in judged)):
+        end = "; whether the others are higher by chance cannot be judged" if others else ""
+    else:
+        equal = [each for each in others if each.rank is None]
+        end = f", but these may be as low: {_names(equal, comparison)}"
+    metric = METRICS[comparison.metric].partition(",")[0]
+    return f"{_names([lowest], comparison)} has the lowest score, {lowest.score:.4f} {metric}{end}."
 
 
-def _name(each: Configuration, comparison: Comparison) -> str:
-    """Return the name of a configuration in a sentence."""
-    by = f"{comparison.by}={as_override(each.group)}" if comparison.by else ""
-    return " ".join(part for part in (each.model, each.shown, by) if part)
+def _names(several: Sequence[Configuration], comparison: Comparison) -> str:
+    """Return the names of configurations in a sentence."""
+    if len(several) > MAX_NAMED:
+        return f"{len(several)} configurations"
+    names = [f"{each.model} {each.shown}".rstrip() for each in several]
+    if comparison.by:
+        pairs = zip(names, several, strict=True)
+        names = [f"{name} {comparison.by}={as_override(each.group)}" for name, each in pairs]
+    return ", ".join(names) or "none"
 
 
 def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
@@ -90,19 +90,6 @@ def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     print(FORMATS[wanted](comparison))
     for note in comparison.notes:
         say(f"note: {note}")
-
-
-def to_terminal(comparison: Comparison) -> str:
-    """Return the table in color and folded to the width of a terminal; plain if there is none."""
-    grid = as_grid(comparison)
-    table = empty_table(grid, folded=["Settings"])
-    previous = comparison.configurations[0].group
-    for each, cells in zip(comparison.configurations, grid.rows, strict=True):
-        if each.group != previous:
-            table.add_row()
-        previous = each.group
-        table.add_row(*map(Text, cells), style="bold" if each.rank == 1 else "")
-    return as_text(grid.caption, table)
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -167,7 +154,7 @@ def to_html(comparison: Comparison) -> str:
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "text": to_terminal,
+    "text": lambda comparison: as_text(as_grid(comparison), ["Settings"]),
     "csv": to_csv,
     "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
     "json": to_json,

@@ -34,18 +34,18 @@ def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
     return table
 
 
-def as_text(caption: str, table: Table) -> str:
+def as_text(grid: Grid, folded: Sequence[str]) -> str:
     """Return a table in color and folded to the width of a terminal; plain if there is none."""
-    terminal = sys.stdout.isatty()
+    terminal, table = sys.stdout.isatty(), empty_table(grid, folded)
+    for cells in grid.rows:
+        table.add_row(*map(Text, cells))
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     with console.capture() as captured:
-        console.print(Text(caption), table, sep="\n")
+        console.print(Text(grid.caption), table, sep="\n")
     return "\n".join(row.rstrip() for row in captured.get().splitlines())
 
 
 def print_grid(grid: Grid, format_name: str = "text") -> None:
     """Print a table with its caption as text or Markdown."""
-    shown = empty_table(grid, folded=grid.titles)
-    for cells in grid.rows:
-        shown.add_row(*map(Text, cells))
-    print(grid.to_markdown() if format_name == "markdown" else f"{as_text(grid.caption, shown)}\n")
+    text = f"{as_text(grid, grid.titles)}\n"
+    print(grid.to_markdown() if format_name == "markdown" else text)
