@@ -263,11 +263,8 @@ def sparse(file):
 
 
 def instead(make):
-    def replace(file):
-        file.unlink()
-        make(file)
-
-    return replace
+    """Return a function that replaces a file."""
+    return lambda file: (file.unlink(), make(file))
 
 
 MODEL = ("models", 0)

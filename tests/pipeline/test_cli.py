@@ -21,8 +21,6 @@ READERS = {  # commands that read a checkpoint, which comes last
     "sample": ("sample",),
     "score": ("score", "--text", "Once"),
     "inspect": ("inspect", "--json"),
-    "next": ("inspect", "--next", "Once", "-o", "x.svg"),
-    "attention": ("inspect", "--attention", "Once", "-o", "x.svg"),
     "export": ("export",),
     "play": ("play", "-o", "x.html"),
 }
@@ -136,9 +134,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(smoke, lmladder, mistake):
     before = smoke.outputs()
     line = lmladder(*shlex.split(mistake)).failed_in_one_line(2)
     assert re.search(".*".join(map(re.escape, MISTAKES[mistake].split("|"))), line), line
-    assert not [
-        name for name in ("x.svg", "new", "page.html", "figures") if (smoke / name).exists()
-    ]
+    assert not [name for name in ("x.svg", "new", "page.html") if (smoke / name).exists()]
     assert smoke.outputs() == before
 
 

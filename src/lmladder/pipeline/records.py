@@ -62,15 +62,16 @@ def save_record(
     ----------
     blocks : positions of the first tokens, and lengths; None: the blocks of the whole text
     """
-    starts = block_starts(len(prepared.val))
-    first, lengths = blocks or (starts, np.diff(starts, append=len(prepared.val)))
+    if blocks is None:
+        starts = block_starts(len(prepared.val))
+        blocks = starts, np.diff(starts, append=len(prepared.val))
     by_hand = HydraConfig.initialized() and HydraConfig.get().job.config_name != DVC_CONFIG
     Record(
         settings=plain_settings(config),
         seed=config.seed,
         overrides=tuple(HydraConfig.get().overrides.task) if by_hand else (),
         digest=prepared.digest,
-        first=tuple(first.tolist()),
-        lengths=tuple(lengths.tolist()),
+        first=tuple(blocks[0].tolist()),
+        lengths=tuple(blocks[1].tolist()),
         models=tuple(models),
     ).save(out)
