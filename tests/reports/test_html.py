@@ -64,17 +64,13 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(report):
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     markup, script, _ = re.split(r"<script>(.*)</script>", text, flags=re.DOTALL)
     assert set(re.findall(r"(?:https?:)?//[a-z][^\"' <]*", markup)) <= namespaces
-    assert "@import" not in text
-    assert "url(" not in re.sub(r"url\(#[\w-]+\)", "", text)
+    assert not re.search(r"@import|url\((?!#)", text)
     loading = {"src", "srcset", "href", "xlink:href", "data", "poster", "action"}
     addresses = [a[name] for _, a in page.elements for name in loading & a.keys()]
     assert addresses
     assert all(address.startswith("#") for address in addresses)
-    tags = [tag for tag, _ in page.elements]
-    assert not {*tags} & {"link", "img", "iframe", "object", "embed", "base", "form"}
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = dict(page.elements)["meta"]["content"]
-    assert policy == (
+    assert dict(page.elements)["meta"]["content"] == (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
         f"script-src 'sha256-{digest}'"
     )
