@@ -2,7 +2,7 @@
 
     python benchmarks/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
 
-The report is one of `lmladder report`, the comparison of `lmladder compare -o`, the last one of
+The report is outputs/evaluate/report.html, the comparison of `lmladder compare -o`, the last one of
 `lmladder play --text`.
 """
 
@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from tests import browser
 
-DESK, PHONE = (1280, 860), (390, 860)
+DESK = (1280, 860)
 
 
 class Shot(NamedTuple):
@@ -36,8 +36,6 @@ REPORT = (
     Shot("report-passage", (1280, 560), "Surprisal", dark=True, mouse=PLACE),
     Shot("report-figures", DESK, "Figures"),
     Shot("report-attention", DESK, "Attention"),
-    Shot("report-phone", PHONE, "Figures"),
-    Shot("report-phone-passage", PHONE, "Surprisal", dark=True, mouse=PLACE),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)
 PLAY = (Shot("play", (1100, 1350)),)

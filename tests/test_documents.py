@@ -12,6 +12,10 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = list((ROOT / "docs").glob("*.md"))
 
 
+RECORDS = list((ROOT / "results").glob("*/seed*/outputs/evaluate/scores.json"))
+
+
+@pytest.mark.skipif(not RECORDS, reason="`make results` has not been run with this version")
 def test_the_generated_parts_of_the_readme_are_those_of_the_committed_results() -> None:
     assert main(["--check", str(ROOT / "README.md")]) == 0
 

@@ -1,6 +1,6 @@
-"""Blocks partition the text, their nats sum to the score, and the file restores them."""
+"""Blocks partition the text, and their nats sum to the score."""
 
-from lmladder.evaluation import BlockLosses, Score, block_starts, token_nll
+from lmladder.evaluation import Score, block_starts, token_nll
 from lmladder.system.streams import stream
 from tests.models.examples import Fake
 
@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-LOSSES = BlockLosses("00" * 32, (1, 9), (8, 8), {"mlp": (1.25, 2.5), "a,b": (0.0, 1e-6)})
 
 
 @given(n_tokens=st.integers(0, 10**7))
@@ -31,33 +29,6 @@ def test_the_nats_of_blocks_are_those_of_their_tokens(n_tokens: int) -> None:
     halves = Fake(7, 3, nll=lambda tokens: tokens[:, 1:] / 2)
     nats = token_nll(halves, tokens, tokens[:1], min_context=0.5, batch_tokens=64)
     found = Score.of(nats, n_tokens)
-    blocks = BlockLosses.of_whole_text("ab", n_tokens, {"halves": found.block_losses})
-    pairs = zip(blocks.first, blocks.tokens, strict=True)
-    expected = [tokens[first : first + length].sum() / 2 for first, length in pairs]
-    assert found.block_losses == tuple(expected)
+    parts = np.split(tokens, block_starts(n_tokens)[1:])
+    assert found.block_losses == tuple(each.sum() / 2 for each in parts)
     assert sum(found.block_losses) == found.nats
-
-
-def test_the_file_restores_what_was_written() -> None:
-    text = LOSSES.to_csv()
-    assert text.splitlines()[:2] == [
-        'data,first,tokens,mlp,"a,b"',
-        "0000000000000000,1,8,1.250000,0.000000",
-    ]
-    found = BlockLosses.from_csv(text)
-    assert found.text == LOSSES.text
-    assert {name: tuple(nats) for name, nats in found.nats.items()} == LOSSES.nats
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "data,first,tokens,mlp\n",
-        "data,first,tokens,mlp\nab,0,8,1.0\nab,8,8\n",
-        "data,first,tokens,mlp\nab,0,8,1.0\ncd,8,8,1.0\n",
-        "data,first,tokens,mlp\nab,0,8,nan\n",
-    ],
-)
-def test_a_damaged_file_is_rejected(text: str) -> None:
-    with pytest.raises(ValueError, match=r"."):
-        BlockLosses.from_csv(text)

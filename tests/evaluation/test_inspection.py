@@ -1,4 +1,4 @@
-"""Inspection of models: attention maps, most likely tokens, pieces of text, trees of arrays."""
+"""Inspection of models: attention maps, pieces of text."""
 
 from dataclasses import replace
 from typing import Any
@@ -12,11 +12,8 @@ from lmladder.data import (
 )
 from lmladder.data.settings import BpeTokenizerSettings
 from lmladder.evaluation.inspection import (
-    Part,
     attention_maps,
     has_attention,
-    most_likely_next,
-    parts,
     pieces,
 )
 from lmladder.models.ngram import Uniform
@@ -71,22 +68,6 @@ def test_what_has_no_maps_is_rejected() -> None:
         assert not has_attention(model)
         with pytest.raises(InputError, match="only a Transformer has attention"):
             attention_maps(model, TOKENS)
-    with pytest.raises(InputError, match="the prompt is empty"):
-        most_likely_next(Uniform(7), [], 3)
-
-
-# --- Next tokens ----------------------------------------------------------------------------------
-
-
-def test_the_most_likely_tokens_come_first_with_their_probabilities() -> None:
-    model = transformer()
-    tokens, probabilities = most_likely_next(model, TOKENS, 7)
-    expected = np.exp(model.next_log_probabilities(np.array([TOKENS]))[0])
-    assert sorted(tokens) == list(range(7))
-    np.testing.assert_array_equal(probabilities, np.sort(expected)[::-1])
-    np.testing.assert_array_equal(probabilities, expected[tokens])
-    assert most_likely_next(model, [0, 0, 0, *TOKENS], 7)[0] == tokens  # only the end is read
-    assert most_likely_next(Uniform(7), [0], 3)[0] == [0, 1, 2]
 
 
 # --- Pieces of text -------------------------------------------------------------------------------
@@ -115,16 +96,3 @@ def test_a_token_without_text_belongs_to_the_word_after_it() -> None:
     assert "".join(found) == text
     assert found[:4] == ["Once", ",", " ", "("]
     assert len(found) < len(tokens)
-
-
-# --- Parts ----------------------------------------------------------------------------------------
-
-
-def test_parts_are_the_modules_with_the_sizes_of_all_below() -> None:
-    model = transformer()
-    arrays = {name: tensor.value for name, tensor in model.parameters().items()}
-    tree = parts("transformer", arrays)
-    assert (tree.elements, tree.bytes) == (model.n_parameters, 4 * model.n_parameters)
-    assert [each.name for each in tree.parts] == ["tokens", "positions", "blocks", "norm"]
-    assert sum(each.elements for each in tree.parts) == tree.elements
-    assert tree.parts[0] == Part("tokens", None, 56, 224, (Part("weight", (7, 8), 56, 224),))

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from tests.experiments.folders import block_scores, write_run
+from tests.experiments.folders import write_run
 
 import pytest
 
@@ -17,8 +17,7 @@ def sweep(tmp_path):
         for seed in range(3):
             shift = 0.01 * ((seed + n_layer) % 3 - 1)
             folder = tmp_path / f"sweep/transformer.n_layer={n_layer}/seed={seed}"
-            made = block_scores(nats + shift, f"{n_layer} {seed}")
-            write_run(folder, nats + shift, blocks=made, transformer__n_layer=n_layer, seed=seed)
+            write_run(folder, nats + shift, transformer__n_layer=n_layer, seed=seed)
     return tmp_path / "sweep"
 
 

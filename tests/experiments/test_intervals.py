@@ -6,13 +6,11 @@ from dataclasses import dataclass
 
 from lmladder.experiments import intervals as module
 from lmladder.experiments.intervals import (
-    MAX_SEEDS,
     against_base,
     critical_value,
     draw_errors,
     over_seeds,
     resampled_nats,
-    seeds_needed,
 )
 from lmladder.system.streams import stream
 
@@ -212,21 +210,3 @@ def test_the_variance_of_a_configuration_is_that_besides_the_mean_of_a_seed():
     variances, shared = over_seeds(scores)
     np.testing.assert_allclose(variances, [2.0, 2.0])  # a difference has 4
     assert shared == pytest.approx(np.var([2, 5, 11], ddof=1))
-
-
-# --- Planning -------------------------------------------------------------------------------------
-
-
-def test_with_as_many_seeds_as_needed_a_difference_is_found_in_80_percent():
-    count, difference = 5, 2.0
-    needed = seeds_needed(difference, np.zeros((1000, count)), BLOCKS, np.ones(count))
-    each = tables(count, lambda i: 1.0, lambda i: needed, "planned")
-    drawn = list(each.draw(300, 1000, better=difference))
-    found = sum(worse[1:, 0].mean() for worse in drawn) / len(drawn)
-    assert 0.75 <= found <= 0.95, (needed, found)
-
-
-def test_no_number_of_seeds_compensates_for_a_short_text():
-    texts = stream(0, "texts").normal(0, 1.0, (1000, 3))
-    assert seeds_needed(0.1, texts, 20, np.ones(3)) is None
-    assert seeds_needed(30.0, texts, 20, np.ones(3)) <= 3 < MAX_SEEDS

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lmladder.experiments import compare, find_revisions
 from lmladder.system.errors import InputError
-from tests.experiments.folders import write_ladder, write_lock
+from tests.experiments.folders import write_ladder
 
 import pytest
 
@@ -21,9 +21,9 @@ def git(*arguments):
 
 
 def commit(nats, n_layer):
-    """Commit results, with the settings that DVC records."""
-    folder = write_ladder(Path("outputs/evaluate"), {"transformer": nats, "bigram": 2.0})
-    write_lock(folder, transformer={"n_layer": n_layer})
+    """Commit results."""
+    nats_of = {"transformer": nats, "bigram": 2.0}
+    write_ladder(Path("outputs/evaluate"), nats_of, transformer__n_layer=n_layer)
     git("add", "--all")
     git("commit", "--quiet", "--message", f"{n_layer} layers")
     return git("rev-parse", "HEAD")
@@ -60,8 +60,7 @@ def test_a_branch_and_experiments_are_compared_by_name(repository):
 
 
 def test_the_work_tree_and_a_revision_are_compared(repository, command):
-    write_ladder(repository / "outputs/evaluate", {"transformer": 1.0})
-    (repository / "dvc.lock").unlink()
+    write_ladder(repository / "outputs/evaluate", {"transformer": 1.0}, transformer__n_layer=9)
     lines = json.loads(command("outputs", "--rev", "HEAD", "--json").stdout)["configurations"]
     folders = [line["folders"] for line in lines if line["model"] == "transformer"]
     assert folders == [["outputs/evaluate"], ["HEAD:outputs/evaluate"]]
@@ -69,14 +68,16 @@ def test_the_work_tree_and_a_revision_are_compared(repository, command):
 
 def test_a_damaged_run_is_named_with_its_revision(repository):
     (repository / "outputs/mlp").mkdir()
-    (repository / "outputs/mlp/metrics.json").write_text("{")
+    (repository / "outputs/mlp/scores.json").write_text("{")
     git("add", "--all")
     git("commit", "--quiet", "--message", "damaged")
     (note,) = find_revisions(["HEAD"]).notes
-    assert note.startswith("HEAD:outputs/mlp is damaged and left out")
+    assert note.startswith("HEAD:outputs/mlp/scores.json is damaged: ")
     git("rm", "-r", "--quiet", "outputs/evaluate")
     git("commit", "--quiet", "--message", "nothing else")
-    with pytest.raises(InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp is"):
+    with pytest.raises(
+        InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp/scores.json is"
+    ):
         find_revisions(["HEAD"])
 
 
@@ -91,7 +92,7 @@ def test_an_unknown_revision_is_rejected(repository, name):
 def test_without_results_or_a_repository_a_revision_is_rejected(repository, monkeypatch):
     git("rm", "-r", "--quiet", "outputs")
     git("commit", "--quiet", "--message", "no results")
-    with pytest.raises(InputError, match="HEAD:outputs does not exist"):
+    with pytest.raises(InputError, match=r"cannot read HEAD: fatal: .*outputs"):
         find_revisions(["HEAD"])
     monkeypatch.chdir(repository.parent)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent.parent))

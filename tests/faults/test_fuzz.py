@@ -18,12 +18,11 @@ from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import Checkpoint, array_bytes
 from tests.data.examples import CHOICES, tokenizer_settings
-from tests.experiments.folders import write_finished, write_run
+from tests.experiments.folders import write_run
 from tests.faults.examples import small_checkpoint, small_model
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -90,7 +89,6 @@ def whole(tmp_path_factory):
     """A folder with a file or folder of each kind."""
     folder = tmp_path_factory.mktemp("fuzz") / "whole"
     small_checkpoint().save(write_run(folder / "run", 0.5).parent / "checkpoint.safetensors")
-    write_finished(folder / "run")
     small_model(folder / "weights.json", "tiny-lm")
     small_model(folder / "gpt2", "gpt2")
     (folder / "into").mkdir()
@@ -150,25 +148,9 @@ def read_gpt2(folder, data):
     import_into(folder, folder / "gpt2", "gpt2")
 
 
-RUN_FILES = (
-    *("metrics.json", ".hydra/config.yaml", "finished.json", "environment.json"),
-    "checkpoint.safetensors",
-)
-
-
 def read_run(folder, data):
-    run = folder / "run"
-    path = run / data.draw(st.sampled_from(RUN_FILES))
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="np") as file:
-            header = perhaps_changed(json.loads(file.metadata()["lmladder"]), data)
-        path.write_bytes(save({}, metadata={"lmladder": json.dumps(header)}))
-    else:
-        fields = yaml.safe_load(path.read_text())  # JSON is YAML
-        path.write_text(json.dumps(perhaps_changed(fields, data)))
-    for record in data.draw(st.sets(st.sampled_from(["finished.json", "checkpoint.safetensors"]))):
-        (run / record).unlink()  # so that what it would contradict is read
-    (found,) = find_runs([run]).runs
+    change_json(folder / "run/scores.json", data)
+    (found,) = find_runs([folder / "run"]).runs
     assert np.isfinite([*found.scores.values()]).all()
 
 

@@ -15,7 +15,7 @@ KILLS = int(os.environ.get("KILLS", "3"))
 KILLS_OF_A_RUN = 3
 RESULTS = (
     *("checkpoint.safetensors", "best.safetensors"),
-    *("history.csv", "metrics.json", "block_losses.csv"),
+    *("history.csv", "metrics.json", "scores.json"),
 )
 SETTINGS = (  # of a run with many checkpoints
     "experiment=smoke",

@@ -156,10 +156,10 @@ def test_settings_that_have_run_before_are_restored_without_training(smoke, chec
 def test_the_plots_have_their_data_titles_and_axes(smoke):
     plots = json.loads(smoke.dvc("plots", "show", "--json").succeeded().stdout)["data"]
     histories = {f"outputs/{rung}/history.csv" for rung in ("mlp", "transformer")}
-    assert plots.keys() == {"losses", "surprise along the text", *histories}
+    assert plots.keys() == {"losses", *histories}
     for (plot,) in plots.values():
         content = json.dumps(plot["content"])
-        assert re.search('"(tokens seen|first token of)', content)
+        assert '"tokens seen' in content
         assert re.search('"nats', content)
         rows = plot["content"]["data"]["values"]
         drawn = {row.get("dvc_inferred_y_value", row.get("val_loss")) for row in rows}

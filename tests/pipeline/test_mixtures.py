@@ -24,7 +24,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
     found = scores["both", "val"]
     assert int(found["parameters"]) == sum(int(each["parameters"]) for each in members)
     assert found["steps"] == ""
-    for name in ("position.csv", "calibration.csv", "block_losses.csv"):
+    for name in ("position.csv", "calibration.csv"):
         assert any("both" in str(row) for row in checkout.table(f"outputs/evaluate/{name}"))
     for name in ("position.svg", "calibration.svg", "report.html", "perplexity_parameters.svg"):
         assert "Both" in (checkout / "outputs/evaluate" / name).read_text()
@@ -37,8 +37,7 @@ def test_a_mixture_is_in_every_result_and_follows_its_members(checkout):
         name, *options = command.split()
         assert "both" in checkout.lmladder(name, CHECKPOINT, *options).succeeded().stdout
     done = checkout.lmladder("verify", "outputs/mixtures/both").succeeded()
-    assert "bit-identical: checkpoint, block_losses.csv, metrics.json" in done.stdout
-    checkout.lmladder("report", "-o", "page.html").succeeded()
+    assert "the same weights" in done.stdout
     assert "both" in checkout.lmladder("compare", "outputs").succeeded().stdout
 
     checkout.compose(TWIN.replace("7", "8"), MIXTURE)

@@ -20,11 +20,11 @@ from lmladder.reports import (
     to_csv,
 )
 from lmladder.system.streams import stream
+from tests.experiments.folders import write_record
 
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 NATS = {
     "transformer": 0.7,
@@ -168,15 +168,6 @@ def report(table, models, history, corpus):
     return lambda **changes: render_report(**(arguments | changes))
 
 
-def lock(share):
-    prepare, evaluate = {"data": {"split": {"train": share}}}, {"seed": 0}
-    stages = {
-        name: {"params": {"params.yaml": values}}
-        for name, values in (("prepare", prepare), ("evaluate", evaluate))
-    }
-    return yaml.safe_dump({"schema": "2.0", "stages": stages})
-
-
 @pytest.fixture
 def results(tmp_path, table):
     """Two folders: of three seeds, and of one seed and one split."""
@@ -186,7 +177,6 @@ def results(tmp_path, table):
             changed.loc[changed["model"] == "transformer", "nats_per_token"] = nats
             changed.loc[changed["model"] == "transformer", "crop_nats_per_token"] = nats + 0.1
             folder = tmp_path / "results" / name / f"seed{seed}"
-            (folder / "outputs/evaluate").mkdir(parents=True)
+            write_record(folder / "outputs/evaluate", [], data__split__train=share)
             (folder / "outputs/evaluate/perplexity.csv").write_text(to_csv(changed))
-            (folder / "dvc.lock").write_text(lock(share))
     return tmp_path / "results"

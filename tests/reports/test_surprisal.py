@@ -16,24 +16,8 @@ def page(pieces=PIECES, model="transformer"):
     return render_surprisal(model, Score(6, 9, sum(nats for _, nats in pieces)), pieces)
 
 
-def colored(text):
-    """The attributes of each piece, in order."""
-    return [attributes for tag, attributes in Page(text).elements if "data-tooltip" in attributes]
-
-
-def test_the_page_is_complete_and_loads_and_runs_nothing():
-    text = page()
-    found = Page(text)
-    assert found.open == []
-    assert "//" not in text
-    assert "url(" not in text
-    assert not {tag for tag, _ in found.elements} & {"script", "link", "img", "iframe", "form"}
-    policy = [attributes.get("content") for tag, attributes in found.elements if tag == "meta"]
-    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in policy
-
-
 def test_every_piece_has_its_loss_its_probability_and_a_color_that_grows_with_it():
-    pieces = colored(page())
+    pieces = [a for _, a in Page(page()).elements if "data-tooltip" in a]
     found = [re.search(r"([\d.]+) nats", each["data-tooltip"])[1] for each in pieces]
     assert [float(nats) for nats in found] == [nats for _, nats in PIECES]
     assert pieces[1]["data-tooltip"].startswith(f"{math.exp(-0.7):.2%}")
@@ -50,9 +34,11 @@ def test_every_piece_has_its_loss_its_probability_and_a_color_that_grows_with_it
     ],
     ids=ascii,
 )
-def test_hostile_text_is_shown_and_does_nothing(text, shown):
+def test_hostile_text_is_shown_and_the_page_loads_and_runs_nothing(text, shown):
     found = Page(page([(text, 1.0), (text, 2.0)], model=text))
     assert shown * 2 in found.text
     assert found.open == []
-    assert "script" not in {tag for tag, _ in found.elements}
+    assert not {tag for tag, _ in found.elements} & {"script", "link", "img", "iframe", "form"}
     assert not any(name.startswith("on") for _, attributes in found.elements for name in attributes)
+    policy = [attributes.get("content") for tag, attributes in found.elements if tag == "meta"]
+    assert "default-src 'none'; style-src 'unsafe-inline'; img-src data:" in policy

@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 from lmladder.cli.arguments import (
     AsJson,
     Force,
-    RungModules,
     output_option,
     require_one_format,
     require_replaceable,
@@ -51,15 +50,8 @@ def compare(
             show_default=False,
         ),
     ] = None,
-    power: Annotated[
-        float | None,
-        typer.Option(
-            help="Also print how many seeds a difference of this size requires.",
-            show_default=False,
-        ),
-    ] = None,
     format_name: Annotated[
-        Literal["text", "csv", "markdown", "latex"],
+        Literal["text", "csv", "markdown"],
         typer.Option("--format", help="How to print the table."),
     ] = "text",
     as_json: AsJson = False,
@@ -71,7 +63,6 @@ def compare(
         ),
     ] = None,
     force: Force = False,
-    modules: RungModules = None,
 ) -> None:
     """Show which differences between runs are more than chance.
 
@@ -85,7 +76,7 @@ def compare(
         lmladder compare outputs/sweeps --by transformer.d_model -o sweep.svg
         lmladder compare outputs/sweeps --against transformer.n_layer=2
         lmladder compare outputs --rev HEAD
-        lmladder compare outputs/sweeps --power 0.01 --format markdown
+        lmladder compare outputs/sweeps --format markdown
     """
     require_one_format(as_json, format_name)
     from lmladder import experiments
@@ -101,7 +92,6 @@ def compare(
         metric=metric,
         by=by,
         notes=found.notes + committed.notes,
-        power=power,
         against=against,
     )
     if output is not None:

@@ -17,8 +17,6 @@ from lmladder.cli.gradcheck import gradcheck
 from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
 from lmladder.cli.play import play
-from lmladder.cli.plot import plot
-from lmladder.cli.report import report
 from lmladder.cli.run import run
 from lmladder.cli.sample import sample
 from lmladder.cli.scaling import scaling
@@ -44,8 +42,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "inspect": inspect,
     "compare": compare,
     "scaling": scaling,
-    "report": report,
-    "plot": plot,
     "play": play,
     "verify": verify,
     "gradcheck": gradcheck,

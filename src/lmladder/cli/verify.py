@@ -1,16 +1,12 @@
-"""`lmladder verify`: train runs again and compare the results."""
+"""`lmladder verify`: train runs again and compare the weights."""
 
-from dataclasses import asdict
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-from lmladder.cli.arguments import AsJson, RungModules
+from lmladder.cli.arguments import DEFAULT_OUTPUTS, RungModules
 from lmladder.system.errors import RunError
 
 import typer
-
-DEFAULT_TOLERANCE = 2e-3
 
 
 def verify(
@@ -24,39 +20,28 @@ def verify(
             "run's ladder, or outputs/prepare]"
         ),
     ] = None,
-    tolerance: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=1.0,
-            help="Relative, of losses; it applies where code, machine or versions differ.",
-        ),
-    ] = DEFAULT_TOLERANCE,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Changes speed only. [default: one per core]")
-    ] = None,
-    as_json: AsJson = False,
     modules: RungModules = None,
 ) -> None:
-    """Train runs again, and compare the results with theirs.
+    """Train runs again, and compare the weights with theirs.
 
-    The settings are those in the checkpoints. A run is bit-identical, or its losses agree within a
-    tolerance, or they differ from some step on, which gives exit status 1. A file that contradicts
-    its checkpoint gives exit status 2.
+    The settings are those in the checkpoints. All bits must be equal, which they are with the same
+    code, versions and processor family. A run that differs is named with the first evaluation at
+    which it does, and the exit status is 1.
 
     Examples:
         lmladder verify outputs/mlp outputs/transformer
     """
-    from lmladder import kernels
-    from lmladder.experiments.verify import open_run, verify_run
+    from lmladder.data import Prepared
+    from lmladder.experiments.verify import differs_at
+    from lmladder.training.checkpoint import LATEST
 
-    kernels.set_threads(threads)
-    verdicts = []
-    for run in [open_run(path, prepared) for path in runs]:
-        verdicts.append(verify_run(run, tolerance))
-        if not as_json:
-            print(verdicts[-1], flush=True)
-    if as_json:
-        print(dumps([asdict(each) for each in verdicts], indent=2))
-    if differing := [each.path for each in verdicts if not each.reproduces]:
+    differing = []
+    for run in runs:
+        path = run / LATEST if run.is_dir() else run
+        above = path.absolute().parents[1:3]
+        ladder = next((each for each in above if (each / "prepare").is_dir()), DEFAULT_OUTPUTS)
+        step = differs_at(path, Prepared.open(prepared or ladder / "prepare"))
+        print(f"{run}: {'the same weights' if step is None else f'differs at step {step}'}")
+        differing += [str(run)] if step is not None else []
+    if differing:
         raise RunError(f"not reproduced: {', '.join(differing)}")

@@ -1,17 +1,16 @@
-"""Inspection of a model: its attention, its next tokens, and its arrays.
+"""Inspection of a model: its attention, and what it predicts of pieces of text.
 
 The functions return arrays and text; `lmladder.reports` shows them.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 from lmladder.autograd import no_grad
 from lmladder.data import Tokenizer
 from lmladder.models import LanguageModel
 from lmladder.models.decoding import log_softmax
 from lmladder.models.transformer import Transformer
-from lmladder.system.arrays import Array, FloatArray, IntArray
+from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError
 
 import numpy as np
@@ -41,7 +40,8 @@ def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> Fl
     """
     if not isinstance(model, Transformer):
         raise InputError("only a Transformer has attention; this model has none")
-    _require_tokens(tokens)
+    if len(tokens) == 0:
+        raise InputError("the prompt is empty; give at least one token")
     if len(tokens) > model.context_length:
         raise InputError(
             f"the prompt has {len(tokens)} tokens; the model's context is {model.context_length}"
@@ -67,28 +67,6 @@ def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
     return weights
 
 
-def most_likely_next(
-    model: LanguageModel, tokens: Sequence[int] | IntArray, count: int
-) -> tuple[list[int], FloatArray]:
-    """Return the most likely next tokens, in descending order, and their probabilities.
-
-    Of a text that is longer than the model's context, only the end is read.
-
-    Raises
-    ------
-    InputError
-        If the text is empty.
-    RunError
-        If a probability is not finite.
-    """
-    _require_tokens(tokens)
-    longest = model.max_length or max(1, model.context_length)
-    text = np.array([tokens[-longest:]], np.int64)
-    probabilities = _finite(np.exp(model.next_log_probabilities(text)[0]))
-    order = np.argsort(-probabilities, kind="stable")[:count]
-    return order.tolist(), probabilities[order]
-
-
 def pieces(tokenizer: Tokenizer, tokens: IntArray, nats: FloatArray) -> Iterator[tuple[str, float]]:
     """Yield the text of tokens, with the sum of their nats, in pieces of whole characters.
 
@@ -103,45 +81,6 @@ def pieces(tokenizer: Tokenizer, tokens: IntArray, nats: FloatArray) -> Iterator
         if not unfinished or end - start == MAX_PIECE or end == len(tokens):
             yield text, float(nats[start:end].sum())
             start = end
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a model: an array, or a module with its parts.
-
-    Attributes
-    ----------
-    name : within the part above it
-    shape : of an array; None for a module
-    elements, bytes : of it and all below
-    parts : in their order in the model
-    """
-
-    name: str
-    shape: tuple[int, ...] | None
-    elements: int
-    bytes: int
-    parts: tuple["Part", ...] = ()
-
-
-def parts(name: str, arrays: Mapping[str, Array]) -> Part:
-    """Return the tree that the dotted names of a model's arrays describe."""
-    below: dict[str, dict[str, Array]] = {}
-    for path, array in arrays.items():
-        first, _, rest = path.partition(".")
-        below.setdefault(first, {})[rest] = array
-    found = tuple(
-        Part(first, inner[""].shape, inner[""].size, inner[""].nbytes)
-        if "" in inner
-        else parts(first, inner)
-        for first, inner in below.items()
-    )
-    return Part(name, None, sum(p.elements for p in found), sum(p.bytes for p in found), found)
-
-
-def _require_tokens(tokens: Sequence[int] | IntArray) -> None:
-    if len(tokens) == 0:
-        raise InputError("the prompt is empty; give at least one token")
 
 
 def _finite(values: FloatArray) -> FloatArray:

@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from pathlib import Path
 from typing import Any
 
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts
-from lmladder.evaluation.blocks import BLOCK_LOSSES, BlockLosses
 from lmladder.evaluation.calibration import Reliability
 from lmladder.evaluation.exact import Score, token_nll
 from lmladder.evaluation.guests import convert
@@ -16,9 +14,7 @@ from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel, own_tokenizer, parts_of_validation
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.files import atomic_write, write_json
 from lmladder.system.progress import CountingProgress
-from lmladder.training.checkpoint import METRICS
 
 import numpy as np
 
@@ -108,36 +104,6 @@ def split_nll(
             if first < end_of_text
         ]
     )
-
-
-def write_scores(
-    out: Path, kind: str, rung: str, models: Models, prepared: Prepared, settings: Any
-) -> dict[str, Score]:
-    """Score models on the validation text; write metrics.json and the losses of blocks.
-
-    Parameters
-    ----------
-    settings : of the rung; the scores of count models do not depend on how a text is read
-    """
-    min_context = getattr(settings, "min_context", 0.0)
-    batch_tokens = getattr(settings, "batch_tokens", BATCH_TOKENS)
-    on_val = EvaluateSettings(["val"], "latest", min_context, batch_tokens)
-    scored = score_models(models, prepared, on_val, label=kind)
-    scores = {name: each for (name, _), each in scored.items()}
-    write_json(
-        out / METRICS,
-        {
-            "kind": kind,
-            "rung": rung,
-            "parameters": {name: model.n_parameters for name, model in models.items()},
-            # Per token of the text, whatever tokens a model has.
-            "val_loss": {k: round(each.nats / len(prepared.val), 6) for k, each in scores.items()},
-        },
-    )
-    nats = {name: each.block_losses for name, each in scores.items()}
-    blocks = BlockLosses.of_whole_text(prepared.digest, len(prepared.val), nats)
-    atomic_write(out / BLOCK_LOSSES, blocks.to_csv().encode())
-    return scores
 
 
 def longest_context(models: Models) -> int:

@@ -1,12 +1,12 @@
 """Comparison of runs: which differences in score are significant. docs/comparing.md explains it.
 
-`runs.py` finds and reads the results of the stages, `settings.py` their settings, `revisions.py`
-reads them from git, and `records.py` rejects edited files. `configurations.py` groups runs that
-differ only in seed and compares them with the best, by the statistics of `intervals.py`. Tables and
-pages are made in `lmladder.reports.comparison`. Nothing here loads a model: the folders of runs
-contain the losses of blocks of the text.
+`runs.py` finds the records of the stages, scores.json, and `revisions.py` those in git.
+`configurations.py` groups runs that differ only in seed and compares them with the best, by the
+statistics of `intervals.py`. Tables and pages are made in `lmladder.reports.comparison`. Nothing
+here loads a model: the records contain the losses of blocks of the text. `verify.py` trains a run
+again.
 """
 
 from lmladder.experiments.configurations import Comparison, Configuration, as_override, compare
 from lmladder.experiments.revisions import find_revisions
-from lmladder.experiments.runs import METRICS, Found, Run, find_runs, settings_of
+from lmladder.experiments.runs import METRICS, Found, Run, find_runs

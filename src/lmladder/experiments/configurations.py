@@ -9,16 +9,13 @@ from statistics import fmean, stdev
 from typing import Any
 
 from lmladder.experiments.intervals import (
-    MAX_SEEDS,
     MIN_BLOCKS,
-    POWER,
     against_base,
     against_best,
     critical_value,
     draw_errors,
     over_seeds,
     resampled_nats,
-    seeds_needed,
 )
 from lmladder.experiments.runs import DIGEST, METRICS, Run
 from lmladder.system.arrays import FloatArray
@@ -45,8 +42,9 @@ class Configuration:
     low, high : bounds of the difference to the best of the other configurations, or to the base;
         all bounds of a table hold simultaneously with 95% confidence; None if they are unknown
     p : adjusted p-value of the difference to the base
-    rank : one more than the number of configurations that are significantly better; None if that is
-        none but others may be as good, and without bounds
+    rank : one more than the number of configurations that are significantly better; None without
+        bounds, if that is none but others may be as good, and in a table whose lowest score has no
+        bounds, as it may be better than all
     """
 
     runs: tuple[Run, ...]
@@ -67,7 +65,7 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        return dict(self.runs[0].settings or {})
+        return dict(self.runs[0].settings)
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,6 @@ class Comparison:
     configurations : in the order of the table
     notes : lines about runs that are left out or not comparable
     common : the settings that are the same in all configurations that have them, as text
-    power : the `difference` in question, the number of `seeds` that it requires (None: more than
-        `MAX_SEEDS`, as the text is too short), and both as an `answer`
     """
 
     metric: str
@@ -91,7 +87,6 @@ class Comparison:
     configurations: tuple[Configuration, ...]
     notes: tuple[str, ...]
     common: Mapping[str, str]
-    power: Mapping[str, Any] | None = None
     against: str | None = None
 
 
@@ -101,7 +96,6 @@ def compare(
     metric: str | None = None,
     by: str | None = None,
     notes: Iterable[str] = (),
-    power: float | None = None,
     against: str | None = None,
 ) -> Comparison:
     """Return configurations from best to worst, or ordered by a setting first.
@@ -111,18 +105,14 @@ def compare(
     metric : of `METRICS`; None for the first of them that a run has
     by : dotted key of a setting; runs without it are left out
     notes : previous notes
-    power : a difference for which the required number of seeds is computed
     against : a setting or an override, such as "recipe=base", of the configuration with which those
         of the same model are compared; the table has no others
 
     Raises
     ------
     InputError
-        If no run has the metric or the setting, `power` is not positive, the variance over seeds is
-        unknown, or `against` is not the name of one configuration.
+        If no run has the metric or the setting, or `against` is not the name of one configuration.
     """
-    if power is not None and not 0 < power < math.inf:
-        raise InputError(f"the difference of --power must be positive, got {power:g}")
     available = [name for name in METRICS if any(name in run.scores for run in runs)]
     metric = available[0] if metric is None else metric
     if metric not in available:
@@ -131,8 +121,13 @@ def compare(
     scored = [run for run in runs if metric in run.scores]
     # A rung that was scored with the ladder beside it is not missing.
     known = {(run.path.parent, run.model) for run in scored}
-    others = [each for each in runs if metric not in each.scores]
-    if others := [each for each in others if (each.path.parent, each.model) not in known]:
+    others = [
+        each
+        for each in runs
+        if metric not in each.scores
+        and not known & {(above, each.model) for above in each.path.parents[:2]}
+    ]
+    if others:
         names = ", ".join(sorted({name for run in others for name in run.scores}))
         notes.append(f"left out: {_count(len(others), 'run')} without {metric}, which have {names}")
     if by is not None:
@@ -142,19 +137,18 @@ def compare(
     if against is not None:
         base = _base(made, against)
         made = [each for each in made if each.model == base.model]
-    answer = _set_differences(made, metric, notes, power, base)
-    notes += _mixed(run for each in made for run in each.runs)
+    _set_differences(made, metric, notes, base)
     common = _label(made, by, against)
     if by is not None:
         made.sort(key=lambda each: _natural(each.group))  # stable: by score within a group
-    return Comparison(metric, by, tuple(made), tuple(notes), common, answer, against)
+    return Comparison(metric, by, tuple(made), tuple(notes), common, against)
 
 
 def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
     """Return the runs that have a setting; InputError if there are none."""
-    chosen = [run for run in runs if run.settings is not None and key in run.settings]
+    chosen = [run for run in runs if key in run.settings]
     if not chosen:
-        keys = sorted({name for run in runs for name in run.settings or ()})
+        keys = sorted({name for run in runs for name in run.settings})
         near = [name for name in keys if key.rpartition(".")[2] in name] or keys or ["none"]
         choices = ", ".join(near[:5])
         raise InputError(
@@ -169,11 +163,8 @@ def _configurations(runs: Sequence[Run], metric: str, notes: list[str]) -> list[
     """Return one configuration per model and settings, ordered by score."""
     grouped: dict[str, list[Run]] = {}
     for run in runs:
-        settings = {"folder": str(run.path)} if run.settings is None else run.settings
-        identity = json.dumps([run.model, settings], sort_keys=True, default=str)
+        identity = json.dumps([run.model, run.settings], sort_keys=True)
         grouped.setdefault(identity, []).append(run)
-    if unknown := sum(run.settings is None for run in runs):
-        notes.append(f"{_count(unknown, 'run')} without known settings, compared by folder")
     made = []
     for identity, same in grouped.items():
         distinct = _one_per_seed(same, metric, notes)
@@ -188,8 +179,8 @@ def _configurations(runs: Sequence[Run], metric: str, notes: list[str]) -> list[
 
 def _one_per_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Run]:
     """Return one run per seed, with blocks if possible; note those of a seed with other scores."""
-    by_seed: dict[int | None, Run] = {}
-    for run in sorted(runs, key=lambda run: run.blocks is None):
+    by_seed: dict[int, Run] = {}
+    for run in sorted(runs, key=lambda run: not run.losses):
         kept = by_seed.setdefault(run.seed, run)
         score, other = kept.scores[metric], run.scores[metric]
         if abs(score - other) > SAME:
@@ -197,7 +188,7 @@ def _one_per_seed(runs: Sequence[Run], metric: str, notes: list[str]) -> list[Ru
                 f"left out: {run.path}, as {kept.path} has the same {run.model}, settings and seed "
                 f"({score:.6f}, not {other:.6f})"
             )
-    return [by_seed[seed] for seed in sorted(by_seed, key=lambda seed: (seed is None, seed))]
+    return [by_seed[seed] for seed in sorted(by_seed)]
 
 
 # --- Differences ----------------------------------------------------------------------------------
@@ -227,13 +218,9 @@ def _set_differences(
     made: Sequence[Configuration],
     metric: str,
     notes: list[str],
-    power: float | None,
     base: Configuration | None,
-) -> Mapping[str, Any] | None:
-    """Set differences to the base or the best, bounds, ranks and p-values, if they are known.
-
-    Returns `power`'s answer.
-    """
+) -> None:
+    """Set differences to the base or the best, bounds, ranks and p-values, if they are known."""
     judged = [each for each in made if _reason_without_interval(each, each) is None]
     best = base or (judged[0] if judged else made[0])
     judged = [each for each in judged if _text(each) == _text(best)]
@@ -245,18 +232,19 @@ def _set_differences(
         for reason, count in reasons.items()
         if reason is not None and len(made) > 1
     ]
+    if base is None and judged and best is not made[0]:
+        notes.append(
+            f"as the lowest score has no interval, there are no ranks, and differences are to "
+            f"{best.model}"
+        )
     for each in made:
         if each is not best and None is not _text(each) == _text(best):
             each.difference = each.score - best.score
     scores = np.array([each.score for each in judged])
     seeds = np.array([float(len(each.runs)) for each in judged])
     variances, shared = _over_seeds(judged, metric)
-    if power is not None and not variances.any():
-        raise InputError(
-            "--power requires two configurations with intervals, one of them with two scores"
-        )
     if not judged:
-        return None
+        return
     resampled, blocks = _resampled(judged, metric)
     to_base = base is not None
     draws, errors = draw_errors(resampled, blocks, variances, seeds, shared, to_base=to_base)
@@ -271,18 +259,10 @@ def _set_differences(
         bounds = against_best(scores, np.maximum(margins, SAME))
         certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
         for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
-            each.rank = better + 1 if better or certain else None
+            if made[0] in judged:
+                each.rank = better + 1 if better or certain else None
             if each is not best:
                 each.low, each.high = low, high
-    if power is None:
-        return None
-    needed = seeds_needed(power, resampled, blocks, variances)
-    answer = (
-        f"a difference of {power:g} needs {needed or f'more than {MAX_SEEDS:,}'} seeds for each "
-        f"configuration to be found with {POWER:.0%} probability, at the deviation of "
-        f"{math.sqrt(variances[variances > 0].mean()):.4f} over seeds"
-    )
-    return {"difference": power, "seeds": needed, "answer": answer}
 
 
 def _over_seeds(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, float]:
@@ -291,7 +271,7 @@ def _over_seeds(judged: Sequence[Configuration], metric: str) -> tuple[FloatArra
     variances[variances < SAME**2] = 0  # rounding
     random = [each for each, variance in zip(judged, variances, strict=True) if variance]
     seeds = {tuple(run.seed for run in each.runs) for each in random}
-    if len(random) < 2 or len(seeds) > 1 or None in next(iter(seeds)):
+    if len(random) < 2 or len(seeds) > 1:
         return variances, 0.0
     scores = [[run.scores[metric] for run in each.runs] for each in random]
     own, shared = over_seeds(np.array(scores))
@@ -301,7 +281,7 @@ def _over_seeds(judged: Sequence[Configuration], metric: str) -> tuple[FloatArra
 
 def _text(each: Configuration) -> tuple[str, tuple[int, ...], tuple[int, ...]] | None:
     """Return the blocks on which all runs were scored; None if they differ or are unknown."""
-    texts = {None if run.blocks is None else run.blocks.text for run in each.runs}
+    texts = {run.text if run.losses else None for run in each.runs}
     return texts.pop() if len(texts) == 1 else None
 
 
@@ -316,7 +296,7 @@ def _reason_without_interval(best: Configuration, each: Configuration) -> str | 
         return "scored on other parts of the text than the best"
     if len(text[2]) < MIN_BLOCKS:
         return f"the text has fewer than {MIN_BLOCKS} blocks"
-    if len(each.runs) == 1 and not each.runs[0].is_deterministic:
+    if len(each.runs) == 1 and not each.runs[0].deterministic:
         return "one seed, so the variance over seeds is unknown; run at least three"
     return None
 
@@ -324,9 +304,8 @@ def _reason_without_interval(best: Configuration, each: Configuration) -> str | 
 def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, int]:
     """Return the mean score of each in each resampled text, and the number of blocks."""
     runs = [run for each in judged for run in each.runs]
-    blocks = [run.blocks for run in runs if run.blocks is not None]
-    nats = np.array([each.nats[run.model] for each, run in zip(blocks, runs, strict=True)])
-    scores = resampled_nats(nats, np.array(blocks[0].tokens, dtype=np.float64))
+    lengths = np.array(runs[0].text[2], np.float64)
+    scores = resampled_nats(np.array([run.losses for run in runs]), lengths)
     if metric == "perplexity":
         scores = np.exp(scores)
     elif metric == "bits_per_byte":  # on one text
@@ -334,26 +313,10 @@ def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray
         scores *= largest[metric] / (largest["nats_per_token"] or 1)
     counts = np.array([len(each.runs) for each in judged])
     starts = np.cumsum(counts) - counts
-    return np.add.reduceat(scores, starts, axis=1) / counts, len(blocks[0].tokens)
+    return np.add.reduceat(scores, starts, axis=1) / counts, len(lengths)
 
 
 # --- Text -----------------------------------------------------------------------------------------
-
-
-def _mixed(runs: Iterable[Run]) -> list[str]:
-    """Return a line with versions and kernels, if they are not the same in all runs."""
-    found: dict[str, Counter[str]] = {}
-    for run in runs:
-        kernels = (run.settings or {}).get("runtime.kernels")
-        for name, value in {**run.versions, "kernels": kernels}.items():
-            if value is not None:
-                found.setdefault(name, Counter())[str(value)] += 1
-    parts = [
-        f"{name} {', '.join(f'{value} ({count})' for value, count in sorted(values.items()))}"
-        for name, values in found.items()
-        if len(values) > 1
-    ]
-    return [f"mixed versions or kernels, with numbers of runs: {'; '.join(parts)}"] if parts else []
 
 
 def _label(made: Sequence[Configuration], by: str | None, against: str | None) -> dict[str, str]:
@@ -380,8 +343,6 @@ def _label(made: Sequence[Configuration], by: str | None, against: str | None) -
 
 def _shown(run: Run, varied: Set[str]) -> str:
     """Return settings as overrides, without the section of the rung, which the model implies."""
-    if run.settings is None:
-        return str(run.path)
     return " ".join(
         f"{key.removeprefix(f'{run.section}.')}={as_override(value)}"
         for key, value in run.settings.items()

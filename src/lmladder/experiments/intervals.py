@@ -37,9 +37,6 @@ import numpy as np
 RESAMPLES = 4000
 CONFIDENCE = 0.95
 MIN_BLOCKS = 20  # with fewer blocks, intervals are too narrow
-POWER = 0.8  # required probability of finding a true difference
-MAX_SEEDS = 1000
-POWER_RESAMPLES = 1000  # fewer, as the intervals are computed several times
 
 
 def resampled_nats(nats: FloatArray, tokens: FloatArray) -> FloatArray:
@@ -213,31 +210,3 @@ def against_best(
     may_be_best = others & (better == 0)
     high = np.max(differences + margins, axis=1, where=may_be_best, initial=-np.inf)
     return low, high, better
-
-
-def seeds_needed(
-    difference: float, resampled: FloatArray, blocks: int, variances: FloatArray
-) -> int | None:
-    """Return how many seeds each configuration needs to find a difference with `POWER`.
-
-    The variance over seeds is assumed to be the mean of those that are not 0. None if `MAX_SEEDS`
-    are too few, as the text is too short. Parameters as of `draw_errors`.
-    """
-    random = variances > 0
-    typical = np.where(random, variances[random].mean(), 0.0)
-    pairs = np.triu(random[:, None] | random, 1)
-    normal = NormalDist().inv_cdf(POWER)
-
-    def enough(seeds: int) -> bool:
-        count = np.full(len(variances), float(seeds))
-        draws, errors = draw_errors(resampled[:POWER_RESAMPLES], blocks, typical, count)
-        critical = critical_value(draws, errors)
-        return bool(difference >= (critical + normal) * np.median(errors[pairs]))
-
-    low, high = 1, MAX_SEEDS
-    if not enough(high):
-        return None
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle, high)
-    return high

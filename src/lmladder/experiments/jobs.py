@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.config import Config
-from lmladder.experiments.settings import Loader
 from lmladder.models.registry import KINDS
 from lmladder.system.errors import LadderError, RunError
 from lmladder.system.files import sha256, write_json
@@ -100,7 +99,7 @@ def code_digest(stage: str) -> str:
     """
     root = PACKAGE.parents[1]
     pipeline = root / "dvc.yaml"
-    stages = yaml.load(pipeline.read_bytes(), Loader)["stages"] if pipeline.is_file() else {}
+    stages = yaml.safe_load(pipeline.read_bytes())["stages"] if pipeline.is_file() else {}
     chosen = [stages[stage]] if stage in stages else stages.values()
     named = {dep for each in chosen for dep in each.get("do", each)["deps"]}
     digests = {

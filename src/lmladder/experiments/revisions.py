@@ -33,8 +33,7 @@ def find_revisions(names: Iterable[str]) -> Found:
     found = Found()
     for name in names:
         for label, commit in _commits(name):
-            # All files: those in git are small, and dvc.lock contains the settings of the runs.
-            archive = _git("archive", "--format=zip", commit, purpose=f"read {label}")
+            archive = _git("archive", "--format=zip", commit, "outputs", purpose=f"read {label}")
             with TemporaryDirectory() as folder, ZipFile(io.BytesIO(archive)) as files:
                 files.extractall(folder)
                 prefix = f"{folder}/"

@@ -12,9 +12,8 @@ from typing import Any
 
 from lmladder.data import Prepared
 from lmladder.evaluation.ladder import BATCH_TOKENS, split_nll
-from lmladder.experiments.runs import DAMAGE, Run, find_runs
+from lmladder.experiments.runs import Run, find_runs
 from lmladder.experiments.scaling import FLOPS, METHODS, Fit, Law, Points, fit
-from lmladder.experiments.settings import read_text
 from lmladder.nn import BigramEmbedding, Embedding, Module
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
@@ -68,6 +67,7 @@ class ScaledRun:
         return float(FLOPS * self.size * self.tokens)
 
 
+DAMAGE = (ValueError, KeyError, TypeError, csv.Error)  # errors from files of other origin
 READ: dict[Any, Callable[[str], Any]] = {  # a value of a table, by its type
     int: int,
     float: float,
@@ -158,7 +158,7 @@ def read_runs(target: Path, min_context: float, notes: list[str]) -> list[Scaled
 def _digest(path: Path) -> str:
     """Return the first digits of the sha256 of a checkpoint, which trained.json has."""
     try:
-        return str(json.loads(read_text(path))["files"][LATEST])[:16]
+        return str(json.loads(path.read_bytes())["files"][LATEST])[:16]
     except (*DAMAGE, OSError) as error:
         raise InputError(f"{path} is damaged: {error}; train the run again") from None
 
@@ -208,7 +208,7 @@ def _write_table(runs: Iterable[ScaledRun], path: Path) -> None:
 def read_table(path: Path) -> list[ScaledRun]:
     """Return the runs of a table; InputError if the file is not one, or has none."""
     try:
-        rows = csv.DictReader(io.StringIO(read_text(path), newline=""))
+        rows = csv.DictReader(io.StringIO(path.read_text(), newline=""))
         columns = {each.name: READ[each.type] for each in fields(ScaledRun)}
         runs = [ScaledRun(**{name: columns[name](row[name]) for name in columns}) for row in rows]
     except (*DAMAGE, OSError) as error:

@@ -18,7 +18,7 @@ from lmladder.config import CONFIGURATION_ERRORS, arguments, describe, one_line,
 from lmladder.experiments import jobs as outcome
 from lmladder.pipeline.stages import STAGES
 from lmladder.system.errors import InputError, LadderError, RunError
-from lmladder.system.files import atomic_write, cannot_write
+from lmladder.system.files import cannot_write
 from lmladder.system.interrupts import exit_status, raise_interrupts
 from lmladder.system.progress import ignore_closed_outputs
 
@@ -32,8 +32,6 @@ from omegaconf import DictConfig, OmegaConf
 
 OUTPUTS = Path("outputs")
 REPEAT = "repeat the command to run the unfinished jobs"
-DVC_CONFIG = "pipeline"  # the configuration in conf/ with which DVC runs a stage
-SETTINGS = ".hydra"  # in the folder of a run that was not started by DVC
 
 EXTRAS = {  # the extra of pyproject.toml that installs each launcher and sweeper
     "hydra/launcher/joblib": "sweep",
@@ -78,16 +76,6 @@ class Sweep(Callback):
         with suppress(OSError):  # a signal handler must not fail
             cls.killed = cls.killed or [each.folder for each in cls.failures() if each.is_gone()]
 
-    @classmethod
-    def not_started(cls) -> int:
-        """Return the number of jobs that have not written their settings, their first file."""
-        if cls.folder is None or cls.jobs is None:
-            return 0
-        started = (cls.folder / "multirun.yaml").stat().st_mtime
-        settings = cls.folder.rglob(f"{SETTINGS}/config.yaml")
-        # There may be more, of another sweep that runs in the same folder.
-        return max(0, cls.jobs - sum(each.stat().st_mtime >= started for each in settings))
-
 
 def _count_jobs(config: DictConfig) -> int | None:
     """Return the number of jobs of a sweep; None if only the sweeper can determine it."""
@@ -125,15 +113,12 @@ def run(script: str, about: str | None) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             try:
                 with outcome.attempt(out):
-                    _write_settings(node, out)
                     return stage.run_if_stale(typed(node), out, OUTPUTS).objective
             except Exception:
                 if not (out / outcome.FAILED).exists():  # it could not be written
                     raise
                 return None  # the sweep continues with the next job
         try:
-            if HydraConfig.get().job.config_name != DVC_CONFIG:
-                _write_settings(node, out)
             return stage.run(typed(node), out, OUTPUTS).objective
         except LadderError as error:
             _fail(error)  # here, because Hydra would print another line
@@ -156,19 +141,6 @@ def run(script: str, about: str | None) -> None:
     _report_failures()
 
 
-def _write_settings(node: DictConfig, out: Path) -> None:
-    """Write the files that Hydra would write to .hydra, but atomically."""
-    folder = out / SETTINGS
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    composed = HydraConfig.get()
-    overrides, whole = composed.overrides.task, {"hydra": composed}
-    for name, part in (("overrides", overrides), ("hydra", whole), ("config", node)):
-        atomic_write(folder / f"{name}.yaml", OmegaConf.to_yaml(part).encode())
-
-
 def _how_to_continue(out: Path | None, started: float) -> str:
     """Return the end of the message about an interruption at a time after `started`."""
     if Sweep.folder is not None:
@@ -189,8 +161,7 @@ def _report_failures() -> None:
             reason = "it was stopped because the process of another job was killed"
         print(f"error: {each.folder}: {reason}", file=sys.stderr)
     jobs = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
-    others = f" and {count} did not start" if (count := Sweep.not_started()) else ""
-    print(f"error: {jobs} of the sweep failed{others}; {REPEAT}", file=sys.stderr)
+    print(f"error: {jobs} of the sweep failed; {REPEAT}", file=sys.stderr)
     sys.exit(min(each.exit_status for each in failed))
 
 

@@ -1,16 +1,14 @@
 """The last stage: scores the same text with every rung; writes table, figures and report."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from lmladder import kernels, reports
 from lmladder.config import Config
 from lmladder.data import SPLITS, Prepared
 from lmladder.evaluation import (
-    BLOCK_LOSSES,
-    BlockLosses,
     ContextLosses,
     Score,
     longest_context,
@@ -29,10 +27,11 @@ from lmladder.models.contract import own_tokenizer
 from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
 from lmladder.models.registry import GROUPS, KINDS
+from lmladder.pipeline.records import of_whole_text, plain_settings, save_record
 from lmladder.pipeline.rungs import ORACLE, rungs_of
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
-from lmladder.reports import Attention, Grid, Passage, Row
+from lmladder.reports import Attention, Passage, Row
 from lmladder.sampling import BeamSearch, Strategy, complete
 from lmladder.sampling.settings import SampleSettings, StrategySettings
 from lmladder.system.arrays import IntArray
@@ -41,7 +40,6 @@ from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
 
 import pandas as pd
-from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
@@ -80,12 +78,22 @@ class Ladder:
 
     def steps(self, name: str) -> int | None:
         """Return the training steps of a model; None if it is not trained by steps."""
-        checkpoint = self.checkpoints[self.rungs[name]]
-        return None if KINDS[checkpoint.kind].fit.again else checkpoint.step
+        by_steps = KINDS[self.kind(name)].fit.again is None
+        return self.checkpoints[self.rungs[name]].step if by_steps else None
+
+    @property
+    def histories(self) -> dict[str, pd.DataFrame]:
+        """The history of each model that is trained by steps, up to its checkpoint."""
+        by_steps = [name for name in self.models if self.steps(name) is not None]
+        return {name: pd.DataFrame(self.checkpoints[self.rungs[name]].history) for name in by_steps}
+
+    def kind(self, name: str) -> str:
+        """Return the kind of the rung of a model."""
+        return self.checkpoints[self.rungs[name]].kind
 
     def is_truth(self, name: str) -> bool:
         """Return whether a model is the distribution that the text was drawn from."""
-        return KINDS[self.checkpoints[self.rungs[name]].kind].is_truth
+        return KINDS[self.kind(name)].is_truth
 
     def has_truth(self, name: str) -> bool:
         """Return whether a model is the true distribution, or mixes it with others.
@@ -132,8 +140,7 @@ class Ladder:
         for (name, split), score in scores.items():
             crop = crops[name, split].nats_per_token if (name, split) in crops else None
             error = errors.get(split) if self.is_truth(name) else None
-            size, rung = self.models[name].n_parameters, self.rungs[name]
-            kind = self.checkpoints[rung].kind
+            size, rung, kind = self.models[name].n_parameters, self.rungs[name], self.kind(name)
             # Of the last text alone: there each model is scored with all that was fitted of it.
             excess = excesses[name] if split == last and name in excesses else (None, None)
             steps = self.steps(name)
@@ -252,11 +259,6 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     overall = [each for each in excess if each.by == "all"]
     excesses = {each.model: (each.excess, each.standard_error) for each in overall}
     table = reports.ladder_table(rungs.rows(scores, crops, excesses, audits))
-    blocks = BlockLosses.of_whole_text(
-        prepared.digest,
-        len(prepared.val),
-        {name: each.block_losses for (name, split), each in scores.items() if split == "val"},
-    )
     fitted = {name: each for name, each in rungs.on_crops.items() if each.n_parameters}
     predicted = predict_models(fitted, prepared, settings.batch_tokens)
     positions = reports.position_table(
@@ -265,22 +267,25 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     calibration = reports.calibration_table(
         {name: reliability_of(each, settings.min_context) for name, each in predicted.items()}
     )
-    drawn = reports.result_figures(
-        table,
-        reports.read_histories(table, ladder),
-        positions,
-        calibration,
-    )
+    drawn = reports.result_figures(table, rungs.histories, positions, calibration)
     figures = {name: reports.as_svg(each) for name, each in drawn.items()}
     excess_table = reports.excess_table(excess)
     of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
-    shown = [*drawn.values(), *of_truth.values()]
-    values = asdict(config)
-    del values["runtime"]["threads"], values["logger"]  # they change no result
-    page = report_page(rungs, table, shown, samples, OmegaConf.to_yaml(OmegaConf.create(values)))
+    settings_text = OmegaConf.to_yaml(OmegaConf.create(plain_settings(config)))
+    page = reports.render_report(
+        title=f"lmladder on {prepared.corpus.name}",
+        summary=reports.findings(table),
+        table=table,
+        figures=[*drawn.values(), *of_truth.values()],
+        samples=samples,
+        passage=rungs.passage(),
+        attention=rungs.attention(),
+        corpus=prepared.corpus,
+        seeds=[each.seed for each in checkpoints.values()],
+        config=settings_text,
+    )
     texts = {
         "perplexity.csv": reports.to_csv(table),
-        BLOCK_LOSSES: blocks.to_csv(),
         "perplexity.md": reports.ladder_grid(table).to_markdown(),
         SAMPLES: reports.to_text(samples),
         "position.csv": reports.to_csv(positions),
@@ -295,9 +300,18 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
     write_json(out / "metrics.json", metrics)
-    reports.print_table(
-        table, {folder: reports.read_performance(ladder / folder) for folder in checkpoints}
-    )
+    save_record(
+        out,
+        config,
+        prepared,
+        [
+            of_whole_text(name, rungs.kind(name), rungs.rungs[name], each, prepared,
+                          audits.get(name, ""))
+            for (name, split), each in scores.items()
+            if split == "val"
+        ],
+    )  # fmt: skip
+    reports.print_table(table)
     print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {out}")
     trained = [
         each.bits_per_byte
@@ -306,27 +320,3 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         if audits.get(name, PASSED) == PASSED
     ]
     return Result(objective=min(trained, default=None))
-
-
-def report_page(
-    ladder: Ladder,
-    table: pd.DataFrame,
-    figures: Iterable[Figure],
-    samples: Mapping[str, str],
-    config: str,
-    **grids: Sequence[Grid],
-) -> str:
-    """Return the page of all results as HTML; see `reports.render_report`."""
-    return reports.render_report(
-        title=f"lmladder on {ladder.prepared.corpus.name}",
-        summary=reports.findings(table),
-        table=table,
-        figures=figures,
-        samples=samples,
-        passage=ladder.passage(),
-        attention=ladder.attention(),
-        corpus=ladder.prepared.corpus,
-        seeds=[each.seed for each in ladder.checkpoints.values()],
-        config=config,
-        **grids,
-    )

@@ -2,25 +2,27 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from lmladder import kernels
 from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
-from lmladder.evaluation import BLOCK_LOSSES, BlockLosses, write_scores
+from lmladder.evaluation import ScoredModel, Scores, score_models
+from lmladder.evaluation.ladder import BATCH_TOKENS
+from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.experiments.jobs import module_digest, run_digest
 from lmladder.models import NeuralLanguageModel
 from lmladder.models.mixture import WEIGHTS_FILE, Mixture
 from lmladder.models.registry import GROUPS
 from lmladder.pipeline.loggers import logged
+from lmladder.pipeline.records import of_whole_text, save_record
 from lmladder.pipeline.rungs import Rung, rung_named
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import open_prepared
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.system.settings import dotted, import_object
-from lmladder.training.checkpoint import BEST, LATEST
+from lmladder.training.checkpoint import BEST, LATEST, METRICS
 from lmladder.training.fit import begin, write_metrics
 from lmladder.training.history import COLUMNS, as_csv
 from lmladder.training.loop import HISTORY, discard_unfinished, sequence_nll, train
@@ -38,8 +40,6 @@ def fit(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         raise InputError(f"rung is missing; give rung=NAME with one of the names in {group}")
     rung = rung_named(name, config)
     result: Result = import_object(rung.kind.fit.function)(rung, config, out, ladder)
-    if stage.name == GROUPS["rungs"]:
-        _complete(rung, out)
     return result
 
 
@@ -49,6 +49,8 @@ def _complete(rung: Rung, out: Path) -> None:
     The digest of a kind of one's own is one of them, so that `evaluate` runs again where its code
     changes and its checkpoint does not.
     """
+    if rung.stage != GROUPS["rungs"]:
+        return
     kind = rung.settings.kind
     write_json(out / MODULE, {"kind": kind, "sha256": module_digest(kind, rung.settings.watch)})
     if rung.kind.fit.again is not None:
@@ -71,27 +73,32 @@ def fit_by_gradients(rung: Rung, config: Config, out: Path, ladder: Path) -> Res
     with logged(config.logger, out, facts) as log:
         finished, speed = train(run, log)
     losses = write_metrics(out, finished, run.model, rung.folder)
-    blocks = _validation_blocks(rung.model, run.model, rung.settings.training, prepared)
-    atomic_write(out / BLOCK_LOSSES, blocks.to_csv().encode())
+    _complete(rung, out)
+    _record_sequences(rung, config, run.model, prepared, out)
     discard_unfinished(out)
     print(f"{rung.name}: {losses['latest']:.4f} nats/token on validation sequences -> {out}")
     return Result(tokens_per_second=speed, objective=losses[config.evaluate.checkpoint])
 
 
-def _validation_blocks(
-    name: str, model: NeuralLanguageModel, training: Any, prepared: Prepared
-) -> BlockLosses:
-    """Return the loss of each validation sequence, as a block; their mean is `val_loss`."""
+def _record_sequences(
+    rung: Rung, config: Config, model: NeuralLanguageModel, prepared: Prepared, out: Path
+) -> None:
+    """Write scores.json with the loss of each validation sequence as a block."""
+    training = rung.settings.training
     shape = training.sequence_length, training.evaluate_tokens
     nats = sequence_nll(model, training, validation_sequences(prepared.val, *shape))
     # The first token of a sequence is not scored.
     starts = sequence_starts(len(prepared.val), *shape) + 1
-    return BlockLosses(
-        prepared.digest,
-        tuple(starts.tolist()),
-        (training.sequence_length,) * len(nats),
-        {name: nats.sum(axis=1, dtype=np.float64)},
+    scored = ScoredModel(
+        name=rung.model,
+        kind=rung.settings.kind,
+        rung=rung.folder,
+        deterministic=rung.kind.fit.deterministic,
+        scores=Scores(val_loss=float(nats.mean())),
+        losses=tuple(nats.sum(axis=1, dtype=np.float64).tolist()),
     )
+    blocks = starts, np.full(len(starts), training.sequence_length)
+    save_record(out, config, prepared, [scored], blocks)
 
 
 def fit_at_once(rung: Rung, config: Config, out: Path, ladder: Path) -> Result:
@@ -108,10 +115,24 @@ def fit_by_counting(rung: Rung, config: Config, out: Path, ladder: Path) -> Resu
     models = checkpoint.restore_models()  # before it is saved: a model may reject its files
     checkpoint.save(out / LATEST)
     models = checkpoint.restore_models()
-    for mixture in models.values():
-        if isinstance(mixture, Mixture):
-            write_json(out / WEIGHTS_FILE, mixture.weights.facts(rung.settings))
-    scores = write_scores(out, checkpoint.kind, rung.folder, models, prepared, rung.settings)
+    # The scores of count models do not depend on how a text is read.
+    min_context = getattr(rung.settings, "min_context", 0.0)
+    batch_tokens = getattr(rung.settings, "batch_tokens", BATCH_TOKENS)
+    on_val = EvaluateSettings(["val"], "latest", min_context, batch_tokens)
+    scored = score_models(models, prepared, on_val, label=checkpoint.kind)
+    scores = {name: each for (name, _), each in scored.items()}
+    values = {name: round(each.nats / len(prepared.val), 6) for name, each in scores.items()}
+    metrics = {
+        "kind": checkpoint.kind,
+        "rung": rung.folder,
+        "parameters": {name: model.n_parameters for name, model in models.items()},
+        "val_loss": values,  # per token of the text, whatever tokens a model has
+    }
+    write_json(out / METRICS, metrics)
+    _complete(rung, out)
+    facts = checkpoint.kind, rung.folder
+    recorded = (of_whole_text(name, *facts, each, prepared) for name, each in scores.items())
+    save_record(out, config, prepared, recorded)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token
     print(f"{rung.name}: best is {best} with {loss:.4f} nats/token -> {out}")

@@ -7,9 +7,6 @@ from pathlib import Path
 from lmladder.config import Config, composed, register, typed
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.pipeline.stages import STAGES, Result, Stage
-from lmladder.system.files import atomic_write
-
-from omegaconf import OmegaConf
 
 
 def run_ladder(folder: Path, overrides: Sequence[str] = (), *, conf: Path = Path("conf")) -> Config:
@@ -30,11 +27,7 @@ def run_ladder(folder: Path, overrides: Sequence[str] = (), *, conf: Path = Path
         If a stage fails.
     """
     register()
-    node = composed(conf, overrides)
-    config = typed(node)
-    (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-    for name, part in (("config", node), ("overrides", list(overrides))):
-        atomic_write(folder / f".hydra/{name}.yaml", OmegaConf.to_yaml(part).encode())
+    config = typed(composed(conf, overrides))
     STAGES["ladder"].run(config, folder, folder)
     return config
 

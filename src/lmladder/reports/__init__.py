@@ -10,19 +10,12 @@ from lmladder.reports.detail import (
     calibration_table,
     excess_table,
     position_table,
-    read_calibration,
-    read_excess,
-    read_histories,
-    read_history,
-    read_performance,
-    read_positions,
 )
 from lmladder.reports.figures.calibration import calibration_panels
 from lmladder.reports.figures.gallery import last_split, result_figures, truth_figures
 from lmladder.reports.figures.loss import loss_curves
-from lmladder.reports.figures.perplexity import perplexity_by_parameters, perplexity_by_time
+from lmladder.reports.figures.perplexity import perplexity_by_parameters
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.figures.prompt import attention_figure, next_token_figure
 from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded
 from lmladder.reports.findings import findings
 from lmladder.reports.html import Passage, render_report, render_surprisal
@@ -41,4 +34,4 @@ from lmladder.reports.table import (
     to_csv,
 )
 from lmladder.reports.terminal import print_table
-from lmladder.reports.text import read_samples, to_text, token_labels, visible
+from lmladder.reports.text import to_text, token_labels, visible

@@ -1,18 +1,17 @@
 """The colors of figures and pages, and their contrast.
 
 Those of the models begin with Okabe and Ito (2008), whose colors are distinguishable in all common
-forms of color blindness. Each is made as much darker on a light page, or lighter on a dark one, as
-text needs for level AA of WCAG 2.2, so that names, lines and bars of a model have one color.
+forms of color blindness. Each is made as much darker as text on white needs for level AA of WCAG
+2.2, so that names, lines and bars of a model have one color, also on a dark page, where bars need
+less contrast than text.
 """
 
-from lmladder.models.registry import INK
+from lmladder.models.registry import INK as INK
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-LIGHT, DARK = "#ffffff", "#161616"  # pages
 GRAY, PALE = "#6e7781", "#d8dee4"
-NEUTRAL = {LIGHT: DARK, PALE: "#35393d", INK: "#e6e9ec"}  # in figures, and on a dark page
 AA = 4.5
 
 
@@ -24,16 +23,10 @@ def contrast(color: str, other: str) -> float:
     return float((high + 0.05) / (low + 0.05))
 
 
-def readable(color: str, page: str = LIGHT, ratio: float = AA) -> str:
-    """Return the color, mixed with as little black or white as gives it this contrast."""
-    start, end = np.array(to_rgb(color)), float(page == DARK)
-    mixed = (to_hex(start + share * (end - start)) for share in np.linspace(0, 1, 101))
-    return next(each for each in mixed if contrast(each, page) >= ratio)
-
-
-def on_dark(color: str) -> str:
-    """Return the color that replaces one of a figure on a dark page."""
-    return NEUTRAL.get(color) or readable(color, DARK, 6)
+def readable(color: str) -> str:
+    """Return the color, mixed with as little black as makes it readable on white."""
+    mixed = (to_hex(share * np.array(to_rgb(color))) for share in np.linspace(1, 0, 101))
+    return next(each for each in mixed if contrast(each, "white") >= AA)
 
 
 COLORS = tuple(

@@ -1,26 +1,25 @@
 """The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
 
 import json
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration, as_override
-from lmladder.models.registry import label
 from lmladder.reports.figures.style import encoded
 from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
-from lmladder.reports.terminal import as_text, empty_table
+from lmladder.reports.terminal import as_text
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
 
 import pandas as pd
 from matplotlib.figure import Figure
-from rich.text import Text
+
+MAX_NAMED = 5  # configurations in a sentence
 
 
 def as_grid(comparison: Comparison) -> Grid:
@@ -47,35 +46,50 @@ def as_grid(comparison: Comparison) -> Grid:
                 f"To {comparison.against or 'the best'}": difference,
             }
         )
-    hidden = {None, "p" if comparison.against is None else "Rank"}
-    if not any(each.shown for each in comparison.configurations):
-        hidden.add("Settings")
-    titles = [each for each in rows[0] if each not in hidden and each is not None]
+    optional = ("Settings", "Rank", "p")
+    empty = {title for title in optional if not any(row[title] for row in rows)}
+    titles = [title for title in rows[0] if title is not None and title not in empty]
     cells = [[row[title] for title in titles] for row in rows]
     caption = f"{metric}; differences with simultaneous 95% intervals"
-    return Grid(caption, titles, cells, titles.index("Runs") - 1)
+    words = sum(title in (by, "Model", "Settings") for title in titles)
+    return Grid(caption, titles, cells, words)
+
+
+def finding(comparison: Comparison) -> str:
+    """Return a sentence on the lowest score, and what the intervals show of the others."""
+    lowest, *others = sorted(comparison.configurations, key=lambda each: each.score)
+    judged = [each for each in others if each.low is not None]
+    ranked = any(each.rank for each in others)
+    if comparison.against is not None:
+        lower = [each for each in (lowest, *others) if each.high is not None and each.high < 0]
+        end = f"; significantly lower than {comparison.against}: {_names(lower, comparison)}"
+    elif lowest.rank == 1:
+        end = "; all others are significantly higher"
+    elif not judged or (not ranked and any((each.low or 0) > 0 for each in judged)):
+        end = "; whether the others are higher by chance cannot be judged" if others else ""
+    else:
+        equal = [each for each in others if each.rank is None]
+        end = f", but these may be as low: {_names(equal, comparison)}"
+    metric = METRICS[comparison.metric].partition(",")[0]
+    return f"{_names([lowest], comparison)} has the lowest score, {lowest.score:.4f} {metric}{end}."
+
+
+def _names(several: Sequence[Configuration], comparison: Comparison) -> str:
+    """Return the names of configurations in a sentence."""
+    if len(several) > MAX_NAMED:
+        return f"{len(several)} configurations"
+    names = [f"{each.model} {each.shown}".rstrip() for each in several]
+    if comparison.by:
+        pairs = zip(names, several, strict=True)
+        names = [f"{name} {comparison.by}={as_override(each.group)}" for name, each in pairs]
+    return ", ".join(names) or "none"
 
 
 def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     """Print in one of `FORMATS`, by default for a terminal; notes go to standard error."""
     print(FORMATS[wanted](comparison))
-    if comparison.power is not None:
-        print(comparison.power["answer"], file=sys.stdout if wanted == "text" else sys.stderr)
     for note in comparison.notes:
         say(f"note: {note}")
-
-
-def to_terminal(comparison: Comparison) -> str:
-    """Return the table in color and folded to the width of a terminal; plain if there is none."""
-    grid = as_grid(comparison)
-    table = empty_table(grid, folded=["Settings"])
-    previous = comparison.configurations[0].group
-    for each, cells in zip(comparison.configurations, grid.rows, strict=True):
-        if each.group != previous:
-            table.add_row()
-        previous = each.group
-        table.add_row(*map(Text, cells), style="bold" if each.rank == 1 else "")
-    return as_text(grid.caption, table)
 
 
 def to_csv(comparison: Comparison) -> str:
@@ -108,17 +122,6 @@ def _fields(each: Configuration) -> dict[str, Any]:
     return {**values, "seeds": seeds, "folders": folders}
 
 
-def to_latex(comparison: Comparison) -> str:
-    """Return a tabular for the package booktabs."""
-    grid = as_grid(comparison)
-    table = pd.DataFrame(grid.rows, columns=list(grid.titles))
-    shape = "l" * grid.words + "r" * (len(grid.titles) - grid.words)
-    tabular = table.to_latex(index=False, escape=True, column_format=shape).rstrip("\n")
-    # A bracket that begins a row would be an argument of the command before it.
-    tabular = tabular.replace("\n[", "\n{[}").replace("±", r"$\pm$")
-    return f"% {grid.caption}\n{tabular}"
-
-
 def to_html(comparison: Comparison) -> str:
     """Return a self-contained page: the table, every run, and the settings that all share.
 
@@ -126,7 +129,7 @@ def to_html(comparison: Comparison) -> str:
     """
     grid = as_grid(comparison)
     runs = [
-        (each.model, each.shown, str(run.path), "" if run.seed is None else str(run.seed), score)
+        (each.model, each.shown, str(run.path), str(run.seed), score)
         for each in comparison.configurations
         for run in each.runs
         for score in [f"{run.scores[comparison.metric]:.4f}"]
@@ -135,7 +138,7 @@ def to_html(comparison: Comparison) -> str:
         "comparison.html.jinja",
         script="page.js",
         title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
-        summary=grid.caption,
+        summary=finding(comparison),
         configurations=grid,
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
@@ -146,15 +149,14 @@ def to_html(comparison: Comparison) -> str:
             "Settings that are the same in all configurations that have them",
             ("Setting", "Value"), [*comparison.common.items()], words=2,
         ),
-        notes=[*([comparison.power["answer"]] if comparison.power else []), *comparison.notes],
+        notes=comparison.notes,
     )  # fmt: skip
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
-    "text": to_terminal,
+    "text": lambda comparison: as_text(as_grid(comparison), ["Settings"]),
     "csv": to_csv,
     "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
-    "latex": to_latex,
     "json": to_json,
 }
 
@@ -179,7 +181,7 @@ def sweep_figure(comparison: Comparison) -> Figure:
     curves: dict[str, list[Configuration]] = {}
     one_model = len({each.model for each in comparison.configurations}) == 1
     for each in comparison.configurations:  # ordered by the setting
-        name = f"{label(each.model, each.runs[0].kind)} {each.shown}".rstrip()
+        name = f"{each.model} {each.shown}".rstrip()
         curves.setdefault(each.shown or name if one_model else name, []).append(each)
     return sweep_curves(
         [
@@ -192,6 +194,7 @@ def sweep_figure(comparison: Comparison) -> Figure:
         ],
         setting=comparison.by,
         score=METRICS[comparison.metric].partition(",")[0],
+        caption=finding(comparison),
     )
 
 

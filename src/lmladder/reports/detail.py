@@ -1,20 +1,16 @@
 """The tables from which figures are drawn, besides the perplexity table.
 
 position.csv and calibration.csv have one row per range and several columns per model. Their values
-are rounded once, when a table is made. history.csv and performance.json are written by the stages.
+are rounded once, when a table is made.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
-from pathlib import Path
 
 from lmladder.evaluation import BINS, ContextLosses, Reliability
 from lmladder.evaluation.truth import Excess
-from lmladder.experiments.jobs import PERFORMANCE, read_facts
-from lmladder.reports.table import DECIMALS, models_of, read_columns, require_columns
+from lmladder.reports.table import DECIMALS
 from lmladder.system.arrays import Array
-from lmladder.system.errors import InputError
-from lmladder.training.history import DIGEST
 
 import numpy as np
 import pandas as pd
@@ -91,61 +87,3 @@ def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
     names = [name.removesuffix(ACCURACY) for name in table.columns if name.endswith(ACCURACY)]
     parts = (TOKENS, CONFIDENCE, ACCURACY)
     return {name: Reliability(*(table[name + part].to_numpy() for part in parts)) for name in names}
-
-
-def read_positions(path: Path) -> pd.DataFrame:
-    """Read a `position_table`; InputError if the file is missing or not such a table."""
-    table = _read(path, ("first", "last")).round(DECIMALS)  # pandas may read a float one bit off
-    for model in position_models(table):
-        require_columns(path, table, [model])
-    return table
-
-
-def read_calibration(path: Path) -> pd.DataFrame:
-    """Read a `calibration_table`; InputError if the file is missing or not such a table."""
-    table = _read(path, ("low", "high")).round(DECIMALS)
-    if len(table) != BINS:
-        raise InputError(f"{path} must have {BINS} rows, got {len(table)}")
-    for name in table.columns[table.columns.str.endswith(ACCURACY)]:
-        model = name.removesuffix(ACCURACY)
-        require_columns(path, table, [model + TOKENS, model + CONFIDENCE])
-    return table
-
-
-def read_excess(path: Path) -> pd.DataFrame:
-    """Read an `excess_table`; InputError if the file is not such a table, or missing."""
-    table = read_columns(path, EXCESS_COLUMNS, dtype=EXCESS_COLUMNS)
-    if table.drop(columns=["first", "last", "standard_error"]).isna().any(axis=None):
-        raise InputError(f"{path}: a value is missing")
-    if not table["tokens"].between(1, 2**53).all() or not np.isfinite(table["excess"]).all():
-        raise InputError(f"{path}: a number is out of range")
-    return table.astype({"tokens": "int64"}).round(DECIMALS)
-
-
-def read_history(path: Path) -> pd.DataFrame:
-    """Read the history.csv of a rung; InputError if it is missing or not such a table."""
-    return _read(path, ("tokens", "train_loss", "val_loss"))
-
-
-def read_histories(table: pd.DataFrame, ladder: Path) -> dict[str, pd.DataFrame]:
-    """Read the history.csv of each model of a table that was trained in steps, from a ladder."""
-    by_steps = set(table.dropna(subset="steps")["model"])
-    return {
-        name: read_history(ladder / each.rung / "history.csv")
-        for name, each in models_of(table).items()
-        if name in by_steps
-    }
-
-
-def read_performance(folder: Path) -> dict[str, float | None]:
-    """Read a stage's performance.json; an empty mapping if it is missing or damaged."""
-    return read_facts(folder / PERFORMANCE)
-
-
-def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table that has these columns; all columns but digests must contain numbers."""
-    table = read_columns(path, columns, dtype={DIGEST: str})
-    for name in table.select_dtypes(exclude="number"):
-        if name != DIGEST:
-            raise InputError(f"{path}: column {name!r} must contain numbers only")
-    return table

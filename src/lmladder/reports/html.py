@@ -12,7 +12,7 @@ from lmladder.evaluation import Score
 from lmladder.evaluation.exact import LOG_2
 from lmladder.reports.attention import LEVELS, Attention, head_maps
 from lmladder.reports.page import drawings, render
-from lmladder.reports.table import Grid, ladder_grid, models_of, whole
+from lmladder.reports.table import ladder_grid, models_of, whole
 from lmladder.reports.text import MARKS, percent, printable, visible
 
 import pandas as pd
@@ -49,8 +49,6 @@ def render_report(
     corpus: CorpusFacts,
     seeds: Iterable[int],
     config: str,
-    over_seeds: Sequence[Grid] = (),
-    environment: Sequence[Grid] = (),
 ) -> str:
     """Return the page; the same arguments give the same bytes.
 
@@ -65,13 +63,13 @@ def render_report(
     corpus : content of corpus.json
     seeds : of the rungs
     config : the resolved configuration
-    over_seeds : tables of the ladders in `results/`
-    environment : machine, versions and times
     """
     models = models_of(table)
     # From best to worst; the oracle is last.
     order = [*models][::-1]
     order.sort(key=lambda name: models[name].is_oracle)
+    # The oracle has the color of text, which differs on light and dark pages.
+    bar_colors = {k: "currentColor" if m.is_oracle else m.color for k, m in models.items()}
     passage = passage or Passage((), {})
     readers = {name: passage.nats[name] for name in order if name in passage.nats}
     steps = table.dropna(subset="steps").set_index("label")["steps"].to_dict()
@@ -89,7 +87,7 @@ def render_report(
         },
         ladder=ladder_grid(table),
         bars=[
-            (share, models[name].color[1:])
+            (share, bar_colors[name])
             for name, share in zip(last["model"], _shares(last["bits_per_byte"]), strict=True)
         ],
         figures=drawings(figures),
@@ -102,7 +100,7 @@ def render_report(
             for text, *nats in zip(passage.pieces, *readers.values(), strict=True)
         ],
         readers=[
-            (models[name].label, f"{sum(nats) / len(nats) / LOG_2:.2f}", models[name].color[1:])
+            (models[name].label, f"{sum(nats) / len(nats) / LOG_2:.2f}", bar_colors[name])
             for name, nats in readers.items()
         ],
         strongest=STRONGEST,
@@ -111,8 +109,6 @@ def render_report(
         levels=LEVELS,
         corpus=corpus,
         config=config,
-        over_seeds=over_seeds,
-        environment=environment,
     )
 
 

@@ -1,4 +1,4 @@
-"""The layout of all pages, their colors, and their content security policy.
+"""The layout of all pages, and their content security policy.
 
 A page is one file that loads nothing. The policy forbids all scripts but its own, named by its
 sha256, in case text from a model is mistaken for markup. Templates in `layout/` are trusted;
@@ -13,7 +13,6 @@ from functools import partial
 from importlib.resources import files
 from typing import Any
 
-from lmladder.reports.colors import on_dark
 from lmladder.reports.figures.style import WIDTH, as_svg
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -22,25 +21,23 @@ from matplotlib.figure import Figure
 
 TAG = re.compile(r"<[^>]*>")
 ID = re.compile(r'( id="|href="#|url\(#)')
-COLORS = "/* colors of the figures */"  # where the template has them
-COLOR = re.compile(r": #([0-9a-f]{6})\b")
 
 
 def drawings(figures: Iterable[Figure]) -> list[tuple[str, Markup, bool]]:
     """Return (caption, SVG, whether it is wider than a phone) of the figures of one page.
 
-    Each SVG has identifiers of its own, and the colors of the page's scheme. It is trusted to be
-    markup.
+    Each SVG has identifiers of its own. It is trusted to be markup.
     """
     found = []
     for number, each in enumerate(figures, 1):
-        svg = TAG.sub(partial(_adapted, rf"\1f{number}-"), as_svg(each))
+        own = partial(_with_identifiers, rf"\1f{number}-")
+        svg = TAG.sub(own, as_svg(each))
         found.append((str(each.get_label()), Markup(svg), each.get_figwidth() > 1.2 * WIDTH))
     return found
 
 
-def _adapted(identifier: str, tag: re.Match[str]) -> str:
-    return COLOR.sub(r": var(--c\1)", ID.sub(identifier, tag[0]))
+def _with_identifiers(prefix: str, tag: re.Match[str]) -> str:
+    return ID.sub(prefix, tag[0])
 
 
 def render(name: str, *, script: str = "", **values: Any) -> str:
@@ -59,10 +56,4 @@ def render(name: str, *, script: str = "", **values: Any) -> str:
         loader=PackageLoader(__package__, "layout"), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    template = environment.get_template(name)
-    page = template.render(policy=policy, script=Markup(script), colors=COLORS, **values)
-    used = sorted(set(re.findall(r"var\(--c([0-9a-f]{6})\)", page)))
-    light = " ".join(f"--c{each}: #{each};" for each in used)
-    dark = " ".join(f"--c{each}: {on_dark(f'#{each}')};" for each in used)
-    scheme = f":root {{ {light} }} @media (prefers-color-scheme: dark) {{ :root {{ {dark} }} }}"
-    return page.replace(COLORS, scheme, 1)
+    return environment.get_template(name).render(policy=policy, script=Markup(script), **values)

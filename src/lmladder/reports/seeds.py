@@ -1,16 +1,16 @@
 """Tables over seeds of the ladders in `results/`, which `make results` trains.
 
-`results/<name>/seed<seed>/` has what git keeps of a pipeline: params.yaml, dvc.lock and
-outputs/evaluate.
+`results/<name>/seed<seed>/` has what git keeps of a pipeline, such as outputs/evaluate.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmladder.experiments import settings_of
+from lmladder.evaluation import read_record
 from lmladder.reports.table import CROPS, DECIMALS, Grid, in_order, read_csv, significant, whole
 from lmladder.system.errors import InputError
+from lmladder.system.settings import dotted
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,7 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
     for name in names:
         folders = evaluated(results / name)
         seeds |= {len(folders)}
-        if (settings := settings_of(folders[0])) is None:
-            raise InputError(f"{folders[0].parents[1]} has no dvc.lock")
+        settings = dotted(read_record(folders[0]).settings)
         share = f"{settings['data.split.train']:.0%}"
         for split, rows in over_seeds(folders).groupby("split", sort=False):
             columns[f"Trained on {share}: {split}"] = {

@@ -34,8 +34,7 @@ COLUMNS: dict[Any, Any] = {
     "audit": "str",
 }
 CROPS, EXCESS, EXCESS_ERROR, AUDIT = [*COLUMNS][-4:]
-LATER = (CROPS, EXCESS, EXCESS_ERROR, AUDIT)  # older tables do not have them
-OPTIONAL = ["kind", "rung", "parameters", "steps", "standard_error", *LATER]  # may be empty
+OPTIONAL = ["kind", "rung", *[*COLUMNS][-7:]]  # may be empty
 SCORES = ("tokens", "bytes", "perplexity", "bits_per_byte", "nats_per_token")  # of a `Score`
 
 
@@ -255,39 +254,18 @@ def to_csv(table: pd.DataFrame) -> str:
     return table.to_csv(index=False, float_format=f"%.{DECIMALS}f", lineterminator="\n")
 
 
-def read_columns(path: Path, names: Iterable[str], **options: Any) -> pd.DataFrame:
-    """Read a CSV file with `options` of pandas.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, or one of the columns `names` is missing.
-    """
+def read_csv(path: Path) -> pd.DataFrame:
+    """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
     try:
-        table = pd.read_csv(path, **options)
+        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, TypeError) as error:  # also UnicodeError and pandas' own errors
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(f"cannot read {path}: {reason}") from error
-    require_columns(path, table, names)
-    return table
-
-
-def require_columns(path: Path, table: pd.DataFrame, names: Iterable[str]) -> None:
-    """Raise InputError if a column is missing from the table that was read from `path`."""
-    if missing := [name for name in names if name not in table]:
-        old = "; files of lmladder 0.1 must be made again" if missing[0] in COLUMNS else ""
-        raise InputError(f"{path}: column {missing[0]!r} is missing{old}")
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
-    required = [name for name in COLUMNS if name not in LATER]
-    table = read_columns(path, required, dtype=COLUMNS, keep_default_na=False, na_values=[""])
-    if AUDIT not in table:
+    if AUDIT not in table:  # there was none
         table[AUDIT] = ""
-    table = table.reindex(columns=list(COLUMNS))
+    table = table.reindex(columns=list(COLUMNS))  # without values where a column is missing
     if table.drop(columns=OPTIONAL).isna().any(axis=None):
-        raise InputError(f"{path}: a value is missing")
+        raise InputError(f"{path} is not a table of scores: a value is missing")
     if unknown := set(table["split"]) - set(SPLITS):
         raise InputError(f"{path}: unknown split {min(unknown)!r}; choose from {', '.join(SPLITS)}")
     table = table.fillna({"kind": "", "rung": "", AUDIT: ""})

@@ -1,11 +1,10 @@
-"""The perplexity table in a terminal, with the times on this machine."""
+"""Tables in a terminal."""
 
 import sys
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
-from lmladder.reports.table import SHOWN, Grid, ladder_grid, whole
+from lmladder.reports.table import SHOWN, Grid, ladder_grid
 
 import pandas as pd
 from rich.console import Console
@@ -13,32 +12,17 @@ from rich.table import Table
 from rich.text import Text
 
 NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 columns have room
-TIMES = {"Seconds": "seconds", "Tokens/s": "tokens_per_second"}
 
 
-def print_table(
-    table: pd.DataFrame,
-    performance: Mapping[str, Mapping[str, float | None]] | None = None,
-    console: Console | None = None,
-) -> None:
-    """Print the table of all splits.
-
-    Parameters
-    ----------
-    performance : content of the performance.json of each rung, by its folder. It depends on the
-        machine and the run, so it is not part of any output.
-    """
+def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+    """Print the table of all splits."""
     columns = {title: SHOWN[title] for title in NARROW}
-    for title, key in TIMES.items() if performance else ():
-        columns[title] = partial(_time, performance or {}, key)
     console, grid = console or Console(), ladder_grid(table, columns, NARROW[1:2])
     console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
     shown = empty_table(grid, folded=grid.titles[1:])
     for cells in grid.rows:
         shown.add_row(*map(Text, cells))
     console.print(shown)
-    if performance:
-        console.print("Seconds are those of a stage; one stage fits all count models.")
 
 
 def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
@@ -50,24 +34,18 @@ def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
     return table
 
 
-def as_text(caption: str, table: Table) -> str:
+def as_text(grid: Grid, folded: Sequence[str]) -> str:
     """Return a table in color and folded to the width of a terminal; plain if there is none."""
-    terminal = sys.stdout.isatty()
+    terminal, table = sys.stdout.isatty(), empty_table(grid, folded)
+    for cells in grid.rows:
+        table.add_row(*map(Text, cells))
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     with console.capture() as captured:
-        console.print(Text(caption), table, sep="\n")
+        console.print(Text(grid.caption), table, sep="\n")
     return "\n".join(row.rstrip() for row in captured.get().splitlines())
 
 
 def print_grid(grid: Grid, format_name: str = "text") -> None:
     """Print a table with its caption as text or Markdown."""
-    shown = empty_table(grid, folded=grid.titles)
-    for cells in grid.rows:
-        shown.add_row(*map(Text, cells))
-    print(grid.to_markdown() if format_name == "markdown" else f"{as_text(grid.caption, shown)}\n")
-
-
-def _time(
-    performance: Mapping[str, Mapping[str, float | None]], key: str, row: Mapping[str, Any]
-) -> str:
-    return whole(performance.get(row["rung"], {}).get(key)) if row["parameters"] else ""
+    text = f"{as_text(grid, grid.titles)}\n"
+    print(grid.to_markdown() if format_name == "markdown" else text)

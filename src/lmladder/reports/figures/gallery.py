@@ -24,12 +24,12 @@ def result_figures(
     positions: pd.DataFrame,
     calibration: pd.DataFrame,
 ) -> dict[str, Figure]:
-    """Draw all figures except those of the truth and of time, in the order in which they are shown.
+    """Draw all figures except those of the truth, in the order in which they are shown.
 
     Parameters
     ----------
     table, positions, calibration : as of `ladder_table`, `position_table`, `calibration_table`
-    histories : the history.csv of each trained model
+    histories : that of each model that is trained by steps, as in history.csv
     """
     models, table = models_of(table), of_one_tokenizer(table)  # others have other perplexities
     return {

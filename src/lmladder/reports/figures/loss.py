@@ -32,7 +32,7 @@ def loss_curves(
     Parameters
     ----------
     models : of the table
-    histories : the history.csv of each trained model
+    histories : that of each model that is trained by steps, as in history.csv
     baselines : nats per token of models on the validation text; count models and the oracle are
         drawn
     """

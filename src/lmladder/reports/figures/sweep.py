@@ -7,7 +7,6 @@ from statistics import fmean, pstdev, stdev
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
-from lmladder.reports.findings import lowest
 from lmladder.reports.table import COLORS, MARKERS
 
 from matplotlib.axes import Axes
@@ -39,7 +38,7 @@ class Swept:
 
 
 @styled()
-def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure:
+def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str, caption: str) -> Figure:
     """Draw the mean over seeds with a standard deviation on either side, and each seed as a dot.
 
     The x axis is logarithmic if the values are spaced so. If any value is not a number, the values
@@ -50,6 +49,7 @@ def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure
     curves : at least one
     setting : name of the varied setting
     score : name of the score
+    caption : what the scores show
     """
     longest = max(len(_named(curve)) for curve in curves) * CHARACTER
     width = LEFT + WIDTH + GAP + longest
@@ -62,12 +62,7 @@ def sweep_curves(curves: Sequence[Swept], *, setting: str, score: str) -> Figure
     axes.margins(y=0.12)
     ruled(axes)
     name_lines(axes, lines)
-    means = {
-        f"{curve.name} at {setting}={value}": fmean(scores)
-        for curve in curves
-        for value, scores in zip(curve.values, curve.scores, strict=True)
-    }
-    figure.set_label(lowest(f"mean of {score}", means, "{:.4f}".format))
+    figure.set_label(caption)
     return figure
 
 
