@@ -84,7 +84,7 @@ def write_run(folder, nats, *, blocks=True, rung="transformer", numpy="2.4.0", *
     metrics |= dict.fromkeys(("train_loss", "val_loss", "best_val_loss"), round(nats, 6))
     (folder / "metrics.json").write_text(json.dumps(metrics))
     packages = {"numpy": numpy, "numba": "0.63"}
-    (folder / "environment.json").write_text(json.dumps({"packages": packages}))
+    (folder / "machine.json").write_text(json.dumps({"environment": {"packages": packages}}))
     (folder / "samples.txt").write_text("Once upon a time")
     if blocks:
         made = block_scores(nats, folder.name, model=kind) if blocks is True else blocks

@@ -8,7 +8,7 @@ from pathlib import Path
 from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.evaluation import write_scores
-from lmladder.experiments.jobs import ENVIRONMENT, code_digest
+from lmladder.experiments.jobs import MACHINE, code_digest
 from lmladder.models.registry import KINDS
 from lmladder.pipeline.rungs import Rung
 from lmladder.system import environment
@@ -47,7 +47,7 @@ def write_run(folder, stage, prepared, **changed):
         write_metrics(folder, state, run.model, stage)
         discard_unfinished(folder)
     facts = environment.describe(kernels.describe())
-    (folder / ENVIRONMENT).write_text(json.dumps(facts))
+    (folder / MACHINE).write_text(json.dumps({"environment": facts}))
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +109,10 @@ def with_training(state, **fields):
 
 def move_elsewhere(folder, **facts):
     """Record that the run was made on another machine, so that rounding may differ."""
-    path = folder / ENVIRONMENT
+    path = folder / MACHINE
     facts = facts or {"processor": {"name": "another"}}
-    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+    environment = json.loads(path.read_text())["environment"]
+    path.write_text(json.dumps({"environment": environment | facts}))
 
 
 # --- Verdicts -------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def test_other_code_and_machines_are_named_in_one_line(verify, runs):
     status, lines, _ = verify("mlp")
     assert (status, "bit-identical" in lines[0]) == (0, True)
     assert lines[1:] == [r"  differs from here: code, \x1b[2J, python"]
-    for name in (TRAINED, ENVIRONMENT):
+    for name in (TRAINED, MACHINE):
         (runs / "mlp" / name).unlink()
     assert verify("mlp")[1][1:] == [f"{UNKNOWN}, machine and versions (unknown)"]
 

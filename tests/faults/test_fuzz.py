@@ -151,7 +151,7 @@ def read_gpt2(folder, data):
 
 
 RUN_FILES = (
-    *("metrics.json", ".hydra/config.yaml", "finished.json", "environment.json"),
+    *("metrics.json", ".hydra/config.yaml", "finished.json", "machine.json"),
     "checkpoint.safetensors",
 )
 

@@ -60,7 +60,6 @@ MISTAKES = {
     "report nowhere -o page.html": "nowhere",
     "compare outputs --json --format csv": "--json or --format csv",
     "scaling nowhere": "nowhere",
-    "init .": ". exists|name a new folder",
     "scaling outputs/prepare": "outputs/prepare",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }

@@ -36,7 +36,7 @@ def test_the_figures_are_those_of_the_pipeline_and_one_of_time(smoke, lmladder, 
 def test_png_is_a_format_too_and_where_no_stage_has_run_there_is_no_time(
     lmladder, outputs, tmp_path
 ):
-    for path in outputs.rglob("performance.json"):
+    for path in outputs.rglob("machine.json"):
         path.unlink()
     done = lmladder("plot", outputs, "-o", tmp_path / "p", "--format", "png").succeeded()
     assert done.stderr.startswith("note: no figure of training time")
@@ -56,10 +56,10 @@ def test_what_is_missing_is_named_and_nothing_is_drawn(lmladder, outputs, tmp_pa
 
 
 def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout, lmladder):
-    damaged = checkout / "outputs/mlp/environment.json"  # one stage ran elsewhere
+    damaged = checkout / "outputs/mlp/machine.json"  # one stage ran elsewhere
     damaged.write_text(damaged.read_text().replace('"CPython', '"PyPy'))
-    (checkout / "outputs/prepare/performance.json").write_text("[")
-    (checkout / "outputs/bigram/performance.json").write_text('{"seconds": "soon"}')
+    (checkout / "outputs/prepare/machine.json").write_text("[")
+    (checkout / "outputs/bigram/machine.json").write_text('{"seconds": "soon"}')
     pipelines = (smoke / "outputs/evaluate/report.html").read_text()
     kept = checkout / "results/tiny/seed0"
     shutil.copytree(checkout / "outputs/evaluate", kept / "outputs/evaluate")
@@ -75,8 +75,8 @@ def test_the_page_has_all_that_the_pipelines_has_and_the_machine(smoke, checkout
         # The new page has one more figure, of time.
         assert section(pipelines, heading).rstrip().removesuffix("</div>") in section(made, heading)
     assert "transformer.d_model=16" in section(made, headings[-1])
-    facts = json.loads((smoke / "outputs/evaluate/environment.json").read_text())
-    seconds = json.loads((smoke / "outputs/mlp/performance.json").read_text())["seconds"]
+    facts = json.loads((smoke / "outputs/evaluate/machine.json").read_text())["environment"]
+    seconds = json.loads((smoke / "outputs/mlp/machine.json").read_text())["seconds"]
     for fact in (facts["platform"], facts["packages"]["numpy"], f"{seconds:,}"):
         assert fact in section(made, "Machine and times")
     assert facts["platform"] not in pipelines

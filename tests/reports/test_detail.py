@@ -62,7 +62,7 @@ def test_a_file_that_is_not_such_a_table_is_rejected_in_one_line(tmp_path, read)
 
 
 def test_a_damaged_performance_file_is_ignored(tmp_path):
-    (tmp_path / "performance.json").write_text("[1]")
+    (tmp_path / "machine.json").write_text("[1]")
     assert read_performance(tmp_path) == {}
 
 

@@ -1,4 +1,4 @@
-"""What environment.json records of a machine, and of one where less is known."""
+"""What machine.json records of a machine, and of one where less is known."""
 
 import json
 import platform

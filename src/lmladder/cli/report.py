@@ -107,10 +107,11 @@ def _checkpoint(folder: Path, best: bool, prepared: Prepared) -> Checkpoint:
 
 def _environment(outputs: Path, stages: Sequence[str]) -> list[tuple[str, str]]:
     """Return facts of the machine by dotted name, followed by the stage where stages differ."""
-    from lmladder.experiments.jobs import ENVIRONMENT, read_facts
+    from lmladder.experiments.jobs import MACHINE, read_facts
     from lmladder.system.settings import dotted
 
-    by_stage = {stage: dotted(read_facts(outputs / stage / ENVIRONMENT)) for stage in stages}
+    files = {stage: read_facts(outputs / stage / MACHINE) for stage in stages}
+    by_stage = {stage: dotted(each.get("environment", {})) for stage, each in files.items()}
     facts: dict[str, str] = {}
     for name in dict.fromkeys(name for each in by_stage.values() for name in each):
         values = {stage: _shown(each[name]) for stage, each in by_stage.items() if name in each}

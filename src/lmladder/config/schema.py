@@ -4,6 +4,7 @@ The values are in `conf/`. Both entry points, Hydra for people and params.yaml f
 schema.
 """
 
+import re
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -13,6 +14,8 @@ from lmladder.models.registry import GROUPS, KINDS
 from lmladder.sampling.settings import SampleSettings
 from lmladder.system.errors import InputError
 from lmladder.system.settings import setting
+
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a rung or a mixture
 
 
 @dataclass
@@ -25,18 +28,6 @@ class RuntimeSettings:
     kernels: str = setting(
         "compiled kernels or NumPy, which is slower; results differ in the last digits",
         choices=("numba", "numpy"),
-    )
-
-
-@dataclass
-class LoggerSettings:
-    """A logger of another program, to which the history of a training run is sent, too."""
-
-    name: str | None = setting(
-        "the logger; null: none", default=None, choices=("tensorboard", "mlflow")
-    )
-    location: str = setting(
-        "folder of TensorBoard's files, or the tracking URI of MLflow", default="outputs/logs"
     )
 
 
@@ -58,9 +49,15 @@ class Config:
     )
     sample: SampleSettings = setting("samples of each model", settings=SampleSettings)
     evaluate: EvaluateSettings = setting("the perplexity table", settings=EvaluateSettings)
-    logger: LoggerSettings = setting("a logger, which changes no result", settings=LoggerSettings)
+    logger: Any = setting("_target_ of a logger and its settings; null: none", default=None)
 
     def check(self, path: str) -> None:
+        for group in GROUPS:
+            for name in getattr(self, group):
+                if not NAME.fullmatch(name):  # it is a folder, too
+                    raise InputError(
+                        f"{path}{group}: {name!r} must consist of letters, digits, _, - and ."
+                    )
         rungs = {stage: ("rungs", getattr(self, stage)) for stage in STAGES}
         for group in GROUPS:
             rungs |= {f"{group}.{name}": (group, it) for name, it in getattr(self, group).items()}

@@ -85,7 +85,7 @@ class DataSettings:
     watch: str = setting("the file whose change prepares the text again")
     seed: int = setting("seed of the tales and of the shuffle of documents", at_least=0)
     split: SplitSettings = setting("fractions of the text", settings=SplitSettings)
-    prompt: str | None = setting("prompt of samples; null: the beginning of the validation text")
+    prompt: str | None = setting("prompt of samples; null: the beginning of a document")
 
 
 @dataclass

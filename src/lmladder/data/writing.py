@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.data.corpus import Corpus
-from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
-from lmladder.data.reading import bytes_from_text, whole_chunks
+from lmladder.data.prepared import FILES, TOKENIZER, CorpusFacts, Oracle, SplitFacts, digest_of
+from lmladder.data.reading import bytes_from_text, read_sha256, whole_chunks
 from lmladder.data.settings import SplitSettings, TokenizerSettings
 from lmladder.data.tokenizers import Tokenizer, build_tokenizer, can_encode_any_text
 from lmladder.system.errors import RunError
@@ -65,10 +65,10 @@ def write_prepared(
     for name, part in parts.items():
         splits[name], length = _write_split(directory / f"{name}.npy", part, encoder, advance)
         characters += length
-    write_json(directory / "tokenizer.json", encoder.to_json())
-    sha256, digest = digests(directory)
+    write_json(directory / TOKENIZER, encoder.to_json())
+    sums = {name: read_sha256(directory / name) for name in FILES}
     for name, facts in splits.items():
-        facts.sha256 = sha256[name]
+        facts.sha256 = sums[f"{name}.npy"]
     corpus_facts = CorpusFacts(
         name=corpus.name,
         settings=dict(settings),
@@ -77,7 +77,7 @@ def write_prepared(
         bytes=sum(facts.bytes for facts in splits.values()),
         vocabulary_size=encoder.vocabulary_size,
         tokenizer=encoder.name,
-        digest=digest,
+        digest=digest_of(sums),
         splits=splits,
         grammar=corpus.grammar,
     )

@@ -21,7 +21,7 @@ from typing import Any
 from lmladder.config import STAGES
 from lmladder.evaluation import BLOCK_LOSSES, BlockLosses
 from lmladder.evaluation.audit import PASSED
-from lmladder.experiments.jobs import ENVIRONMENT
+from lmladder.experiments.jobs import MACHINE
 from lmladder.experiments.records import (
     LADDER,
     METRICS_FILE,
@@ -77,7 +77,7 @@ class Run:
     settings : those that determine the score, without the seed; None if they are unknown
     overrides : as given to Hydra, such as "recipe=base"
     blocks : losses of blocks of the scored text; None if there are none
-    versions : of NumPy and Numba, from trained.json or environment.json beside the run
+    versions : of NumPy and Numba, from trained.json or machine.json beside the run
     """
 
     path: Path
@@ -274,9 +274,11 @@ def _check_blocks(
 
 def _versions(folder: Path) -> dict[str, str]:
     """Return the versions of NumPy and Numba that trained the run or ran its stage, if known."""
-    for name, key in ((TRAINED, "identity"), (ENVIRONMENT, "packages")):
+    for name, keys in ((TRAINED, ["identity"]), (MACHINE, ["environment", "packages"])):
         with suppress(*DAMAGE, OSError):
-            facts = json.loads(read_text(folder / name))[key]
+            facts = json.loads(read_text(folder / name))
+            for key in keys:
+                facts = facts[key]
             return {package: str(facts[package]) for package in VERSIONS if package in facts}
     return {}
 

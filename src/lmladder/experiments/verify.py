@@ -21,7 +21,7 @@ from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.data.batches import validation_sequences
 from lmladder.evaluation import write_scores
-from lmladder.experiments.jobs import ENVIRONMENT, read_facts, run_digest
+from lmladder.experiments.jobs import MACHINE, read_facts, run_digest
 from lmladder.models.contract import own_tokenizer
 from lmladder.models.registry import KINDS
 from lmladder.system import environment
@@ -227,7 +227,7 @@ def _elsewhere(run: RecordedRun, code: str | None) -> Iterator[str]:
         yield UNKNOWN_CODE
     elif by_steps and code != run_digest(run.stage, first.kind):
         yield "code"
-    there = dotted(read_facts(run.folder / ENVIRONMENT))
+    there = dotted(read_facts(run.folder / MACHINE).get("environment", {}))
     if not there:
         yield "machine and versions (unknown)"
         return

@@ -1,8 +1,7 @@
 """The settings of each kind of model: what determines its shape, or what it counts."""
 
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import Any
 
 from lmladder.data.settings import WatchedFile
 from lmladder.models.registry import KINDS
@@ -41,18 +40,6 @@ class LayerSettings:
     embedding_size: int = setting("elements of a token's embedding", at_least=1)
     hidden_sizes: list[int] = setting("elements of each hidden layer", at_least=1)
 
-    sizes: ClassVar[tuple[str, ...]] = ("hidden_sizes", "embedding_size", "context_length")
-    gates: ClassVar[int] = 0  # matrices of a layer for its input, and as many for its state
-
-    def estimate(self, vocabulary_size: int) -> tuple[int, int]:
-        """Return lower bounds: weights, and values per token stored for the backward pass."""
-        tokens = 1 if self.gates else self.context_length  # that the first layer reads at a time
-        widths = [tokens * self.embedding_size, *self.hidden_sizes]
-        weights = vocabulary_size * (self.embedding_size + widths[-1])
-        for n_in, n_out in pairwise(widths):
-            weights += self.gates * (n_in + n_out) * n_out if self.gates else n_in * n_out
-        return weights, sum(widths) + vocabulary_size
-
 
 @dataclass
 class MlpSettings(LayerSettings):
@@ -64,8 +51,6 @@ class MlpSettings(LayerSettings):
 @dataclass
 class RecurrentSettings(LayerSettings):
     """A simple recurrent network (Elman 1990)."""
-
-    gates: ClassVar[int] = 1
 
     def check(self, path: str) -> None:
         if not self.hidden_sizes:
@@ -80,8 +65,6 @@ class RecurrentSettings(LayerSettings):
 @dataclass
 class GruSettings(RecurrentSettings):
     """Gated recurrent units (Cho et al. 2014)."""
-
-    gates: ClassVar[int] = 3
 
 
 @dataclass
@@ -141,10 +124,6 @@ class TransformerSettings:
         "initial weights that end a branch are divided by sqrt(2 n_layer)", default=True
     )
 
-    sizes: ClassVar[tuple[str, ...]] = (
-        "n_layer", "d_model", "feed_forward_factor", "context_length",
-    )  # fmt: skip
-
     @property
     def max_sequence_length(self) -> int:
         """The length of the longest sequence that the model can read."""
@@ -163,24 +142,6 @@ class TransformerSettings:
         2 n_layer branches are added to the residual stream; scaling keeps its variance (GPT-2).
         """
         return self.init_std / ((2 * self.n_layer) ** 0.5 if self.residual_scaling else 1)
-
-    def estimate(self, vocabulary_size: int) -> tuple[int, int]:
-        """Return lower bounds: weights, and values per token stored for the backward pass."""
-        tables = vocabulary_size * (1 if self.tied else 2)
-        if self.positions in ("learned", "sinusoidal"):
-            tables += self.context_length
-        # A gated feed-forward layer has three matrices of two thirds of the width.
-        feed_forward = int(2 * self.feed_forward_factor * self.d_model) * self.d_model
-        weights = tables * self.d_model + self.n_layer * (4 * self.d_model**2 + feed_forward)
-        weights += 2 * self.n_layer * self.convolution * self.d_model
-        if self.bigram_embeddings:
-            weights += min((vocabulary_size + 1) * vocabulary_size, MAX_PAIRS) * self.d_model
-        if self.pointer:
-            weights += (2 * self.d_model + 2) * self.pointer + self.d_model + 1
-        # Two norms, queries, keys, values, the attention output, and one hidden layer.
-        width = int((6 + self.feed_forward_factor) * self.d_model)
-        stored = self.n_layer * width + vocabulary_size * (4 if self.pointer else 1)
-        return weights, stored
 
     def check(self, path: str) -> None:
         d_model, n_head = f"{path}d_model={self.d_model}", f"{path}n_head={self.n_head}"

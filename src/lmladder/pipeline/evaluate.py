@@ -43,7 +43,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
-PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
+PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt is null
 PASSAGE_TOKENS = 600
 ATTENTION_TOKENS = 20
 SAMPLES = "samples.txt"
@@ -205,6 +205,8 @@ class Ladder:
         else:
             strategy = BeamSearch(settings.beams)
         prompt = self.prepared.val[:PROMPT_TOKENS]
+        if self.prepared.tokenizer.eos is not None:
+            prompt = self.prepared.val[-1:]  # the end of a document, after which another begins
         if settings.prompt is not None:
             prompt = _encoded(self.prepared.tokenizer, settings.prompt)
         text = self.prepared.tokenizer.decode(prompt)

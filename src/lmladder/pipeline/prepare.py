@@ -4,7 +4,6 @@ from pathlib import Path
 
 from lmladder.config import Config
 from lmladder.data import load_corpus, write_prepared
-from lmladder.pipeline.memory import require_memory
 from lmladder.pipeline.stages import Result, Stage
 from lmladder.pipeline.text import require_compatible
 from lmladder.system.progress import CountingProgress
@@ -12,12 +11,12 @@ from lmladder.system.progress import CountingProgress
 
 def prepare(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     """Write the token arrays of all splits, the tokenizer and corpus.json to `out`."""
-    require_memory(config)
     data = config.data
-    with CountingProgress("prepare", "characters") as progress:
+    corpus = load_corpus(data)
+    with CountingProgress("prepare", "characters", sum(map(len, corpus.pieces()))) as progress:
         facts = write_prepared(
             out,
-            load_corpus(data),
+            corpus,
             tokenizer=config.tokenizer,
             split=data.split,
             seed=data.seed,

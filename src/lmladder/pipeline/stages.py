@@ -5,6 +5,7 @@ the folder of the ladder, from whose subfolders it reads the results of earlier 
 """
 
 import math
+import os
 import resource
 import sys
 import time
@@ -18,7 +19,7 @@ from lmladder import kernels
 from lmladder.config import STAGES as RUNG_STAGES
 from lmladder.config import Config
 from lmladder.experiments import jobs as outcome
-from lmladder.experiments.jobs import ENVIRONMENT, PERFORMANCE
+from lmladder.experiments.jobs import MACHINE
 from lmladder.models.registry import GROUPS
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.system import environment
@@ -34,7 +35,7 @@ class Result:
 
     Attributes
     ----------
-    tokens_per_second : speed of the work, for performance.json
+    tokens_per_second : speed of the work, for machine.json
     objective : the value that a search minimizes
     """
 
@@ -67,14 +68,18 @@ class Stage:
     def run_if_stale(self, config: Config, out: Path, ladder: Path) -> Result:
         """Run like `run`, unless `out` contains the results of an earlier, identical run."""
         with locked(out):
-            folders = [ladder / name for name in self.reads(config)]
-            fingerprint = outcome.fingerprint(config, self.name, folders)
-            finished, objective = outcome.is_finished(out, fingerprint)
-            if finished:
-                print(f"already finished: {out}", flush=True)
-                return Result(objective=objective)
-            result = self._run(config, out, ladder)
-            outcome.finish(out, fingerprint, result.objective)
+            return self.run_as_job(config, out, ladder)
+
+    def run_as_job(self, config: Config, out: Path, ladder: Path) -> Result:
+        """Run like `run_if_stale`, in a folder that the caller has locked."""
+        folders = [ladder / name for name in self.reads(config)]
+        fingerprint = outcome.fingerprint(config, self.name, folders)
+        finished, objective = outcome.is_finished(out, fingerprint)
+        if finished:
+            print(f"already finished: {out}", flush=True)
+            return Result(objective=objective)
+        result = self._run(config, out, ladder)
+        outcome.finish(out, fingerprint, result.objective)
         return result
 
     def _run(self, config: Config, out: Path, ladder: Path) -> Result:
@@ -92,10 +97,16 @@ class Stage:
         """Convert MemoryError, and OSError raised by libraries, to RunError."""
         try:
             yield
+            print(end="", flush=True)
         except MemoryError as error:
             reason = f"out of memory: {error}".removesuffix(": ")
             raise RunError(f"{self.name}: {reason}; make {self.smaller} smaller") from error
-        except OSError as error:
+        except BrokenPipeError as error:  # the reader has ended, such as `head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise RunError(f"{self.name}: nobody reads its output any more") from error
+        except (OSError, ImportError) as error:
+            if not isinstance(error, OSError) or error.errno is None:  # a library cannot be loaded
+                raise RunError(f"{self.name}: {error}") from error
             if error.filename is not None:
                 raise RunError(f"cannot open {error.filename}: {error.strerror}") from error
             raise cannot_write(out, error) from error
@@ -109,9 +120,9 @@ def _write_facts(out: Path, seconds: float, tokens_per_second: float | None) -> 
         "seconds": round(seconds, 2),
         "tokens_per_second": round(speed) if math.isfinite(speed) else None,
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit),
+        "environment": environment.describe(kernels.describe()),
     }
-    write_json(out / PERFORMANCE, facts)
-    write_json(out / ENVIRONMENT, environment.describe(kernels.describe()))
+    write_json(out / MACHINE, facts)
 
 
 def _all_rungs(config: Config) -> list[str]:

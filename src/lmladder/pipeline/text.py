@@ -4,7 +4,6 @@ from pathlib import Path
 
 from lmladder.config import Config
 from lmladder.data import CorpusFacts, Prepared
-from lmladder.pipeline.memory import require_memory
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.system.errors import InputError, no_file
 
@@ -29,7 +28,7 @@ def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepa
 
 
 def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
-    """Raise InputError if a rung has sequences longer than the text or needs too much memory.
+    """Raise InputError if a rung has sequences longer than the text.
 
     Every stage checks all rungs, so that the first stage that runs reports what would stop a later
     one.
@@ -41,16 +40,12 @@ def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True
         init_from = rung.settings.init_from
         if trains and init_from is not None and not Path(init_from).is_file():
             raise InputError(f"{rung.key}.init_from: {no_file(Path(init_from))}")
+        whole = training.sequence_length == getattr(rung.settings, "max_sequence_length", None)
+        key = f"{rung.key}.{'context_length' if whole else 'training.sequence_length'}"
         for split, name in (("train", "training"), ("val", "validation")):
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(
                     f"the {name} text has {text.splits[split].tokens} tokens, fewer than the "
                     f"{training.sequence_length + 1} of a sequence; give a longer text, or make "
-                    f"{rung.key}.training.sequence_length={training.sequence_length} smaller"
+                    f"{key}={training.sequence_length} smaller"
                 )
-    require_memory(
-        config,
-        vocabulary_size=text.vocabulary_size,
-        val_tokens=text.splits["val"].tokens,
-        trains=trains,
-    )

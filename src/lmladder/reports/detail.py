@@ -1,7 +1,7 @@
 """The tables from which figures are drawn, besides the perplexity table.
 
 position.csv and calibration.csv have one row per range and several columns per model. Their values
-are rounded once, when a table is made. history.csv and performance.json are written by the stages.
+are rounded once, when a table is made. history.csv and machine.json are written by the stages.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lmladder.evaluation import BINS, ContextLosses, Reliability
 from lmladder.evaluation.truth import Excess
-from lmladder.experiments.jobs import PERFORMANCE, read_facts
+from lmladder.experiments.jobs import MACHINE, read_facts
 from lmladder.reports.table import DECIMALS, models_of, read_columns, require_columns
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
@@ -138,8 +138,8 @@ def read_histories(table: pd.DataFrame, ladder: Path) -> dict[str, pd.DataFrame]
 
 
 def read_performance(folder: Path) -> dict[str, float | None]:
-    """Read a stage's performance.json; an empty mapping if it is missing or damaged."""
-    return read_facts(folder / PERFORMANCE)
+    """Read a stage's machine.json; an empty mapping if it is missing or damaged."""
+    return read_facts(folder / MACHINE)
 
 
 def _read(path: Path, columns: Sequence[str]) -> pd.DataFrame:

@@ -25,7 +25,7 @@ def print_table(
 
     Parameters
     ----------
-    performance : content of the performance.json of each rung, by its folder. It depends on the
+    performance : content of the machine.json of each rung, by its folder. It depends on the
         machine and the run, so it is not part of any output.
     """
     columns = {title: SHOWN[title] for title in NARROW}

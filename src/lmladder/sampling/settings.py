@@ -29,7 +29,7 @@ class StrategySettings:
 class SampleSettings(StrategySettings):
     """How each model continues a prompt."""
 
-    prompt: str | None = setting("text to continue; null: the beginning of the validation text")
+    prompt: str | None = setting("text to continue; null: the beginning of a document")
     tokens: int = setting("tokens of a sample at most", at_least=1)
     beams: int | None = setting(
         "width of a beam search, which uses none of the settings above; null: draw", at_least=1

@@ -1,7 +1,7 @@
 """Describe what a result depends on besides the project: processor, versions, pinned variables.
 
 A checkpoint does not contain these facts, because the same run must give the same bytes on every
-machine. A stage writes them to environment.json instead, for comparing machines that disagree.
+machine. A stage writes them to machine.json instead, for comparing machines that disagree.
 """
 
 import os

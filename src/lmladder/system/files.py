@@ -1,14 +1,15 @@
 """Atomic writing: a final name never refers to a partly written file.
 
-The bytes are written to a temporary file in the same folder and flushed to the disk. A rename then
-gives it the final name, which replaces an older file as a whole or not at all. A temporary file of
-a killed process is overwritten when the same file is written again.
+The bytes are written to a temporary file in the same folder, with a name of its own, and flushed to
+the disk. A rename then gives it the final name, which replaces an older file as a whole or not at
+all. `locks.locked` removes the temporary files of a process that was killed.
 """
 
 import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 
 from lmladder.system.errors import RunError
 
-TEMPORARY_SUFFIX = ".tmp"  # of the hidden temporary file
+TEMPORARY = f".*.{'[0-9a-f]' * 8}.tmp"  # the pattern of the names of temporary files
 
 
 @contextmanager
@@ -35,9 +36,9 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
             raise OSError(errno.EINVAL, "it is not a regular file")
-        temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmladder.system.errors import RunError
-from lmladder.system.files import cannot_write
+from lmladder.system.files import TEMPORARY, cannot_write
 
 LOCK = ".lock"
 
@@ -53,6 +53,16 @@ def _lock(path: Path) -> int:
     except OSError:
         return descriptor  # such as a network file system without locks
     with suppress(OSError):  # such as a full disk, which the run will report
+        for left in path.parent.glob(TEMPORARY):  # by a process that was killed
+            left.unlink()
         os.truncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def remove_empty(path: Path, lock: Path) -> None:
+    """Remove a file that is empty, unless another process holds the lock that guards it."""
+    with suppress(OSError), lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.stat().st_size:
+            path.unlink()
