@@ -110,7 +110,7 @@ def with_training(state, **fields):
 def move_elsewhere(folder, **facts):
     """Record that the run was made on another machine, so that rounding may differ."""
     path = folder / MACHINE
-    facts = facts or {"processor": {"name": "another"}}
+    facts = facts or {"processor": "another"}
     environment = json.loads(path.read_text())["environment"]
     path.write_text(json.dumps({"environment": environment | facts}))
 

@@ -12,18 +12,15 @@ from collections import Counter
 from pathlib import Path
 
 from lmladder.data import build_tokenizer, tokenizer_from_json
-from lmladder.experiments import find_runs
 from lmladder.interop import FORMATS
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import Checkpoint, array_bytes
 from tests.data.examples import CHOICES, tokenizer_settings
-from tests.experiments.folders import write_finished, write_run
 from tests.faults.examples import small_checkpoint, small_model
 
 import numpy as np
 import pytest
-import yaml
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from safetensors import safe_open
@@ -89,8 +86,8 @@ def bounded_memory():
 def whole(tmp_path_factory):
     """A folder with a file or folder of each kind."""
     folder = tmp_path_factory.mktemp("fuzz") / "whole"
-    small_checkpoint().save(write_run(folder / "run", 0.5).parent / "checkpoint.safetensors")
-    write_finished(folder / "run")
+    folder.mkdir()
+    small_checkpoint().save(folder / "checkpoint.safetensors")
     small_model(folder / "weights.json", "tiny-lm")
     small_model(folder / "gpt2", "gpt2")
     (folder / "into").mkdir()
@@ -150,34 +147,11 @@ def read_gpt2(folder, data):
     import_into(folder, folder / "gpt2", "gpt2")
 
 
-RUN_FILES = (
-    *("metrics.json", ".hydra/config.yaml", "finished.json", "machine.json"),
-    "checkpoint.safetensors",
-)
-
-
-def read_run(folder, data):
-    run = folder / "run"
-    path = run / data.draw(st.sampled_from(RUN_FILES))
-    if path.suffix == ".safetensors":
-        with safe_open(path, framework="np") as file:
-            header = perhaps_changed(json.loads(file.metadata()["lmladder"]), data)
-        path.write_bytes(save({}, metadata={"lmladder": json.dumps(header)}))
-    else:
-        fields = yaml.safe_load(path.read_text())  # JSON is YAML
-        path.write_text(json.dumps(perhaps_changed(fields, data)))
-    for record in data.draw(st.sets(st.sampled_from(["finished.json", "checkpoint.safetensors"]))):
-        (run / record).unlink()  # so that what it would contradict is read
-    (found,) = find_runs([run]).runs
-    assert np.isfinite([*found.scores.values()]).all()
-
-
 READERS = {
     "checkpoint": read_checkpoint,
     "tokenizer": read_tokenizer,
     "tiny-lm": read_tiny_lm,
     "gpt2": read_gpt2,
-    "run": read_run,
 }
 
 

@@ -8,14 +8,11 @@ from pathlib import Path
 from typing import Annotated
 
 from lmladder.cli.arguments import DEFAULT_OUTPUTS
-from lmladder.data.reading import opened
 from lmladder.system.errors import STATUS_FILE, InputError, RunError
 from lmladder.system.locks import remove_empty
 from lmladder.system.messages import VERBOSE, say, shown
-from lmladder.system.settings import did_you_mean
 
 import typer
-import yaml
 
 NEEDED = ("dvc.yaml", "stages/compose.py")
 TABLE = DEFAULT_OUTPUTS / "evaluate/perplexity.md"
@@ -67,40 +64,18 @@ def run(
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
     if status := _call(*COMPOSE, *options, *(overrides or []), quiet=True):
         raise typer.Exit(status)
-    known = _stages()
-    for name in stages or []:
-        if name not in known:
-            raise InputError(f"--stage: unknown stage {name!r}; {did_you_mean(name, known)}")
     remove_empty(RWLOCK, RWLOCK.with_name("rwlock.lock"))
     verbose = ["--verbose"] if shown(VERBOSE) else []
     with tempfile.NamedTemporaryFile("r") as file:
         if _call(*REPRO, *verbose, *(stages or []), quiet=not shown(), **{STATUS_FILE: file.name}):
             of_stage = Path(file.name).read_text()
-            if of_stage == str(InputError.exit_status):
-                raise InputError("the run stopped at invalid input, as printed above")
-            advice = "; the same command continues it" if of_stage else ""
-            raise RunError(f"the run is not complete, as printed above{advice}")
+            if of_stage in ("", str(InputError.exit_status)):  # or DVC has not run any
+                raise InputError("the run stopped for the reason printed above")
+            raise RunError("the run failed, as printed above; the same command continues it")
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
         say("next: lmladder sample, lmladder compare outputs")
-
-
-def _stages() -> list[str]:
-    """Return the names of the stages of dvc.yaml; InputError if a file is not valid YAML."""
-    files = {}
-    for name in ("dvc.yaml", "params.yaml"):
-        with opened(Path(name)) as file:
-            try:
-                files[name] = yaml.safe_load(file)
-            except yaml.YAMLError as error:
-                reason = " ".join(str(error).split())
-                raise InputError(f"{name} is not valid YAML: {reason}") from None
-    names = []
-    for name, stage in files["dvc.yaml"]["stages"].items():
-        group = stage.get("foreach", "").strip("${}")
-        names += [name, *(f"{name}@{key}" for key in files["params.yaml"].get(group, []))]
-    return names
 
 
 def _call(*arguments: str, quiet: bool, **variables: str) -> int:

@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -35,24 +35,6 @@ PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
 KILLED = "its process ended without a message: it was killed, or memory or disk space ran out"
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that has no result.
-
-    Attributes
-    ----------
-    folder : of the job
-    reason : in one line
-    exit_status : of a process that reports it
-    begun : start of the job, in seconds since 1970
-    """
-
-    folder: Path
-    reason: str
-    exit_status: int
-    begun: float
 
 
 def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
@@ -172,13 +154,9 @@ def attempt(folder: Path, job: Callable[[], T]) -> T | None:
     return result
 
 
-def failures(sweep: Path) -> list[Failure]:
-    """Return the failures of all jobs in the folder of a sweep, ordered by path."""
-    found = []
-    for path in sorted(sweep.rglob(FAILED)):
-        with suppress(OSError, ValueError, TypeError):  # it was just removed, or is damaged
-            found.append(Failure(path.parent, **json.loads(path.read_bytes())))
-    return found
+def failures(sweep: Path) -> dict[Path, dict[str, Any]]:
+    """Return the failed.json of each job in the folder of a sweep, by the folder of the job."""
+    return {path.parent: read_facts(path) for path in sorted(sweep.rglob(FAILED))}
 
 
 def read_facts(path: Path) -> dict[str, Any]:

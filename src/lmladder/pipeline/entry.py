@@ -47,13 +47,16 @@ def run(script: str, about: str | None) -> None:
 
     def task(node: DictConfig) -> float | None:
         nonlocal out
+        _note(RunError.exit_status)  # of a process that is killed
         composed = HydraConfig.get()
         folder = Path(os.path.relpath(composed.runtime.output_dir))
         try:
             if composed.mode == RunMode.MULTIRUN:
                 return run_job(stage, node, folder, Path(composed.sweep.dir))
             out = folder
-            return stage.run(typed(node), folder, OUTPUTS).objective
+            objective = stage.run(typed(node), folder, OUTPUTS).objective
+            _note(0)
+            return objective
         except LadderError as error:
             _fail(error)  # here, because Hydra would print another line
 
@@ -104,6 +107,11 @@ def _explained(error: Exception) -> LadderError | None:
 
 def _fail(error: LadderError) -> NoReturn:
     print(f"error: {error}", file=sys.stderr)
-    if file := os.environ.get(STATUS_FILE):
-        atomic_write(Path(file), str(error.exit_status).encode())
+    _note(error.exit_status)
     sys.exit(error.exit_status)
+
+
+def _note(status: int) -> None:
+    """Write the exit status for `lmladder run`, as DVC has one of its own."""
+    if file := os.environ.get(STATUS_FILE):
+        atomic_write(Path(file), str(status).encode())

@@ -96,7 +96,7 @@ class Sweep(Callback):
     """
 
     folder: ClassVar[Path | None] = None
-    before: ClassVar[list[jobs.Failure]] = []
+    before: ClassVar[dict[Path, Any]] = {}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         Sweep.folder = Path(config.hydra.sweep.dir)
@@ -105,12 +105,12 @@ class Sweep(Callback):
     @classmethod
     def exit_if_failed(cls, error: LadderError | None = None) -> None:
         """Print a line for each failed job, and for `error` of the launcher; exit if any failed."""
-        failed = jobs.failures(cls.folder) if cls.folder else []
-        failed = [each for each in failed if each not in cls.before]
+        found = jobs.failures(cls.folder) if cls.folder else {}
+        failed = {job: each for job, each in found.items() if cls.before.get(job) != each}
         if failed:
-            reasons = [f"{each.folder}: {each.reason}" for each in failed]
+            reasons = [f"{job}: {each.get('reason', 'damaged')}" for job, each in failed.items()]
             number = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
             summary = f"{number} of the sweep failed; {REPEAT}"
             for line in (*reasons, *([error] if error else []), summary):
                 print(f"error: {line}", file=sys.stderr)
-            sys.exit(min(each.exit_status for each in failed))
+            sys.exit(min(each.get("exit_status", 1) for each in failed.values()))

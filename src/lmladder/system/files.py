@@ -42,7 +42,7 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _replace_durably(temporary, path)
+            os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
@@ -73,17 +73,6 @@ def make_folder(path: Path) -> None:
 def cannot_write(path: Path, error: OSError) -> RunError:
     """Return the RunError that states in one line why `path` could not be written."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _replace_durably(source: Path, target: Path) -> None:
-    """Rename `source` to `target` and flush the folder, so that the rename survives a power cut."""
-    os.replace(source, target)
-    with suppress(OSError):  # some file systems cannot flush a folder; the rename has happened
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def sha256(path: Path) -> str:
