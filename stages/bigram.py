@@ -7,7 +7,19 @@ outputs/runs/bigram, or in outputs/sweeps/bigram with -m:
     python stages/bigram.py -m bigram.add_k=0.1,1
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from pathlib import Path
 
-    main(__file__, __doc__)
+from lmladder.pipeline import Config, open_text, rung_named, save_results, stage
+
+
+@stage
+def bigram(config: Config, folder: Path, ladder: Path) -> float:
+    """Count n-grams; return the lowest loss of the count models."""
+    text = open_text(config, ladder)
+    rung = rung_named("bigram", config)
+    fitted = rung.fit(config, text, folder)
+    return save_results(rung, fitted, config, text, folder)
+
+
+if __name__ == "__main__":
+    bigram()

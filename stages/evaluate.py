@@ -7,7 +7,7 @@ folder in outputs/runs/evaluate:
     python stages/evaluate.py evaluate.checkpoint=best evaluate.splits=[val]
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from lmladder.pipeline import evaluate, stage
 
-    main(__file__, __doc__)
+if __name__ == "__main__":
+    stage(evaluate)()

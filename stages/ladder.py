@@ -6,7 +6,7 @@ This is not a stage of the pipeline: `dvc repro` runs the stages one by one. Eac
 subfolder as in outputs/, and is not run again if it is finished.
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from lmladder.pipeline import ladder, stage
 
-    main(__file__, __doc__)
+if __name__ == "__main__":
+    stage(ladder)()

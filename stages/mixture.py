@@ -6,7 +6,19 @@ mixture@NAME. By hand, in new folders in outputs/runs/mixture:
     python stages/mixture.py "+mixtures.a={kind: mixture, members: [kneser_ney_5, mlp]}" rung=a
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from pathlib import Path
 
-    main(__file__, __doc__)
+from lmladder.pipeline import Config, open_text, rung_named, save_results, stage
+
+
+@stage
+def mixture(config: Config, folder: Path, ladder: Path) -> float:
+    """Fit the weights of the mixture `config.rung`; return its validation loss."""
+    text = open_text(config, ladder)
+    rung = rung_named(config.rung, config)
+    fitted = rung.fit(config, text, folder)
+    return save_results(rung, fitted, config, text, folder)
+
+
+if __name__ == "__main__":
+    mixture()

@@ -7,7 +7,16 @@ to try a text or a tokenizer, in a new folder in outputs/runs/prepare:
     python stages/prepare.py data=file data.path=README.md tokenizer=bpe
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from pathlib import Path
 
-    main(__file__, __doc__)
+from lmladder.pipeline import Config, prepare_text, stage
+
+
+@stage
+def prepare(config: Config, folder: Path, ladder: Path) -> None:
+    """Convert the text into tokens."""
+    prepare_text(config, folder)
+
+
+if __name__ == "__main__":
+    prepare()

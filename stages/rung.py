@@ -7,7 +7,19 @@ outputs/runs/rung, or in outputs/sweeps/rung with -m:
     python stages/rung.py -m +rungs=deep rung=deep seed=0,1
 """
 
-if __name__ == "__main__":
-    from lmladder.pipeline import main
+from pathlib import Path
 
-    main(__file__, __doc__)
+from lmladder.pipeline import Config, open_text, rung_named, save_results, stage
+
+
+@stage
+def rung(config: Config, folder: Path, ladder: Path) -> float:
+    """Fit the rung `config.rung`; return its validation loss."""
+    text = open_text(config, ladder)
+    rung = rung_named(config.rung, config)
+    fitted = rung.fit(config, text, folder)
+    return save_results(rung, fitted, config, text, folder)
+
+
+if __name__ == "__main__":
+    rung()

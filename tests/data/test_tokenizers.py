@@ -238,16 +238,14 @@ WRONG = [
     *({"name": "char", "characters": each} for each in ("", ["a"], "ba", "a\ud800")),
     *(
         {"name": "word", "words": words, "unknown": "error"}
-        for words in ("a", [1], [], ["a", "a"], ["a b" * 1000], ["\ud800"])
+        for words in ("a", [1], ["a", "a"], ["a b" * 1000], ["\ud800"])
     ),
-    {"name": "word", "words": ["a"], "unknown": "x" * 1000},
-    *({"name": "whitespace", "words": each} for each in ([], ["a", "a"], ["a b"], [""])),
+    *({"name": "whitespace", "words": each} for each in ([], ["a b"], [""])),
     *(bpe(vocabulary=each) for each in (BYTES[1:], dict.fromkeys(BYTES))),
-    *(bpe(more) for more in (["a"], [""], ["a b"], [5])),
     *(bpe(["ab"], merges) for merges in (["ab"], ["a c"], [["a", "b"]])),
-    # eos: half a character, words with a space, in a merge, made by one, in two ways.
+    # eos: half a character, words with a space, in a merge, in two ways.
     *(bpe(eos=255), bpe(["a\u0120b"], eos=256), bpe(["ab"], ["a b"], eos=64)),
-    *(bpe(["ab"], ["a b"], eos=256), bpe(["\u00c4\u0142"], eos=256)),
+    bpe(["\u00c4\u0142"], eos=256),
     *({"name": "byte", "eos": each} for each in (-1, 10**6, "\n", True)),
 ]
 

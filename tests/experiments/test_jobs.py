@@ -99,7 +99,7 @@ def requested(project, stage="mlp", **changed):
         ("prepare/train.npy", {"mlp", "ladder"}),
         ("data/tales.yaml", {"mlp", "ladder"}),
         ("conf/other.yaml", set()),
-        ("prepare/performance.json", set()),
+        ("prepare/machine.json", set()),
     ],
 )
 def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(project, stage, name, stages):

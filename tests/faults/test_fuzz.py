@@ -12,13 +12,11 @@ from collections import Counter
 from pathlib import Path
 
 from lmladder.data import build_tokenizer, tokenizer_from_json
-from lmladder.experiments import find_runs
 from lmladder.interop import FORMATS
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import Checkpoint, array_bytes
 from tests.data.examples import CHOICES, tokenizer_settings
-from tests.experiments.folders import write_run
 from tests.faults.examples import small_checkpoint, small_model
 
 import numpy as np
@@ -88,7 +86,8 @@ def bounded_memory():
 def whole(tmp_path_factory):
     """A folder with a file or folder of each kind."""
     folder = tmp_path_factory.mktemp("fuzz") / "whole"
-    small_checkpoint().save(write_run(folder / "run", 0.5).parent / "checkpoint.safetensors")
+    folder.mkdir()
+    small_checkpoint().save(folder / "checkpoint.safetensors")
     small_model(folder / "weights.json", "tiny-lm")
     small_model(folder / "gpt2", "gpt2")
     (folder / "into").mkdir()
@@ -148,18 +147,11 @@ def read_gpt2(folder, data):
     import_into(folder, folder / "gpt2", "gpt2")
 
 
-def read_run(folder, data):
-    change_json(folder / "run/scores.json", data)
-    (found,) = find_runs([folder / "run"]).runs
-    assert np.isfinite([*found.scores.values()]).all()
-
-
 READERS = {
     "checkpoint": read_checkpoint,
     "tokenizer": read_tokenizer,
     "tiny-lm": read_tiny_lm,
     "gpt2": read_gpt2,
-    "run": read_run,
 }
 
 

@@ -30,7 +30,7 @@ from omegaconf import OmegaConf
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
-MACHINE_FACTS = ("performance.json", "environment.json", "trained.json")  # which are no results
+MACHINE_FACTS = ("machine.json", "trained.json")  # which are no results
 SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
 
 

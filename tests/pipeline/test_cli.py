@@ -49,7 +49,6 @@ MISTAKES = {
     "import outputs/transformer -o new": "config.json",
     "compare outputs --json --format csv": "--json or --format csv",
     "scaling nowhere": "nowhere",
-    "init .": ". exists|name a new folder",
     "scaling outputs/prepare": "outputs/prepare",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }

@@ -85,7 +85,7 @@ def test_a_run_composes_the_overrides_and_runs_what_depends_on_them(lmladder, ch
     assert (done.status, done.stdout) == (1, "")
     assert "error: the run is not complete" in done.stderr
     with chdir(tmp_path):
-        lmladder("run").failed_in_one_line(2, "no dvc.yaml", "lmladder init")
+        lmladder("run").failed_in_one_line(2, "no dvc.yaml", "clone")
 
 
 @pytest.mark.slow

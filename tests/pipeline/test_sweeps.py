@@ -128,7 +128,7 @@ def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(c
     assert "resuming from step" in done.stdout
     assert results(checkout / SWEEP).items() >= undisturbed.items()
     assert not list((checkout / SWEEP).rglob("failed.json"))
-    threads = json.loads((killed / "environment.json").read_bytes())["threads"]
+    threads = json.loads((killed / "machine.json").read_bytes())["environment"]["threads"]
     assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
 
 

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import threading
 
 from lmladder.system.errors import RunError
 from lmladder.system.files import atomic_write, atomic_writer
@@ -10,14 +11,21 @@ from lmladder.system.files import atomic_write, atomic_writer
 import pytest
 
 
-def test_readers_see_the_old_file_until_the_new_one_is_complete(tmp_path):
-    path = tmp_path / "a.bin"
-    path.write_bytes(b"a much longer text")
-    with atomic_writer(path) as file:
-        file.write(b"new")
-        file.flush()
-        assert path.read_bytes() == b"a much longer text"
-    assert path.read_bytes() == b"new"
+def test_readers_see_whole_files_only_whatever_the_number_of_writers(tmp_path):
+    path, found = tmp_path / "a.bin", set()
+    contents = {bytes([65 + i]) * size for i, size in enumerate((10, 3_000_000, 700_000))}
+    path.write_bytes(min(contents))
+
+    def write(content):
+        for _ in range(20):
+            atomic_write(path, content)
+
+    writers = [threading.Thread(target=write, args=[each]) for each in contents]
+    for each in writers:
+        each.start()
+    while any(each.is_alive() for each in writers):
+        found.add(path.read_bytes())
+    assert found <= contents
     assert os.listdir(tmp_path) == ["a.bin"]
 
 
@@ -40,44 +48,30 @@ def test_what_cannot_be_written_is_named_in_one_line(tmp_path, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    pipe, missing = tmp_path / "pipe", tmp_path / "missing/a.bin"
+    pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    reasons = [
-        (missing, "No such file or directory"),
-        (tmp_path, "not a regular file"),
-        (pipe, "not a regular file"),
-        (tmp_path / "full.bin", "No space left on device"),
-    ]
     monkeypatch.setattr(os, "fsync", full)
-    for path, reason in reasons:
-        with pytest.raises(RunError, match=reason) as error:
+    for path, reason in [
+        (tmp_path / "missing/a.bin", "No such file or directory"),
+        (tmp_path, "it is not a regular file"),
+        (pipe, "it is not a regular file"),
+        (tmp_path / "full.bin", "No space left on device"),
+    ]:
+        with pytest.raises(RunError) as error:
             atomic_write(path, b"new")
-        assert str(path) in str(error.value)
-        assert "\n" not in str(error.value)
-    assert pipe.is_fifo()
+        assert str(error.value) == f"cannot write {path}: {reason}"
     assert os.listdir(tmp_path) == ["pipe"]
 
 
-def test_a_file_system_that_cannot_flush_folders_is_no_failure(tmp_path, monkeypatch):
+def test_folders_that_cannot_be_flushed_and_targets_of_links_do_not_matter(tmp_path, monkeypatch):
     def only_files(descriptor):
         if stat.S_ISDIR(os.fstat(descriptor).st_mode):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
 
     monkeypatch.setattr(os, "fsync", only_files)
-    atomic_write(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-
-
-def test_a_link_is_replaced_and_its_target_does_not_change(tmp_path):
     (tmp_path / "cache").write_bytes(b"old")
     (tmp_path / "a.bin").symlink_to(tmp_path / "cache")
     atomic_write(tmp_path / "a.bin", b"new")
     assert (tmp_path / "cache").read_bytes() == b"old"
     assert (tmp_path / "a.bin").read_bytes() == b"new"
-
-
-def test_the_remains_of_a_killed_process_are_overwritten(tmp_path):
-    (tmp_path / ".a.bin.tmp").write_bytes(b"half of a much longer text")
-    atomic_write(tmp_path / "a.bin", b"new")
-    assert (tmp_path / "a.bin").read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["a.bin"]
+    assert not (tmp_path / "a.bin").is_symlink()

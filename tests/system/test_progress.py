@@ -4,7 +4,7 @@ import io
 import sys
 
 from lmladder.system import progress
-from lmladder.system.progress import SECONDS_PER_LINE, CountingProgress
+from lmladder.system.progress import SECONDS_PER_LINE, CountingProgress, TrainingProgress
 
 import pytest
 
@@ -26,9 +26,18 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
             clock.now += 0.6 * SECONDS_PER_LINE
             work.advance(1000)
     assert capsys.readouterr().err.splitlines() == [
-        "evaluate: 2,000 of 4,000 tokens, 167 a second",
-        "evaluate: 4,000 of 4,000 tokens, 167 a second",
+        "evaluate: 2,000 of 4,000 tokens, 333 a second",
+        "evaluate: 4,000 of 4,000 tokens, 333 a second",
     ]
+    with TrainingProgress("mlp", 0, 100, 600) as training:
+        for step in range(1, 31):
+            clock.now += 0.2 * SECONDS_PER_LINE
+            training.step(step, 2.5)
+            if step == 7:
+                training.evaluated(step, 2.5, 2.25)
+    lines = capsys.readouterr().out.splitlines()
+    assert [int(line.split()[2].partition("/")[0]) for line in lines] == [5, 7, 12, 17, 22, 27]
+    assert lines[2] == "mlp step 12/100: train 2.5000, val 2.2500 nats, 600 tokens/s, 88 s left"
 
 
 def test_a_terminal_shows_a_bar_and_erases_it_at_the_end(monkeypatch):

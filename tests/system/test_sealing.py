@@ -35,7 +35,7 @@ def test_any_other_character_is_rejected() -> None:
                     unseal(text[:position] + other + text[position + 1 :])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "5", "{}", '{"sha256": 5}', '{"sha256": ""}', "{"])
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 5}'])
 def test_a_text_without_a_seal_is_rejected(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         unseal(text)

@@ -14,7 +14,6 @@ from lmladder.cli.audit import audit
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
 from lmladder.cli.gradcheck import gradcheck
-from lmladder.cli.init import init
 from lmladder.cli.inspect import inspect
 from lmladder.cli.play import play
 from lmladder.cli.run import run
@@ -48,7 +47,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export_checkpoint,
     "import": import_checkpoint,
     "audit": audit,
-    "init": init,
 }
 INTERRUPTED = 130  # the exit status that Typer gives
 EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."
@@ -146,8 +144,12 @@ def main() -> None:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except OSError as error:
-        print(f"error: cannot write: {error.strerror or error}", file=sys.stderr)
+    except MemoryError as error:
+        print(f"error: out of memory: {error}".removesuffix(": "), file=sys.stderr)
+        sys.exit(1)
+    except (OSError, ImportError) as error:  # a full disk, or a library that cannot be loaded
+        reason = getattr(error, "strerror", None)
+        print(f"error: {f'cannot write: {reason}' if reason else error}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -45,10 +45,12 @@ def play(
         lmladder play outputs/mlp outputs/transformer outputs/prepare -o play.html
     """
     from lmladder import reports
+    from lmladder.data.reading import require_utf8
     from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.files import atomic_write
     from lmladder.training.checkpoint import LATEST
 
+    require_utf8(text, "--text")
     require_replaceable(output, force=force)
     order: list[str] = []
     if not checkpoints:

@@ -3,17 +3,21 @@
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
 from lmladder.cli.arguments import DEFAULT_OUTPUTS
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import STATUS_FILE, InputError, RunError
+from lmladder.system.locks import remove_empty
 from lmladder.system.messages import VERBOSE, say, shown
 
 import typer
 
 NEEDED = ("dvc.yaml", "stages/compose.py")
 TABLE = DEFAULT_OUTPUTS / "evaluate/perplexity.md"
+RWLOCK = Path(".dvc/tmp/rwlock")  # empty where DVC was killed while it wrote it
+COMPOSE, REPRO = ("stages/compose.py",), ("-m", "dvc", "repro")
 
 
 def run(
@@ -55,23 +59,28 @@ def run(
     if missing := [name for name in NEEDED if not Path(name).is_file()]:
         raise InputError(
             f"there is no {missing[0]} in this folder, so it is not a project; "
-            "change to the folder of yours, or make one with: lmladder init FOLDER"
+            "change to the folder of yours, a clone of the repository"
         )
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    if status := _call("stages/compose.py", *options, *(overrides or []), quiet=True):
+    if status := _call(*COMPOSE, *options, *(overrides or []), quiet=True):
         raise typer.Exit(status)
+    remove_empty(RWLOCK, RWLOCK.with_name("rwlock.lock"))
     verbose = ["--verbose"] if shown(VERBOSE) else []
-    if _call("-m", "dvc", "repro", *verbose, *(stages or []), quiet=not shown()):
-        raise RunError("the run is not complete, as printed above; the same command continues it")
+    with tempfile.NamedTemporaryFile("r") as file:
+        if _call(*REPRO, *verbose, *(stages or []), quiet=not shown(), **{STATUS_FILE: file.name}):
+            of_stage = Path(file.name).read_text()
+            if of_stage in ("", str(InputError.exit_status)):  # or DVC has not run any
+                raise InputError("the run stopped for the reason printed above")
+            raise RunError("the run failed, as printed above; the same command continues it")
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
         say("next: lmladder sample, lmladder compare outputs")
 
 
-def _call(*arguments: str, quiet: bool) -> int:
+def _call(*arguments: str, quiet: bool, **variables: str) -> int:
     """Run Python with arguments, in the environment of this program; return the exit status."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     output = subprocess.DEVNULL if quiet else None
-    environment = {**os.environ, "PATH": path}
+    environment = {**os.environ, "PATH": path, **variables}
     return subprocess.call([sys.executable, *arguments], env=environment, stdout=output)

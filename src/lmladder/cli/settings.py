@@ -10,7 +10,6 @@ from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from lmladder.cli.arguments import AsJson, require_one_format
-from lmladder.cli.init import project_files
 from lmladder.system.errors import InputError
 
 import typer
@@ -39,7 +38,7 @@ def settings(
 ) -> None:
     """Print each setting: default, type, range, choices and meaning.
 
-    The defaults are those of conf/ in this folder; elsewhere those of lmladder.
+    The defaults are those of conf/ in this folder.
 
     Examples:
         lmladder settings n_layer
@@ -50,7 +49,9 @@ def settings(
 
     require_one_format(as_json, format_name)
     conf = Path("conf")
-    every = reference(conf if (conf / "config.yaml").exists() else project_files() / "conf")
+    if not (conf / "config.yaml").exists():
+        raise InputError("there is no conf/config.yaml in this folder; change to that of a project")
+    every = reference(conf)
     chosen = every if key is None else _matching(key, every)
     if as_json:
         print(json.dumps([asdict(each) for each in chosen], indent=2))

@@ -4,11 +4,12 @@ The values are in `conf/`. Both entry points, Hydra for people and params.yaml f
 validated by this schema.
 """
 
+import re
 from typing import Annotated, Any, Literal, Self, Union
 
 from lmladder.data import AnyCorpus, AnyTokenizer
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models import GROUPS, KINDS, rung_settings
+from lmladder.models import GROUPS, KINDS, rung_settings, watched_settings
 from lmladder.sampling import SampleSettings
 from lmladder.system.settings import Index, Settings
 
@@ -16,6 +17,8 @@ from pydantic import Field, create_model, model_validator
 
 # The stages that fit one rung each, and the kind of that rung.
 STAGES = {"bigram": "counts", "mlp": "mlp", "transformer": "transformer"}
+
+NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a rung or a mixture
 
 
 class RuntimeSettings(Settings):
@@ -46,10 +49,16 @@ class Config(Settings):
     )
     sample: SampleSettings = Field(description="samples of each model")
     evaluate: EvaluateSettings = Field(description="the perplexity table")
-    logger: Any = Field(description="a logger, which changes no result")
+    logger: dict[str, Any] | None = Field(
+        description="_target_ of a logger and its settings; null: none"
+    )
 
     @model_validator(mode="after")
     def _distinct_models(self) -> Self:
+        for group in GROUPS:
+            for name in getattr(self, group):
+                if not NAME.fullmatch(name):  # it is a folder, too
+                    raise ValueError(f"{group}: {name!r} must consist of letters, digits, _, - and .")
         rungs = {stage: getattr(self, stage) for stage in STAGES}
         for group in GROUPS:
             rungs |= {f"{group}.{name}": each for name, each in getattr(self, group).items()}
@@ -72,9 +81,11 @@ class Config(Settings):
 
 def schema() -> type[Config]:
     """Return the type of a configuration, with the kinds of rungs that are known now."""
-    kinds = [rung_settings(kind) for kind, each in KINDS.items() if each.group == "rungs"]
-    types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
+    kinds = [watched_settings(*each) for each in KINDS.items() if each[1].group == "rungs"]
+    types: dict[str, Any] = {
+        stage: rung_settings(kind, KINDS[kind]) for stage, kind in STAGES.items()
+    }
     types["rungs"] = dict[str, Annotated[Union[tuple(kinds)], Field(discriminator="kind")]]  # type: ignore[valid-type]
-    types["mixtures"] = dict[str, rung_settings("mixture")]  # type: ignore[misc]
+    types["mixtures"] = dict[str, rung_settings("mixture", KINDS["mixture"])]  # type: ignore[misc]
     fields: Any = {name: (each, Config.model_fields[name]) for name, each in types.items()}
     return create_model("Config", __base__=Config, **fields)

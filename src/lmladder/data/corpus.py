@@ -3,7 +3,6 @@
 `corpora.py` defines the sources of a corpus.
 """
 
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, groupby
@@ -13,8 +12,10 @@ from typing import Any
 from lmladder.data.reading import opened
 from lmladder.data.splits import SplitSettings, spans
 from lmladder.system.errors import InputError
+from lmladder.system.messages import say
 from lmladder.system.streams import stream
 
+BYTE_ORDER_MARK = "\ufeff"
 SEPARATORS = {"lines": "\n", "paragraphs": "\x1e"}  # the latter is ASCII's record separator
 
 
@@ -49,10 +50,12 @@ class Corpus:
 
         Parameters
         ----------
-        documents : "whole" for one long text; "lines" for the lines that are not blank, which end
-            in LF, CRLF or CR; "paragraphs" for the text between blank lines
+        documents : "whole" for one long text; "lines" for the lines that are not blank;
+            "paragraphs" for the text between blank lines
         characters : the number of characters to read, or of the longest sequence of documents that
             fits, with at least one document; None for all
+
+        A byte order mark is removed, and lines end in LF, whatever ends them in the file.
 
         Raises
         ------
@@ -62,6 +65,11 @@ class Corpus:
         separator = SEPARATORS.get(documents)
         with opened(path) as file:
             text = file.read(None if separator else characters)
+            removed = ["a byte order mark"] if text.startswith(BYTE_ORDER_MARK) else []
+            removed += ["carriage returns"] if "\r" in "".join(file.newlines or "") else []
+        if removed:
+            say(f"note: {path}: removed {' and '.join(removed)}")
+        text = text.removeprefix(BYTE_ORDER_MARK)
         if not text:
             raise InputError(f"{path} is empty")
         if text.isspace():
@@ -69,11 +77,10 @@ class Corpus:
             raise InputError(f"{path} has only white space{where}")
         if separator is None:
             return cls.of_text(name, text)
-        groups = groupby(io.StringIO(text, newline=""), str.isspace)
-        lines = ([*group] for blank, group in groups if not blank)
+        texts = [line for line in text.split("\n") if line.strip()]
         if documents == "paragraphs":
-            lines = (["".join(each)] for each in lines)
-        texts = [each.rstrip("\r\n") for group in lines for each in group]
+            groups = groupby(text.split("\n"), lambda line: bool(line.strip()))
+            texts = ["\n".join(lines) for has_text, lines in groups if has_text]
         if any(separator in each for each in texts):
             raise InputError(
                 f"{path} has the character U+{ord(separator):04X}, which must end documents"

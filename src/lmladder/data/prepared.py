@@ -9,12 +9,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from lmladder.data.reading import opened, read_json, read_sha256
+from lmladder.data.reading import opened, parse_json
 from lmladder.data.splits import SPLITS
 from lmladder.data.tokenizers import Tokenizer, tokenizer_from_json
 from lmladder.system.arrays import IntArray
@@ -24,6 +25,8 @@ from lmladder.system.settings import Record, dotted, validate
 
 import numpy as np
 
+TOKENIZER = "tokenizer.json"
+FILES = (*(f"{name}.npy" for name in SPLITS), TOKENIZER)  # besides corpus.json
 REMEDY = "run `dvc repro prepare`, or the command that made the folder, again"
 
 
@@ -69,7 +72,7 @@ class CorpusFacts(Record):
     characters : of the whole text
     bytes : that the tokens represent: those of the text without words that became <unk>
     tokenizer : its name
-    digest : what identifies tokens and tokenizer, see `digests`
+    digest : what identifies tokens and tokenizer, see `digest_of`
     grammar : the source of the story grammar that generated the text; None for other text
     """
 
@@ -118,15 +121,17 @@ class Prepared:
         """
         directory = Path(directory)
         corpus = read_facts(directory / "corpus.json")
-        with _remedy():
-            found, digest = digests(directory)
-            if digest != corpus.digest:
-                changed = [name for name in SPLITS if found[name] != corpus.splits[name].sha256]
-                file = f"{changed[0]}.npy" if changed else "tokenizer.json"
-                raise InputError(f"{directory / file} has changed since it was written")
-            tokenizer = tokenizer_from_json(read_json(directory / "tokenizer.json"))
-        arrays = [np.load(directory / f"{name}.npy", mmap_mode="r") for name in SPLITS]
-        return cls(directory, tokenizer, corpus, *arrays)
+        with _remedy(), ExitStack() as stack:
+            # Each file is opened once, so that another process cannot replace it after its check.
+            files = {name: stack.enter_context(opened(directory / name, "rb")) for name in FILES}
+            sums = {name: file_digest(file, "sha256").hexdigest() for name, file in files.items()}
+            if digest_of(sums) != corpus.digest:
+                known = {f"{name}.npy": each.sha256 for name, each in corpus.splits.items()}
+                changed = next((name for name in known if sums[name] != known[name]), TOKENIZER)
+                raise InputError(f"{directory / changed} has changed since it was written")
+            fields = parse_json(files[TOKENIZER], directory / TOKENIZER)
+            tokenizer = tokenizer_from_json(fields)
+            return cls(directory, tokenizer, corpus, *map(_mapped, [*files.values()][:-1]))
 
     def split(self, name: str) -> IntArray:
         """Return the tokens of a split by name."""
@@ -151,11 +156,17 @@ class Prepared:
                 )
 
 
-def digests(directory: Path) -> tuple[dict[str, str], str]:
-    """Return the sha256 of each split's file, and that of all sums, tokenizer.json's included."""
-    found = {name: read_sha256(directory / f"{name}.npy") for name in SPLITS}
-    sums = [*found.values(), read_sha256(directory / "tokenizer.json")]
-    return found, sha256_of(each.encode() for each in sums)
+def digest_of(sums: Mapping[str, str]) -> str:
+    """Return the sha256 of the sums of `FILES`, which identifies the text and its tokenizer."""
+    return sha256_of(sums[name].encode() for name in FILES)
+
+
+def _mapped(file: BinaryIO) -> IntArray:
+    """Return the array in an open .npy file, mapped into memory."""
+    file.seek(0)
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.memmap(file, dtype, "r", file.tell(), shape)
 
 
 @_remedy()

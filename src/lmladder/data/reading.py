@@ -7,12 +7,13 @@ they are.
 
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lmladder.system.errors import InputError
 
@@ -40,6 +41,14 @@ def bytes_from_text(text: str) -> bytes:
         ) from error
 
 
+def require_utf8(text: str, name: str) -> None:
+    """Raise InputError, with the name of the text, if it represents bytes that are not UTF-8."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name}: {named(text[error.start])} at offset {error.start}") from None
+
+
 def named(character: str) -> str:
     """Return a character as messages show it."""
     point = ord(character)
@@ -50,8 +59,11 @@ def named(character: str) -> str:
 
 @contextmanager
 def opened(path: Path, mode: str = "r") -> Iterator[Any]:
-    """Open a file for reading, as text or ("rb") as bytes; any failure is an InputError."""
-    text = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}
+    """Open a file for reading, as text or ("rb") as bytes; any failure is an InputError.
+
+    Lines of a text end in LF, whether they end in LF, CRLF or CR in the file.
+    """
+    text = {"encoding": "utf-8", "errors": "surrogateescape"}
     options: Any = text if mode == "r" else {}
     try:
         if path.exists() and not path.is_file():
@@ -74,12 +86,18 @@ def read_sha256(path: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file; InputError if it is missing, too large or not valid."""
     with opened(path, "rb") as file:
-        if (size := path.stat().st_size) > MAX_JSON_BYTES:
-            raise InputError(f"{path} has {size:,} bytes, more than {MAX_JSON_BYTES:,}")
-        try:
-            value = json.load(file, parse_constant=_reject_constant)
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"{path} is not valid JSON: {error}") from None
+        return parse_json(file, path)
+
+
+def parse_json(file: BinaryIO, path: Path) -> dict[str, Any]:
+    """Return the JSON object in an open file; InputError, with its path, as for `read_json`."""
+    if (size := file.seek(0, os.SEEK_END)) > MAX_JSON_BYTES:
+        raise InputError(f"{path} has {size:,} bytes, more than {MAX_JSON_BYTES:,}")
+    file.seek(0)
+    try:
+        value = json.load(file, parse_constant=_reject_constant)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
         raise InputError(f"{path} must contain a JSON object")
     return value

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.data.corpus import Corpus
-from lmladder.data.prepared import CorpusFacts, Oracle, SplitFacts, digests
-from lmladder.data.reading import bytes_from_text, whole_chunks
+from lmladder.data.prepared import FILES, TOKENIZER, CorpusFacts, Oracle, SplitFacts, digest_of
+from lmladder.data.reading import bytes_from_text, read_sha256, whole_chunks
 from lmladder.data.splits import SplitSettings
 from lmladder.data.tokenizers import (
     Tokenizer,
@@ -69,9 +69,12 @@ def write_prepared(
     for name, part in parts.items():
         splits[name], length = _write_split(directory / f"{name}.npy", part, encoder, advance)
         characters += length
-    write_json(directory / "tokenizer.json", encoder.to_json())
-    sha256, digest = digests(directory)
-    splits = {k: each.model_copy(update={"sha256": sha256[k]}) for k, each in splits.items()}
+    write_json(directory / TOKENIZER, encoder.to_json())
+    sums = {name: read_sha256(directory / name) for name in FILES}
+    splits = {
+        name: facts.model_copy(update={"sha256": sums[f"{name}.npy"]})
+        for name, facts in splits.items()
+    }
     corpus_facts = CorpusFacts(
         name=corpus.name,
         settings=dict(settings),
@@ -80,7 +83,7 @@ def write_prepared(
         bytes=sum(facts.bytes for facts in splits.values()),
         vocabulary_size=encoder.vocabulary_size,
         tokenizer=encoder.name,
-        digest=digest,
+        digest=digest_of(sums),
         splits=splits,
         grammar=corpus.grammar,
     )

@@ -10,13 +10,12 @@ import ast
 import functools
 import json
 import logging
-import os
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from lmladder.config import Config
 from lmladder.models.registry import KINDS
@@ -29,40 +28,12 @@ from lmladder.training.checkpoint import TRAINED
 import yaml
 
 FINISHED, FAILED = "finished.json", "failed.json"
-PERFORMANCE, ENVIRONMENT = "performance.json", "environment.json"
-NO_RESULTS = (FINISHED, FAILED, PERFORMANCE, ENVIRONMENT, TRAINED)
+MACHINE = "machine.json"  # time and memory of a run, and the environment in which it ran
+NO_RESULTS = (FINISHED, FAILED, MACHINE, TRAINED)
 PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
-DOCSTRING = ""  # in place of a statement that consists of a string
-KILLED = "its process ended without a message: it was killed, or memory ran out"
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A job that has no result.
-
-    Attributes
-    ----------
-    folder : of the job
-    reason : in one line
-    exit_status : of a process that reports it
-    begun : start of the job, in seconds since 1970
-    process : id of the process of the job
-    """
-
-    folder: Path
-    reason: str
-    exit_status: int
-    begun: float
-    process: int
-
-    def is_gone(self) -> bool:
-        """Return whether the process, if it was of this machine, has ended without a reason."""
-        try:
-            state = Path(f"/proc/{self.process}/stat").read_text().rpartition(")")[2].split()[0]
-        except OSError:
-            state = "X"
-        return self.reason == KILLED and state in "ZX"
+KILLED = "its process ended without a message: it was killed, or memory or disk space ran out"
+T = TypeVar("T")
 
 
 def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
@@ -82,7 +53,7 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}
     origin = {
         "settings": settings,
-        "watched": sorted({_digest_of_code(path) for path in watched if path.is_file()}),
+        "watched": sorted({sha256(path) for path in watched if path.is_file()}),
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }
@@ -129,27 +100,18 @@ def run_digest(stage: str, kind: str) -> str:
 
 
 def _digest_of_code(path: Path) -> str:
-    """Return the sha256 of a file; of Python, that of its syntax tree without docstrings."""
+    """Return the sha256 of a file; of Python, that of its statements without docstrings."""
     if path.suffix == ".py":
         with suppress(SyntaxError, ValueError):
-            return sha256_of_json(_executed(ast.parse(path.read_bytes())))
+            tree = _WithoutDocstrings().visit(ast.parse(path.read_bytes()))
+            return sha256_of_json(ast.unparse(tree))
     return sha256(path)
 
 
-def _executed(node: Any) -> Any:
-    """Return a syntax tree for JSON, without docstrings and fields that are empty.
-
-    Which empty fields there are depends on the version of Python.
-    """
-    match node:
-        case list():
-            return [each for each in map(_executed, node) if each != DOCSTRING]
-        case ast.Expr(ast.Constant(str())):
-            return DOCSTRING
-        case ast.AST():
-            fields = {key: _executed(value) for key, value in ast.iter_fields(node)}
-            return [type(node).__name__, {key: each for key, each in fields.items() if each}]
-    return None if node is None else repr(node)
+class _WithoutDocstrings(ast.NodeTransformer):
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        return None if text else node
 
 
 def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:
@@ -167,43 +129,39 @@ def finish(folder: Path, asked: str, objective: float | None) -> None:
     write_json(folder / FINISHED, record)
 
 
-@contextmanager
-def attempt(folder: Path) -> Iterator[None]:
-    """Keep failed.json in the folder during this context, and remove it if the context succeeds."""
-    begun = time.time()
+def attempt(folder: Path, job: Callable[[], T]) -> T | None:
+    """Return the result of a job; None if it fails, and its folder then has failed.json.
 
-    def note(reason: str, exit_status: int = 1) -> None:
-        record = {"reason": reason, "exit_status": exit_status, "begun": begun}
-        record["process"] = os.getpid()
-        try:
-            write_json(folder / FAILED, record)
-        except RunError:  # a full disk may have room only without the older record
-            (folder / FAILED).unlink(missing_ok=True)
-            write_json(folder / FAILED, record)
+    The file is there from the beginning, with the reason of a process that ends without a message.
 
-    note(KILLED)
+    Raises
+    ------
+    RunError
+        If the file cannot be written.
+    """
+    record = {"reason": KILLED, "exit_status": 1, "begun": time.time()}
+    write_json(folder / FAILED, record)
     try:
-        yield
-    except LadderError as error:
-        note(str(error), error.exit_status)
-        raise
+        result = job()
     except KeyboardInterrupt:
-        note("it was interrupted")
+        write_json(folder / FAILED, record | {"reason": "it was interrupted"})
         raise
-    except Exception as error:  # a bug: the traceback is in the log of the job
-        logging.getLogger(__name__).exception("the job failed")
-        note(" ".join(f"{type(error).__name__}: {error}".split()))
-        raise
+    except Exception as error:
+        record["reason"] = " ".join(f"{type(error).__name__}: {error}".split())
+        if isinstance(error, LadderError):
+            record |= {"reason": str(error), "exit_status": error.exit_status}
+        else:  # a bug: the traceback is in the log of the job
+            logging.getLogger(__name__).exception("the job failed")
+        with suppress(RunError):  # a full disk: the first record remains
+            write_json(folder / FAILED, record)
+        return None
     (folder / FAILED).unlink(missing_ok=True)
+    return result
 
 
-def failures(sweep: Path) -> list[Failure]:
-    """Return the failures of all jobs in the folder of a sweep, ordered by path."""
-    found = []
-    for path in sorted(sweep.rglob(FAILED)):
-        with suppress(OSError, ValueError, TypeError):  # it was just removed, or is damaged
-            found.append(Failure(path.parent, **json.loads(path.read_bytes())))
-    return found
+def failures(sweep: Path) -> dict[Path, dict[str, Any]]:
+    """Return the failed.json of each job in the folder of a sweep, by the folder of the job."""
+    return {path.parent: read_facts(path) for path in sorted(sweep.rglob(FAILED))}
 
 
 def read_facts(path: Path) -> dict[str, Any]:

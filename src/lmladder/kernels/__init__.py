@@ -60,7 +60,7 @@ def selected() -> str:
 
 
 def describe() -> dict[str, Any]:
-    """Return the choice of kernels and the number of threads, for environment.json."""
+    """Return the choice of kernels and the number of threads, for machine.json."""
     return {"kernels": selected(), "threads": threads()}
 
 

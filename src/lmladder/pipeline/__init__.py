@@ -1,11 +1,9 @@
-"""The stages of the pipeline: their entry point, and one module for the body of each."""
+"""The stages of the pipeline: what their scripts in `stages/` are made of."""
 
-import signal
-
-
-def main(script: str, about: str | None) -> None:
-    """Run a stage as a program; see `lmladder.pipeline.entry.run`."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
-    from lmladder.pipeline.entry import run
-
-    run(script, about)
+from lmladder.config import Config
+from lmladder.pipeline.entry import stage
+from lmladder.pipeline.evaluate import evaluate
+from lmladder.pipeline.ladder import ladder, run_ladder
+from lmladder.pipeline.results import save_results
+from lmladder.pipeline.rungs import rung_named
+from lmladder.pipeline.text import open_text, prepare_text

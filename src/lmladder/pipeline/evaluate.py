@@ -2,10 +2,10 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lmladder import kernels, reports
+from lmladder import reports
 from lmladder.config import Config
 from lmladder.data import SPLITS, Prepared
 from lmladder.evaluation import (
@@ -22,18 +22,15 @@ from lmladder.evaluation.guests import convert
 from lmladder.evaluation.inspection import attention_maps, has_attention, pieces
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
-from lmladder.models import LanguageModel
+from lmladder.models import GROUPS, LanguageModel, kind_named, restore_models
 from lmladder.models.contract import own_tokenizer
 from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
-from lmladder.models.registry import GROUPS, KINDS
-from lmladder.pipeline.records import of_whole_text, plain_settings, save_record
+from lmladder.pipeline.results import of_whole_text, plain_settings, save_record
 from lmladder.pipeline.rungs import ORACLE, rungs_of
-from lmladder.pipeline.stages import Result, Stage
-from lmladder.pipeline.text import open_prepared
+from lmladder.pipeline.text import open_text
 from lmladder.reports import Attention, Passage, Row
-from lmladder.sampling import BeamSearch, Strategy, complete
-from lmladder.sampling.settings import SampleSettings, StrategySettings
+from lmladder.sampling import BeamSearch, SampleSettings, complete
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
@@ -42,7 +39,7 @@ from lmladder.training.checkpoint import Checkpoint
 import pandas as pd
 from omegaconf import OmegaConf
 
-PROMPT_TOKENS = 16  # of the validation text, if sample.prompt is null
+PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt is null
 PASSAGE_TOKENS = 600
 ATTENTION_TOKENS = 20
 SAMPLES = "samples.txt"
@@ -70,7 +67,7 @@ class Ladder:
         models: dict[str, LanguageModel] = {}
         rungs: dict[str, str] = {}
         for folder, checkpoint in checkpoints.items():
-            for name, model in checkpoint.restore_models().items():
+            for name, model in restore_models(checkpoint).items():
                 if name in models:
                     raise InputError(f"{rungs[name]} and {folder} both contain a model {name}")
                 models[name], rungs[name] = model, folder
@@ -78,7 +75,7 @@ class Ladder:
 
     def steps(self, name: str) -> int | None:
         """Return the training steps of a model; None if it is not trained by steps."""
-        by_steps = KINDS[self.kind(name)].fit.again is None
+        by_steps = kind_named(self.kind(name)).by_steps
         return self.checkpoints[self.rungs[name]].step if by_steps else None
 
     @property
@@ -93,7 +90,7 @@ class Ladder:
 
     def is_truth(self, name: str) -> bool:
         """Return whether a model is the distribution that the text was drawn from."""
-        return KINDS[self.kind(name)].is_truth
+        return kind_named(self.kind(name)).is_truth
 
     def has_truth(self, name: str) -> bool:
         """Return whether a model is the true distribution, or mixes it with others.
@@ -161,7 +158,7 @@ class Ladder:
         found = {}
         for name, split in scores:
             checkpoint = self.checkpoints[self.rungs[name]]
-            if name not in found and any(KINDS[kind].is_foreign for kind in checkpoint.kinds):
+            if name not in found and any(kind_named(kind).is_foreign for kind in checkpoint.kinds):
                 nats = scores[name, split].nats
                 subject = subject_of(checkpoint, name, self.prepared, split, nats=nats)
                 findings = audit(subject)
@@ -203,12 +200,7 @@ class Ladder:
 
     def samples(self, settings: SampleSettings, seed: int) -> dict[str, str]:
         """Return the continued prompts of each model by name, separated by blank lines."""
-        strategy: Strategy | BeamSearch
-        if settings.beams is None:
-            names = [each.name for each in fields(StrategySettings)]
-            strategy = Strategy(**{name: getattr(settings, name) for name in names})
-        else:
-            strategy = BeamSearch(settings.beams)
+        strategy = settings if settings.beams is None else BeamSearch(settings.beams)
         found = {}
         for name, model in self.informed.items():
             made = complete(
@@ -233,15 +225,19 @@ class Ladder:
             except InputError as error:
                 raise InputError(f"sample.prompt: {error}") from None
         if own is None:
-            return self.prepared.val[:PROMPT_TOKENS]
+            # The end of a document, after which another begins; else the beginning of the text.
+            is_whole = self.prepared.tokenizer.eos is None
+            return self.prepared.val[:PROMPT_TOKENS] if is_whole else self.prepared.val[-1:]
         text = convert(own, model.context_length, self.prepared, "val")
         return text.tokens[text.positions < PROMPT_TOKENS]
 
 
-def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
-    """Score all rungs; write the table, the samples, the figures and the report to `out`."""
-    kernels.select(config.runtime.kernels)
-    prepared = open_prepared(config, ladder, trains=False)
+def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
+    """Score all rungs; write the table, the samples, the figures and the report to a folder.
+
+    Returns the lowest bits per byte of the trained rungs on the validation text.
+    """
+    prepared = open_text(config, ladder, trains=False)
     settings = config.evaluate
     checkpoints = {
         rung.folder: rung.load(config.seed, prepared, settings.checkpoint)
@@ -295,13 +291,13 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         "report.html": page,
     }
     for name, text in texts.items():
-        atomic_write(out / name, text.encode("utf-8", "surrogateescape"))
+        atomic_write(folder / name, text.encode("utf-8", "surrogateescape"))
     metrics = reports.metrics(table)
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
-    write_json(out / "metrics.json", metrics)
+    write_json(folder / "metrics.json", metrics)
     save_record(
-        out,
+        folder,
         config,
         prepared,
         [
@@ -312,11 +308,11 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         ],
     )  # fmt: skip
     reports.print_table(table)
-    print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {out}")
+    print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {folder}")
     trained = [
         each.bits_per_byte
         for (name, split), each in scores.items()
         if split == "val" and rungs.steps(name) is not None
         if audits.get(name, PASSED) == PASSED
     ]
-    return Result(objective=min(trained, default=None))
+    return min(trained, default=None)

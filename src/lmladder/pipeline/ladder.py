@@ -1,12 +1,14 @@
 """Run all stages in one folder: a whole ladder with its own settings."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import Config, composed, register, typed
-from lmladder.pipeline.rungs import rungs_of
-from lmladder.pipeline.stages import STAGES, Result, Stage
+from lmladder.config import Config, composed, validated
+from lmladder.pipeline.evaluate import evaluate
+from lmladder.pipeline.results import save_results
+from lmladder.pipeline.rungs import rung_named, rungs_of
+from lmladder.pipeline.running import Body, run, run_if_stale
+from lmladder.pipeline.text import open_text, prepare_text
 
 
 def run_ladder(folder: Path, overrides: Sequence[str] = (), *, conf: Path = Path("conf")) -> Config:
@@ -26,16 +28,32 @@ def run_ladder(folder: Path, overrides: Sequence[str] = (), *, conf: Path = Path
     RunError
         If a stage fails.
     """
-    register()
-    config = typed(composed(conf, overrides))
-    STAGES["ladder"].run(config, folder, folder)
+    config = validated(composed(conf, overrides))
+    run(ladder, config, folder, folder)
     return config
 
 
-def ladder(stage: Stage, config: Config, out: Path, _: Path) -> Result:
-    """Run all stale stages; each has the same folder in `out` as in outputs/."""
-    STAGES["prepare"].run_if_stale(config, out / "prepare", out)
-    for rung in rungs_of(config):
-        chosen = replace(config, rung=rung.name)
-        STAGES[rung.stage].run_if_stale(chosen, out / rung.folder, out)
-    return STAGES["evaluate"].run_if_stale(config, out / "evaluate", out)
+def ladder(config: Config, folder: Path, _: Path) -> float | None:
+    """Run all stale stages; each has the same subfolder as in outputs/."""
+    run_if_stale(prepare, config, folder / "prepare", folder)
+    for each in rungs_of(config):
+        chosen = config.model_copy(update={"rung": each.name})
+        run_if_stale(_named(each.stage), chosen, folder / each.folder, folder)
+    return run_if_stale(evaluate, config, folder / "evaluate", folder)
+
+
+def prepare(config: Config, folder: Path, _: Path) -> None:
+    """Do what stages/prepare.py does."""
+    prepare_text(config, folder)
+
+
+def _named(stage: str) -> Body:
+    """Return a body that fits the rung `config.rung`, as the script of a stage does."""
+
+    def fit(config: Config, folder: Path, ladder: Path) -> float:
+        text = open_text(config, ladder)
+        rung = rung_named(config.rung, config)
+        return save_results(rung, rung.fit(config, text, folder), config, text, folder)
+
+    fit.__name__ = stage
+    return fit

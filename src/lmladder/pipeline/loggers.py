@@ -1,76 +1,66 @@
 """Loggers of other programs, which show a training run while it continues.
 
-They receive the rows of the history and change no result.
+They receive the losses and norms of the history and change no result. `logger._target_` names one:
+any callable that takes `run`, the folder of the run, `settings`, its settings by dotted key, and
+the other keys of `logger`. It returns a context manager of a function of a step and its values.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from lmladder.config.schema import LoggerSettings
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
+
+from hydra.utils import instantiate
 
 Log = Callable[[Checkpoint], None]
 
 
 @contextmanager
-def logged(settings: LoggerSettings, out: Path, facts: Mapping[str, Any]) -> Iterator[Log]:
+def logged(logger: Any, out: Path, settings: dict[str, Any]) -> Iterator[Log]:
     """Yield a function that sends the last row of a history to the logger, if there is one.
 
-    Parameters
-    ----------
-    out : the folder of the run, which names it
-    facts : settings of the run, by dotted key
-
-    Raises
-    ------
-    InputError
-        If the package of the logger is not installed, or MLflow cannot use the location.
+    Raises InputError if the logger does not start, for example because it is not installed.
     """
-    match settings.name:
-        case "tensorboard":
-            folder = Path(settings.location) / out
-            with _package("tensorboardX", settings).SummaryWriter(str(folder)) as writer:
-                writer.add_text("settings", "\n".join(f"    {k}={v}" for k, v in facts.items()))
-
-                def log(state: Checkpoint) -> None:
-                    for name, value in _numbers(state).items():
-                        writer.add_scalar(name, value, state.step)
-                    writer.flush()
-
-                yield log
-        case "mlflow":
-            mlflow = _package("mlflow", settings)
-            if settings.location.startswith("sqlite:///"):
-                Path(settings.location.removeprefix("sqlite:///")).parent.mkdir(
-                    parents=True, exist_ok=True
-                )
-            try:
-                mlflow.set_tracking_uri(settings.location)
-                mlflow.set_experiment("lmladder")
-            except mlflow.MlflowException as error:
-                why = str(error).splitlines()[0]
-                raise InputError(f"logger.location={settings.location}: {why}") from None
-            with mlflow.start_run(run_name=str(out)):
-                mlflow.log_params(dict(facts))
-                yield lambda state: mlflow.log_metrics(_numbers(state), step=state.step)
-        case _:
-            yield lambda state: None
+    with ExitStack() as stack:
+        log: Any = lambda step, values: None  # noqa: E731
+        try:
+            if logger:
+                made = instantiate(logger, _partial_=True)(run=str(out), settings=settings)
+                log = stack.enter_context(made)
+        except Exception as error:  # of another program
+            reason = str(error.__cause__ or error).partition("\n")[0]
+            raise InputError(f"logger._target_={logger.get('_target_')}: {reason}") from error
+        yield lambda state: log(
+            state.step, {k: v for k, v in state.history[-1].items() if isinstance(v, float)}
+        )
 
 
-def _numbers(state: Checkpoint) -> dict[str, float]:
-    row = state.history[-1]
-    return {name: value for name, value in row.items() if isinstance(value, float)}
+@contextmanager
+def tensorboard(location: str, run: str, settings: Mapping[str, Any]) -> Iterator[Any]:
+    """Write files for TensorBoard to a folder below `location`."""
+    from tensorboardX import SummaryWriter
+
+    with SummaryWriter(str(Path(location, run))) as writer:
+        writer.add_text("settings", "\n".join(f"    {k}={v}" for k, v in settings.items()))
+
+        def log(step: int, values: Mapping[str, float]) -> None:
+            for name, value in values.items():
+                writer.add_scalar(name, value, step)
+            writer.flush()
+
+        yield log
 
 
-def _package(name: str, settings: LoggerSettings) -> Any:
-    try:
-        return import_module(name)
-    except ImportError:
-        raise InputError(
-            f"logger={settings.name} needs the package {name}: "
-            f"pip install 'lmladder[{settings.name}]'"
-        ) from None
+@contextmanager
+def mlflow(location: str, run: str, settings: Mapping[str, Any]) -> Iterator[Any]:
+    """Send metrics to MLflow at the URI `location`."""
+    import mlflow as client
+
+    client.set_tracking_uri(location)
+    client.set_experiment("lmladder")
+    with client.start_run(run_name=run):
+        client.log_params(settings)
+        yield lambda step, values: client.log_metrics(values, step=step)

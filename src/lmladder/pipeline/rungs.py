@@ -1,17 +1,19 @@
 """The rungs of a configuration: their settings, folders and checkpoints."""
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from lmladder.config import STAGES, Config
 from lmladder.data import Prepared
-from lmladder.models.registry import KINDS, Kind
-from lmladder.models.settings import MEMBERS
+from lmladder.experiments.jobs import run_digest
+from lmladder.models import GROUPS, Kind, kind_named, rung_settings
+from lmladder.models.mixture import MEMBERS
+from lmladder.pipeline.loggers import logged
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
-from lmladder.system.settings import did_you_mean, import_object
+from lmladder.system.settings import did_you_mean, dotted
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
 
 
@@ -24,7 +26,7 @@ class Rung:
     name : of its settings: "mlp", or its key in `rungs` or `mixtures`
     stage : the stage of dvc.yaml that fits it
     folder : of its results, within the folder of a ladder
-    settings : the settings of its kind
+    settings : of its kind
     sources : the rungs from which a mixture takes its members
     """
 
@@ -35,8 +37,8 @@ class Rung:
     sources: tuple["Rung", ...] = ()
 
     @property
-    def kind(self) -> Kind:
-        return KINDS[self.settings.kind]
+    def kind(self) -> type[Kind]:
+        return kind_named(self.settings.kind)
 
     @property
     def key(self) -> str:
@@ -58,32 +60,37 @@ class Rung:
         """The command that fits it."""
         return f"dvc repro {'' if self.stage in STAGES else f'{self.stage}@'}{self.name}"
 
-    def first_checkpoint(self, seed: int, prepared: Prepared) -> Checkpoint:
+    def fit(self, config: Config, text: Prepared, folder: Path) -> Checkpoint:
+        """Return its fitted checkpoint, which is also in a folder; continue an unfinished run."""
+        start = self.start(config.seed, text)
+        facts = dotted({self.name: self.settings.model_dump(), "seed": start.seed})
+        with logged(config.logger, folder, facts) as log:
+            return self.kind.fit(start, self.settings, text, folder, log)
+
+    def start(self, seed: int, text: Prepared) -> Checkpoint:
         """Return the checkpoint of a run that has not begun: all that determines it.
 
         It has no arrays but those of the members of a mixture.
         """
         arrays: dict[str, Array] = {}
         for each in self.sources:
-            member = each.load(seed, prepared, self.settings.checkpoint).model
+            member = each.load(seed, text, self.settings.checkpoint).model
             arrays |= {f"{MEMBERS}.{each.model}.{name}": array for name, array in member.items()}
+        own: int | None = getattr(self.settings, "seed", None)
         return Checkpoint(
             name=self.model,
             kind=self.settings.kind,
-            config=asdict(self.settings),
-            seed=self.own_seed(seed),
-            vocabulary_size=prepared.tokenizer.vocabulary_size,
-            tokenizer=prepared.tokenizer.to_json(),
-            data_digest=prepared.digest,
+            config=self.settings.model_dump(),
+            seed=seed if own is None else own,
+            vocabulary_size=text.tokenizer.vocabulary_size,
+            tokenizer=text.tokenizer.to_json(),
+            data_digest=text.digest,
+            members={each.model: each.settings.model_dump() for each in self.sources},
+            trained_by={"stage": self.stage, "code": run_digest(self.stage, self.settings.kind)},
             model=arrays,
         )
 
-    def own_seed(self, seed: int) -> int:
-        """Return the seed of this rung; `seed` is the common one."""
-        own: int | None = getattr(self.settings, "seed", None)
-        return seed if own is None else own
-
-    def load(self, seed: int, prepared: Prepared, which: str = "latest") -> Checkpoint:
+    def load(self, seed: int, text: Prepared, which: str = "latest") -> Checkpoint:
         """Return its latest or best checkpoint, from the ladder that contains the text.
 
         Raises
@@ -91,31 +98,29 @@ class Rung:
         InputError
             If there is none, or it is of another text or of other settings; names the remedy.
         """
-        if not self.kind.fit.function:
-            make = import_object(self.kind.fit.again or "")
-            made: Checkpoint = make(self.first_checkpoint(seed, prepared), self.settings, prepared)
-            return made
-        latest = which == "latest" or self.kind.fit.again is not None
-        path = prepared.directory.parent / self.folder / (LATEST if latest else BEST)
+        if self is ORACLE:
+            return self.kind.fit(self.start(seed, text), self.settings, text, text.directory)
+        name = BEST if which == "best" and self.kind.by_steps else LATEST
+        path = text.directory.parent / self.folder / name
         if not path.exists():
             raise InputError(f"there is no {path}; run `{self.command}`")
-        checkpoint = Checkpoint.load(path)
-        if checkpoint.data_digest != prepared.digest:
-            raise InputError(
-                f"{path} was not trained on {prepared.directory}; run `{self.command}`"
-            )
-        config = json.loads(json.dumps(asdict(self.settings)))  # tuples are lists in a checkpoint
-        if (checkpoint.config, checkpoint.seed) != (config, self.own_seed(seed)):
+        found = Checkpoint.load(path)
+        if found.data_digest != text.digest:
+            raise InputError(f"{path} was not trained on {text.directory}; run `{self.command}`")
+        own: int | None = getattr(self.settings, "seed", None)
+        members = {each.model: each.settings.model_dump() for each in self.sources}
+        expected = self.settings.model_dump(), members, seed if own is None else own
+        if (found.config, found.members, found.seed) != expected:
             raise InputError(
                 f"{path} was trained with other settings than this run's; run "
                 f"`python stages/compose.py` with the settings of this run, then `{self.command}`"
             )
-        return checkpoint
+        return found
 
 
 # The rung of a text with a known distribution. It has no stage and no file: the prepared text
 # contains all of it.
-ORACLE = Rung("oracle", "prepare", "prepare", KINDS.settings("oracle")(watch=None))
+ORACLE = Rung("oracle", "prepare", "prepare", rung_settings("oracle")(kind="oracle"))
 
 
 def rungs_of(config: Config) -> Iterator[Rung]:
@@ -133,8 +138,6 @@ def rungs_of(config: Config) -> Iterator[Rung]:
 
 def _mixture(name: str, settings: Any, by_model: Mapping[str, Rung]) -> Rung:
     """Return the rung of a mixture; raise InputError if a member is unknown."""
-    if settings.rungs:
-        raise InputError(f"mixtures.{name}.rungs cannot be set; name the models in members")
     for member in settings.members:
         if member not in by_model:
             raise InputError(
@@ -142,13 +145,24 @@ def _mixture(name: str, settings: Any, by_model: Mapping[str, Rung]) -> Rung:
                 f"{did_you_mean(member, by_model)}"
             )
     sources = tuple({by_model[each].name: by_model[each] for each in settings.members}.values())
-    filled = replace(settings, rungs={each.model: each.settings for each in sources})
-    return Rung(name, "mixture", f"mixtures/{name}", filled, sources)
+    return Rung(name, "mixture", f"mixtures/{name}", settings, sources)
 
 
-def rung_named(name: str, config: Config) -> Rung:
+def rung_named(name: str | None, config: Config) -> Rung:
     """Return the rung with this name; raise InputError, with a suggestion, if it is unknown."""
+    if name is None:
+        raise InputError(f"rung is missing; give rung=NAME, a name in {' or '.join(GROUPS)}")
     rungs = {rung.name: rung for rung in rungs_of(config)}
     if name not in rungs:
         raise InputError(f"unknown rung {name!r}; {did_you_mean(name, rungs)}")
     return rungs[name]
+
+
+def folders_read(stage: str, config: Config) -> list[str]:
+    """Return the folders of the ladder whose results a stage reads."""
+    if stage in ("prepare", "ladder"):
+        return []
+    rungs = list(rungs_of(config))
+    if stage != "evaluate":
+        rungs = [source for rung in rungs if rung.name == config.rung for source in rung.sources]
+    return [*dict.fromkeys(["prepare", *(rung.folder for rung in rungs)])]

@@ -1,15 +1,34 @@
-"""Open the prepared text of a ladder and check that the settings of the rungs fit it."""
+"""Prepare the text of a ladder, and open it."""
 
 from pathlib import Path
 
 from lmladder.config import Config
-from lmladder.data import CorpusFacts, Prepared
-from lmladder.pipeline.memory import require_memory
+from lmladder.data import CorpusFacts, Prepared, load_corpus, write_prepared
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.system.errors import InputError, no_file
+from lmladder.system.progress import CountingProgress
 
 
-def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepared:
+def prepare_text(config: Config, folder: Path) -> None:
+    """Write the token arrays of all splits, the tokenizer and corpus.json to a folder."""
+    data = config.data
+    corpus = load_corpus(data)
+    with CountingProgress("prepare", "characters", sum(map(len, corpus.pieces()))) as progress:
+        facts = write_prepared(
+            folder,
+            corpus,
+            tokenizer=config.tokenizer,
+            split=data.split,
+            seed=data.seed,
+            settings=config.text,
+            advance=progress.advance,
+        )
+    _require_compatible(config, facts)
+    sizes = ", ".join(f"{name} {split.tokens:,}" for name, split in facts.splits.items())
+    print(f"prepare: {facts.name}, vocabulary {facts.vocabulary_size}; tokens: {sizes} -> {folder}")
+
+
+def open_text(config: Config, ladder: Path, *, trains: bool = True) -> Prepared:
     """Return the text of a ladder, if it is complete and was prepared with this configuration.
 
     Parameters
@@ -20,16 +39,16 @@ def open_prepared(config: Config, ladder: Path, *, trains: bool = True) -> Prepa
     ------
     InputError
         If the text was prepared with other settings; the message names the remedy. Also if the
-        settings of a rung do not fit the text; see `require_compatible`.
+        settings of a rung do not fit the text.
     """
     prepared = Prepared.open(ladder / "prepare")
     prepared.require_settings(config.text)
-    require_compatible(config, prepared.corpus, trains=trains)
+    _require_compatible(config, prepared.corpus, trains=trains)
     return prepared
 
 
-def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
-    """Raise InputError if a rung has sequences longer than the text or needs too much memory.
+def _require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
+    """Raise InputError if a rung has sequences longer than the text, or a file of it is missing.
 
     Every stage checks all rungs, so that the first stage that runs reports what would stop a later
     one.
@@ -40,18 +59,10 @@ def require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True
             if trains and name is not None and not Path(name).is_file():
                 raise InputError(f"{rung.key}.{key}: {no_file(Path(name))}")
         training = getattr(rung.settings, "training", None)
-        if training is None:
-            continue
-        for split, name in (("train", "training"), ("val", "validation")):
+        for split, name in (("train", "training"), ("val", "validation")) if training else ():
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(
                     f"the {name} text has {text.splits[split].tokens} tokens, fewer than the "
                     f"{training.sequence_length + 1} of a sequence; give a longer text, or make "
                     f"{rung.key}.training.sequence_length={training.sequence_length} smaller"
                 )
-    require_memory(
-        config,
-        vocabulary_size=text.vocabulary_size,
-        val_tokens=text.splits["val"].tokens,
-        trains=trains,
-    )

@@ -1,7 +1,7 @@
 """Describe what a result depends on besides the project: processor, versions, pinned variables.
 
 A checkpoint does not contain these facts, because the same run must give the same bytes on every
-machine. A stage writes them to environment.json instead, for comparing machines that disagree.
+machine. A stage writes them to machine.json instead, for comparing machines that disagree.
 """
 
 import os
@@ -16,7 +16,6 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "tokenizers")
-VECTOR_FLAGS = ("sse", "ssse", "avx", "fma", "bmi", "f16c", "asimd", "sve")  # prefixes of names
 
 
 def describe(more: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,30 +25,18 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
     ----------
     more : facts of the program, such as `kernels.describe()`
     """
-    processor = processor_facts()
-    flags = processor.get("flags") or processor.get("Features", "")  # x86, ARM
     build: Any = np.show_config(mode="dicts")
-    blas = build.get("Build Dependencies", {}).get("blas", {})
     instructions = build.get("SIMD Extensions", {})
+    # That of NumPy, if other packages have loaded one, too.
     libraries = [each for each in threadpool_info() if each["user_api"] == "blas"]
-    loaded: dict[str, Any] = min(
-        libraries, key=lambda each: "numpy" not in each["filepath"], default={}
-    )
+    libraries.sort(key=lambda each: "numpy" not in each["filepath"])
+    keys = ("internal_api", "version", "architecture", "num_threads")
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
-        "processor": {
-            "name": processor.get("model name", platform.processor()),
-            "architecture": platform.machine(),
-            "features": sorted(flag for flag in flags.split() if flag.startswith(VECTOR_FLAGS)),
-        },
+        "processor": processor_facts().get("model name", platform.processor()),
         "packages": {name: version(name) for name in PACKAGES},
-        "blas": {
-            "name": blas.get("name"),
-            "version": blas.get("version"),
-            "kernels": loaded.get("architecture"),
-            "threads": loaded.get("num_threads"),
-        },
+        "blas": {key: each[key] for each in libraries[:1] for key in keys if key in each},
         "numpy_instructions": [*instructions.get("baseline", []), *instructions.get("found", [])],
         **more,
         "pinned": {name: os.environ.get(name) for name in (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)},

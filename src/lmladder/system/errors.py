@@ -8,6 +8,8 @@ ValueError or TypeError.
 
 from pathlib import Path
 
+STATUS_FILE = "LMLADDER_STATUS_FILE"  # the variable that names a file for a stage's exit status
+
 
 class LadderError(Exception):
     """A failure that one line explains to the user; `exit_status` is that of the process."""

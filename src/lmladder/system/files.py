@@ -1,14 +1,15 @@
 """Atomic writing: a final name never refers to a partly written file.
 
-The bytes are written to a temporary file in the same folder and flushed to the disk. A rename then
-gives it the final name, which replaces an older file as a whole or not at all. A temporary file of
-a killed process is overwritten when the same file is written again.
+The bytes are written to a temporary file in the same folder, with a name of its own, and flushed to
+the disk. A rename then gives it the final name, which replaces an older file as a whole or not at
+all. `locks.locked` removes the temporary files of a process that was killed.
 """
 
 import errno
 import hashlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, BinaryIO
 
 from lmladder.system.errors import RunError
 
-TEMPORARY_SUFFIX = ".tmp"  # of the hidden temporary file
+TEMPORARY = f".*.{'[0-9a-f]' * 8}.tmp"  # the pattern of the names of temporary files
 
 
 @contextmanager
@@ -35,13 +36,13 @@ def atomic_writer(path: Path) -> Iterator[BinaryIO]:
     try:
         if path.exists() and not path.is_file():  # a rename over /dev/null would replace the device
             raise OSError(errno.EINVAL, "it is not a regular file")
-        temporary = path.with_name(f".{path.name}{TEMPORARY_SUFFIX}")
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            _replace_durably(temporary, path)
+            os.replace(temporary, path)
         except BaseException:
             with suppress(OSError):
                 temporary.unlink()
@@ -69,20 +70,17 @@ def make_folder(path: Path) -> None:
         raise cannot_write(path, error) from error
 
 
+def work_folder(folder: Path) -> Path:
+    """Return the folder for what is no result of a run: locks, unfinished states, machine facts.
+
+    It is beside the folder of results, as DVC removes and hashes that as a whole.
+    """
+    return folder.parent / ".work" / folder.name
+
+
 def cannot_write(path: Path, error: OSError) -> RunError:
     """Return the RunError that states in one line why `path` could not be written."""
     return RunError(f"cannot write {path}: {error.strerror or error}")
-
-
-def _replace_durably(source: Path, target: Path) -> None:
-    """Rename `source` to `target` and flush the folder, so that the rename survives a power cut."""
-    os.replace(source, target)
-    with suppress(OSError):  # some file systems cannot flush a folder; the rename has happened
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def sha256(path: Path) -> str:

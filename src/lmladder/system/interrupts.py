@@ -5,15 +5,13 @@ A signal that the program inherits as ignored, as SIGHUP under `nohup`, remains 
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
-from typing import Any, TypeAlias
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 
 @dataclass
@@ -30,13 +28,7 @@ class Request:
 
 def raise_interrupts() -> None:
     """Make signals raise KeyboardInterrupt, with their number as its argument."""
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if number == signal.SIGHUP:  # sent twice, by shell and kernel
-            signal.signal(number, signal.SIG_IGN)
-        raise KeyboardInterrupt(number)
-
-    _handle(interrupt)
+    _handle(Request(0))  # as after a first signal
 
 
 @contextmanager
@@ -46,14 +38,7 @@ def deferred() -> Iterator[Request]:
     Outside the main thread, where Python handles no signals, nothing is recorded.
     """
     request = Request()
-
-    def record(number: int, frame: FrameType | None) -> None:
-        if request.signal is None:
-            request.signal = number
-        elif number != signal.SIGHUP:  # sent twice, by shell and kernel
-            raise KeyboardInterrupt(number)
-
-    previous = _handle(record)
+    previous = _handle(request)
     try:
         yield request
     finally:
@@ -67,12 +52,20 @@ def exit_status(interrupt: KeyboardInterrupt) -> int:
     return 128 + int(number)
 
 
-def _handle(handler: Handler) -> dict[signal.Signals, Handler]:
-    """Set the handler of all signals that are not ignored; return their previous handlers."""
+def _handle(request: Request) -> dict[signal.Signals, Any]:
+    """Let signals that are not ignored make the request; return their previous handlers."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if number == signal.SIGHUP:  # sent twice, by shell and kernel
+            signal.signal(number, signal.SIG_IGN)
+        if request.signal is not None:
+            raise KeyboardInterrupt(number)
+        request.signal = number
+
     if threading.current_thread() is not threading.main_thread():
         return {}
     handlers = {each: signal.getsignal(each) for each in SIGNALS}
     previous = {each: old for each, old in handlers.items() if old != signal.SIG_IGN}
     for each in previous:
-        signal.signal(each, handler)
+        signal.signal(each, handle)
     return previous

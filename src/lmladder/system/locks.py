@@ -11,9 +11,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmladder.system.errors import RunError
-from lmladder.system.files import cannot_write
+from lmladder.system.files import TEMPORARY, cannot_write
 
-LOCK = ".lock"
+LOCK = "lock"
 
 
 @contextmanager
@@ -26,10 +26,11 @@ def locked(directory: Path) -> Iterator[None]:
         If another process is in it; the message contains its id. Also if the folder cannot be
         written.
     """
-    path = directory / LOCK
+    path = work_folder(directory) / LOCK
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        descriptor = _lock(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = _lock(path, directory)
     except OSError as error:
         raise cannot_write(path, error) from error
     try:
@@ -38,7 +39,7 @@ def locked(directory: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _lock(path: Path) -> int:
+def _lock(path: Path, directory: Path) -> int:
     """Return a descriptor of the file at `path`, locked if the file system supports locks."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -47,12 +48,22 @@ def _lock(path: Path) -> int:
         holder = os.read(descriptor, 20).decode(errors="replace").strip()
         os.close(descriptor)
         raise RunError(
-            f"{path.parent} is in use by process {holder or 'of unknown id'}; "
+            f"{directory} is in use by process {holder or 'of unknown id'}; "
             "wait until it has ended, or give this run another folder with hydra.run.dir=..."
         ) from None
     except OSError:
         return descriptor  # such as a network file system without locks
     with suppress(OSError):  # such as a full disk, which the run will report
+        for left in directory.glob(TEMPORARY):  # by a process that was killed
+            left.unlink()
         os.truncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
     return descriptor
+
+
+def remove_empty(path: Path, lock: Path) -> None:
+    """Remove a file that is empty, unless another process holds the lock that guards it."""
+    with suppress(OSError), lock.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not path.stat().st_size:
+            path.unlink()

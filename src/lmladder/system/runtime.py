@@ -14,10 +14,7 @@ machines. BLAS still gets one thread.
 import ctypes
 import os
 import platform
-import resource
 import sys
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
@@ -93,36 +90,6 @@ def available_cores() -> int:
         if share.isdecimal() and int(share) > 0:
             cores = min(cores, int(share))
     return cores
-
-
-def memory_limit() -> int:
-    """Return the number of bytes of memory that this process may use.
-
-    This is the smallest of the machine's memory, the limits of its cgroups (of a container or a
-    Slurm job) and the limit of its address space (`ulimit -v`).
-    """
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), *_cgroup_limits(Path("/"))]
-    address_space, _ = resource.getrlimit(resource.RLIMIT_AS)
-    if address_space != resource.RLIM_INFINITY:
-        limits.append(address_space)
-    return min(limits)
-
-
-def _cgroup_limits(root: Path) -> Iterator[int]:
-    """Yield the memory limits of the cgroups of this process and their parents, in bytes.
-
-    Parameters
-    ----------
-    root : of the file system, with version 2 of cgroups
-    """
-    try:
-        path = (root / "proc/self/cgroup").read_text().partition("0::/")[2].partition("\n")[0]
-    except OSError:  # not Linux
-        return
-    folder = root / "sys/fs/cgroup" / path
-    for each in (folder, *folder.parents):
-        with suppress(OSError, ValueError):  # the file is missing, or contains "max"
-            yield int((each / "memory.max").read_text())
 
 
 def _keep_freed_memory() -> None:

@@ -21,7 +21,7 @@ from lmladder.nn import Module
 from lmladder.optim import Optimizer, build_optimizer, clip_scale, global_norm
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.files import atomic_write, sha256, write_json
+from lmladder.system.files import atomic_write, make_folder, sha256, work_folder, write_json
 from lmladder.system.interrupts import deferred
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
@@ -268,7 +268,7 @@ def _diverged(
         keys = [key for key in ("init_from", "init_std") if config.get(key)]
         given = f": {run.origin.kind}.{keys[0]}={config[keys[0]]}" if keys else ""
         advice = f"the initial weights are the cause{given}"
-    last = run.directory / UNFINISHED
+    last = work_folder(run.directory) / UNFINISHED
     remains = f"; the last good checkpoint is {last}" if last.exists() else ""
     return RunError(f"{run.origin.kind}: {what}{begins}; {advice}{remains}")
 
@@ -297,14 +297,15 @@ def _resume(directory: Path, origin: Checkpoint) -> tuple[Checkpoint | None, boo
     best of its run, as either alone may be left from another run that was killed in this folder.
     """
     expected, reason = origin.identity, ""
-    latest, unfinished = directory / LATEST, directory / UNFINISHED
+    work = work_folder(directory)
+    latest, unfinished = directory / LATEST, work / UNFINISHED
     if latest.exists():
         lasting = {name: value for name, value in expected.items() if name not in VERSIONS}
         if not (reason := _difference(latest, lasting, read_trained(directory))):
             return Checkpoint.load(latest), True
     if unfinished.exists():
         try:
-            found, best = Checkpoint.load(unfinished), Checkpoint.load(directory / UNFINISHED_BEST)
+            found, best = Checkpoint.load(unfinished), Checkpoint.load(work / UNFINISHED_BEST)
             if not (reason := _difference(unfinished, expected, found.identity, best.identity)):
                 return found, False
         except InputError as error:
@@ -332,7 +333,7 @@ def read_trained(directory: Path) -> dict[str, str]:
 
     Empty where trained.json is missing, damaged or describes other files.
     """
-    path = directory / TRAINED
+    path = work_folder(directory) / TRAINED
     try:
         record = json.loads(path.read_bytes() if path.is_file() else b"{}")  # a pipe would block
         if record["files"] == _digests(directory):
@@ -352,10 +353,11 @@ def _save(directory: Path, state: Checkpoint) -> None:
     In this order a kill between the two loses nothing: the step is repeated, with the same bytes.
     A state before the first evaluation counts as the best.
     """
-    losses = _val_losses(state)[1:]
+    losses, work = _val_losses(state)[1:], work_folder(directory)
+    make_folder(work)
     if not losses or (losses[-1] == min(losses) and not state.pending):
-        state.save(directory / UNFINISHED_BEST)
-    state.save(directory / UNFINISHED)
+        state.save(work / UNFINISHED_BEST)
+    state.save(work / UNFINISHED)
 
 
 def _publish(directory: Path) -> None:
@@ -364,15 +366,15 @@ def _publish(directory: Path) -> None:
     That follows in trained.json, and completes them. Repeatable, as the unfinished ones remain.
     """
     for source, name in ((UNFINISHED_BEST, BEST), (UNFINISHED, LATEST)):
-        found = Checkpoint.load(directory / source)
+        found = Checkpoint.load(work_folder(directory) / source)
         replace(found, trained_by={}).save(directory / name)
-    write_json(directory / TRAINED, {"identity": found.identity, "files": _digests(directory)})
+    write_json(work_folder(directory) / TRAINED, {"identity": found.identity, "files": _digests(directory)})
 
 
 def discard_unfinished(directory: Path) -> None:
     """Remove the files that only an interrupted run needs; call it when the run has finished."""
     for name in (UNFINISHED, UNFINISHED_BEST):
-        (directory / name).unlink(missing_ok=True)
+        (work_folder(directory) / name).unlink(missing_ok=True)
 
 
 def _val_losses(state: Checkpoint) -> list[float]:

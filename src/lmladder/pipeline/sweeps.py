@@ -1,0 +1,116 @@
+"""Sweeps: the folder of each job, what is run there, and the report of the jobs that failed.
+
+A sweep's folder is named after the overrides that all jobs share, a job's after those that differ.
+"""
+
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, ClassVar
+
+from lmladder.config import validated
+from lmladder.experiments import jobs
+from lmladder.pipeline.running import Body, run_as_job
+from lmladder.system.errors import InputError, LadderError
+from lmladder.system.locks import locked
+from lmladder.system.sealing import sha256_of_json
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+OUTPUTS = Path("outputs")
+REPEAT = "repeat the command to run the unfinished jobs"
+UNNAMED = ("seed", "runtime.threads")  # the seed is a folder of its own
+MAX_NAME = 80  # characters of a name, without its digest
+
+
+def unswept(given: Iterable[str]) -> str:
+    """Return the setting of Hydra that leaves constant overrides out of the names of jobs.
+
+    Parameters
+    ----------
+    given : the arguments of the program
+    """
+    overrides = [each for each in given if "=" in each and not each.startswith("-")]
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException:  # Hydra reports it later
+        parsed = []
+    swept = {each.key_or_group for each in parsed if each.is_sweep_override()}
+    constant = {each.key_or_group for each in parsed if not each.is_hydra_override()} - swept
+    keys = ",".join(sorted({*UNNAMED, *constant}))
+    return f"hydra.job.config.override_dirname.exclude_keys=[{keys}]"
+
+
+def short(overrides: Any) -> str:
+    """Return overrides as a name of a folder: a digest replaces what is long or is no name."""
+    name = str(overrides)
+    plain = re.sub(r"[^\w.,=+@:\[\]{}-]+|\.\.+", "_", name, flags=re.ASCII)
+    if plain == name and len(name) <= MAX_NAME:
+        return name
+    return f"{plain[:MAX_NAME]}~{sha256_of_json(name)[:8]}"
+
+
+def _constant(*, _root_: DictConfig) -> str:
+    """Return the name of the overrides that all jobs share."""
+    keys = set(_root_.hydra.job.config.override_dirname.exclude_keys) - {*UNNAMED}
+    overrides = [*_root_.hydra.overrides.task]
+    return short(",".join(sorted(each for each in overrides if _key(each) in keys)))
+
+
+def _key(override: str) -> str:
+    return re.split("[=@]", override.lstrip("+~"))[0]
+
+
+# Here, so that a process that a launcher starts has them, too.
+OmegaConf.register_new_resolver("short", short, replace=True)
+OmegaConf.register_new_resolver("constant", _constant, replace=True)
+
+
+def run_job(body: Body, node: DictConfig, out: Path, sweep: Path) -> float | None:
+    """Run a job of a sweep in the folder `out`, unless it is finished; return its objective.
+
+    A job that fails leaves failed.json, and the sweep continues.
+
+    Raises
+    ------
+    LadderError
+        If nothing can be written to the folder, or it is in use or not in that of the sweep.
+    """
+    if not out.resolve().is_relative_to(sweep.resolve()):
+        raise InputError(f"hydra.sweep.subdir: {out} is not below hydra.sweep.dir={sweep}")
+    with locked(out):
+        return jobs.attempt(out, lambda: run_as_job(body, validated(node), out, OUTPUTS))
+
+
+class Sweep(Callback):
+    """The sweep that this process has started; Hydra calls it by conf/config.yaml.
+
+    Attributes
+    ----------
+    folder : of the results; None if there is no sweep
+    before : the failures of earlier sweeps in this folder
+    """
+
+    folder: ClassVar[Path | None] = None
+    before: ClassVar[dict[Path, Any]] = {}
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        Sweep.folder = Path(config.hydra.sweep.dir)
+        Sweep.before = jobs.failures(Sweep.folder)
+
+    @classmethod
+    def exit_if_failed(cls, error: LadderError | None = None) -> None:
+        """Print a line for each failed job, and for `error` of the launcher; exit if any failed."""
+        found = jobs.failures(cls.folder) if cls.folder else {}
+        failed = {job: each for job, each in found.items() if cls.before.get(job) != each}
+        if failed:
+            reasons = [f"{job}: {each.get('reason', 'damaged')}" for job, each in failed.items()]
+            number = "1 job" if len(failed) == 1 else f"{len(failed)} jobs"
+            summary = f"{number} of the sweep failed; {REPEAT}"
+            for line in (*reasons, *([error] if error else []), summary):
+                print(f"error: {line}", file=sys.stderr)
+            sys.exit(min(each.get("exit_status", 1) for each in failed.values()))
