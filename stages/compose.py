@@ -6,20 +6,14 @@ This is not a stage: run it after a change in conf/, then `dvc repro`. `dvc exp 
 the same bytes itself.
 """
 
-if __name__ == "__main__":
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback from the imports, which take long
-
 import argparse
 import contextlib
 import os
 import re
 import sys
-from dataclasses import asdict
 from pathlib import Path
 
-from lmladder.config import Config, arguments, composed, typed
+from lmladder.config import Config, arguments, composed, validated
 from lmladder.system.errors import InputError, LadderError, no_file
 from lmladder.system.files import atomic_write
 from lmladder.system.settings import dotted
@@ -27,6 +21,8 @@ from lmladder.system.settings import dotted
 from omegaconf import OmegaConf
 
 RUNNING = Path(".dvc/tmp/rwlock")
+# Settings that name a file or folder, and the folder that stages depend on in dvc.yaml.
+FILES = {"path": "models", "init_from": "models", "weights_from": "models", "watch": "."}
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -40,20 +36,26 @@ def composition(overrides: list[str]) -> str:
         missing file.
     """
     node = composed(CONF, overrides)
-    require_watched(typed(node))
+    require_watched(validated(node))
     OmegaConf.resolve(node)
     return OmegaConf.to_yaml(node)
 
 
 def require_watched(config: Config) -> None:
-    """Raise InputError if a file is missing on which DVC depends, the value of a key `watch`."""
-    settings = dotted(asdict(config))
+    """Raise InputError for a file that is missing, or that DVC would not see change."""
+    settings = dotted(config.model_dump())
+    if config.data.corpus == "download":  # which is checked by its sha256
+        del settings["data.path"]
     for key, name in settings.items():
-        if key.endswith(".watch") and name is not None and not (CONF.parent / name).exists():
-            group = key.removesuffix("watch")
-            # Users set another key of the same group, such as data.path.
-            keys = (each for each in settings if each.startswith(group) and settings[each] == name)
-            raise InputError(f"{min(keys, key=key.__eq__)}: {no_file(CONF.parent / name, name)}")
+        last = key.rpartition(".")[2]
+        if last not in FILES or name is None:
+            continue
+        path = CONF.parent / name
+        if not path.exists():
+            raise InputError(f"{key}: {no_file(path, name)}")
+        folder = "data" if key == "data.path" else FILES[last]
+        if not path.resolve().is_relative_to((CONF.parent / folder).resolve()):
+            raise InputError(f"{key}={name} must be in {folder}/, where DVC sees that it changes")
 
 
 def require_idle() -> None:

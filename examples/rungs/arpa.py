@@ -15,7 +15,6 @@ own, since <unk> is any of them; a text with such a word is rejected.
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from lmladder.data.reading import named, opened
@@ -28,22 +27,22 @@ from lmladder.models.guests import (
 )
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 
 import numpy as np
+from pydantic import Field
 
 BEGIN, END, UNKNOWN = "<s>", "</s>", "<unk>"
 SPECIAL = (BEGIN, END, UNKNOWN, "<UNK>")
 LOG_10 = float(np.log(10))
 
 
-@dataclass
-class ArpaSettings:
+class ArpaSettings(Settings):
     """Which file, and how it writes a text."""
 
-    path: str = setting("the ARPA file")
-    space: str = setting("how a file of single characters writes a space", default="\u2581")
-    newline: str = setting("how it writes a newline; </s>: each line is a sentence", default=END)
+    path: str = Field(description="the ARPA file")
+    space: str = Field(description="how a file of single characters writes a space")
+    newline: str = Field(description="how it writes a newline; </s>: each line is a sentence")
 
 
 class ArpaTokenizer(GuestTokenizer):
@@ -88,8 +87,12 @@ class Arpa(ByContext):
         If the file is not an ARPA file, or later, if probabilities in it do not sum to 1.
     """
 
+    Settings = ArpaSettings
+
     @staticmethod
-    def fit(settings: ArpaSettings, tokens: IntArray, vocabulary_size: int) -> Mapping[str, Array]:
+    def learn(
+        settings: ArpaSettings, tokens: IntArray, vocabulary_size: int
+    ) -> Mapping[str, Array]:
         """Return the digest of the file."""
         return digest(settings.path)
 

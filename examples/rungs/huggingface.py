@@ -6,35 +6,33 @@ around a text. A model reads windows of a text without a token before them, like
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from lmladder.data.reading import read_json
-from lmladder.models.decoding import Decoder
+from lmladder.models.contract import Decoder
+from lmladder.models import FittedAtOnce
 from lmladder.models.guests import GuestTokenizer, digest, require_unchanged
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 
 import numpy as np
+from pydantic import Field
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 MAX_ELEMENTS = 1 << 25  # log probabilities computed at a time: 256 MB
 PROBE = 8  # tokens, of which the last may not affect the predictions before it
 
 
-@dataclass
-class HuggingFaceSettings:
+class HuggingFaceSettings(Settings):
     """Which folder, and how it reads a text."""
 
-    path: str = setting("the folder of the model")
-    context_length: int | None = setting(
-        "maximum number of tokens that the model reads; null: as its config.json has it",
-        default=None,
-        at_least=1,
+    path: str = Field(description="the folder of the model")
+    context_length: Count | None = Field(
+        description="maximum number of tokens that the model reads; null: as its config.json has it"
     )
-    min_context: float = setting(
-        "as evaluate.min_context, for the loss in metrics.json", default=0.5, at_least=0, below=1
+    min_context: float = Field(
+        ge=0, lt=1, description="as evaluate.min_context, for the loss in metrics.json"
     )
 
 
@@ -81,7 +79,7 @@ class HuggingFaceTokenizer(GuestTokenizer):
         return str(self._engine.decode(ids.tolist(), skip_special_tokens=False))
 
 
-class HuggingFace:
+class HuggingFace(FittedAtOnce):
     """A model in a folder, with its tokenizer.
 
     Raises
@@ -90,8 +88,10 @@ class HuggingFace:
         If `transformers` cannot load it without code and pickles, or it is not causal.
     """
 
+    Settings = HuggingFaceSettings
+
     @staticmethod
-    def fit(
+    def learn(
         settings: HuggingFaceSettings, tokens: IntArray, vocabulary_size: int
     ) -> Mapping[str, Array]:
         """Return the digest of the files in the folder."""

@@ -1,29 +1,29 @@
 """A long short-term memory (Hochreiter and Schmidhuber 1997; forget gates by Gers et al. 2000)."""
 
-from dataclasses import dataclass
-
 from lmladder.autograd import Tensor, ops
 from lmladder.autograd.functional import sigmoid
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Embedding, Linear
 from lmladder.system.arrays import IntArray
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 from lmladder.tracing import constant
 
 import numpy as np
+from pydantic import Field
 
 
-@dataclass
-class LstmSettings:
+class LstmSettings(Settings):
     """What determines the shape of the model; a rung also has the settings of its training."""
 
-    context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
-    embedding_size: int = setting("elements of a token's embedding", at_least=1)
-    hidden_size: int = setting("elements of the state, and of the memory", at_least=1)
+    context_length: Count = Field(description="maximum number of tokens that the model reads")
+    embedding_size: Count = Field(description="elements of a token's embedding")
+    hidden_size: Count = Field(description="elements of the state, and of the memory")
 
 
 class Lstm(NeuralLanguageModel):
     """One layer; state and memory are 0 before a sequence."""
+
+    Settings = LstmSettings
 
     label = "LSTM"
 

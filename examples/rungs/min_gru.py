@@ -1,16 +1,15 @@
 """The minimal gated recurrent unit (Feng et al. 2024), computed by a parallel scan."""
 
-from dataclasses import dataclass
-
 from lmladder.autograd import Tensor, op
 from lmladder.autograd.cases import cases
 from lmladder.autograd.functional import sigmoid
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Embedding, Linear, Module, RmsNorm
 from lmladder.system.arrays import FloatArray, IntArray
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 
 import numpy as np
+from pydantic import Field
 
 
 def linear_recurrence(a: FloatArray, b: FloatArray) -> FloatArray:
@@ -45,13 +44,12 @@ def scan(a, b):
 CASES = cases(scan, [(shape, shape) for shape in ((2, 5, 3), (1, 1, 1), (3, 8, 2), (0, 2, 2))])
 
 
-@dataclass
-class MinGruSettings:
+class MinGruSettings(Settings):
     """What determines the shape of the model; a rung also has the settings of its training."""
 
-    context_length: int = setting("maximum number of tokens that the model reads", at_least=1)
-    n_layer: int = setting("number of blocks", at_least=1)
-    d_model: int = setting("elements of a token's vector, and of a state", at_least=1)
+    context_length: Count = Field(description="maximum number of tokens that the model reads")
+    n_layer: Count = Field(description="number of blocks")
+    d_model: Count = Field(description="elements of a token's vector, and of a state")
 
 
 class Block(Module):
@@ -74,6 +72,8 @@ class Block(Module):
 
 class MinGru(NeuralLanguageModel):
     """Blocks of a linear recurrence with gates, and feed-forward layers."""
+
+    Settings = MinGruSettings
 
     label = "MinGRU"
 

@@ -1,34 +1,29 @@
 """Recurrent networks: a simple one (Elman 1990), and gated recurrent units (Cho et al. 2014)."""
 
-from dataclasses import dataclass
-
 from lmladder.autograd import Tensor, ops
 from lmladder.autograd.functional import sigmoid
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Embedding, Linear
 from lmladder.system.arrays import IntArray
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 from lmladder.tracing import constant
 
 import numpy as np
+from pydantic import Field
 
 
-@dataclass
-class RnnSettings:
+class RnnSettings(Settings):
     """What determines the shape of the model; a rung also has the settings of its training."""
 
-    context_length: int = setting("tokens after which the state is 0 again", at_least=1)
-    embedding_size: int = setting("elements of a token's embedding", at_least=1)
-    hidden_size: int = setting("elements of the state", at_least=1)
-
-
-@dataclass
-class GruSettings(RnnSettings):
-    """The same settings."""
+    context_length: Count = Field(description="tokens after which the state is 0 again")
+    embedding_size: Count = Field(description="elements of a token's embedding")
+    hidden_size: Count = Field(description="elements of the state")
 
 
 class Rnn(NeuralLanguageModel):
     """state = tanh(linear(x, state)); the state is 0 before a sequence."""
+
+    Settings = RnnSettings
 
     label = "RNN"
 
@@ -57,9 +52,11 @@ class Rnn(NeuralLanguageModel):
 class Gru(Rnn):
     """One gate resets a part of the state before the product, another one keeps a part."""
 
+    Settings = RnnSettings
+
     label = "GRU"
 
-    def __init__(self, settings: GruSettings, vocabulary_size: int, *, rng: np.random.Generator):
+    def __init__(self, settings: RnnSettings, vocabulary_size: int, *, rng: np.random.Generator):
         super().__init__(settings, vocabulary_size, rng=rng)
         n_in, size = self.candidate.weight.shape
         self.gates = Linear(n_in, 2 * size, rng=rng)

@@ -1,24 +1,24 @@
 """Witten-Bell smoothing (Witten and Bell 1991), a count model: it is fitted without gradients."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from lmladder.models import FittedAtOnce
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import CountModel
 from lmladder.system.arrays import Array, IntArray
-from lmladder.system.settings import setting
+from lmladder.system.settings import Count, Settings
 
 import numpy as np
+from pydantic import Field
 
 
-@dataclass
-class WittenBellSettings:
+class WittenBellSettings(Settings):
     """Which n-grams are counted."""
 
-    order: int = setting("tokens of the longest n-gram", at_least=1, at_most=100)
+    order: int = Field(ge=1, le=100, description="tokens of the longest n-gram")
 
 
-class WittenBell(CountModel):
+class WittenBell(CountModel, FittedAtOnce):
     """p(w | h) = (c(hw) + T(h) p(w | h without its first token)) / (c(h) + T(h)).
 
     T(h), the number of different tokens seen after h, estimates how often a new one follows. The
@@ -26,10 +26,12 @@ class WittenBell(CountModel):
     T(h)), from order 1 up; order 1 backs off to the uniform distribution.
     """
 
+    Settings = WittenBellSettings
+
     label = "Witten-Bell"
 
     @staticmethod
-    def fit(
+    def learn(
         settings: WittenBellSettings, tokens: IntArray, vocabulary_size: int
     ) -> Mapping[str, Array]:
         """Return the arrays of the checkpoint: the counts in the training text, (tokens,)."""

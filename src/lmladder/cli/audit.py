@@ -35,6 +35,7 @@ def audit(
         lmladder audit outputs/transformer
         lmladder audit outputs/mlp --claim 0.8171
     """
+    from lmladder.models import restore_models
     from lmladder.data import Prepared
     from lmladder.evaluation import audit as checks
 
@@ -42,7 +43,7 @@ def audit(
     above = checkpoint_file(checkpoint).absolute().parents[1:3]
     ladders = (each for each in above if (each / "prepare").is_dir())
     text = Prepared.open(next(ladders, DEFAULT_OUTPUTS) / "prepare")
-    for name in loaded.restore_models():
+    for name in restore_models(loaded):
         subject = checks.subject_of(loaded, name, text, "val", claim=claim)
         findings = checks.audit(subject)
         for each in findings:

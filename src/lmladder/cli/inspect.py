@@ -56,8 +56,9 @@ def _facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
 
     Its models and its tokenizer are restored, which checks the file.
     """
+    from lmladder.models import restore_models
     checkpoint.restore_tokenizer()
-    models = checkpoint.restore_models()
+    models = restore_models(checkpoint)
     measured = [_measured(row) for row in checkpoint.history]
     known = [row for row in measured if row["val_loss"] is not None]
     return {

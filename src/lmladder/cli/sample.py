@@ -100,6 +100,7 @@ def sample(
         lmladder sample --top-p 0.9 --stop "." --samples 3 --json
         lmladder sample --beams 4 --tokens 60
     """
+    from lmladder.models import restore_models
     from lmladder.models.contract import own_tokenizer
     from lmladder.sampling import complete
 
@@ -112,7 +113,7 @@ def sample(
         repetition_penalty=repetition_penalty,
     )
     loaded = open_checkpoint(checkpoint)
-    models = loaded.restore_models()
+    models = restore_models(loaded)
     name = chosen_model(model, models, checkpoint)
     tokenizer = own_tokenizer(models[name]) or loaded.restore_tokenizer()
     ids = _encoded(tokenizer, prompt)

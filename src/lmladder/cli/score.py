@@ -75,6 +75,7 @@ def score(
         lmladder score outputs/bigram --model trigram --text "Once" --per-token
         lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
+    from lmladder.models import restore_models
     from lmladder import reports
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
@@ -89,7 +90,7 @@ def score(
             f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
         )
     loaded = open_checkpoint(checkpoint)
-    models = loaded.restore_models()
+    models = restore_models(loaded)
     strongest = chosen_model(model, models, checkpoint)
     tokenizer = own_tokenizer(models[strongest]) or loaded.restore_tokenizer()
     if model is not None:

@@ -45,13 +45,19 @@ def settings(
         lmladder settings transformer.optimizer
         lmladder settings --format markdown
     """
-    from lmladder.config import reference
+    from lmladder.config import composed, schema
+    from lmladder.system.settings import described
+
+    from omegaconf import OmegaConf
 
     require_one_format(as_json, format_name)
     conf = Path("conf")
     if not (conf / "config.yaml").exists():
         raise InputError("there is no conf/config.yaml in this folder; change to that of a project")
-    every = reference(conf)
+    values = OmegaConf.to_container(composed(conf), resolve=False)
+    known = {each.key: each for each in described(schema(), values)}
+    every = [known.pop(each.key, each) for each in described(schema())]
+    every = list({each.key: each for each in (*every, *known.values())}.values())
     chosen = every if key is None else _matching(key, every)
     if as_json:
         print(json.dumps([asdict(each) for each in chosen], indent=2))
@@ -78,16 +84,18 @@ def _matching(key: str, every: list[Described]) -> list[Described]:
 
 
 def _markdown(chosen: Iterable[Described]) -> Iterator[str]:
+    from lmladder.system.settings import as_override
+
     yield (
         "# Settings\n\nThis page is the output of `lmladder settings --format markdown`; "
         "[using.md](using.md) shows how settings\nare changed. A setting with a choice, such as "
-        "`data=file`, exists with that choice; `???` must be given."
+        "`file`, exists with that choice only."
     )
     for part, group in groupby(chosen, lambda each: each.key.partition(".")[0]):
         yield f"\n## {part}\n\n| setting | default | allowed | meaning |\n| --- | --- | --- | --- |"
         for each in group:
-            if each.type == "group":
+            if not each.allowed:
                 yield f"| `{each.key}` | | | **{each.help}** |"
                 continue
             choice = f" (`{each.choice}`)" if each.choice else ""
-            yield f"| `{each.key}`{choice} | `{each.value}` | {each.allowed} | {each.help} |"
+            yield f"| `{each.key}`{choice} | `{as_override(each.value)}` | {each.allowed} | {each.help} |"

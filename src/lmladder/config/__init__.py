@@ -18,8 +18,8 @@ def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
     if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
         raise ValueError(f"with_seed: unknown rung {key}")
     values = OmegaConf.to_container(settings, resolve=True)
-    return OmegaConf.create({**values, "seed": seed})  # type: ignore[dict-item]
+    return OmegaConf.create({"watch": "models", **values, "seed": seed})  # type: ignore[dict-item]
 
 
-# `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed.
+# `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed, for `rungs`.
 OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)

@@ -90,7 +90,7 @@ def one_line(error: BaseException) -> str:
         return f"there is no {group}/{name}.yaml; give the folder with {group}/: --config-dir=..."
     if found := re.search(r"Could not override '([^']+)'", message):
         return f"unknown setting {found[1]}; {did_you_mean(found[1], keys_of(schema()))}"
-    if found := re.search(r"Missing mandatory value: (\S+)", message):
+    if "Missing mandatory value" in message and (found := re.search(r"full_key: (\S+)", message)):
         return f"{found[1]} is missing; give {found[1]}=..."
     lines: list[str] = []
     for each in (error, error.__cause__):

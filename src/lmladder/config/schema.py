@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self, Union
 
 from lmladder.data import AnyCorpus, AnyTokenizer
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models import GROUPS, KINDS, rung_settings, watched_settings
+from lmladder.models import GROUPS, KINDS, rung_settings
 from lmladder.sampling import SampleSettings
 from lmladder.system.settings import Index, Settings
 
@@ -81,11 +81,12 @@ class Config(Settings):
 
 def schema() -> type[Config]:
     """Return the type of a configuration, with the kinds of rungs that are known now."""
-    kinds = [watched_settings(*each) for each in KINDS.items() if each[1].group == "rungs"]
-    types: dict[str, Any] = {
-        stage: rung_settings(kind, KINDS[kind]) for stage, kind in STAGES.items()
-    }
-    types["rungs"] = dict[str, Annotated[Union[tuple(kinds)], Field(discriminator="kind")]]  # type: ignore[valid-type]
-    types["mixtures"] = dict[str, rung_settings("mixture", KINDS["mixture"])]  # type: ignore[misc]
+    kinds = [
+        rung_settings(name, watched=True) for name, kind in KINDS.items() if kind.group == "rungs"
+    ]
+    types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
+    rung: Any = Annotated[Union[tuple(kinds)], Field(discriminator="kind")]
+    mixture: Any = rung_settings("mixture")
+    types |= {"rungs": dict[str, rung], "mixtures": dict[str, mixture]}
     fields: Any = {name: (each, Config.model_fields[name]) for name, each in types.items()}
     return create_model("Config", __base__=Config, **fields)

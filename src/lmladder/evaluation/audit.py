@@ -20,6 +20,7 @@ from lmladder.data import Prepared, Tokenizer
 from lmladder.evaluation.exact import LOG_2
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.ladder import split_nll
+from lmladder.models import restore_models
 from lmladder.models.contract import LanguageModel, own_tokenizer
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.system.arrays import Array, FloatArray, IntArray
@@ -159,7 +160,7 @@ def subject_of(
         If the prepared text is not in the tokens of the checkpoint.
     """
     texts, tokenizer = (prepared.split(split), prepared.preceding(split)), prepared.tokenizer
-    model = checkpoint.restore_models()[name]
+    model = restore_models(checkpoint)[name]
     if own := own_tokenizer(model):
         tokenizer, guest = own, convert(own, model.context_length, prepared, split)
         texts = guest.tokens, guest.preceding
@@ -170,7 +171,7 @@ def subject_of(
     if (oracle := prepared.corpus.splits[split].oracle) is not None:
         facts["true_nats"] = oracle.nats
     facts["is_validation"] = split == "val"
-    return Subject(lambda: checkpoint.restore_models()[name], *texts, tokenizer, **facts)
+    return Subject(lambda: restore_models(checkpoint)[name], *texts, tokenizer, **facts)
 
 
 def finite(subject: Subject) -> str:

@@ -48,7 +48,7 @@ def score_models(
         raise InputError(f"evaluate.splits: no text in {', '.join(facts)}")
     tokens = len(models) * sum(facts[split].tokens for split in splits)
     with CountingProgress(label, "tokens", tokens) as progress:
-        scores = {
+        scores: dict[tuple[str, str], Score] = {
             (name, split): Score.of(
                 split_nll(
                     model,

@@ -21,13 +21,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 
 from lmladder.data import Prepared, Tokenizer
-from lmladder.data.tales import Story, balanced
+from lmladder.data.tales import Grammar, Story, balanced
 from lmladder.evaluation.calibration import BINS
 from lmladder.evaluation.context import context_ranges
 from lmladder.evaluation.exact import read_tokens
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel
-from lmladder.models.oracle import END, IMPOSSIBLE, Oracle, arrays_of, restore
+from lmladder.models.oracle import END, IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress

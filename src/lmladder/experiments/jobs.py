@@ -13,23 +13,20 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypeVar
 
 from lmladder.config import Config
-from lmladder.models.registry import KINDS
+from lmladder.models import kind_named
 from lmladder.system.errors import LadderError, RunError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.sealing import sha256_of_json
 from lmladder.system.settings import dotted
-from lmladder.training.checkpoint import TRAINED
 
 import yaml
 
 FINISHED, FAILED = "finished.json", "failed.json"
-MACHINE = "machine.json"  # time and memory of a run, and the environment in which it ran
-NO_RESULTS = (FINISHED, FAILED, MACHINE, TRAINED)
+NO_RESULTS = (FINISHED, FAILED)
 PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
 KILLED = "its process ended without a message: it was killed, or memory or disk space ran out"
@@ -42,13 +39,13 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     These are its settings, the code of its stage, the files that settings name or that define its
     kinds of rungs, and the results in the folders `read`.
     """
-    settings = asdict(config)
-    del settings["runtime"]["threads"], settings["logger"]  # they change no result
+    # The others change no result.
+    settings = config.model_dump(exclude={"runtime": {"threads"}, "logger": True})
     by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
     # These keys name files whose changes matter, and a key `kind` may be defined by one.
     named = ("watch", "path", "init_from", "weights_from")
     watched = {Path(value) for key, value in by_key if key in named and value}
-    sources = [KINDS[value].source for key, value in by_key if key == "kind"]
+    sources = [kind_named(value).source for key, value in by_key if key == "kind"]
     watched |= {each for each in sources if each}
     watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}
     origin = {
@@ -87,8 +84,8 @@ def module_digest(kind: str, watch: str | None = None) -> str | None:
 
     Of a kind that executes a file which the settings of a rung name, it is that of this file.
     """
-    source = KINDS[kind].source
-    if watch and KINDS[kind].executes:
+    source = kind_named(kind).source
+    if watch and kind_named(kind).executes:
         source = Path(watch)
     return _digest_of_code(source) if source else None
 

@@ -14,13 +14,11 @@ from pathlib import Path
 from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.evaluation import read_record
-from lmladder.models.registry import KINDS
+from lmladder.models import kind_named, rung_settings
 from lmladder.system.errors import InputError
-from lmladder.system.settings import dotted, import_object
+from lmladder.system.settings import dotted, validate
 from lmladder.training.checkpoint import Checkpoint, weights_digest
-from lmladder.training.fit import begin
 from lmladder.training.history import DIGEST
-from lmladder.training.loop import train
 
 
 class _EnoughError(Exception):
@@ -47,17 +45,12 @@ def differs_at(path: Path, prepared: Prepared) -> int | None:
             f"{path} was not trained on {prepared.directory}; name the folder of its text: "
             "--prepared"
         )
-    fit, settings = KINDS[checkpoint.kind].fit, KINDS.read(checkpoint.config, str(path))
-    origin = replace(checkpoint, step=0, history=(), model={}, optimizer={})
-    if fit.again is not None:
-        # A mixture contains the models of its members.
-        again = import_object(fit.again)(checkpoint, settings, prepared)
-        same = weights_digest(again.model) == weights_digest(checkpoint.model)
-        return None if same else 0
+    kind, by_watch = kind_named(checkpoint.kind), "watch" in checkpoint.config
+    settings = validate(rung_settings(checkpoint.kind, watched=by_watch), checkpoint.config)
     recorded = [(row["step"], row[DIGEST]) for row in checkpoint.history]
-    if checkpoint.trained_by or not recorded:
+    if checkpoint.trained_by or (kind.by_steps and not recorded):
         raise InputError(f"{path} is not of a finished run that was trained here")
-    recorded[-1] = checkpoint.step, weights_digest(checkpoint.model)
+    recorded[-1:] = [(checkpoint.step, weights_digest(checkpoint.model))]
     with suppress(InputError):
         used = dotted(read_record(path.parent).settings).get("runtime.kernels")
         kernels.select(str(used))
@@ -68,10 +61,16 @@ def differs_at(path: Path, prepared: Prepared) -> int | None:
         if history != recorded[: len(history)] or state.step >= checkpoint.step:
             raise _EnoughError
 
+    # A mixture contains the models of its members.
+    members = {k: each for k, each in checkpoint.model.items() if checkpoint.members}
+    start = replace(checkpoint, step=0, history=(), model=members, optimizer={})
     # Progress goes to standard error, apart from verdicts.
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(sys.stderr):
-        run = begin(origin, settings, prepared, Path(folder), stage="", code="")
-        with suppress(_EnoughError):
-            train(run, watch)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        redirect_stdout(sys.stderr),
+        suppress(_EnoughError),
+    ):
+        again = kind.fit(start, settings, prepared, Path(folder), watch)
+        history[-1:] = [(again.step, weights_digest(again.model))]
     pairs = zip_longest(recorded, history[: len(recorded)])
     return next((expected[0] for expected, found in pairs if expected != found), None)

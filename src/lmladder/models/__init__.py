@@ -5,7 +5,7 @@ with its settings beside it. `registry.py` lists the built-in kinds, `own.py` lo
 """
 
 from lmladder.models.contract import Decoder, LanguageModel
-from lmladder.models.kind import GROUPS, KINDS, Kind, rung_settings, watched_settings
+from lmladder.models.kind import GROUPS, KINDS, Kind, rung_settings
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.own import FittedAtOnce, load_files, load_watched
 from lmladder.models.registry import kind_named, label, restore_models

@@ -6,12 +6,12 @@ the built-in kinds, `own.py` loads those of users.
 
 import re
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from lmladder.data import Prepared
 from lmladder.models.contract import LanguageModel
+from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings as BaseSettings
 from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
@@ -100,24 +100,36 @@ KINDS: dict[str, type[Kind]] = {}  # those that are known now, by name
 
 def restore(checkpoint: Checkpoint) -> dict[str, LanguageModel]:
     """Return the models of a checkpoint of known kinds; see `Kind.restore`."""
-    kind = KINDS[checkpoint.kind]
-    given = {key: each for key, each in checkpoint.config.items() if key in kind.Settings.model_fields}
-    return kind.restore(validate(kind.Settings, given), checkpoint)
+    return KINDS[checkpoint.kind].restore(model_settings(checkpoint), checkpoint)
 
 
-@cache
-def rung_settings(name: str, kind: type[Kind]) -> type[BaseSettings]:
-    """Return the settings of a rung: its kind, those of its models, and those of its fit."""
+def model_settings(checkpoint: Checkpoint) -> BaseSettings:
+    """Return the settings of the models of a checkpoint, without those of their training.
+
+    Raises InputError if its configuration is not that of such models.
+    """
+    schema = KINDS[checkpoint.kind].Settings
+    if not isinstance(checkpoint.config, dict):
+        raise InputError("the configuration of the checkpoint is not a mapping")
+    names = schema.model_fields.keys()
+    return validate(schema, {k: each for k, each in checkpoint.config.items() if k in names})
+
+
+def rung_settings(name: str, *, watched: bool = False) -> type[BaseSettings]:
+    """Return the settings of a rung: its kind, those of its models, and those of its fit.
+
+    Parameters
+    ----------
+    watched : whether the rung is in `rungs`, where it also names what DVC watches for it
+    """
+    kind = KINDS[name]
+    facts: dict[str, Any] = {"kind": (Literal[name], Field(description="kind of model"))}
+    if watched:
+        meaning = "the file or folder whose change makes DVC fit the rung again"
+        facts["watch"] = (str, Field(description=meaning))
     bases = kind.Settings, kind.RunSettings
-    facts = {"kind": (Literal[name], Field(description="kind of model"))}
-    return create_model(f"{kind.__name__}Rung", __base__=bases, **facts)  # type: ignore[call-overload, no-any-return]
-
-
-@cache
-def watched_settings(name: str, kind: type[Kind]) -> type[BaseSettings]:
-    """Return the settings of a rung in `rungs`, with the file that DVC watches for it."""
-    watch = Field(description="the file or folder whose change makes DVC fit the rung again")
-    return create_model(f"{kind.__name__}InRungs", __base__=rung_settings(name, kind), watch=(str, watch))
+    made: type[BaseSettings] = create_model(f"{kind.__name__}Rung", __base__=bases, **facts)
+    return made
 
 
 def kind_name(class_name: str) -> str:

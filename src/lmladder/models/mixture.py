@@ -16,7 +16,7 @@ serve as context only. So nothing of a half affects the weights with which it is
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -402,12 +402,8 @@ def open_members(
         If a member has tokens of its own.
     """
     models: dict[str, LanguageModel] = {}
-    for rung, config in checkpoint.members.items():
-        arrays = below(checkpoint.model, f"{MEMBERS}.{rung}")
-        part = replace(
-            checkpoint, name=rung, kind=config["kind"], config=config, members={}, model=arrays
-        )
-        models |= restore(part)
+    for each in member_checkpoints(checkpoint):
+        models |= restore(each)
     if missing := [member for member in settings.members if member not in models]:
         raise ValueError(f"the model {missing[0]!r} is missing")
     if others := [each for each in settings.members if own_tokenizer(models[each])]:
@@ -416,6 +412,14 @@ def open_members(
         )
     members = [models[member] for member in settings.members]
     return members, [settings.members.index(each) for each in settings.weights_by]
+
+
+def member_checkpoints(checkpoint: Checkpoint) -> Iterator[Checkpoint]:
+    """Yield the checkpoints of the rungs of the members that the checkpoint of a mixture has."""
+    for name, config in checkpoint.members.items():
+        arrays = below(checkpoint.model, f"{MEMBERS}.{name}")
+        facts = {"name": name, "kind": config["kind"], "config": config}
+        yield replace(checkpoint, **facts, members={}, model=arrays)
 
 
 def below(arrays: Mapping[str, Array], prefix: str) -> dict[str, Array]:

@@ -13,7 +13,7 @@ from lmladder.models.mixture import MEMBERS
 from lmladder.pipeline.loggers import logged
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
-from lmladder.system.settings import did_you_mean, dotted
+from lmladder.system.settings import did_you_mean, dotted, validate
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
 
 
@@ -120,7 +120,7 @@ class Rung:
 
 # The rung of a text with a known distribution. It has no stage and no file: the prepared text
 # contains all of it.
-ORACLE = Rung("oracle", "prepare", "prepare", rung_settings("oracle")(kind="oracle"))
+ORACLE = Rung("oracle", "prepare", "prepare", validate(rung_settings("oracle"), {"kind": "oracle"}))
 
 
 def rungs_of(config: Config) -> Iterator[Rung]:

@@ -1,6 +1,7 @@
 """Prepare the text of a ladder, and open it."""
 
 from pathlib import Path
+from typing import Any
 
 from lmladder.config import Config
 from lmladder.data import CorpusFacts, Prepared, load_corpus, write_prepared
@@ -58,7 +59,7 @@ def _require_compatible(config: Config, text: CorpusFacts, *, trains: bool = Tru
             name = getattr(rung.settings, key, None)
             if trains and name is not None and not Path(name).is_file():
                 raise InputError(f"{rung.key}.{key}: {no_file(Path(name))}")
-        training = getattr(rung.settings, "training", None)
+        training: Any = getattr(rung.settings, "training", None)
         for split, name in (("train", "training"), ("val", "validation")) if training else ():
             if text.splits[split].tokens <= training.sequence_length:
                 raise InputError(

@@ -6,7 +6,7 @@ forms of color blindness. Each is made as much darker as text on white needs for
 less contrast than text.
 """
 
-from lmladder.models.registry import INK as INK
+from lmladder.models.kind import INK as INK
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb

@@ -1,27 +1,29 @@
 """The playground: a page that runs the models of a ladder in the browser (layout/play.js).
 
-The page has a description of its models in JSON, and their arrays in one deflated block. A kind of
-rung that it can run names here, in the registry, the function that describes it.
+The page has a description of its models in JSON, and their arrays in one deflated block. `DESCRIBED`
+has the kinds of rungs that it can run.
 """
 
 import base64
 import json
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer
 from lmladder.data.tales import Grammar, Part
+from lmladder.models import label, restore_models
 from lmladder.models.counts import CountTables
-from lmladder.models.mixture import TEXTS, WEIGHTS, below
-from lmladder.models.oracle import GRAMMAR
-from lmladder.models.registry import KINDS, label
-from lmladder.models.settings import MEMBERS
+from lmladder.models.kind import KINDS, model_settings
+from lmladder.models.mixture import TEXTS, WEIGHTS, Mixture, below, member_checkpoints
+from lmladder.models.mlp import Mlp
+from lmladder.models.ngram import Counts
+from lmladder.models.oracle import GRAMMAR, Oracle
+from lmladder.models.transformer import Transformer
 from lmladder.reports.page import render
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.settings import import_object
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -91,13 +93,11 @@ def render_play(
     for source, each in checkpoints.items():
         if each.tokenizer != checkpoint.tokenizer:
             raise InputError(f"{source} has other tokens than {first}; a page has one tokenizer")
-        names = reversed(each.restore_models())
+        names = reversed(restore_models(each))
         if not all(np.isfinite(array).all() for array in each.model.values()):
             raise RunError(f"the weights of {source} are not finite; they are damaged")
         try:
-            rung = _rung(
-                each.name, each.kind, each.settings(), each.vocabulary_size, each.model, block
-            )
+            rung = _rung(each, block)
         except NotImplementedError as error:
             skipped.append(f"{source} is not on the page, which cannot run {error}")
             continue
@@ -153,28 +153,28 @@ def rounded(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, model=arrays)
 
 
-def _rung(
-    name: str, kind: str, settings: Any, vocabulary_size: int, arrays: Arrays, block: Block
-) -> dict[str, Any]:
+def _rung(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:
     """Return the description of a rung; NotImplementedError, with its kind, for one without."""
-    describe = KINDS[kind].play
+    describe = DESCRIBED.get(KINDS[checkpoint.kind])
     if describe is None:
-        raise NotImplementedError(f"the kind {kind}")
-    found = import_object(describe)(settings, vocabulary_size, arrays, block)
-    return {"name": name, "kind": kind, **found}
+        raise NotImplementedError(f"the kind {checkpoint.kind}")
+    facts = {"name": checkpoint.name, "kind": checkpoint.kind}
+    settings = model_settings(checkpoint).model_dump()
+    return {**facts, "settings": settings, **describe(checkpoint, block)}
 
 
-def network(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) -> dict[str, Any]:
-    """Describe a neural model: its settings, and its parameters by their names."""
-    return {"settings": asdict(settings), "arrays": block.add(arrays)}
+def network(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:
+    """Describe a neural model: its parameters by their names."""
+    return {"arrays": block.add(checkpoint.model)}
 
 
-def counts(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) -> dict[str, Any]:
+def counts(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:
     """Describe count models: for each order the last tokens of all n-grams, and their counts.
 
     The number of children of each n-gram is stored instead of the prefix of each child.
     """
-    tables, stored = CountTables.from_arrays(arrays, vocabulary_size), {}
+    tables = CountTables.from_arrays(checkpoint.model, checkpoint.vocabulary_size)
+    stored = {}
     for order in range(1, tables.order + 1):
         prefixes, last_tokens = tables.prefixes_and_last_tokens(order)
         children = np.bincount(prefixes, minlength=tables.size(order - 1))
@@ -182,29 +182,23 @@ def counts(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) ->
         for name, each in named.items():
             smallest = np.min_scalar_type(int(each.max(initial=0)))
             stored[f"{name}_{order}"] = each.astype(smallest)
-    return {"settings": asdict(settings), "arrays": block.add(stored)}
+    return {"arrays": block.add(stored)}
 
 
-def mixture(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) -> dict[str, Any]:
+def mixture(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:
     """Describe a mixture: its members, and the weights that were fitted on the whole text."""
-    members = [
-        _rung(name, its.kind, its, vocabulary_size, below(arrays, f"{MEMBERS}.{name}"), block)
-        for name, its in settings.rungs.items()
-    ]
-    names = ("members", "weights_by", "knots")
     return {
-        "settings": {name: getattr(settings, name) for name in names},
-        "arrays": block.add(below(arrays, f"{WEIGHTS}.{TEXTS[0]}")),
-        "members": members,
+        "arrays": block.add(below(checkpoint.model, f"{WEIGHTS}.{TEXTS[0]}")),
+        "members": [_rung(each, block) for each in member_checkpoints(checkpoint)],
     }
 
 
-def oracle(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) -> dict[str, Any]:
+def oracle(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:
     """Describe an oracle: the parts of the compiled grammar, each once, by their numbers.
 
     A part is (number of its variable, those of its rivals, options), an option (text, its parts).
     """
-    grammar = Grammar(json.loads(arrays[GRAMMAR].tobytes()))
+    grammar = Grammar(json.loads(checkpoint.model[GRAMMAR].tobytes()))
     variables = {name: index for index, name in enumerate(grammar.source["variables"])}
     numbers: dict[str, int] = {}
     parts: list[tuple[Any, ...]] = []
@@ -228,6 +222,15 @@ def oracle(settings: Any, vocabulary_size: int, arrays: Arrays, block: Block) ->
         return numbers[key]
 
     return {"start": number(grammar.start), "parts": parts, "arrays": {}}
+
+
+DESCRIBED: dict[type[Any], Callable[[Checkpoint, Block], dict[str, Any]]] = {
+    Counts: counts,
+    Mlp: network,
+    Transformer: network,
+    Mixture: mixture,
+    Oracle: oracle,
+}
 
 
 def _characters(tokenizer: Tokenizer, source: str) -> str | None:

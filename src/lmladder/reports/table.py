@@ -15,7 +15,8 @@ from typing import Any, TypeAlias
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
 from lmladder.evaluation.audit import PASSED
-from lmladder.models.registry import INK, KINDS, label
+from lmladder.models import kind_named, label
+from lmladder.models.kind import INK
 from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
 
@@ -209,7 +210,7 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
     markers = dict(zip(trained, cycle(MARKERS), strict=False))
     colors: dict[str, str] = {}
     for row in sorted(rows, key=lambda row: ("/" in row["rung"], row["model"])):
-        color = KINDS[row["kind"]].color if row["kind"] else INK
+        color = kind_named(row["kind"]).color if row["kind"] else INK
         color = color and readable(color)
         if row["model"] in trained and color in (None, *colors.values()):
             color = next((each for each in COLORS if each not in colors.values()), None)
@@ -230,15 +231,15 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
 
 
 def _is_trained(kind: str) -> bool:
-    return bool(kind) and not KINDS[kind].fit.deterministic
+    return bool(kind) and not kind_named(kind).deterministic
 
 
 def _executes(kind: str) -> bool:
-    return bool(kind) and KINDS[kind].executes
+    return bool(kind) and kind_named(kind).executes
 
 
 def _is_truth(kind: str) -> bool:
-    return not kind or KINDS[kind].is_truth
+    return not kind or kind_named(kind).is_truth
 
 
 def by_model(table: pd.DataFrame, split: str, column: str) -> dict[str, float]:

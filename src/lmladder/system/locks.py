@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lmladder.system.errors import RunError
-from lmladder.system.files import TEMPORARY, cannot_write
+from lmladder.system.files import TEMPORARY, cannot_write, work_folder
 
 LOCK = "lock"
 

@@ -115,7 +115,7 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return a suggestion for an unknown word or dotted key: similar known ones, or all of them."""
     known = list(known)
     likeness = {each: _likeness(word.split("."), each.split(".")) for each in known}
-    best = max(likeness.values(), default=(0.0, 0))
+    best = max(likeness.values(), default=(0.0, 0, 0))
     if best[0] >= SIMILAR:
         similar = [each for each in known if likeness[each] == best]
         return f"did you mean {' or '.join(map(repr, similar))}?"
@@ -124,15 +124,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"choose from {', '.join(known)}"
 
 
-def _likeness(word: list[str], other: list[str]) -> tuple[float, int]:
-    """Return how likely a name is meant, and how many groups of settings both keys have in common.
+def _likeness(word: list[str], other: list[str]) -> tuple[float, int, int]:
+    """Return how likely a key is meant: by its name, by common groups, and by having few groups.
 
     "lr" means learning_rate and matrix_learning_rate.
     """
     (*groups, short), (*others, name) = word, other
     initials = "".join(part[:1] for part in name.split("_"))
     same = short == name or name.startswith(f"{short}_") or (initials.endswith(short) and "_" in name)
-    return float(same) or SequenceMatcher(None, short, name).ratio(), len({*groups} & {*others})
+    likeness = float(same) or SequenceMatcher(None, short, name).ratio()
+    return likeness, len({*groups} & {*others}), -len(others)
 
 
 @dataclass(frozen=True)
@@ -183,7 +184,7 @@ def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> 
                 if each is None or each.get(tag) == kind:
                     for setting in described(group, each, start):
                         if setting.key == f"{start}{tag}" and len(kinds) > 1:
-                            names = ", ".join(name for _, name in kinds.values())
+                            names = ", ".join(str(name) for _, name in kinds.values())
                             setting = replace(setting, allowed=f"one of {names}")
                         yield setting if each else replace(setting, choice=kind or "")
 
