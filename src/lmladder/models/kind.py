@@ -127,7 +127,7 @@ def rung_settings(name: str, *, watched: bool = False) -> type[BaseSettings]:
     if watched:
         meaning = "the file or folder whose change makes DVC fit the rung again"
         facts["watch"] = (str, Field(description=meaning))
-    bases = kind.Settings, kind.RunSettings
+    bases = tuple(dict.fromkeys((kind.Settings, kind.RunSettings)))
     made: type[BaseSettings] = create_model(f"{kind.__name__}Rung", __base__=bases, **facts)
     return made
 
