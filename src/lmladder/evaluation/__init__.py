@@ -8,7 +8,7 @@ it is from the truth, where that is known (truth.py). records.py stores scores i
 from lmladder.evaluation.blocks import block_starts
 from lmladder.evaluation.calibration import BINS, Reliability
 from lmladder.evaluation.context import ContextLosses, context_ranges
-from lmladder.evaluation.exact import Score, read_tokens, token_nll
+from lmladder.evaluation.exact import Score, token_nll
 from lmladder.evaluation.ladder import (
     longest_context,
     passage_nll,

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from lmladder.autograd import no_grad
 from lmladder.data import Tokenizer
 from lmladder.models import LanguageModel
-from lmladder.models.decoding import log_softmax
+from lmladder.models.contract import log_softmax
 from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError

@@ -24,7 +24,7 @@ from lmladder.data import Prepared, Tokenizer
 from lmladder.data.tales import Grammar, Story, balanced
 from lmladder.evaluation.calibration import BINS
 from lmladder.evaluation.context import context_ranges
-from lmladder.evaluation.exact import read_tokens
+from lmladder.models.windows import read_tokens
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel
 from lmladder.models.oracle import END, IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
