@@ -73,6 +73,11 @@ def softmax(a: Values) -> Values:
     return np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)
 
 
+def log_mixture(logits: Values, gate: Values, other: Values) -> Values:
+    share = sigmoid(gate[..., None])
+    return np.log((1 - share) * softmax(logits) + share * other)
+
+
 def cross_entropy(logits: Values, targets: Array) -> Values:
     return -np.mean(np.take_along_axis(np.log(softmax(logits)), targets[..., None], axis=-1))
 
@@ -161,6 +166,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "embedding": lambda table, ids: table[ids],
     "softmax": softmax,
     "log_softmax": lambda a: np.log(softmax(a)),
+    "log_mixture": log_mixture,
     "cross_entropy": cross_entropy,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,

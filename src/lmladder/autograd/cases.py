@@ -253,6 +253,7 @@ CASES: list[Case] = [
     Case("embedding none", embed(IDS[:0]), normal(4, 2)),
     Case("cross_entropy", predict(IDS), normal(2, 3, 4)),
     Case("cross_entropy one", predict(IDS[0, 1]), normal(4)),
+    *cases(functional.log_mixture, [(x, x[:-1], x) for x in ROWS], normal, normal, positive),
     *cases(functional.layer_norm, [(x, x[-1:], x[-1:]) for x in SIZES]),
     *cases(functional.rms_norm, [(x, x[-1:]) for x in SIZES]),
     *cases(functional.causal_attention, [(q, k, k) for q, k in QUERIES_AND_KEYS]),

@@ -119,6 +119,23 @@ def log_softmax(a: Tensor) -> Tensor:
     return a - logsumexp(a, axis=-1, keepdims=True)
 
 
+@op
+def log_mixture(logits, gate, other):
+    """log((1 - g) softmax(logits) + g other) with g = sigmoid(gate): (..., n), (...), (..., n).
+
+    Fused for precision and speed: computed from logarithms, neither share vanishes if the gate
+    saturates. `other` contains probabilities, which may be 0.
+    """
+    if not logits.ndim or logits.shape != other.shape or gate.shape != logits.shape[:-1]:
+        raise ValueError("log_mixture expects (..., n), (...) and (..., n)")
+    value, log_total = kernels.log_mixture(logits, gate, other)
+
+    def log_mixture_pullback(grad):
+        return kernels.log_mixture_backward(grad, logits, gate, other, log_total)
+
+    return value, log_mixture_pullback
+
+
 @op(discrete={1: "iu"})
 def cross_entropy(logits, targets):
     """Mean negative log-likelihood of `targets` under softmax(`logits`), in nats per token.

@@ -247,6 +247,22 @@ def cross_entropy_backward(grad, logits, targets, log_total):
     return out.reshape(logits.shape)
 
 
+def log_mixture(logits, gate, other):
+    """Return `reference.log_mixture` of (..., n), (...) and (..., n): the result and log_total."""
+    rows = [_rows(logits), _flat(gate), _rows(other)]
+    out, log_total = np.empty_like(rows[0]), np.empty_like(rows[1])
+    apply_to_row_blocks(_kernels(logits).log_mixture, rows, out=[out, log_total])
+    return out.reshape(logits.shape), log_total
+
+
+def log_mixture_backward(grad, logits, gate, other, log_total):
+    """Return `reference.log_mixture_backward` of the shapes of `log_mixture`."""
+    rows = [_rows(grad), _rows(logits), _flat(gate), _rows(other), log_total]
+    out = [np.empty_like(rows[each]) for each in (1, 2, 3)]
+    apply_to_row_blocks(_kernels(logits).log_mixture_backward, rows, out=out)
+    return out[0].reshape(logits.shape), out[1].reshape(gate.shape), out[2].reshape(logits.shape)
+
+
 def attention(q, k, v):
     """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
