@@ -72,7 +72,7 @@ class CapturedLoss:
             If the arrays differ in length.
         """
         parts, found = _parts(inputs), self._recording
-        values = [parameter.value for parameter in self.parameters]
+        values = [parameter._value for parameter in self.parameters]
         if found and not all(map(operator.is_, values, found.values)):
             found = self._recording = None  # the parameters have other arrays than before
         fits = found is not None and found.signatures == list(map(_signature, parts))
@@ -122,7 +122,7 @@ class CapturedLoss:
     def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
         """Compute the term of the first part, and plan programs for all parts."""
         compute = functools.partial(self._forward_and_back, count)
-        values = [parameter.value for parameter in self.parameters]
+        values = [parameter._value for parameter in self.parameters]
         results, plan, self.untraceable_reason = _traced(compute, part, self.parameters)
         if plan is None:
             return results
@@ -227,7 +227,7 @@ def _traced(
     states = [each.bit_generator.state for each in generators]
     try:
         for tensor in tensors:
-            tensor.value = trace.live(plain(tensor.value))
+            tensor._value = trace.live(plain(tensor._value))
         with trace.on():
             results = compute([trace.input(each) for each in inputs])
             plan = trace.finish(results)
@@ -235,7 +235,7 @@ def _traced(
         plan, results, trace.untraceable_reason = None, [], f"{type(error).__name__}: {error}"
     finally:
         for tensor in tensors:
-            tensor.value, tensor.grad = plain(tensor.value), plain(tensor.grad)
+            tensor._value, tensor.grad = plain(tensor._value), plain(tensor.grad)
     if not results:
         for each, state in zip(generators, states, strict=True):
             each.bit_generator.state = state
