@@ -71,7 +71,10 @@ class Tensor:
 
     if TYPE_CHECKING:  # defined below this class, and at the end of ops.py
         # fmt: off
-        value: FloatArray
+        @property
+        def value(self) -> FloatArray: ...
+        @value.setter
+        def value(self, array: FloatArray) -> None: ...
         def _unary(self) -> "Tensor": ...
         def _binary(self, other: Any) -> "Tensor": ...
         def _method(self, *arguments: Any, **options: Any) -> "Tensor": ...
@@ -195,7 +198,7 @@ def _assign(tensor: Tensor, value: FloatArray) -> None:
 
 
 if not TYPE_CHECKING:
-    Tensor.value = property(attrgetter("_value"), _assign)
+    Tensor.value = property(attrgetter("_value"), _assign)  # faster than a method
 
 
 def _leaf(value: FloatArray, requires_grad: bool, grad: FloatArray | None) -> Tensor:
