@@ -174,7 +174,7 @@ def test_an_op_of_a_user_does_not_replace_one_of_the_package() -> None:
     assert OPS["add"] is ops.add
 
 
-# --- Values that change -----------------------------------------------------------------------------
+# --- Values that change ---------------------------------------------------------------------------
 
 
 def assigned(a: Tensor) -> None:
