@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
+from examples.scalar import Value
 from lmladder.autograd import functional, ops
-from lmladder.autograd.cases import Case
-from lmladder.autograd.scalar import Value
 from lmladder.system.arrays import Array, FloatArray
+from tests.autograd.cases import Case
 
 import numpy as np
 

@@ -11,13 +11,12 @@ from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd import OPS, CapturedLoss, Tensor, functional, op, ops
-from lmladder.autograd.cases import CASES
-from lmladder.autograd.selfcheck import op_names
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Module
 from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
 from lmladder.tracing import constant
+from tests.autograd.cases import OP_NAMES, cases_of
 from tests.autograd.test_graphs import RATE, Program, programs, thoroughly
 from tests.models.examples import SETTINGS, TRANSFORMER, build
 
@@ -70,12 +69,11 @@ def scaled(parameters: Sequence[Tensor]) -> Callable[[int], tuple[()]]:
     return change
 
 
-@pytest.mark.parametrize("name", op_names())
+@pytest.mark.parametrize("name", OP_NAMES)
 def test_a_recorded_op_gives_the_bits_of_its_graph(name: str) -> None:
-    for case in (case for case in CASES if case.op == name):
-        rng = np.random.default_rng(0)
+    for case in cases_of(name):
         dtype = np.float64 if name == "astype" else np.float32
-        leaves = [Tensor(draw(rng).astype(dtype), requires_grad=True) for draw in case.draws]
+        leaves, rng = case.leaves(dtype)
         shape = case(*leaves).shape
         upstream = Tensor(np.asarray(rng.standard_normal(shape), dtype), requires_grad=True)
         parameters = [*leaves, upstream]

@@ -236,13 +236,13 @@ def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, g
     The gradient of a probability in `other` is at most e^MAX_EXPONENT times that of the result.
     """
     log_rest, log_share = -_softplus(gate)[:, None], -_softplus(-gate)[:, None]
-    log_softmax = logits - logits.max(axis=1, keepdims=True) - log_total[:, None]
-    np.exp(np.minimum(log_share - (log_softmax + log_rest), MAX_EXPONENT), out=grad_other)
+    below = logits - logits.max(axis=1, keepdims=True) - log_total[:, None]
+    np.exp(np.minimum(log_share - (below + log_rest), MAX_EXPONENT), out=grad_other)
     np.divide(grad, 1 + grad_other * other, out=out)
     grad_other *= out
     by_rest, by_share = (each.sum(axis=1, keepdims=True) for each in (out, grad_other * other))
     grad_gate[...] = (by_share * np.exp(log_rest) - by_rest * np.exp(log_share))[:, 0]
-    out -= by_rest * np.exp(log_softmax)
+    out -= by_rest * np.exp(below)
 
 
 def _softplus(x):

@@ -70,8 +70,7 @@ def draw(
         for parent in each._parents:
             if not isinstance(parent, Tensor):
                 add("constant", parent)
-            known_as = numbers.get(id(parent), len(nodes) - 1)
-            sources.append(known_as)
+            sources.append(numbers.get(id(parent), len(nodes) - 1))
         edges += [f"    n{source} --> n{len(nodes)}" for source in sources]
         numbers[id(each)] = len(nodes)
         if each.is_leaf:
