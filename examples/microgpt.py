@@ -17,11 +17,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from lmladder.autograd.scalar import Value, dot
 from lmladder.data import CORPORA, load_corpus
 from lmladder.system.errors import InputError, LadderError
 
 import yaml
+from scalar import Value, dot
 
 NAMES = Path(__file__).resolve().parent.parent / "conf/data/names.yaml"
 HELD_OUT = 200  # names

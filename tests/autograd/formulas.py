@@ -10,10 +10,10 @@ from contextlib import ExitStack
 from typing import Any, TypeAlias
 from unittest.mock import patch
 
+from examples.scalar import Value
 from lmladder.autograd import functional, ops
-from lmladder.autograd.cases import Case
-from lmladder.autograd.scalar import Value
 from lmladder.system.arrays import Array, FloatArray
+from tests.autograd.cases import Case
 
 import numpy as np
 
@@ -71,6 +71,11 @@ def var(a: Values, axis: Any = None, keepdims: bool = False, ddof: int = 0) -> V
 
 def softmax(a: Values) -> Values:
     return np.exp(a) / np.exp(a).sum(axis=-1, keepdims=True)
+
+
+def log_mixture(logits: Values, gate: Values, other: Values) -> Values:
+    share = sigmoid(gate[..., None])
+    return np.log((1 - share) * softmax(logits) + share * other)
 
 
 def cross_entropy(logits: Values, targets: Array) -> Values:
@@ -141,6 +146,7 @@ FORMULAS: dict[str, Callable[..., Any]] = {
     "embedding": lambda table, ids: table[ids],
     "softmax": softmax,
     "log_softmax": lambda a: np.log(softmax(a)),
+    "log_mixture": log_mixture,
     "cross_entropy": cross_entropy,
     "layer_norm": layer_norm,
     "rms_norm": rms_norm,

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import itertools
+import operator
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -10,12 +11,12 @@ from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd import OPS, CapturedLoss, Tensor, functional, op, ops
-from lmladder.autograd.cases import CASES
-from lmladder.autograd.selfcheck import op_names
 from lmladder.models import NeuralLanguageModel
+from lmladder.nn import Module
 from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
 from lmladder.tracing import constant
+from tests.autograd.cases import OP_NAMES, cases_of
 from tests.autograd.test_graphs import RATE, Program, programs, thoroughly
 from tests.models.examples import SETTINGS, TRANSFORMER, build
 
@@ -68,12 +69,11 @@ def scaled(parameters: Sequence[Tensor]) -> Callable[[int], tuple[()]]:
     return change
 
 
-@pytest.mark.parametrize("name", op_names())
+@pytest.mark.parametrize("name", OP_NAMES)
 def test_a_recorded_op_gives_the_bits_of_its_graph(name: str) -> None:
-    for case in (case for case in CASES if case.op == name):
-        rng = np.random.default_rng(0)
+    for case in cases_of(name):
         dtype = np.float64 if name == "astype" else np.float32
-        leaves = [Tensor(draw(rng).astype(dtype), requires_grad=True) for draw in case.draws]
+        leaves, rng = case.leaves(dtype)
         shape = case(*leaves).shape
         upstream = Tensor(np.asarray(rng.standard_normal(shape), dtype), requires_grad=True)
         parameters = [*leaves, upstream]
@@ -319,6 +319,94 @@ def test_two_calls_that_differ_by_more_than_the_inputs_are_not_repeated(
     found, reason = losses(by_graph=False)
     assert found == losses(by_graph=True)[0]
     assert "depends on more than the inputs and the parameters" in reason
+
+
+# ------------------------------------------------------------------------------- Python values
+
+FACTOR = 1.0
+
+
+class Settings:
+    factor = 1.0  # of the class
+
+
+class Scaled(Module):
+    """A loss x * factor, with a factor in many places, of which one changes."""
+
+    def __init__(self) -> None:
+        self.x = leaf(3)
+        self.factor, self.sharp, self.inner = 1.0, False, Settings()
+        self.factors = [1.0, {"first": (1.0, [1.0])}]
+        self.closed = self.closure(1.0)
+        self.seen = 0
+
+    def closure(self, factor: float) -> tuple[Callable[[], float], Callable[[float], None]]:
+        def change(new: float) -> None:
+            nonlocal factor
+            factor = new
+
+        return functools.partial(lambda: factor), change
+
+    def loss(self) -> Tensor:
+        listed, named = self.factors
+        factor = self.factor * listed * named["first"][1][0] * self.inner.factor * FACTOR
+        x = ops.tanh(self.x) if self.sharp else self.x
+        return ops.sum(x * (factor * self.closed[0]()))
+
+
+def change_global(model: Scaled, value: float) -> None:
+    global FACTOR
+    FACTOR = value
+
+
+CHANGES: dict[str, Callable[[Scaled, float], None]] = {
+    "'factor' of Scaled": lambda model, value: setattr(model, "factor", value),
+    "'sharp' of Scaled": lambda model, value: setattr(model, "sharp", value != 1),
+    "0 of list": lambda model, value: operator.setitem(model.factors, 0, value),
+    "0 of list, nested": lambda model, value: operator.setitem(
+        model.factors[1]["first"][1], 0, value
+    ),
+    "'factor' of Settings": lambda model, value: setattr(model.inner, "factor", value),
+    "'factor' of Settings, class": lambda _, value: setattr(Settings, "factor", value),
+    "the variable 'factor'": lambda model, value: model.closed[1](value),
+    "the variable 'FACTOR'": change_global,
+}
+
+
+@pytest.mark.parametrize("place", CHANGES)
+def test_a_python_value_may_change_at_any_time(place: str) -> None:
+    model = Scaled()
+    captured = CapturedLoss(model.loss, [model.x])
+
+    def check_with(*values: float) -> None:
+        def change(call: int) -> tuple[()]:
+            CHANGES[place](model, values[call])
+            return ()
+
+        check(captured, change, times=len(values))
+
+    check_with(1, 1, 1, 1, 5, 5, 5, 5, 1)  # it is repeated before and after a change
+    assert captured.untraceable_reason is None
+    assert captured.programs
+    check_with(5, 1, 5, 1)
+    found = f"{place.partition(',')[0]} changes from call to call"
+    assert captured.untraceable_reason == found
+    check_with(1, 1, 1, 1)
+    assert captured.untraceable_reason is None
+
+
+def test_a_loss_that_changes_what_it_reads_is_never_repeated() -> None:
+    model = Scaled()
+
+    def loss() -> Tensor:
+        model.seen += 1
+        return model.loss() * (1.0 if model.seen < 20 else 2.0)
+
+    captured = CapturedLoss(loss, [model.x])
+    found = [captured() for _ in range(30)]
+    assert len(set(found[:19])) == len(set(found[19:])) == 1
+    assert found[-1] == 2 * found[0]
+    assert captured.untraceable_reason == "'seen' of Scaled changes from call to call"
 
 
 def test_an_id_out_of_range_is_reported_in_a_recorded_step_too() -> None:

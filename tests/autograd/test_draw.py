@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from examples.draw import draw
 from lmladder.autograd import Tensor
-from lmladder.autograd.draw import draw
 
 import numpy as np
 import pytest

@@ -10,38 +10,28 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from lmladder.autograd import OPS, Tensor, functional, ops
-from lmladder.autograd.cases import CASES, IDS, KINKS, Case, Kink
-from lmladder.autograd.selfcheck import check_op, op_names
+from lmladder.autograd import OPS, Tensor, functional, gradcheck, ops
+from tests.autograd.cases import IDS, KINKS, OP_NAMES, Kink, cases_of, failures
 from tests.autograd.formulas import FORMULAS, data_of, gradients_of, run_with, values_of
-from tests.autograd.test_tensor import gradient
+from tests.autograd.test_tensor import gradient, own_op
 
 import numpy as np
 import pytest
 
-each_op = pytest.mark.parametrize("op", op_names())
-
-
-def cases_of(op: str) -> list[Case]:
-    return [case for case in CASES if case.op == op]
-
-
-def leaves(case: Case, dtype: Any = np.float64) -> list[Tensor]:
-    rng = np.random.default_rng(0)
-    return [Tensor(draw(rng).astype(dtype), requires_grad=True) for draw in case.draws]
+each_op = pytest.mark.parametrize("op", OP_NAMES)
 
 
 @each_op
 def test_gradients_agree_with_central_differences(op: str) -> None:
-    """In float64 in every layout, and float32 with float64; `lmladder gradcheck` has seed 0."""
-    assert check_op(op, seed=1).passed
+    """In float64 in every layout, and float32 with float64."""
+    assert list(failures(op)) == []
 
 
 @each_op
 def test_values_and_gradients_are_those_of_the_formula(op: str) -> None:
     compared = 0
     for case in cases_of(op):
-        tensors = leaves(case)
+        tensors, _ = case.leaves()
         size = sum(tensor.value.size for tensor in tensors)
         if size > 1000 or any(tensor.value.size == 0 for tensor in tensors):
             continue
@@ -61,7 +51,7 @@ def test_values_and_gradients_are_those_of_the_formula(op: str) -> None:
 @each_op
 def test_an_op_keeps_float32_its_inputs_and_the_upstream_gradient(op: str) -> None:
     for case in cases_of(op):
-        tensors = leaves(case, np.float32)
+        tensors, _ = case.leaves(np.float32)
         before = [tensor.value.copy() for tensor in tensors]
         out = case(*tensors)
         upstream = np.ones(out.shape, out.dtype)
@@ -75,18 +65,17 @@ def test_an_op_keeps_float32_its_inputs_and_the_upstream_gradient(op: str) -> No
 def test_no_op_leaves_anything_to_the_garbage_collector() -> None:
     def run(op: str) -> None:
         for case in cases_of(op):
-            out = case(*leaves(case))
-            out.backward(np.ones_like(out.value))
-            case(*leaves(case))  # without a backward pass
+            case.results()
+            case(*case.leaves()[0])  # without a backward pass
 
-    for op in op_names():  # what is made once and kept, such as compiled patterns
+    for op in OP_NAMES:  # what is made once and kept, such as compiled patterns
         run(op)
     gc.collect()
     gc.freeze()  # so that the collections below look at nothing older
     gc.disable()
     left = {}
     try:
-        for op in op_names():
+        for op in OP_NAMES:
             run(op)
             left[op] = gc.collect()
     finally:
@@ -104,12 +93,36 @@ def test_every_public_op_has_a_case() -> None:
     }
     # Tests of other packages may have defined ops of their own.
     own = {name for name, each in OPS.items() if each.__module__.startswith("lmladder.")}
-    assert public | own == set(op_names())
+    assert public | own == set(OP_NAMES)
 
 
 @pytest.mark.parametrize("kink", KINKS, ids=lambda kink: f"{kink.op} {kink.inputs}")
 def test_kinks_and_ties_have_the_documented_gradients(kink: Kink) -> None:
     assert kink.holds()
+
+
+# --- The check itself -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("factor", [2.001, np.nan])
+def test_gradcheck_finds_a_wrong_factor(factor: float) -> None:
+    def wrong(a: Any) -> Any:
+        def wrong_pullback(grad: Any) -> Any:
+            return (grad * factor * a,)
+
+        return a * a, wrong_pullback
+
+    rng = np.random.default_rng(0)
+    assert not gradcheck(own_op(wrong), [np.array([1.0, 2.0])], rng=rng) < 1e-4
+
+
+def test_gradcheck_rejects_what_it_cannot_move() -> None:
+    rng = np.random.default_rng(0)
+    for unmovable in (Tensor(1.0), Tensor(1.0, requires_grad=True) * 2.0):
+        with pytest.raises(ValueError, match="leaves with requires_grad"):
+            gradcheck(ops.exp, [unmovable], rng=rng)
+    with pytest.raises(TypeError, match="float32"):
+        gradcheck(ops.exp, [np.ones(2, np.float32)], rng=rng)
 
 
 # --- Huge and tiny numbers ------------------------------------------------------------------------

@@ -88,8 +88,8 @@ def pointed(w: Weights, logits: Values, x: Values, tokens: IntArray) -> Values:
     value = values_of(np.eye(VOCABULARY)[tokens])
     q, k, v = (each[:, None] for each in (query, key, value))
     weights = formulas.causal_attention(q, k, v)[:, 0]
-    share = formulas.sigmoid(x @ w["pointer.gate"] + w["pointer.gate_bias"])
-    return np.log((1 - share) * formulas.softmax(logits) + share * weights + 1e-9)
+    gate = (x @ w["pointer.gate"] + w["pointer.gate_bias"])[..., 0]
+    return formulas.log_mixture(logits, gate, weights)
 
 
 def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:

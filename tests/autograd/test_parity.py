@@ -6,9 +6,8 @@ Ops that only rearrange, and those that PyTorch lacks, have formulas as their ju
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from lmladder.autograd import Tensor
-from lmladder.autograd.cases import CASES
 from lmladder.system.arrays import IntArray
+from tests.autograd.cases import cases_of
 from tests.autograd.formulas import run_with
 
 import numpy as np
@@ -107,11 +106,9 @@ def distance(ours: Sequence[Any], theirs: Sequence[Any]) -> float:
 
 @pytest.mark.parametrize("op", TORCH)
 def test_values_and_gradients_are_those_of_pytorch(op: str) -> None:
-    for case in (each for each in CASES if each.op == op and each.name not in OTHER_CODE):
-        rng = np.random.default_rng(0)
-        arrays = [draw(rng) for draw in case.draws]
-        tensors = [Tensor(array, requires_grad=True) for array in arrays]
-        twins = [torch.tensor(array, requires_grad=True) for array in arrays]
+    for case in (each for each in cases_of(op) if each.name not in OTHER_CODE):
+        tensors, rng = case.leaves()
+        twins = [torch.tensor(each.value, requires_grad=True) for each in tensors]
         out, twin = case(*tensors), run_with(TORCH, case, *twins)
         upstream = np.asarray(rng.standard_normal(out.shape))
         out.backward(upstream)

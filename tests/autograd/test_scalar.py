@@ -10,8 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from lmladder.autograd import scalar
-from lmladder.autograd.scalar import Value, dot
+from examples import scalar
+from examples.scalar import Value, dot
 
 import numpy as np
 import pytest

@@ -4,6 +4,7 @@ What is compiled suits every processor alike.
 """
 
 import errno
+import functools
 import math
 import os
 import shutil
@@ -125,30 +126,28 @@ def test_plain_kernels_compile_nothing(tmp_path: Path) -> None:
 # --- Caches that cannot be written ----------------------------------------------------------------
 
 
-def double(x: Any) -> None:
-    for i in range(len(x)):
-        x[i] *= 2
-
-
-def no_folder(*_: object) -> None:
-    raise RuntimeError("cannot cache function: no locator available")
-
-
 def full_disk(*_: object) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-@pytest.mark.parametrize(
-    ("method", "failure"), [("__init__", no_folder), ("save_overload", full_disk)]
-)
+@pytest.mark.parametrize("failure", ["no folder", "full disk"])
 def test_without_a_cache_kernels_are_compiled_and_one_line_is_printed(
-    method: str,
-    failure: Any,
+    failure: str,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(caching.FunctionCache, method, failure)
-    monkeypatch.setattr(compiling, "_announced", False)
+    def double(x: Any) -> None:
+        for i in range(len(x)):
+            x[i] *= 2
+
+    if failure == "full disk":
+        monkeypatch.setattr(caching.FunctionCache, "save_overload", full_disk)
+    else:
+        (tmp_path / "cache").touch()
+    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
+    for cached in (compiling.cache_folder, compiling._announce):
+        monkeypatch.setattr(compiling, cached.__name__, functools.cache(cached.__wrapped__))
     for _ in range(2):
         kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
         x = np.arange(3, dtype=np.float32)
@@ -157,23 +156,3 @@ def test_without_a_cache_kernels_are_compiled_and_one_line_is_printed(
     printed = capsys.readouterr().err
     assert printed.count("\n") == 1
     assert "at each start" in printed
-
-
-def test_code_compiled_from_older_sources_is_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(config, "CACHE_DIR", str(tmp_path / "cache"))
-    monkeypatch.setattr(compiling, "SOURCES", tmp_path)
-    folders: list[Path] = []
-    for state in range(compiling.MAX_FOLDERS + 2):
-        (tmp_path / "kernel.py").write_text(f"STATE = {state}")
-        compiling._folder.cache_clear()
-        kernel = compiling.compile_cached(types.void(float32[:]), double, nogil=True)
-        folder = Path(kernel.stats.cache_path)
-        assert folder not in folders
-        folders.append(folder)
-        os.utime(folder, (state, state))
-    kept = set((tmp_path / "cache").rglob("lmladder-*"))
-    assert folders[-1] in kept
-    assert len(kept) == compiling.MAX_FOLDERS
-    compiling._folder.cache_clear()

@@ -155,6 +155,15 @@ def cross_entropy_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
     return run(m.cross_entropy_backward, i.x, i.targets, log_total, i.weight[:1], like=[i.x])
 
 
+def log_mixture(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
+    return run(m.log_mixture, i.x, i.row_grad, np.abs(i.grad), like=[i.x, i.row_grad])
+
+
+def log_mixture_backward(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
+    inputs = i.x, i.row_grad, np.abs(i.grad)
+    return run(m.log_mixture_backward, i.grad, *inputs, log_mixture(m, i)[1], like=inputs)
+
+
 def elementwise(name: str, *fields: str) -> Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]:
     def call(m: ModuleType, i: Inputs) -> tuple[FloatArray, ...]:
         arrays = [getattr(i, field).reshape(-1) for field in fields]
@@ -191,6 +200,8 @@ KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
         m.cross_entropy, i.x, i.targets, like=[i.row_grad, i.row_grad]
     ),
     "cross_entropy_backward": cross_entropy_backward,
+    "log_mixture": log_mixture,
+    "log_mixture_backward": log_mixture_backward,
 }
 each_kernel = pytest.mark.parametrize("kernel", KERNELS)
 

@@ -1,16 +1,15 @@
 """The public kernels: compiled and plain agree, and neither depends on the number of threads."""
 
+import itertools
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from lmladder import kernels
-from lmladder.autograd import Tensor
-from lmladder.autograd.cases import CASES
-from lmladder.autograd.selfcheck import LAYOUTS, op_names
 from lmladder.kernels import blocks, fused, reference, tiles
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
+from tests.autograd.cases import OP_NAMES, cases_of
 
 import numpy as np
 import pytest
@@ -34,15 +33,8 @@ def chosen(name: str, *shape: int, below: int) -> IntArray:
 
 def results_of(op: str, layout: str) -> Results:
     """Return the results and gradients of all cases of an op in float32, in a memory layout."""
-    found: list[Array] = []
-    for case in (each for each in CASES if each.op == op):
-        rng = np.random.default_rng(0)
-        arrays = [LAYOUTS[layout](draw(rng).astype(np.float32)) for draw in case.draws]
-        leaves = [Tensor(array, requires_grad=True) for array in arrays]
-        out = case(*leaves)
-        out.backward(np.asarray(rng.standard_normal(out.shape), out.dtype))
-        found += [out.value, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
-    return tuple(found)
+    results = [case.results(np.float32, layout=layout) for case in cases_of(op)]
+    return tuple(itertools.chain(*results))
 
 
 def adam() -> Results:
@@ -104,7 +96,7 @@ def test_both_choices_agree_and_do_not_depend_on_the_number_of_threads(kernel: s
     assert_choices_agree(KERNELS[kernel])
 
 
-@pytest.mark.parametrize("op", op_names())
+@pytest.mark.parametrize("op", OP_NAMES)
 def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
     op: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,11 +122,15 @@ def test_the_result_of_attention_is_laid_out_as_the_queries() -> None:
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "softmax", lambda x, out: out.fill(1))
     monkeypatch.setattr(reference, "softmax", lambda x, out: out.fill(2))
+
+    def softmax(dtype: Any) -> FloatArray:
+        return kernels.by_rows("softmax", np.zeros((3, 4), dtype), out=[(3, 4)])[0]
+
     for choice, mark in (("numba", 1), ("numpy", 2)):
         kernels.select(choice)
         assert kernels.selected() == choice
-        assert (kernels.softmax(np.zeros((3, 4), np.float32)) == mark).all()
-        assert (kernels.softmax(np.zeros((3, 4), np.float64)) == 2).all()
+        assert (softmax(np.float32) == mark).all()
+        assert (softmax(np.float64) == 2).all()
     with pytest.raises(ValueError, match="'Numba'; choose from numba, numpy"):
         kernels.select("Numba")
     assert kernels.selected() == "numpy"

@@ -1,4 +1,5 @@
-from lmladder.autograd import Tensor
+from lmladder import kernels
+from lmladder.autograd import Tensor, functional
 from lmladder.nn import Pointer
 from lmladder.system.streams import stream
 
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 VOCABULARY, SIZE = 5, 16
+SIZES = {"logits": VOCABULARY + 6, "hidden": SIZE}
 TOKENS = np.array([[3, 0, 4, 3]])  # the last vector is that of the first position
 
 
@@ -34,6 +36,20 @@ def test_the_gate_leaves_all_to_the_head_or_to_the_pointer(pointer, bias, token)
     assert probabilities(pointer)[3, token] > 0.99
 
 
-def test_a_token_that_neither_predicts_has_a_finite_loss(pointer):
-    pointer.gate_bias.value[...] = 200
-    assert np.log(probabilities(pointer)[3, 2]) == pytest.approx(np.log(1e-9), rel=0.01)
+@pytest.mark.parametrize("choice", kernels.CHOICES)
+@pytest.mark.parametrize("bias", [-200, -17, 0, 17, 200])
+def test_a_saturated_gate_loses_neither_precision_nor_the_gradient_of_the_head(choice, bias):
+    kernels.select(choice)
+    tokens = stream(0, "tokens").integers(VOCABULARY + 6, size=(3, 40))
+    drawn = [stream(0, name).standard_normal((3, 40, size)) for name, size in SIZES.items()]
+    found = {}
+    for dtype in (np.float32, np.float64):
+        pointer = Pointer(SIZE, 64, VOCABULARY + 6, rng=stream(0, "pointer"), std=0.3)
+        pointer.gate_bias.value[...] = bias
+        pointer.astype(dtype)
+        logits, hidden = (Tensor(each.astype(dtype), requires_grad=True) for each in drawn)
+        out = found[dtype] = pointer(logits, hidden, tokens, np.arange(40))
+        functional.cross_entropy(out, tokens[:, ::-1]).backward()
+        assert logits.grad.any()
+        assert np.isfinite(hidden.grad).all()
+    np.testing.assert_allclose(*(each.value for each in found.values()), rtol=0, atol=1e-4)

@@ -174,20 +174,6 @@ def test_an_installed_package_has_kinds_and_their_settings(smoke, tmp_path):
     assert "rungs.theirs.hidden_size=192\n      integer" in shown
 
 
-def test_the_gradients_of_an_op_of_ones_own_are_checked(smoke, lmladder, tmp_path):
-    (file := tmp_path / "mine.py").write_text((smoke / "examples/rungs/min_gru.py").read_text())
-    done = lmladder("gradcheck", "--module", file).succeeded()
-    assert "\nscan " in done.stdout
-    assert "\nmatmul" not in done.stdout
-    replace(file, "grad_b * before, grad_b", "grad_b * h, grad_b")
-    done = lmladder("gradcheck", "scan", "--module", file)
-    assert (done.status, done.stderr) == (1, "error: wrong gradients: scan\n")
-    lmladder("gradcheck", "exp", "--module", file).failed_in_one_line(2, "no op 'exp'", "scan")
-    file.write_text("")
-    lmladder("gradcheck", "--module", file).failed_in_one_line(2, f"{file} has no CASES")
-    lmladder("gradcheck", "--module", "no.py").failed_in_one_line(2, "there is no file no.py")
-
-
 @pytest.mark.parametrize(
     ("rung", "named"), [("null", "rung is missing"), ("b", "unknown rung 'b'")]
 )

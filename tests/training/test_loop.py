@@ -67,6 +67,23 @@ def before_each_loss(look: Callable[[IntArray, np.random.Generator], None]) -> I
 # --- Learning -------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("slow", [False, True])
+def test_one_line_names_why_steps_are_not_replayed(
+    slow: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(tmp_path)
+    if slow:
+        layer: Any = run.model.unembedding
+        table = np.ones(VOCABULARY, np.float32)
+        run.model.unembedding = lambda hidden: layer(hidden) + table
+        run.model.layer = layer
+    train(run)
+    found = re.findall(
+        r"^.*cannot be replayed and take longer: (.*)$", capsys.readouterr().err, re.M
+    )
+    assert found == ["add reads ndarray (7,), which was made elsewhere"] * slow
+
+
 @every_rung
 def test_the_loss_falls_and_the_checkpoint_holds_the_trained_model(
     kind: str, tmp_path: Path

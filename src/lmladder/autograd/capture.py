@@ -5,7 +5,8 @@ of threads. One thread computes all of the loss and gradients of a part, and the
 summed in the order of the parts. So the bits of the results do not depend on the threads.
 
 Apart from the values, a part repeats the same arithmetic in every step. So two steps are traced;
-if they made the same calls, later steps repeat these in the same order without building a graph.
+if they made the same calls, later steps repeat these in the same order without building a graph,
+until a Python value changes that the loss may read, such as an attribute of a layer.
 """
 
 import functools
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmladder import kernels
+from lmladder.autograd.state import PythonState
 from lmladder.autograd.tensor import Tensor, no_grad
 from lmladder.system.arrays import Array
 from lmladder.tracing import Plan, Program, Trace, plain
@@ -31,19 +33,18 @@ class CapturedLoss:
     """A loss that is a mean over the first axis of its inputs, with its gradients.
 
     The results have the same bits whether programs or graphs compute them. Graphs are used for
-    inputs of other shapes than those of the first call, and for a loss that cannot be traced.
+    inputs of other shapes than those of the first call, for a loss that cannot be traced, and in
+    calls before which a Python value has changed; see `PythonState`.
 
     Parameters
     ----------
     loss : function of the inputs that returns a Tensor with one element. It may use NumPy outside
-        of ops. Python numbers that it reads, such as attributes of a layer, are treated as constant
-        if two successive calls agree on them.
+        of ops.
     parameters : the leaves that `loss` depends on, all of one dtype
     share : factor of the loss and its gradients; 1 / n for each of the n batches of a step
 
     Attributes
     ----------
-    untraceable_reason : why no program can repeat the loss; None if one can or none was tried
     programs : one for each part of a batch; empty before the third call
     """
 
@@ -51,10 +52,20 @@ class CapturedLoss:
         self, loss: Callable[..., Tensor], parameters: Iterable[Tensor], *, share: float = 1.0
     ):
         self.loss, self.share, self.parameters = loss, share, list(parameters)
-        self.untraceable_reason: str | None = None
         self.programs: list[Program] = []
+        self._state: PythonState | None = None
+        self._rejected: str | None = None  # why the loss cannot be traced
+        self._change: str | None = None  # a Python value that changed before the last call
+        self._changes = 0  # number of calls up to the last one, before each of which one changed
         self._recording: _Recording | None = None
         self._threads = 0  # number of threads that the programs are made for
+
+    @property
+    def untraceable_reason(self) -> str | None:
+        """Why calls compute graphs; None if a program repeats them, or may after further calls."""
+        if self._changes > 1:
+            return f"{self._change} changes from call to call"
+        return self._rejected
 
     def __call__(self, *inputs: Any) -> float:
         """Return the mean loss times `share`, and add to the `grad` of each parameter.
@@ -71,16 +82,27 @@ class CapturedLoss:
         ValueError
             If the arrays differ in length.
         """
-        parts, found = _parts(inputs), self._recording
-        values = [parameter.value for parameter in self.parameters]
-        if found and not all(map(operator.is_, values, found.values)):
+        parts = _parts(inputs)
+        if self._rejected is not None or self._has_changed():
+            return self._by_graph(parts, record=False)
+        found = self._recording
+        if found and not all(map(operator.is_, found.values, self._values())):
             found = self._recording = None  # the parameters have other arrays than before
-        fits = found is not None and found.signatures == list(map(_signature, parts))
+        fits = found is not None and found.signature == (len(parts), _signature(parts[0]))
         if found and fits and found.confirmed:
             return self._repeat(found, parts)
-        return self._by_graph(
-            parts, record=self.untraceable_reason is None and (fits or found is None)
-        )
+        return self._by_graph(parts, record=fits or found is None)
+
+    def _has_changed(self) -> bool:
+        """Return whether a value that the loss may read has changed since the call before."""
+        self._change = None if self._state is None else self._state.change()
+        self._changes = self._changes + 1 if self._change else 0
+        if self._state is None or self._change:
+            self._state, self._recording = PythonState(self.loss), None
+        return self._changes > 0
+
+    def _values(self) -> list[Array]:
+        return [parameter._value for parameter in self.parameters]
 
     def by_graph(self, *inputs: Any) -> float:
         """Do the same as `__call__` without programs."""
@@ -122,17 +144,17 @@ class CapturedLoss:
     def _record(self, count: int, part: tuple[Any, ...]) -> list[Array]:
         """Compute the term of the first part, and plan programs for all parts."""
         compute = functools.partial(self._forward_and_back, count)
-        values = [parameter.value for parameter in self.parameters]
-        results, plan, self.untraceable_reason = _traced(compute, part, self.parameters)
+        values = self._values()
+        results, plan, self._rejected = _traced(compute, part, self.parameters)
         if plan is None:
             return results
         first, self._recording, self._threads = self._recording, None, 0
         if first is not None and (name := plan.difference(first.plan)) is not None:
-            self.untraceable_reason = f"{name} depends on more than the inputs and the parameters"
+            self._rejected = f"{name} depends on more than the inputs and the parameters"
             return results
         reached = [each for each in self.parameters if each.grad is not None]
-        signatures = [_signature(part)] * count
-        self._recording = _Recording(signatures, values, reached, plan, first is not None)
+        signature = count, _signature(part)
+        self._recording = _Recording(signature, values, reached, plan, first is not None)
         return results
 
     def _repeat(self, recording: "_Recording", parts: list[tuple[Any, ...]]) -> float:
@@ -169,13 +191,13 @@ class _Recording:
 
     Attributes
     ----------
-    signatures : signature of the inputs of each part
+    signature : the number of parts, and what the inputs of each have in common
     values : arrays of all parameters
     reached : the parameters that have a gradient
     confirmed : whether a second call resulted in the same plan
     """
 
-    signatures: list[Any]
+    signature: tuple[int, list[Any]]
     values: list[Array]
     reached: list[Tensor]
     plan: Plan
@@ -227,7 +249,7 @@ def _traced(
     states = [each.bit_generator.state for each in generators]
     try:
         for tensor in tensors:
-            tensor.value = trace.live(plain(tensor.value))
+            tensor._value = trace.live(plain(tensor._value))
         with trace.on():
             results = compute([trace.input(each) for each in inputs])
             plan = trace.finish(results)
@@ -235,7 +257,7 @@ def _traced(
         plan, results, trace.untraceable_reason = None, [], f"{type(error).__name__}: {error}"
     finally:
         for tensor in tensors:
-            tensor.value, tensor.grad = plain(tensor.value), plain(tensor.grad)
+            tensor._value, tensor.grad = plain(tensor._value), plain(tensor.grad)
     if not results:
         for each, state in zip(generators, states, strict=True):
             each.bit_generator.state = state

@@ -100,7 +100,7 @@ def embedding(table, ids):
 @op
 def softmax(a):
     """exp(a) / sum(exp(a)) along the last axis, shifted by the maximum so as not to overflow."""
-    value = kernels.softmax(a)
+    (value,) = kernels.by_rows("softmax", a, out=[a.shape])
 
     def softmax_pullback(grad):
         along = (grad * value).sum(axis=-1, keepdims=True)
@@ -112,6 +112,24 @@ def softmax(a):
 def log_softmax(a: Tensor) -> Tensor:
     """log(softmax(a)) along the last axis by log-sum-exp, because softmax may underflow to 0."""
     return a - logsumexp(a, axis=-1, keepdims=True)
+
+
+@op
+def log_mixture(logits, gate, other):
+    """log((1 - g) softmax(logits) + g other) with g = sigmoid(gate): (..., n), (...), (..., n).
+
+    Fused for precision and speed: computed from logarithms, neither share vanishes if the gate
+    saturates. `other` contains probabilities, which may be 0.
+    """
+    if not logits.ndim or logits.shape != other.shape or gate.shape != logits.shape[:-1]:
+        raise ValueError("log_mixture expects (..., n), (...) and (..., n)")
+    rows, shapes = (logits, gate, other), (logits.shape, gate.shape, other.shape)
+    value, log_total = kernels.by_rows("log_mixture", *rows, out=shapes[:2])
+
+    def log_mixture_pullback(grad):
+        return kernels.by_rows("log_mixture_backward", grad, *rows, log_total, out=shapes)
+
+    return value, log_mixture_pullback
 
 
 @op(discrete={1: "iu"})
@@ -154,10 +172,12 @@ def layer_norm(x, weight, bias, *, epsilon: float = NORM_EPSILON):
     """
     if not x.ndim or weight.shape != x.shape[-1:] or bias.shape != x.shape[-1:]:
         raise ValueError("layer_norm expects (..., n), (n,) and (n,)")
-    value, mean, inverse = kernels.layer_norm(x, weight, bias, epsilon)
+    shared, shapes = (weight, bias, epsilon), (x.shape, x.shape[:-1], x.shape[:-1])
+    value, mean, inverse = kernels.by_rows("layer_norm", x, shared=shared, out=shapes)
 
     def layer_norm_pullback(grad):
-        return kernels.layer_norm_backward(grad, x, mean, inverse, weight)
+        rows, like = (grad, x, mean, inverse), {"out": [x.shape], "sums": [weight, bias]}
+        return kernels.by_rows("layer_norm_backward", *rows, shared=[weight], **like)
 
     return value, layer_norm_pullback
 
@@ -170,10 +190,12 @@ def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
     """
     if not x.ndim or weight.shape != x.shape[-1:]:
         raise ValueError("rms_norm expects (..., n) and (n,)")
-    value, inverse = kernels.rms_norm(x, weight, epsilon)
+    shapes = x.shape, x.shape[:-1]
+    value, inverse = kernels.by_rows("rms_norm", x, shared=[weight, epsilon], out=shapes)
 
     def rms_norm_pullback(grad):
-        return kernels.rms_norm_backward(grad, x, inverse, weight)
+        rows, like = (grad, x, inverse), {"out": [x.shape], "sums": [weight]}
+        return kernels.by_rows("rms_norm_backward", *rows, shared=[weight], **like)
 
     return value, rms_norm_pullback
 
@@ -232,13 +254,27 @@ def rotary(x, positions, *, normalize: bool = False):
     frequencies = constant(10_000.0 ** (np.arange(0, size, 2) / -size))
     angles = positions[:, np.newaxis] * frequencies
     cosine, sine = np.cos(angles).astype(x.dtype), np.sin(angles).astype(x.dtype)
-    settings = cosine, sine, NORM_EPSILON if normalize else 0.0
-    value, inverse = kernels.rotary(x, *settings)
+    shared = cosine, sine, NORM_EPSILON if normalize else 0.0
+    rows = _by_token(x)
+    shapes = rows.shape, rows.shape[:3]
+    turned, inverse = kernels.by_rows("rotary", rows, shared=shared, out=shapes, axes=3)
 
     def rotary_pullback(grad):
-        return kernels.rotary_backward(grad, value, inverse, *settings), None
+        rows, like = (_by_token(grad), turned, inverse), {"out": shapes[:1], "axes": 3}
+        (found,) = kernels.by_rows("rotary_backward", *rows, shared=shared, **like)
+        return found.swapaxes(1, 2).reshape(x.shape), None
 
-    return value, rotary_pullback
+    return turned.swapaxes(1, 2).reshape(x.shape), rotary_pullback
+
+
+def _by_token(x):
+    """Rearrange (batch, heads, time, size) or (..., time, size) to (rows, time, heads, size).
+
+    The result is C-contiguous, a view of what `CausalSelfAttention` splits into heads.
+    """
+    if x.ndim != 4:
+        x = x.reshape(math.prod(x.shape[:-2]), 1, *x.shape[-2:])
+    return x.swapaxes(1, 2)
 
 
 @op
@@ -251,10 +287,13 @@ def causal_convolution(x, weight):
     if x.ndim != 3 or weight.ndim != 2 or weight.shape[1] != x.shape[2]:
         raise ValueError("causal_convolution expects (batch, time, n) and (lags, n)")
 
-    def causal_convolution_pullback(grad):
-        return kernels.causal_convolution_backward(grad, x, weight)
+    settings = {"shared": [weight], "out": [x.shape], "axes": 2}
+    (value,) = kernels.by_rows("causal_convolution", x, **settings)
 
-    return kernels.causal_convolution(x, weight), causal_convolution_pullback
+    def causal_convolution_pullback(grad):
+        return kernels.by_rows("causal_convolution_backward", grad, x, **settings, sums=[weight])
+
+    return value, causal_convolution_pullback
 
 
 @op

@@ -3,22 +3,21 @@
 An op is a function on plain arrays that returns `(value, pullback)`; `pullback(grad)` returns the
 gradient with respect to each array input, given the gradient with respect to the value. `@op` lifts
 such a function to Tensors. The engine does what all ops share: it takes arrays out of Tensors,
-checks their types, skips constants, undoes broadcasting, accumulates gradients, locks the arrays
-that a pullback will read, and frees the graph.
+checks their types, skips constants, undoes broadcasting, accumulates gradients, notices values that
+have changed since, and frees the graph.
 """
 
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeAlias, overload
 
-from lmladder.autograd.guards import Guard, release_all
 from lmladder.autograd.inputs import as_arrays, shapes
 from lmladder.system.arrays import Array, BoolArray, FloatArray
-from lmladder.tracing import asarray, constant, plain
+from lmladder.tracing import asarray, constant
 
 import numpy as np
 
@@ -26,7 +25,7 @@ Pullback: TypeAlias = Callable[[Any], tuple[Any, ...]]
 
 OPS: dict[str, Callable[..., "Tensor"]] = {}  # every @op by name, for tests of all ops
 
-_numbers = itertools.count(1)  # number the results in the order of their computation
+_numbers = itertools.count(1)  # of results and of changes of leaves, in their order
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
@@ -51,28 +50,31 @@ class Tensor:
 
     Attributes
     ----------
-    value : the array. The result of an op is read-only if it requires a gradient. Every other array
-        is read-only while a graph holds it, because a pullback may read it. (Other views of the
-        same memory are not locked.) Optimizers change parameters in place; a graph that still holds
-        one cannot compute gradients after that.
+    value : the array. The result of an op is read-only if it requires a gradient. That of a leaf
+        may be assigned (`leaf.value -= step` assigns, too) and is changed in place by optimizers; a
+        graph that was computed from the value before cannot compute gradients after that. Writing
+        to elements of an array that a graph holds is not noticed.
     grad : None, or an array like value: the sum over all backward passes since it was last None. It
         is read-only, because it may share memory with other gradients.
     """
 
     __slots__ = (
         "__weakref__",
-        "_guard",
         "_number",
         "_parents",
         "_pullback",
+        "_value",
         "grad",
         "requires_grad",
-        "value",
     )
     __array_ufunc__ = None  # so that array + tensor reaches Tensor.__radd__
 
-    if TYPE_CHECKING:  # defined at the end of ops.py
+    if TYPE_CHECKING:  # defined below this class, and at the end of ops.py
         # fmt: off
+        @property
+        def value(self) -> FloatArray: ...
+        @value.setter
+        def value(self, array: FloatArray) -> None: ...
         def _unary(self) -> "Tensor": ...
         def _binary(self, other: Any) -> "Tensor": ...
         def _method(self, *arguments: Any, **options: Any) -> "Tensor": ...
@@ -90,29 +92,28 @@ class Tensor:
             if array.dtype.kind not in "iub" or isinstance(value, np.ndarray):
                 raise TypeError(f"a Tensor must be float32 or float64, got {array.dtype}")
             array = array.astype(np.float64)  # Python integers
-        self.value: FloatArray = array
+        self._value: FloatArray = array
         self.requires_grad = requires_grad
         self.grad: FloatArray | None = None
-        self._parents: Sequence[Tensor | None] = ()
+        self._parents: Sequence[Tensor | Array] = ()  # inputs; those without a gradient as arrays
         self._pullback: Pullback | None = None
-        self._guard: Guard | None = None
-        self._number = 0  # results are numbered from 1; a leaf precedes all of them
+        self._number = 0  # of a result, when it was computed; of a leaf, when its value changed
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.value.shape
+        return self._value.shape
 
     @property
     def ndim(self) -> int:
-        return self.value.ndim
+        return self._value.ndim
 
     @property
     def size(self) -> int:
-        return self.value.size
+        return self._value.size
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.value.dtype
+        return self._value.dtype
 
     @property
     def is_leaf(self) -> bool:
@@ -160,7 +161,7 @@ class Tensor:
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.is_leaf:
             raise TypeError("only a leaf can be copied or pickled; detach() returns one")
-        return super().__reduce_ex__(protocol)
+        return _leaf, (self.value, self.requires_grad, self.grad)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         raise TypeError("a Tensor cannot be changed in place; use where")
@@ -182,18 +183,35 @@ class Tensor:
         TypeError
             If gradient is a Tensor, which would require a gradient of a gradient.
         RuntimeError
-            If no input requires a gradient, an earlier backward has freed part of the graph, or an
-            optimizer or Ctrl-C has released an array that the graph reads.
+            If no input requires a gradient, an earlier backward has freed part of the graph, or a
+            value from which the graph was computed has changed.
         """
-        try:
-            for tensor, grad in reverse(self, gradient):
-                if tensor._pullback is None:
-                    total = asarray(grad if tensor.grad is None else tensor.grad + grad)
-                    tensor.grad = total.view()
-                    tensor.grad.setflags(write=False)
-        except KeyboardInterrupt:  # its traceback references the graph
-            release_all()
-            raise
+        for tensor, grad in reverse(self, gradient):
+            if tensor._pullback is None:
+                total = asarray(grad if tensor.grad is None else tensor.grad + grad)
+                tensor.grad = total.view()
+                tensor.grad.setflags(write=False)
+
+
+def _assign(tensor: Tensor, value: FloatArray) -> None:
+    tensor._value, tensor._number = value, next(_numbers)
+
+
+if not TYPE_CHECKING:
+    Tensor.value = property(attrgetter("_value"), _assign)  # faster than a method
+
+
+def _leaf(value: FloatArray, requires_grad: bool, grad: FloatArray | None) -> Tensor:
+    made = Tensor(value, requires_grad=requires_grad)
+    made.grad = grad
+    return made
+
+
+def changed(tensors: Iterable[Tensor]) -> None:
+    """Declare that the arrays of leaves have been changed in place."""
+    number = next(_numbers)
+    for tensor in tensors:
+        tensor._number = number
 
 
 def reverse(
@@ -220,8 +238,9 @@ def reverse(
         )
     order = inputs_first(root)
     for each in order:
-        if each._guard is not None:
-            each._guard.require_unbroken()
+        if any(isinstance(p, Tensor) and p._number > each._number for p in each._parents):
+            op = _name(each._pullback).removesuffix("_pullback")
+            raise RuntimeError(f"a value that {op} read has changed; compute the result again")
     gradients = {id(root): gradient}
     while order:
         tensor = order.pop()  # the last reference in this list, so that the arrays can be freed
@@ -238,15 +257,15 @@ def reverse(
                 f"one gradient or None for each of {len(tensor._parents)} inputs"
             )
         for parent, part in zip(tensor._parents, parts, strict=True):
-            if parent is None or part is None:
+            if part is None or not isinstance(parent, Tensor):
                 continue
-            like = parent.value
+            like = parent._value
             if type(part) is not np.ndarray or part.shape != like.shape or part.dtype != like.dtype:
                 part = _unbroadcast(part, like, tensor._pullback)
             earlier = gradients.get(id(parent))
             gradients[id(parent)] = part if earlier is None else asarray(earlier + part)
         if free:
-            tensor._pullback, tensor._parents, tensor._guard = _freed, (), None
+            tensor._pullback, tensor._parents = _freed, ()
 
 
 Function: TypeAlias = Callable[..., tuple[Any, Pullback]]
@@ -275,15 +294,8 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
 
     @functools.wraps(function)
     def lifted(*inputs: Any, **options: Any) -> Tensor:
-        try:
-            return record(inputs, options)
-        except KeyboardInterrupt:  # its traceback references the graph
-            release_all()
-            raise
-
-    def record(inputs: Sequence[Any], options: Mapping[str, Any]) -> Tensor:
         arrays = as_arrays(
-            name, [each.value if isinstance(each, Tensor) else each for each in inputs], kinds
+            name, [each._value if isinstance(each, Tensor) else each for each in inputs], kinds
         )
         try:
             made = function(*arrays, **options)
@@ -296,18 +308,12 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
             raise TypeError(f"{name} must return its value and its pullback")
         out = Tensor(made[0])
         if _recording.get():
-            parents: list[Tensor | None] = []
-            held: list[Array] = []  # leaves and constants; results are read-only already
-            for each, array in zip(inputs, arrays, strict=True):
-                recorded = isinstance(each, Tensor) and each.requires_grad
-                parents.append(each if recorded else None)
-                if not (recorded and each._pullback):
-                    held.append(array)
-            if parents.count(None) < len(parents):
-                out.requires_grad, out._pullback, out._parents = True, made[1], parents
-                out._number = next(_numbers)
-                out._guard = Guard(plain(held)) if held else None
-                out.value.setflags(write=False)
+            recorded = [isinstance(each, Tensor) and each.requires_grad for each in inputs]
+            if any(recorded):
+                parents = zip(recorded, inputs, arrays, strict=True)
+                out._parents = [each if is_recorded else a for is_recorded, each, a in parents]
+                out.requires_grad, out._pullback, out._number = True, made[1], next(_numbers)
+                out._value.setflags(write=False)
         return out
 
     OPS.setdefault(name, lifted)
@@ -326,7 +332,7 @@ def inputs_first(root: Tensor) -> list[Tensor]:
         if tensor._pullback is _freed:
             raise RuntimeError("an earlier backward has freed this graph; compute the result again")
         for parent in tensor._parents:
-            if parent is not None and id(parent) not in found:
+            if isinstance(parent, Tensor) and id(parent) not in found:
                 found[id(parent)] = parent
                 stack.append(parent)
     return sorted(found.values(), key=attrgetter("_number"))
@@ -349,7 +355,7 @@ def _unbroadcast(grad: FloatArray, like: FloatArray, pullback: Pullback) -> Floa
     return total.reshape(like.shape)
 
 
-def _name(pullback: Pullback) -> str:
+def _name(pullback: Pullback | None) -> str:
     return getattr(pullback, "__name__", "a pullback")
 
 

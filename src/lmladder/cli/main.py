@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from lmladder.cli.audit import audit
 from lmladder.cli.compare import compare
 from lmladder.cli.exchange import export_checkpoint, import_checkpoint
-from lmladder.cli.gradcheck import gradcheck
 from lmladder.cli.inspect import inspect
 from lmladder.cli.play import play
 from lmladder.cli.run import run
@@ -43,7 +42,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "scaling": scaling,
     "play": play,
     "verify": verify,
-    "gradcheck": gradcheck,
     "export": export_checkpoint,
     "import": import_checkpoint,
     "audit": audit,

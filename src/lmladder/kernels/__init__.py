@@ -1,9 +1,9 @@
 """The arithmetic of the ops that take most of the time, on arrays; nothing here uses Tensors.
 
 Each kernel exists twice: in `reference`, in plain NumPy, and in `fused`, compiled for float32.
-`select` chooses between them. Both compute a block of rows; the functions here accept any number of
-leading axes. `blocks` cuts rows into blocks and shares them among threads. Blocks depend on shapes
-only, so the results do not depend on the number of threads.
+`select` chooses between them. Both compute a block of rows; `by_rows` accepts any number of leading
+axes, cuts rows into blocks, and shares these among threads. Blocks depend on shapes only, so the
+results do not depend on the number of threads.
 """
 
 import math
@@ -74,41 +74,55 @@ def _fused():
     return import_module("lmladder.kernels.fused")
 
 
-def _rows(array):
-    """Reshape (..., n) to (rows, n), C-contiguous."""
-    return contiguous(as_rows(array))
+def by_rows(name, *rows, out, shared=(), sums=(), axes=1):
+    """Return the results of the kernel `name` of `reference`, computed for blocks of rows.
 
+    Parameters
+    ----------
+    rows : arrays with the same leading axes, which become the rows; the first one determines dtype
+        and kernels
+    axes : number of the other axes of the first array; 0 for an elementwise kernel
+    shared : arguments for all rows, which follow `rows`
+    out : shapes of the results, with the same leading axes
+    sums : arrays of the shapes of the results that are sums over rows
+    """
+    lead, n = rows[0].shape[: rows[0].ndim - axes], math.prod(rows[0].shape[: rows[0].ndim - axes])
 
-def _flat(array):
-    return contiguous(array).reshape(-1)
+    def flat(array):
+        return contiguous(array).reshape(n, *array.shape[len(lead) :])
+
+    shared = [contiguous(each) if isinstance(each, np.ndarray) else each for each in shared]
+    made = [empty(rows[0], shape) for shape in out]
+    totals = [np.empty_like(each, order="C") for each in sums]
+    kernel = getattr(_kernels(rows[0]), name)
+    apply_to_row_blocks(
+        kernel, list(map(flat, rows)), *shared, out=list(map(flat, made)), sums=totals
+    )
+    return (*made, *totals)
 
 
 def elementwise(name, *arrays, shared=()):
-    """Return the results of the kernel `name` of `reference` for arrays of one shape.
-
-    It is that of an activation, of its gradient (`grad` and x), or of dropout (x and chances).
-    """
-    kernel, out = getattr(_kernels(arrays[0]), name), np.empty_like(arrays[0], order="C")
-    apply_to_row_blocks(kernel, [_flat(array) for array in arrays], *shared, out=[out.reshape(-1)])
-    return out
+    """Return the result of an elementwise kernel: of an activation, its gradient, or dropout."""
+    (result,) = by_rows(name, *arrays, out=[arrays[0].shape], shared=shared, axes=0)
+    return result
 
 
 def _checked_indices(indices, count, name):
-    """Return the indices as a C-contiguous int64 vector.
+    """Return the indices as a C-contiguous int64 array.
 
     Raises
     ------
     IndexError
         If an index is not in [0, count), which compiled code does not check.
     """
-    flat = contiguous(indices.astype(np.int64, copy=False)).reshape(-1)
-    run(_check_range, flat, count, name)
-    return flat
+    found = contiguous(indices.astype(np.int64, copy=False))
+    run(_check_range, found, count, name)
+    return found
 
 
 def _check_range(indices, count, name):
     # as unsigned integers, negative ones are the largest
-    if indices.size and np.maximum.reduce(indices.view(np.uint64)) >= count:
+    if indices.size and np.maximum.reduce(indices.view(np.uint64), None) >= count:
         raise IndexError(
             f"{name} range from {indices.min()} to {indices.max()}, not in [0, {count})"
         )
@@ -122,9 +136,9 @@ def gather_rows(table, indices):
     IndexError
         If an index is out of range.
     """
-    flat = _checked_indices(indices, len(table), "ids")
+    found = _checked_indices(indices, len(table), "ids")
     out = empty(table, (*indices.shape, table.shape[1]))
-    run(np.take, table, flat, 0, as_rows(out), "clip")  # mode="raise" would buffer `out`
+    run(np.take, table, found, 0, out, "clip")  # mode="raise" would buffer `out`
     return out
 
 
@@ -136,94 +150,6 @@ def pad_front(sequences: IntArray, count: int, value: int) -> IntArray:
     return out
 
 
-def softmax(x):
-    """Return the softmax along the last axis: (..., n) -> (..., n)."""
-    rows = _rows(x)
-    out = np.empty_like(rows)
-    apply_to_row_blocks(_kernels(x).softmax, [rows], out=[out])
-    return out.reshape(x.shape)
-
-
-def layer_norm(x, weight, bias, epsilon):
-    """Return `reference.layer_norm` of (..., n): the result, mean and inverse, (rows,)."""
-    rows, shared = _rows(x), [_flat(weight), _flat(bias), epsilon]
-    results = np.empty_like(rows), empty(x, len(rows)), empty(x, len(rows))
-    apply_to_row_blocks(_kernels(x).layer_norm, [rows], *shared, out=results)
-    return results[0].reshape(x.shape), results[1], results[2]
-
-
-def layer_norm_backward(grad, x, mean, inverse, weight):
-    """Return `reference.layer_norm_backward` of (..., n)."""
-    rows = [_rows(grad), _rows(x), mean, inverse]
-    out = np.empty_like(rows[0])
-    sums = [np.empty_like(weight, order="C") for _ in range(2)]
-    apply_to_row_blocks(_kernels(x).layer_norm_backward, rows, _flat(weight), out=[out], sums=sums)
-    return out.reshape(x.shape), sums[0], sums[1]
-
-
-def rms_norm(x, weight, epsilon):
-    """Return `reference.rms_norm` of (..., n): the result and inverse, (rows,)."""
-    rows = _rows(x)
-    out, inverse = np.empty_like(rows), empty(x, len(rows))
-    apply_to_row_blocks(_kernels(x).rms_norm, [rows], _flat(weight), epsilon, out=[out, inverse])
-    return out.reshape(x.shape), inverse
-
-
-def rms_norm_backward(grad, x, inverse, weight):
-    """Return `reference.rms_norm_backward` of (..., n)."""
-    rows = [_rows(grad), _rows(x), inverse]
-    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
-    apply_to_row_blocks(
-        _kernels(x).rms_norm_backward, rows, _flat(weight), out=[out], sums=[grad_weight]
-    )
-    return out.reshape(x.shape), grad_weight
-
-
-def causal_convolution(x, weight):
-    """Return `reference.causal_convolution` of (batch, time, n)."""
-    rows = contiguous(x)
-    out = np.empty_like(rows)
-    apply_to_row_blocks(_kernels(x).causal_convolution, [rows], contiguous(weight), out=[out])
-    return out
-
-
-def causal_convolution_backward(grad, x, weight):
-    """Return `reference.causal_convolution_backward` of (batch, time, n)."""
-    rows = [contiguous(grad), contiguous(x)]
-    out, grad_weight = np.empty_like(rows[0]), np.empty_like(weight, order="C")
-    kernel = _kernels(x).causal_convolution_backward
-    apply_to_row_blocks(kernel, rows, contiguous(weight), out=[out], sums=[grad_weight])
-    return out, grad_weight
-
-
-def rotary(x, cosine, sine, epsilon):
-    """Return `reference.rotary` of (..., time, size): the result and inverse."""
-    rows = _by_token(x)
-    out, inverse = np.empty_like(rows), empty(x, rows.shape[:3])
-    shared = cosine, sine, epsilon
-    apply_to_row_blocks(_kernels(x).rotary, [rows], *shared, out=[out, inverse])
-    return out.swapaxes(1, 2).reshape(x.shape), inverse
-
-
-def rotary_backward(grad, turned, inverse, cosine, sine, epsilon):
-    """Return `reference.rotary_backward` of (..., time, size)."""
-    rows = [_by_token(grad), _by_token(turned)]
-    out = np.empty_like(rows[0])
-    shared = cosine, sine, epsilon
-    apply_to_row_blocks(_kernels(grad).rotary_backward, [*rows, inverse], *shared, out=[out])
-    return out.swapaxes(1, 2).reshape(grad.shape)
-
-
-def _by_token(x):
-    """Rearrange (batch, heads, time, size) or (..., time, size) to (rows, time, heads, size).
-
-    The result is C-contiguous, a view of what `CausalSelfAttention` splits into heads.
-    """
-    if x.ndim != 4:
-        x = x.reshape(math.prod(x.shape[:-2]), 1, *x.shape[-2:])
-    return contiguous(x.swapaxes(1, 2))
-
-
 def cross_entropy(logits, targets):
     """Return `reference.cross_entropy` of (..., vocabulary) and (...): two arrays of shape (...).
 
@@ -232,19 +158,15 @@ def cross_entropy(logits, targets):
     IndexError
         If a target is out of range.
     """
-    rows = [_rows(logits), _checked_indices(targets, logits.shape[-1], "targets")]
-    nll, log_total = (empty(logits, targets.size) for _ in range(2))
-    apply_to_row_blocks(_kernels(logits).cross_entropy, rows, out=[nll, log_total])
-    return nll.reshape(targets.shape), log_total.reshape(targets.shape)
+    rows = logits, _checked_indices(targets, logits.shape[-1], "targets")
+    return by_rows("cross_entropy", *rows, out=[targets.shape] * 2)
 
 
 def cross_entropy_backward(grad, logits, targets, log_total):
     """Return `reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
-    indices = _checked_indices(targets, logits.shape[-1], "targets")
-    rows = [_rows(logits), indices, _flat(log_total)]
-    out = np.empty_like(rows[0])
-    apply_to_row_blocks(_kernels(logits).cross_entropy_backward, rows, grad.reshape(1), out=[out])
-    return out.reshape(logits.shape)
+    rows = logits, _checked_indices(targets, logits.shape[-1], "targets"), log_total
+    shared = [grad.reshape(1)]
+    return by_rows("cross_entropy_backward", *rows, out=[logits.shape], shared=shared)[0]
 
 
 def attention(q, k, v):
@@ -271,7 +193,8 @@ def attention_backward(grad, q, k, v, out, log_total):
 def linear_row(x, weight, bias):
     """Return x @ weight + bias for a single row: (..., n), (n, m), (m,) -> (..., m)."""
     out = empty(x, (*x.shape[:-1], weight.shape[1]))
-    run(_kernels(x).linear_row, _flat(x), contiguous(weight), _flat(bias), out.reshape(-1))
+    arrays = contiguous(x).reshape(-1), contiguous(weight), contiguous(bias), out.reshape(-1)
+    run(_kernels(x).linear_row, *arrays)
     return out
 
 
@@ -307,8 +230,8 @@ def cached_convolution(x, weight, inputs, position):
 def scatter_rows(grad, indices, n_rows):
     """Sum the rows of `grad` that have the same index: (..., size), (...) -> (n_rows, size)."""
     out = empty(grad, (n_rows, grad.shape[-1]))
-    flat = _checked_indices(indices, n_rows, "ids")
-    run(_kernels(grad).scatter_rows, _rows(grad), flat, out)
+    found = _checked_indices(indices, n_rows, "ids").reshape(-1)
+    run(_kernels(grad).scatter_rows, contiguous(as_rows(grad)), found, out)
     return out
 
 

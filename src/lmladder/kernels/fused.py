@@ -8,7 +8,7 @@ order does not depend on the machine at run time.
 from functools import partial
 
 from lmladder.kernels.compiling import compile_cached
-from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, SLOPE
+from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, SLOPE
 
 import numpy as np
 from numba import float32, float64, int32, int64, njit, void
@@ -45,6 +45,7 @@ _EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.666
 EXP = tuple(map(np.float32, _EXP))
 SMALL_TOP, SMALL_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_SMALL)
 LARGE_TOP, LARGE_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_LARGE)
+LIMIT = np.float32(MAX_EXPONENT)
 
 
 @inlined
@@ -345,6 +346,64 @@ def cross_entropy_backward(logits, targets, log_total, grad, out):
         for j in range(logits.shape[1]):
             out[i, j] = g * _exp(logits[i, j] - log_total[i])
         out[i, targets[i]] -= g
+
+
+@inlined
+def _below(x, largest, shift):
+    """x minus both, in this order, in which a large x does not absorb the shift."""
+    return (x - largest) - shift
+
+
+@inlined
+def _odds(log_share, x, largest, shift):
+    """The logarithm of the ratio of g to the share of a logit."""
+    return log_share - ((x - largest) - shift)
+
+
+@inlined
+def _softplus(x):
+    return max(x, float32(0)) + np.log1p(_exp(-abs(x)))
+
+
+@compiled(READ_2D, READ_1D, READ_2D, WRITE_2D, WRITE_1D)
+def log_mixture(logits, gate, other, out, log_total):
+    n = logits.shape[1]
+    for i in range(len(logits)):
+        largest = _largest(logits[i], n)
+        total = float32(0)
+        for j in range(n):
+            total += _exp(logits[i, j] - largest)
+        log_total[i] = np.log(total)
+        shift, log_share = log_total[i] + _softplus(gate[i]), -_softplus(-gate[i])
+        for j in range(n):  # the sum of both, divided by the first; or the second, if far larger
+            odds = _odds(log_share, logits[i, j], largest, shift)
+            both = float32(1) + other[i, j] * _exp(min(odds, LIMIT))
+            out[i, j] = other[i, j] if odds > LIMIT and other[i, j] > 0 else both
+        for j in range(n):
+            odds = _odds(log_share, logits[i, j], largest, shift)
+            first = _below(logits[i, j], largest, shift)
+            is_second = odds > LIMIT and other[i, j] > 0
+            out[i, j] = np.log(out[i, j]) + (log_share if is_second else first)
+
+
+@compiled(READ_2D, READ_2D, READ_1D, READ_2D, READ_1D, WRITE_2D, WRITE_1D, WRITE_2D)
+def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, grad_other):
+    n = logits.shape[1]
+    for i in range(len(logits)):
+        largest = _largest(logits[i], n)
+        log_rest, log_share = -_softplus(gate[i]), -_softplus(-gate[i])
+        by_rest = float32(0)
+        by_share = float32(0)
+        for j in range(n):
+            odds = _odds(log_share, logits[i, j], largest, log_total[i] - log_rest)
+            odds = _exp(min(odds, LIMIT))
+            out[i, j] = grad[i, j] / (float32(1) + odds * other[i, j])
+            grad_other[i, j] = odds * out[i, j]
+            by_rest += out[i, j]
+            by_share += grad_other[i, j] * other[i, j]
+        grad_gate[i] = by_share * _exp(log_rest) - by_rest * _exp(log_share)
+        for j in range(n):
+            out[i, j] -= by_rest * _exp(_below(logits[i, j], largest, log_total[i]))
 
 
 @compiled(WRITE_3D, float32, WRITE_ANY_2D)

@@ -13,6 +13,8 @@ import numpy as np
 SLOPE = float(np.sqrt(2 / np.pi))
 CUBIC = 0.044715
 
+MAX_EXPONENT = 80.0  # for exp in float32, which overflows at 88.7
+
 
 def softmax(x, out):
     """Compute the softmax along the last axis: (rows, n) -> (rows, n)."""
@@ -209,6 +211,42 @@ def cross_entropy_backward(logits, targets, log_total, grad, out):
     np.exp(out, out=out)
     out[np.arange(len(targets)), targets] -= 1
     out *= grad
+
+
+def log_mixture(logits, gate, other, out, log_total):
+    """Compute log((1 - g) softmax(logits) + g other) with g = sigmoid(gate) (Merity et al. 2017).
+
+    Parameters
+    ----------
+    logits, other, out : (rows, n); `other` contains probabilities
+    gate : (rows,)
+    log_total : (rows,), written: the log of each row's sum of exp(logits - maximum)
+    """
+    below = logits - logits.max(axis=1, keepdims=True)
+    np.log(np.exp(below).sum(axis=1), out=log_total)
+    out[...] = -np.inf
+    np.log(other, out=out, where=other != 0)
+    out -= _softplus(-gate)[:, None]
+    np.logaddexp(below - (log_total + _softplus(gate))[:, None], out, out=out)
+
+
+def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, grad_other):
+    """Compute the gradients of `log_mixture`, which has written `log_total`.
+
+    The gradient of a probability in `other` is at most e^MAX_EXPONENT times that of the result.
+    """
+    log_rest, log_share = -_softplus(gate)[:, None], -_softplus(-gate)[:, None]
+    below = logits - logits.max(axis=1, keepdims=True) - log_total[:, None]
+    np.exp(np.minimum(log_share - (below + log_rest), MAX_EXPONENT), out=grad_other)
+    np.divide(grad, 1 + grad_other * other, out=out)
+    grad_other *= out
+    by_rest, by_share = (each.sum(axis=1, keepdims=True) for each in (out, grad_other * other))
+    grad_gate[...] = (by_share * np.exp(log_rest) - by_rest * np.exp(log_share))[:, 0]
+    out -= by_rest * np.exp(below)
+
+
+def _softplus(x):
+    return np.logaddexp(0, x, dtype=x.dtype)
 
 
 def causal_softmax(scores, scale, log_total):

@@ -1,6 +1,6 @@
 """A pointer: it predicts tokens of the context, beside a head that predicts any token."""
 
-from lmladder.autograd import Tensor, functional, ops
+from lmladder.autograd import Tensor, functional
 from lmladder.nn.attention import KeyValueCache, attend
 from lmladder.nn.cache import Cache
 from lmladder.nn.convolution import CausalConvolution
@@ -12,7 +12,6 @@ from lmladder.tracing import constant
 import numpy as np
 
 SHARE = 0.25  # of the pointer in the distribution of an untrained model
-SMALLEST = 1e-9  # added to probabilities, so that their logarithms are finite
 
 
 class Pointer(Module):
@@ -64,9 +63,8 @@ class Pointer(Module):
         value = functional.embedding(table, tokens)
         q, k, v = (each[:, np.newaxis] for each in (query, key, value))  # of one head
         pointed = attend(q, k, v, positions, stored)[:, 0]
-        share = functional.sigmoid(functional.linear(hidden, self.gate, self.gate_bias))
-        mixed = functional.softmax(logits) * (1 - share) + pointed * share
-        return ops.log(mixed + SMALLEST)
+        gate = functional.linear(hidden, self.gate, self.gate_bias)[..., 0]
+        return functional.log_mixture(logits, gate, pointed)
 
     def caches(self, positions: int) -> tuple[KeyValueCache, Cache]:
         """Return empty caches of the attention and of the vectors before."""

@@ -4,6 +4,7 @@ from operator import is_
 from typing import Annotated, Any, Literal
 
 from lmladder import kernels
+from lmladder.autograd.tensor import changed
 from lmladder.optim.optimizer import DECAY, Optimizer, OptimizerSettings
 from lmladder.system.arrays import FloatArray
 
@@ -62,8 +63,8 @@ class Adam(Optimizer):
         tensors = self.parameters.values()
         values = [tensor.value for tensor in tensors]
         arrays = [*values, *[tensor.grad for tensor in tensors]]
-        same = len(arrays) == len(self._arrays) and all(map(is_, arrays, self._arrays))
-        if same and all(value.flags.writeable for value in values):
+        if len(arrays) == len(self._arrays) and all(map(is_, arrays, self._arrays)):
+            changed(tensors)
             return
         self._arrays, self._matrices, self._others = [], [], []
         views = True

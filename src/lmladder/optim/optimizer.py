@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 from lmladder.autograd import Tensor
-from lmladder.autograd.guards import release
+from lmladder.autograd.tensor import changed
 from lmladder.system.arrays import Array, FloatArray
 from lmladder.system.settings import Settings
 
@@ -67,7 +67,7 @@ class Optimizer:
     def gradients(self) -> list[tuple[str, FloatArray, FloatArray]]:
         """Return name, value and gradient of all parameters with a gradient; ValueError as `step`.
 
-        The values can be written.
+        The values can be written, and count as changed.
         """
         found: list[tuple[str, FloatArray, FloatArray]] = [
             (name, tensor.value, tensor.grad)
@@ -82,9 +82,9 @@ class Optimizer:
                         f"the {what} of {name} must be {dtype} {shape} for this optimizer, "
                         f"got {array.dtype} {array.shape}"
                     )
-            release([value])
             if not value.flags.writeable:
                 raise ValueError(f"the value of {name} is read-only")
+        changed(self.parameters.values())
         return found
 
     def state(self) -> dict[str, FloatArray]:

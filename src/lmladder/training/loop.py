@@ -23,6 +23,7 @@ from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.files import atomic_write, make_folder, sha256, work_folder, write_json
 from lmladder.system.interrupts import deferred
+from lmladder.system.messages import say
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import BEST, LATEST, REMEDY, TRAINED, Checkpoint, weights_digest
@@ -134,12 +135,14 @@ def train(
         optimizer.load_state(state.optimizer)
     tokens_per_step = training.batch_size * training.sequence_length
     progress = TrainingProgress(kind, state.step, training.steps, tokens_per_step)
-    pending = list(state.pending)
+    pending, slow = list(state.pending), None
     with progress, deferred() as interrupt:
         for step in range(state.step, training.steps):
             if training.patience is not None and state.history[-1][PATIENCE] >= training.patience:
                 break
             pending.append(_take_step(run, optimizer, step))
+            if slow is None and (slow := run.loss.untraceable_reason) is not None:
+                say(f"{kind}: steps cannot be replayed and take longer: {slow}")
             done, loss = step + 1, pending[-1]["train_loss"]
             progress.step(done, loss)
             evaluate = done % training.evaluate_every == 0 or done == training.steps

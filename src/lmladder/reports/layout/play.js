@@ -324,12 +324,12 @@ class Transformer extends Model {
   // tokens of the window (Merity et al. 2017).
   mixed(logs, x, position, attention) {
     const { arrays, settings: { pointer }, tokens, start } = this;
-    const share = sigmoid(linear(x, arrays["pointer.gate"], arrays["pointer.gate_bias"])[0]);
-    const p = logs.map((each) => Math.exp(each) * (1 - share) + 1e-9);
+    const gate = linear(x, arrays["pointer.gate"], arrays["pointer.gate_bias"])[0];
+    const p = logs.map((each) => Math.exp(each) * sigmoid(-gate)), share = sigmoid(gate);
     const weights = attentionWeights(this.linear(x, "pointer.query"), this.pointed.keys, position, 0, pointer);
     weights.forEach((weight, t) => (p[tokens[start + t]] += share * weight));
     attention.push(new Float32Array(weights));
-    return logSoftmax(p.map(Math.log));
+    return logSoftmax(p.map((each) => Math.log(Math.max(each, Number.MIN_VALUE))));
   }
 
   embedded(position) {

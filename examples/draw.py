@@ -66,13 +66,11 @@ def draw(
         nodes.append(f"    n{len(nodes)}{SHAPES[kind].format(label)}")
 
     for each in inputs_first(tensor):
-        held = iter(each._guard.arrays if each._guard else ())  # arrays of leaves and constants
         sources = []
         for parent in each._parents:
-            array = next(held) if parent is None or parent.is_leaf else parent.value
-            if parent is None:
-                add("constant", array)
-            sources.append(len(nodes) - 1 if parent is None else numbers[id(parent)])
+            if not isinstance(parent, Tensor):
+                add("constant", parent)
+            sources.append(numbers.get(id(parent), len(nodes) - 1))
         edges += [f"    n{source} --> n{len(nodes)}" for source in sources]
         numbers[id(each)] = len(nodes)
         if each.is_leaf:

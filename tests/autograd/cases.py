@@ -1,16 +1,16 @@
-"""The cases of every op: inputs for `lmladder gradcheck` and the tests.
+"""The cases of every op, and the check of its gradients by them.
 
 A case draws its arrays from a generator, so any seed will do. The shapes include 0-d and empty
 arrays, axes of length 1 and broadcasting. Draws avoid kinks and ties, where differences do not
 approximate a derivative; `KINKS` has those, with their gradients.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lmladder.autograd import functional, ops
-from lmladder.autograd.tensor import Tensor
+from lmladder.autograd import Tensor, functional, gradcheck, ops
+from lmladder.autograd.gradcheck import TOLERANCE
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.tracing import constant
 
@@ -31,6 +31,21 @@ class Case:
     def __call__(self, *inputs: Tensor) -> Tensor:
         return self.function(*inputs, **self.options)
 
+    def leaves(
+        self, dtype: Any = np.float64, *, seed: int = 0, layout: str = "rows"
+    ) -> tuple[list[Tensor], np.random.Generator]:
+        """Return Tensors of the drawn arrays, and the generator for further draws."""
+        rng = np.random.default_rng(seed)
+        arrays = [LAYOUTS[layout](draw(rng).astype(dtype)) for draw in self.draws]
+        return [Tensor(array, requires_grad=True) for array in arrays], rng
+
+    def results(self, dtype: Any = np.float64, **options: Any) -> list[FloatArray]:
+        """Return the value, then the gradients for a random upstream gradient."""
+        leaves, rng = self.leaves(dtype, **options)
+        out = self(*leaves)
+        out.backward(np.asarray(rng.standard_normal(out.shape), out.dtype))
+        return [out.value, *(leaf.grad for leaf in leaves if leaf.grad is not None)]
+
 
 @dataclass(frozen=True)
 class Kink:
@@ -48,6 +63,14 @@ class Kink:
         out.backward(np.ones_like(out.value))
         return [t.grad.tolist() for t in tensors if t.grad is not None] == self.gradients
 
+
+# Functions that copy an array into another memory layout.
+LAYOUTS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "rows": lambda array: np.array(array, order="C"),
+    "columns": lambda array: np.array(array, order="F"),
+    "reversed": lambda array: np.flip(np.flip(array).copy()),
+    "gaps": lambda array: np.stack([array, np.full_like(array, np.nan)], axis=-1)[..., 0],
+}
 
 # ------------------------------------------------------------------------------- draws
 
@@ -122,6 +145,10 @@ def embed(ids: Any) -> Function:
 
 def predict(targets: Any) -> Function:
     return lambda logits: functional.cross_entropy(logits, constant(targets))
+
+
+def shared(logits: Tensor, gate: Tensor) -> Tensor:
+    return functional.log_mixture(logits, gate[0], constant(np.array([1.0, 0.0])))
 
 
 def rotate(positions: IntArray, **options: Any) -> Function:
@@ -252,6 +279,7 @@ CASES: list[Case] = [
     Case("embedding none", embed(IDS[:0]), normal(4, 2)),
     Case("cross_entropy", predict(IDS), normal(2, 3, 4)),
     Case("cross_entropy one", predict(IDS[0, 1]), normal(4)),
+    *cases(functional.log_mixture, [(x, x[:-1], x) for x in ROWS], normal, normal, positive),
     *cases(functional.layer_norm, [(x, x[-1:], x[-1:]) for x in SIZES]),
     *cases(functional.rms_norm, [(x, x[-1:]) for x in SIZES]),
     *cases(functional.causal_attention, [(q, k, k) for q, k in QUERIES_AND_KEYS]),
@@ -281,5 +309,40 @@ KINKS = [
     Kink("logsumexp", ops.logsumexp, [[-np.inf, 3]], [[0, 1]]),
     Kink("relu", functional.relu, [[-1, 0, 2]], [[0, 0, 1]]),
     Kink("relu_squared", functional.relu_squared, [[-1, 0, 2]], [[0, 0, 4]]),
+    Kink("log_mixture", shared, [[0, 0], [2000]], [[-0.5, 0.5], [-1]]),
+    Kink("log_mixture", shared, [[0, 0], [-2000]], [[0, 0], [0]]),
     Kink("softmax", functional.softmax, [[-1e30, 0, 1e30]], [[0, 0, 0]]),
 ]
+
+# ------------------------------------------------------------------------------- the check
+
+TOLERANCE_32 = 1e-4
+
+OP_NAMES = list(dict.fromkeys(case.op for case in CASES))
+
+
+def cases_of(op: str) -> list[Case]:
+    return [case for case in CASES if case.op == op]
+
+
+def failures(op: str, *, seed: int = 0) -> Iterator[str]:
+    """Yield what is wrong with the gradients of an op, the result of the fastest check first.
+
+    They are compared with central differences in each memory layout. In float32, results must not
+    differ from those in float64 by more than TOLERANCE_32 of the largest element, or of 1.
+    """
+    for layout in LAYOUTS:
+        for case in cases_of(op):
+            leaves, rng = case.leaves(seed=seed, layout=layout)
+            error = gradcheck(case, leaves, rng=rng)
+            if not error < TOLERANCE:
+                yield f"{case.name}, {layout}: {error}"
+    for case in cases_of(op):
+        single, double = (case.results(dtype, seed=seed) for dtype in (np.float32, np.float64))
+        for a, b in zip(single, double, strict=True):
+            error = np.max(np.abs(a - b), initial=0) / np.max(np.abs(b), initial=1)
+            if not error < TOLERANCE_32:
+                yield f"{case.name}, float32: {error}"
+    yield from (
+        f"{kink.op} of {kink.inputs}" for kink in KINKS if kink.op == op if not kink.holds()
+    )
