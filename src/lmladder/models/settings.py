@@ -75,9 +75,7 @@ class TransformerSettings:
     gated_attention: bool = setting(
         "what each head returns is multiplied by a gate (Qiu et al. 2025)", default=False
     )
-    positions: str = setting(
-        "position encoding", default="learned", choices=("learned", "rotary")
-    )
+    positions: str = setting("position encoding", default="learned", choices=("learned", "rotary"))
     convolution: int = setting(
         "lags of the convolutions before attention and feed-forward layers; 0: none",
         default=0,
