@@ -1,7 +1,7 @@
 """The minimal gated recurrent unit (Feng et al. 2024), computed by a parallel scan."""
 
 from lmladder.autograd import Tensor, gradcheck, op
-from lmladder.autograd.functional import sigmoid, silu
+from lmladder.autograd.functional import sigmoid
 from lmladder.models import NeuralLanguageModel
 from lmladder.nn import Embedding, Linear, Module, RmsNorm
 from lmladder.system.arrays import FloatArray, IntArray

@@ -22,7 +22,6 @@ from tests.models.examples import (
     COUNT_MODELS,
     EXACT_MIXTURES,
     MIXTURES,
-    SETTINGS,
     model_named,
 )
 

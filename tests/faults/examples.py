@@ -1,16 +1,18 @@
 """Small files of every kind, for the tests of faults."""
 
+import json
 import tracemalloc
 from dataclasses import asdict, replace
 
-from lmladder.data import Corpus, WhitespaceTokenizer
-from lmladder.interop import FORMATS
-from lmladder.interop.architecture import build_checkpoint
+from lmladder.data import CharTokenizer, Corpus
+from lmladder.interop import gpt2
 from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 from lmladder.training.loop import train
 from tests.data.examples import prepared_text
+from tests.interop.examples import transformer_checkpoint
+from tests.interop.test_tiny_lm import FIELDS
 from tests.models.examples import build
 from tests.training.examples import make_run
 
@@ -58,11 +60,11 @@ def train_in(folder):
 
 def small_model(path, name):
     """Write a Transformer in the format of another program."""
-    architecture = replace(TRANSFORMER, attention_bias=name == "gpt2")
-    tokenizer = WhitespaceTokenizer(["a", "b", "END"], 2)
-    FORMATS[name].write(
-        build_checkpoint(architecture, tokenizer, weights(build(architecture, 3))), path
-    )
+    if name == "tiny-lm":
+        path.write_text(json.dumps(FIELDS))
+    else:
+        architecture = replace(TRANSFORMER, attention_bias=True)
+        gpt2.write(transformer_checkpoint(architecture, CharTokenizer("abc")), path)
     return path
 
 

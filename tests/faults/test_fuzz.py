@@ -12,7 +12,7 @@ from collections import Counter
 from pathlib import Path
 
 from lmladder.data import build_tokenizer, tokenizer_from_json
-from lmladder.interop import FORMATS
+from lmladder.interop import read_model
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import Checkpoint, array_bytes
@@ -126,25 +126,24 @@ def read_tokenizer(folder, data):
     assert "<unk>" in tokenizer.decode(ids) or tokenizer.decode(ids) == "a cat"
 
 
-def import_into(folder, source, name):
+def import_into(folder, source):
     """Import a model as `lmladder import` does: there is a whole file in the end, or none."""
     target = folder / "into/checkpoint.safetensors"
-    read, _ = FORMATS[name].read(source)
-    read.save(target)
+    read_model(source).save(target)
     (model,) = Checkpoint.load(target).restore_models().values()
     assert model.nll(np.array([[0, 1, 0]])).shape == (1, 2)
 
 
 def read_tiny_lm(folder, data):
     change_json(folder / "weights.json", data)
-    import_into(folder, folder / "weights.json", "tiny-lm")
+    import_into(folder, folder / "weights.json")
 
 
 def read_gpt2(folder, data):
     path = data.draw(st.sampled_from(sorted((folder / "gpt2").iterdir())))
     known = path.name in ("config.json", "tokenizer.json")
     (change_json if known and data.draw(st.booleans()) else change_bytes)(path, data)
-    import_into(folder, folder / "gpt2", "gpt2")
+    import_into(folder, folder / "gpt2")
 
 
 READERS = {

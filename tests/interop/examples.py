@@ -1,6 +1,25 @@
-"""Files of other programs with one change."""
+"""A model for export, and files of other programs with one change."""
 
 import json
+from dataclasses import asdict
+
+from lmladder.training.checkpoint import Checkpoint
+from tests.models.examples import build
+
+
+def transformer_checkpoint(architecture, tokenizer, spread=1.0):
+    """Return a Transformer whose weights, biases too, all differ."""
+    parameters = build(architecture, tokenizer.vocabulary_size, spread=spread).parameters()
+    return Checkpoint(
+        name="transformer",
+        kind="transformer",
+        config=asdict(architecture),
+        seed=0,
+        vocabulary_size=tokenizer.vocabulary_size,
+        tokenizer=tokenizer.to_json(),
+        data_digest="",
+        model={name: tensor.value for name, tensor in parameters.items()},
+    )
 
 
 def with_value(fields, path, value):

@@ -3,11 +3,10 @@
 from dataclasses import replace
 
 from lmladder.data import build_tokenizer
-from lmladder.interop import FORMATS
-from lmladder.interop.architecture import build_checkpoint
+from lmladder.interop import gpt2
 from lmladder.models import TransformerSettings
 from tests.data.examples import tokenizer_settings
-from tests.models.examples import build
+from tests.interop.examples import transformer_checkpoint
 
 import numpy as np
 import pytest
@@ -17,31 +16,19 @@ REASON = "transformers and PyTorch, the peers, come with the extra `interop`"
 torch = pytest.importorskip("torch", reason=REASON)
 transformers = pytest.importorskip("transformers", reason=REASON)
 
-GPT2 = FORMATS["gpt2"]
 TEXT = "Once upon a time, a cat\nwas naïve: 猫 12 \U0001f408!\n\n  the the\tcat's"
 END = "<|endoftext|>"
 TOLERANCE = 1e-4
-
-
 SMALL = TransformerSettings(
     n_layer=2, n_head=2, d_model=16, context_length=80, activation="gelu_tanh", dropout=0.0
 )
 
 
-def our_checkpoint(architecture, tokenizer):
-    parameters = build(architecture, tokenizer.vocabulary_size, spread=0.5).parameters()
-    weights = {name: tensor.value for name, tensor in parameters.items()}
-    return build_checkpoint(architecture, tokenizer, weights)
-
-
-def our_logits(checkpoint, ids):
-    (model,) = checkpoint.restore_models().values()
-    return model.logits(np.array([ids])).value[0]
-
-
-def their_logits(model, ids):
+def assert_same_logits(checkpoint, model, ids):
+    (ours,) = checkpoint.restore_models().values()
     with torch.no_grad():
-        return model.eval().float()(torch.tensor([ids])).logits[0].numpy()
+        theirs = model.eval().float()(torch.tensor([ids])).logits[0].numpy()
+    assert np.abs(ours.logits(np.array([ids])).value[0] - theirs).max() < TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -50,8 +37,8 @@ def their_logits(model, ids):
         ({}, "bpe", "\n"),
         ({"tied": False, "activation": "gelu"}, "char", "\n"),
         ({"activation": "relu_squared", "feed_forward_factor": 2.5}, "byte", "\n"),
-        ({"activation": "silu", "n_layer": 3}, "char", None),
-        *(({"activation": each}, "byte", None) for each in ("tanh", "relu", "sigmoid")),
+        ({"activation": "tanh", "n_layer": 3}, "char", None),
+        ({"activation": "relu"}, "byte", None),
     ],
     ids=str,
 )
@@ -59,26 +46,15 @@ def test_an_exported_model_gives_the_same_logits_and_tokens_there(
     changes, name, separator, tmp_path
 ):
     ours = build_tokenizer(tokenizer_settings(name), [[TEXT]], separator=separator)
-    checkpoint = our_checkpoint(replace(SMALL, **changes), ours)
-    assert GPT2.write(checkpoint, tmp_path / "gpt2") == []
+    checkpoint = transformer_checkpoint(replace(SMALL, **changes), ours, spread=0.5)
+    gpt2.write(checkpoint, tmp_path / "gpt2")
     ids = ours.encode(TEXT).tolist()
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "gpt2")
     assert theirs(TEXT)["input_ids"] == ids
     assert theirs.decode(ids) == TEXT
-    assert len(theirs) == ours.vocabulary_size
-    assert theirs.eos_token_id == ours.eos
+    assert (len(theirs), theirs.eos_token_id) == (ours.vocabulary_size, ours.eos)
     model = transformers.GPT2LMHeadModel.from_pretrained(tmp_path / "gpt2")
-    difference = our_logits(checkpoint, ids) - their_logits(model, ids)
-    assert np.abs(difference).max() < TOLERANCE
-
-
-def gpt2_tokenizer():
-    """Return a small GPT-2 tokenizer that was fitted to the text."""
-    settings = tokenizer_settings("bpe", vocabulary_size=290)
-    fitted = build_tokenizer(settings, [[TEXT]]).to_json()
-    vocabulary = {token: number for number, token in enumerate([*fitted["vocabulary"], END])}
-    merges = [tuple(merge.split(" ")) for merge in fitted["merges"]]
-    return transformers.GPT2Tokenizer(vocab=vocabulary, merges=merges)
+    assert_same_logits(checkpoint, model, ids)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +67,10 @@ def gpt2_tokenizer():
     ids=str,
 )
 def test_an_imported_model_gives_the_same_logits_and_tokens_here(changes, dtype, tmp_path):
-    theirs = gpt2_tokenizer()
+    fitted = build_tokenizer(tokenizer_settings("bpe", vocabulary_size=290), [[TEXT]]).to_json()
+    vocabulary = {token: number for number, token in enumerate([*fitted["vocabulary"], END])}
+    merges = [tuple(merge.split(" ")) for merge in fitted["merges"]]
+    theirs = transformers.GPT2Tokenizer(vocab=vocabulary, merges=merges)
     end = theirs.convert_tokens_to_ids(END)
     sizes = {"n_positions": 80, "n_embd": 16, "n_layer": 2, "n_head": 4, "initializer_range": 0.3}
     ends = {"bos_token_id": end, "eos_token_id": end}
@@ -100,22 +79,17 @@ def test_an_imported_model_gives_the_same_logits_and_tokens_here(changes, dtype,
     model = transformers.GPT2LMHeadModel(config).to(getattr(torch, dtype))
     model.save_pretrained(tmp_path / "theirs")
     theirs.save_pretrained(tmp_path / "theirs")
-    checkpoint, notes = GPT2.read(tmp_path / "theirs")
-    assert notes == []
+    checkpoint = gpt2.read(tmp_path / "theirs")
     ours = checkpoint.restore_tokenizer()
-    assert ours.eos == end
     text = f"{TEXT}{END}The cat's cat {END}\n"
     ids = theirs(text)["input_ids"]
-    assert ours.encode(text).tolist() == ids
-    assert ours.decode(ids) == text
-    difference = our_logits(checkpoint, ids) - their_logits(model, ids)
-    assert np.abs(difference).max() < TOLERANCE
+    assert (ours.eos, ours.encode(text).tolist(), ours.decode(ids)) == (end, ids, text)
+    assert_same_logits(checkpoint, model, ids)
     if dtype == "float32":
-        GPT2.write(checkpoint, tmp_path / "ours")
-        before = load_file(tmp_path / "theirs/model.safetensors")
-        after = load_file(tmp_path / "ours/model.safetensors")
+        gpt2.write(checkpoint, tmp_path / "ours")
+        before, after = (
+            load_file(tmp_path / name / "model.safetensors") for name in ("theirs", "ours")
+        )
         assert {name: array.tobytes() for name, array in before.items()} == {
             name: array.tobytes() for name, array in after.items()
         }
-        again = transformers.AutoTokenizer.from_pretrained(tmp_path / "ours")
-        assert again(text)["input_ids"] == ids

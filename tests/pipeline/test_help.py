@@ -168,7 +168,8 @@ def test_bash_completes_commands_options_and_values_once_that_is_installed(smoke
         "lmladder ins": {"inspect"},
         "lmladder sample --te": {"--temperature"},
         "lmladder compare --metric val": {"val_loss"},
-        "lmladder export --format ": {"gpt2", "tiny-lm"},
+        "lmladder plot --format ": {"svg", "png"},
+        "lmladder gradcheck layer": {"layer_norm"},
     }
     install = "lmladder --install-completion && source ~/.bashrc"
     found = completed(smoke, install, "_lmladder_completion", expected, tmp_path)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from lmladder.cli.arguments import (
     DEFAULT_CHECKPOINT,
@@ -15,87 +13,47 @@ from lmladder.cli.arguments import (
     output_option,
     require_new,
 )
-from lmladder.system.errors import no_file
+from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-    from lmladder.training.checkpoint import Checkpoint
-
-
-FormatName = Annotated[
-    Literal["gpt2", "tiny-lm"],
-    typer.Option("--format", help="Of the other program: a folder (gpt2) or a file (tiny-lm)."),
-]
-
 
 def export_checkpoint(
-    output: Annotated[Path, output_option("A new folder (gpt2) or file (tiny-lm).")],
+    output: Annotated[Path, output_option("A new folder.")],
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
-    format_name: FormatName = "gpt2",
     force: Force = False,
 ) -> None:
-    """Write a Transformer in the format of another program.
-
-    The formats are Hugging Face's GPT-2 and TinyLM.
+    """Write a Transformer as a folder of Hugging Face's GPT-2.
 
     Examples:
-        lmladder export outputs/transformer -o mine --format gpt2
+        lmladder export outputs/transformer -o mine
     """
-    from lmladder.interop import FORMATS
+    from lmladder.interop import gpt2
 
     require_new(output, force=force)
-    notes = _export(open_checkpoint(checkpoint), output, FORMATS[format_name])
-    _print_notes(notes, f"{format_name}: {checkpoint} -> {output}")
+    if output.is_file():
+        raise InputError(f"{output} is not a folder")
+    gpt2.write(open_checkpoint(checkpoint), output)
+    say(f"{checkpoint} -> {output}")
 
 
 def import_checkpoint(
-    source: Annotated[Path, typer.Argument(help="A folder (gpt2) or file (tiny-lm).")],
+    source: Annotated[Path, typer.Argument(help="A folder of a GPT-2, or a file of TinyLM.")],
     output: Annotated[Path, output_option("The checkpoint to write, .safetensors.")],
-    format_name: FormatName = "gpt2",
     force: Force = False,
 ) -> None:
     """Convert another program's model to a checkpoint.
 
     Examples:
-        lmladder import mine -o gpt2.safetensors --format gpt2
+        lmladder import mine -o gpt2.safetensors
         lmladder sample gpt2.safetensors
     """
-    from lmladder.interop import FORMATS, training_command
+    from lmladder.interop import read_model, training_command
 
     require_new(output, force=force)
-    loaded, notes = FORMATS[format_name].read(source)
+    loaded = read_model(source)
     loaded.save(output)
-    _print_notes(notes, f"{format_name}: {source} -> {output}")
+    say(f"{source} -> {output}")
     say(f"next: lmladder sample {output}")
     say(f"to train it further: {training_command(loaded, output)}")
-
-
-def _export(checkpoint: Checkpoint, target: Path, kind: ModuleType) -> list[str]:
-    """Write a checkpoint in a format, replacing files of that name, and return notes to the user.
-
-    Raises
-    ------
-    InputError
-        If the format cannot hold the model.
-    """
-    if not target.is_dir():
-        notes: list[str] = kind.write(checkpoint, target)
-        return notes
-    with tempfile.TemporaryDirectory(dir=target, prefix=".") as side:
-        complete = Path(side) / "complete"
-        notes = kind.write(checkpoint, complete)
-        if complete.is_file():  # of a format that is a file, which cannot replace a folder
-            raise no_file(target)
-        for each in complete.iterdir():
-            os.replace(each, target / each.name)
-    return notes
-
-
-def _print_notes(notes: list[str], done: str) -> None:
-    for note in notes:
-        say(f"note: {note}")
-    say(done)

@@ -6,30 +6,32 @@ values; their matrices are side by side.
 """
 
 import json
-import os
 import reprlib
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lmladder.data import Tokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2_tokenizer
-from lmladder.interop.architecture import HEAD, build_checkpoint, export_weights, our_weights
-from lmladder.interop.files import read_tensors, size_from
 from lmladder.models.settings import TransformerSettings
+from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
-from lmladder.system.files import atomic_write, cannot_write
+from lmladder.system.files import atomic_write, make_folder
+from lmladder.system.settings import read as read_settings
 from lmladder.training.checkpoint import Checkpoint
 
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 from safetensors.numpy import save as to_safetensors
 
-NAME = "gpt2"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 PREFIX = "transformer."  # of all names except the head's; old files do not have it
-MODULES = {
+HEAD, OUR_HEAD = "lm_head.weight", "unembedding.weight"  # (out, in) there, (in, out) here
+MASKS = (".attn.bias", ".attn.masked_bias")  # the causal mask in old files
+MODULES = {  # see `weight_names`
     "wte.weight": "tokens.weight",
     "wpe.weight": "positions.weight",
     "h.{}.ln_1.*": "blocks.{}.attention_norm.*",
@@ -41,146 +43,163 @@ MODULES = {
     "h.{}.mlp.c_proj.*": "blocks.{}.feed_forward.down_proj.*",
     "ln_f.*": "norm.*",
 }
-MASKS = (".attn.bias", ".attn.masked_bias")  # the causal mask in old files
-EPSILON = 1e-5  # of our layer norms
-# Settings that config.json can express, and one that only affects initial weights.
-OWN = {
-    *("n_layer", "n_head", "d_model", "context_length", "activation", "dropout", "tied"),
-    *("feed_forward_factor", "init_std", "residual_scaling"),
+# Settings by their names in config.json, with the value of a file that lacks one.
+SETTINGS: dict[str, tuple[str, Any]] = {
+    "n_layer": ("n_layer", None),
+    "n_head": ("n_head", None),
+    "d_model": ("n_embd", None),
+    "context_length": ("n_positions", None),
+    "activation": ("activation_function", "gelu_new"),
+    "dropout": ("resid_pdrop", 0.1),
+    "init_std": ("initializer_range", 0.02),
+    "tied": ("tie_word_embeddings", True),
 }
-FIXED = {  # the others, whose defaults are those of GPT-2
-    each.name: each.default for each in fields(TransformerSettings) if each.name not in OWN
-}
-SIZES = {
-    "n_layer": "n_layer",
-    "n_head": "n_head",
-    "d_model": "n_embd",
-    "context_length": "n_positions",
-}
-ACTIVATIONS = {  # ours by theirs; if several are the same, the first is written
-    "gelu_new": "gelu_tanh",
-    "gelu_pytorch_tanh": "gelu_tanh",
-    "gelu_fast": "gelu_tanh",
-    "gelu": "gelu",
-    "relu": "relu",
-    "relu2": "relu_squared",
-    "tanh": "tanh",
-    "sigmoid": "sigmoid",
-    "silu": "silu",
-    "swish": "silu",
-}
+ACTIVATIONS = {"gelu_tanh": "gelu_new", "relu_squared": "relu2"}  # theirs by ours, if they differ
+FREE = ("feed_forward_factor", "residual_scaling")  # the first is n_inner, the second not stored
 # Settings that change what the model computes, and the only value of each that is supported.
 REQUIRED = {
     "model_type": "gpt2",
-    "layer_norm_epsilon": EPSILON,
+    "layer_norm_epsilon": 1e-5,
     "scale_attn_weights": True,
     "scale_attn_by_inverse_layer_idx": False,
     "add_cross_attention": False,
 }
 
 
-def read(folder: Path) -> tuple[Checkpoint, list[str]]:
-    """Return the model in a folder; float16 and bfloat16 become float32, float64 stays.
+def read(folder: Path) -> Checkpoint:
+    """Return the model in a folder.
 
     Raises
     ------
     InputError
         If a file is missing, damaged or of another kind of model, or one does not fit the other.
     """
-    path, source = folder / CONFIG, folder / WEIGHTS
-    config = read_json(path)
-    architecture = _architecture(config, path)
-    tensors = read_tensors(source, leave_out=MASKS)
-    found = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
+    config, source = read_json(folder / CONFIG), folder / WEIGHTS
+    architecture = _architecture(config, folder / CONFIG)
+    try:
+        stored = load_file(source)
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise InputError(f"cannot read {source} with NumPy: {error}") from None
+    tensors = {k.removeprefix(PREFIX): each for k, each in stored.items() if not k.endswith(MASKS)}
     if architecture.tied:
-        found.pop(HEAD, None)  # some files have it nevertheless
-    weights = our_weights(found, MODULES, architecture.n_layer, architecture.tied, source)
-    size = len(weights["tokens.weight"])
-    if config.get("vocab_size") != size:
-        raise InputError(f"{path}: vocab_size must be {size}, as wte.weight of {source} has it")
-    tokenizer, notes = gpt2_tokenizer.read(folder, size, config.get("eos_token_id"))
-    return build_checkpoint(architecture, tokenizer, weights, source), notes
+        tensors.pop(HEAD, None)  # some files have it nevertheless
+    size = len(np.atleast_1d(tensors.get("wte.weight", 0)))
+    tokenizer = gpt2_tokenizer.read(folder, size, config.get("eos_token_id"))
+    return import_weights(architecture, tokenizer, tensors, MODULES, source)
 
 
-def write(checkpoint: Checkpoint, folder: Path) -> list[str]:
-    """Write a folder that `transformers` reads, and that must not exist or be empty before.
+def write(checkpoint: Checkpoint, folder: Path) -> None:
+    """Write a folder that `transformers` reads; InputError for what GPT-2 does not have.
 
-    The folder appears when it is complete. Raises InputError for what GPT-2 does not have.
+    config.json, without which nothing reads it, is written last.
     """
-    architecture, tokenizer, weights = export_weights(NAME, checkpoint, FIXED, MODULES)
-    tokenizer_files, notes = gpt2_tokenizer.written(tokenizer, architecture.context_length)
-    tensors = {name if name == HEAD else PREFIX + name: array for name, array in weights.items()}
-    files = {WEIGHTS: to_safetensors(tensors, metadata={"format": "pt"})}
-    for name, value in {**tokenizer_files, CONFIG: _config(architecture, tokenizer)}.items():
-        files[name] = (json.dumps(value, indent=2, allow_nan=False) + "\n").encode()
-    _write_folder(folder, files)
-    return notes
+    if checkpoint.kind != "transformer":
+        raise InputError(f"GPT-2 is a Transformer, not a model of kind {checkpoint.kind!r}")
+    checkpoint.restore_models()  # raises InputError if the arrays do not fit the architecture
+    architecture, tokenizer = checkpoint.settings(), checkpoint.restore_tokenizer()
+    config = _config(architecture, tokenizer)
+    gpt2 = asdict(_architecture(config, folder / CONFIG))
+    for key, value in asdict(architecture).items():
+        if key not in FREE and value != gpt2[key]:
+            raise InputError(f"GPT-2 does not have transformer.{key}={value}, only {gpt2[key]}")
+    weights = dict(checkpoint.model)
+    if not architecture.tied:
+        weights[OUR_HEAD] = weights[OUR_HEAD].T
+    tensors = {}
+    for name, ours in weight_names(MODULES, architecture).items():
+        array = np.concatenate([weights[each] for each in ours], axis=-1)
+        tensors[name if name == HEAD else PREFIX + name] = np.ascontiguousarray(array)
+    files = gpt2_tokenizer.written(tokenizer, architecture.context_length) | {CONFIG: config}
+    make_folder(folder)
+    atomic_write(folder / WEIGHTS, to_safetensors(tensors, metadata={"format": "pt"}))
+    for name, value in files.items():
+        atomic_write(folder / name, (json.dumps(value, indent=2) + "\n").encode())
 
 
 def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
     """Return the architecture in config.json; InputError if it is not supported."""
     for key, value in REQUIRED.items():
         if config.get(key, value) != value:
-            raise InputError(f"{path}: {key}={reprlib.repr(config[key])} is read only as {value}")
-    activation = config.get("activation_function", "gelu_new")
-    if not isinstance(activation, str) or activation not in ACTIVATIONS:
-        raise InputError(
-            f"{path}: activation_function must be one of {', '.join(ACTIVATIONS)}, "
-            f"got {reprlib.repr(activation)}"
-        )
-    sizes: dict[str, Any] = {
-        ours: size_from(config, theirs, path) for ours, theirs in SIZES.items()
-    }
-    width = 4 * sizes["d_model"]
-    if config.get("n_inner") is not None:
-        width = size_from(config, "n_inner", path)
-    return TransformerSettings(
-        **sizes,
-        activation=ACTIVATIONS[activation],
-        dropout=_fraction(config, "resid_pdrop", 0.1, path),
-        feed_forward_factor=width / sizes["d_model"],
-        tied=config.get("tie_word_embeddings") is not False,
-        init_std=_fraction(config, "initializer_range", 0.02, path),
-    )
-
-
-def _fraction(config: Mapping[str, Any], key: str, default: float, path: Path) -> float:
-    value = config.get(key, default)
-    if type(value) not in (int, float) or not 0 <= value < 1:
-        raise InputError(f"{path}: {key} must be at least 0 and less than 1")
-    return float(value)
+            raise InputError(f"{path}: {key}={config[key]!r} is read only as {value}")
+    given = {ours: config.get(theirs, default) for ours, (theirs, default) in SETTINGS.items()}
+    ours = {theirs: name for name, theirs in ACTIVATIONS.items()}
+    given["activation"] = ours.get(str(given["activation"]), given["activation"])
+    architecture = read_settings(TransformerSettings, given, f"{path}: ")
+    if (width := config.get("n_inner")) is None:
+        return architecture
+    if type(width) is not int or width < 1:
+        raise InputError(f"{path}: n_inner must be an integer of at least 1, got {width!r}")
+    return replace(architecture, feed_forward_factor=width / architecture.d_model)
 
 
 def _config(architecture: TransformerSettings, tokenizer: Tokenizer) -> dict[str, Any]:
-    width = architecture.feed_forward_size
-    theirs = {ours: name for name, ours in reversed(ACTIVATIONS.items())}
+    """Return config.json."""
+    width, settings = architecture.feed_forward_size, asdict(architecture)
+    settings["activation"] = ACTIVATIONS.get(architecture.activation, architecture.activation)
     return {
         "architectures": ["GPT2LMHeadModel"],
         **REQUIRED,
         "vocab_size": tokenizer.vocabulary_size,
-        **{theirs: getattr(architecture, ours) for ours, theirs in SIZES.items()},
+        **{theirs: settings[ours] for ours, (theirs, _) in SETTINGS.items()},
         "n_inner": None if width == 4 * architecture.d_model else width,
-        "activation_function": theirs[architecture.activation],
-        "embd_pdrop": architecture.dropout,
-        "resid_pdrop": architecture.dropout,
-        "attn_pdrop": 0.0,
-        "initializer_range": architecture.init_std,
-        "tie_word_embeddings": architecture.tied,
-        "bos_token_id": tokenizer.eos,
-        "eos_token_id": tokenizer.eos,
+        **{"embd_pdrop": architecture.dropout, "attn_pdrop": 0.0},
+        **dict.fromkeys(("bos_token_id", "eos_token_id"), tokenizer.eos),
     }
 
 
-def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Create a folder of these files atomically: it appears under its name when it is complete."""
+def weight_names(
+    modules: Mapping[str, str], architecture: TransformerSettings
+) -> dict[str, list[str]]:
+    """Return, for each of their weights, our weights that it consists of, side by side.
+
+    Parameters
+    ----------
+    modules : ours by theirs, with spaces between several of ours; {} is the number of a block, and
+        * is "weight" and "bias"
+    """
+    names = {} if architecture.tied else {HEAD: [OUR_HEAD]}
+    for theirs, ours in modules.items():
+        for index in range(architecture.n_layer if "{}" in theirs else 1):
+            for part in ("weight", "bias")[: 1 + ("*" in theirs)]:
+                name, *parts = (
+                    each.format(index).replace("*", part) for each in (theirs, *ours.split())
+                )
+                names[name] = parts
+    return names
+
+
+def import_weights(
+    architecture: TransformerSettings,
+    tokenizer: Tokenizer,
+    weights: Mapping[str, Array],
+    modules: Mapping[str, str],
+    source: Path,
+) -> Checkpoint:
+    """Return the checkpoint of a model with weights by their names, in float32, without seed.
+
+    Raises
+    ------
+    InputError
+        If a weight is missing, unknown, not finite, or does not fit the architecture.
+    """
+    if architecture.n_layer > len(weights):  # before a loop over what may be a huge number
+        raise InputError(f"{source} has {len(weights)} weights, too few for its layers")
+    names, ours = weight_names(modules, architecture), dict[str, Array]()
+    for name in sorted(names.keys() ^ weights.keys()):
+        has = "has" if name in weights else "does not have"
+        raise InputError(f"{source} {has} {reprlib.repr(name)}, unlike the model that it describes")
+    for name, parts in names.items():
+        with np.errstate(over="ignore"):
+            array = np.atleast_1d(weights[name]).astype(np.float32)
+        if weights[name].dtype.kind != "f" or not np.isfinite(array).all():
+            raise InputError(f"{source}: {name} must have finite values in float32")
+        split = np.array_split(array.T if name == HEAD else array, len(parts), axis=-1)
+        ours |= zip(parts, map(np.ascontiguousarray, split), strict=True)
+    kind, config, described = "transformer", asdict(architecture), tokenizer.to_json()
+    size = tokenizer.vocabulary_size
+    checkpoint = Checkpoint(kind, kind, config, 0, size, described, "", model=ours)
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise InputError(f"{folder} exists and is not an empty folder")
-        with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as side:
-            complete = Path(side) / "complete"
-            complete.mkdir()
-            for name, data in files.items():
-                atomic_write(complete / name, data)
-            os.replace(complete, folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
+        checkpoint.restore_models()
+    except InputError as error:
+        raise InputError(f"{source}: {error}") from None
+    return checkpoint
