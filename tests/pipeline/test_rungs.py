@@ -130,7 +130,7 @@ def test_a_rung_of_ones_own_is_swept_and_resumes_to_the_same_bytes(tiny):
     assert done.stdout.count("already finished: ") == 2
     replace(checkout / "examples/rungs/lstm.py", "forget + 1", "forget + 2")
     assert "already finished" not in checkout.by_hand("rung", *sweep).succeeded().stdout
-    by = ("--by", "rungs.lstm.hidden_size", *modules("lstm"))
+    by = ("--by", "rungs.lstm.hidden_size")
     table = checkout.lmladder("compare", "outputs/sweeps/rung", *by).succeeded().stdout
     assert table.count(" lstm ") == 2
 
