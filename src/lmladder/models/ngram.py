@@ -262,8 +262,6 @@ def restore(
 
     Raises
     ------
-    ValueError
-        If the arrays are not those of any text.
     InputError
         If the counts do not suffice for the orders of the settings.
     """

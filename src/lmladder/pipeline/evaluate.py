@@ -40,6 +40,7 @@ from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -258,7 +259,11 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
         {name: each.block_losses for (name, split), each in scores.items() if split == "val"},
     )
     fitted = {name: each for name, each in rungs.on_crops.items() if each.n_parameters}
-    predicted = predict_models(fitted, prepared, settings.batch_tokens)
+    predicted = {
+        name: each
+        for name, each in predict_models(fitted, prepared, settings.batch_tokens).items()
+        if np.isfinite(each.nats).all()  # else it has no curve
+    }
     positions = reports.position_table(
         {name: ContextLosses.of_sequences(each.nats) for name, each in predicted.items()}
     )
@@ -273,7 +278,9 @@ def evaluate(stage: Stage, config: Config, out: Path, ladder: Path) -> Result:
     )
     figures = {name: reports.as_svg(each) for name, each in drawn.items()}
     excess_table = reports.excess_table(excess)
-    of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
+    finite = [name for name, (value, _) in excesses.items() if math.isfinite(value)]
+    drawable = excess_table[excess_table["model"].isin(finite)]
+    of_truth = reports.truth_figures(table, drawable)  # no files, as they may be missing
     shown = [*drawn.values(), *of_truth.values()]
     values = asdict(config)
     del values["runtime"]["threads"], values["logger"]  # they change no result
