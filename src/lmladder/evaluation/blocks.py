@@ -65,7 +65,8 @@ class BlockLosses:
         writer = csv.writer(file, lineterminator="\n")  # pandas takes half a second to import
         writer.writerow([*COLUMNS, *self.nats])
         data, first, tokens = self.text
-        for *facts, nats in zip(first, tokens, zip(*self.nats.values(), strict=True), strict=True):
+        for index, facts in enumerate(zip(first, tokens, strict=True)):  # there may be no model
+            nats = (each[index] for each in self.nats.values())
             writer.writerow([data, *facts, *(f"{each:.{DECIMALS}f}" for each in nats)])
         return file.getvalue()
 
