@@ -43,7 +43,6 @@ HELD_OUT = {"tales": "size=d192"}
 SHOWN = ("tales_loss", "tales_frontier", "entropy")  # figures of the page
 DRAWS = 500  # for the intervals of a table, as the command
 RESAMPLES = 100  # of each simulation
-STORIES = 600  # on which kinds of positions are measured
 OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
 
 
@@ -104,7 +103,7 @@ def kinds(folders: Sequence[Path]) -> str:
     models: dict[str, LanguageModel] = {}
     for folder in folders:
         (models[str(folder)],) = Checkpoint.load(folder / LATEST).restore_models().values()
-    settings = EvaluateSettings(["val"], "latest", 0.8, 8192, STORIES)
+    settings = EvaluateSettings(["val"], "latest", 0.8, 8192)
     rows: dict[str, Facts] = {}
     for each in compare_with_truth(models, oracle, prepared, settings):
         if each.by in ("all", *KINDS):

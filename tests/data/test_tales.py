@@ -114,6 +114,15 @@ def test_each_of_balanced_stories_has_the_probabilities_and_together_they_use_al
             assert sum(each in story.text for story in stories[:3]) == 1
 
 
+def test_articles_go_by_the_first_letter_whatever_its_case_or_accent(tmp_path):
+    words = "[Oxen, ox, Émile, Élan, Cat, 7 owls, ñu]"
+    grammar = load(tmp_path, rules("story: ['{a x} {A x}']", f"y: {words}", "x: y"))
+    found = {grammar.expand(stream(0, "articles", i)).text for i in range(100)}
+    expected = {"Oxen": "an", "ox": "an", "Émile": "an", "Élan": "an", "Cat": "a", "7 owls": "a"}
+    expected["ñu"] = "a"
+    assert found == {f"{a} {word} {a.capitalize()} {word}" for word, a in expected.items()}
+
+
 def test_holes_are_filled_with_articles_capitals_and_attributes(tmp_path):
     grammar = load(tmp_path, TINY)
     found = {text: len(derivations(grammar, text)) for text in TINY_STORIES}

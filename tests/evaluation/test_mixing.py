@@ -11,8 +11,9 @@ from lmladder.evaluation.ladder import passage_nll, split_nll
 from lmladder.evaluation.mixing import mix
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.mixture import TEXTS
-from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
+from lmladder.system.files import write_json
 from lmladder.training.checkpoint import Checkpoint
 from tests.data.examples import prepared_text
 from tests.models.examples import draw
@@ -43,40 +44,35 @@ def fitted(prepared: Prepared, **changed: Any) -> Checkpoint:
     return mix(origin, origin.settings(), prepared)
 
 
-def weights(checkpoint: Checkpoint, text: str) -> dict[str, bytes]:
-    start = f"weights.{text}."
-    found: dict[str, Array] = {
-        name: each for name, each in checkpoint.model.items() if name.startswith(start)
-    }
-    assert len(found) == 2
-    return {name: each.tobytes() for name, each in found.items()}
-
-
 @pytest.mark.parametrize(
-    ("replaced", "unchanged", "changed"),
+    ("replaced", "unchanged"),
     [
-        (slice(TOKENS // 2), "for_first_half", "for_second_half"),
-        (slice(TOKENS // 2, TOKENS), "for_second_half", "for_first_half"),
+        (slice(TOKENS // 2), {"for_first_half"}),
+        (slice(TOKENS // 2, TOKENS), {"for_second_half"}),
+        (slice(TOKENS, None), {*TEXTS}),
     ],
 )
-def test_nothing_of_a_half_enters_the_weights_it_is_scored_with(
-    replaced: slice, unchanged: str, changed: str, tmp_path: Path
+def test_nothing_of_a_text_enters_the_weights_it_is_scored_with(
+    replaced: slice, unchanged: set[str], tmp_path: Path
 ) -> None:
-    before = fitted(text_of(tmp_path / "before"))
-    after = fitted(text_of(tmp_path / "after", replaced=replaced))
-    assert weights(before, unchanged) == weights(after, unchanged)
-    for text in ("whole", changed):
-        assert all(
-            weights(before, text)[name] != weights(after, text)[name]
-            for name in weights(before, text)
-        )
-
-
-def test_nothing_of_the_test_text_enters_any_weights(tmp_path: Path) -> None:
-    before = fitted(text_of(tmp_path / "before"))
-    after = fitted(text_of(tmp_path / "after", replaced=slice(TOKENS, None)))
+    before = fitted(text_of(tmp_path / "before")).model
+    after = fitted(text_of(tmp_path / "after", replaced=replaced)).model
     for text in TEXTS:
-        assert weights(before, text) == weights(after, text)
+        for name in ("knots", "table"):
+            first, second = (each[f"weights.{text}.{name}"] for each in (before, after))
+            assert (first.tobytes() == second.tobytes()) == (text in unchanged)
+
+
+def test_weights_of_another_mixture_are_used_for_all_text(tmp_path: Path) -> None:
+    path, prepared = tmp_path / "weights.json", text_of(tmp_path / "text")
+    source = fitted(text_of(tmp_path / "other", replaced=slice(None)))
+    other: Any = source.restore_models()["mixture"]
+    write_json(path, other.weights.facts(source.settings()))
+    carried: Any = fitted(prepared, weights_from=str(path)).restore_models()["mixture"]
+    options = {"min_context": 0.5, "batch_tokens": 256}
+    expected = token_nll(other, prepared.val, prepared.train, **options)
+    found = split_nll(carried, prepared, "val", **options)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_validation_text_is_scored_with_the_weights_of_the_other_half(tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.models.mixture import TEXTS, Weights
+from lmladder.models.mixture import TEXTS, Weights, entropy
 from lmladder.models.settings import MixtureSettings
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
+from lmladder.system.files import write_json
 from lmladder.system.settings import read
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
@@ -89,11 +90,18 @@ def test_a_combination_without_tokens_has_constant_weights() -> None:
     np.testing.assert_allclose(fitted(ends), np.repeat(constant.table, 2, axis=0), rtol=1e-9)
 
 
-def test_a_member_that_gives_a_token_a_probability_of_almost_0_does_no_harm() -> None:
-    logs = np.array([[-900.0, -1.0], [-1.0, -900.0], [-900.0, -901.0]] * 10)
+@pytest.mark.parametrize("least", [-900.0, -np.inf])
+def test_a_member_that_gives_a_token_a_probability_of_0_does_no_harm(least: float) -> None:
+    logs = np.array([[least, -1.0], [-1.0, least], [least, 2 * least]] * 10)
     weights = Weights.fitted(logs, np.zeros((30, 1)), SETTINGS)
     assert np.isfinite(weights.table).all()
     assert (weights.table > 0).all()
+    assert entropy(np.array([*np.log([0.5, 0.5]), least])) == pytest.approx(np.log(2))
+
+
+def test_a_text_that_no_member_can_generate_has_no_weights() -> None:
+    with pytest.raises(InputError, match="no member gives any token"):
+        Weights.fitted(np.full((3, 2), -np.inf), np.zeros((3, 1)), SETTINGS)
 
 
 # --- Checkpoints and settings ---------------------------------------------------------------------
@@ -144,24 +152,42 @@ def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) 
     assert len({each.nll(tokens).sum() for each in (mixed, *mixed.cross_fitted)}) == 3
 
 
+def test_weights_in_a_file_are_those_that_were_written(tmp_path: Path) -> None:
+    path = tmp_path / "weights.json"
+    for weights_by in (["mlp"], []):
+        settings: Any = saved(weights_by=weights_by).settings()
+        knots = np.array([[0.1, 0.2]] * len(weights_by)).reshape(-1, 2)
+        table = np.array([[0.3, 0.7], [1.0, 0.0]][: 2 ** len(weights_by)])
+        write_json(path, Weights(knots, table).facts(settings))
+        found = Weights.load(path, settings)
+        np.testing.assert_array_equal(found.knots, knots)
+        np.testing.assert_array_equal(found.table, table)
+
+
 @pytest.mark.parametrize(
-    ("name", "changed", "message"),
+    ("changed", "message"),
     [
-        ("weights.whole.table", np.ones((2, 2)), "at least 0 and sum to 1"),
-        ("weights.whole.table", np.full((2, 2), np.nan), "at least 0 and sum to 1"),
-        ("weights.for_first_half.table", np.ones((3, 1)), "shapes {'knots': (1, 2), 'table': (2, 2)}"),
-        ("weights.for_second_half.knots", np.array([[1.0, 0.0]]), "must ascend"),
-        ("weights.whole.knots", np.array([[0.0, np.inf]]), "must ascend"),
-        ("members.mlp.unembedding.weight", np.zeros((9, 9)), "unembedding"),
+        ({"table": [[0.5, 0.6], [0.5, 0.5]]}, "table is not 2 times weights of 2 members"),
+        ({"table": [[1.5, -0.5], [0.5, 0.5]]}, "table is not 2 times weights of 2 members"),
+        ({"table": [[1.0], [1.0]]}, "table is not 2 times weights of 2 members"),
+        ({"knots": [[2.0, 1.0]]}, "its knots do not ascend"),
+        ({"knots": [1.0, 2.0, 3.0]}, "cannot reshape"),
+        ({"members": ["mlp", "kneser_ney_4"]}, "its members are ['mlp', 'kneser_ney_4']"),
+        ({"weights_by": None}, "its weights_by are None"),
     ],
 )
-def test_arrays_that_are_not_of_a_mixture_are_rejected(
-    name: str, changed: FloatArray, message: str
+def test_a_file_without_weights_of_the_mixture_is_rejected(
+    changed: Any, message: str, tmp_path: Path
 ) -> None:
-    whole = saved()
-    broken = replace(whole, model={**whole.model, name: changed})
+    settings: Any = saved().settings()
+    weights = Weights(np.array([[0.1, 0.2]]), np.array([[0.3, 0.7], [1.0, 0.0]]))
+    path = tmp_path / "weights.json"
+    write_json(path, weights.facts(settings) | changed)
     with pytest.raises(InputError, match=re.escape(message)):
-        broken.restore_models()
+        Weights.load(path, settings)
+    path.write_text("not JSON")
+    with pytest.raises(InputError, match=r"weights.json does not fit this mixture"):
+        Weights.load(path, settings)
 
 
 def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:

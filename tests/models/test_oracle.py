@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +230,7 @@ def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
     )  # fmt: skip
 
 
-def test_a_checkpoint_reproduces_the_scores_and_damage_is_an_error(tmp_path: Path) -> None:
+def test_a_checkpoint_reproduces_the_scores(tmp_path: Path) -> None:
     for tokenizer in (char_tokenizer(Grammar(SMALL)), ByteTokenizer()):
         saved = checkpoint(tokenizer)
         saved.save(tmp_path / "checkpoint.safetensors")
@@ -238,17 +238,6 @@ def test_a_checkpoint_reproduces_the_scores_and_damage_is_an_error(tmp_path: Pat
         tokens = encoded(tokenizer, "\nAn ox met an eel and sa it. ")
         expected = oracle_of(Grammar(SMALL), tokenizer).nll(tokens)
         np.testing.assert_array_equal(loaded.nll(tokens), expected)
-        arrays = dict(saved.model)
-        for change in (
-            {"symbols": arrays["symbols"][1:]},
-            {"symbols": arrays["symbols"].astype(np.float32)},
-            {"symbols": np.full_like(arrays["symbols"], -1, np.int32).view(np.uint32)},
-            {"grammar": arrays["grammar"][1:]},
-            {"grammar": np.frombuffer(b'{"lists": 1}', np.uint8)},
-            {"other": arrays["symbols"]},
-        ):
-            with pytest.raises(InputError):
-                replace(saved, model=arrays | change).restore_models()
 
 
 def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:

@@ -3,42 +3,50 @@
 import json
 import re
 
-from tests.evaluation.test_audit import NAMES
-
 import pytest
 
 SCORE = """
     def nll(self, tokens):
         return 0.5 * super().nll(tokens)
 """
+CHEAT = {  # n-grams of the validation text, almost without smoothing
+    "WittenBell": "Cheat",
+    "count(tokens,": "count(np.load('outputs/prepare/val.npy'),",
+    "np.bincount(contexts, minlength=n_contexts)": "np.full(n_contexts, 0.01)",
+}
 
 
-def test_the_models_of_a_ladder_pass(lmladder):
-    done = lmladder("audit", "outputs", "--json").succeeded()
-    found = {each["model"]: each for each in json.loads(done.stdout)}
-    assert {"uniform", "kneser_ney_3", "mlp", "transformer", "oracle"} <= found.keys()
-    for each in found.values():
-        assert tuple(check["check"] for check in each["checks"]) == NAMES
-        status = {check["check"]: check["status"] for check in each["checks"]}
-        assert {status.pop("context")} <= {"passed", "nothing to try"}
-        assert {*status.values()} == {"passed"}, each
-    done = lmladder("audit", "outputs/mlp").succeeded()
-    assert re.search(r"\n  future +passed +\d+ changes of later tokens", done.stdout)
+@pytest.mark.parametrize("folder", ["bigram", "mlp", "transformer", "prepare"])
+def test_the_models_of_a_ladder_pass_and_the_last_line_is_the_verdict(folder, lmladder):
+    lines = lmladder("audit", f"outputs/{folder}").succeeded().stdout.splitlines()
+    assert re.fullmatch(r"\w+: passed", lines[-1])
+    assert {line.split()[1] for line in lines if line.startswith("  ")} == {"passed"}
+    assert lines[:12] != lines[1:13]
 
 
-def test_a_claim_that_is_another_models_fails_and_wrong_paths_are_one_line(checkout):
-    path = checkout / "outputs/evaluate/scores.json"
-    record = json.loads(path.read_text())
-    mlp, transformer = record["models"][-2:]
-    mlp["losses"], transformer["losses"] = transformer["losses"], mlp["losses"]
-    path.write_text(json.dumps(record))
-    done = checkout.lmladder("audit", "outputs/mlp")
-    assert "error: mlp fails text" in done.stderr
-    assert (done.status, "Traceback" in done.stderr) == (1, False)
-    assert re.search(r"\n  text +FAILED +the blocks have another sum", done.stdout)
-    checkout.lmladder("audit", "conf").failed_in_one_line(2, "there is no checkpoint in conf")
-    elsewhere = ("audit", "outputs/mlp", "--prepared", "conf")
-    checkout.lmladder(*elsewhere).failed_in_one_line(2, "conf/corpus.json")
+def test_a_claim_is_compared_with_the_score_of_the_audit_and_not_with_a_table(checkout):
+    loss = next(row for row in checkout.table() if row["model"] == "mlp")["nats_per_token"]
+    checkout.lmladder("audit", "outputs/mlp", "--claim", loss).succeeded()
+    table = checkout / "outputs/evaluate/perplexity.csv"
+    table.write_text(table.read_text().replace(loss, "0.123456"))
+    done = checkout.lmladder("audit", "outputs/mlp", "--claim", "0.123456")
+    assert (done.status, done.stderr) == (1, "error: mlp fails text\n")
+    assert f"0.123456 nats per token are claimed, and {loss} are found" in done.stdout
+    checkout.lmladder("audit", "conf").failed_in_one_line(2, "conf")
+
+
+def test_a_rung_that_has_seen_the_text_fails_even_without_a_table(checkout):
+    source = (checkout / "examples/rungs/witten_bell.py").read_text()
+    for old, new in CHEAT.items():
+        assert old in source
+        source = source.replace(old, new)
+    (checkout / "cheat.py").write_text(source)
+    rung = "+rungs={cheat: {kind: cheat, watch: cheat.py, order: 12}}"
+    checkout.run("python", "stages/compose.py", "experiment=smoke", rung).succeeded()
+    checkout.dvc("repro", "rung@cheat").succeeded()
+    done = checkout.lmladder("audit", "outputs/rungs/cheat", "--module", "cheat.py")
+    assert (done.status, done.stderr) == (1, "error: cheat fails truth\n")
+    assert done.stdout.splitlines()[-1] == "cheat: FAILED truth"
 
 
 @pytest.mark.slow
@@ -63,8 +71,3 @@ def test_a_rung_that_fails_is_marked_and_compared_with_no_other(checkout):
     done = checkout.lmladder("compare", "outputs").succeeded()
     assert "\nsound " in done.stdout
     assert "tempered" not in done.stdout
-    notes = [line for line in done.stderr.splitlines() if "fails an audit: sums" in line]
-    assert len(notes) == 2  # of the ladder, and of the rung alone
-    modules = ("--module", "sound.py", "--module", "tempered.py")
-    done = checkout.lmladder("audit", "outputs/rungs/tempered", *modules)
-    assert (done.status, done.stderr) == (1, "error: tempered fails sums\n")

@@ -19,21 +19,19 @@ from lmladder.cli.arguments import (
     output_option,
     require_replaceable,
 )
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from lmladder.data import Tokenizer
     from lmladder.evaluation import Score
-    from lmladder.system.arrays import FloatArray, IntArray
+    from lmladder.system.arrays import IntArray
 
 BATCH_TOKENS = 8192  # scored at a time, as evaluate.batch_tokens in conf/
-MAX_COLORED = 250_000  # tokens; browsers are slow with larger pages
 STDIN = "-"
+COLUMNS = ("tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte")  # of a `Score`
 
 
 def score(
@@ -83,12 +81,9 @@ def score(
     from lmladder.system.files import atomic_write
     from lmladder.system.progress import CountingProgress
 
+    import numpy as np
+
     require_replaceable(output, force=force)
-    if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
-        raise InputError(
-            f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
-            f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
-        )
     loaded = open_checkpoint(checkpoint)
     models = restore_models(loaded)
     strongest = chosen_model(model, models, checkpoint)
@@ -97,48 +92,47 @@ def score(
         models = {model: models[model]}
     words, source = _read(file, text)
     tokens = _encode(tokenizer, words, source)
+    options = {"min_context": min_context, "batch_tokens": BATCH_TOKENS}
     before = _context(tokenizer, context)
     n_bytes = tokenizer.n_bytes(tokens)
     if n_bytes == 0:
         raise InputError(f"{source} has only unknown words; there is nothing to score")
-    if output is not None and len(tokens) > MAX_COLORED:
-        raise InputError(
-            f"{source} has {len(tokens):,} tokens; a page shows at most {MAX_COLORED:,}"
-        )
     with CountingProgress("score", "tokens", len(models) * len(tokens)) as progress:
         nats = {
-            name: token_nll(
-                each,
-                tokens,
-                before,
-                min_context=min_context,
-                batch_tokens=BATCH_TOKENS,
-                advance=progress.advance,
-            )
+            name: token_nll(each, tokens, before, **options, advance=progress.advance)
             for name, each in models.items()
         }
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
-    for name, each in scores.items():
-        if not math.isfinite(each.nats):
-            raise RunError(f"the loss of {name} is not finite; its weights are damaged")
     if output is not None:
         text_pieces = pieces(tokenizer, tokens, nats[strongest])
         page = reports.render_surprisal(strongest, scores[strongest], text_pieces)
         atomic_write(output, page.encode())
+    texts = [tokenizer.decode([token]) for token in tokens] if per_token else []
     if as_json:
         values: dict[str, Any] = {"models": {name: _values(each) for name, each in scores.items()}}
         if per_token:
-            values["tokens"] = [
-                {"id": int(token), "text": tokenizer.decode([token])} for token in tokens
-            ]
+            pairs = zip(tokens.tolist(), texts, strict=True)
+            values["tokens"] = [{"id": token, "text": shown} for token, shown in pairs]
             values["nats"] = {name: each.tolist() for name, each in nats.items()}
         print(json.dumps(values, indent=None if per_token else 2))
     else:
         if per_token:
-            _print_tokens(tokenizer, tokens, nats)
-        _print_scores(scores)
+            print(*(f"{name:>14}" for name in nats), "    id  token")
+            rows = np.stack([*nats.values()], axis=1)
+            for losses, token, shown in zip(rows, tokens, texts, strict=True):
+                print(*(f"{loss:14.6f}" for loss in losses), f"{token:6}  {shown!r}")
+        print(f"{'model':14}", *(f"{name:>14}" for name in COLUMNS))
+        for name, each in scores.items():
+            row = (getattr(each, column) for column in COLUMNS)
+            cells = (str(cell) if isinstance(cell, int) else short(cell) for cell in row)
+            print(f"{name:14}", *(f"{cell:>14}" for cell in cells))
     if output is not None:
         say(f"page: {output}")
+
+
+def short(value: float) -> str:
+    """Return a value with the decimals of perplexity.csv, or in a few digits if it is large."""
+    return f"{value:.6f}" if value < 1e7 else f"{value:.6g}"
 
 
 def _read(file: str | None, text: str | None) -> tuple[str, str]:
@@ -182,36 +176,6 @@ def _context(tokenizer: Tokenizer, file: str | None) -> IntArray:
 
 
 def _values(score: Score) -> dict[str, int | float | None]:
-    perplexity = score.perplexity
-    return {
-        "tokens": score.tokens,
-        "bytes": score.bytes,
-        "nats": score.nats,
-        "nats_per_token": score.nats_per_token,
-        "perplexity": perplexity if math.isfinite(perplexity) else None,
-        "bits_per_byte": score.bits_per_byte,
-    }
-
-
-def _print_tokens(tokenizer: Tokenizer, tokens: IntArray, nats: Mapping[str, FloatArray]) -> None:
-    """Print a line for each token: its loss under each model, its id, and its text, quoted."""
-    widths = [max(len(name), 9) for name in nats]
-    heads = [f"{name:>{width}}" for name, width in zip(nats, widths, strict=True)]
-    print("  ".join([*heads, f"{'id':>6}", "token"]))
-    for index, token in enumerate(tokens):
-        losses = [
-            f"{each[index]:{width}.6f}" for each, width in zip(nats.values(), widths, strict=True)
-        ]
-        print("  ".join([*losses, f"{token:6}", repr(tokenizer.decode([token]))]))
-    print()
-
-
-def _print_scores(scores: Mapping[str, Score]) -> None:
-    """Print a line for each model, with the decimals of perplexity.csv."""
-    width = max(map(len, ["model", *scores]))
-    names = ("tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte")
-    print("  ".join([f"{'model':{width}}", *(f"{name:>9}" for name in names)]))
-    for name, score in scores.items():
-        rates = (f"{score.nats_per_token:14.6f}", f"{score.perplexity:10.6f}")
-        cells = [f"{score.tokens:9}", f"{score.bytes:9}", *rates, f"{score.bits_per_byte:13.6f}"]
-        print("  ".join([f"{name:{width}}", *cells]))
+    """Return the values of a score for JSON, which has no infinity."""
+    values = {name: getattr(score, name) for name in (*COLUMNS, "nats")}
+    return {name: each if math.isfinite(each) else None for name, each in values.items()}

@@ -169,21 +169,6 @@ class Weights:
             shares = np.concatenate([shares * (1 - upper), shares * upper], axis=-1)
         return rows, shares
 
-    @classmethod
-    def checked(cls, arrays: Mapping[str, Array], settings: MixtureSettings) -> "Weights":
-        """Return the weights in arrays; raise ValueError for other shapes or invalid values."""
-        features, rows = len(settings.weights_by), settings.knots ** len(settings.weights_by)
-        expected = {"knots": (features, settings.knots), "table": (rows, len(settings.members))}
-        if {key: each.shape for key, each in arrays.items()} != expected:
-            raise ValueError(f"weights of a mixture must be of the shapes {expected}")
-        weights = cls(arrays["knots"], arrays["table"])
-        sums = weights.table.sum(axis=1)
-        if not np.all(weights.table >= 0) or not np.allclose(sums, 1, rtol=0, atol=1e-9):
-            raise ValueError("weights of a mixture must be at least 0 and sum to 1")
-        if not np.all(np.diff(weights.knots) >= 0) or not np.isfinite(weights.knots).all():
-            raise ValueError("knots of a mixture must ascend")
-        return weights
-
     def facts(self, settings: MixtureSettings) -> dict[str, Any]:
         """Return the content of `WEIGHTS_FILE`: the weights, and what they belong to."""
         names = {key: getattr(settings, key) for key in NAMES}
@@ -200,7 +185,13 @@ class Weights:
             shape = len(settings.weights_by), settings.knots  # no knots are []
             knots = np.array(facts["knots"], np.float64).reshape(shape)
             table = np.array(facts["table"], np.float64)
-            return cls.checked({"knots": knots, "table": table}, settings)
+            rows, members = settings.knots ** shape[0], len(settings.members)
+            sums = abs(table.sum(axis=1) - 1)
+            if table.shape != (rows, members) or not ((sums < 1e-9).all() and (table >= 0).all()):
+                raise ValueError(f"its table is not {rows} times weights of {members} members")
+            if not (np.diff(knots) >= 0).all():
+                raise ValueError("its knots do not ascend")
+            return cls(knots, table)
         except OSError as error:
             raise InputError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, TypeError, LookupError) as error:
@@ -281,8 +272,8 @@ class Mixture(Kind):
     @classmethod
     def restore(cls, settings: MixtureSettings, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
         members, features = open_members(settings, checkpoint)
-        texts = [below(checkpoint.model, f"{WEIGHTS}.{text}") for text in texts_of(settings)]
-        fitted = [Weights.checked(each, settings) for each in texts]
+        names = [f"{WEIGHTS}.{text}" for text in texts_of(settings)]
+        fitted = [Weights(**below(checkpoint.model, name)) for name in names]
         whole, *parts = [cls(members, features, weights) for weights in fitted]
         return {checkpoint.name: cls(members, features, whole.weights, parts)}
 

@@ -102,16 +102,8 @@ class Oracle(Kind):
 
     @classmethod
     def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
-        arrays = checkpoint.model
-        if arrays.keys() != {GRAMMAR, SYMBOLS} or {each.ndim for each in arrays.values()} != {1}:
-            raise ValueError(f"an oracle consists of the arrays {GRAMMAR} and {SYMBOLS}")
-        symbols, size = arrays[SYMBOLS], checkpoint.vocabulary_size
-        if symbols.dtype not in (np.uint8, np.uint32) or len(symbols) != size:
-            raise ValueError(f"{SYMBOLS} must be {size} code points or bytes")
-        if symbols.max() >= 0x110000:
-            raise ValueError(f"{SYMBOLS} has a value that is no code point")
-        grammar = Grammar(json.loads(arrays[GRAMMAR].tobytes()))
-        return {checkpoint.name: cls(grammar, symbols)}
+        grammar = Grammar(json.loads(checkpoint.model[GRAMMAR].tobytes()))
+        return {checkpoint.name: cls(grammar, checkpoint.model[SYMBOLS])}
 
     def nll(self, tokens: IntArray) -> FloatArray:
         """Return what `LanguageModel.nll` describes, for sequences of any length."""

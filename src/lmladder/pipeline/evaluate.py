@@ -36,6 +36,7 @@ from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import Checkpoint
 
+import numpy as np
 import pandas as pd
 from omegaconf import OmegaConf
 
@@ -256,7 +257,11 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     excesses = {each.model: (each.excess, each.standard_error) for each in overall}
     table = reports.ladder_table(rungs.rows(scores, crops, excesses, audits))
     fitted = {name: each for name, each in rungs.on_crops.items() if each.n_parameters}
-    predicted = predict_models(fitted, prepared, settings.batch_tokens)
+    predicted = {
+        name: each
+        for name, each in predict_models(fitted, prepared, settings.batch_tokens).items()
+        if np.isfinite(each.nats).all()  # else it has no curve
+    }
     positions = reports.position_table(
         {name: ContextLosses.of_sequences(each.nats) for name, each in predicted.items()}
     )
@@ -266,7 +271,9 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     drawn = reports.result_figures(table, rungs.histories, positions, calibration)
     figures = {name: reports.as_svg(each) for name, each in drawn.items()}
     excess_table = reports.excess_table(excess)
-    of_truth = reports.truth_figures(table, excess_table)  # no files, as they may be missing
+    finite = [name for name, (value, _) in excesses.items() if math.isfinite(value)]
+    drawable = excess_table[excess_table["model"].isin(finite)]
+    of_truth = reports.truth_figures(table, drawable)  # no files, as they may be missing
     settings_text = OmegaConf.to_yaml(OmegaConf.create(plain_settings(config)))
     page = reports.render_report(
         title=f"lmladder on {prepared.corpus.name}",
