@@ -5,10 +5,10 @@ is rejected, with the name of the setting.
 """
 
 import shlex
-from dataclasses import fields
 from pathlib import Path
 
 from lmladder.interop import gpt2, tiny_lm
+from lmladder.models.kind import model_settings
 from lmladder.training.checkpoint import Checkpoint
 
 
@@ -19,10 +19,9 @@ def read_model(source: Path) -> Checkpoint:
 
 def training_command(checkpoint: Checkpoint, path: Path) -> str:
     """Return the command of a run which continues to train the Transformer in `path`."""
-    architecture = checkpoint.settings()
     overrides = ["tokenizer=checkpoint", f"tokenizer.path={path}"]
     overrides += ["transformer=from_checkpoint", f"transformer.init_from={path}"]
-    for each in fields(architecture):
-        if (value := getattr(architecture, each.name)) != each.default:
-            overrides.append(f"transformer.{each.name}={str(value).lower()}")
+    for name, value in model_settings(checkpoint).model_dump().items():
+        if value != gpt2.FIXED.get(name):
+            overrides.append(f"transformer.{name}={str(value).lower()}")
     return shlex.join(["lmladder", "run", *overrides])

@@ -8,18 +8,19 @@ values; their matrices are side by side.
 import json
 import reprlib
 from collections.abc import Mapping
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from lmladder.data import Tokenizer
 from lmladder.data.reading import read_json
 from lmladder.interop import gpt2_tokenizer
-from lmladder.models.settings import TransformerSettings
+from lmladder.models import restore_models
+from lmladder.models.kind import model_settings
+from lmladder.models.transformer import TransformerSettings
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, make_folder
-from lmladder.system.settings import read as read_settings
+from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -53,6 +54,23 @@ SETTINGS: dict[str, tuple[str, Any]] = {
     "dropout": ("resid_pdrop", 0.1),
     "init_std": ("initializer_range", 0.02),
     "tied": ("tie_word_embeddings", True),
+}
+# The settings that every GPT-2 has.
+FIXED = {
+    "feed_forward_factor": 4.0,
+    "norm": "layernorm",
+    "norm_weights": True,
+    "embedding_norm": False,
+    "final_norm": True,
+    "qk_norm": False,
+    "gated_attention": False,
+    "positions": "learned",
+    "convolution": 0,
+    "bigram_embeddings": False,
+    "pointer": 0,
+    "bias": True,
+    "attention_bias": True,
+    "residual_scaling": True,
 }
 ACTIVATIONS = {"gelu_tanh": "gelu_new", "relu_squared": "relu2"}  # theirs by ours, if they differ
 FREE = ("feed_forward_factor", "residual_scaling")  # the first is n_inner, the second not stored
@@ -95,11 +113,12 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     """
     if checkpoint.kind != "transformer":
         raise InputError(f"GPT-2 is a Transformer, not a model of kind {checkpoint.kind!r}")
-    checkpoint.restore_models()  # raises InputError if the arrays do not fit the architecture
-    architecture, tokenizer = checkpoint.settings(), checkpoint.restore_tokenizer()
+    restore_models(checkpoint)  # raises InputError if the arrays do not fit the architecture
+    architecture: Any = model_settings(checkpoint)
+    tokenizer = checkpoint.restore_tokenizer()
     config = _config(architecture, tokenizer)
-    gpt2 = asdict(_architecture(config, folder / CONFIG))
-    for key, value in asdict(architecture).items():
+    gpt2 = _architecture(config, folder / CONFIG).model_dump()
+    for key, value in architecture.model_dump().items():
         if key not in FREE and value != gpt2[key]:
             raise InputError(f"GPT-2 does not have transformer.{key}={value}, only {gpt2[key]}")
     weights = dict(checkpoint.model)
@@ -124,17 +143,25 @@ def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
     given = {ours: config.get(theirs, default) for ours, (theirs, default) in SETTINGS.items()}
     ours = {theirs: name for name, theirs in ACTIVATIONS.items()}
     given["activation"] = ours.get(str(given["activation"]), given["activation"])
-    architecture = read_settings(TransformerSettings, given, f"{path}: ")
+    architecture = shape_of({**FIXED, **given}, path)
     if (width := config.get("n_inner")) is None:
         return architecture
     if type(width) is not int or width < 1:
         raise InputError(f"{path}: n_inner must be an integer of at least 1, got {width!r}")
-    return replace(architecture, feed_forward_factor=width / architecture.d_model)
+    return architecture.model_copy(update={"feed_forward_factor": width / architecture.d_model})
+
+
+def shape_of(given: Mapping[str, Any], path: Path) -> TransformerSettings:
+    """Return the settings that a file describes; InputError, with its name, if they are not valid."""
+    try:
+        return validate(TransformerSettings, given)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def _config(architecture: TransformerSettings, tokenizer: Tokenizer) -> dict[str, Any]:
     """Return config.json."""
-    width, settings = architecture.feed_forward_size, asdict(architecture)
+    width, settings = architecture.feed_forward_size, architecture.model_dump()
     settings["activation"] = ACTIVATIONS.get(architecture.activation, architecture.activation)
     return {
         "architectures": ["GPT2LMHeadModel"],
@@ -195,11 +222,11 @@ def import_weights(
             raise InputError(f"{source}: {name} must have finite values in float32")
         split = np.array_split(array.T if name == HEAD else array, len(parts), axis=-1)
         ours |= zip(parts, map(np.ascontiguousarray, split), strict=True)
-    kind, config, described = "transformer", asdict(architecture), tokenizer.to_json()
+    kind, config, described = "transformer", architecture.model_dump(), tokenizer.to_json()
     size = tokenizer.vocabulary_size
     checkpoint = Checkpoint(kind, kind, config, 0, size, described, "", model=ours)
     try:
-        checkpoint.restore_models()
+        restore_models(checkpoint)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
     return checkpoint

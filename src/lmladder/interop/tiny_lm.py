@@ -9,10 +9,8 @@ from pathlib import Path
 
 from lmladder.data import WhitespaceTokenizer
 from lmladder.data.reading import read_json
-from lmladder.interop.gpt2 import import_weights
-from lmladder.models.settings import TransformerSettings
+from lmladder.interop.gpt2 import FIXED, import_weights, shape_of
 from lmladder.system.errors import InputError
-from lmladder.system.settings import read as read_settings
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -60,9 +58,11 @@ def read(path: Path) -> Checkpoint:
         "d_model": fields.get("d_model"),
         "context_length": lengths.get("pos_embed.weight", 1),
         **{"activation": "gelu_tanh", "dropout": 0.0, "attention_bias": False, "tied": False},
+        "init_std": 0.02,
     }
-    architecture = read_settings(TransformerSettings, given, f"{path}: ")
+    architecture = shape_of({**FIXED, **given}, path)
     hidden = lengths.get("blocks.0.ff.linear1.bias", 1)
-    architecture.feed_forward_factor = hidden / architecture.d_model
+    factor = {"feed_forward_factor": hidden / architecture.d_model}
+    architecture = architecture.model_copy(update=factor)
     tokenizer = WhitespaceTokenizer(words, words.index(END) if END in words else None)
     return import_weights(architecture, tokenizer, theirs, MODULES, path)
