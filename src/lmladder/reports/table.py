@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from lmladder.data import SPLITS
 from lmladder.evaluation import Score
@@ -24,19 +24,9 @@ import pandas as pd
 
 DECIMALS = 6
 MARKERS = "osD^vP"
-# The columns of perplexity.csv with their pandas dtypes; a reader ignores unknown columns.
-COLUMNS: dict[Any, Any] = {
-    **dict.fromkeys(("model", "label", "kind", "rung", "split"), "str"),
-    **dict.fromkeys(("tokens", "bytes"), "Int64"),
-    **dict.fromkeys(("perplexity", "bits_per_byte", "nats_per_token"), "float64"),
-    **dict.fromkeys(("parameters", "steps"), "Int64"),
-    **dict.fromkeys(("standard_error", "crop_nats_per_token"), "float64"),
-    **dict.fromkeys(("excess_nats_per_token", "excess_standard_error"), "float64"),
-    "audit": "str",
-}
-CROPS, EXCESS, EXCESS_ERROR, AUDIT = [*COLUMNS][-4:]
-OPTIONAL = ["kind", "rung", *[*COLUMNS][-7:]]  # may be empty
 SCORES = ("tokens", "bytes", "perplexity", "bits_per_byte", "nats_per_token")  # of a `Score`
+CROPS, AUDIT = "crop_nats_per_token", "audit"
+EXCESS, EXCESS_ERROR = "excess_nats_per_token", "excess_standard_error"
 
 
 @dataclass(frozen=True)
@@ -80,28 +70,78 @@ def whole(value: float | None) -> str:
     return "" if value is None or pd.isna(value) else f"{value:,.0f}"
 
 
-def nats_with_error(nats: float, error: float) -> str:
+def nats_with_error(nats: float, error: float = math.nan) -> str:
     """Format a loss with its standard error, each if it is not missing."""
     if pd.isna(nats):
         return ""
     return f"{nats:.4f}" if pd.isna(error) else f"{nats:.4f} ± {error:.4f}"
 
 
-Column: TypeAlias = Callable[[Mapping[str, Any]], str]
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
 
-# The columns that are shown to people: their titles, and how a row's cell is formatted.
-SHOWN: dict[str, Column] = {
-    "Model": lambda row: str(row["label"]),
-    "Perplexity": lambda row: significant(row["perplexity"]),
-    "Tokens": lambda row: whole(row["tokens"]),
-    "Bits/byte": lambda row: f"{row['bits_per_byte']:.4f}",
-    "Nats/token": lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
-    "Excess": lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR]),
-    "Parameters": lambda row: whole(row["parameters"]),
-    "Steps": lambda row: whole(row["steps"]),
-    "On crops": lambda row: nats_with_error(row[CROPS], math.nan),
-}
-OTHERS = ("Perplexity", "Bits/byte")
+    Attributes
+    ----------
+    name : in perplexity.csv
+    dtype : of pandas
+    title : for people; empty: it is not shown by itself
+    cell : the text of a row's cell
+    optional : whether it may be empty
+    of_each_split : whether it is shown for all splits, or for the last one only
+    is_shown : whether a table shows it
+    """
+
+    name: str
+    dtype: Any
+    title: str = ""
+    cell: Callable[[Mapping[str, Any]], str] = str
+    optional: bool = False
+    of_each_split: bool = False
+    is_shown: Callable[[pd.DataFrame], bool] = lambda table: True
+
+
+# In the order of perplexity.csv; a reader ignores unknown columns.
+COLUMNS = (
+    Column("model", "str"),
+    Column("label", "str", "Model", lambda row: str(row["label"])),
+    Column("kind", "str", optional=True),
+    Column("rung", "str", optional=True),
+    Column("split", "str"),
+    Column(
+        *("tokens", "Int64", "Tokens", lambda row: whole(row["tokens"])),
+        is_shown=lambda table: len(table[["split", "tokens"]].drop_duplicates())
+        > table["split"].nunique(),  # unless all models have the same
+    ),
+    Column("bytes", "Int64"),
+    Column(
+        *("perplexity", "float64", "Perplexity", lambda row: significant(row["perplexity"])),
+        of_each_split=True,
+    ),
+    Column(
+        *("bits_per_byte", "float64", "Bits/byte", lambda row: f"{row['bits_per_byte']:.4f}"),
+        of_each_split=True,
+    ),
+    Column(
+        *("nats_per_token", "float64", "Nats/token"),
+        lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
+    ),
+    Column(
+        *("parameters", "Int64", "Parameters", lambda row: whole(row["parameters"])), optional=True
+    ),
+    Column("steps", "Int64", "Steps", lambda row: whole(row["steps"]), optional=True),
+    Column("standard_error", "float64", optional=True),
+    Column(CROPS, "float64", "On crops", lambda row: nats_with_error(row[CROPS]), optional=True),
+    Column(
+        *(EXCESS, "float64", "Excess", lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR])),
+        optional=True,
+        is_shown=lambda table: bool(table[EXCESS].notna().any()),
+    ),
+    Column(EXCESS_ERROR, "float64", optional=True),
+    Column(AUDIT, "str", optional=True),
+)
+DTYPES = {each.name: each.dtype for each in COLUMNS}
+SHOWN = tuple(each for each in COLUMNS if each.title)
 EXCESS_NOTE = (
     "Excess: the mean divergence from the true distribution in nats per token, on stories that the "
     "grammar generates for it. It depends on the model and the grammar, and on no split."
@@ -134,7 +174,7 @@ class Grid:
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
-    """Return the table of `COLUMNS`, by split, then from worst to best; the oracle is last.
+    """Return the table with `COLUMNS`, by split, then from worst to best; the oracle is last.
 
     Raises
     ------
@@ -143,11 +183,11 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     """
     rows = list(rows)
     cells = [vars(row) | {name: getattr(row.score, name) for name in SCORES} for row in rows]
-    table = pd.DataFrame(cells, columns=list(COLUMNS))
+    table = pd.DataFrame(cells, columns=list(DTYPES))
     labels = [label(row.model, row.kind) for row in rows]
     invalid = [f" (invalid: {row.audit})" if is_invalid(row.audit) else "" for row in rows]
     table["label"] = [*map(operator.add, labels, invalid)]
-    table = table.astype(COLUMNS)
+    table = table.astype(DTYPES)
     if unknown := set(table["split"]) - set(SPLITS):
         raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
     if table.duplicated(["model", "split"]).any():
@@ -258,14 +298,15 @@ def to_csv(table: pd.DataFrame) -> str:
 def read_csv(path: Path) -> pd.DataFrame:
     """Read a table that `to_csv` wrote; InputError if the file is missing or not such a table."""
     try:
-        table = pd.read_csv(path, dtype=COLUMNS, keep_default_na=False, na_values=[""])
+        table = pd.read_csv(path, dtype=DTYPES, keep_default_na=False, na_values=[""])
     except (OSError, ValueError, TypeError) as error:  # also UnicodeError and pandas' own errors
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(f"cannot read {path}: {reason}") from error
     if AUDIT not in table:  # there was none
         table[AUDIT] = ""
-    table = table.reindex(columns=list(COLUMNS))  # without values where a column is missing
-    if table.drop(columns=OPTIONAL).isna().any(axis=None):
+    table = table.reindex(columns=list(DTYPES))  # without values where a column is missing
+    required = [each.name for each in COLUMNS if not each.optional]
+    if table[required].isna().any(axis=None):
         raise InputError(f"{path} is not a table of scores: a value is missing")
     if unknown := set(table["split"]) - set(SPLITS):
         raise InputError(f"{path}: unknown split {min(unknown)!r}; choose from {', '.join(SPLITS)}")
@@ -273,43 +314,29 @@ def read_csv(path: Path) -> pd.DataFrame:
     return table.round(DECIMALS)  # pandas may read a float one bit off
 
 
-def ladder_grid(
-    table: pd.DataFrame, columns: Mapping[str, Column] = SHOWN, others: Sequence[str] = OTHERS
-) -> Grid:
-    """Return the table as it is shown: columns of its last split, the test text, then of others.
-
-    There is no column of the excess where the truth is not known, and none of the tokens where all
-    models have the same.
-
-    Parameters
-    ----------
-    columns : how a row's cell is formatted, by the title of the column
-    others : titles of those that other splits have too
-    """
+def ladder_grid(table: pd.DataFrame, shown: Sequence[Column] = SHOWN) -> Grid:
+    """Return the table for people: columns of its last split, the test text, then of others."""
     splits = [*dict.fromkeys(table["split"])][::-1]
-    known = {
-        "Excess": table[EXCESS].notna().any(),
-        "Tokens": len(table[["split", "tokens"]].drop_duplicates()) > table["split"].nunique(),
-    }
+    shown = [each for each in shown if each.is_shown(table)]
     parts, sizes = [], []
     for split in splits:
         rows, name = table[table["split"] == split], split_name(split)
-        first = [title for title in columns if known.get(title, True)]
-        titles = {
-            f"{name.capitalize()} {each.lower()}" if each in others and splits[1:] else each: each
-            for each in (first if split == splits[0] else others)
-        }
-        cells = [
-            [columns[each](row) for each in titles.values()] for row in rows.to_dict("records")
+        here = [each for each in shown if split == splits[0] or each.of_each_split]
+        titles = [
+            f"{name.capitalize()} {each.title.lower()}"
+            if each.of_each_split and splits[1:]
+            else each.title
+            for each in here
         ]
-        parts.append(pd.DataFrame(cells, rows["model"], [*titles]))
+        cells = [[each.cell(row) for each in here] for row in rows.to_dict("records")]
+        parts.append(pd.DataFrame(cells, rows["model"], titles))
         tokens, n_bytes = rows[["tokens", "bytes"]].mode().iloc[0]
         sizes.append(f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes")
-    shown = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
+    joined = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
     caption = "; ".join(sizes)
-    note = EXCESS_NOTE if known["Excess"] else ""
+    note = EXCESS_NOTE if table[EXCESS].notna().any() else ""
     caption = caption[:1].upper() + caption[1:]
-    return Grid(caption, [*shown], shown.to_numpy().tolist(), note=note)
+    return Grid(caption, [*joined], joined.to_numpy().tolist(), note=note)
 
 
 def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:

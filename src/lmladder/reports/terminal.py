@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from lmladder.reports.table import SHOWN, Grid, ladder_grid
@@ -16,13 +17,17 @@ NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 colum
 
 def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
     """Print the table of all splits."""
-    columns = {title: SHOWN[title] for title in NARROW}
-    console, grid = console or Console(), ladder_grid(table, columns, NARROW[1:2])
+    shown = [
+        replace(each, of_each_split=each.title == "Perplexity")
+        for each in SHOWN
+        if each.title in NARROW
+    ]
+    console, grid = console or Console(), ladder_grid(table, shown)
     console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
-    shown = empty_table(grid, folded=grid.titles[1:])
+    text = empty_table(grid, folded=grid.titles[1:])
     for cells in grid.rows:
-        shown.add_row(*map(Text, cells))
-    console.print(shown)
+        text.add_row(*map(Text, cells))
+    console.print(text)
 
 
 def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
