@@ -42,17 +42,14 @@ def tell(path: Path, n_bytes: int) -> None:
 
 def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
     """Time and memory of the prepare stage's work on a file, in this process."""
-    from lmladder.data import load_corpus, write_prepared
-    from lmladder.data.settings import TOKENIZERS, FileSettings, SplitSettings
+    from lmladder.data import AnyTokenizer, Corpus, SplitSettings, write_prepared
+    from lmladder.system.settings import validate
 
-    given = yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text())
-    del given["defaults"]
-    preset = TOKENIZERS.read(given, "tokenizer")
-    split = SplitSettings(0.9, 0.05, 0.05)
-    data = FileSettings("file", str(text), str(text), 0, split, None, documents)
+    preset = validate(AnyTokenizer, yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text()))
+    split = SplitSettings(train=0.9, val=0.05, test=0.05)
 
     def work(directory: Path) -> None:
-        corpus = load_corpus(data)
+        corpus = Corpus.from_file(text.name, text, documents)
         write_prepared(directory, corpus, tokenizer=preset, split=split, seed=0, settings={})
 
     n_bytes = text.stat().st_size

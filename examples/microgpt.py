@@ -17,8 +17,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from lmladder.data import CORPORA, load_corpus
+from lmladder.data import AnyCorpus, load_corpus
 from lmladder.system.errors import InputError, LadderError
+from lmladder.system.settings import validate
 
 import yaml
 from scalar import Value, dot
@@ -143,9 +144,8 @@ def mean(nats: Iterable[list[float]]) -> float:
 
 def load_names() -> list[str]:
     """The names of `data=names`, downloaded where they are not in the cache yet."""
-    settings = yaml.safe_load(NAMES.read_text())
-    del settings["defaults"]
-    return list(load_corpus(CORPORA.read(settings, "data")).texts)
+    settings = validate(AnyCorpus, yaml.safe_load(NAMES.read_text()))
+    return list(load_corpus(settings).texts)
 
 
 def run(steps: int, seed: int, count: int) -> None:

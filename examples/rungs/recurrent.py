@@ -49,14 +49,18 @@ class Rnn(NeuralLanguageModel):
         return ops.tanh(self.candidate(ops.concat(x, state, axis=-1)))
 
 
+class GruSettings(RnnSettings):
+    """The same settings."""
+
+
 class Gru(Rnn):
     """One gate resets a part of the state before the product, another one keeps a part."""
 
-    Settings = RnnSettings
+    Settings = GruSettings
 
     label = "GRU"
 
-    def __init__(self, settings: RnnSettings, vocabulary_size: int, *, rng: np.random.Generator):
+    def __init__(self, settings: GruSettings, vocabulary_size: int, *, rng: np.random.Generator):
         super().__init__(settings, vocabulary_size, rng=rng)
         n_in, size = self.candidate.weight.shape
         self.gates = Linear(n_in, 2 * size, rng=rng)

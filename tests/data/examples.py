@@ -1,7 +1,7 @@
 """Settings of tokenizers for tests, and prepared texts."""
 
-from lmladder.data import TOKENIZERS, Corpus, Prepared, write_prepared
-from lmladder.data.settings import SplitSettings
+from lmladder.data import AnyTokenizer, Corpus, Prepared, SplitSettings, write_prepared
+from lmladder.system.settings import validate
 
 CHOICES = {
     "byte": {},
@@ -12,7 +12,11 @@ CHOICES = {
 
 
 def tokenizer_settings(name, **changes):
-    return TOKENIZERS.settings(name)(name=name, watch="", **(CHOICES.get(name, {}) | changes))
+    return validate(AnyTokenizer, {"name": name, **CHOICES.get(name, {}), **changes}, "tokenizer")
+
+
+def split_settings(train, val, test):
+    return validate(SplitSettings, {"train": train, "val": val, "test": test}, "data.split")
 
 
 def prepared_text(folder, corpus, tokenizer="char", split=(0.8, 0.1, 0.1), **changes):
@@ -21,7 +25,7 @@ def prepared_text(folder, corpus, tokenizer="char", split=(0.8, 0.1, 0.1), **cha
         folder,
         Corpus.of_text("text", corpus) if isinstance(corpus, str) else corpus,
         tokenizer=tokenizer_settings(tokenizer, **changes),
-        split=SplitSettings(*split),
+        split=split_settings(*split),
         seed=0,
         settings={},
     )

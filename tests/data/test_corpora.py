@@ -11,17 +11,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
 from lmladder.data import (
-    CORPORA,
     SPLITS,
+    AnyCorpus,
     Corpus,
     load_corpus,
     read_text,
     text_from_bytes,
 )
-from lmladder.data.settings import SplitSettings
 from lmladder.data.splits import spans
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.settings import check
+from lmladder.system.settings import validate
+from tests.data.examples import split_settings
 
 import pytest
 
@@ -38,11 +38,12 @@ def user_file(tmp_path, data, name="mine.txt"):
 def load(corpus="file", cache=None, **given):
     """Return the corpus of these settings, checked as the settings of a stage are."""
     fields = {"seed": 0, "split": {"train": 0.8, "val": 0.1, "test": 0.1}, "prompt": None}
-    fields |= {"documents": "whole", "corpus": corpus, **given}
-    fields["path"] = str(fields.get("path", "???"))
-    found = CORPORA.read({"watch": fields["path"], **fields}, "data")
-    check(found, "data.")
-    return load_corpus(found, cache)
+    if corpus != "tales":
+        fields |= {"documents": "whole", "characters": None}
+    fields |= {"sha256": None} if corpus == "file" else {}
+    fields |= {"corpus": corpus, **given}
+    fields["path"] = str(fields["path"])
+    return load_corpus(validate(AnyCorpus, fields, "data"), cache)
 
 
 def rejection(kind=InputError, **given):
@@ -54,7 +55,7 @@ def rejection(kind=InputError, **given):
 
 def texts_of(corpus, train=0.8, val=0.1, test=0.1, seed=0):
     """Return the text of each split."""
-    parts = corpus.split(SplitSettings(train, val, test), seed)
+    parts = corpus.split(split_settings(train, val, test), seed)
     assert tuple(parts) == SPLITS
     return ["".join(part.pieces()) for part in parts.values()]
 
@@ -111,7 +112,7 @@ def test_the_seed_determines_the_shuffle_of_documents():
     assert [text.count("\n") for text in first] == [80, 10, 10]
     order = [int(line) for text in first for line in text.split()]
     assert sorted(order) == list(range(100)) != order
-    parts = corpus.split(SplitSettings(0.8, 0.1, 0.1), 1).values()
+    parts = corpus.split(split_settings(0.8, 0.1, 0.1), 1).values()
     assert [each for part in parts for each in part.nll] == order
 
 
@@ -122,7 +123,7 @@ def test_cuts_are_where_decimal_fractions_place_them():
         (10, (1 / 3, 2 / 3, 0), (3, 7, 0)),  # these sum to less than 1 in floats
         (9, (1 / 3, 1 / 3, 1 / 3), (3, 3, 3)),
     ]:
-        found = spans(count, SplitSettings(*fractions), unit="characters")
+        found = spans(count, split_settings(*fractions), unit="characters")
         assert tuple(span.stop - span.start for span in found.values()) == expected
 
 
@@ -130,8 +131,8 @@ def test_fractions_that_leave_a_split_empty_or_do_not_sum_to_one_are_rejected():
     documents, text = Corpus("", [*"abcde"], "\n"), Corpus.of_text("", "a" * 99)
     for corpus, fractions, message in [
         (documents, (0.8, 0.1, 0.1), "split 'val' is empty: a fraction of 0.1 of 5 documents is"),
-        (text, (0.9, 0.2, 0), "split must sum to 1, got 0.9"),
-        (text, (1.1, -0.1, 0), "split.val must be more than 0, got -0.1"),
+        (text, (0.9, 0.2, 0), r"data\.split: it must sum to 1, got 0\.9"),
+        (text, (1.1, -0.1, 0), r"data\.split\.val must be more than 0, got -0\.1"),
     ]:
         with pytest.raises(InputError, match=message):
             texts_of(corpus, *fractions)

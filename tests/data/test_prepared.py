@@ -7,15 +7,14 @@ import statistics
 
 from lmladder.data import SPLITS, Corpus, Prepared, write_prepared
 from lmladder.data.prepared import digest_of
-from lmladder.data.settings import SplitSettings
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.sealing import seal, unseal
-from tests.data.examples import CHOICES, tokenizer_settings
+from tests.data.examples import CHOICES, split_settings, tokenizer_settings
 
 import numpy as np
 import pytest
 
-SPLIT = SplitSettings(0.8, 0.1, 0.1)
+SPLIT = split_settings(0.8, 0.1, 0.1)
 WHOLE = Corpus.of_text("letters", "abcdefghij" * 10)
 SETTINGS = {"data": {"corpus": "words", "seed": 0, "train": 0.8}, "tokenizer": "char"}
 
@@ -80,7 +79,7 @@ def test_tokens_are_mapped_and_those_of_the_splits_and_the_facts_count_them(dire
     whole = Prepared.open(tmp_path / "whole")
     assert texts_in(whole) == ["abcdefghij" * n for n in (8, 1, 1)]
     assert [len(whole.preceding(name)) for name in SPLITS] == [0, 80, 10]
-    two = write(tmp_path / "two", WHOLE, split=SplitSettings(0.9, 0.1, 0))
+    two = write(tmp_path / "two", WHOLE, split=split_settings(0.9, 0.1, 0))
     assert Prepared.open(tmp_path / "two").test.shape == (0,)
     assert (two.splits["test"].documents, two.splits["test"].tokens) == (0, 0)
 
@@ -94,7 +93,7 @@ def test_the_oracle_sums_the_nll_of_the_documents_in_the_split(directory, tmp_pa
         assert oracle.nats == pytest.approx(sum(nll), rel=1e-14)
         error = math.sqrt(len(nll)) * statistics.stdev(nll)
         assert oracle.standard_error_nats == pytest.approx(error, rel=1e-12)
-    facts = write(tmp_path / "three", words(3), split=SplitSettings(2 / 3, 1 / 3, 0))
+    facts = write(tmp_path / "three", words(3), split=split_settings(2 / 3, 1 / 3, 0))
     assert facts.splits["val"].oracle.standard_error_nats is None  # of one document
     assert facts.splits["test"].oracle is None
     assert Prepared.open(tmp_path / "three").corpus == facts
@@ -128,7 +127,7 @@ def test_an_unknown_word_counts_no_bytes_and_leaves_no_oracle_to_compare_with(tm
 def test_only_bpe_is_fitted_to_the_training_text_alone(tmp_path):
     """Words may be cut by a split."""
     text = "once upon a midnight" * 3
-    split = SplitSettings(0.6, 0.2, 0.2)
+    split = split_settings(0.6, 0.2, 0.2)
     write(tmp_path, Corpus.of_text("text", text), "word", split)
     prepared = Prepared.open(tmp_path)
     assert texts_in(prepared) == [text[:36], text[36:48], text[48:]]

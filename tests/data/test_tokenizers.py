@@ -7,7 +7,6 @@ import sys
 from itertools import pairwise
 
 from lmladder.data import (
-    TOKENIZERS,
     CharTokenizer,
     WhitespaceTokenizer,
     WordTokenizer,
@@ -146,8 +145,8 @@ def test_bpe_training_does_not_depend_on_the_process_or_the_number_of_cores():
     text = " ".join(f"w{i % 97}x{i % 31} cats{i % 7}" for i in range(3000))
     program = (
         "import json, sys; from lmladder.data import build_tokenizer; "
-        "from lmladder.data.settings import BpeTokenizerSettings; "
-        "config = BpeTokenizerSettings('bpe', '', 400); "
+        "from lmladder.data.tokenizers.bpe import BpeSettings; "
+        "config = BpeSettings(name='bpe', vocabulary_size=400); "
         "print(json.dumps(build_tokenizer(config, [[sys.argv[1]]]).to_json()))"
     )
     expected = build("bpe", text, vocabulary_size=400).to_json()
@@ -214,7 +213,7 @@ def test_unknown_text_is_rejected_with_its_position():
         ("word", {"vocabulary_size": 257}, "a", "tokenizer.vocabulary_size must be at least 258"),
         ("bpe", {"vocabulary_size": 255}, "a", "tokenizer.vocabulary_size must be at least 256"),
         ("char", {}, "cat\udcff", r"mine.txt: byte 0xff (not UTF-8) in 'cat\udcff'; the char tok"),
-        ("gpt", {}, "a", "unknown tokenizer 'gpt'; choose from byte, char"),
+        ("gpt", {}, "a", "tokenizer: unknown 'gpt'; choose from byte, char"),
     ],
     ids=ascii,
 )
@@ -266,7 +265,7 @@ def with_header(path, fields):
 def test_the_tokenizer_of_a_checkpoint_is_used_as_it_is(tmp_path):
     ours = build("bpe", "the cat the cat", separator="\n")
     path = with_header(tmp_path / "checkpoint.safetensors", {"tokenizer": ours.to_json()})
-    settings = TOKENIZERS.settings("checkpoint")("checkpoint", str(path), str(path))
+    settings = tokenizer_settings("checkpoint", path=str(path))
     assert can_encode_any_text(settings)
     built = build_tokenizer(settings, [["another text"]], separator="\x1e")
     assert built.to_json() == ours.to_json()

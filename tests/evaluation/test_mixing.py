@@ -66,7 +66,7 @@ def test_nothing_of_a_text_enters_the_weights_it_is_scored_with(
 def test_weights_of_another_mixture_are_used_for_all_text(tmp_path: Path) -> None:
     path, prepared = tmp_path / "weights.json", text_of(tmp_path / "text")
     source = fitted(text_of(tmp_path / "other", replaced=slice(None)))
-    other: Any = source.restore_models()["mixture"]
+    other: Any = restore_models(source)["mixture"]
     write_json(path, other.weights.facts(source.settings()))
     carried: Any = fitted(prepared, weights_from=str(path)).restore_models()["mixture"]
     options = {"min_context": 0.5, "batch_tokens": 256}

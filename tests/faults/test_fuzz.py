@@ -109,7 +109,7 @@ def read_checkpoint(folder, data):
     loaded = Checkpoint.load(path)
     assert loaded.identity
     loaded.restore_tokenizer()
-    for model in loaded.restore_models().values():
+    for model in restore_models(loaded).values():
         assert np.isfinite(model.nll(np.array([[0, 1, 2]]))).all()
 
 

@@ -50,7 +50,7 @@ def test_sizes_in_a_checkpoint_take_no_more_memory_than_its_weights(kind, asked)
     config = asdict(TRANSFORMER if kind == "transformer" else MLP) | asked
     weights = {"tokens.weight": np.zeros(30_000, np.float32)}
     checkpoint = replace(small_checkpoint(), kind=kind, config=config, model=weights)
-    message = rejection_without_memory(lambda _: checkpoint.restore_models(), None)
+    message = rejection_without_memory(lambda _: restore_models(checkpoint), None)
     assert "more than" in message or "must be at most" in message
 
 

@@ -17,7 +17,7 @@ def test_an_imported_model_has_the_loss_that_the_go_program_prints():
     if not path.is_file():
         pytest.skip(f"tiny_gpt_weights.json is not in {cache_directory()} (see LMLADDER_DATA)")
     checkpoint = read_model(path)
-    (model,) = checkpoint.restore_models().values()
+    (model,) = restore_models(checkpoint).values()
     assert model.n_parameters == 224
     tokenizer = checkpoint.restore_tokenizer()
     tokens = tokenizer.encode("the cat sat on mat END")

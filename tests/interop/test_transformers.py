@@ -25,7 +25,7 @@ SMALL = TransformerSettings(
 
 
 def assert_same_logits(checkpoint, model, ids):
-    (ours,) = checkpoint.restore_models().values()
+    (ours,) = restore_models(checkpoint).values()
     with torch.no_grad():
         theirs = model.eval().float()(torch.tensor([ids])).logits[0].numpy()
     assert np.abs(ours.logits(np.array([ids])).value[0] - theirs).max() < TOLERANCE

@@ -1,30 +1,21 @@
 """Small models, for the tests of models and of what uses them."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lmladder.autograd import CapturedLoss
 from lmladder.data.tales import Grammar
-from lmladder.models import (
-    KINDS,
-    CountSettings,
-    LanguageModel,
-    MlpSettings,
-    NeuralLanguageModel,
-    TransformerSettings,
-)
+from lmladder.interop.gpt2 import FIXED
+from lmladder.models import KINDS, Decoder, LanguageModel, NeuralLanguageModel, load_files
 from lmladder.models.counts import CountTables
-from lmladder.models.decoding import Decoder
 from lmladder.models.mixture import Mixture, Weights
-from lmladder.models.ngram import count_ladder
+from lmladder.models.mlp import MlpSettings
+from lmladder.models.ngram import CountSettings, count_ladder
 from lmladder.models.oracle import Oracle
-from lmladder.models.own import load_files
-from lmladder.models.settings import ACTIVATIONS
-from lmladder.nn import NORMS
-from lmladder.optim import Adam
-from lmladder.optim.settings import AdamSettings
+from lmladder.models.transformer import TransformerSettings
+from lmladder.nn import ACTIVATIONS, NORMS
+from lmladder.optim import Adam, AdamSettings
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -38,10 +29,14 @@ RUNGS = Path(__file__).parents[2] / "examples/rungs"
 load_files(RUNGS.glob("*.py"))
 
 COUNTS = CountSettings(add_k=0.5, kneser_ney_orders=[2, 4])
-MLP = MlpSettings(CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh")
-GRU = KINDS.model_settings("gru")(CONTEXT, embedding_size=5, hidden_size=7)
+MLP = MlpSettings(
+    context_length=CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh"
+)
+RECURRENT: Any = {"context_length": CONTEXT, "embedding_size": 5, "hidden_size": 7}
+GRU = KINDS["gru"].Settings(**RECURRENT)
+SHAPE: Any = FIXED | {"n_layer": 2, "n_head": 2, "d_model": 8, "context_length": CONTEXT}
 TRANSFORMER = TransformerSettings(
-    n_layer=2, n_head=2, d_model=8, context_length=CONTEXT, activation="gelu_tanh", dropout=0.2
+    **SHAPE, activation="gelu_tanh", dropout=0.2, tied=True, init_std=0.02
 )
 MODERN = {"activation": "relu_squared", "norm": "rmsnorm", "qk_norm": True,
           "positions": "rotary", "bias": False, "tied": False, "convolution": 3,
@@ -52,17 +47,15 @@ BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights":
 SETTINGS: dict[str, Any] = {
     "mlp": MLP,
     "transformer": TRANSFORMER,
-    "modern transformer": replace(TRANSFORMER, **MODERN),
-    "bare transformer": replace(TRANSFORMER, **BARE),
+    "modern transformer": TRANSFORMER.model_copy(update=MODERN),
+    "bare transformer": TRANSFORMER.model_copy(update=BARE),
 }
 OWN: dict[str, Any] = {  # of examples/rungs
-    "rnn": KINDS.model_settings("rnn")(CONTEXT, embedding_size=5, hidden_size=7),
-    "gru": GRU,
-    "lstm": KINDS.model_settings("lstm")(CONTEXT, embedding_size=5, hidden_size=7),
-    "min_gru": KINDS.model_settings("min_gru")(CONTEXT, n_layer=2, d_model=8),
+    **{name: KINDS[name].Settings(**RECURRENT) for name in ("rnn", "gru", "lstm")},
+    "min_gru": KINDS["min_gru"].Settings(context_length=CONTEXT, n_layer=2, d_model=8),
 }
 SETTINGS |= OWN
-WITTEN_BELL = KINDS.model_settings("witten_bell")(order=4)
+WITTEN_BELL = KINDS["witten_bell"].Settings(order=4)
 CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     *({"norm": norm} for norm in NORMS),
     *({"positions": positions} for positions in POSITIONS),
@@ -89,13 +82,14 @@ MIXTURES = {  # the members by name, and whether the weights depend on their ent
     "mixture without limit": {"kneser_ney_2": False, "mlp": True},
 }
 EXACT_MIXTURES = {"mixture with the oracle": {"kneser_ney_2": False, "oracle": True}}
-ALL_SETTINGS = SETTINGS | {f"transformer {each}": replace(TRANSFORMER, **each) for each in CHOICES}
-KIND_OF = {KINDS.model_settings(kind): kind for kind in [*KINDS, *OWN] if KINDS[kind].component}
+ALL_SETTINGS = SETTINGS | {
+    f"transformer {each}": TRANSFORMER.model_copy(update=each) for each in CHOICES
+}
 
 TABLES = CountTables.count(stream(0, "text").integers(VOCABULARY, size=400), VOCABULARY, 4)
 COUNT_MODELS: dict[str, Any] = {
     **count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4]),
-    "witten_bell": KINDS.component("witten_bell")(WITTEN_BELL, VOCABULARY, TABLES.arrays()),
+    "witten_bell": KINDS["witten_bell"](WITTEN_BELL, VOCABULARY, TABLES.arrays()),
 }
 
 GRAMMAR: dict[str, Any] = {
@@ -111,8 +105,8 @@ def build(
     settings: Any, vocabulary_size: int = VOCABULARY, *, seed: int = 0, spread: float = 0.0
 ) -> Any:
     """Return a neural model; a spread added to all parameters makes its predictions differ."""
-    component = KINDS.component(KIND_OF[type(settings)])
-    model: NeuralLanguageModel = component(settings, vocabulary_size, rng=stream(seed, "weights"))
+    kind: Any = next(each for each in KINDS.values() if each.Settings is type(settings))
+    model: NeuralLanguageModel = kind(settings, vocabulary_size, rng=stream(seed, "weights"))
     for name, tensor in model.parameters().items():
         tensor.value += (spread * stream(1, name).standard_normal(tensor.shape)).astype("f4")
     return model
@@ -145,7 +139,7 @@ def fit(model: NeuralLanguageModel, tokens: IntArray, *, rate: float, steps: int
     """Train on one batch, with a linearly decreasing learning rate."""
     parameters = model.parameters()
     loss_of = CapturedLoss(model.loss, parameters.values())
-    optimizer = Adam(parameters, AdamSettings("adam", rate, (0.9, 0.99), 1e-8))
+    optimizer = Adam(parameters, AdamSettings(name="adam", learning_rate=rate, betas=[0.9, 0.99], epsilon=1e-8))
     for step in range(steps):
         loss_of(tokens)
         optimizer.step(step, factor=1 - step / steps)

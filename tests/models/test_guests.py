@@ -167,13 +167,13 @@ def test_a_checkpoint_has_the_digest_of_files_and_fails_when_they_change(
     fit_own(origin, settings, prepared).save(tmp_path / "checkpoint")
     saved = Checkpoint.load(tmp_path / "checkpoint")
     assert {name: each.shape for name, each in saved.model.items()} == {"sha256": (32,)}
-    assert len(saved.restore_models()) == 1
+    assert len(restore_models(saved)) == 1
     file.write_text(SENTENCES + "\n")
     with pytest.raises(InputError, match=r"guest.arpa has changed since"):
-        saved.restore_models()
+        restore_models(saved)
     file.unlink()
     with pytest.raises(InputError, match=r"there is no file .*guest.arpa"):
-        saved.restore_models()
+        restore_models(saved)
     with pytest.raises(InputError, match=r"other.arpa must be in the folder models"):
         arpa(tmp_path / "other.arpa")
 
@@ -254,4 +254,4 @@ def test_a_file_is_executed_only_if_a_user_names_it() -> None:
     saved = checkpoint("callable", KINDS.model_settings("callable")("other.py", "f", 1, 1), {})
     assert asdict(saved)["model"] == {}
     with pytest.raises(InputError, match=r"--module other.py"):
-        saved.restore_models()
+        restore_models(saved)

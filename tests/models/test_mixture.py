@@ -142,7 +142,7 @@ TRAINED = {
 def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) -> None:
     saved().save(tmp_path / "checkpoint.safetensors")
     loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
-    mixed: Any = loaded.restore_models()["mixture"]
+    mixed: Any = restore_models(loaded)["mixture"]
     tokens = draw("tokens", 5, 7)
     for index, each in enumerate((mixed, *mixed.cross_fitted)):
         np.testing.assert_allclose(each.weights.table[1], [0.1 * index, 1 - 0.1 * index])

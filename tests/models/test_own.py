@@ -87,7 +87,7 @@ def test_a_kind_is_fitted_by_a_function_of_its_own_and_restored_from_its_checkpo
         read(KINDS.settings("my_unigram"), {"kind": "my_unigram", "watch": None, "add": 0}, "x.")
     counted().save(tmp_path / "checkpoint.safetensors")
     loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
-    (model,) = loaded.restore_models().values()
+    (model,) = restore_models(loaded).values()
     expected = np.bincount(draw("text", 400), minlength=VOCABULARY) + 0.5
     assert np.exp(model.next_log_probabilities(draw("tokens", 1, 3))) == pytest.approx(
         expected[None] / expected.sum()
@@ -165,7 +165,7 @@ def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: P
     file.write_text(COUNTING.replace("context_length, ", ""))
     load_files([file])
     with pytest.raises(InputError, match="'my_unigram' must have the attribute context_length"):
-        saved.restore_models()
+        restore_models(saved)
     file.write_text(COUNTING.replace("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}"))
     load_files([file])
     with pytest.raises(InputError, match="my_unigram: fit must return numeric arrays, got counts"):
@@ -228,7 +228,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def test_an_installed_package_declares_a_kind(package: Path) -> None:
     saved = counted()
-    assert len(saved.restore_models()) == 1
+    assert len(restore_models(saved)) == 1
     assert KINDS["my_unigram"].source == package / "my_package_rung.py"
     with pytest.raises(InputError, match="kind of rung 'another', but defines my_unigram"):
         KINDS["another"]

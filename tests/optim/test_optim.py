@@ -1,26 +1,28 @@
 """Optimizers against the formulas of the papers, written once more; schedules and clipping."""
 
 import math
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Any
 
 from lmladder.autograd import Tensor
 from lmladder.optim import (
     OPTIMIZERS,
-    SCHEDULES,
+    AdamSettings,
+    AdamWSettings,
+    AnyOptimizer,
+    AnySchedule,
+    MuonSettings,
     Optimizer,
+    Schedule,
+    SgdSettings,
     build_optimizer,
     clip_scale,
-    factor,
     global_norm,
     orthogonalize,
 )
-from lmladder.optim import settings as schemas
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import read, setting
+from lmladder.system.settings import validate
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -28,11 +30,14 @@ import pytest
 
 SHAPES = {"matrix": (5, 3), "wide": (3, 6), "table": (4, 2), "bias": (3,), "gain": (1,)}
 MATRICES = ["matrix", "wide"]
-SGD = schemas.SgdSettings("sgd", 0.05, momentum=0.8, nesterov=True, weight_decay=0.3)
-ADAM = schemas.AdamSettings("adam", 0.05, betas=(0.8, 0.95), epsilon=1e-3)
-ADAMW = schemas.AdamWSettings("adamw", 0.05, betas=(0.8, 0.95), epsilon=1e-3, weight_decay=0.3)
-MUON = schemas.MuonSettings(
-    "muon", 0.05, (0.8, 0.95), 1e-3, 0.2, matrix_learning_rate=0.03, momentum=0.9
+AVERAGES: Any = {"learning_rate": 0.05, "betas": [0.8, 0.95], "epsilon": 1e-3}
+SGD = SgdSettings(
+    name="sgd", learning_rate=0.05, momentum=0.8, nesterov=True, weight_decay=0.3
+)
+ADAM = AdamSettings(name="adam", **AVERAGES)
+ADAMW = AdamWSettings(name="adamw", **AVERAGES, weight_decay=0.3)
+MUON = MuonSettings(
+    name="muon", **AVERAGES, weight_decay=0.2, matrix_learning_rate=0.03, momentum=0.9
 )
 SETTINGS: dict[str, Any] = {"sgd": SGD, "adam": ADAM, "adamw": ADAMW, "muon": MUON}
 every_optimizer = pytest.mark.parametrize("name", SETTINGS)
@@ -129,7 +134,7 @@ def slow_muon(theta: FloatArray, grads: list[FloatArray], s: Any, decay: float) 
 @pytest.mark.parametrize(
     "settings",
     [
-        *(replace(SGD, momentum=m, nesterov=n) for m in (0.0, 0.8) for n in (False, True)),
+        *(SGD.model_copy(update=dict(momentum=m, nesterov=n)) for m in (0.0, 0.8) for n in (False, True)),
         ADAM,
         ADAMW,
         MUON,
@@ -141,9 +146,9 @@ def test_a_step_is_the_formula_of_the_paper(settings: Any, steps: int) -> None:
     parameters = make_parameters()
     start = values(parameters)
     run(build_optimizer(settings, parameters, MATRICES), parameters, range(steps), factor=0.5)
-    settings = replace(settings, learning_rate=settings.learning_rate / 2)
+    settings = settings.model_copy(update=dict(learning_rate=settings.learning_rate / 2))
     if settings.name == "muon":
-        settings = replace(settings, matrix_learning_rate=settings.matrix_learning_rate / 2)
+        settings = settings.model_copy(update=dict(matrix_learning_rate=settings.matrix_learning_rate / 2))
     for name, shape in SHAPES.items():
         slow = slow_sgd if settings.name == "sgd" else slow_adam
         slow = slow_muon if settings.name == "muon" and name in MATRICES else slow
@@ -292,61 +297,35 @@ def test_state_of_others_is_rejected_and_changes_nothing(name: str) -> None:
 # --- Building -------------------------------------------------------------------------------------
 
 
-@dataclass
-class SignumSettings:
-    name: str = setting("the optimizer")
-    learning_rate: float = setting("step size", above=0)
-
-
-class Signum(Optimizer):
-    averages = ("momentum",)
-
-    def step(self, number: int, *, factor: float = 1.0, gradient_scale: float = 1.0) -> None:
-        for name, value, gradient in self.gradients():
-            momentum = self.running["momentum"][name]
-            momentum[...] = momentum / 2 + gradient
-            value -= self.settings.learning_rate * factor * np.sign(momentum)
-
-
-def test_an_unlisted_optimizer_is_found_by_its_name_and_trains(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setitem(sys.modules, "lmladder.optim.signum", sys.modules[__name__])
-    schema, given = OPTIMIZERS.settings("signum"), {"name": "signum", "learning_rate": 0.1}
-    with pytest.raises(InputError, match=r"^x\.learning_rate must be more than 0, got 0"):
-        read(schema, given | {"learning_rate": 0}, "x.")
-    x = Tensor(np.array([3.0, -2.0]), requires_grad=True)
-    optimizer = build_optimizer(read(schema, given), {"x": x}, [])
-    for step in range(100):
-        x.grad = 2 * x.value
-        optimizer.step(step, factor=1 - step / 100)
-    assert np.abs(x.value).max() < 0.1
-    assert list(optimizer.state()) == ["momentum.x"]
-
-
 def test_optimizers_are_named_and_an_unknown_name_is_rejected() -> None:
     assert [*OPTIMIZERS] == [*SETTINGS]
-    for name, settings in SETTINGS.items():
-        assert type(settings) is OPTIMIZERS.settings(name)
-    with pytest.raises(InputError, match="unknown optimizer 'adma'; did you mean 'adam'"):
-        build_optimizer(replace(ADAM, name="adma"), {}, [])
+    for settings in SETTINGS.values():
+        assert validate(AnyOptimizer, settings.model_dump()) == settings
+    with pytest.raises(InputError, match="^x: unknown 'adma'; did you mean 'adam'"):
+        validate(AnyOptimizer, {**ADAM.model_dump(), "name": "adma"}, "x")
+    with pytest.raises(InputError, match=r"^x\.learning_rate must be more than 0, got 0"):
+        validate(AnyOptimizer, {**ADAM.model_dump(), "learning_rate": 0}, "x")
 
 
 # --- Schedules and clipping -----------------------------------------------------------------------
 
 
-def schedule(name: str, warmup_steps: int, final_fraction: float = 0.0) -> schemas.ScheduleSettings:
+def schedule(
+    name: str, warmup_steps: int, final_fraction: float = 0.0, decay_fraction: float = 0.2
+) -> Schedule:
+    given = {"name": name, "warmup_steps": warmup_steps, "final_fraction": final_fraction}
     if name == "wsd":
-        return schemas.WsdSettings(name, warmup_steps, final_fraction, 0.2)
-    return schemas.ScheduleSettings(name, warmup_steps, final_fraction)
+        given["decay_fraction"] = decay_fraction
+    found: Schedule = validate(AnySchedule, given)
+    return found
 
 
-@pytest.mark.parametrize("name", list(SCHEDULES))
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "wsd"])
 def test_factor_rises_to_1_and_falls_to_its_final_fraction(name: str) -> None:
     for warmup_steps in (0, 1, 10):
         for final_fraction in (0.0, 0.1, 1.0):
             settings = schedule(name, warmup_steps, final_fraction)
-            course = [factor(step, 50, settings) for step in range(51)]  # the last: after the run
+            course = [settings.factor(step, 50) for step in range(51)]  # the last: after the run
             rise, fall = course[:warmup_steps], course[warmup_steps:]
             np.testing.assert_allclose(rise, np.arange(1, len(rise) + 1) / max(warmup_steps, 1))
             assert fall[0] == max(course) == 1
@@ -356,9 +335,9 @@ def test_factor_rises_to_1_and_falls_to_its_final_fraction(name: str) -> None:
 
 
 def test_schedules_have_the_shapes_of_their_names() -> None:
-    assert SCHEDULES.component("linear")(0.25, 0.2) == pytest.approx(0.8)
-    assert SCHEDULES.component("cosine")(0.5, 0.2) == pytest.approx(0.6)
-    assert SCHEDULES.component("cosine")(0.25, 0.0) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+    assert schedule("linear", 0, 0.2).decayed(0.25) == pytest.approx(0.8)
+    assert schedule("cosine", 0, 0.2).decayed(0.5) == pytest.approx(0.6)
+    assert schedule("cosine", 0).decayed(0.25) == pytest.approx((1 + math.sqrt(0.5)) / 2)
 
 
 @pytest.mark.parametrize(
@@ -373,9 +352,9 @@ def test_schedules_have_the_shapes_of_their_names() -> None:
 def test_wsd_warms_up_is_stable_and_decays(
     steps: int, warmup_steps: int, decay_fraction: float, expected: list[float]
 ) -> None:
-    settings = schemas.WsdSettings("wsd", warmup_steps, 0.1, decay_fraction)
-    settings.check_steps("x.", steps)
-    course = [factor(step, steps, settings) for step in range(steps + 1)]
+    settings = schedule("wsd", warmup_steps, 0.1, decay_fraction)
+    settings.check_steps(steps)
+    course = [settings.factor(step, steps) for step in range(steps + 1)]
     assert course == pytest.approx([*expected, 0.1])
 
 

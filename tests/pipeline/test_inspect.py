@@ -34,7 +34,7 @@ def test_all_facts_are_there_for_programs(smoke, lmladder, rung):
     assert facts["file_bytes"] == path.stat().st_size
     assert facts["config"] == held.config
     assert (facts["tokenizer"], facts["vocabulary_size"]) == ("char", held.vocabulary_size)
-    assert list(facts["models"]) == list(held.restore_models())
+    assert list(facts["models"]) == list(restore_models(held))
     for name, array in held.model.items():
         sizes = {"elements": array.size, "bytes": array.nbytes, "shape": list(array.shape)}
         assert facts["arrays"][name] == sizes

@@ -1,18 +1,12 @@
 """Small training runs, for the tests of training and of what resumes or repeats a run."""
 
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.models.registry import KINDS
-from lmladder.optim.settings import (
-    AdamSettings,
-    AdamWSettings,
-    MuonSettings,
-    ScheduleSettings,
-    SgdSettings,
-    WsdSettings,
-)
+from lmladder.interop.gpt2 import FIXED
+from lmladder.models import KINDS, rung_settings
+from lmladder.optim import AdamSettings, AdamWSettings, MuonSettings, SgdSettings
+from lmladder.optim.schedules import Cosine, Wsd
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
@@ -34,10 +28,17 @@ def tokens(text: str) -> IntArray:
 TRAIN = tokens("a bad head had a bed " * 20)
 VAL = tokens("a head had a bad bed " * 6)
 
-ADAMW = AdamWSettings("adamw", 0.02, (0.9, 0.95), 1e-8, weight_decay=0.1)
-MUON = MuonSettings("muon", 0.01, (0.9, 0.95), 1e-8, 0.1, matrix_learning_rate=0.02, momentum=0.9)
-SGD = SgdSettings("sgd", 0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
-SCHEDULE = ScheduleSettings("cosine", warmup_steps=2, final_fraction=0.1)
+AVERAGES: Any = {"learning_rate": 0.02, "betas": [0.9, 0.95], "epsilon": 1e-8}
+ADAMW = AdamWSettings(name="adamw", **AVERAGES, weight_decay=0.1)
+MUON = MuonSettings(
+    name="muon",
+    **(AVERAGES | {"learning_rate": 0.01}),
+    weight_decay=0.1,
+    matrix_learning_rate=0.02,
+    momentum=0.9,
+)
+SGD = SgdSettings(name="sgd", learning_rate=0.1, momentum=0.9, nesterov=True, weight_decay=0.1)
+SCHEDULE = Cosine(name="cosine", warmup_steps=2, final_fraction=0.1)
 TRAINING = TrainingSettings(
     steps=STEPS,
     batch_size=4,
@@ -50,39 +51,35 @@ TRAINING = TrainingSettings(
     patience=None,
     min_improvement=0.0,
 )
+COMMON: Any = {"schedule": SCHEDULE, "training": TRAINING, "seed": None, "init_from": None}
 RUNGS: dict[str, Any] = {
-    "mlp": KINDS.settings("mlp")(
-        watch=None,
+    "mlp": rung_settings("mlp")(
+        kind="mlp",
         optimizer=ADAMW,
-        schedule=SCHEDULE,
-        training=TRAINING,
-        init_from=None,
+        **COMMON,
         context_length=3,
         embedding_size=4,
         hidden_sizes=[16],
         activation="tanh",
     ),
-    "transformer": KINDS.settings("transformer")(
-        watch=None,
+    "transformer": rung_settings("transformer")(
+        kind="transformer",
         optimizer=MUON,
-        schedule=SCHEDULE,
-        training=TRAINING,
-        init_from=None,
-        n_layer=1,
-        n_head=2,
-        d_model=8,
-        context_length=6,
+        **COMMON,
+        **(FIXED | {"n_layer": 1, "n_head": 2, "d_model": 8, "context_length": 6}),
         activation="gelu_tanh",
         dropout=0.1,
+        tied=True,
+        init_std=0.02,
     ),
 }
 TRAINED_BY = {"code": "code", "kernels": "numba", "numpy": "2.2.6", "numba": "0.61.2"}
 every_rung = pytest.mark.parametrize("kind", RUNGS)
 FEATURES: dict[str, dict[str, Any]] = {
     "default": {},
-    "adam": {"optimizer": AdamSettings("adam", 0.02, (0.9, 0.95), 1e-8)},
+    "adam": {"optimizer": AdamSettings(name="adam", **AVERAGES)},
     "sgd": {"optimizer": SGD},
-    "wsd": {"schedule": WsdSettings("wsd", 2, 0.1, decay_fraction=0.5)},
+    "wsd": {"schedule": Wsd(name="wsd", warmup_steps=2, final_fraction=0.1, decay_fraction=0.5)},
     "accumulation": {"gradient_accumulation_steps": 2},
     "monitoring": {"monitor_every": 2, "evaluate_every": 3},
     "patience": {"patience": 2, "min_improvement": 9.0},  # so large that the run ends at step 4
@@ -105,18 +102,20 @@ def make_run(
     folder.mkdir(exist_ok=True)
     rung = RUNGS[kind]
     parts = {name: changed.pop(name) for name in list(changed) if hasattr(rung, name)}
-    settings = replace(rung, training=replace(rung.training, **changed), **parts)
+    training = rung.training.model_copy(update=changed)
+    settings = rung.model_copy(update={"training": training, **parts})
     origin = Checkpoint(
         name=kind,
         kind=kind,
-        config=asdict(settings),
+        config=settings.model_dump(),
         seed=seed,
         vocabulary_size=VOCABULARY,
         tokenizer={"name": "char", "characters": CHARACTERS},
         data_digest=data,
         trained_by=TRAINED_BY | (trained_by or {}),
     )
-    model = KINDS.component(kind)(settings, VOCABULARY, rng=stream(seed, "weights"))
+    build: Any = KINDS[kind]
+    model = build(settings, VOCABULARY, rng=stream(seed, "weights"))
     return TrainingRun(model, origin, settings, train_tokens, val_tokens, folder)
 
 

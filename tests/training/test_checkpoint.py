@@ -3,12 +3,13 @@
 import json
 import struct
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.models import CountSettings
+from lmladder.models import restore_models
 from lmladder.models.counts import CountTables
+from lmladder.models.ngram import CountSettings
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
@@ -19,7 +20,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save_file
 
-SETTINGS = replace(TRANSFORMER, n_layer=1, d_model=4, context_length=3, dropout=0.0)
+SMALL = {"n_layer": 1, "d_model": 4, "context_length": 3, "dropout": 0.0}
+SETTINGS = TRANSFORMER.model_copy(update=SMALL)
 MODEL = build(SETTINGS, 5)
 WEIGHTS: dict[str, Array] = {name: each.value for name, each in MODEL.parameters().items()}
 MEANS = {f"mean.{name}": array * 0.5 for name, array in WEIGHTS.items()}
@@ -33,7 +35,7 @@ def checkpoint(**changed: Any) -> Checkpoint:
     whole = Checkpoint(
         name="small",
         kind="transformer",
-        config=asdict(SETTINGS) | {"betas": (0.9, 0.99), "note": "naïve – ünïcode"},
+        config=SETTINGS.model_dump() | {"betas": (0.9, 0.99), "note": "naïve – ünïcode"},
         seed=3,
         vocabulary_size=5,
         tokenizer={"name": "char", "characters": "\n abé"},
@@ -74,13 +76,13 @@ def test_load_returns_what_was_saved(tmp_path: Path) -> None:
 
 def test_the_models_are_restored_by_name() -> None:
     tokens = np.array([[0, 3, 4, 1]])
-    ((name, model),) = checkpoint().restore_models().items()
+    ((name, model),) = restore_models(checkpoint()).items()
     assert name == "small"
     np.testing.assert_array_equal(model.nll(tokens), MODEL.nll(tokens))
     tables = CountTables.count(tokens[0], 5, 3)
     settings = CountSettings(add_k=1.0, kneser_ney_orders=[3])
-    counted = checkpoint(kind="counts", config=asdict(settings), model=tables.arrays())
-    assert list(counted.restore_models())[-1] == "kneser_ney_3"
+    counted = checkpoint(kind="counts", config=settings.model_dump(), model=tables.arrays())
+    assert list(restore_models(counted))[-1] == "kneser_ney_3"
 
 
 def test_strided_and_empty_arrays_are_saved(tmp_path: Path) -> None:
@@ -133,7 +135,7 @@ def use(path: Path) -> None:
     loaded = Checkpoint.load(path)
     _ = loaded.identity
     loaded.restore_tokenizer()
-    for model in loaded.restore_models().values():
+    for model in restore_models(loaded).values():
         model.nll(np.array([[0, 1]]))
 
 
@@ -185,7 +187,7 @@ WRONG: dict[str, dict[str, Any]] = {
     "kind of other arrays": {"kind": "mlp"},
     "kind of a module that holds none": {"kind": "decoding"},
     "config empty": {"config": {}},
-    "d_model of other weights": {"config": {**asdict(SETTINGS), "d_model": 8}},
+    "d_model of other weights": {"config": {**SETTINGS.model_dump(), "d_model": 8}},
     "no tokens": {"vocabulary_size": 0},
     "too many tokens": {"vocabulary_size": 10**30},
     "tokenizer unknown": {"tokenizer": {"name": "odd"}},

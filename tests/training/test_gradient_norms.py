@@ -3,7 +3,6 @@
 import math
 import tracemalloc
 from collections.abc import Iterator
-from dataclasses import replace
 
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.models import NeuralLanguageModel
@@ -14,7 +13,7 @@ from tests.models.examples import GRU, MLP, TRANSFORMER, build, draw
 import numpy as np
 import pytest
 
-SETTINGS = {"mlp": replace(MLP, hidden_sizes=[8, 8]), "gru": GRU, "transformer": TRANSFORMER}
+SETTINGS = {"mlp": MLP.model_copy(update={"hidden_sizes": [8, 8]}), "gru": GRU, "transformer": TRANSFORMER}
 GROUPS = {
     "mlp": ["embedding", "layers", "head"],
     "gru": ["embedding", "candidate", "head", "gates"],

@@ -98,7 +98,7 @@ def test_the_loss_falls_and_the_checkpoint_holds_the_trained_model(
     loaded = Checkpoint.load(tmp_path / LATEST)
     assert (loaded.step, loaded.history) == (60, state.history)
     sequences = validation_sequences(VAL, TRAINING.sequence_length, TRAINING.evaluate_tokens)
-    nll = loaded.restore_models()[kind].nll(sequences)
+    nll = restore_models(loaded)[kind].nll(sequences)
     np.testing.assert_array_equal(nll, run.model.nll(sequences))
     assert last["val_loss"] == nll.mean()
 
@@ -279,7 +279,7 @@ def test_a_model_that_overfits_is_stopped_and_its_best_checkpoint_is_kept(tmp_pa
     best = Checkpoint.load(tmp_path / "whole" / BEST)
     assert best.step == 5 * losses.index(min(losses))
     sequences = validation_sequences(VAL, TRAINING.sequence_length, TRAINING.evaluate_tokens)
-    assert best.restore_models()["mlp"].nll(sequences).mean() == min(losses)
+    assert restore_models(best)["mlp"].nll(sequences).mean() == min(losses)
 
 
 # --- What cannot be trained -----------------------------------------------------------------------

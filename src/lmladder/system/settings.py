@@ -5,14 +5,15 @@ Validation, help, checkpoints and comparisons read these models.
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
 
 from lmladder.system.errors import InputError
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic_core import core_schema
 
 MAX_INTEGER = 2**63 - 1  # the largest integer of NumPy
@@ -47,11 +48,16 @@ class OneOf:
 S = TypeVar("S", bound=BaseModel)
 
 
-def validate(schema: type[S], given: Any, path: str = "") -> S:
+@overload
+def validate(schema: type[S], given: Any, path: str = "") -> S: ...
+@overload
+def validate(schema: Any, given: Any, path: str = "") -> Any: ...
+def validate(schema: Any, given: Any, path: str = "") -> Any:
     """Return the settings in plain values; an integer is accepted for a float.
 
     Parameters
     ----------
+    schema : a model, or a union of models
     path : of the settings in the configuration, such as "transformer", for messages
 
     Raises
@@ -61,7 +67,7 @@ def validate(schema: type[S], given: Any, path: str = "") -> S:
         key.
     """
     try:
-        return schema.model_validate(given)
+        return TypeAdapter(schema).validate_python(given)
     except ValidationError as error:
         found = error.errors(include_url=False)
         # An unknown key explains a missing one.
@@ -80,13 +86,13 @@ WORDING = {
 }
 
 
-def _one_line(error: Any, schema: type[BaseModel], given: Any, path: str) -> str:
+def _one_line(error: Any, schema: Any, given: Any, path: str) -> str:
     """Return an error of Pydantic in one line that names the dotted key."""
     parts, value, last = [path] if path else [], given, len(error["loc"]) - 1
     for index, part in enumerate(error["loc"]):
         inside = isinstance(value, Mapping) and part in value
         # Other parts of a location are the names of chosen components, and indices of lists.
-        if inside or (index == last and isinstance(part, str)):
+        if inside or (index == last and error["type"] == "missing"):
             parts.append(part)
         value = value[part] if inside else value
     key, facts = ".".join(parts), error.get("ctx", {})
@@ -100,7 +106,9 @@ def _one_line(error: Any, schema: type[BaseModel], given: Any, path: str) -> str
         known = facts["expected_tags"].replace("'", "").split(", ")
         return f"{key}: unknown {facts['tag']!r}; {did_you_mean(facts['tag'], known)}"
     if error["type"] == "value_error":
-        return f"{key}: {facts['error']}".removeprefix(": ")
+        message = str(facts["error"])  # which may begin with the name of a setting
+        joint = "." if re.split(r"\W", message)[0] in value else ": "
+        return f"{key}{joint}{message}".lstrip(".: ")
     text, end = error["msg"], ""
     if error["type"] in ("model_attributes_type", "model_type", "dict_type"):
         text = "must be a group of settings"
@@ -189,9 +197,10 @@ def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> 
                         yield setting if each else replace(setting, choice=kind or "")
 
 
-def keys_of(schema: type[BaseModel]) -> list[str]:
+def keys_of(schema: Any) -> list[str]:
     """Return the dotted keys of all settings of a schema, with each choice of a component."""
-    return [*dict.fromkeys(each.key for each in described(schema))]
+    keys = (each.key for model in _models(schema) for each in described(model))
+    return [*dict.fromkeys(keys)]
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:
