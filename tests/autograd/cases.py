@@ -185,8 +185,8 @@ MATMULS = [
     ((1, 1),) * 2,
 ]
 EINSUMS = (
-    "ij,jk->ik bhqi,bhki->bhqk i,j,k->kij ij,jk,kl->il ij->ji ij-> ij,k->i ii->i ii-> iij,j->ij "
-    ",i->i zj,j->z oj,oj->oj ->"
+    "ij,jk->ik bhqi,bhki->bhqk i,j,k->kij ij,jk,kl->il ij->ji ij-> ij,k->i ,i->i "
+    "zj,j->z oj,oj->oj ->"
 )
 IDS = np.array([[0, 2, 2], [3, 0, 2]])
 MASK = np.array([[True, False, True], [False, False, True]])
