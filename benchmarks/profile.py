@@ -22,6 +22,7 @@ if __name__ == "__main__":
 from benchmarks import engines, measure
 from benchmarks.measure import Facts
 from benchmarks.shapes import SIZES, Size
+from lmladder.nn import ACTIVATIONS
 
 GROUPS = {
     "matrix products": ("matmul", "_share_product", "_share_backward"),
@@ -29,14 +30,7 @@ GROUPS = {
     "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
     "positions": ("rotary", "rotary_backward"),
     "convolutions": ("causal_convolution", "causal_convolution_backward"),
-    "activations": (
-        "gelu",
-        "gelu_backward",
-        "gelu_tanh",
-        "gelu_tanh_backward",
-        "relu_squared",
-        "relu_squared_backward",
-    ),
+    "activations": tuple(f"{name}{part}" for name in ACTIVATIONS for part in ("", "_backward")),
     "loss": ("cross_entropy", "cross_entropy_backward", "divide"),
     "embedding": ("take", "scatter_rows", "_check_range"),
     "sums": ("add",),

@@ -12,6 +12,7 @@ from itertools import product
 from types import ModuleType
 
 from lmladder.kernels import fused, reference
+from lmladder.nn import ACTIVATIONS
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.streams import stream
 
@@ -172,15 +173,13 @@ def elementwise(name: str, *fields: str) -> Callable[[ModuleType, Inputs], tuple
     return call
 
 
+COMPILED = [name for name in ACTIVATIONS if hasattr(fused, name)]
+
 # A kernel's results from a module and inputs.
 KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
     "softmax": lambda m, i: run(m.softmax, i.x, like=[i.x]),
-    "gelu": elementwise("gelu", "x"),
-    "gelu_backward": elementwise("gelu_backward", "grad", "x"),
-    "gelu_tanh": elementwise("gelu_tanh", "x"),
-    "gelu_tanh_backward": elementwise("gelu_tanh_backward", "grad", "x"),
-    "relu_squared": elementwise("relu_squared", "x"),
-    "relu_squared_backward": elementwise("relu_squared_backward", "grad", "x"),
+    **{name: elementwise(name, "x") for name in COMPILED},
+    **{f"{name}_backward": elementwise(f"{name}_backward", "grad", "x") for name in COMPILED},
     "rotary": rotary,
     "rotary_backward": rotary_backward,
     "rotary, norm": partial(rotary, epsilon=EPSILON),

@@ -25,23 +25,20 @@ def as_arrays(name: str, inputs: Sequence[Any], discrete: Mapping[int, str]) -> 
         If an input is not an array or has a wrong dtype, or floats have two dtypes.
     """
     arrays = [current(each) for each in inputs]
-    dtype = None
-    others = []  # positions of all but float arrays
-    for position, array in enumerate(arrays):
-        is_array = position not in discrete and isinstance(array, np.ndarray)
-        if not is_array or array.dtype.kind != "f":
-            others.append(position)
-        elif dtype is None:
-            dtype = array.dtype
-        elif array.dtype != dtype:
-            mixed = " and ".join(sorted([str(dtype), str(array.dtype)]))
-            raise TypeError(f"{name} of shapes {shapes(arrays)} mixes {mixed}; use astype")
-    for position in others:
-        given = arrays[position]
+    floats = {
+        array.dtype
+        for position, array in enumerate(arrays)
+        if position not in discrete and isinstance(array, np.ndarray) and array.dtype.kind == "f"
+    }
+    if len(floats) > 1:
+        mixed = " and ".join(sorted(map(str, floats)))
+        raise TypeError(f"{name} of shapes {shapes(arrays)} mixes {mixed}; use astype")
+    dtype = next(iter(floats), np.dtype(np.float64))
+    for position, given in enumerate(arrays):
         if position in discrete:
             arrays[position] = _discrete(name, position, given, discrete[position])
-        else:
-            arrays[position] = _floats(name, given).astype(dtype or np.float64)
+        elif not (isinstance(given, np.ndarray) and given.dtype == dtype):
+            arrays[position] = _floats(name, given).astype(dtype)
     return arrays
 
 

@@ -121,14 +121,11 @@ def einsum(*arrays, subscripts: str):
 
     There must be a letter for each axis, and "->"; the other forms of NumPy are not supported.
 
-    The gradient of each array is an einsum of `grad` and the other arrays. It is broadcast along
-    letters that only this array has, which the op sums over. It is 0 outside of the diagonal for a
-    letter that the array has twice.
-
     Raises
     ------
     ValueError
-        If subscripts and shapes do not match, or one letter has two lengths (1 is not broadcast).
+        If subscripts and shapes do not match, one letter has two lengths (1 is not broadcast), or
+        an array has a letter twice.
     """
     left, arrow, result = subscripts.replace(" ", "").partition("->")
     labels = left.split(",")
@@ -139,32 +136,23 @@ def einsum(*arrays, subscripts: str):
     lengths = _lengths(labels, arrays)
 
     def einsum_pullback(grad):
-        return tuple(by_operand(i, grad) for i in range(len(arrays)))
+        return tuple(by_operand(grad, i) for i in range(len(arrays)))
 
-    def by_operand(i, grad):
-        mine, others = labels[i], [*labels[:i], *labels[i + 1 :]]
-        letters = "".join(dict.fromkeys(mine))
-        known = "".join(x for x in letters if x in result or any(x in other for other in others))
-        part = _contract([result, *others], known, [grad, *arrays[:i], *arrays[i + 1 :]])
-        if known == mine:
-            return part
-        out = np.zeros_like(arrays[i])
-        view = np.einsum(f"{mine}->{letters}", out)  # of the diagonal, if a letter repeats
-        view[...] = part.reshape([lengths[x] if x in known else 1 for x in letters])
-        return out
+    def by_operand(grad, i):
+        others = ",".join([result, *labels[:i], *labels[i + 1 :]])
+        alone = "".join(letter for letter in labels[i] if letter not in others)
+        ones = np.ones_like(grad, shape=[lengths[letter] for letter in alone])  # summed over
+        factors = grad, *arrays[:i], *arrays[i + 1 :], ones
+        return np.einsum(f"{others},{alone}->{labels[i]}", *factors, optimize=True)
 
-    return _contract(labels, result, arrays), einsum_pullback
-
-
-def _contract(labels: Sequence[str], result: str, arrays):
-    return np.einsum(f"{','.join(labels)}->{result}", *arrays, optimize=len(arrays) > 1)
+    return np.einsum(subscripts, *arrays, optimize=len(arrays) > 1), einsum_pullback
 
 
 def _lengths(labels: Sequence[str], arrays) -> dict[str, int]:
     """Return the length of the axes of each letter."""
     lengths: dict[str, int] = {}
     for letters, array in zip(labels, arrays, strict=True):
-        if len(letters) != array.ndim:
+        if not len(set(letters)) == len(letters) == array.ndim:
             raise ValueError(f"{letters!r} does not name the axes of shape {array.shape}")
         for letter, length in zip(letters, array.shape, strict=True):
             if lengths.setdefault(letter, length) != length:
@@ -296,14 +284,9 @@ def tanh(a):
     return value, tanh_pullback
 
 
-@op
-def abs(a):
+def abs(a: Any) -> Tensor:
     """Elementwise absolute value; its gradient at 0 is 0."""
-
-    def abs_pullback(grad):
-        return (grad * np.sign(a),)
-
-    return np.abs(a), abs_pullback
+    return maximum(a, negative(a))
 
 
 @op
@@ -329,15 +312,9 @@ def maximum(a, b):
     return np.maximum(a, b), maximum_pullback
 
 
-@op
-def minimum(a, b):
+def minimum(a: Any, b: Any) -> Tensor:
     """Elementwise minimum; where a and b are equal, each gets half of the gradient."""
-
-    def minimum_pullback(grad):
-        weight = np.where(a == b, 0.5, a < b).astype(grad.dtype)
-        return grad * weight, grad * (1 - weight)
-
-    return np.minimum(a, b), minimum_pullback
+    return negative(maximum(negative(a), negative(b)))
 
 
 @op(discrete={0: "b"})
@@ -396,14 +373,11 @@ def concat(*arrays, axis: int = 0):
     return value, concat_pullback
 
 
-@op
-def swapaxes(a, *, axis1: int, axis2: int):
+def swapaxes(a: Any, *, axis1: int, axis2: int) -> Tensor:
     """Exchange two axes."""
-
-    def swapaxes_pullback(grad):
-        return (grad.swapaxes(axis1, axis2),)
-
-    return a.swapaxes(axis1, axis2), swapaxes_pullback
+    axes = list(range(np.ndim(a)))
+    axes[axis1], axes[axis2] = axes[axis2], axes[axis1]
+    return transpose(a, axes=axes)
 
 
 @op

@@ -6,9 +6,7 @@ from operator import attrgetter
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-LIBRARIES = ("builtins", "lmladder", "numpy")  # code that reads nothing else than these values
-
-_contents = attrgetter("cell_contents")
+LIBRARIES = ("builtins", "lmladder", "numpy")  # their code reads only values that are found
 
 
 class PythonState:
@@ -22,7 +20,7 @@ class PythonState:
     def __init__(self, function: Any):
         self._containers: list[Any] = []
         self._owners: list[Any] = []  # of each container: what has it as attributes, or itself
-        self._variables: dict[tuple[int, str], tuple[Any, Any]] = {}  # how to read each
+        self._variables: dict[tuple[int, str], tuple[Any, Any]] = {}  # a function, its argument
         seen: dict[int, Any] = {}
         found = [function]
         while found:
@@ -43,7 +41,7 @@ class PythonState:
         return next(self._changes(), "a Python value")
 
     def _read(self) -> list[Any]:
-        return [read(key) for read, key in self._variables.values()]
+        return [read(argument) for read, argument in self._variables.values()]
 
     def _changes(self) -> Iterator[str]:
         for owner, *pair in zip(self._owners, self._containers, self._copies, strict=True):
@@ -56,22 +54,23 @@ class PythonState:
                 yield f"the variable {name!r}"
 
     def _inside(self, given: Any) -> list[Any]:
-        """Return what an object references; note the containers and variables among it."""
+        """Return what an object references; note what may be replaced in it."""
+        if isinstance(given, tuple | frozenset):
+            return list(given)
         if isinstance(given, MethodType):
             return [given.__self__, given.__func__]
         if isinstance(given, partial):
             return [given.func, given.args, given.keywords]
         if isinstance(given, property):
             return [given.fget]
-        if isinstance(given, tuple | frozenset):
-            return list(given)
         if isinstance(given, list | set | dict):
             self._note(given, given)
             return list(given.values() if isinstance(given, dict) else given)
         if isinstance(given, FunctionType | type) and _is_of_library(given.__module__):
             return []
         if isinstance(given, FunctionType):
-            return [*self._variables_of(given), *(given.__defaults__ or ()), given.__kwdefaults__]
+            defaults = given.__defaults__, given.__kwdefaults__
+            return [*self._variables_of(given), *defaults, vars(given)]
         if isinstance(given, ModuleType) or not hasattr(given, "__dict__"):
             return []
         self._note(vars(given), given)
@@ -84,27 +83,25 @@ class PythonState:
 
     def _variables_of(self, function: FunctionType) -> list[Any]:
         """Return the values of the variables that are not local to a function; note these."""
-        found: dict[tuple[int, str], tuple[Any, Any]] = {}
-        for name, cell in zip(
-            function.__code__.co_freevars, function.__closure__ or (), strict=True
-        ):
-            if cell != CellType():  # it has a value
-                found[id(cell), name] = _contents, cell
-        namespace = function.__globals__
+        code, namespace = function.__code__, function.__globals__
+        cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+        set_cells = [(name, cell) for name, cell in cells if cell != CellType()]
+        found: dict[Any, Any] = {(id(cell), name): (_contents, cell) for name, cell in set_cells}
         if not _is_of_library(namespace.get("__name__")):
-            for name in namespace.keys() & set(_names(function.__code__)):
+            for name in namespace.keys() & _names(code):
                 found[id(namespace), name] = namespace.__getitem__, name
         self._variables |= found
-        return [read(key) for read, key in found.values()]
+        return [read(argument) for read, argument in found.values()]
+
+
+_contents = attrgetter("cell_contents")
 
 
 def _is_of_library(module: Any) -> bool:
     return str(module).partition(".")[0] in LIBRARIES
 
 
-def _names(code: CodeType) -> Iterator[str]:
-    """Yield the global names in a function and in those defined in it."""
-    yield from code.co_names
-    for each in code.co_consts:
-        if isinstance(each, CodeType):
-            yield from _names(each)
+def _names(code: CodeType) -> set[str]:
+    """Return the global names in a function and in those defined in it."""
+    inner = (each for each in code.co_consts if isinstance(each, CodeType))
+    return set(code.co_names).union(*map(_names, inner))

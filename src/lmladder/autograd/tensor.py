@@ -58,15 +58,7 @@ class Tensor:
         is read-only, because it may share memory with other gradients.
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_number",
-        "_parents",
-        "_pullback",
-        "_value",
-        "grad",
-        "requires_grad",
-    )
+    __slots__ = "__weakref__", "_number", "_parents", "_pullback", "_value", "grad", "requires_grad"
     __array_ufunc__ = None  # so that array + tensor reaches Tensor.__radd__
 
     if TYPE_CHECKING:  # defined below this class, and at the end of ops.py

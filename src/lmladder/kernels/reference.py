@@ -25,63 +25,34 @@ def softmax(x, out):
 
 def gelu_tanh(x, out):
     """Compute GELU in its tanh form, elementwise."""
-    np.multiply(x, x, out=out)
-    out *= SLOPE * CUBIC
-    out += SLOPE
-    out *= x
-    np.tanh(out, out=out)
-    out += 1
-    out *= x
-    out *= 0.5
+    out[...] = x / 2 * (1 + np.tanh(SLOPE * (x + CUBIC * x**3)))
 
 
 def gelu_tanh_backward(grad, x, out):
     """Compute the gradient of `gelu_tanh` at x: (1 + t) / 2 + x (1 - t^2) u' / 2, t = tanh(u)."""
-    np.multiply(x, x, out=out)
-    tanh = out * (SLOPE * CUBIC)
-    tanh += SLOPE
-    tanh *= x
-    np.tanh(tanh, out=tanh)
-    out *= 3 * CUBIC * SLOPE
-    out += SLOPE  # u' = SLOPE (1 + 3 CUBIC x^2)
-    out *= x
-    out *= 1 - tanh * tanh
-    out += tanh
-    out += 1
-    out *= grad
-    out *= 0.5
+    tanh = np.tanh(SLOPE * (x + CUBIC * x**3))
+    slope = SLOPE * (1 + 3 * CUBIC * x**2)
+    out[...] = grad * (1 + tanh + x * (1 - tanh**2) * slope) / 2
 
 
 def gelu(x, out):
     """Compute GELU in its exact form, x times the normal distribution function, elementwise."""
-    out[...] = erf(x * np.sqrt(0.5, dtype=x.dtype))
-    out += 1
-    out *= x
-    out *= 0.5
+    out[...] = x / 2 * (1 + erf(x * 0.5**0.5))
 
 
 def gelu_backward(grad, x, out):
     """Compute the gradient of `gelu` at x: the distribution function plus x times the density."""
-    np.exp(x * x * -0.5, out=out)
-    out *= x
-    out *= SLOPE  # 2 / sqrt(2 pi), halved below
-    out += erf(x * np.sqrt(0.5, dtype=x.dtype))
-    out += 1
-    out *= grad
-    out *= 0.5
+    out[...] = grad * (1 + erf(x * 0.5**0.5) + x * np.exp(x * x * -0.5) * SLOPE) / 2
 
 
 def relu_squared(x, out):
     """Compute max(x, 0) ** 2, elementwise."""
-    np.maximum(x, 0, out=out)
-    out *= out
+    np.square(np.maximum(x, 0), out=out)
 
 
 def relu_squared_backward(grad, x, out):
     """Compute the gradient of `relu_squared` at x: 2 max(x, 0)."""
-    np.maximum(x, 0, out=out)
-    out *= 2
-    out *= grad
+    np.multiply(2 * np.maximum(x, 0), grad, out=out)
 
 
 def layer_norm(x, weight, bias, epsilon, out, mean, inverse):

@@ -1,10 +1,15 @@
-"""Activations by name."""
+"""Activations by name: the choices of all models."""
 
 from collections.abc import Callable
 
-from lmladder.autograd import Tensor
-from lmladder.autograd.functional import gelu, gelu_tanh, relu, relu_squared
-from lmladder.autograd.ops import tanh
+from lmladder.autograd import Tensor, functional, ops
 
-_FUNCTIONS = relu, relu_squared, tanh, gelu, gelu_tanh
+_FUNCTIONS = (
+    functional.relu,
+    functional.relu_squared,
+    ops.tanh,
+    functional.sigmoid,
+    functional.gelu,
+    functional.gelu_tanh,
+)
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {each.__name__: each for each in _FUNCTIONS}
