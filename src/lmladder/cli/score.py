@@ -19,7 +19,7 @@ from lmladder.cli.arguments import (
     output_option,
     require_replaceable,
 )
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, RunError
 from lmladder.system.messages import say
 
 import typer
@@ -82,6 +82,11 @@ def score(
     import numpy as np
 
     require_replaceable(output, force=force)
+    if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
+        raise InputError(
+            f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
+            f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
+        )
     loaded = open_checkpoint(checkpoint)
     tokenizer = loaded.restore_tokenizer()
     models = loaded.restore_models()
@@ -101,6 +106,9 @@ def score(
             for name, each in models.items()
         }
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
+    for name, each in nats.items():
+        if np.isnan(each).any():
+            raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
         text_pieces = pieces(tokenizer, tokens, nats[strongest])
         page = reports.render_surprisal(strongest, scores[strongest], text_pieces)
