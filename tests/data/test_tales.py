@@ -159,15 +159,6 @@ def test_the_seed_determines_the_stories_and_a_longer_corpus_begins_with_a_short
     assert sum(lengths[:-1]) < 300_000 <= sum(lengths)
 
 
-def test_stories_are_distinct_short_and_learnable(corpus):
-    lengths = [len(story.text) for story in corpus]
-    assert 260 <= sum(lengths) / len(lengths) <= 330
-    assert 200 < min(lengths) <= max(lengths) <= 440
-    assert len({story.text for story in corpus}) == len(corpus) > 900
-    nll = math.fsum(story.nll for story in corpus)
-    assert 0.25 < nll / math.log(2) / (sum(lengths) + len(lengths)) < 0.40  # bits per character
-
-
 # --- Grammars that are rejected -------------------------------------------------------------------
 
 

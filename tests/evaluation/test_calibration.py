@@ -3,7 +3,6 @@
 from lmladder.evaluation import BINS, Reliability
 from lmladder.evaluation.ladder import reliability_of
 from lmladder.evaluation.predictions import Predictions
-from lmladder.system.streams import stream
 
 import numpy as np
 import pytest
@@ -11,16 +10,6 @@ import pytest
 
 def error(confidence: list[float], hit: list[bool]) -> float:
     return Reliability.of(np.array(confidence), np.array(hit)).expected_calibration_error
-
-
-def test_a_calibrated_model_has_almost_no_error() -> None:
-    rng = stream(0, "calibrated")
-    confidence = rng.uniform(0.1, 1, size=(400, 500))
-    found = Reliability.of(confidence, rng.random(confidence.shape) < confidence)
-    assert found.tokens.sum() == confidence.size
-    assert found.expected_calibration_error < 0.005
-    nonempty = found.tokens > 0
-    np.testing.assert_allclose(found.accuracy[nonempty], found.confidence[nonempty], atol=0.02)
 
 
 def test_known_errors() -> None:

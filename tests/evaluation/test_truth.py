@@ -162,15 +162,6 @@ def test_a_possible_token_of_probability_0_is_an_infinite_excess(tmp_path: Path)
     assert finite[0].excess < np.inf  # a story never has to continue with Z
 
 
-def test_the_truth_itself_has_no_excess_and_is_calibrated(tmp_path: Path) -> None:
-    prepared, oracle = prepare(tmp_path, "char")
-    stories = generate(oracle.grammar, 1, 2000)
-    found = Truth(oracle, prepared.tokenizer, stories).compared(oracle, SETTINGS)
-    excess, confidence, probability = found.T
-    np.testing.assert_allclose(excess, 0, atol=1e-12)
-    np.testing.assert_allclose(confidence, probability, rtol=1e-12)
-
-
 @pytest.mark.parametrize("tokenizer", ["char", "byte"])
 def test_tokens_of_a_story_are_choices_or_forced_or_recalled(
     tokenizer: str, tmp_path: Path

@@ -71,16 +71,6 @@ def test_it_finds_the_weights_that_a_text_was_drawn_with() -> None:
     np.testing.assert_allclose(constant[:, 0], weight.mean(), atol=0.01)
 
 
-def test_each_iteration_makes_the_text_more_probable() -> None:
-    logs, entropies, _ = text_of_known_weights(500)
-    losses = []
-    for iterations in range(1, 12):
-        settings = replace(SETTINGS, iterations=iterations, prior=1e-9)
-        fitted = Weights.fitted(logs, entropies, settings)
-        losses.append(-np.log((np.exp(logs) * fitted(entropies)).sum(axis=1)).sum())
-    assert (np.diff(losses) < 0).all()
-
-
 def test_a_combination_without_tokens_has_constant_weights() -> None:
     logs, entropies, _ = text_of_known_weights(500)
     twice = np.repeat(entropies, 2, axis=1)  # so the corners of other entropies have no tokens
@@ -152,7 +142,7 @@ def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) 
     assert len({each.nll(tokens).sum() for each in (mixed, *mixed.cross_fitted)}) == 3
 
 
-def test_weights_in_a_file_are_those_that_were_written(tmp_path: Path) -> None:
+def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     for weights_by in (["mlp"], []):
         settings: Any = saved(weights_by=weights_by).settings()
@@ -167,13 +157,10 @@ def test_weights_in_a_file_are_those_that_were_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"table": [[0.5, 0.6], [0.5, 0.5]]}, "table is not 2 times weights of 2 members"),
-        ({"table": [[1.5, -0.5], [0.5, 0.5]]}, "table is not 2 times weights of 2 members"),
-        ({"table": [[1.0], [1.0]]}, "table is not 2 times weights of 2 members"),
+        ({"table": [[1.5, -0.5], [0.5, 0.5]]}, "its table is not 2 times weights of 2 members"),
+        ({"table": [[1.0], [1.0]]}, "its table is not 2 times weights of 2 members"),
         ({"knots": [[2.0, 1.0]]}, "its knots do not ascend"),
-        ({"knots": [1.0, 2.0, 3.0]}, "cannot reshape"),
         ({"members": ["mlp", "kneser_ney_4"]}, "its members are ['mlp', 'kneser_ney_4']"),
-        ({"weights_by": None}, "its weights_by are None"),
     ],
 )
 def test_a_file_without_weights_of_the_mixture_is_rejected(
@@ -183,11 +170,10 @@ def test_a_file_without_weights_of_the_mixture_is_rejected(
     weights = Weights(np.array([[0.1, 0.2]]), np.array([[0.3, 0.7], [1.0, 0.0]]))
     path = tmp_path / "weights.json"
     write_json(path, weights.facts(settings) | changed)
-    with pytest.raises(InputError, match=re.escape(message)):
+    with pytest.raises(InputError, match=re.escape(f"{path} does not fit this mixture: {message}")):
         Weights.load(path, settings)
-    path.write_text("not JSON")
-    with pytest.raises(InputError, match=r"weights.json does not fit this mixture"):
-        Weights.load(path, settings)
+    with pytest.raises(InputError, match=r"cannot read .*: No such file"):
+        Weights.load(tmp_path / "other.json", settings)
 
 
 def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:
@@ -199,13 +185,11 @@ def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:
     ("given", "message"),
     [
         ({"members": []}, "m.members must name at least one model"),
-        ({"members": ["a", "a"]}, "m.members must name each model once, got ['a', 'a']"),
         ({"weights_by": ["c"]}, "m.weights_by: 'c' is not one of the members"),
         (
             {"members": [*"abcde"], "weights_by": [*"abcde"], "knots": 10},
             "m.knots=10 to the power of 5 members in m.weights_by must be at most 10,000",
         ),
-        ({"prior": 0}, "m.prior must be more than 0, got 0"),
     ],
 )
 def test_settings_that_no_mixture_can_have_are_rejected(given: Any, message: str) -> None:

@@ -1,9 +1,7 @@
 """The count models against their formulas, written once more with dicts and loops."""
 
-import os
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from lmladder.models.counts import CountTables
@@ -133,18 +131,19 @@ def test_discounts_follow_chen_and_goodman() -> None:
     y = 40 / (40 + 2 * 20)
     expected = (1 - 2 * y * 20 / 40, 2 - 3 * y * 10 / 20, 3 - 4 * y * 6 / 10)
     assert discounts(counts) == pytest.approx(expected, rel=1e-15)
+    for n in ([], [5], [0, 3, 2, 1], [3, 0, 2, 1], [3, 2, 0, 1], [3, 2, 1, 0], [1, 1, 9, 1]):
+        # n1, n2, n3 or n4 is 0, or D2 is negative
+        assert discounts(np.repeat(np.arange(1, len(n) + 1), n)) == DEFAULT_DISCOUNTS
     used = [discounts(each) for each in [*TABLES.continuation_counts, TABLES.counts(6)]]
     assert DEFAULT_DISCOUNTS in used  # so the formula tests have both kinds
     assert set(used) != {DEFAULT_DISCOUNTS}
 
 
-def test_discounts_that_cannot_be_estimated_are_the_default() -> None:
-    """Where n1, n2, n3 or n4 is 0, or D2 is negative."""
-    for n in ([], [5], [0, 3, 2, 1], [3, 0, 2, 1], [3, 2, 0, 1], [3, 2, 1, 0], [1, 1, 9, 1]):
-        assert discounts(np.repeat(np.arange(1, len(n) + 1), n)) == DEFAULT_DISCOUNTS
-
-
 # --- The ladder -----------------------------------------------------------------------------------
+
+
+CONTEXTS = {"unigram": 0, "bigram": 1, "trigram": 2}
+CONTEXTS |= {f"kneser_ney_{order}": order - 1 for order in (1, 2, 3, 5)}
 
 
 def test_models_know_their_context_and_size() -> None:
@@ -152,13 +151,7 @@ def test_models_know_their_context_and_size() -> None:
     facts = [(name, m.context_length, m.n_parameters, m.max_length) for name, m in LADDER.items()]
     assert facts == [
         ("uniform", 0, 0, None),
-        ("unigram", 0, distinct[0], None),
-        ("bigram", 1, sum(distinct[:2]), None),
-        ("trigram", 2, sum(distinct[:3]), None),
-        ("kneser_ney_1", 0, distinct[0], None),
-        ("kneser_ney_2", 1, sum(distinct[:2]), None),
-        ("kneser_ney_3", 2, sum(distinct[:3]), None),
-        ("kneser_ney_5", 4, sum(distinct), None),
+        *((name, n, sum(distinct[: n + 1]), None) for name, n in CONTEXTS.items()),
     ]
     others = count_ladder(TABLES, add_k=1.0, kneser_ney_orders=[4, 2, 4])
     assert list(others)[4:] == ["kneser_ney_2", "kneser_ney_4"]
@@ -189,10 +182,7 @@ def count(tokens: Array, vocabulary_size: int = 4) -> Any:
         (lambda: count(np.zeros(0, int)), InputError, "in a text of length 0"),
         (lambda: count(np.array([0, 1, 2, 3]), 2**61), InputError, "exceed 64 bits"),
         (lambda: count(np.array([0, 4])), ValueError, r"must be in \[0, 4\), got 0 to 4"),
-        (lambda: count(np.array([0.0, 1.0])), ValueError, "must be integers, got float64"),
-        (lambda: count(np.zeros((2, 3), int)), ValueError, r"axes length, got shape \(2, 3\)"),
         (lambda: AddK(TABLES, 2, 0), InputError, "must be .* more than 0, got 0"),
-        (lambda: KneserNey(TABLES, 0), InputError, "order 0 were not counted, only 1 to 6"),
         (lambda: AddK(TABLES, 7, 1.0), InputError, "order 7 were not counted, only 1 to 6"),
     ],
 )
@@ -210,27 +200,3 @@ def test_a_large_vocabulary_is_counted_exactly() -> None:
     text = np.array([2**40 - 1, 5, 2**40 - 1, 5, 2**33, 5, 2**40 - 1])
     tables = CountTables.count(text, 2**40, 3)
     assert [tables.counts(n).tolist() for n in (1, 2, 3)] == [[3, 1, 3], [1, 2, 1, 2], [1] * 5]
-
-
-# --- Known answers --------------------------------------------------------------------------------
-
-
-def test_shakespeare_has_its_known_scores() -> None:
-    """Fitted to 90% of the characters of Tiny Shakespeare."""
-    folder = Path(__file__).parents[2] / "data"
-    path = Path(os.environ.get("LMLADDER_DATA", folder)) / "tinyshakespeare.txt"
-    if not path.exists():
-        pytest.skip(f"Tiny Shakespeare is not at {path}; LMLADDER_DATA names its folder")
-    characters = np.frombuffer(path.read_bytes(), np.uint8)
-    alphabet, tokens = np.unique(characters, return_inverse=True)
-    n_train = int(0.9 * len(tokens))
-    tables = CountTables.count(tokens[:n_train], len(alphabet), 5)
-    text = tokens[np.newaxis, n_train - 5 :]
-    models = count_ladder(tables, add_k=1.0, kneser_ney_orders=[3, 5])
-    nats = {name: model.nll(text)[0, 4:] for name, model in models.items()}
-    assert {len(each) for each in nats.values()} == {111_540}
-    loss = {name: float(each.mean()) for name, each in nats.items()}
-    known = {"uniform": 4.1744, "unigram": 3.3473, "bigram": 2.4819}
-    assert {name: round(loss[name], 4) for name in known} == known
-    assert loss["kneser_ney_3"] < loss["trigram"] - 0.02
-    assert loss["kneser_ney_5"] < loss["trigram"] - 0.4

@@ -11,15 +11,12 @@ from lmladder.data.settings import WordTokenizerSettings
 from lmladder.data.tales import Grammar, Story, generate
 from lmladder.evaluation import token_nll
 from lmladder.models import oracle as module
-from lmladder.models.oracle import END, IMPOSSIBLE, Oracle, arrays_of, restore
+from lmladder.models.oracle import IMPOSSIBLE, Oracle, arrays_of, restore
 from lmladder.models.settings import OracleSettings
-from lmladder.sampling import Continuation, Strategy
-from lmladder.sampling.generation import draw
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
-from tests.models.examples import GRAMMAR, ORACLE
 
 import numpy as np
 import pytest
@@ -132,14 +129,7 @@ def test_bytes_of_characters_that_have_several_are_predicted_one_by_one() -> Non
         assert nats.sum() == pytest.approx(-math.log(probability), abs=1e-12)
     # After the first byte of ë, the second one is certain.
     assert oracle.nll(encoded(tokenizer, "\nZoë came"))[0, 4] == 0
-
-
-def test_the_context_is_as_long_as_the_longest_story() -> None:
-    grammar = Grammar(SMALL)
-    longest = max(map(len, enumerated(grammar)))
-    assert oracle_of(grammar, char_tokenizer(grammar)).context_length == longest
-    oracle = oracle_of(TALES, ByteTokenizer())
-    assert max(len(each.text) for each in generate(TALES, 0, 60_000)) < oracle.context_length < 600
+    assert oracle.context_length == max(len(each.encode()) for each in enumerated(grammar))
 
 
 def test_derivations_of_one_text_are_added() -> None:
@@ -188,20 +178,6 @@ def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equall
 
 
 # --- Samples, checkpoints, mixtures ---------------------------------------------------------------
-
-
-def test_samples_have_the_frequencies_of_the_grammar() -> None:
-    count, stories = 1500, enumerated(Grammar(GRAMMAR))
-    samples = [Continuation() for _ in range(count)]
-    longest = ORACLE.context_length
-    for _ in draw(ORACLE, [0], samples, tokens=longest, strategy=Strategy(), seed=0):
-        pass
-    texts = ["".join("\nabcdefghij"[token] for token in each.tokens) for each in samples]
-    drawn = Counter(f"{text.partition(END)[0]}{END}" for text in texts)
-    assert drawn.keys() <= stories.keys()
-    statistic = sum((drawn[k] - count * p) ** 2 / (count * p) for k, p in stories.items())
-    freedom = len(stories) - 1
-    assert abs(statistic - freedom) < 5 * math.sqrt(2 * freedom)
 
 
 def test_a_decoder_reads_several_texts_and_pieces_of_them() -> None:

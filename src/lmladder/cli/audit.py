@@ -25,11 +25,12 @@ def audit(
     ] = None,
     modules: RungModules = None,
 ) -> None:
-    """Score the validation text of a model, and check that the loss is valid.
+    """Check that the loss of a model is valid.
 
-    A loss is valid if each byte is predicted once, before it is known. The last line of each model
-    is the verdict, and the exit status is 1 if a check fails. The text is that of the ladder of the
-    checkpoint, or outputs/prepare. docs/scoring.md describes the checks and their limits.
+    The audit scores the validation text of the ladder of the checkpoint, or of outputs/prepare. A
+    loss is valid if each byte is predicted once, before it is known. The last line of each model is
+    the verdict, and the exit status is 1 if a check fails. docs/scoring.md describes the checks and
+    their limits.
 
     Examples:
         lmladder audit outputs/transformer

@@ -19,7 +19,7 @@ from lmladder.cli.arguments import (
     output_option,
     require_replaceable,
 )
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, RunError
 from lmladder.system.messages import say
 
 import typer
@@ -84,6 +84,11 @@ def score(
     import numpy as np
 
     require_replaceable(output, force=force)
+    if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
+        raise InputError(
+            f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
+            f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
+        )
     loaded = open_checkpoint(checkpoint)
     models = restore_models(loaded)
     strongest = chosen_model(model, models, checkpoint)
@@ -103,6 +108,9 @@ def score(
             for name, each in models.items()
         }
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
+    for name, losses in nats.items():
+        if np.isnan(losses).any():
+            raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
         text_pieces = pieces(tokenizer, tokens, nats[strongest])
         page = reports.render_surprisal(strongest, scores[strongest], text_pieces)
@@ -119,12 +127,12 @@ def score(
         if per_token:
             print(*(f"{name:>14}" for name in nats), "    id  token")
             rows = np.stack([*nats.values()], axis=1)
-            for losses, token, shown in zip(rows, tokens, texts, strict=True):
-                print(*(f"{loss:14.6f}" for loss in losses), f"{token:6}  {shown!r}")
+            for row, token, shown in zip(rows, tokens, texts, strict=True):
+                print(*(f"{loss:14.6f}" for loss in row), f"{token:6}  {shown!r}")
         print(f"{'model':14}", *(f"{name:>14}" for name in COLUMNS))
         for name, each in scores.items():
-            row = (getattr(each, column) for column in COLUMNS)
-            cells = (str(cell) if isinstance(cell, int) else short(cell) for cell in row)
+            facts = (getattr(each, column) for column in COLUMNS)
+            cells = (str(cell) if isinstance(cell, int) else short(cell) for cell in facts)
             print(f"{name:14}", *(f"{cell:>14}" for cell in cells))
     if output is not None:
         say(f"page: {output}")

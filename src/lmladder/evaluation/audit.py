@@ -2,7 +2,7 @@
 
 A loss in nats per byte is a score only if each byte is predicted once, by a distribution that is
 fixed before the byte is known. An audit knows a model only by what `LanguageModel` promises, and
-compares results that the promise makes equal. docs/audit.md describes the checks and their limits.
+compares results that the promise makes equal. docs/scoring.md describes its limits.
 
 The checks of predictions are in an order such that each relies on those before it: where the same
 call gives two results, no other comparison means anything. So after the first of them that fails
