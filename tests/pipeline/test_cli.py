@@ -58,9 +58,7 @@ MISTAKES = {
     "plot outputs --format pdf": "'pdf'|'svg', 'png'",
     "report nowhere -o page.html": "nowhere",
     "compare outputs --json --format csv": "--json or --format csv",
-    "scaling nowhere": "nowhere",
     "init .": ". exists|name a new folder",
-    "scaling outputs/prepare": "outputs/prepare",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }
 

@@ -21,7 +21,6 @@ from lmladder.cli.plot import plot
 from lmladder.cli.report import report
 from lmladder.cli.run import run
 from lmladder.cli.sample import sample
-from lmladder.cli.scaling import scaling
 from lmladder.cli.score import score
 from lmladder.cli.settings import settings
 from lmladder.cli.verify import verify
@@ -43,7 +42,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score,
     "inspect": inspect,
     "compare": compare,
-    "scaling": scaling,
     "report": report,
     "plot": plot,
     "play": play,
