@@ -1,19 +1,19 @@
-"""Do the intervals of `lmladder scaling` contain the truth? And the tables of docs/scaling.md.
+"""Fit L = E + A / N^a + B / D^b to the models of a sweep (docs/scaling.md).
 
-    python benchmarks/scaling.py                            # the coverage of intervals
+    python benchmarks/scaling.py outputs/sweeps/transformer -o figures
+    python benchmarks/scaling.py results/scaling/tales.csv --held-out 1000000
+    python benchmarks/scaling.py --coverage 200             # do the intervals contain the truth?
     python benchmarks/scaling.py --write docs/scaling.md    # bring that page up to date
-    python benchmarks/scaling.py --figures docs/images/scaling    # its figures
-    python benchmarks/scaling.py --kinds RUN [RUN ...]      # the excess of runs by kind of position
 
-The runs of results/scaling/tales.csv are simulated: the losses are those of the law that was fitted
-to them with the known entropy, and the excess of each run is wrong by a random factor, whose
-deviation is that of the seeds of a cell. With `cells`, all runs of a cell also have a random factor
-in common, as if the law were not exactly true. Each simulation is fitted as the command does.
+L is the loss on the whole validation text, N the number of parameters without embeddings, D the
+number of tokens read in training. Each model is scored once; the scores are kept in scaling.csv in
+the folder of the sweep. The methods are those of scaling_laws.py.
 """
 
+import math
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,128 +22,278 @@ if __name__ == "__main__":
 
 from benchmarks import measure
 from benchmarks.measure import Facts
+from benchmarks.scaling_laws import FLOPS, METHODS, Fit, Law, Points, cells_of, fit
 from lmladder.data import Prepared
-from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.evaluation.truth import KINDS, compare_with_truth
-from lmladder.experiments.scaled_runs import Study, points_of, read_table, study
-from lmladder.experiments.scaling import METHODS, fit
-from lmladder.models import LanguageModel
-from lmladder.models.oracle import Oracle
-from lmladder.pipeline.rungs import ORACLE
-from lmladder.reports import as_svg
-from lmladder.reports.scaling import VALUES, figures, frontier_grid, laws_grid, predictions_grid
-from lmladder.system.files import atomic_write
+from lmladder.evaluation.ladder import split_nll
+from lmladder.nn import BigramEmbedding, Embedding, Module
+from lmladder.reports.colors import COLORS
+from lmladder.reports.figures.style import (
+    as_svg,
+    number,
+    scale_losses,
+    short,
+    styled,
+    title,
+    wide_figure,
+)
+from lmladder.system.errors import InputError, LadderError
+from lmladder.system.files import atomic_write, make_folder, sha256
+from lmladder.system.progress import CountingProgress
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import LATEST, Checkpoint
 
 import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 RESULTS = measure.FOLDER.parent / "results" / "scaling"
-HELD_OUT = {"tales": "size=d192"}
-SHOWN = ("tales_loss", "tales_frontier", "entropy")  # figures of the page
-DRAWS = 500  # for the intervals of a table, as the command
-RESAMPLES = 100  # of each simulation
-OF_CELLS = (0.0, 0.05)  # deviations of the factors of cells
+HELD_OUT = {"tales": 1_000_000}  # parameters from which a run is predicted, not fitted
+SHARES = (1 / 16, 1 / 4, 1, 4)  # of the compute of the largest run
+VALUES: dict[str, Callable[[Law], float]] = {
+    "E": lambda law: law.E,
+    "a": lambda law: law.a,
+    "b": lambda law: law.b,
+    "growth": lambda law: law.growth,
+}
 
 
-def study_of(name: str) -> Study:
-    return study(name, read_table(RESULTS / f"{name}.csv"), HELD_OUT.get(name), DRAWS)
+def read_runs(target: Path, prepared: Path) -> pd.DataFrame:
+    """Return a table of runs, or the trained runs below a folder, which are scored if not yet.
+
+    Raises
+    ------
+    InputError
+        If there is none, or one was trained on another text than that in the folder `prepared`.
+    """
+    path = target if target.suffix == ".csv" else target / "scaling.csv"
+    runs = pd.read_csv(path) if path.is_file() else pd.DataFrame({"checkpoint": []})
+    checkpoints = [] if path == target else sorted(target.rglob(LATEST))
+    with CountingProgress("scaling", "runs", len(checkpoints)) as progress:
+        for each in checkpoints:
+            digest = sha256(each)[:16]
+            if digest not in set(runs["checkpoint"]):
+                scored = _scored(Checkpoint.load(each), Prepared.open(prepared), each)
+                runs = pd.concat([runs, pd.DataFrame([scored | {"checkpoint": digest}])])
+                atomic_write(path, runs.to_csv(index=False).encode())
+            progress.advance(1)
+    if runs.empty:
+        raise InputError(f"no trained model in {target}")
+    return runs
 
 
-def laws(names: Sequence[str]) -> str:
-    return laws_grid([study_of(each) for each in names]).to_markdown()
+def _scored(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> Facts:
+    if checkpoint.data_digest != prepared.digest:
+        raise InputError(f"{path} was trained on another text than that of {prepared.directory}")
+    (model,), tables = checkpoint.restore_models().values(), 0
+    if not isinstance(model, Module):
+        raise InputError(f"{path} was not trained in steps")
+    for _, each in model.modules():
+        tables += each.n_parameters if isinstance(each, Embedding | BigramEmbedding) else 0
+    facts = prepared.corpus.splits["val"]
+    # With most of the context, so that almost all stories are scored from their beginnings.
+    nats = split_nll(model, prepared, "val", min_context=0.8, batch_tokens=8192)
+    return {
+        "model": checkpoint.name,
+        "seed": checkpoint.seed,
+        "parameters": model.n_parameters,
+        "size": model.n_parameters - tables,
+        "tokens": checkpoint.history[-1]["tokens"],
+        "loss": round(float(nats.mean()), 6),
+        "entropy": round(facts.oracle.nats / facts.tokens, 6) if facts.oracle else math.nan,
+        "text": prepared.digest[:16],
+    }
 
 
-def predictions(names: Sequence[str]) -> str:
-    return predictions_grid([study_of(each) for each in names]).to_markdown()
+@dataclass(frozen=True)
+class Study:
+    """The laws of the runs of one model on one text, by method, and runs that were not fitted."""
+
+    name: str
+    runs: pd.DataFrame
+    held_out: pd.DataFrame
+    fits: dict[str, Fit]
+
+    @property
+    def entropy(self) -> float:
+        """The true entropy of the text; NaN if it is not known."""
+        return float(self.runs["entropy"].iloc[0])
 
 
-def frontier(names: Sequence[str]) -> str:
-    return frontier_grid([study_of(each) for each in names]).to_markdown()
+def points_of(runs: pd.DataFrame) -> Points:
+    return np.asarray(runs[["size", "tokens", "loss"]].to_numpy(float).T)
 
 
-def coverage(simulations: int, _names: Sequence[str] = ()) -> str:
-    """Return how many intervals of simulated runs contain the value of the law."""
-    runs = study("tales", read_table(RESULTS / "tales.csv"), HELD_OUT["tales"], 20)
-    entropy, points, law = runs.entropy or 0.0, points_of(runs.runs), runs.best_fit.law
-    cells, logs = points.cells, np.log(points.losses - entropy)
-    within = [logs[cells == each] for each in range(cells.max() + 1)]
-    noise = float(np.sqrt(np.mean([each.var(ddof=1) for each in within if len(each) > 1])))
-    excess = law.loss(points.sizes, points.tokens) - entropy
+def study(name: str, runs: pd.DataFrame, held_out: float, resamples: int) -> Study:
+    """Fit the laws of one model to the runs with fewer parameters than `held_out`."""
+    if runs["text"].nunique() > 1:
+        raise InputError(f"{name}: the runs were scored on different texts")
+    fitted, apart = runs[runs["size"] < held_out], runs[runs["size"] >= held_out]
+    entropy = float(runs["entropy"].iloc[0])
+    methods = METHODS[: 2 if math.isnan(entropy) else 3]
+    points = points_of(fitted)
+    fits = {each: fit(points, each, entropy, resamples=resamples) for each in methods}
+    return Study(name, fitted, apart, fits)
+
+
+def committed(name: str, resamples: int = 500) -> Study:
+    runs = read_runs(RESULTS / f"{name}.csv", RESULTS)
+    return study(name, runs, HELD_OUT.get(name, math.inf), resamples)
+
+
+def laws(studies: Sequence[Study]) -> str:
+    """Return the numbers of all laws, each with its 95% interval."""
     rows: list[Facts] = []
-    for of_cells in OF_CELLS:
-        rng = stream(0, "simulated runs")
-        hits = {method: np.zeros(len(VALUES)) for method in METHODS}
-        for _simulation in range(simulations):
-            common = of_cells * rng.standard_normal(len(within))[cells]
-            factors = np.exp(common + noise * rng.standard_normal(len(cells)))
-            simulated = replace(points, losses=entropy + excess * factors)
-            for method in METHODS:
-                found = fit(simulated, method, entropy, resamples=RESAMPLES)
-                for index, value in enumerate(VALUES.values()):
-                    low, high = found.interval(value)
-                    hits[method][index] += low <= value(law) <= high
-        for method, counts in hits.items():
-            shares = {
-                name: f"{count / simulations:.1%}"
-                for name, count in zip(VALUES, counts, strict=True)
-            }
-            if method == "known":
-                shares["E"] = ""
-            of_runs = {"runs differ by": f"{noise:.1%}", "cells differ by": f"{of_cells:.1%}"}
-            rows.append({"method": method, **of_runs, **shares})
+    for each in studies:
+        for method, found in each.fits.items():
+            row: Facts = {"text": each.name, "runs": len(each.runs), "method": method}
+            for name, value in VALUES.items():
+                low, high = found.interval(value)
+                row[name] = f"{value(found.law):.3f}"
+                row[name] += "" if low == high else f" [{low:.3f}, {high:.3f}]"
+            rows.append(row | {"deviation": f"{found.deviation:.4f}"})
     return measure.markdown(rows)
 
 
-def kinds(folders: Sequence[Path]) -> str:
-    """Return the excess of trained runs on all positions, and what each kind contributes to it."""
-    prepared = Prepared.open(Path("outputs/prepare"))
-    (oracle,) = ORACLE.load(0, prepared).restore_models().values()
-    assert isinstance(oracle, Oracle)
-    models: dict[str, LanguageModel] = {}
-    for folder in folders:
-        (models[str(folder)],) = Checkpoint.load(folder / LATEST).restore_models().values()
-    settings = EvaluateSettings(["val"], "latest", 0.8, 8192)
-    rows: dict[str, Facts] = {}
-    for each in compare_with_truth(models, oracle, prepared, settings):
-        if each.by in ("all", *KINDS):
-            row = rows.setdefault(each.model, {"parameters": models[each.model].n_parameters})
-            total = row.setdefault("tokens", each.tokens)
-            row[each.by] = f"{each.excess * each.tokens / total:.4f}"
-    return measure.markdown([{"run": name, **row} for name, row in rows.items()])
+def predictions(studies: Sequence[Study]) -> str:
+    """Return the losses that laws predict of runs that were not fitted, with 95% intervals."""
+    rows: list[Facts] = []
+    for each in studies:
+        for method, found in each.fits.items():
+            sizes, tokens, losses = points_of(each.held_out)
+            lows, highs = found.interval(partial(Law.loss, sizes=sizes, tokens=tokens))
+            columns = (sizes, tokens, found.law.loss(sizes, tokens), lows, highs, losses)
+            for n, d, loss, low, high, measured in zip(*columns, strict=True):
+                row: Facts = {"method": method, "parameters": int(n), "tokens": int(d)}
+                row["predicted"] = f"{loss:.4f} [{low:.4f}, {high:.4f}]"
+                rows.append(row | {"measured": f"{measured:.4f}"})
+    return measure.markdown(rows) if rows else ""
+
+
+def frontier(studies: Sequence[Study]) -> str:
+    """Return the best models for the compute of the largest run, and for less and more."""
+    rows: list[Facts] = []
+    for each in studies:
+        for method, found in each.fits.items():
+            for share in SHARES:
+                flops = share * FLOPS * float((each.runs["size"] * each.runs["tokens"]).max())
+                size, tokens = found.law.optimum(flops)
+                row = {"text": each.name, "method": method, "6 N D": f"{flops:.2g}"}
+                row |= {"parameters": f"{size:,.0f}", "tokens": f"{tokens:,.0f}"}
+                rows.append(row | {"loss": f"{found.law.loss(size, tokens):.4f}"})
+    return measure.markdown(rows)
+
+
+def entropies(studies: Sequence[Study]) -> str:
+    """Return the entropies that fits find beside the true ones."""
+    rows: list[Facts] = []
+    for each in studies:
+        rows.append({"text": each.name, "entropy": f"{each.entropy:.3f}"})
+        for method in METHODS[:2]:
+            low, high = each.fits[method].interval(VALUES["E"])
+            rows[-1][method] = f"{each.fits[method].law.E:.3f} [{low:.3f}, {high:.3f}]"
+    return measure.markdown(rows)
+
+
+def coverage(simulations: int) -> str:
+    """Return how many 95% intervals of simulated runs contain the value of the law.
+
+    The losses of the runs of results/scaling/tales.csv follow the law that was fitted to them with
+    the known entropy; the excess of each is wrong by a random factor, whose deviation is that of
+    the seeds of a cell, and with `cells` all runs of a cell have such a factor in common too.
+    """
+    found = committed("tales", 20)
+    points, law, cells = (
+        points_of(found.runs),
+        found.fits["known"].law,
+        cells_of(points_of(found.runs)),
+    )
+    logs = pd.Series(np.log(points[2] - law.E)).groupby(cells)
+    noise = math.sqrt(logs.var().mean())
+    rows: list[Facts] = []
+    for of_cells in (0.0, 0.05):
+        rng, hits = (
+            stream(0, "simulated runs"),
+            {method: dict.fromkeys(VALUES, 0) for method in METHODS},
+        )
+        for _ in range(simulations):
+            common = of_cells * rng.standard_normal(cells.max() + 1)[cells]
+            factors = np.exp(common + noise * rng.standard_normal(len(cells)))
+            losses = law.E + (law.loss(*points[:2]) - law.E) * factors
+            for method in METHODS:
+                simulated = fit(np.stack([*points[:2], losses]), method, law.E, resamples=100)
+                for name, value in VALUES.items():
+                    low, high = simulated.interval(value)
+                    hits[method][name] += bool(low <= value(law) <= high)
+        for method, counts in hits.items():
+            shares = {name: f"{count / simulations:.1%}" for name, count in counts.items()}
+            rows.append({"method": method, "cells differ by": f"{of_cells:.0%}", **shares})
+    return measure.markdown(rows)
+
+
+@styled()
+def loss_figure(shown: Study) -> Figure:
+    """Draw each run over its tokens, and the law of the fit that knows most, a line a size."""
+    figure, axes = wide_figure()
+    found, floor = list(shown.fits.values())[-1], np.nan_to_num(shown.entropy)
+    for index, (size, runs) in enumerate(shown.runs.groupby("size")):
+        color, tokens = COLORS[index % len(COLORS)], runs["tokens"]
+        axes.plot(tokens, runs["loss"] - floor, "o", color=color, markersize=4, alpha=0.7)
+        along = np.geomspace(tokens.min(), tokens.max(), 50)
+        label = f"N = {short(float(f'{size:.2g}'))}"
+        axes.plot(along, found.law.loss(np.array(size), along) - floor, color=color, label=label)
+    axes.set(xscale="log", xlabel="tokens read in training")
+    number(axes.xaxis, (1, 2, 5))
+    scale_losses(axes, [*(shown.runs["loss"] - floor)], room=2)
+    axes.set_ylabel("excess over the entropy, nats per token" if floor else "nats per token")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    title(axes, f"{shown.name}: each run, and the law", "A line for each number of parameters.")
+    figure.set_label(f"The law of {shown.name} has a deviation of {found.deviation:.4f} nats.")
+    return figure
+
+
+def studies_of(
+    targets: Sequence[Path], prepared: Path, held_out: float, resamples: int
+) -> Iterator[Study]:
+    for target in targets:
+        by_model = read_runs(target, prepared).groupby("model")
+        for model, runs in by_model:
+            name = target.stem if len(by_model) == 1 else f"{target.stem}_{model}"
+            yield study(name, runs, held_out, resamples)
+
+
+def _of_committed(make: Callable[[Sequence[Study]], str], names: Sequence[str]) -> str:
+    return make([committed(each) for each in names])
 
 
 def main() -> None:
     parser = measure.parser(__doc__)
-    parser.add_argument("--write", metavar="PAGE", type=Path)
-    parser.add_argument("--simulations", type=int, default=200)
-    parser.add_argument("--figures", metavar="FOLDER", type=Path)
-    parser.add_argument("--kinds", metavar="RUN", type=Path, nargs="+")
-    arguments = parser.parse_args()
-    if arguments.kinds:
-        print(kinds(arguments.kinds))
-        return
-    if arguments.figures:
-        names = [path.stem for path in sorted(RESULTS.glob("*.csv")) if "mlp" not in path.stem]
-        drawn = figures([study_of(each) for each in names])
-        for name in SHOWN:
-            figure = drawn[name]
-            atomic_write(arguments.figures / f"{name}.svg", as_svg(figure).encode())
-            print(f"{name}: {figure.get_label()}")
-        return
-    simulated = partial(coverage, arguments.simulations)
-    if arguments.write is None:
-        print(simulated())
-        return
-    makers: dict[str, Callable[[Sequence[str]], str]] = {
-        "laws": laws,
-        "frontier": frontier,
-        "predictions": predictions,
-        "coverage": simulated,
-    }
-    command = f"python benchmarks/scaling.py --write {arguments.write}"
-    measure.bring_up_to_date(arguments.write, makers, command=command, check=False)
+    parser.add_argument("targets", nargs="*", type=Path, help="folders of sweeps, or their tables")
+    parser.add_argument("--held-out", type=float, default=math.inf, metavar="PARAMETERS")
+    parser.add_argument("--prepared", type=Path, default=Path("outputs/prepare"), metavar="FOLDER")
+    parser.add_argument("--resamples", type=int, default=500)
+    parser.add_argument("-o", dest="figures", type=Path, metavar="FOLDER", help="for figures")
+    parser.add_argument("--coverage", type=int, metavar="SIMULATIONS")
+    parser.add_argument("--write", type=Path, metavar="PAGE")
+    given = parser.parse_args()
+    if given.coverage:
+        print(coverage(given.coverage))
+    if given.write:
+        makers = {each.__name__: each for each in (laws, predictions, entropies)}
+        of_names = {name: partial(_of_committed, make) for name, make in makers.items()}
+        command = f"python benchmarks/scaling.py --write {given.write}"
+        measure.bring_up_to_date(given.write, of_names, command=command, check=False)
+    found = [*studies_of(given.targets, given.prepared, given.held_out, given.resamples)]
+    for make in (laws, predictions, frontier) if found else ():
+        print(make(found))
+    if given.figures:
+        make_folder(given.figures)
+        for each in found:
+            path = given.figures / f"{each.name}_loss.svg"
+            atomic_write(path, as_svg(loss_figure(each)).encode())
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except LadderError as error:
+        sys.exit(f"error: {error}")

@@ -54,8 +54,6 @@ MISTAKES = {
     "import missing -o new": "missing",
     "import outputs/transformer -o new": "config.json",
     "compare outputs --json --format csv": "--json or --format csv",
-    "scaling nowhere": "nowhere",
-    "scaling outputs/prepare": "outputs/prepare",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
 }
 

@@ -17,7 +17,6 @@ from lmladder.cli.inspect import inspect
 from lmladder.cli.play import play
 from lmladder.cli.run import run
 from lmladder.cli.sample import sample
-from lmladder.cli.scaling import scaling
 from lmladder.cli.score import score
 from lmladder.cli.settings import settings
 from lmladder.cli.verify import verify
@@ -39,7 +38,6 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "score": score,
     "inspect": inspect,
     "compare": compare,
-    "scaling": scaling,
     "play": play,
     "verify": verify,
     "export": export_checkpoint,
