@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from lmladder.config import CONFIGURATION_ERRORS, arguments, describe, one_line, typed
 from lmladder.pipeline.stages import STAGES
-from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, run_job, unswept
+from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, folders, run_job
 from lmladder.system.errors import STATUS_FILE, InputError, LadderError, RunError
 from lmladder.system.files import atomic_write, cannot_write
 from lmladder.system.interrupts import exit_status, raise_interrupts
@@ -41,7 +41,7 @@ def run(script: str, about: str | None) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them
     path = Path(script).resolve()
     given = arguments(sys.argv[1:])
-    sys.argv[1:] = [*given, unswept(given), f"hydra.job.name={path.stem}"]
+    sys.argv[1:] = [*given, *folders(given, path.stem), f"hydra.job.name={path.stem}"]
     raise_interrupts()
     stage, out = STAGES[path.stem], None
 
@@ -70,6 +70,8 @@ def run(script: str, about: str | None) -> None:
     except KeyboardInterrupt as interrupt:
         print(f"interrupted{_how_to_continue(out)}", file=sys.stderr)
         sys.exit(exit_status(interrupt))
+    except MemoryError:
+        _fail(RunError("out of memory"))
     except Exception as error:
         if out is not None or (explained := _explained(error)) is None:
             raise
