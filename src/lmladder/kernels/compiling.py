@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import shutil
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,8 @@ if UNUSED not in sys.modules:
 SOURCES = Path(__file__).parent
 MAX_FOLDERS = 4  # folders of compiled code in one cache, each of another state of the sources
 
-_announced = False
+SECONDS_PER_LINE = 5.0
+_announced = -SECONDS_PER_LINE
 
 
 def compile_cached(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
@@ -92,8 +94,8 @@ def _remove_old(folder: Path) -> None:
 
 
 def _announce(line: str) -> None:
-    """Print a line, once per process."""
+    """Print a line, and again every few seconds of compiling."""
     global _announced
-    if not _announced:
-        _announced = True
+    if time.monotonic() - _announced >= SECONDS_PER_LINE:
+        _announced = time.monotonic()
         print(line, file=sys.stderr, flush=True)
