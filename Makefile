@@ -7,16 +7,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 # dvc and the stages it starts find this environment first.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# pip prints nothing for minutes, so this prints the size of .venv while a command runs. Modules are
+# compiled when they are first imported, not all at once.
+SHOW := (while sleep 4 > /dev/null; do echo "installing: $$(du -sm .venv | cut -f1) MB"; done) & \
+	trap "kill $$!" EXIT;
+INSTALL := $(SHOW) $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	-c constraints.txt
 
 .venv/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(INSTALL) -e .
+	@$(SHOW) test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(INSTALL) -e .
 	touch $@
 
 .venv/.ready-test: .venv/.ready
-	$(INSTALL) -e '.[test,sweep]'
+	@$(INSTALL) -e '.[test,sweep]'
 	touch $@
 
 repro: .venv/.ready

@@ -1,13 +1,14 @@
 """When a job counts as finished, and the recorded reason of one that is not."""
 
 import functools
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 from lmladder.config import Config, RuntimeSettings
 from lmladder.experiments import jobs
 from lmladder.experiments.jobs import (
-    FAILED,
     FINISHED,
     attempt,
     failures,
@@ -15,7 +16,7 @@ from lmladder.experiments.jobs import (
     finish,
     is_finished,
 )
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, RunError
 from lmladder.system.settings import read
 
 import pytest
@@ -153,23 +154,40 @@ def test_a_job_is_finished_if_its_files_are_as_it_wrote_them(tmp_path, damage):
     assert is_finished(tmp_path, "other") == (False, None)
 
 
-def test_a_failed_job_records_its_reason_and_exit_status(tmp_path):
-    errors = {
-        InputError("n_head=3 does not fit"): ("n_head=3 does not fit", 2),
-        KeyboardInterrupt(): ("it was interrupted", 1),
-        ZeroDivisionError("by\n zero"): ("ZeroDivisionError: by zero", 1),
-    }
-    for error, expected in errors.items():
-        with pytest.raises(type(error)), attempt(tmp_path):
-            raise error
-        (failure,) = failures(tmp_path)
-        assert (failure.reason, failure.exit_status) == expected
+@pytest.mark.parametrize(
+    ("error", "reason", "status"),
+    [
+        (InputError("n_head=3 does not fit"), "n_head=3 does not fit", 2),
+        (ZeroDivisionError("by\n zero"), "ZeroDivisionError: by zero", 1),
+        (KeyboardInterrupt(), "it was interrupted", 1),
+        (SystemExit(), jobs.KILLED, 1),
+    ],
+    ids=repr,
+)
+def test_a_failed_job_records_its_reason_and_exit_status(tmp_path, error, reason, status):
+    end = nullcontext() if isinstance(error, Exception) else pytest.raises(type(error))
+    with end:
+        assert attempt(tmp_path, Mock(side_effect=error)) is None
+    (failure,) = failures(tmp_path).values()
+    assert (failure["reason"], failure["exit_status"]) == (reason, status)
 
 
-def test_a_job_counts_as_killed_until_it_ends_well(tmp_path):
-    with attempt(tmp_path):
-        (failure,) = failures(tmp_path)
-        assert "killed" in failure.reason
-    assert failures(tmp_path) == []
-    (tmp_path / FAILED).write_text("{")  # a damaged record is ignored
-    assert failures(tmp_path) == []
+def test_a_job_counts_as_killed_until_it_ends_well_and_a_full_disk_as_no_reason(
+    tmp_path, monkeypatch
+):
+    def job():
+        (failure,) = failures(tmp_path).values()
+        assert failure["reason"] == jobs.KILLED
+        return 1.5
+
+    assert attempt(tmp_path, job) == 1.5
+    assert failures(tmp_path) == {}
+
+    def fill():
+        monkeypatch.setattr(jobs, "write_json", Mock(side_effect=RunError("no space")))
+        raise InputError("wrong")
+
+    assert attempt(tmp_path, fill) is None
+    assert failures(tmp_path)[tmp_path]["reason"] == jobs.KILLED
+    with pytest.raises(RunError):
+        attempt(tmp_path, job)

@@ -7,9 +7,8 @@ from contextlib import suppress
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
-from tests.faults.examples import prepare_in, rejection_without_memory, small_checkpoint
+from tests.faults.examples import prepare_in, small_checkpoint
 
-import numpy as np
 import pytest
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -55,12 +54,3 @@ def test_any_damage_to_a_file_is_rejected(name, folder):
             accepted.append(damage)
     assert accepted == []
     READERS[name](folder)
-
-
-@pytest.mark.parametrize("shape", [(1 << 60,), (1 << 40, 0, 1 << 40)], ids=str)
-def test_an_array_larger_than_its_file_is_rejected_before_memory_is_allocated(shape, folder):
-    with (folder / "train.npy").open("wb") as file:
-        declared = {"descr": "|u1", "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(file, declared)
-        file.write(b"four")
-    rejection_without_memory(Prepared.open, folder)

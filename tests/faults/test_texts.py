@@ -31,7 +31,6 @@ ONE_TOKEN = (
     "mlp.training.sequence_length=1",
     "transformer.context_length=1",
 )
-ONE_SEQUENCE = "data.split={train:0.4,val:0.3,test:0.3}"
 
 # Texts and settings that failed once, or might.
 ODD = {
@@ -43,7 +42,7 @@ ODD = {
     "any bytes": (random.Random(0).randbytes(3000), "tokenizer=byte"),
 }
 MORE = {
-    "one sequence": (b"abcdefg", *ONE_TOKEN, ONE_SEQUENCE),
+    "one sequence": (b"abcdefg", *ONE_TOKEN, "data.split={train:0.4,val:0.3,test:0.3}"),
     "splits with other characters": (b"a" * 1600 + b"b" * 200 + b"c" * 200,),
     "no test text": (b"a" * 2000, "data.split={train:0.9,val:0.1,test:0.0}"),
     "no smoothing": (b"a" * 2000, "bigram.kneser_ney_orders=[]", "bigram.add_k=1e-300"),
@@ -80,19 +79,16 @@ def test_an_odd_text_gives_a_whole_ladder(name, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "bpe"])
 def test_random_texts_give_a_whole_ladder_or_are_rejected_in_one_line(tokenizer, tmp_path):
-    draw, trials = random.Random(tokenizer), 6
+    draw, accepted = random.Random(tokenizer), 0
     alphabets = ("a", "ab", " a", "a\n", "\0", "é", "\ufeff", "😀", "\r\n", "\x1e\t ", "a-'.é 😀")
-    rejected = []
-    for trial in range(trials):
+    for trial in range(6):
         text = "".join(draw.choices(draw.choice(alphabets), k=draw.choice((1, 5, 20, 60, 400))))
         documents = draw.choice(("whole", "lines", "paragraphs"))
-        sizes = draw.choice(((), ONE_TOKEN, (*ONE_TOKEN, ONE_SEQUENCE)))
-        settings = (f"tokenizer={tokenizer}", f"data.documents={documents}", *sizes)
-        folder = tmp_path / str(trial)
-        folder.mkdir()
+        settings = (f"tokenizer={tokenizer}", f"data.documents={documents}", *ONE_TOKEN)
+        (folder := tmp_path / str(trial)).mkdir()
         try:
             require_whole_ladder(folder, text.encode(), *settings)
-        except InputError as error:
-            rejected.append(str(error))
+            accepted += 1
+        except InputError:
             assert not (folder / "bigram").exists()  # the first stage rejects it
-    assert len(rejected) < trials
+    assert accepted

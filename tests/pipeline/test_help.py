@@ -51,8 +51,9 @@ def test_the_help_of_a_command_fits_80_columns_and_has_what_all_share(
         assert part in shown
 
 
-def test_every_setting_of_every_component_is_in_the_reference(lmladder, monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)  # no project: the settings of lmladder
+def test_every_setting_of_every_component_is_in_the_reference(lmladder, tmp_path):
+    with chdir(tmp_path):
+        lmladder("settings").failed_in_one_line(2, "there is no conf/config.yaml in this folder")
     listed = json.loads(lmladder("settings", "--json").succeeded().stdout)
     names = {each["key"].rpartition(".")[2] for each in listed}
     for family in FAMILIES.values():
@@ -80,10 +81,16 @@ def test_a_run_composes_the_overrides_and_runs_what_depends_on_them(lmladder, ch
     assert done.succeeded().stages_run == ["bigram"]
     assert "add_k: 0.5" in (checkout / "params.yaml").read_text()
     checkout.lmladder("run", "n_layer=3").failed_in_one_line(2, "did you mean transformer.n_layer?")
-    (checkout / "stages/bigram.py").write_text("raise SystemExit(1)")
-    done = checkout.lmladder("run", "-q", "experiment=smoke", "bigram.add_k=0.25")
-    assert (done.status, done.stdout) == (1, "")
-    assert "error: the run is not complete" in done.stderr
+    (checkout / ".dvc/tmp/rwlock").write_text("")  # DVC was killed while it wrote this file
+    for status, mistake in (
+        (2, ["transformer.context_length=9000"]),
+        (1, ["transformer.optimizer=${mlp.optimizer}", "mlp.optimizer.learning_rate=1e30"]),
+        (2, ["--stage", "transfromer"]),
+    ):
+        done = checkout.lmladder("run", "-q", "experiment=smoke", *mistake)
+        assert (done.status, done.stdout) == (status, "")
+        assert done.stderr.endswith("error: the run stopped for the reason printed above\n")
+        assert "continues" not in done.stderr
     with chdir(tmp_path):
         lmladder("run").failed_in_one_line(2, "no dvc.yaml", "clone")
 

@@ -1,52 +1,65 @@
-"""Loggers of other programs; `tensorboardX` and `mlflow` are replaced by records of their calls."""
+"""Loggers of other programs, which Hydra instantiates from the files of conf/logger."""
 
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 from unittest.mock import MagicMock
 
-from lmladder.config.schema import LoggerSettings
 from lmladder.pipeline.loggers import logged
 from lmladder.system.errors import InputError
 
 import pytest
+import yaml
 
+CONF = Path(__file__).resolve().parents[2] / "conf/logger"
 STATE: Any = SimpleNamespace(step=4, history=[{"step": 4, "val_loss": 2.5, "weights_digest": "0a"}])
+RECEIVED = []
 
 
-def test_tensorboard_receives_the_numbers_of_each_row(monkeypatch: pytest.MonkeyPatch) -> None:
-    made = MagicMock()
-    monkeypatch.setitem(sys.modules, "tensorboardX", SimpleNamespace(SummaryWriter=made))
-    settings = LoggerSettings("tensorboard", "logs")
-    with logged(settings, Path("outputs/mlp"), {"seed": 0}) as log:
-        log(STATE)
-    made.assert_called_once_with("logs/outputs/mlp")
+@contextmanager
+def own(run, settings, note):
+    RECEIVED.append((run, settings, note))
+    yield lambda step, values: RECEIVED.append((step, values))
+
+
+def chosen(name):
+    return yaml.safe_load((CONF / f"{name}.yaml").read_text())
+
+
+def test_a_logger_receives_the_numbers_of_each_row(monkeypatch):
+    packages = {"tensorboardX": MagicMock(), "mlflow": MagicMock()}
+    for name, package in packages.items():
+        monkeypatch.setitem(sys.modules, name, package)
+    monkeypatch.setitem(sys.modules, "own_logger", sys.modules[__name__])
+    own_settings = {"_target_": "own_logger.own", "note": "hi"}
+    for settings in (chosen("tensorboard"), chosen("mlflow"), own_settings, None):
+        with logged(settings, Path("outputs/mlp"), {"seed": 0}) as log:
+            log(STATE)
+    made = packages["tensorboardX"].SummaryWriter
+    made.assert_called_once_with("outputs/logs/tensorboard/outputs/mlp")
     writer = made.return_value.__enter__.return_value
     writer.add_scalar.assert_called_once_with("val_loss", 2.5, 4)
+    packages["mlflow"].log_metrics.assert_called_once_with({"val_loss": 2.5}, step=4)
+    assert RECEIVED == [("outputs/mlp", {"seed": 0}, "hi"), (4, {"val_loss": 2.5})]
 
 
 @pytest.mark.parametrize(
-    ("name", "package"), [("tensorboard", "tensorboardX"), ("mlflow", "mlflow")]
+    ("settings", "reason"),
+    [
+        (chosen("tensorboard"), "tensorboard: .*tensorboardX"),
+        (chosen("mlflow"), "mlflow: .*mlflow"),
+        ({"_target_": "no.such"}, "no.such: "),
+        ({"location": "logs"}, "None: "),
+    ],
+    ids=str,
 )
-def test_a_missing_package_is_named(
-    name: str, package: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    wrong = pytest.raises(InputError, match=f"logger={name} needs the package {package}")
-    with wrong, logged(LoggerSettings(name), Path("mlp"), {}):
+def test_a_logger_that_does_not_start_is_one_line(settings, reason, monkeypatch):
+    for name in ("tensorboardX", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with (
+        pytest.raises(InputError, match=rf"^logger\._target_=.*{reason}"),
+        logged(settings, Path("mlp"), {}),
+    ):
         pass
-
-
-def test_a_location_that_mlflow_cannot_use_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    mlflow = MagicMock(MlflowException=OSError)
-    mlflow.set_experiment.side_effect = OSError("no such store\nand more")
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    wrong = pytest.raises(InputError, match=r"^logger\.location=runs: no such store$")
-    with wrong, logged(LoggerSettings("mlflow", "runs"), Path("mlp"), {}):
-        pass
-
-
-def test_without_a_logger_nothing_happens() -> None:
-    with logged(LoggerSettings(), Path("mlp"), {}) as log:
-        log(STATE)

@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 
+from lmladder.pipeline.sweeps import folders, short
 from tests.pipeline.conftest import wait_for
 
 import pytest
@@ -15,8 +16,6 @@ import yaml
 SMOKE = "experiment=smoke"
 LONG = ("transformer.training.steps=1200", "transformer.training.evaluate_every=60")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
-SWEEP = "outputs/sweeps/transformer"
-REASONS = ("it was killed, or memory ran out", "the process of another job was killed")
 PRESETS = {  # what must be installed for it, and the extra that installs it
     "hydra/launcher=local": ("hydra_plugins.hydra_joblib_launcher", "sweep"),
     "hydra/launcher=slurm": ("hydra_plugins.hydra_submitit_launcher", "slurm"),
@@ -69,8 +68,7 @@ def test_a_preset_composes_or_names_what_to_install(smoke, preset):
 @needs("hydra/launcher=local")
 def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     swept = ("transformer.n_head=3,2", "transformer.optimizer.learning_rate=1e30,0.01")
-    command = ("-m", SMOKE, *swept, *LOCAL)
-    done = checkout.by_hand("transformer", *command)
+    done = checkout.by_hand("transformer", "-m", SMOKE, *swept, *LOCAL)
     *failed, count = done.stderr.splitlines()
     assert done.status == 1
     assert len(failed) == 3
@@ -82,17 +80,54 @@ def test_every_job_that_fails_is_named_and_the_other_jobs_go_on(checkout):
     assert count == f"error: {ending}"
 
 
-@pytest.mark.slow
-def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(checkout):
-    sweep = ("bigram", "-m", "seed=0,1", SMOKE)
+@pytest.mark.parametrize(
+    ("stage", "overrides"),
+    [
+        ("prepare", ["data=file", "data.path=../../../../../nowhere.txt", "seed=0"]),
+        ("ladder", ["data=file", f"data.path=README.md/../x/..,{'x' * 300}.txt"]),
+        ("bigram", ["hydra.sweep.subdir=../elsewhere"]),
+    ],
+)
+def test_a_failed_job_is_reported_and_its_folder_is_in_that_of_the_sweep(
+    smoke, checkout, stage, overrides
+):
+    before = {*checkout.path.rglob("*")}
+    done = checkout.by_hand(stage, "-m", SMOKE, *overrides)
+    assert done.status == 2
+    lines = done.stderr.splitlines()
+    assert 0 < len(lines) <= 3
+    assert all(line.startswith("error: ") for line in lines)
+    new = [path for path in checkout.path.rglob("*") if path not in before and path.is_file()]
+    assert all(path.is_relative_to(checkout / "outputs/sweeps") for path in new)
+
+
+def test_a_job_is_named_after_what_is_swept_and_the_sweep_after_what_is_not():
+    given = ("-m", "mlp=gru", "+rungs=deep", "seed=0,1", "transformer.n_layer=1,2", "hydra.x=1")
+    keys, folder = (each.partition("=")[2] for each in folders(given, "mlp"))
+    assert (keys, folder) == (
+        "[mlp,rungs,runtime.threads,seed]",
+        "'outputs/sweeps/mlp/+rungs=deep,mlp=gru'",
+    )
+    both = ("a@mlp.a=sgd", "a@transformer.a=adam,sgd", "hydra.sweep.dir=x")
+    assert [each.partition("=")[2] for each in folders(both, "mlp")] == ["[runtime.threads,seed]"]
+    assert short("a.b=1,c@d=[1,2]") == "a.b=1,c@d=[1,2]"
+    names = {short(each) for each in ("a=x/y", "a=x_y", "a=x y", "a=..", "b" * 300, "b" * 301)}
+    assert len(names) == 6
+    assert all(len(each) < 100 and "/" not in each and ".." not in each for each in names)
+
+
+def test_nine_overrides_make_a_short_path_and_finished_jobs_are_skipped(checkout):
+    shared = ["+rungs.deep=${mlp}", "rung=deep", f"sample.prompt={'Once' * 50}"]
+    shared += [f"sample.{key}=0.9" for key in ("top_p", "min_p", "temperature")]
+    shared += ["evaluate.excess_stories=100", "transformer.training.evaluate_every=4"]
+    sweep = ("rung", "-m", SMOKE, *shared, "seed=0,1")
     checkout.by_hand(*sweep).succeeded()
-    with (checkout / "src/lmladder/models/ngram.py").open("a") as file:
+    (folder,) = (checkout / "outputs/sweeps/rung").iterdir()
+    assert {each.name for each in folder.iterdir()} == {"seed=0", "seed=1", "multirun.yaml"}
+    with (checkout / "src/lmladder/models/mlp.py").open("a") as file:
         file.write('"""A text."""  # a comment\n')
     (checkout / "src/lmladder/cli/main.py").write_text("")  # on which no stage depends
     assert len(finished_before(checkout.by_hand(*sweep))) == 2
-    preset = checkout / "conf/experiment/smoke.yaml"
-    preset.write_text(preset.read_text().replace("orders: [3]", "orders: [2]"))
-    assert finished_before(checkout.by_hand(*sweep)) == []
     (checkout / "outputs/prepare/corpus.json").write_text("{}")
     done = checkout.by_hand(*sweep)
     assert done.status == 2
@@ -101,13 +136,13 @@ def test_a_finished_job_runs_again_if_its_settings_or_its_text_have_changed(chec
 
 @pytest.mark.slow
 @needs("hydra/launcher=local")
-def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(checkout):
+def test_killed_and_missing_jobs_are_reported_and_run_by_the_same_command(checkout):
     """Jobs in parallel give the bytes of one after the other, and share the cores."""
     command = ("-m", SMOKE, *LONG)
     checkout.by_hand("transformer", *command, "seed=0,1").succeeded()
-    undisturbed = results(checkout / SWEEP)
-    finished, killed = sorted((checkout / SWEEP).rglob("seed=*"))
-    stopped = killed.with_name("seed=2")
+    (sweep,) = (checkout / "outputs/sweeps/transformer").iterdir()
+    undisturbed = results(sweep)
+    finished, killed, stopped = (sweep / f"seed={seed}" for seed in range(3))
     shutil.rmtree(killed)
     half = [job / "unfinished.safetensors" for job in (killed, stopped)]
     command = (*command, "seed=0,1,2,3", *LOCAL)
@@ -117,17 +152,17 @@ def test_killed_stopped_and_missing_jobs_are_named_and_run_by_the_same_command(c
         stdout, stderr = run.communicate(timeout=60)
     assert run.returncode == 1
     assert "already finished" in stdout
-    *lines, count = stderr.splitlines()
+    *lines, launcher, count = stderr.splitlines()
     names = [path.relative_to(checkout.path) for path in (killed, stopped)]
-    for name, line, reason in zip(names, sorted(lines), REASONS, strict=True):
-        assert line.startswith(f"error: {name}: ")
-        assert reason in line
+    for name, line in zip(names, sorted(lines), strict=True):
+        assert line.startswith(f"error: {name}: its process ended without a message")
+    assert launcher.startswith("error: the sweep could not be run: A worker process")
     assert count.startswith("error: 2 jobs of the sweep failed")
     done = checkout.by_hand("transformer", *command)
     assert finished_before(done) == [str(finished.relative_to(checkout.path))]
     assert "resuming from step" in done.stdout
-    assert results(checkout / SWEEP).items() >= undisturbed.items()
-    assert not list((checkout / SWEEP).rglob("failed.json"))
+    assert results(sweep).items() >= undisturbed.items()
+    assert not list(sweep.rglob("failed.json"))
     threads = json.loads((killed / "machine.json").read_bytes())["environment"]["threads"]
     assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
 
@@ -138,7 +173,7 @@ def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout)
     pipeline = results(checkout / "outputs")
     checkout.by_hand("ladder", *command).succeeded()
     assert results(ladder) == pipeline
-    (ladder / "mlp/history.csv").write_text("edited")
+    (ladder / "mlp/metrics.json").write_text("edited")
     template = checkout / "src/lmladder/reports/layout/page.html.jinja"
     template.write_text(template.read_text().replace("</body>", "<p>more</p></body>"))
     parts = finished_before(checkout.by_hand("ladder", *command))
@@ -148,12 +183,18 @@ def test_a_ladder_has_the_bytes_of_the_pipeline_and_no_part_runs_twice(checkout)
     assert changed == {"evaluate/report.html"}
 
 
-def test_a_ladder_that_fails_is_named(checkout):
-    done = checkout.by_hand("ladder", "-m", SMOKE, "data=file", "data.path=missing.txt")
-    assert done.status == 2
-    named, _ = done.stderr.splitlines()
-    assert "data.path=missing.txt" in named
-    assert named.endswith("there is no file missing.txt")
+@pytest.mark.slow
+def test_a_ladder_with_a_function_is_repeated_after_a_comment_in_its_file(checkout):
+    size = json.loads((checkout / "outputs/prepare/corpus.json").read_text())["vocabulary_size"]
+    code = f"import numpy as np\ndef f(context):\n    return np.full({size}, -np.log({size}))\n"
+    (checkout / "guest.py").write_text(code)
+    settings = "kind: callable, path: guest.py, watch: guest.py, function: f, context_length: 4"
+    ladder = ("ladder", "-m", SMOKE, f"+rungs={{guest: {{{settings}, parameters: 1}}}}")
+    checkout.by_hand(*ladder).succeeded()
+    (checkout / "guest.py").write_text(f"# a comment\n{code}")
+    done = checkout.by_hand(*ladder).succeeded()
+    assert "transformer: resuming from step 8" in done.stdout  # which is the last
+    assert "already finished" not in done.stdout
 
 
 @pytest.mark.slow
@@ -163,8 +204,8 @@ def test_a_search_finds_the_lowest_validation_loss_and_continues_where_it_was(ch
     search = ("transformer", "-m", SMOKE, "hydra/sweeper=tpe", space)
     checkout.by_hand(*search, "hydra.sweeper.n_trials=2").succeeded()
     assert len(finished_before(checkout.by_hand(*search, "hydra.sweeper.n_trials=3"))) == 2
-    metrics = (checkout / SWEEP).rglob("metrics.json")
+    metrics = checkout.path.rglob("metrics.json")
     found = [json.loads(path.read_bytes())["val_loss"] for path in metrics]
-    best = yaml.safe_load((checkout / SWEEP / "optimization_results.yaml").read_text())
+    best = yaml.safe_load(next(checkout.path.rglob("optimization_results.yaml")).read_text())
     assert len(found) == 3
     assert best["best_value"] == pytest.approx(min(found), abs=1e-6)

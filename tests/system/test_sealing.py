@@ -28,11 +28,10 @@ def test_other_content_is_rejected(content: list[bytes]) -> None:
 
 def test_any_other_character_is_rejected() -> None:
     text = seal(FIELDS)
-    for position in range(len(text)):
-        for other in ("0", " ", "E", '"'):
-            if text[position] != other:
-                with pytest.raises(ValueError, match=r"."):
-                    unseal(text[:position] + other + text[position + 1 :])
+    for position, character in enumerate(text):
+        other = "0" if character != "0" else "1"
+        with pytest.raises(ValueError, match=r"."):
+            unseal(text[:position] + other + text[position + 1 :])
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": 5}'])

@@ -68,10 +68,9 @@ def run(
     verbose = ["--verbose"] if shown(VERBOSE) else []
     with tempfile.NamedTemporaryFile("r") as file:
         if _call(*REPRO, *verbose, *(stages or []), quiet=not shown(), **{STATUS_FILE: file.name}):
-            of_stage = Path(file.name).read_text()
-            if of_stage in ("", str(InputError.exit_status)):  # or DVC has not run any
-                raise InputError("the run stopped for the reason printed above")
-            raise RunError("the run failed, as printed above; the same command continues it")
+            of_stage = Path(file.name).read_text()  # empty: DVC has not run any
+            kind = InputError if of_stage in ("", str(InputError.exit_status)) else RunError
+            raise kind("the run stopped for the reason printed above")
     if not stages:
         print(TABLE.read_text(encoding="utf-8"), end="")
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")

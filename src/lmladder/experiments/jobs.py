@@ -10,6 +10,7 @@ import ast
 import functools
 import json
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -47,10 +48,10 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     watched = {Path(value) for key, value in by_key if key in named and value}
     sources = [kind_named(value).source for key, value in by_key if key == "kind"]
     watched |= {each for each in sources if each}
-    watched |= {each for path in watched if path.is_dir() for each in path.iterdir()}
+    watched |= {each for path in watched if os.path.isdir(path) for each in path.iterdir()}
     origin = {
         "settings": settings,
-        "watched": sorted({sha256(path) for path in watched if path.is_file()}),
+        "watched": sorted({sha256(path) for path in watched if os.path.isfile(path)}),
         "code": code_digest(stage),
         "read": [_digests(folder) for folder in read],
     }

@@ -13,7 +13,7 @@ from typing import NoReturn
 
 from lmladder.config import CONFIGURATION_ERRORS, arguments, describe, one_line, validated
 from lmladder.pipeline.running import Body, run
-from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, run_job, unswept
+from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, folders, run_job
 from lmladder.system.errors import STATUS_FILE, InputError, LadderError, RunError
 from lmladder.system.files import atomic_write, cannot_write, work_folder
 from lmladder.system.interrupts import exit_status, raise_interrupts
@@ -44,7 +44,7 @@ def stage(body: Body) -> Callable[[], None]:
         script = Path(sys.argv[0]).resolve()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them
         given = arguments(sys.argv[1:])
-        sys.argv[1:] = [*given, unswept(given), f"hydra.job.name={script.stem}"]
+        sys.argv[1:] = [*given, *folders(given, script.stem), f"hydra.job.name={script.stem}"]
         raise_interrupts()
         folder: Path | None = None
 
@@ -74,6 +74,8 @@ def stage(body: Body) -> Callable[[], None]:
         except KeyboardInterrupt as interrupt:
             print(f"interrupted{_how_to_continue(folder)}", file=sys.stderr)
             sys.exit(exit_status(interrupt))
+        except MemoryError:
+            _fail(RunError("out of memory"))
         except Exception as error:
             if folder is not None or (explained := _explained(error)) is None:
                 raise

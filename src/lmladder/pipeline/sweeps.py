@@ -27,8 +27,8 @@ UNNAMED = ("seed", "runtime.threads")  # the seed is a folder of its own
 MAX_NAME = 80  # characters of a name, without its digest
 
 
-def unswept(given: Iterable[str]) -> str:
-    """Return the setting of Hydra that leaves constant overrides out of the names of jobs.
+def folders(given: Iterable[str], stage: str) -> list[str]:
+    """Return the settings of Hydra that name the folders of a sweep and of its jobs.
 
     Parameters
     ----------
@@ -39,35 +39,32 @@ def unswept(given: Iterable[str]) -> str:
         parsed = OverridesParser.create().parse_overrides(overrides)
     except HydraException:  # Hydra reports it later
         parsed = []
-    swept = {each.key_or_group for each in parsed if each.is_sweep_override()}
-    constant = {each.key_or_group for each in parsed if not each.is_hydra_override()} - swept
-    keys = ",".join(sorted({*UNNAMED, *constant}))
-    return f"hydra.job.config.override_dirname.exclude_keys=[{keys}]"
+    named = [*zip(overrides, parsed, strict=False)]
+    swept = {each.key_or_group for _, each in named if each.is_sweep_override()}
+    shared = {
+        text: each.key_or_group
+        for text, each in named
+        if not each.is_hydra_override() and each.key_or_group not in {*swept, *UNNAMED}
+    }
+    keys = ",".join(sorted({*UNNAMED, *shared.values()}))
+    names = [f"hydra.job.config.override_dirname.exclude_keys=[{keys}]"]
+    if not any(each.startswith("hydra.sweep.dir=") for each in overrides):
+        folder = OUTPUTS / "sweeps" / stage / short(",".join(sorted(shared)))
+        names.append(f"hydra.sweep.dir='{folder}'")
+    return names
 
 
 def short(overrides: Any) -> str:
     """Return overrides as a name of a folder: a digest replaces what is long or is no name."""
     name = str(overrides)
-    plain = re.sub(r"[^\w.,=+@:\[\]{}-]+|\.\.+", "_", name, flags=re.ASCII)
+    plain = re.sub(r"([^\w.,=+@:\[\]{}-]|\.\.)+", "_", name, flags=re.ASCII)
     if plain == name and len(name) <= MAX_NAME:
         return name
     return f"{plain[:MAX_NAME]}~{sha256_of_json(name)[:8]}"
 
 
-def _constant(*, _root_: DictConfig) -> str:
-    """Return the name of the overrides that all jobs share."""
-    keys = set(_root_.hydra.job.config.override_dirname.exclude_keys) - {*UNNAMED}
-    overrides = [*_root_.hydra.overrides.task]
-    return short(",".join(sorted(each for each in overrides if _key(each) in keys)))
-
-
-def _key(override: str) -> str:
-    return re.split("[=@]", override.lstrip("+~"))[0]
-
-
-# Here, so that a process that a launcher starts has them, too.
+# Here, so that a process that a launcher starts has it, too.
 OmegaConf.register_new_resolver("short", short, replace=True)
-OmegaConf.register_new_resolver("constant", _constant, replace=True)
 
 
 def run_job(body: Body, node: DictConfig, out: Path, sweep: Path) -> float | None:
