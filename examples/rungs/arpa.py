@@ -27,7 +27,7 @@ from lmladder.models.guests import (
 )
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import Count, Settings
+from lmladder.system.settings import Settings
 
 import numpy as np
 from pydantic import Field

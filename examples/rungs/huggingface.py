@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from lmladder.data.reading import read_json
-from lmladder.models.contract import Decoder
 from lmladder.models import FittedAtOnce
+from lmladder.models.contract import Decoder
 from lmladder.models.guests import GuestTokenizer, digest, require_unchanged
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError

@@ -6,7 +6,7 @@ from lmladder.models import FittedAtOnce
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import CountModel
 from lmladder.system.arrays import Array, IntArray
-from lmladder.system.settings import Count, Settings
+from lmladder.system.settings import Settings
 
 import numpy as np
 from pydantic import Field

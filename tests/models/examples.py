@@ -29,9 +29,7 @@ RUNGS = Path(__file__).parents[2] / "examples/rungs"
 load_files(RUNGS.glob("*.py"))
 
 COUNTS = CountSettings(add_k=0.5, kneser_ney_orders=[2, 4])
-MLP = MlpSettings(
-    context_length=CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh"
-)
+MLP = MlpSettings(context_length=CONTEXT, embedding_size=5, hidden_sizes=[12, 7], activation="tanh")
 RECURRENT: Any = {"context_length": CONTEXT, "embedding_size": 5, "hidden_size": 7}
 GRU = KINDS["gru"].Settings(**RECURRENT)
 SHAPE: Any = FIXED | {"n_layer": 2, "n_head": 2, "d_model": 8, "context_length": CONTEXT}
@@ -139,7 +137,9 @@ def fit(model: NeuralLanguageModel, tokens: IntArray, *, rate: float, steps: int
     """Train on one batch, with a linearly decreasing learning rate."""
     parameters = model.parameters()
     loss_of = CapturedLoss(model.loss, parameters.values())
-    optimizer = Adam(parameters, AdamSettings(name="adam", learning_rate=rate, betas=[0.9, 0.99], epsilon=1e-8))
+    optimizer = Adam(
+        parameters, AdamSettings(name="adam", learning_rate=rate, betas=[0.9, 0.99], epsilon=1e-8)
+    )
     for step in range(steps):
         loss_of(tokens)
         optimizer.step(step, factor=1 - step / steps)

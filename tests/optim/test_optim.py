@@ -31,9 +31,7 @@ import pytest
 SHAPES = {"matrix": (5, 3), "wide": (3, 6), "table": (4, 2), "bias": (3,), "gain": (1,)}
 MATRICES = ["matrix", "wide"]
 AVERAGES: Any = {"learning_rate": 0.05, "betas": [0.8, 0.95], "epsilon": 1e-3}
-SGD = SgdSettings(
-    name="sgd", learning_rate=0.05, momentum=0.8, nesterov=True, weight_decay=0.3
-)
+SGD = SgdSettings(name="sgd", learning_rate=0.05, momentum=0.8, nesterov=True, weight_decay=0.3)
 ADAM = AdamSettings(name="adam", **AVERAGES)
 ADAMW = AdamWSettings(name="adamw", **AVERAGES, weight_decay=0.3)
 MUON = MuonSettings(
@@ -134,7 +132,11 @@ def slow_muon(theta: FloatArray, grads: list[FloatArray], s: Any, decay: float) 
 @pytest.mark.parametrize(
     "settings",
     [
-        *(SGD.model_copy(update=dict(momentum=m, nesterov=n)) for m in (0.0, 0.8) for n in (False, True)),
+        *(
+            SGD.model_copy(update=dict(momentum=m, nesterov=n))
+            for m in (0.0, 0.8)
+            for n in (False, True)
+        ),
         ADAM,
         ADAMW,
         MUON,
@@ -148,7 +150,9 @@ def test_a_step_is_the_formula_of_the_paper(settings: Any, steps: int) -> None:
     run(build_optimizer(settings, parameters, MATRICES), parameters, range(steps), factor=0.5)
     settings = settings.model_copy(update=dict(learning_rate=settings.learning_rate / 2))
     if settings.name == "muon":
-        settings = settings.model_copy(update=dict(matrix_learning_rate=settings.matrix_learning_rate / 2))
+        settings = settings.model_copy(
+            update=dict(matrix_learning_rate=settings.matrix_learning_rate / 2)
+        )
     for name, shape in SHAPES.items():
         slow = slow_sgd if settings.name == "sgd" else slow_adam
         slow = slow_muon if settings.name == "muon" and name in MATRICES else slow

@@ -13,7 +13,11 @@ from tests.models.examples import GRU, MLP, TRANSFORMER, build, draw
 import numpy as np
 import pytest
 
-SETTINGS = {"mlp": MLP.model_copy(update={"hidden_sizes": [8, 8]}), "gru": GRU, "transformer": TRANSFORMER}
+SETTINGS = {
+    "mlp": MLP.model_copy(update={"hidden_sizes": [8, 8]}),
+    "gru": GRU,
+    "transformer": TRANSFORMER,
+}
 GROUPS = {
     "mlp": ["embedding", "layers", "head"],
     "gru": ["embedding", "candidate", "head", "gates"],

@@ -6,7 +6,6 @@ import os
 import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +151,9 @@ OTHERS: dict[str, dict[str, Any]] = {
     "of other settings": {"seed": 1},
     "of other data": {"data": "other"},
     "of other settings, in training": {"steps": 4},
-    "of other settings, in the optimizer": {"optimizer": ADAMW.model_copy(update={"epsilon": 1e-7})},
+    "of other settings, in the optimizer": {
+        "optimizer": ADAMW.model_copy(update={"epsilon": 1e-7})
+    },
     "of other code": {"trained_by": {"code": "other"}},
     "of kernels numba, not numpy": {"trained_by": {"kernels": "numpy"}},
     "of numpy 2.2.6, not 2.3.0": {"trained_by": {"numpy": "2.3.0"}},

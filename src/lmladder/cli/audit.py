@@ -36,9 +36,9 @@ def audit(
         lmladder audit outputs/transformer
         lmladder audit outputs/mlp --claim 0.8171
     """
-    from lmladder.models import restore_models
     from lmladder.data import Prepared
     from lmladder.evaluation import audit as checks
+    from lmladder.models import restore_models
 
     loaded, wrong = open_checkpoint(checkpoint), list[str]()
     above = checkpoint_file(checkpoint).absolute().parents[1:3]

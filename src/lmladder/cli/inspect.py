@@ -57,6 +57,7 @@ def _facts(path: Path, checkpoint: Checkpoint) -> dict[str, Any]:
     Its models and its tokenizer are restored, which checks the file.
     """
     from lmladder.models import restore_models
+
     checkpoint.restore_tokenizer()
     models = restore_models(checkpoint)
     measured = [_measured(row) for row in checkpoint.history]

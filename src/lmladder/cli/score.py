@@ -73,10 +73,10 @@ def score(
         lmladder score outputs/bigram --model trigram --text "Once" --per-token
         lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
-    from lmladder.models import restore_models
     from lmladder import reports
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
+    from lmladder.models import restore_models
     from lmladder.models.contract import own_tokenizer
     from lmladder.system.files import atomic_write
     from lmladder.system.progress import CountingProgress

@@ -5,7 +5,7 @@ validated by this schema.
 """
 
 import re
-from typing import Annotated, Any, Literal, Self, Union
+from typing import Annotated, Any, Literal, Self
 
 from lmladder.data import AnyCorpus, AnyTokenizer
 from lmladder.evaluation.settings import EvaluateSettings
@@ -58,7 +58,9 @@ class Config(Settings):
         for group in GROUPS:
             for name in getattr(self, group):
                 if not NAME.fullmatch(name):  # it is a folder, too
-                    raise ValueError(f"{group}: {name!r} must consist of letters, digits, _, - and .")
+                    raise ValueError(
+                        f"{group}: {name!r} must consist of letters, digits, _, - and ."
+                    )
         rungs = {stage: getattr(self, stage) for stage in STAGES}
         for group in GROUPS:
             rungs |= {f"{group}.{name}": each for name, each in getattr(self, group).items()}
@@ -85,7 +87,7 @@ def schema() -> type[Config]:
         rung_settings(name, watched=True) for name, kind in KINDS.items() if kind.group == "rungs"
     ]
     types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
-    rung: Any = Annotated[Union[tuple(kinds)], Field(discriminator="kind")]
+    rung: Any = Annotated[tuple(kinds), Field(discriminator="kind")]
     mixture: Any = rung_settings("mixture")
     types |= {"rungs": dict[str, rung], "mixtures": dict[str, mixture]}
     fields: Any = {name: (each, Config.model_fields[name]) for name, each in types.items()}

@@ -17,22 +17,21 @@ at the first standard error that is small would choose those that are small by c
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import accumulate
 
 from lmladder.data import Prepared, Tokenizer
 from lmladder.data.tales import Grammar, Story, balanced
 from lmladder.evaluation.calibration import BINS
 from lmladder.evaluation.context import context_ranges
-from lmladder.models.windows import read_tokens
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel
 from lmladder.models.oracle import END, IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
+from lmladder.models.windows import read_tokens
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
 from lmladder.system.streams import stream
-from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 

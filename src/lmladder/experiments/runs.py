@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.config import STAGES
-from lmladder.evaluation import Record, Score, ScoredModel, read_record
+from lmladder.evaluation import Record, ScoredModel, read_record
 from lmladder.evaluation.audit import PASSED
 from lmladder.evaluation.records import SCORES
 from lmladder.system.errors import InputError, printable

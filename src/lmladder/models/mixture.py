@@ -46,9 +46,7 @@ MAX_ROWS = 10_000  # of weights
 class MixtureSettings(Settings):
     """A weighted sum of the distributions of other models."""
 
-    members: list[str] = Field(
-        min_length=1, description="the models, by their names in the table"
-    )
+    members: list[str] = Field(min_length=1, description="the models, by their names in the table")
     weights_by: list[str] = Field(
         description="members on whose entropies the weights depend; []: constant weights"
     )

@@ -111,8 +111,7 @@ class NeuralLanguageModel(Trainable, Kind):
         length, longest = settings.training.sequence_length, model.max_length
         if longest is not None and length > longest:
             raise InputError(
-                f"{start.name}: training.sequence_length={length} is more than "
-                f"max_length={longest}"
+                f"{start.name}: training.sequence_length={length} is more than max_length={longest}"
             )
         if settings.init_from is not None:
             digest = model.load_initial(Path(settings.init_from), start.name, settings, text)

@@ -27,8 +27,8 @@ from typing import Any, TypeAlias
 
 from lmladder.data import ByteTokenizer, CharTokenizer, Prepared, Tokenizer, bytes_from_text
 from lmladder.data.tales import Grammar, Option, Part
-from lmladder.models.counts import checked_tokens
 from lmladder.models.contract import Decoder, LanguageModel
+from lmladder.models.counts import checked_tokens
 from lmladder.models.kind import INK, Kind, Log, no_log
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError

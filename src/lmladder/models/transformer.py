@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, Self, TypeAlias
 
 from lmladder.autograd import CapturedFunction, Tensor, no_grad
 from lmladder.models.contract import Decoder, log_softmax
-from lmladder.models.neural import NeuralLanguageModel
 from lmladder.models.kind import ORANGE
+from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
@@ -48,9 +48,7 @@ class TransformerSettings(Settings):
     n_head: Count = Field(description="attention heads of a block; divides d_model")
     d_model: Count = Field(description="elements of a token's vector")
     context_length: Count = Field(description="maximum number of tokens that the model reads")
-    activation: Annotated[str, OneOf(ACTIVATIONS)] = Field(
-        description="of the feed-forward layers"
-    )
+    activation: Annotated[str, OneOf(ACTIVATIONS)] = Field(description="of the feed-forward layers")
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(
         description="fraction of elements dropped in training"
     )
@@ -67,9 +65,7 @@ class TransformerSettings(Settings):
     gated_attention: bool = Field(
         description="what each head returns is multiplied by a gate (Qiu et al. 2025)"
     )
-    positions: Literal["learned", "rotary"] = Field(
-        description="position encoding"
-    )
+    positions: Literal["learned", "rotary"] = Field(description="position encoding")
     convolution: Index = Field(
         description="lags of the convolutions before attention and feed-forward layers; 0: none"
     )

@@ -110,8 +110,9 @@ COLUMNS = (
     Column("split", "str"),
     Column(
         *("tokens", "Int64", "Tokens", lambda row: whole(row["tokens"])),
-        is_shown=lambda table: len(table[["split", "tokens"]].drop_duplicates())
-        > table["split"].nunique(),  # unless all models have the same
+        is_shown=lambda table: (
+            len(table[["split", "tokens"]].drop_duplicates()) > table["split"].nunique()
+        ),  # unless all models have the same
     ),
     Column("bytes", "Int64"),
     Column(

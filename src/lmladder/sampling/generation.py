@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from lmladder.models.contract import LanguageModel
-from lmladder.models.contract import Decoder
+from lmladder.models.contract import Decoder, LanguageModel
 from lmladder.sampling.continuation import Continuation
 from lmladder.sampling.strategies import Strategy
 from lmladder.system.arrays import FloatArray, IntArray

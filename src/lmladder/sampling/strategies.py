@@ -32,9 +32,7 @@ class Strategy(Settings):
     top_p: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="only the most likely tokens with this total probability"
     )
-    min_p: Fraction = Field(
-        0.0, description="least probability, as a fraction of the greatest"
-    )
+    min_p: Fraction = Field(0.0, description="least probability, as a fraction of the greatest")
     repetition_penalty: float = Field(1.0, gt=0, description="above 1 avoids repetition")
 
     def choose(

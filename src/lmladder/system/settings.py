@@ -139,7 +139,9 @@ def _likeness(word: list[str], other: list[str]) -> tuple[float, int, int]:
     """
     (*groups, short), (*others, name) = word, other
     initials = "".join(part[:1] for part in name.split("_"))
-    same = short == name or name.startswith(f"{short}_") or (initials.endswith(short) and "_" in name)
+    same = (
+        short == name or name.startswith(f"{short}_") or (initials.endswith(short) and "_" in name)
+    )
     likeness = float(same) or SequenceMatcher(None, short, name).ratio()
     return likeness, len({*groups} & {*others}), -len(others)
 

@@ -101,9 +101,7 @@ class TrainingRun:
         return validation_sequences(self.val, training.sequence_length, training.evaluate_tokens)
 
 
-def train(
-    run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: None
-) -> Checkpoint:
+def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: None) -> Checkpoint:
     """Train to the configured step, or until patience ends; write checkpoints and history.
 
     Returns the last checkpoint.
@@ -276,9 +274,7 @@ def _diverged(
     return RunError(f"{run.origin.kind}: {what}{begins}; {advice}{remains}")
 
 
-def sequence_nll(
-    model: Trainable, training: TrainingSettings, sequences: IntArray
-) -> FloatArray:
+def sequence_nll(model: Trainable, training: TrainingSettings, sequences: IntArray) -> FloatArray:
     """Return the nats of each token but the first of each sequence.
 
     Shapes: (sequences, length + 1) -> (sequences, length).
@@ -371,7 +367,9 @@ def _publish(directory: Path) -> None:
     for source, name in ((UNFINISHED_BEST, BEST), (UNFINISHED, LATEST)):
         found = Checkpoint.load(work_folder(directory) / source)
         replace(found, trained_by={}).save(directory / name)
-    write_json(work_folder(directory) / TRAINED, {"identity": found.identity, "files": _digests(directory)})
+    write_json(
+        work_folder(directory) / TRAINED, {"identity": found.identity, "files": _digests(directory)}
+    )
 
 
 def discard_unfinished(directory: Path) -> None:

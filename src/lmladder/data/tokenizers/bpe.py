@@ -89,9 +89,7 @@ class BpeTokenizer(Tokenizer):
         return b"".join(self._bytes[token] for token in ids.tolist()).decode(errors="replace")
 
     @classmethod
-    def build(
-        cls, texts: Iterable[str], config: BpeSettings, separator: str | None
-    ) -> Self:
+    def build(cls, texts: Iterable[str], config: BpeSettings, separator: str | None) -> Self:
         """Return a tokenizer with as many tokens as configured, or fewer if no pair occurs twice.
 
         The same text gives the same tokens, for any number of cores that count its pairs.

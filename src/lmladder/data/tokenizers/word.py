@@ -51,7 +51,9 @@ class WordSettings(TokenizerSettings):
     def _large_enough(self) -> Self:
         least = UNK + 1 + len(UNKNOWN[self.unknown])  # bytes, GLUE, one word, and <unk>
         if self.vocabulary_size is not None and self.vocabulary_size < least:
-            raise ValueError(f"vocabulary_size must be at least {least}, got {self.vocabulary_size}")
+            raise ValueError(
+                f"vocabulary_size must be at least {least}, got {self.vocabulary_size}"
+            )
         return self
 
 
@@ -123,9 +125,7 @@ class WordTokenizer(Tokenizer):
         return b"".join(parts).decode("utf-8", errors="replace")
 
     @classmethod
-    def build(
-        cls, texts: Iterable[str], config: WordSettings, separator: str | None
-    ) -> Self:
+    def build(cls, texts: Iterable[str], config: WordSettings, separator: str | None) -> Self:
         """Return a tokenizer of the most frequent words, up to the configured number of tokens."""
         counts: Counter[str] = Counter()
         for text in texts:
