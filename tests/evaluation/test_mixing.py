@@ -10,6 +10,7 @@ from lmladder.evaluation import Score, predict_models, score_models, token_nll
 from lmladder.evaluation.ladder import passage_nll, split_nll
 from lmladder.evaluation.mixing import mix
 from lmladder.evaluation.settings import EvaluateSettings
+from lmladder.models import restore_models
 from lmladder.models.mixture import TEXTS
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lmladder.data import build_tokenizer, tokenizer_from_json
 from lmladder.interop import read_model
+from lmladder.models import restore_models
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import Checkpoint, array_bytes

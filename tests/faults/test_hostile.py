@@ -5,6 +5,7 @@ import struct
 from dataclasses import asdict, replace
 
 from lmladder.interop import read_model
+from lmladder.models import restore_models
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
 from lmladder.training.checkpoint import SCHEMA, Checkpoint

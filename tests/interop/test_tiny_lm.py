@@ -5,6 +5,7 @@ import math
 
 from lmladder.data import cache_directory
 from lmladder.interop import read_model
+from lmladder.models import restore_models
 from lmladder.system.errors import InputError
 from tests.interop.examples import with_value
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from lmladder.data import build_tokenizer
 from lmladder.interop import gpt2
-from lmladder.models import TransformerSettings
+from lmladder.models import TransformerSettings, restore_models
 from tests.data.examples import tokenizer_settings
 from tests.interop.examples import transformer_checkpoint
 

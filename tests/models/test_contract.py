@@ -10,7 +10,7 @@ from typing import Any
 
 from lmladder.autograd import Tensor, gradcheck
 from lmladder.autograd.gradcheck import TOLERANCE
-from lmladder.models import KINDS, NeuralLanguageModel
+from lmladder.models import KINDS, NeuralLanguageModel, restore_models
 from lmladder.models.transformer import Block
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint

@@ -14,7 +14,7 @@ from typing import Any
 from lmladder.evaluation import score_models
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.settings import EvaluateSettings
-from lmladder.models import KINDS, LanguageModel
+from lmladder.models import KINDS, LanguageModel, restore_models
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import KneserNey
 from lmladder.models.own import load_files

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from lmladder.models import restore_models
 from lmladder.models.mixture import TEXTS, Weights, entropy
 from lmladder.models.settings import MixtureSettings
 from lmladder.system.arrays import FloatArray

@@ -11,6 +11,7 @@ from lmladder.data.settings import WordTokenizerSettings
 from lmladder.data.tales import Grammar, Story, generate
 from lmladder.evaluation import token_nll
 from lmladder.models import oracle as module
+from lmladder.models import restore_models
 from lmladder.models.oracle import IMPOSSIBLE, Oracle, arrays_of, restore
 from lmladder.models.settings import OracleSettings
 from lmladder.system.arrays import FloatArray, IntArray

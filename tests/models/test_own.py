@@ -7,7 +7,7 @@ from typing import Any
 
 from lmladder.evaluation import Score
 from lmladder.experiments.jobs import code_digest, run_digest
-from lmladder.models import KINDS
+from lmladder.models import KINDS, restore_models
 from lmladder.models.own import load_files, load_watched
 from lmladder.reports import Row, ladder_table
 from lmladder.system.errors import InputError

@@ -4,6 +4,7 @@ import json
 import re
 from dataclasses import replace
 
+from lmladder.models import restore_models
 from lmladder.training.checkpoint import Checkpoint
 
 import pytest

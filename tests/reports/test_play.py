@@ -8,7 +8,7 @@ from pathlib import Path
 from lmladder.config import typed
 from lmladder.data import CharTokenizer, tokenizer_from_json
 from lmladder.data.tales import Grammar, generate
-from lmladder.models import CountSettings, NeuralLanguageModel, TransformerSettings
+from lmladder.models import CountSettings, NeuralLanguageModel, TransformerSettings, restore_models
 from lmladder.models.counts import CountTables
 from lmladder.models.oracle import arrays_of
 from lmladder.models.settings import MixtureSettings, OracleSettings

@@ -1,7 +1,6 @@
 """A run that was killed or interrupted resumes and ends with the same bytes; others start again."""
 
 import json
-import math
 import os
 import signal
 from collections.abc import Callable
@@ -9,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from lmladder.system.files import work_folder
 from lmladder.system.interrupts import exit_status
 from lmladder.system.progress import TrainingProgress
 from lmladder.training.checkpoint import BEST, LATEST, TRAINED, Checkpoint
@@ -80,7 +80,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_run_resumes_to_the_same_byte
             with pytest.raises(KeyboardInterrupt) as interrupt:
                 train(make_run(folder, kind, **changed))
         assert exit_status(interrupt.value) == 128 + number
-        assert Checkpoint.load(folder / UNFINISHED).step == after
+        assert Checkpoint.load(work_folder(folder) / UNFINISHED).step == after
         assert finish(folder, kind, **changed) == expected
 
 
@@ -101,8 +101,8 @@ def test_a_run_that_is_killed_while_it_writes_ends_with_the_same_bytes(
     with pytest.MonkeyPatch.context() as patch:
         kill_at(patch, os, "replace", call, after=after)
         with pytest.raises(Killed):
-            train(make_run(tmp_path))
-    assert finish(tmp_path) == expected
+            train(make_run(tmp_path / "run"))
+    assert finish(tmp_path / "run") == expected
 
 
 def test_a_second_signal_does_not_wait_for_the_step(
@@ -111,9 +111,9 @@ def test_a_second_signal_does_not_wait_for_the_step(
     before = signal.getsignal(signal.SIGTERM)
     signal_at(monkeypatch, 1, signal.SIGINT, signal.SIGTERM)
     with pytest.raises(KeyboardInterrupt) as interrupt:
-        train(make_run(tmp_path))
+        train(make_run(tmp_path / "run"))
     assert exit_status(interrupt.value) == 128 + signal.SIGTERM
-    assert not (tmp_path / UNFINISHED).exists()
+    assert not (work_folder(tmp_path / "run") / UNFINISHED).exists()
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -133,18 +133,17 @@ def test_two_runs_in_threads_leave_signals_alone_and_give_the_bytes_of_one(
 def test_a_finished_run_is_not_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    expected = finish(tmp_path)
-    discard_unfinished(tmp_path)
-    assert {each.name for each in tmp_path.iterdir()} == {LATEST, BEST, HISTORY, TRAINED}
+    folder = tmp_path / "run"
+    expected = finish(folder)
+    discard_unfinished(folder)
+    assert {each.name for each in folder.iterdir()} == {LATEST, BEST, HISTORY}
 
     def no_step(*_: Any) -> None:
         raise AssertionError("a step was taken")
 
     monkeypatch.setattr(TrainingProgress, "step", no_step)
-    state, speed = train(make_run(tmp_path))
-    assert final_files(tmp_path) == expected
-    assert state.step == STEPS
-    assert math.isnan(speed)
+    assert train(make_run(folder)).step == STEPS
+    assert final_files(folder) == expected
 
 
 OTHERS: dict[str, dict[str, Any]] = {
@@ -187,7 +186,9 @@ def test_a_checkpoint_of_another_run_is_not_resumed_and_the_run_prints_why(
 def test_the_code_and_versions_of_a_run_change_no_byte_of_its_results(tmp_path: Path) -> None:
     other = {"code": "other", "numpy": "2.3.0"}
     assert finish(tmp_path / "a") == finish(tmp_path / "b", trained_by=other)
-    records = [json.loads((tmp_path / name / TRAINED).read_text()) for name in ("a", "b")]
+    records = [
+        json.loads((work_folder(tmp_path / name) / TRAINED).read_text()) for name in ("a", "b")
+    ]
     assert [each["identity"]["code"] for each in records] == ["code", "other"]
     assert records[0]["files"] == records[1]["files"]
 
@@ -196,12 +197,13 @@ def test_the_code_and_versions_of_a_run_change_no_byte_of_its_results(tmp_path: 
 def test_a_finished_run_without_a_record_of_its_identity_starts_again(
     record: str, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish(tmp_path)
-    discard_unfinished(tmp_path)
-    (tmp_path / TRAINED).write_text(record)
+    folder = tmp_path / "run"
+    finish(folder)
+    discard_unfinished(folder)
+    (work_folder(folder) / TRAINED).write_text(record)
     capsys.readouterr()
-    assert finish(tmp_path) == expected
-    printed = f"{LATEST} is not described by {TRAINED} beside it; starting again"
+    assert finish(folder) == expected
+    printed = f"{LATEST} is not described by {TRAINED}"
     assert printed in capsys.readouterr().out
 
 
@@ -209,13 +211,15 @@ def test_a_finished_run_without_a_record_of_its_identity_starts_again(
 def test_a_damaged_checkpoint_is_not_resumed_and_the_run_names_it(
     name: str, expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    finish(tmp_path)
-    other = UNFINISHED if name in (LATEST, BEST) else LATEST  # which could be resumed as well
-    (tmp_path / other).unlink()
-    *whole, last = (tmp_path / name).read_bytes()
-    (tmp_path / name).write_bytes(bytes([*whole, last ^ 1]))
+    folder = tmp_path / "run"
+    finish(folder)
+    final = name in (LATEST, BEST)
+    (work_folder(folder) / UNFINISHED if final else folder / LATEST).unlink()
+    damaged = (folder if final else work_folder(folder)) / name
+    *whole, last = damaged.read_bytes()
+    damaged.write_bytes(bytes([*whole, last ^ 1]))
     capsys.readouterr()
-    assert finish(tmp_path) == expected
+    assert finish(folder) == expected
     first_line = capsys.readouterr().out.splitlines()[0]
     assert f"{LATEST if name == BEST else name} is " in first_line
     assert first_line.endswith("; starting again")
@@ -231,5 +235,5 @@ def test_unfinished_files_of_another_run_are_not_used(
         for name in (LATEST, BEST, HISTORY):
             (tmp_path / "run" / name).unlink()
     for name in (UNFINISHED, UNFINISHED_BEST) if finished else (UNFINISHED_BEST,):
-        os.replace(tmp_path / "other" / name, tmp_path / "run" / name)
+        os.replace(work_folder(tmp_path / "other") / name, work_folder(tmp_path / "run") / name)
     assert finish(tmp_path / "run") == expected
