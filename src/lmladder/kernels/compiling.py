@@ -4,6 +4,7 @@ import functools
 import hashlib
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ import numba
 from numba import njit
 from numba.core import config
 from numba.misc.appdirs import AppDirs
+
+SECONDS_PER_LINE = 5.0
+_announced = -SECONDS_PER_LINE
 
 
 def compile_cached(signature: Any, function: Callable[..., Any], **options: Any) -> Any:
@@ -50,7 +54,9 @@ def cache_folder(sources: Path) -> str:
     return str(folder)
 
 
-@functools.cache
 def _announce(line: str) -> None:
-    """Print a line, once per process."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line, and again every few seconds of compiling."""
+    global _announced
+    if time.monotonic() - _announced >= SECONDS_PER_LINE:
+        _announced = time.monotonic()
+        print(line, file=sys.stderr, flush=True)
