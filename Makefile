@@ -38,8 +38,7 @@ test-slow: .venv/.ready-test
 test-peers:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
-	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/autograd/test_parity.py \
-		tests/interop tests/benchmarks
+	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/interop tests/benchmarks
 
 # Every command of the pages and of the stages' help, with seconds; a project from a wheel; every
 # committed byte from a fresh clone.

@@ -29,17 +29,15 @@ RESULT_KINDS = ["sign", "factor", "axes"]  # of mutants with a wrong gradient
 
 @dataclass(frozen=True)
 class Mutant:
-    """`function` of `op` with other code: one change of a `kind`, on `line` of its file."""
+    """`function` of `op` with other code, which has one change."""
 
     op: str
-    kind: str
     function: FunctionType
-    line: int
     change: str
     code: CodeType
 
     def __str__(self) -> str:
-        return f"{self.op}: {self.function.__name__}, line {self.line}: {self.change}"
+        return f"{self.op}: {self.function.__name__}: {self.change}"
 
 
 # ------------------------------------------------------------------------------- making mutants
@@ -48,29 +46,26 @@ class Mutant:
 def mutants(op: str) -> Iterator[Mutant]:
     """Yield every mutant of an op: of its pullback's results, then of what is inside."""
     function = inspect.unwrap(OPS[op])
-    tree, first = _tree(function)
-    (pullback,) = (
-        node
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and node.name == f"{op}_pullback"
-    )
+    tree, (_, pullback) = _tree(function), _parts(op)
     for kind in RESULT_KINDS:
-        for position in range(_gradients(op)):
+        for position in range(max(len(case.draws) for case in cases_of(op))):
             changed = copy.deepcopy(tree)
-            for node in ast.walk(changed):
-                if isinstance(node, ast.FunctionDef) and node.name == pullback.name:
-                    _break_returns(node, kind, position)
-            line = first + pullback.lineno - 1
-            yield Mutant(
-                op, kind, function, line, f"{kind} of result {position}", _code(changed, function)
-            )
-    inner = [
-        node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node is not tree
-    ]
-    yield from _inside(op, function, tree, first, inner)
+            for node in _within(changed, pullback.name):
+                if isinstance(node, ast.Return):
+                    call = ast.parse(f"_broken(None, {kind!r}, {position})", mode="eval").body
+                    call.args[0], node.value = node.value, call  # type: ignore[attr-defined]
+            change = f"{kind} of result {position}"
+            yield Mutant(op, function, change, _code(changed, function))
+    yield from _inside(op, function, tree, _within(tree, None))
     for helper in backward_functions(op):
-        tree, first = _tree(helper)
-        yield from _inside(op, helper, tree, first, [tree])
+        tree = _tree(helper)
+        yield from _inside(op, helper, tree, list(ast.walk(tree)))
+
+
+def _within(tree: ast.FunctionDef, name: str | None) -> list[ast.AST]:
+    """Return the nodes of a function in `tree`, or of all functions in it."""
+    inner = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)][1:]
+    return [node for each in inner if name in (None, each.name) for node in ast.walk(each)]
 
 
 def backward_functions(op: str) -> list[FunctionType]:
@@ -83,7 +78,7 @@ def backward_functions(op: str) -> list[FunctionType]:
 
 def _parts(op: str) -> tuple[ast.FunctionDef, ast.FunctionDef]:
     """Return the syntax trees of an op without its pullback, and of the pullback."""
-    tree, _ = _tree(inspect.unwrap(OPS[op]))
+    tree = _tree(inspect.unwrap(OPS[op]))
     (pullback,) = (each for each in tree.body if getattr(each, "name", "") == f"{op}_pullback")
     tree.body.remove(pullback)
     return tree, pullback
@@ -104,7 +99,7 @@ def _called(tree: ast.AST) -> set[FunctionType]:
                 case ast.Attribute(attr=name) | ast.Name(id=name) | ast.Constant(str(name)):
                     named = {vars(module).get(name) for module in MODULES}
                     new = {each for each in named if _is_plain_function(each)} - found
-                    trees += [_tree(each)[0] for each in new]
+                    trees += map(_tree, new)
                     found |= new
     return found
 
@@ -114,31 +109,14 @@ def _is_plain_function(given: Any) -> bool:
     return own and given.__module__ in [each.__name__ for each in MODULES]
 
 
-def _tree(function: Callable[..., Any]) -> tuple[ast.FunctionDef, int]:
-    """Return a function without its decorators and docstring, and its first line's number."""
-    lines, first = inspect.getsourcelines(function)
-    (tree,) = ast.parse(textwrap.dedent("".join(lines))).body
+def _tree(function: Callable[..., Any]) -> ast.FunctionDef:
+    """Return a function without its decorators and docstring."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
     assert isinstance(tree, ast.FunctionDef)
     tree.decorator_list = []
     if ast.get_docstring(tree) is not None:
         del tree.body[0]
-    return tree, first
-
-
-def _gradients(op: str) -> int:
-    """Return the number of gradients of the pullback that are not always None."""
-    return max(len(case.draws) for case in cases_of(op))
-
-
-def _break_returns(pullback: ast.FunctionDef, kind: str, position: int) -> None:
-    """return x  ->  return _broken(x, kind, position)"""
-    for node in ast.walk(pullback):
-        if isinstance(node, ast.Return):
-            node.value = ast.Call(
-                ast.Name("_broken", ast.Load()),
-                [node.value, ast.Constant(kind), ast.Constant(position)],
-                [],
-            )
+    return tree
 
 
 def _broken(gradients: tuple[Any, ...], kind: str, position: int) -> tuple[Any, ...]:
@@ -155,20 +133,16 @@ def _broken(gradients: tuple[Any, ...], kind: str, position: int) -> tuple[Any, 
 
 
 def _inside(
-    op: str, function: Any, tree: ast.FunctionDef, first: int, bodies: list[ast.FunctionDef]
+    op: str, function: Any, tree: ast.FunctionDef, nodes: list[ast.AST]
 ) -> Iterator[Mutant]:
-    """Yield mutants with one changed node within `bodies`, which are parts of `tree`."""
-    inside = {id(node) for body in bodies for node in ast.walk(body)}
+    """Yield mutants with one change of one of the nodes, which are parts of `tree`."""
     for index, node in enumerate(ast.walk(tree)):
-        if id(node) not in inside:
-            continue
-        for new in _changed(node):
+        for new in _changed(node) if node in nodes else ():
             changed = copy.deepcopy(tree)
-            (target,) = (each for i, each in enumerate(ast.walk(changed)) if i == index)
+            target = list(ast.walk(changed))[index]
             replaced = _Replace(target, new).visit(changed)
             change = f"{ast.unparse(node)}  ->  {ast.unparse(new)}"
-            line = first + getattr(node, "lineno", 1) - 1
-            yield Mutant(op, "inside", function, line, change, _code(replaced, function))
+            yield Mutant(op, function, change, _code(replaced, function))
 
 
 class _Replace(ast.NodeTransformer):

@@ -304,18 +304,3 @@ def test_values_and_gradients_are_those_of_single_numbers() -> None:
     compare()
     assert len(steps) > 0.9 * len(OPS)
     assert min(uses[0], uses.total() - uses[0] - uses[1]) > uses.total() / 10  # never, often
-
-
-@any_program
-@thoroughly
-def test_among_constants_a_leaf_gets_the_same_gradient_to_the_bit(program: Program) -> None:
-    trainable = tensors_of(program)
-    out = program.run(trainable)
-    out.backward(program.upstream(out))
-    for number, expected in enumerate(map(gradient, trainable)):
-        leaves = [Tensor(array) for array in program.arrays()]
-        leaves[number].requires_grad = True
-        out = program.run(leaves)
-        if out.requires_grad:
-            out.backward(program.upstream(out))
-        np.testing.assert_array_equal(gradient(leaves[number]), expected)

@@ -35,13 +35,6 @@ def own_op(function: Callable[..., Any]) -> Callable[..., Tensor]:
 # --- Backward passes ------------------------------------------------------------------------------
 
 
-def test_gradients_of_several_passes_add_up() -> None:
-    a = leaf(1.0, 2.0)
-    (a * 3.0).sum().backward()
-    (a * 4.0).sum().backward()
-    assert gradient(a) == [7, 7]
-
-
 def test_a_second_backward_is_rejected_and_changes_nothing() -> None:
     a = leaf(2.0)
     shared = a * a
@@ -234,13 +227,6 @@ def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
 
 
 # --- What a Tensor is to Python -------------------------------------------------------------------
-
-
-def test_iteration_is_over_the_first_axis() -> None:
-    a = leaf(1.0, 2.0)
-    first, second = a
-    (first * 3.0 + second).backward()
-    assert gradient(a) == [3, 1]
 
 
 def test_comparisons_are_arrays_of_booleans() -> None:

@@ -64,32 +64,6 @@ def test_parallel_for_raises_what_a_task_raises_and_works_again(
     assert sorted(done) == list(range(10))
 
 
-@each_count
-def test_calls_may_be_nested_and_made_by_several_threads(n_threads: int) -> None:
-    set_threads(n_threads)
-    runs = np.zeros((4, 6, 5, 4), int)
-
-    def caller(number: int) -> None:
-        def outer(i: int) -> None:
-            def middle(j: int) -> None:
-                def inner(k: int) -> None:
-                    runs[number, i, j, k] += 1
-
-                parallel_for(inner, 4)
-
-            parallel_for(middle, 5)
-
-        for _ in range(20):
-            parallel_for(outer, 6)
-
-    callers = [threading.Thread(target=caller, args=(number,)) for number in range(4)]
-    for each in callers:
-        each.start()
-    for each in callers:
-        each.join()
-    assert (runs == 20).all()
-
-
 def interrupted_at(
     instruction: int, traced: Callable[[CodeType], bool], work: Callable[[], object]
 ) -> bool:

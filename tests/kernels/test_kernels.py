@@ -353,39 +353,3 @@ def test_a_nan_score_makes_nan_of_its_query(module: ModuleType) -> None:
         assert np.isnan(weights[1]).all()
         assert np.isnan(totals[1]).all()
         assert not np.isnan(weights[0]).any()
-
-
-# --- Adam -----------------------------------------------------------------------------------------
-
-
-# The settings of a step, in the order of the arguments of `adam`.
-ADAM = {
-    "first step": (0.9, 0.999, 1e-8, 1.0, 3e-3, 0.1, 0.001, 1.0),
-    "later": (0.9, 0.999, 1e-8, 1.0, 3e-3, 1.0, 0.632, 1.0),
-    "decay and clipped": (0.9, 0.999, 1e-8, 0.3, 3e-3, 0.1, 0.001, 0.9985),
-}
-
-
-def draw_adam(n: int) -> list[FloatArray]:
-    """Return grad (frozen), mean, square and value, of signs with which no sum cancels digits."""
-    rng = stream(0, f"adam {n}")
-    sizes = np.sign(rng.standard_normal(n)) * 10.0 ** rng.integers(-6, 3, size=n)
-    grad, mean, value = (rng.uniform(0.1, 3, size=n) * sizes for _ in range(3))
-    arrays = [each.astype(np.float32) for each in (grad, mean, (mean * 2) ** 2, -value)]
-    arrays[0].flags.writeable = False
-    return arrays
-
-
-@either
-@pytest.mark.parametrize("case", ADAM)
-def test_adam_agrees_with_the_reference_in_float64(case: str, module: ModuleType) -> None:
-    """Whether that is the formula of the paper is tested in tests/optim."""
-    for n in (0, 1, 7, 1000):
-        grad, *state = draw_adam(n)
-        exact = [each.astype(np.float64) for each in state]
-        for _ in range(3):
-            module.adam(grad, *state, *ADAM[case])
-            reference.adam(grad.astype(np.float64), *exact, *ADAM[case])
-        for ours, right in zip(state, exact, strict=True):
-            assert ours.dtype == np.float32
-            np.testing.assert_allclose(ours, right, rtol=2e-6)

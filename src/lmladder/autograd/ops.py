@@ -143,7 +143,7 @@ def einsum(*arrays, subscripts: str):
         alone = "".join(letter for letter in labels[i] if letter not in others)
         ones = np.ones_like(grad, shape=[lengths[letter] for letter in alone])  # summed over
         factors = grad, *arrays[:i], *arrays[i + 1 :], ones
-        return np.einsum(f"{others},{alone}->{labels[i]}", *factors, optimize=True)
+        return np.einsum(f"{others},{alone}->{labels[i]}", *factors, optimize="greedy")
 
     return np.einsum(subscripts, *arrays, optimize=len(arrays) > 1), einsum_pullback
 
