@@ -61,7 +61,7 @@ def scaling(
         lmladder scaling results/scaling/tales.csv --json
     """
     from lmladder.experiments.scaled_runs import read_runs, study
-    from lmladder.reports import FORMATS
+    from lmladder.reports import as_svg
     from lmladder.reports import scaling as reports
     from lmladder.reports.terminal import print_grid
     from lmladder.system.files import atomic_write, make_folder
@@ -92,5 +92,5 @@ def scaling(
         for name, figure in reports.figures(studies).items():
             path = output / f"{name}.svg"
             require_replaceable(path, force=force)
-            atomic_write(path, FORMATS["svg"](figure))
+            atomic_write(path, as_svg(figure).encode())
         say(f"figures: {output}")

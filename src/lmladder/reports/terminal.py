@@ -14,15 +14,11 @@ from rich.text import Text
 NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 columns have room
 
 
-def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+def print_table(table: pd.DataFrame) -> None:
     """Print the table of all splits."""
     columns = {title: SHOWN[title] for title in NARROW}
-    console, grid = console or Console(), ladder_grid(table, columns, NARROW[1:2])
-    console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
-    shown = empty_table(grid, folded=grid.titles[1:])
-    for cells in grid.rows:
-        shown.add_row(*map(Text, cells))
-    console.print(shown)
+    grid = ladder_grid(table, columns, NARROW[1:2])
+    print(f"\n{as_text(grid, grid.titles[1:])}", flush=True)
 
 
 def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
