@@ -50,7 +50,7 @@ def test_every_format_has_the_values_and_notes_go_to_standard_error(sweep, comma
 
 
 def test_a_mistake_is_named_in_one_line_before_the_table(sweep, command):
-    for arguments, named in ((["-o", "x.svg"], "--by"), ([*BY, "-o", "x.pdf"], ".svg or .png")):
+    for arguments, named in ((["-o", "x.svg"], "--by"), ([*BY, "-o", "x.pdf"], ".svg, got x.pdf")):
         done = command(sweep, *arguments)
         done.failed_in_one_line(2, named)
         assert done.stdout == ""

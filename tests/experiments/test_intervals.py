@@ -1,8 +1,6 @@
 """Intervals, compared with a bootstrap in loops, with Student's t, and by simulation."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 from lmladder.experiments import intervals as module
 from lmladder.experiments.intervals import (
@@ -70,61 +68,45 @@ def test_an_interval_against_a_base_has_the_critical_value_of_dunnett():
 # --- Simulated tables -----------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
 class Tables:
-    """Simulated tables of configurations: standard deviations over seeds, and numbers of seeds."""
+    """Simulated tables of configurations, with their standard deviations and numbers of seeds."""
 
-    deviations: np.ndarray
-    seeds: np.ndarray
-    name: str
+    def __init__(self, name, count, deviation=lambda i: 1.0, seeds=lambda i: 3):
+        self.name = name
+        self.deviations = np.array([deviation(i) for i in range(count)])
+        self.seeds = np.array([float(seeds(i)) for i in range(count)])
 
-    def draw(self, number: int, resamples: int, better: float = 0.0):
+    def draw(self, number, better=0.0):
         """Yield, for each table, which row is significantly worse than which column."""
-        for scores, *sampled in self.sample(number, resamples, better):
+        for scores, *sampled in self.sample(number, better):
             critical, errors = all_pairs(*sampled)
             yield scores[:, None] - scores > critical * errors + 1e-9
 
-    def p_values(self, number: int, resamples: int, better: float = 0.0):
+    def p_values(self, number, better=0.0):
         """Yield, for each table, the p-values of the differences to the first configuration."""
-        for scores, *sampled in self.sample(number, resamples, better):
+        for scores, *sampled in self.sample(number, better):
             yield against_base(scores, 0, *draw_errors(*sampled, to_base=True))[1][1:]
 
-    def sample(self, number: int, resamples: int, better: float):
-        """Yield the scores of each table, and the parameters of `draw_errors`.
-
-        The first configuration is better than the others by `better`.
-        """
-        rng = stream(0, self.name)
-        count = len(self.seeds)
+    def sample(self, number, better):
+        """Yield the scores of each table, of which the first is better, and what is sampled."""
+        rng, count = stream(0, self.name), len(self.seeds)
         true = np.where(np.arange(count) == 0, -better, 0)
         for _ in range(number):
             scores = true + self.deviations / np.sqrt(self.seeds) * rng.standard_normal(count)
             freedom = np.maximum(self.seeds - 1, 1)
             variances = self.deviations**2 * rng.chisquare(freedom) / freedom
-            same_text = np.zeros((resamples, count))
-            yield scores, same_text, BLOCKS, variances, self.seeds
-
-
-def tables(count, deviation: Callable[[int], float], seeds: Callable[[int], int], name: str):
-    each = range(count)
-    return Tables(
-        np.array([deviation(i) for i in each]), np.array([float(seeds(i)) for i in each]), name
-    )
-
-
-def three(_):
-    return 3
+            yield scores, np.zeros((300, count)), BLOCKS, variances, self.seeds
 
 
 SIZES = {2: 400, 5: 200, 20: 80, 100: 24}  # configurations, tables
 TABLES = [
-    *(tables(count, lambda i: 1.0, three, f"{count} equal") for count in SIZES),
-    *(tables(count, lambda i: 10.0 ** (i % 2), three, f"{count} unequal") for count in SIZES),
-    *(tables(n, lambda i: 10.0 if i == 0 else 1.0, three, f"{n} one noisy") for n in (5, 20)),
-    tables(20, lambda i: 2.0**i, three, "20 of all scales"),
-    tables(20, lambda i: 3.0 ** (i % 2), lambda i: (10, 2)[i % 2], "20 noisy with fewer seeds"),
-    tables(12, lambda i: float(i < 2), three, "2 random among 10 deterministic"),
-    tables(20, lambda i: float(i > 0), three, "19 random among 1 deterministic"),
+    *(Tables(f"{count} equal", count) for count in SIZES),
+    *(Tables(f"{count} unequal", count, lambda i: 10.0 ** (i % 2)) for count in SIZES),
+    *(Tables(f"{n} one noisy", n, lambda i: 10.0 if i == 0 else 1.0) for n in (5, 20)),
+    Tables("20 of all scales", 20, lambda i: 2.0**i),
+    Tables("20 noisy with fewer seeds", 20, lambda i: 3.0 ** (i % 2), lambda i: (10, 2)[i % 2]),
+    Tables("2 random among 10 deterministic", 12, lambda i: float(i < 2)),
+    Tables("19 random among 1 deterministic", 20, lambda i: float(i > 0)),
 ]
 
 
@@ -136,7 +118,7 @@ def most(number: int) -> float:
 @pytest.mark.parametrize("each", TABLES, ids=lambda each: each.name)
 def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_rank(each):
     number = SIZES.get(len(each.seeds), 100)
-    false = sum(worse.any() for worse in each.draw(number, 300))
+    false = sum(worse.any() for worse in each.draw(number))
     assert false <= most(number), f"{false} of {number}"
 
 
@@ -146,20 +128,19 @@ def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_rank(e
 def test_at_most_5_percent_of_tables_of_equal_configurations_have_a_false_p_value(each):
     """Unless only the base is noisy, which the documentation describes."""
     number = 100
-    false = sum(p.min() <= 0.05 for p in each.p_values(number, 300))
+    false = sum(p.min() <= 0.05 for p in each.p_values(number))
     assert false <= most(number), f"{false} of {number}"
 
 
 def test_a_true_difference_of_4_deviations_to_the_base_is_found_in_80_percent():
     """Of three seeds each; the intervals of all pairs find 7 deviations so often."""
-    drawn = list(tables(20, lambda i: 1.0, three, "20 power").p_values(50, 300, better=4))
+    drawn = list(Tables("20 power", 20).p_values(50, better=4))
     assert np.mean(drawn <= np.float64(0.05)) >= 0.8
 
 
 @pytest.mark.parametrize("count", SIZES)
 def test_a_true_difference_of_7_deviations_is_ranked_in_80_percent(count):
-    each = tables(count, lambda i: 1.0, three, f"{count} power")
-    drawn = list(each.draw(SIZES[count] // 2, 300, better=7))
+    drawn = list(Tables(f"{count} power", count).draw(SIZES[count] // 2, better=7))
     ranked = sum(worse[1:, 0].mean() for worse in drawn)
     assert ranked >= 0.8 * len(drawn)
 

@@ -67,26 +67,19 @@ def test_the_work_tree_and_a_revision_are_compared(repository, command):
 
 
 def test_a_damaged_run_is_named_with_its_revision(repository):
-    (repository / "outputs/mlp").mkdir()
-    (repository / "outputs/mlp/scores.json").write_text("{")
+    (repository / "outputs/evaluate/scores.json").write_text("{")
     git("add", "--all")
     git("commit", "--quiet", "--message", "damaged")
-    (note,) = find_revisions(["HEAD"]).notes
-    assert note.startswith("HEAD:outputs/mlp/scores.json is damaged: ")
-    git("rm", "-r", "--quiet", "outputs/evaluate")
-    git("commit", "--quiet", "--message", "nothing else")
-    with pytest.raises(
-        InputError, match="no finished run in HEAD:outputs: HEAD:outputs/mlp/scores.json is"
-    ):
+    named = r"no finished run in HEAD:outputs: HEAD:outputs/evaluate/scores\.json is damaged"
+    with pytest.raises(InputError, match=named):
         find_revisions(["HEAD"])
 
 
-@pytest.mark.parametrize("name", ["", "--all", "a\0b", "main:outputs"])
+@pytest.mark.parametrize("name", ["", "--all", "a\0b", "main:outputs", "deeper"])
 def test_an_unknown_revision_is_rejected(repository, name):
-    with pytest.raises(InputError, match="no git revision"):
+    with pytest.raises(InputError, match="no git revision") as caught:
         find_revisions([name])
-    with pytest.raises(InputError, match="'deeper'; those of DVC are deep-3, deep-4"):
-        find_revisions(["deeper"])
+    assert "\0" in name or "those of DVC are deep-3, deep-4" in str(caught.value)
 
 
 def test_without_results_or_a_repository_a_revision_is_rejected(repository, monkeypatch):

@@ -68,29 +68,11 @@ def models(table: pd.DataFrame) -> dict[str, Model]:
 
 
 @pytest.fixture(scope="session")
-def hostile() -> str:
-    return "</pre><script>alert(1)</script>&\"'"
-
-
-@pytest.fixture(scope="session")
-def hostile_table(hostile: str) -> pd.DataFrame:
-    return ladder_table(rows("test", 10, {hostile: 1.0, "a|b\n| c": 0.5}))
-
-
-@pytest.fixture(scope="session")
 def history() -> pd.DataFrame:
     steps = np.arange(0, 1001, 50)
     val_loss = 0.7 + 3.5 / (1 + steps / 60)
-    return pd.DataFrame(
-        {
-            "step": steps,
-            "tokens": steps * 4096,
-            "train_loss": np.where(steps > 0, val_loss - 0.02, np.nan),
-            "val_loss": val_loss,
-            "learning_rate_factor": 1.0,
-            "gradient_norm": 0.5,
-        }
-    )
+    train_loss = np.where(steps > 0, val_loss - 0.02, np.nan)
+    return pd.DataFrame({"tokens": steps * 4096, "train_loss": train_loss, "val_loss": val_loss})
 
 
 NEURAL_AND_COUNTS = ("unigram", "bigram", "kneser_ney_3", "kneser_ney_5", "mlp", "transformer")
@@ -132,15 +114,11 @@ def excess() -> pd.DataFrame:
         groups = [("all", None, None, 1000, 0.1), ("choice", None, None, 100, 0.2)]
         groups += [("forced", None, None, 700, 0.01), ("recall", None, None, 200, 0.365)]
         groups += [("distance", 2**k, 2 ** (k + 1) - 1, 40, 0.1 + k / 10) for k in range(3, 8)]
-        rows += [
-            Excess(model, by, first, last, tokens, number * nats, 0.01, 0.8, 0.7)
-            for by, first, last, tokens, nats in groups
-        ]
-        rows += [
-            Excess(model, "confidence", k / BINS, (k + 1) / BINS, 500, 0.1, 0.01,
-                   (k + 0.5) / BINS, k / BINS)
-            for k in (3, BINS - 1)
-        ]  # fmt: skip
+        for by, first, last, tokens, nats in groups:
+            rows.append(Excess(model, by, first, last, tokens, number * nats, 0.01, 0.8, 0.7))
+        for k in (3, BINS - 1):
+            low, middle, high = (np.array([0, 0.5, 1]) + k) / BINS
+            rows.append(Excess(model, "confidence", low, high, 500, 0.1, 0.01, middle, low))
     return excess_table(rows)
 
 

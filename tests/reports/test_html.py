@@ -6,14 +6,15 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import Attention, Passage, ladder_grid, loss_curves
+from lmladder.reports import Attention, Passage, ladder_grid, ladder_table, loss_curves
 from lmladder.reports.attention import head_maps
 from lmladder.reports.colors import AA, COLORS, contrast
-from tests.reports.conftest import ATTENTION
+from tests.reports.conftest import ATTENTION, rows
 
 import numpy as np
 import pytest
 
+HOSTILE = "</pre><script>alert(1)</script>&\"'"
 NASTY = "\x00\x1b[31m\u202e\u2066\r"  # controls, and marks that change the direction of text
 
 
@@ -76,39 +77,32 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(report):
     )
 
 
-def test_no_text_from_outside_becomes_markup(report, hostile, hostile_table, corpus):
+def test_no_text_from_outside_becomes_markup(report, corpus, history, models):
+    named = {"mlp": replace(models["mlp"], label=HOSTILE)}
     page = Page(
         report(
-            title=hostile,
-            summary=hostile,
-            table=hostile_table,
-            samples={hostile: hostile},
-            passage=Passage([hostile, hostile], {hostile: [1.0, 2.0]}),
-            attention=Attention([hostile, "a"], ATTENTION[:, :, :2, :2]),
-            config=hostile,
-            corpus=replace(corpus, name=hostile, tokenizer=hostile),
+            title=HOSTILE,
+            summary=HOSTILE,
+            table=ladder_table(rows("test", 10, {HOSTILE: 1.0, "a|b\n| c": 0.5})),
+            figures=[loss_curves(named, {"mlp": history}, {})],
+            samples={HOSTILE: HOSTILE},
+            passage=Passage([HOSTILE, HOSTILE], {HOSTILE: [1.0, 2.0]}),
+            attention=Attention([HOSTILE, "a"], ATTENTION[:, :, :2, :2]),
+            config=HOSTILE,
+            corpus=replace(corpus, name=HOSTILE, tokenizer=HOSTILE),
         )
     )
     assert_inert(page)
-    # title twice, summary, model, sample and its name; passage of two, its model and the card's;
-    # configuration, corpus twice, tokenizer; in 6 maps one that looks and is seen twice
-    assert page.text.count(hostile) == 6 + 4 + 4 + 6 * 3
+    # title twice, summary, model, sample and its name; of the figure name, caption, alternative;
+    # passage of two, its model and the card's; configuration, corpus twice, tokenizer; in 6 maps
+    # one that looks and is seen twice
+    assert page.text.count(HOSTILE) == 6 + 3 + 4 + 4 + 6 * 3
 
 
-def test_control_characters_and_names_in_figures_are_shown_as_text(
-    report, history, models, hostile
-):
-    shown = "U+0000U+001B[31mU+202EU+2066U+000D"
+def test_control_characters_are_shown_as_text(report):
     text = report(passage=Passage([NASTY], {"mlp": [1.0]}), attention=None)
-    assert shown in Page(text).text
+    assert "U+0000U+001B[31mU+202EU+2066U+000D" in Page(text).text
     assert not {*text} & {*NASTY} - {*"[31m"}
-    named = {"mlp": replace(models["mlp"], label=hostile)}
-    figure = loss_curves(named, {"mlp": history}, {})
-    attention = Attention(["</title></svg><script>"], ATTENTION[:, :, :1, :1])
-    page = Page(report(figures=[figure], attention=attention))
-    assert_inert(page)
-    assert page.text.count(hostile) == 3  # name, caption, text alternative
-    assert "</title></svg><script> attends to" in page.text
 
 
 def test_figures_in_one_page_share_no_identifier(report, history, models):

@@ -18,7 +18,7 @@ def test_trained_models_have_a_deviation_and_folders_stand_side_by_side(results)
     assert rows["Transformer"][:4] == [score, score, "0.7000", "0.8000"]
     assert rows["Transformer"][5:] == ["1,234,567", "3,000"]
     assert rows["Kneser-Ney 5"][:4] == ["0.8300", "0.8300", "0.8300", ""]
-    assert [*rows][0] == "Uniform"
+    assert next(iter(rows)) == "Uniform"
     assert [*rows][-2:] == ["Transformer", "Oracle"]
 
 

@@ -59,7 +59,7 @@ def compare(
         Path | None,
         output_option(
             "Also write the table, with every run, to this page, .html; or draw the scores over "
-            "the setting of --by to this file, .svg or .png."
+            "the setting of --by to this file, .svg."
         ),
     ] = None,
     force: Force = False,

@@ -303,17 +303,14 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
     write_json(folder / "metrics.json", metrics)
-    save_record(
-        folder,
-        config,
-        prepared,
-        [
-            of_whole_text(name, rungs.kind(name), rungs.rungs[name], each, prepared,
-                          audits.get(name, ""))
-            for (name, split), each in scores.items()
-            if split == "val"
-        ],
-    )  # fmt: skip
+    recorded = [
+        of_whole_text(
+            name, rungs.kind(name), rungs.rungs[name], each, prepared, audits.get(name, "")
+        )
+        for (name, split), each in scores.items()
+        if split == "val"
+    ]
+    save_record(folder, config, prepared, recorded)
     reports.print_table(table)
     print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {folder}")
     trained = [

@@ -16,7 +16,7 @@ from lmladder.reports.figures.gallery import last_split, result_figures, truth_f
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.figures.style import FORMATS, as_png, as_svg, encoded
+from lmladder.reports.figures.style import as_svg
 from lmladder.reports.findings import findings
 from lmladder.reports.html import Passage, render_report, render_surprisal
 from lmladder.reports.play import first_token, render_play, rounded

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration, as_override
-from lmladder.reports.figures.style import encoded
+from lmladder.reports.figures.style import as_svg
 from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
@@ -162,10 +162,12 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 
 
 def write(comparison: Comparison, path: Path) -> None:
-    """Write a page, .html, or a figure, .svg or .png; InputError as `sweep_figure`."""
-    page = path.suffix.lower() in (".html", ".htm")
-    content = to_html(comparison).encode() if page else encoded(sweep_figure(comparison), path)
-    atomic_write(path, content)
+    """Write a page, .html, or a figure, .svg; InputError for other names, or as `sweep_figure`."""
+    if path.suffix not in (".html", ".svg"):
+        raise InputError(f"the name of a page must end in .html, of a figure in .svg, got {path}")
+    page = path.suffix == ".html"
+    text = to_html(comparison) if page else as_svg(sweep_figure(comparison))
+    atomic_write(path, text.encode())
 
 
 def sweep_figure(comparison: Comparison) -> Figure:

@@ -15,19 +15,15 @@ from rich.text import Text
 NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 columns have room
 
 
-def print_table(table: pd.DataFrame, console: Console | None = None) -> None:
+def print_table(table: pd.DataFrame) -> None:
     """Print the table of all splits."""
     shown = [
         replace(each, of_each_split=each.title == "Perplexity")
         for each in SHOWN
         if each.title in NARROW
     ]
-    console, grid = console or Console(), ladder_grid(table, shown)
-    console.print(f"\n[bold]{grid.caption}[/bold]", highlight=False)
-    text = empty_table(grid, folded=grid.titles[1:])
-    for cells in grid.rows:
-        text.add_row(*map(Text, cells))
-    console.print(text)
+    grid = ladder_grid(table, shown)
+    print(f"\n{as_text(grid, grid.titles[1:])}", flush=True)
 
 
 def empty_table(grid: Grid, folded: Sequence[str]) -> Table:

@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ElementTree
 
 from lmladder import reports
 from lmladder.evaluation import Score
-from lmladder.reports import Row, as_png, as_svg, ladder_table
+from lmladder.reports import Row, as_svg, ladder_table
 from lmladder.reports.figures.sweep import Swept, sweep_curves
 
 import matplotlib
@@ -47,12 +47,6 @@ def test_a_figure_can_be_embedded_and_is_the_same_whatever_the_users_settings(fi
     users = {"font.size": 30, "svg.hashsalt": None, "svg.fonttype": "path", "savefig.dpi": 30}
     with matplotlib.rc_context(users | {"axes.spines.top": True, "lines.linewidth": 9}):
         assert as_svg(figures[kind]()) == svg
-
-
-def test_a_png_has_an_image_and_neither_time_nor_version(figures):
-    data = as_png(figures["sweep"]())
-    assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    assert not {b"tEXt", b"tIME"} & {data[at : at + 4] for at in range(len(data))}
 
 
 def test_models_of_one_kind_differ_in_color_and_marker():

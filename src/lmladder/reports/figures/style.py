@@ -10,13 +10,10 @@ import io
 import re
 import textwrap
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
 
 from lmladder.reports.colors import GRAY, INK, PALE
-from lmladder.system.errors import InputError
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -57,8 +54,7 @@ def wide_figure() -> tuple[Figure, Axes]:
 
 def as_svg(figure: Figure) -> str:
     """Return the figure as an <svg> element that can be embedded in a page."""
-    metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
-    svg = _saved(figure, format="svg", metadata=metadata).decode()
+    svg = _saved(figure)
     svg = svg[svg.index("<svg") :].replace(f"font-family: '{LAYOUT_FONT}'; ", "")
     caption = html.escape(str(figure.get_label()))
     start = f'<svg role="img" font-family="{PAGE_FONTS}"'
@@ -68,42 +64,19 @@ def as_svg(figure: Figure) -> str:
     return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
 
 
-def as_png(figure: Figure) -> bytes:
-    """Return the figure as a PNG file without time and version."""
-    return _saved(figure, format="png", dpi=200, metadata={"Software": None})
-
-
-def _saved(figure: Figure, **options: Any) -> bytes:
-    """Return the file that `savefig` writes, which is the same each time.
+def _saved(figure: Figure) -> str:
+    """Return what `savefig` writes, which is the same each time.
 
     The layout is computed once, as Matplotlib would compute another whenever it saves the figure.
     """
-    file = io.BytesIO()
+    file = io.StringIO()
     with styled():
         if isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine):
             figure.draw_without_rendering()
             figure.set_layout_engine("none")
-        figure.savefig(file, **options)
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))  # no times and versions
+        figure.savefig(file, format="svg", metadata=metadata)
     return file.getvalue()
-
-
-FORMATS: dict[str, Callable[[Figure], bytes]] = {
-    "svg": lambda figure: as_svg(figure).encode(),
-    "png": as_png,
-}
-
-
-def encoded(figure: Figure, path: Path) -> bytes:
-    """Return the figure in the format of its file's name; InputError as `figure_format`."""
-    return FORMATS[figure_format(path)](figure)
-
-
-def figure_format(path: Path) -> str:
-    """Return the format of a figure's file by its name; InputError if it is unknown."""
-    name = path.suffix.removeprefix(".").lower()
-    if name not in FORMATS:
-        raise InputError(f"the name of a figure must end in .{' or .'.join(FORMATS)}, got {path}")
-    return name
 
 
 def title(axes: Axes, text: str, note: str = "") -> None:
