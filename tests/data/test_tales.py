@@ -170,7 +170,6 @@ FAULTY = {
     "lists: [": "is not valid YAML",
     "{lists: {}, variables: {}, rules: {}, rule: {}}": "and no others",
     rules(""): "called 'story'",
-    rules("story: ['{dragon}']"): "called 'dragon'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
     rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
     rules("story: [s, s]"): "'s' twice",

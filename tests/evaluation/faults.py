@@ -1,18 +1,13 @@
-"""Twelve ways in which a score is none, each in a sound model, a tokenizer or a claim.
-
-    python -m tests.evaluation.faults
-
-prints the table of docs/scoring.md: each fault, and what the audit says of it.
-"""
+"""Twelve ways in which a score is none, each in a sound model, a tokenizer or a claim."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from lmladder.autograd import Tensor
 from lmladder.data.tokenizers import CharTokenizer, Tokenizer
 from lmladder.evaluation import token_nll
-from lmladder.evaluation.audit import FAILED, Subject, audit
+from lmladder.evaluation.audit import Subject
 from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.streams import stream
@@ -201,36 +196,19 @@ def easiest() -> Subject:
     return replace(each, claim=float(nats[: len(nats) * 3 // 100].mean()))
 
 
-@dataclass(frozen=True)
-class Fault:
-    """A fault, and the check that names it."""
-
-    name: str
-    check: str
-    make: Callable[[], Subject]
-
-
-FAULTS = [
-    Fault("an n-gram cache in hash buckets, not normalized", "sums", lambda: subject(HashedCache)),
-    Fault("such a cache, asked for the target only", "sums", lambda: subject(CacheOfTheTarget)),
-    Fault("a space counted twice", "byte_count", spaces),
-    Fault("a token of three bytes counted as one byte", "byte_count", fallback),
-    Fault("a loss of two tokens spread over both", "future", lambda: subject(SpreadOverBytes)),
-    Fault("a score after an update on the same token", "update", lambda: subject(LearnsFirst)),
-    Fault("a convolution that sees the next token", "future",
-          lambda: subject(lambda: transformer(LookingConvolution))),
-    Fault("normalization over time", "future", lambda: subject(lambda: transformer(TimeNorm))),
-    Fault("batch statistics at evaluation", "batch",
-          lambda: subject(lambda: transformer(BatchNorm))),
-    Fault("dropout left on", "repeat", lambda: subject(lambda: transformer(Dropout))),
-    Fault("the easiest 3% scored as the whole", "text", easiest),
-    Fault("a cache that survives from the previous document", "history",
-          lambda: subject(Remembering)),
+# Each fault, the check that names it, and a subject that has it.
+FAULTS: list[tuple[str, str, Callable[[], Subject]]] = [
+    ("an n-gram cache in hash buckets, not normalized", "sums", lambda: subject(HashedCache)),
+    ("such a cache, asked for the target only", "sums", lambda: subject(CacheOfTheTarget)),
+    ("a space counted twice", "byte_count", spaces),
+    ("a token of three bytes counted as one byte", "byte_count", fallback),
+    ("a loss of two tokens spread over both", "future", lambda: subject(SpreadOverBytes)),
+    ("a score after an update on the same token", "update", lambda: subject(LearnsFirst)),
+    ("a convolution that sees the next token", "future",
+     lambda: subject(lambda: transformer(LookingConvolution))),
+    ("normalization over time", "future", lambda: subject(lambda: transformer(TimeNorm))),
+    ("batch statistics at evaluation", "batch", lambda: subject(lambda: transformer(BatchNorm))),
+    ("dropout left on", "repeat", lambda: subject(lambda: transformer(Dropout))),
+    ("the easiest 3% scored as the whole", "text", easiest),
+    ("a cache that survives from the previous document", "history", lambda: subject(Remembering)),
 ]  # fmt: skip
-
-
-if __name__ == "__main__":
-    print("| Fault | Check | What the audit says |\n| --- | --- | --- |")
-    for fault in FAULTS:
-        (found,) = (each for each in audit(fault.make()) if each.status == FAILED)
-        print(f"| {fault.name} | `{found.check}` | {found.detail} |")

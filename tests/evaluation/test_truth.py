@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 
 SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 4096, excess_error=0.02)
+GROUPS = ("all", *KINDS, "position", "distance", "confidence")
 TEXT = "Zoë came, she sa hi. She left."
 
 
@@ -104,16 +105,14 @@ def test_every_token_is_in_one_group_of_its_kind_position_and_confidence(
     prepared, oracle = prepare(tmp_path, "byte")
     found = compare_with_truth(models_of(prepared), oracle, prepared, SETTINGS)
     for name in models_of(prepared):
-        (overall,) = (each for each in found if (each.model, each.by) == (name, "all"))
-        for group in (KINDS, ("position",), ("confidence",)):
-            parts = [each for each in found if each.model == name and each.by in group]
-            assert sum(each.tokens for each in parts) == overall.tokens
-            total = sum(each.tokens * each.excess for each in parts)
-            assert total == pytest.approx(overall.tokens * overall.excess, rel=1e-9)
-        sizes = {each.by: 0 for each in found}
-        for each in found:
-            sizes[each.by] += each.tokens if each.model == name else 0
+        of_model = [each for each in found if each.model == name]
+        sizes = {by: sum(each.tokens for each in of_model if each.by == by) for by in GROUPS}
         assert sizes["recall"] == sizes["distance"] > 0
+        for group in (KINDS, ("position",), ("confidence",)):
+            parts = [each for each in of_model if each.by in group]
+            assert sum(each.tokens for each in parts) == sizes["all"]
+            total = sum(each.tokens * each.excess for each in parts)
+            assert total == pytest.approx(sizes["all"] * of_model[0].excess, rel=1e-9)
 
 
 class Limited:

@@ -11,6 +11,7 @@ from tests.models.examples import (
     BARE,
     COUNT_MODELS,
     MODERN,
+    ORACLE,
     TRANSFORMER,
     build,
     draw,
@@ -30,6 +31,7 @@ def transformer(context_length: int = CONTEXT, **settings: Any) -> Any:
 
 MODELS: dict[str, LanguageModel] = {
     "uniform": COUNT_MODELS["uniform"],
+    "oracle": ORACLE,
     "kneser_ney": COUNT_MODELS["kneser_ney_4"],
     "mlp": model_named("mlp"),
     "mixture": mixture({"kneser_ney_4": True, "transformer": True}),

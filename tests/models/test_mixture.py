@@ -15,11 +15,10 @@ from lmladder.system.settings import read
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
 from tests.models.examples import (
+    COUNT_MODELS,
     COUNTS,
     MIXTURES,
-    MLP,
     TABLES,
-    build,
     draw,
     mixture,
 )
@@ -99,35 +98,15 @@ def test_a_text_that_no_member_can_generate_has_no_weights() -> None:
 
 
 def saved(**changed: Any) -> Checkpoint:
-    """Return the checkpoint of a mixture of count models and an MLP."""
-    rungs = {
-        "counts": {"kind": "counts", "watch": None, **asdict(COUNTS)},
-        "mlp": {"kind": "mlp", "watch": None, **asdict(MLP), **TRAINED},
-    }
-    members = ["kneser_ney_4", "mlp"]
-    settings = read(
-        MixtureSettings,
-        {"members": members, "weights_by": ["mlp"], "knots": 2, "rungs": rungs, **changed},
-    )
+    """Return the checkpoint of a mixture of count models."""
+    rungs = {"counts": {"kind": "counts", "watch": None, **asdict(COUNTS)}}
+    given = {"members": ["kneser_ney_4", "bigram"], "weights_by": ["kneser_ney_4"], "knots": 2}
+    settings = read(MixtureSettings, {**given, "rungs": rungs, **changed})
     arrays = {f"members.counts.{name}": each for name, each in TABLES.arrays().items()}
-    for name, each in build(MLP, spread=0.3).parameters().items():
-        arrays[f"members.mlp.{name}"] = each.value
     for index, text in enumerate(TEXTS):
         arrays[f"weights.{text}.knots"] = np.array([[0.5, 2.0]])
         arrays[f"weights.{text}.table"] = np.array([[0.5, 0.5], [0.1 * index, 1 - 0.1 * index]])
     return checkpoint("mixture", settings, arrays)
-
-
-TRAINED = {
-    "optimizer": {"name": "adam", "learning_rate": 0.1, "betas": [0.9, 0.99], "epsilon": 1e-8},
-    "schedule": {"name": "constant", "warmup_steps": 0, "final_fraction": 1.0},
-    "init_from": None,
-    "training": {
-        "steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "sequence_length": 1,
-        "clip_norm": None, "evaluate_every": 1, "evaluate_tokens": 1, "monitor_every": None,
-        "patience": None, "min_improvement": 0.0,
-    },
-}  # fmt: skip
 
 
 def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) -> None:
@@ -137,15 +116,14 @@ def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) 
     tokens = draw("tokens", 5, 7)
     for index, each in enumerate((mixed, *mixed.cross_fitted)):
         np.testing.assert_allclose(each.weights.table[1], [0.1 * index, 1 - 0.1 * index])
-        np.testing.assert_array_equal(
-            each.members[1].nll(tokens), build(MLP, spread=0.3).nll(tokens)
-        )
+        expected = COUNT_MODELS["bigram"].nll(tokens)
+        np.testing.assert_array_equal(each.members[1].nll(tokens), expected)
     assert len({each.nll(tokens).sum() for each in (mixed, *mixed.cross_fitted)}) == 3
 
 
 def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
-    for weights_by in (["mlp"], []):
+    for weights_by in (["kneser_ney_4"], []):
         settings: Any = saved(weights_by=weights_by).settings()
         knots = np.array([[0.1, 0.2]] * len(weights_by)).reshape(-1, 2)
         table = np.array([[0.3, 0.7], [1.0, 0.0]][: 2 ** len(weights_by)])
@@ -161,7 +139,7 @@ def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
         ({"table": [[1.5, -0.5], [0.5, 0.5]]}, "its table is not 2 times weights of 2 members"),
         ({"table": [[1.0], [1.0]]}, "its table is not 2 times weights of 2 members"),
         ({"knots": [[2.0, 1.0]]}, "its knots do not ascend"),
-        ({"members": ["mlp", "kneser_ney_4"]}, "its members are ['mlp', 'kneser_ney_4']"),
+        ({"members": ["bigram", "kneser_ney_4"]}, "its members are ['bigram', 'kneser_ney_4']"),
     ],
 )
 def test_a_file_without_weights_of_the_mixture_is_rejected(
@@ -179,7 +157,7 @@ def test_a_file_without_weights_of_the_mixture_is_rejected(
 
 def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:
     with pytest.raises(InputError, match="the model 'gru' is missing"):
-        saved(members=["gru", "mlp"]).restore_models()
+        saved(members=["gru", "kneser_ney_4"]).restore_models()
 
 
 @pytest.mark.parametrize(

