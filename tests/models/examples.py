@@ -103,11 +103,15 @@ def build(
     settings: Any, vocabulary_size: int = VOCABULARY, *, seed: int = 0, spread: float = 0.0
 ) -> Any:
     """Return a neural model; a spread added to all parameters makes its predictions differ."""
-    kind: Any = next(each for each in KINDS.values() if each.Settings is type(settings))
+    kind: Any = KINDS[kind_of(settings)]
     model: NeuralLanguageModel = kind(settings, vocabulary_size, rng=stream(seed, "weights"))
     for name, tensor in model.parameters().items():
         tensor.value += (spread * stream(1, name).standard_normal(tensor.shape)).astype("f4")
     return model
+
+
+def kind_of(settings: Any) -> str:
+    return next(name for name, each in KINDS.items() if each.Settings is type(settings))
 
 
 def model_named(name: str) -> LanguageModel:

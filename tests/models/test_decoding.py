@@ -1,11 +1,9 @@
 """Decoders: reading token by token gives what computing the whole window again gives."""
 
-from dataclasses import replace
 from typing import Any
 
-from lmladder.models import LanguageModel
-from lmladder.models.decoding import Decoder
-from lmladder.models.settings import ACTIVATIONS
+from lmladder.models import Decoder, LanguageModel
+from lmladder.nn import ACTIVATIONS
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.models.examples import (
     BARE,
@@ -26,7 +24,9 @@ CONTEXT = 8
 
 
 def transformer(context_length: int = CONTEXT, **settings: Any) -> Any:
-    return build(replace(TRANSFORMER, context_length=context_length, **settings), spread=0.3)
+    return build(
+        TRANSFORMER.model_copy(update={"context_length": context_length, **settings}), spread=0.3
+    )
 
 
 MODELS: dict[str, LanguageModel] = {

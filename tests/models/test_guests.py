@@ -6,7 +6,6 @@ The kind `callable` is built in; `arpa` is that of examples/rungs.
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,11 +15,12 @@ from lmladder.evaluation.guests import convert
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models import KINDS, LanguageModel, restore_models
 from lmladder.models.counts import CountTables
+from lmladder.models.guests import CallableSettings
 from lmladder.models.ngram import KneserNey
 from lmladder.models.own import load_files
 from lmladder.system.errors import InputError
+from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
-from lmladder.training.fit import fit_own
 from tests.data.examples import prepared_text
 from tests.models.examples import RUNGS
 from tests.models.test_contract import checkpoint
@@ -30,7 +30,9 @@ import pytest
 
 SPACE, NEWLINE = "\u2581", "\u21b5"
 TEXT = "the cat sat\nthe bat had a cat\na bad cat\n" * 40
-ON_VAL = EvaluateSettings(["val"], "latest", 0.5, 64)
+ON_VAL = EvaluateSettings(
+    splits=["val"], checkpoint="latest", min_context=0.5, batch_tokens=64, excess_error=0.1
+)
 SENTENCES = r"""
 \data\
 ngram 1=5
@@ -56,7 +58,6 @@ ngram 2=3
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An ARPA file in the folder of the files that rungs read."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(KINDS, "own", dict(KINDS.own))
     load_files([RUNGS / "arpa.py"])
     (path := Path("models/guest.arpa")).parent.mkdir()
     path.write_text(SENTENCES)
@@ -64,13 +65,14 @@ def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def guest(kind: str, **given: Any) -> Any:
-    settings, component = KINDS.model_settings(kind)(**given), KINDS.component(kind)
-    return component(settings, 3, component.fit(settings, np.array([0]), 3))
+    settings: Any = validate(KINDS[kind].Settings, given)
+    made: Any = KINDS[kind]
+    return made(settings, 3, made.learn(settings, np.array([0]), 3))
 
 
 def arpa(path: Path, content: str = SENTENCES, **given: Any) -> Any:
     path.write_text(content, "utf-8")
-    return guest("arpa", path=str(path), **given)
+    return guest("arpa", **{"path": str(path), "space": SPACE, "newline": "</s>", **given})
 
 
 def arpa_of(model: LanguageModel, text: Sequence[int], words: Sequence[str]) -> str:
@@ -161,10 +163,11 @@ def test_an_arpa_file_that_is_no_distribution_is_rejected_with_its_line(
 def test_a_checkpoint_has_the_digest_of_files_and_fails_when_they_change(
     file: Path, tmp_path: Path
 ) -> None:
-    settings = KINDS.model_settings("arpa")(path=str(file))
+    given = {"path": str(file), "space": SPACE, "newline": "</s>"}
+    settings = validate(KINDS["arpa"].Settings, given)
     prepared: Any = SimpleNamespace(train=np.zeros(3, np.uint8))
-    origin = checkpoint("arpa", settings, {})
-    fit_own(origin, settings, prepared).save(tmp_path / "checkpoint")
+    start = checkpoint("arpa", settings, {})
+    KINDS["arpa"].fit(start, settings, prepared, tmp_path).save(tmp_path / "checkpoint")
     saved = Checkpoint.load(tmp_path / "checkpoint")
     assert {name: each.shape for name, each in saved.model.items()} == {"sha256": (32,)}
     assert len(restore_models(saved)) == 1
@@ -251,7 +254,7 @@ def test_a_file_is_executed_only_if_a_user_names_it() -> None:
     Path("other.py").write_text("raise SystemExit('executed')")
     with pytest.raises(InputError, match=r"--module other.py"):
         guest("callable", watch="other.py", function="f", context_length=1, parameters=1)
-    saved = checkpoint("callable", KINDS.model_settings("callable")("other.py", "f", 1, 1), {})
-    assert asdict(saved)["model"] == {}
+    settings = CallableSettings(watch="other.py", function="f", context_length=1, parameters=1)
+    saved = checkpoint("callable", settings, {})
     with pytest.raises(InputError, match=r"--module other.py"):
         restore_models(saved)

@@ -1,17 +1,17 @@
 """A mixture: a distribution at each position, with weights that expectation maximization finds."""
 
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from lmladder.models import restore_models
-from lmladder.models.mixture import TEXTS, Weights, entropy
-from lmladder.models.settings import MixtureSettings
+from lmladder.models.kind import model_settings
+from lmladder.models.mixture import TEXTS, MixtureSettings, Weights, entropy
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import write_json
-from lmladder.system.settings import read
+from lmladder.system.settings import validate
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
 from tests.models.examples import (
@@ -27,7 +27,11 @@ from tests.models.test_contract import checkpoint
 import numpy as np
 import pytest
 
-SETTINGS = read(MixtureSettings, {"members": ["a", "b"], "weights_by": ["a"], "iterations": 300})
+GIVEN = {
+    "members": ["a", "b"], "weights_by": ["a"], "knots": 5, "prior": 20.0, "iterations": 300,
+    "weights_from": None, "checkpoint": "latest", "min_context": 0.5, "batch_tokens": 4096,
+}  # fmt: skip
+SETTINGS: Any = validate(MixtureSettings, GIVEN)
 
 
 def test_it_is_the_sum_of_its_members_with_the_weights_of_their_entropies() -> None:
@@ -64,7 +68,7 @@ def text_of_known_weights(tokens: int) -> tuple[FloatArray, FloatArray, FloatArr
 
 def test_it_finds_the_weights_that_a_text_was_drawn_with() -> None:
     logs, entropies, weight = text_of_known_weights(40_000)
-    found = Weights.fitted(logs, entropies, replace(SETTINGS, knots=3))(entropies)
+    found = Weights.fitted(logs, entropies, SETTINGS.model_copy(update={"knots": 3}))(entropies)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
     assert abs(found[:, 0] - weight).max() < 0.04
     constant = Weights.fitted(logs, entropies[:, :0], SETTINGS)(entropies[:, :0])
@@ -74,7 +78,7 @@ def test_it_finds_the_weights_that_a_text_was_drawn_with() -> None:
 def test_a_combination_without_tokens_has_constant_weights() -> None:
     logs, entropies, _ = text_of_known_weights(500)
     twice = np.repeat(entropies, 2, axis=1)  # so the corners of other entropies have no tokens
-    fitted = Weights.fitted(logs, twice, replace(SETTINGS, prior=1e-3))
+    fitted = Weights.fitted(logs, twice, SETTINGS.model_copy(update={"prior": 1e-3}))
     constant = Weights.fitted(logs, twice[:, :0], SETTINGS)
     ends = np.array([[0.0, 1.0], [1.0, 0.0]])
     np.testing.assert_allclose(fitted(ends), np.repeat(constant.table, 2, axis=0), rtol=1e-9)
@@ -99,14 +103,14 @@ def test_a_text_that_no_member_can_generate_has_no_weights() -> None:
 
 def saved(**changed: Any) -> Checkpoint:
     """Return the checkpoint of a mixture of count models."""
-    rungs = {"counts": {"kind": "counts", "watch": None, **asdict(COUNTS)}}
+    members = {"counts": {"kind": "counts", **COUNTS.model_dump()}}
     given = {"members": ["kneser_ney_4", "bigram"], "weights_by": ["kneser_ney_4"], "knots": 2}
-    settings = read(MixtureSettings, {**given, "rungs": rungs, **changed})
+    settings: Any = validate(MixtureSettings, {**GIVEN, **given, **changed})
     arrays = {f"members.counts.{name}": each for name, each in TABLES.arrays().items()}
     for index, text in enumerate(TEXTS):
         arrays[f"weights.{text}.knots"] = np.array([[0.5, 2.0]])
         arrays[f"weights.{text}.table"] = np.array([[0.5, 0.5], [0.1 * index, 1 - 0.1 * index]])
-    return checkpoint("mixture", settings, arrays)
+    return replace(checkpoint("mixture", settings, arrays), members=members)
 
 
 def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) -> None:
@@ -124,7 +128,7 @@ def test_a_checkpoint_has_its_members_and_three_sets_of_weights(tmp_path: Path) 
 def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
     path = tmp_path / "weights.json"
     for weights_by in (["kneser_ney_4"], []):
-        settings: Any = saved(weights_by=weights_by).settings()
+        settings: Any = model_settings(saved(weights_by=weights_by))
         knots = np.array([[0.1, 0.2]] * len(weights_by)).reshape(-1, 2)
         table = np.array([[0.3, 0.7], [1.0, 0.0]][: 2 ** len(weights_by)])
         write_json(path, Weights(knots, table).facts(settings))
@@ -145,7 +149,7 @@ def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
 def test_a_file_without_weights_of_the_mixture_is_rejected(
     changed: Any, message: str, tmp_path: Path
 ) -> None:
-    settings: Any = saved().settings()
+    settings: Any = model_settings(saved())
     weights = Weights(np.array([[0.1, 0.2]]), np.array([[0.3, 0.7], [1.0, 0.0]]))
     path = tmp_path / "weights.json"
     write_json(path, weights.facts(settings) | changed)
@@ -157,20 +161,20 @@ def test_a_file_without_weights_of_the_mixture_is_rejected(
 
 def test_a_member_that_is_not_in_the_checkpoint_is_named() -> None:
     with pytest.raises(InputError, match="the model 'gru' is missing"):
-        saved(members=["gru", "kneser_ney_4"]).restore_models()
+        restore_models(saved(members=["gru", "kneser_ney_4"], weights_by=["gru"]))
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"members": []}, "m.members must name at least one model"),
+        ({"members": []}, "m.members must have at least 1 item"),
         ({"weights_by": ["c"]}, "m.weights_by: 'c' is not one of the members"),
         (
             {"members": [*"abcde"], "weights_by": [*"abcde"], "knots": 10},
-            "m.knots=10 to the power of 5 members in m.weights_by must be at most 10,000",
+            "m.knots=10 to the power of 5 members in weights_by must be at most 10,000",
         ),
     ],
 )
 def test_settings_that_no_mixture_can_have_are_rejected(given: Any, message: str) -> None:
     with pytest.raises(InputError, match=re.escape(message)):
-        read(MixtureSettings, {"members": ["a", "b"], **given}, "m.")
+        validate(MixtureSettings, {**GIVEN, **given}, "m")

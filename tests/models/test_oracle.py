@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
-from lmladder.data.settings import WordTokenizerSettings
 from lmladder.data.tales import Grammar, Story, generate
+from lmladder.data.tokenizers.word import WordSettings
 from lmladder.evaluation import token_nll
 from lmladder.models import oracle as module
-from lmladder.models import restore_models
-from lmladder.models.oracle import IMPOSSIBLE, Oracle, arrays_of, restore
+from lmladder.models.oracle import IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
@@ -67,8 +66,7 @@ def char_tokenizer(grammar: Grammar, characters: int = 20_000) -> CharTokenizer:
 
 
 def oracle_of(grammar: Grammar, tokenizer: Tokenizer) -> Oracle:
-    arrays = arrays_of(grammar.source, tokenizer)
-    return restore("oracle", None, tokenizer.vocabulary_size, arrays, "oracle")["oracle"]
+    return Oracle(grammar, arrays_of(grammar.source, tokenizer)[SYMBOLS])
 
 
 def encoded(tokenizer: Tokenizer, text: str) -> IntArray:
@@ -176,7 +174,7 @@ def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equall
 
 
 def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:
-    settings = WordTokenizerSettings("word", "", 300, "error")
+    settings = WordSettings(name="word", vocabulary_size=300, unknown="error")
     words = WordTokenizer.build(["Nobody came."], settings, None)
     with pytest.raises(InputError, match="needs the tokenizer char or byte, not word"):
         arrays_of(SMALL, words)

@@ -5,39 +5,40 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from lmladder.data import CharTokenizer
 from lmladder.evaluation import Score
 from lmladder.experiments.jobs import code_digest, run_digest
-from lmladder.models import KINDS, restore_models
+from lmladder.models import KINDS, kind_named, label, restore_models, rung_settings
 from lmladder.models.own import load_files, load_watched
 from lmladder.reports import Row, ladder_table
 from lmladder.system.errors import InputError
-from lmladder.system.settings import read
+from lmladder.system.settings import validate
 from lmladder.system.streams import stream
 from lmladder.training.checkpoint import Checkpoint
-from lmladder.training.fit import begin, fit_own
 from tests.models.examples import RUNGS, VOCABULARY, draw
 from tests.models.test_contract import checkpoint
 
 import numpy as np
 import pytest
 
+TOKENIZER = CharTokenizer("abcdefghijk")
 COUNTING = """
-from dataclasses import dataclass
-from lmladder.models.decoding import Decoder
-from lmladder.system.settings import setting
+from lmladder.models import Decoder, FittedAtOnce
+from lmladder.system.settings import Settings
+from pydantic import Field
 import numpy as np
 
 
-@dataclass
-class MyUnigramSettings:
-    add: float = setting("pseudocount", above=0)
+class MyUnigramSettings(Settings):
+    add: float = Field(gt=0, description="pseudocount")
 
 
-class MyUnigram:
+class MyUnigram(FittedAtOnce):
+    Settings = MyUnigramSettings
     context_length, max_length = 0, None
 
     @staticmethod
-    def fit(settings, tokens, vocabulary_size):
+    def learn(settings, tokens, vocabulary_size):
         return {"counts": np.bincount(tokens, minlength=vocabulary_size)}
 
     def __init__(self, settings, vocabulary_size, arrays):
@@ -57,14 +58,15 @@ class MyUnigram:
     def decoder(self):
         return Decoder(self)
 """
-NEURAL = COUNTING.replace("class MyUnigram:", "class MyUnigram(NeuralLanguageModel):").replace(
+NEURAL = COUNTING.replace("(FittedAtOnce)", "(NeuralLanguageModel)").replace(
     "import numpy", "from lmladder.models import NeuralLanguageModel\nimport numpy"
 )
 
 
 @pytest.fixture(autouse=True)
 def _no_kinds_of_other_tests(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(KINDS, "own", {})
+    for name in [name for name, kind in KINDS.items() if kind.source is not None]:
+        monkeypatch.delitem(KINDS, name)
 
 
 @pytest.fixture
@@ -74,9 +76,10 @@ def file(tmp_path: Path) -> Path:
 
 
 def counted(**changes: Any) -> Checkpoint:
-    settings: Any = read(KINDS.model_settings("my_unigram"), {"add": 0.5})
-    prepared: Any = SimpleNamespace(train=draw("text", 400).astype(np.uint8))
-    return fit_own(checkpoint("my_unigram", settings, changes), settings, prepared)
+    kind = kind_named("my_unigram")
+    settings = validate(kind.Settings, {"add": 0.5})
+    prepared: Any = SimpleNamespace(train=draw("text", 400).astype(np.uint8), tokenizer=TOKENIZER)
+    return kind.fit(checkpoint("my_unigram", settings, changes), settings, prepared, Path())
 
 
 def test_a_kind_is_fitted_by_a_function_of_its_own_and_restored_from_its_checkpoint(
@@ -84,7 +87,7 @@ def test_a_kind_is_fitted_by_a_function_of_its_own_and_restored_from_its_checkpo
 ) -> None:
     load_files([file])
     with pytest.raises(InputError, match=r"^x\.add must be more than 0, got 0"):
-        read(KINDS.settings("my_unigram"), {"kind": "my_unigram", "watch": None, "add": 0}, "x.")
+        validate(rung_settings("my_unigram"), {"kind": "my_unigram", "add": 0}, "x")
     counted().save(tmp_path / "checkpoint.safetensors")
     loaded = Checkpoint.load(tmp_path / "checkpoint.safetensors")
     (model,) = restore_models(loaded).values()
@@ -98,10 +101,10 @@ def test_a_kind_is_fitted_by_a_function_of_its_own_and_restored_from_its_checkpo
 
 def test_a_class_may_have_a_label_and_is_named_in_the_usual_spelling(tmp_path: Path) -> None:
     load_files(RUNGS.glob("*.py"))
-    assert KINDS["min_gru"].labels == {"min_gru": "MinGRU"}
+    assert label("min_gru", "min_gru") == "MinGRU"
     (tmp_path / "a.py").write_text(COUNTING.replace("MyUnigram", "MyLSTM2"))
     load_files([tmp_path / "a.py"])
-    assert "my_lstm2" in KINDS.own
+    assert "my_lstm2" in KINDS
 
 
 def test_the_name_in_a_checkpoint_loads_no_file(
@@ -109,15 +112,13 @@ def test_the_name_in_a_checkpoint_loads_no_file(
 ) -> None:
     load_files([file])
     saved = counted()
-    KINDS.own.clear()
+    del KINDS["my_unigram"]
     mark = tmp_path / "executed"
     file.write_text(f"open({str(mark)!r}, 'w')\n{COUNTING}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
-    config = saved.config | {"watch": "my_unigram.py", "kind": "my_unigram"}
-    for look_up in (saved.restore_models, lambda: KINDS.read(config, "x")):
-        with pytest.raises(InputError, match=r"unknown kind of rung 'my_unigram'.*--module FILE"):
-            look_up()
+    with pytest.raises(InputError, match=r"unknown kind of rung 'my_unigram'.*--module FILE"):
+        restore_models(saved)
     assert not mark.exists()
 
 
@@ -128,12 +129,9 @@ def test_the_name_in_a_checkpoint_loads_no_file(
         ("raise SystemExit(3)", "SystemExit at line 1: 3"),
         ("x = (\n", "SyntaxError at line 1: '\\(' was never closed"),
         ("\n\nraise ValueError('so')", "cannot load .*my_unigram.py: ValueError at line 3: so"),
-        (COUNTING.replace("MyUnigram", "Mlp"), "the kind 'mlp' is built in; rename Mlp"),
-        (COUNTING.replace("@dataclass", ""), "MyUnigramSettings must be a dataclass"),
-        (COUNTING + "MyUnigramSettings = dataclass(type('A', (), {'__annotations__': {'n': int}}))",
-         r"MyUnigramSettings\.n must be declared with `setting`"),
+        (COUNTING.replace("MyUnigram", "Mlp"), "the kind 'mlp' is built in; rename the class"),
+        (COUNTING.replace("(Settings)", ""), r"MyUnigram\.Settings must be a Pydantic model"),
         (COUNTING.replace("def nll", "def loss"), "MyUnigram must define nll$"),
-        (COUNTING.replace("def fit", "def train"), "MyUnigram must define fit$"),
         (NEURAL, "MyUnigram must define hidden$"),
     ],
 )  # fmt: skip
@@ -141,7 +139,7 @@ def test_a_mistake_in_a_file_is_named_in_one_line(file: Path, source: str, messa
     file.write_text(source)
     with pytest.raises(InputError, match=message):
         load_files([file])
-    assert not KINDS.own
+    assert "my_unigram" not in KINDS
 
 
 def test_a_missing_file_and_two_files_with_one_kind_are_named(file: Path, tmp_path: Path) -> None:
@@ -161,29 +159,29 @@ def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: P
     load_files([file])
     saved = counted()
     with pytest.raises(InputError, match=r"does not fit .*the array 'counts' is missing"):
-        checkpoint("my_unigram", KINDS.model_settings("my_unigram")(1.0), {}).restore_models()
+        restore_models(checkpoint("my_unigram", KINDS["my_unigram"].Settings(add=1.0), {}))
     file.write_text(COUNTING.replace("context_length, ", ""))
     load_files([file])
-    with pytest.raises(InputError, match="'my_unigram' must have the attribute context_length"):
+    with pytest.raises(InputError, match="MyUnigram must have the attribute context_length"):
         restore_models(saved)
     file.write_text(COUNTING.replace("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}"))
     load_files([file])
-    with pytest.raises(InputError, match="my_unigram: fit must return numeric arrays, got counts"):
+    with pytest.raises(
+        InputError, match="MyUnigram.learn must return arrays of numbers, but 'counts'"
+    ):
         counted()
-    (file.parent / "a.py").write_text(
-        (RUNGS / "lstm.py").read_text().replace("self.context_length = ", "")
-    )
+
+    lstm = (RUNGS / "lstm.py").read_text()
+    (file.parent / "a.py").write_text(lstm.replace("self.context_length = ", ""))
     load_files([file.parent / "a.py"])
-    settings = KINDS.model_settings("lstm")(4, 2, 2)
-    prepared: Any = None
-    first = checkpoint("lstm", settings, {})
-    with pytest.raises(InputError, match="'lstm' must have the attribute context_length"):
-        begin(first, settings, prepared, file, stage="rung", code="")
+    facts: Any = {"context_length": 4, "embedding_size": 2, "hidden_size": 2}
+    settings, prepared = SimpleNamespace(**facts), Any
+    with pytest.raises(InputError, match="Lstm must have the attribute context_length"):
+        KINDS["lstm"].fit(saved, settings, prepared, file)
     load_files([RUNGS / "lstm.py"])
-    training = SimpleNamespace(sequence_length=5)
-    longer: Any = SimpleNamespace(**vars(settings), training=training, init_from=None)
-    with pytest.raises(InputError, match=r"lstm: .*sequence_length=5 is more than max_length=4"):
-        begin(first, longer, prepared, file, stage="rung", code="")
+    settings.training = SimpleNamespace(sequence_length=5)
+    with pytest.raises(InputError, match=r": .*sequence_length=5 is more than max_length=4"):
+        KINDS["lstm"].fit(saved, settings, prepared, file)
 
 
 def test_the_code_of_a_file_is_a_part_of_the_identity_and_its_comments_are_not(file: Path) -> None:
@@ -193,7 +191,7 @@ def test_the_code_of_a_file_is_a_part_of_the_identity_and_its_comments_are_not(f
         load_files([file])
         digests.append(run_digest("rung", "my_unigram"))
     assert digests[0] == digests[1] != digests[2]
-    (model,) = counted().restore_models().values()  # of the last version, which adds nothing
+    (model,) = restore_models(counted()).values()  # of the last version, which adds nothing
     counts = np.bincount(draw("text", 400), minlength=VOCABULARY)
     np.testing.assert_allclose(np.exp(model.logs), counts / 400)
     assert run_digest("mlp", "mlp") == code_digest("mlp")
@@ -206,10 +204,11 @@ def test_a_weight_may_be_drawn_from_any_distribution(tmp_path: Path) -> None:
         text.replace("        self.unembedding", f"        {drawn}\n        self.unembedding")
     )
     load_files([tmp_path / "a.py"])
-    settings = KINDS.model_settings("lstm")(4, 2, 2)
-    model = KINDS.component("lstm")(settings, VOCABULARY, rng=stream(0, "weights"))
+    kind: Any = KINDS["lstm"]
+    settings = kind.Settings(context_length=4, embedding_size=2, hidden_size=2)
+    model = kind(settings, VOCABULARY, rng=stream(0, "weights"))
     arrays = {name: each.value for name, each in model.parameters().items()}
-    (restored,) = checkpoint("lstm", settings, arrays).restore_models().values()
+    (restored,) = restore_models(checkpoint("lstm", settings, arrays)).values()
     np.testing.assert_array_equal(restored.gates.bias.value, model.gates.bias.value)
 
 
@@ -231,6 +230,6 @@ def test_an_installed_package_declares_a_kind(package: Path) -> None:
     assert len(restore_models(saved)) == 1
     assert KINDS["my_unigram"].source == package / "my_package_rung.py"
     with pytest.raises(InputError, match="kind of rung 'another', but defines my_unigram"):
-        KINDS["another"]
+        kind_named("another")
     with pytest.raises(InputError, match="unknown kind of rung 'third'"):
-        KINDS["third"]
+        kind_named("third")

@@ -55,6 +55,8 @@ class PythonState:
 
     def _inside(self, given: Any) -> list[Any]:
         """Return what an object references; note what may be replaced in it."""
+        if type(given).__module__.startswith("pydantic"):  # a class of settings, which are frozen
+            return []
         if isinstance(given, tuple | frozenset):
             return list(given)
         if isinstance(given, MethodType):

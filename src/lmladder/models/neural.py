@@ -9,7 +9,7 @@ from typing import Any
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional, no_grad
 from lmladder.data import Prepared
-from lmladder.models.contract import Decoder, LanguageModel, log_softmax
+from lmladder.models.contract import Decoder, LanguageModel, log_softmax, require_complete
 from lmladder.models.kind import Kind, Log, no_log
 from lmladder.nn import Linear
 from lmladder.system.arrays import FloatArray, IntArray
@@ -108,6 +108,7 @@ class NeuralLanguageModel(Trainable, Kind):
         """
         rng = stream(start.seed, f"{start.kind} weights")
         model = cls(settings, start.vocabulary_size, rng=rng)  # type: ignore[call-arg]
+        require_complete(model)
         length, longest = settings.training.sequence_length, model.max_length
         if longest is not None and length > longest:
             raise InputError(
@@ -126,6 +127,7 @@ class NeuralLanguageModel(Trainable, Kind):
     def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
         zeros: Any = _Zeros(sum(array.size for array in checkpoint.model.values()))
         model = cls(settings, checkpoint.vocabulary_size, rng=zeros)  # type: ignore[call-arg]
+        require_complete(model)
         model.load(checkpoint.model)
         return {checkpoint.name: model}
 

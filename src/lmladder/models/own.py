@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from lmladder.data import Prepared
-from lmladder.models.contract import LanguageModel, own_tokenizer
+from lmladder.models.contract import LanguageModel, own_tokenizer, require_complete
 from lmladder.models.kind import KINDS, Kind, Log, kind_name, no_log
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.system.arrays import Array, IntArray
@@ -30,7 +30,6 @@ from pydantic import BaseModel
 
 GROUP = "lmladder.rungs"  # of entry points; the name of each is a kind, its value a module
 METHODS = ("nll", "next_log_probabilities", "log_probabilities", "decoder")
-ATTRIBUTES = ("vocabulary_size", "context_length", "max_length", "n_parameters")
 
 
 class FittedAtOnce(Kind):
@@ -81,8 +80,7 @@ class FittedAtOnce(Kind):
             model: Any = cls(settings, checkpoint.vocabulary_size, checkpoint.model)
         except KeyError as error:
             raise ValueError(f"the array {error} is missing") from error
-        if missing := [each for each in ATTRIBUTES if not hasattr(model, each)]:
-            raise InputError(f"{cls.__name__} must have the attribute {missing[0]}")
+        require_complete(model)
         return {checkpoint.name: model}
 
 
