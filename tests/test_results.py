@@ -6,7 +6,8 @@ from pathlib import Path
 from lmladder.experiments import find_runs
 from lmladder.reports import read_csv
 from lmladder.system.settings import dotted
-from tests.pipeline.conftest import COMPOSE, PROJECT
+from stages import compose
+from tests.pipeline.conftest import PROJECT
 
 import pandas as pd
 import pytest
@@ -47,7 +48,7 @@ def test_kept_results_are_of_the_settings_of_today_and_not_edited(
     name, seed = folder.parent.name, folder.name.removeprefix("seed")
     preset = "data=tales" if name == "tales" else f"experiment={name}"
     composed = tmp_path / "params.yaml"
-    composed.write_text(COMPOSE.composition([preset, f"seed={seed}"]))
+    composed.write_text(compose.composition([preset, f"seed={seed}"]))
     # Settings may have been added since then.
     then, now = (
         dotted(yaml.safe_load(path.read_text())) for path in (folder / "params.yaml", composed)

@@ -8,10 +8,9 @@ docs/reproducibility.md lists the checks.
 
 import itertools
 import math
-from dataclasses import replace
 from typing import Any
 
-from lmladder.models import LanguageModel, MlpSettings
+from lmladder.models import LanguageModel
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import count_ladder
 from lmladder.nn.pointer import SHARE
@@ -23,9 +22,11 @@ from tests.models.examples import (
     ALL_SETTINGS,
     CONTEXT,
     COUNT_MODELS,
+    MLP,
     TRANSFORMER,
     VOCABULARY,
     build,
+    changed,
     draw,
     fit,
     model_named,
@@ -60,7 +61,7 @@ def test_the_initial_loss_is_log_of_the_vocabulary(name: str) -> None:
 def test_dropout_is_off_in_evaluation(name: str) -> None:
     """The same weights score alike, to the bit, whatever the rate; in training they do not."""
     calm, dropping = (
-        build(replace(ALL_SETTINGS[name], dropout=rate), spread=0.3) for rate in (0.0, 0.5)
+        build(changed(ALL_SETTINGS[name], dropout=rate), spread=0.3) for rate in (0.0, 0.5)
     )
     tokens = draw("tokens", 5, CONTEXT + 1)
     np.testing.assert_array_equal(dropping.nll(tokens), calm.nll(tokens))
@@ -88,8 +89,8 @@ STRATEGIES = [
     Strategy(top_p=0.5),
     Strategy(min_p=0.3),
     Strategy(repetition_penalty=1.5),
-    Strategy(0.8, top_k=4, top_p=0.9, min_p=0.1, repetition_penalty=1.3),
-    Strategy(0.0, repetition_penalty=3.0),
+    Strategy(temperature=0.8, top_k=4, top_p=0.9, min_p=0.1, repetition_penalty=1.3),
+    Strategy(temperature=0.0, repetition_penalty=3.0),
 ]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
 WEIGHTS = np.array([4.0, 30.0, 1.5, 18.0, 9.5, 0.5, 25.0, 12.0])
@@ -202,8 +203,8 @@ def test_the_bigram_converges_to_the_entropy_of_a_markov_source() -> None:
 def fitted(name: str, text: IntArray) -> Any:
     """A model of one token's context, trained to convergence on all pairs of the text at once."""
     settings = {
-        "mlp": MlpSettings(1, STATES, [16], "tanh"),
-        "transformer": replace(TRANSFORMER, n_layer=1, d_model=16, context_length=1, dropout=0),
+        "mlp": changed(MLP, context_length=1, embedding_size=STATES, hidden_sizes=[16]),
+        "transformer": changed(TRANSFORMER, n_layer=1, d_model=16, context_length=1, dropout=0),
     }[name]
     model = build(settings, STATES)
     fit(model, np.stack([text[:-1], text[1:]], axis=1), rate=0.03, steps=400)

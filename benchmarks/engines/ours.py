@@ -101,7 +101,7 @@ def generator(size: Size, weights: Weights, cache: bool | None) -> Generate:
     model.load(weights)
 
     def ours(prompt: Sequence[int], *, tokens: int, temperature: float) -> Iterator[int]:
-        strategy = Strategy(temperature)
+        strategy = Strategy(temperature=temperature)
         return generate(
             model, prompt, tokens=tokens, strategy=strategy, seed=0, cache=cache is not False
         )

@@ -18,7 +18,7 @@ from lmladder.system.streams import stream
 from lmladder.tracing import constant
 from tests.autograd.cases import OP_NAMES, cases_of
 from tests.autograd.test_graphs import RATE, Program, programs, thoroughly
-from tests.models.examples import SETTINGS, TRANSFORMER, build
+from tests.models.examples import SETTINGS, TRANSFORMER, build, changed
 
 import numpy as np
 import pytest
@@ -165,7 +165,7 @@ def test_a_recorded_program_gives_the_bits_of_its_graph(
 
 
 def transformer(**changes: Any) -> NeuralLanguageModel:
-    return build(replace(TRANSFORMER, **{"dropout": 0.0, **changes}), 7)
+    return build(changed(TRANSFORMER, **{"dropout": 0.0, **changes}), 7)
 
 
 def batches(call: int) -> Sequence[Any]:

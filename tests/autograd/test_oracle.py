@@ -4,28 +4,24 @@ The Tensor side is the product. The Value side is written from the formulas of t
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
-from lmladder.models import (
-    MlpSettings,
-    NeuralLanguageModel,
-    TransformerSettings,
-)
+from lmladder.models import NeuralLanguageModel
+from lmladder.models.mlp import MlpSettings
+from lmladder.models.transformer import TransformerSettings
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
 from tests.autograd import formulas
 from tests.autograd.formulas import FORMULAS, Values, data_of, gradients_of, values_of
-from tests.models.examples import MODERN, build
+from tests.models import examples
+from tests.models.examples import MLP, MODERN, build, changed
 
 import numpy as np
 import pytest
 
 VOCABULARY, CONTEXT = 5, 4
 TOKENS: IntArray = np.array([[0, 1, 2, 3, 4], [2, 2, 4, 2, 1]])
-TRANSFORMER = TransformerSettings(
-    n_layer=2, n_head=2, d_model=4, context_length=CONTEXT, activation="gelu_tanh", dropout=0.0
-)
+TRANSFORMER = changed(examples.TRANSFORMER, d_model=4, context_length=CONTEXT, dropout=0.0)
 
 
 class Weights(dict[str, Values]):
@@ -105,13 +101,16 @@ def mlp_logits(w: Weights, tokens: IntArray, settings: MlpSettings) -> Values:
 
 MODELS: dict[str, tuple[Any, Callable[[Weights, IntArray, Any], Values]]] = {
     "transformer": (TRANSFORMER, transformer_logits),
-    "modern transformer": (replace(TRANSFORMER, **MODERN), transformer_logits),
+    "modern transformer": (changed(TRANSFORMER, **MODERN), transformer_logits),
     "normalized queries": (
-        replace(TRANSFORMER, qk_norm=True, attention_bias=False),
+        changed(TRANSFORMER, qk_norm=True, attention_bias=False),
         transformer_logits,
     ),
-    "convolution": (replace(TRANSFORMER, convolution=2), transformer_logits),
-    "mlp": (MlpSettings(CONTEXT, 2, [6, 4], activation="tanh"), mlp_logits),
+    "convolution": (changed(TRANSFORMER, convolution=2), transformer_logits),
+    "mlp": (
+        changed(MLP, context_length=CONTEXT, embedding_size=2, hidden_sizes=[6, 4]),
+        mlp_logits,
+    ),
 }
 
 

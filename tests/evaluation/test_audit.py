@@ -20,12 +20,7 @@ from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.data.examples import tokenizer_settings
 from tests.evaluation.faults import FAULTS, LearnsFirst, Wrapped, subject, transformer
-from tests.models.examples import (
-    COUNT_MODELS,
-    EXACT_MIXTURES,
-    MIXTURES,
-    model_named,
-)
+from tests.models.examples import COUNT_MODELS, EXACT_MIXTURES, MIXTURES, SETTINGS, model_named
 
 import numpy as np
 import pytest

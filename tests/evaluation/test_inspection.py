@@ -1,6 +1,5 @@
 """Inspection of models: attention maps, pieces of text."""
 
-from dataclasses import replace
 from typing import Any
 
 from lmladder.autograd import no_grad
@@ -10,7 +9,7 @@ from lmladder.data import (
     WordTokenizer,
     build_tokenizer,
 )
-from lmladder.data.settings import BpeTokenizerSettings
+from lmladder.data.tokenizers.bpe import BpeSettings
 from lmladder.evaluation.inspection import (
     attention_maps,
     has_attention,
@@ -19,7 +18,7 @@ from lmladder.evaluation.inspection import (
 from lmladder.models.ngram import Uniform
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
-from tests.models.examples import MLP, TRANSFORMER, build
+from tests.models.examples import MLP, TRANSFORMER, build, changed
 
 import numpy as np
 import pytest
@@ -29,18 +28,18 @@ from hypothesis import strategies as st
 TOKENS = [3, 1, 4, 1, 5, 2]
 
 
-def transformer(**changed: Any) -> Any:
-    return build(replace(TRANSFORMER, **({"init_std": 0.5} | changed)), 7)
+def transformer(**changes: Any) -> Any:
+    return build(changed(TRANSFORMER, **({"init_std": 0.5} | changes)), 7)
 
 
 # --- Attention ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    "changed", [{}, {"positions": "rotary", "qk_norm": True}, {"convolution": 2}], ids=str
+    "changes", [{}, {"positions": "rotary", "qk_norm": True}, {"convolution": 2}], ids=str
 )
-def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changed: dict[str, Any]) -> None:
-    model = build(replace(TRANSFORMER, init_std=0.5, **changed), 7, spread=0.1)
+def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changes: dict[str, Any]) -> None:
+    model = build(changed(TRANSFORMER, init_std=0.5, **changes), 7, spread=0.1)
     maps = attention_maps(model, TOKENS)
     assert maps.shape == (2, 2, 6, 6)
     np.testing.assert_allclose(maps.sum(axis=-1), 1)
@@ -74,7 +73,7 @@ def test_what_has_no_maps_is_rejected() -> None:
 
 
 BPE = build_tokenizer(
-    BpeTokenizerSettings("bpe", "none", 300), [["Once upon a time a é said → to 𝄞. " * 9]]
+    BpeSettings(name="bpe", vocabulary_size=300), [["Once upon a time a é said → to 𝄞. " * 9]]
 )
 
 

@@ -8,10 +8,10 @@ from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts
 from lmladder.evaluation import Score, predict_models, score_models, token_nll
 from lmladder.evaluation.ladder import passage_nll, split_nll
-from lmladder.evaluation.mixing import mix
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models import restore_models
-from lmladder.models.mixture import TEXTS
+from lmladder.models.kind import model_settings
+from lmladder.models.mixture import TEXTS, Mixture
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import write_json
@@ -25,7 +25,13 @@ import pytest
 
 ALPHABET = "abcdefghijk"
 TOKENS = 600  # of the validation text
-SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 256)
+SETTINGS = EvaluateSettings(
+    splits=["val", "test"],
+    checkpoint="latest",
+    min_context=0.5,
+    batch_tokens=256,
+    excess_error=0.02,
+)
 
 
 def text_of(folder: Path, *, validation: int = TOKENS, replaced: slice = slice(0)) -> Prepared:
@@ -42,7 +48,7 @@ def text_of(folder: Path, *, validation: int = TOKENS, replaced: slice = slice(0
 
 def fitted(prepared: Prepared, **changed: Any) -> Checkpoint:
     origin = saved(**changed)
-    return mix(origin, origin.settings(), prepared)
+    return Mixture.fit(origin, model_settings(origin), prepared, prepared.directory)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +74,8 @@ def test_weights_of_another_mixture_are_used_for_all_text(tmp_path: Path) -> Non
     path, prepared = tmp_path / "weights.json", text_of(tmp_path / "text")
     source = fitted(text_of(tmp_path / "other", replaced=slice(None)))
     other: Any = restore_models(source)["mixture"]
-    write_json(path, other.weights.facts(source.settings()))
-    carried: Any = fitted(prepared, weights_from=str(path)).restore_models()["mixture"]
+    write_json(path, other.weights.facts(model_settings(source)))
+    carried: Any = restore_models(fitted(prepared, weights_from=str(path)))["mixture"]
     options = {"min_context": 0.5, "batch_tokens": 256}
     expected = token_nll(other, prepared.val, prepared.train, **options)
     found = split_nll(carried, prepared, "val", **options)
@@ -78,7 +84,7 @@ def test_weights_of_another_mixture_are_used_for_all_text(tmp_path: Path) -> Non
 
 def test_validation_text_is_scored_with_the_weights_of_the_other_half(tmp_path: Path) -> None:
     prepared = text_of(tmp_path)
-    mixed: Any = fitted(prepared).restore_models()["mixture"]
+    mixed: Any = restore_models(fitted(prepared))["mixture"]
     half = TOKENS // 2
     options = {"min_context": 0.5, "batch_tokens": 256}
     by_all, first, second = (
@@ -97,7 +103,7 @@ def test_validation_text_is_scored_with_the_weights_of_the_other_half(tmp_path: 
 
 def test_predictions_of_a_sequence_across_both_halves_are_of_two_models(tmp_path: Path) -> None:
     prepared = text_of(tmp_path, validation=610)  # a sequence contains token 305
-    mixed: Any = fitted(prepared).restore_models()["mixture"]
+    mixed: Any = restore_models(fitted(prepared))["mixture"]
     found = predict_models({"mixture": mixed}, prepared, 256)["mixture"]
 
     def of(model: Any) -> FloatArray:

@@ -1,6 +1,5 @@
 """The distance of models from a known truth, and what determines each token of a story."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,19 @@ from lmladder.models.ngram import count_ladder
 from lmladder.models.oracle import Oracle, arrays_of
 from lmladder.system.errors import InputError
 from tests.data.examples import prepared_text
+from tests.models.examples import changed
 from tests.models.test_oracle import SMALL, encoded, enumerated
 
 import numpy as np
 import pytest
 
-SETTINGS = EvaluateSettings(["val", "test"], "latest", 0.5, 4096, excess_error=0.02)
+SETTINGS = EvaluateSettings(
+    splits=["val", "test"],
+    checkpoint="latest",
+    min_context=0.5,
+    batch_tokens=4096,
+    excess_error=0.02,
+)
 GROUPS = ("all", *KINDS, "position", "distance", "confidence")
 TEXT = "Zoë came, she sa hi. She left."
 
@@ -85,7 +91,7 @@ def test_a_model_reads_sets_of_stories_until_the_standard_error_is_small(
     models = models_of(prepared)
     found = []
     for precise in (1.0, 0.01, 1e-9):
-        settings = replace(SETTINGS, excess_error=precise)
+        settings = changed(SETTINGS, excess_error=precise)
         excess = compare_with_truth(models, oracle, prepared, settings)
         found.append({each.model: each for each in excess if each.by == "all"})
     for coarse, fine, finest in (tuple(each[name] for each in found) for name in models):
@@ -95,7 +101,7 @@ def test_a_model_reads_sets_of_stories_until_the_standard_error_is_small(
     assert len({each.tokens for each in found[0].values()}) == 1
     assert found[0]["unigram"].tokens < found[1]["unigram"].tokens < found[2]["unigram"].tokens
     monkeypatch.setattr(truth, "RELATIVE", 1.0)  # of an excess of more than 1e-9
-    excess = compare_with_truth(models, oracle, prepared, replace(SETTINGS, excess_error=1e-9))
+    excess = compare_with_truth(models, oracle, prepared, changed(SETTINGS, excess_error=1e-9))
     assert {each.tokens for each in excess if each.by == "all"} == {found[0]["bigram"].tokens}
 
 

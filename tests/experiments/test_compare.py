@@ -6,11 +6,9 @@ import os
 
 from lmladder.evaluation import read_record
 from lmladder.experiments import compare, find_runs
-from lmladder.experiments.runs import ladder_scores
 from lmladder.system.errors import InputError
 from tests.experiments.folders import (
     BLOCKS,
-    DATA,
     TOKENS,
     write_ladder,
     write_record,
@@ -230,16 +228,6 @@ def test_a_model_that_fails_its_audit_is_left_out_of_its_ladder_and_alone(tmp_pa
     for path in (tmp_path / "outputs", tmp_path / "outputs/transformer"):
         with pytest.raises(InputError, match="'transformer' is left out: it fails an audit: sums"):
             find_runs([path])
-
-
-def test_scores_of_a_rung_are_read_with_the_settings_of_their_ladder(tmp_path):
-    results = write_ladder(tmp_path / "evaluate", {"trigram": 1.0, "mlp": 2.0})
-    assert ladder_scores(tmp_path, tmp_path / "bigram", DATA) == ({}, {})
-    settings, scores = ladder_scores(results, tmp_path / "bigram", DATA)
-    assert settings["evaluate.min_context"] == 0.5
-    assert scores["trigram"].nats == pytest.approx(BLOCKS * TOKENS)
-    assert scores.keys() == {"trigram"}
-    assert ladder_scores(results, tmp_path / "bigram", "1" * 64)[1] == {}
 
 
 def edited(*path, value):

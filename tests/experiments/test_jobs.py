@@ -2,11 +2,10 @@
 
 import functools
 from contextlib import nullcontext
-from dataclasses import replace
 from pathlib import Path
 from unittest.mock import Mock
 
-from lmladder.config import Config, RuntimeSettings
+from lmladder.config import RuntimeSettings, schema
 from lmladder.experiments import jobs
 from lmladder.experiments.jobs import (
     FINISHED,
@@ -17,7 +16,7 @@ from lmladder.experiments.jobs import (
     is_finished,
 )
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.settings import read
+from lmladder.system.settings import validate
 
 import pytest
 import yaml
@@ -26,7 +25,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DVC = """
 stages:
   mlp:
-    deps: [stages/mlp.py, src/lmladder/nn, "${data.watch}", outputs/x.npy]
+    deps: [stages/mlp.py, src/lmladder/nn, data, outputs/prepare]
   rung:
     foreach: ${rungs}
     do: {deps: [src/lmladder/reports]}
@@ -80,11 +79,11 @@ def project(tmp_path, monkeypatch):
 
 @functools.cache
 def configuration():
-    return read(Config, yaml.safe_load((PROJECT / "params.yaml").read_text()))
+    return validate(schema(), yaml.safe_load((PROJECT / "params.yaml").read_text()))
 
 
 def requested(project, stage="mlp", **changed):
-    return fingerprint(replace(configuration(), **changed), stage, [project / "prepare"])
+    return fingerprint(configuration().model_copy(update=changed), stage, [project / "prepare"])
 
 
 @pytest.mark.parametrize("stage", ["mlp", "ladder"])
@@ -100,12 +99,13 @@ def requested(project, stage="mlp", **changed):
         ("prepare/train.npy", {"mlp", "ladder"}),
         ("data/tales.yaml", {"mlp", "ladder"}),
         ("conf/other.yaml", set()),
-        ("prepare/machine.json", set()),
     ],
 )
 def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(project, stage, name, stages):
     before = requested(project, stage)
-    assert requested(project, stage, runtime=RuntimeSettings(3, "numba")) == before  # more threads
+    assert (
+        requested(project, stage, runtime=RuntimeSettings(threads=3, kernels="numba")) == before
+    )  # more threads
     assert requested(project, stage, seed=1) != before
     (project / name).parent.mkdir(exist_ok=True)
     (project / name).write_text("x = 2\n")

@@ -5,29 +5,28 @@ from dataclasses import replace
 
 from lmladder import kernels
 from lmladder.data import Prepared
-from lmladder.models.registry import KINDS
+from lmladder.models import rung_settings
 from lmladder.pipeline.rungs import Rung
 from lmladder.training.checkpoint import BEST, LATEST, Checkpoint
-from lmladder.training.fit import begin, count
 from lmladder.training.history import DIGEST
-from lmladder.training.loop import UNFINISHED, train
+from lmladder.training.loop import UNFINISHED
 from tests.data.examples import prepared_text
 from tests.experiments.folders import write_record
 from tests.training.examples import RUNGS, STEPS
 
 import pytest
 
-COUNTS = KINDS.settings("counts")(watch=None, add_k=0.1, kneser_ney_orders=[3])
+COUNTS = rung_settings("counts")(kind="counts", add_k=0.1, kneser_ney_orders=[3])
 
 
 def write_run(folder, stage, prepared):
     folder.mkdir(parents=True)
     settings = COUNTS if stage == "bigram" else RUNGS[stage]
-    state = Rung(stage, stage, stage, settings).first_checkpoint(3, prepared)
+    rung = Rung(stage, stage, stage, settings)
+    fitted = rung.kind.fit(rung.start(3, prepared), settings, prepared, folder)
     if stage == "bigram":
-        count(state, settings, prepared).save(folder / LATEST)
+        fitted.save(folder / LATEST)
     else:
-        train(begin(state, settings, prepared, folder, stage=stage, code=""))
         write_record(folder, [], runtime__kernels=kernels.selected())
 
 

@@ -2,27 +2,24 @@
 
 import json
 import tracemalloc
-from dataclasses import asdict, replace
 
 from lmladder.data import CharTokenizer, Corpus
 from lmladder.interop import gpt2
-from lmladder.models import MlpSettings, TransformerSettings
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 from lmladder.training.loop import train
 from tests.data.examples import prepared_text
 from tests.interop.examples import transformer_checkpoint
 from tests.interop.test_tiny_lm import FIELDS
+from tests.models import examples as models
 from tests.models.examples import build
 from tests.training.examples import make_run
 
 import pytest
 
-MLP = MlpSettings(context_length=2, embedding_size=2, hidden_sizes=[3], activation="tanh")
-TRANSFORMER = TransformerSettings(
-    n_layer=1, n_head=1, d_model=2, context_length=2, activation="gelu_tanh", dropout=0.0,
-    attention_bias=False, tied=False,
-)  # fmt: skip
+MLP = models.MLP.model_copy(update={"context_length": 2, "embedding_size": 2, "hidden_sizes": [3]})
+SIZES = {"n_layer": 1, "n_head": 1, "d_model": 2, "context_length": 2, "dropout": 0.0}
+TRANSFORMER = models.TRANSFORMER.model_copy(update=SIZES)
 
 
 def weights(model):
@@ -35,7 +32,7 @@ def small_checkpoint():
     return Checkpoint(
         name="mlp",
         kind="mlp",
-        config=asdict(MLP) | {"note": "naïve"},
+        config=MLP.model_dump() | {"note": "naïve"},
         seed=0,
         vocabulary_size=3,
         tokenizer={"name": "char", "characters": "\n é"},
@@ -63,8 +60,7 @@ def small_model(path, name):
     if name == "tiny-lm":
         path.write_text(json.dumps(FIELDS))
     else:
-        architecture = replace(TRANSFORMER, attention_bias=True)
-        gpt2.write(transformer_checkpoint(architecture, CharTokenizer("abc")), path)
+        gpt2.write(transformer_checkpoint(TRANSFORMER, CharTokenizer("abc")), path)
     return path
 
 

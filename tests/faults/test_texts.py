@@ -3,15 +3,14 @@
 import random
 
 from lmladder import reports
-from lmladder.config import Config
+from lmladder.config import composed, validated
 from lmladder.evaluation import read_record
-from lmladder.pipeline.stages import STAGES
+from lmladder.pipeline import ladder
+from lmladder.pipeline.running import run
 from lmladder.system.errors import InputError
-from lmladder.system.settings import read
-from stages import compose
+from tests.pipeline.conftest import PROJECT
 
 import pytest
-import yaml
 
 SMALLEST = (
     "experiment=smoke",
@@ -57,8 +56,8 @@ def require_whole_ladder(folder, text, *settings):
     """Run all stages in `folder`; assert that all tables can be read, without a negative loss."""
     path = folder / "text"
     path.write_bytes(text)
-    composed = compose.composition([*SMALLEST, f"data.path='{path}'", *settings])
-    STAGES["ladder"].run(read(Config, yaml.safe_load(composed)), folder, folder)
+    overrides = [*SMALLEST, f"data.path='{path}'", *settings]
+    run(ladder, validated(composed(PROJECT / "conf", overrides)), folder, folder)
     out = folder / "evaluate"
     table = reports.read_csv(out / "perplexity.csv")
     assert table["perplexity"].min() >= 1

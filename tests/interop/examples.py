@@ -1,7 +1,6 @@
 """A model for export, and files of other programs with one change."""
 
 import json
-from dataclasses import asdict
 
 from lmladder.training.checkpoint import Checkpoint
 from tests.models.examples import build
@@ -13,7 +12,7 @@ def transformer_checkpoint(architecture, tokenizer, spread=1.0):
     return Checkpoint(
         name="transformer",
         kind="transformer",
-        config=asdict(architecture),
+        config=architecture.model_dump(),
         seed=0,
         vocabulary_size=tokenizer.vocabulary_size,
         tokenizer=tokenizer.to_json(),

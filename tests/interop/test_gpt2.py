@@ -2,26 +2,23 @@
 
 import json
 import shlex
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import typed
+from lmladder.config import composed, validated
 from lmladder.data import ByteTokenizer
 from lmladder.interop import gpt2, training_command
-from lmladder.models import TransformerSettings
-from lmladder.models.settings import ACTIVATIONS
+from lmladder.nn import ACTIVATIONS
 from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 from tests.interop.examples import transformer_checkpoint
+from tests.models.examples import TRANSFORMER, changed
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 from safetensors.numpy import load_file, save_file
 
-SMALL = TransformerSettings(
-    n_layer=2, n_head=2, d_model=4, context_length=6, activation="gelu_tanh", dropout=0.1
-)
+SMALL = changed(TRANSFORMER, d_model=4, context_length=6, dropout=0.1)
 # Settings that GPT-2 has, and those that it does not have.
 OWN = [
     {},
@@ -38,7 +35,7 @@ OTHERS = [
 
 
 def checkpoint(**changes):
-    return transformer_checkpoint(replace(SMALL, **changes), ByteTokenizer(eos=10))
+    return transformer_checkpoint(changed(SMALL, **changes), ByteTokenizer(eos=10))
 
 
 @pytest.fixture
@@ -116,16 +113,15 @@ def test_the_command_that_trains_an_imported_model_has_all_its_settings(tmp_path
     path = tmp_path / "model.safetensors"
     overrides = shlex.split(training_command(checkpoint(tied=False), path))[2:]
     conf = Path(__file__).resolve().parents[2] / "conf"
-    with initialize_config_dir(str(conf), version_base="1.3"):
-        config = typed(compose("config", overrides)).transformer
-    expected = asdict(SMALL) | {"tied": False, "init_from": str(path), "watch": str(path)}
+    config = validated(composed(conf, overrides)).transformer
+    expected = SMALL.model_dump() | {"tied": False, "init_from": str(path)}
     assert {key: getattr(config, key) for key in expected} == expected
 
 
 CONFIGS = {
     "model_type": ("llama", "model_type='llama' is read only as gpt2"),
     "layer_norm_epsilon": (1e-6, "layer_norm_epsilon"),
-    "activation_function": ("gelu_10", "activation must be one of .*gelu_10"),
+    "activation_function": ("gelu_10", "activation must be .*gelu_10"),
     "resid_pdrop": (1.0, "dropout must be less than 1"),
     "n_layer": (1.5, "n_layer"),
     "n_head": (3, r"n_head=3 does not divide"),

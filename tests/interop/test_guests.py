@@ -50,7 +50,9 @@ def folder(tmp_path, monkeypatch):
 def test_the_scores_are_those_of_the_library_in_bits_per_byte(folder, tmp_path):
     text, model = prepared_text(tmp_path, TEXT), guest(folder)
     assert (model.context_length, model.max_length) == (LENGTH, LENGTH)
-    on_val = EvaluateSettings(["val"], "latest", 0.5, 100)
+    on_val = EvaluateSettings(
+        splits=["val"], checkpoint="latest", min_context=0.5, batch_tokens=100, excess_error=0.1
+    )
     (score,) = score_models({"gpt2": model}, text, on_val).values()
     own = convert(model.tokenizer, LENGTH, text, "val")
     whole = text.tokenizer.decode(text.val)

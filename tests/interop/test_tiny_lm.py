@@ -6,6 +6,7 @@ import math
 from lmladder.data import cache_directory
 from lmladder.interop import read_model
 from lmladder.models import restore_models
+from lmladder.models.kind import model_settings
 from lmladder.system.errors import InputError
 from tests.interop.examples import with_value
 
@@ -51,7 +52,7 @@ FIELDS = {
 def test_a_file_has_its_sizes_weights_and_words(tmp_path):
     (tmp_path / "weights.json").write_text(json.dumps(FIELDS))
     imported = read_model(tmp_path / "weights.json")
-    settings, tokenizer = imported.settings(), imported.restore_tokenizer()
+    settings, tokenizer = model_settings(imported), imported.restore_tokenizer()
     assert (settings.context_length, settings.feed_forward_factor) == (5, 1.5)
     assert tokenizer.decode(tokenizer.encode(" a  cat\nnaïve END")) == "a cat naïve END"
     head = np.array(FIELDS["weights"][HEAD], np.float32).T

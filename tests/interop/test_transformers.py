@@ -1,12 +1,11 @@
 """Exported models give the same logits and tokens in `transformers`, and imported ones here."""
 
-from dataclasses import replace
-
 from lmladder.data import build_tokenizer
 from lmladder.interop import gpt2
-from lmladder.models import TransformerSettings, restore_models
+from lmladder.models import restore_models
 from tests.data.examples import tokenizer_settings
 from tests.interop.examples import transformer_checkpoint
+from tests.models.examples import TRANSFORMER, changed
 
 import numpy as np
 import pytest
@@ -19,9 +18,7 @@ transformers = pytest.importorskip("transformers", reason=REASON)
 TEXT = "Once upon a time, a cat\nwas naïve: 猫 12 \U0001f408!\n\n  the the\tcat's"
 END = "<|endoftext|>"
 TOLERANCE = 1e-4
-SMALL = TransformerSettings(
-    n_layer=2, n_head=2, d_model=16, context_length=80, activation="gelu_tanh", dropout=0.0
-)
+SMALL = changed(TRANSFORMER, d_model=16, context_length=80, dropout=0.0)
 
 
 def assert_same_logits(checkpoint, model, ids):
@@ -46,7 +43,7 @@ def test_an_exported_model_gives_the_same_logits_and_tokens_there(
     changes, name, separator, tmp_path
 ):
     ours = build_tokenizer(tokenizer_settings(name), [[TEXT]], separator=separator)
-    checkpoint = transformer_checkpoint(replace(SMALL, **changes), ours, spread=0.5)
+    checkpoint = transformer_checkpoint(changed(SMALL, **changes), ours, spread=0.5)
     gpt2.write(checkpoint, tmp_path / "gpt2")
     ids = ours.encode(TEXT).tolist()
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "gpt2")

@@ -110,6 +110,11 @@ def build(
     return model
 
 
+def changed(settings: Any, **changes: Any) -> Any:
+    """Return settings with other values."""
+    return settings.model_copy(update=changes)
+
+
 def kind_of(settings: Any) -> str:
     return next(name for name, each in KINDS.items() if each.Settings is type(settings))
 

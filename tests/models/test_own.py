@@ -167,7 +167,7 @@ def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: P
     file.write_text(COUNTING.replace("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}"))
     load_files([file])
     with pytest.raises(
-        InputError, match="MyUnigram.learn must return arrays of numbers, but 'counts'"
+        InputError, match=r"MyUnigram\.learn must return arrays of numbers, but 'counts'"
     ):
         counted()
 

@@ -6,7 +6,7 @@ of their own. Nothing runs in the real work tree, and git and DVC see no setting
 
 import csv
 import fcntl
-import importlib.util
+import importlib
 import io
 import os
 import shutil
@@ -19,9 +19,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 from lmladder import kernels
-from lmladder.config import typed
-from lmladder.pipeline.stages import STAGES
+from lmladder.config import validated
+from lmladder.pipeline.running import run
 from lmladder.system.errors import LadderError
+from stages import compose
 from tests.conftest import Done
 
 import pytest
@@ -30,13 +31,7 @@ from omegaconf import OmegaConf
 
 PROJECT = Path(__file__).resolve().parents[2]
 PYTHON = Path(sys.executable)  # not resolved: a link in the bin folder of a virtual environment
-MACHINE_FACTS = ("machine.json", "trained.json")  # which are no results
 SECONDS = 900  # the whole pipeline at full size takes a quarter of it on two cores
-
-
-SPEC = importlib.util.spec_from_file_location("compose", PROJECT / "stages/compose.py")
-COMPOSE = importlib.util.module_from_spec(SPEC)  # a script, which no package contains
-SPEC.loader.exec_module(COMPOSE)
 
 
 @dataclass(frozen=True)
@@ -86,8 +81,8 @@ class Checkout:
 
     def compose(self, *overrides):
         """Do what stages/compose.py does for the tiny settings and `overrides`, in this process."""
-        with patch.object(COMPOSE, "CONF", self / "conf"):
-            text = COMPOSE.composition(["experiment=smoke", *overrides])
+        with patch.object(compose, "CONF", self / "conf"):
+            text = compose.composition(["experiment=smoke", *overrides])
         (self / "params.yaml").write_text(text)
 
     def stage(self, name):
@@ -95,8 +90,9 @@ class Checkout:
         stdout, stderr, status = io.StringIO(), io.StringIO(), 0
         with chdir(self.path), redirect_stdout(stdout), redirect_stderr(stderr):
             try:
-                config = typed(OmegaConf.load("params.yaml"))
-                STAGES[name].run(config, Path("outputs", name), Path("outputs"))
+                body = getattr(importlib.import_module(f"stages.{name}"), name).__wrapped__
+                config = validated(OmegaConf.load("params.yaml"))
+                run(body, config, Path("outputs", name), Path("outputs"))
             except LadderError as error:
                 print(f"error: {error}", file=stderr)
                 status = error.exit_status
@@ -137,7 +133,7 @@ class Checkout:
         return {
             str(path.relative_to(self.path)): path.read_bytes()
             for path in paths
-            if path.name not in (*MACHINE_FACTS, ".gitignore", ".lock")
+            if path.name != ".gitignore" and ".work" not in path.parts
         }
 
     def commit(self):
@@ -153,10 +149,7 @@ class Checkout:
 
 
 def new_checkout(path):
-    """The files of the work tree as they are now, committed; neither results nor a lock file.
-
-    Compiled kernels come along, or each checkout would spend its first half minute on them.
-    """
+    """The files of the work tree as they are now, committed; neither results nor a lock file."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=PROJECT,
@@ -170,11 +163,6 @@ def new_checkout(path):
         if source.is_file() and name != "dvc.lock" and not result:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, path / name)
-    importlib.import_module("lmladder.kernels.fused")  # compiles them, if none has yet
-    for source in PROJECT.glob("src/lmladder/kernels/__pycache__/lmladder-*/*.nb?"):
-        target = path / source.relative_to(PROJECT)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(source, target)
     checkout = Checkout(path)
     checkout.commit()
     return checkout

@@ -2,19 +2,21 @@
 
 import json
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import typed
+from lmladder.config import composed, validated
 from lmladder.data import CharTokenizer, tokenizer_from_json
 from lmladder.data.tales import Grammar, generate
-from lmladder.models import CountSettings, NeuralLanguageModel, TransformerSettings, restore_models
+from lmladder.models import NeuralLanguageModel, restore_models
 from lmladder.models.counts import CountTables
+from lmladder.models.kind import NoSettings
+from lmladder.models.mixture import MixtureSettings
+from lmladder.models.ngram import CountSettings
 from lmladder.models.oracle import arrays_of
-from lmladder.models.settings import MixtureSettings, OracleSettings
 from lmladder.reports import first_token, render_play, rounded
 from lmladder.system.errors import InputError
-from lmladder.system.settings import read
+from lmladder.system.settings import validate
 from tests import browser
 from tests.models.examples import (
     CHOICES,
@@ -25,14 +27,15 @@ from tests.models.examples import (
     TABLES,
     TRANSFORMER,
     build,
+    changed,
     draw,
+    kind_of,
 )
 from tests.models.test_contract import checkpoint
-from tests.models.test_mixture import TRAINED, saved
+from tests.models.test_mixture import GIVEN, saved
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = browser.find()
@@ -42,7 +45,7 @@ READ = "play.models[{}].model.read({}, performance.now() + 1000)"
 
 def neural(settings, vocabulary_size=11, spread=0.3, **changes):
     """The checkpoint of a model with random weights."""
-    kind = "transformer" if isinstance(settings, TransformerSettings) else "mlp"
+    kind = kind_of(settings)
     weights = build(settings, vocabulary_size, spread=spread).parameters()
     arrays = {name: each.value for name, each in weights.items()}
     return replace(checkpoint(kind, settings, arrays), **changes)
@@ -52,7 +55,7 @@ def neural(settings, vocabulary_size=11, spread=0.3, **changes):
 def small():
     """A rung of each kind, and Transformers with each option, of a vocabulary of 11 tokens."""
     variants = [SETTINGS["modern transformer"], SETTINGS["bare transformer"]]
-    variants += [replace(TRANSFORMER, **each) for each in CHOICES]
+    variants += [changed(TRANSFORMER, **each) for each in CHOICES]
     rungs = {f"{number}": neural(each) for number, each in enumerate(variants)}
     counts = checkpoint("counts", COUNTS, TABLES.arrays())
     return {"counts": counts, "mlp": neural(MLP), "mixture": saved()} | rungs
@@ -69,31 +72,34 @@ def ladder():
     facts = {"tokenizer": tokenizer.to_json(), "vocabulary_size": size}
     counting = CountSettings(add_k=1.0, kneser_ney_orders=[3, 5, 8])
     tables = CountTables.count(tokenizer.encode(text), size, 8).arrays()
-    with initialize_config_dir(str(PROJECT / "conf"), version_base="1.3"):
-        default, gpt2 = (
-            typed(compose("config", [f"transformer={name}"])).transformer
-            for name in ("default", "gpt2")
-        )
-        mlp = typed(compose("config", [])).mlp
+    default, gpt2 = (
+        validated(composed(PROJECT / "conf", [f"transformer={name}"]))
+        for name in ("default", "gpt2")
+    )
     networks = [
-        neural(read(type(small), {key: getattr(full, key) for key in asdict(small)}), size, spread)
-        for small, full, spread in ((MLP, mlp, 0.05), (TRANSFORMER, default, 0.05),
-                                    (TRANSFORMER, gpt2, 0.05))
-    ]  # fmt: skip
+        neural(
+            changed(small, **{key: getattr(full, key) for key in small.model_dump()}), size, 0.05
+        )
+        for small, full in (
+            (MLP, default.mlp),
+            (TRANSFORMER, default.transformer),
+            (TRANSFORMER, gpt2.transformer),
+        )
+    ]
     rungs = {
-        "counts": {"kind": "counts", "watch": None, **asdict(counting)},
-        "transformer": {"kind": "transformer", "watch": None, **TRAINED, **networks[1].config},
+        "counts": {"kind": "counts", **counting.model_dump()},
+        "transformer": {"kind": "transformer", **networks[1].config},
     }
     members = ["kneser_ney_8", "transformer"]
-    mixing = {"members": members, "weights_by": members, "knots": 2, "rungs": rungs}
+    mixing = {**GIVEN, "members": members, "weights_by": members, "knots": 2}
     arrays = {f"members.counts.{name}": each for name, each in tables.items()}
     arrays |= {f"members.transformer.{name}": each for name, each in networks[1].model.items()}
     for part in ("whole", "for_first_half", "for_second_half"):
         arrays[f"weights.{part}.knots"] = np.array([[0.5, 2.0], [1.0, 3.0]])
         arrays[f"weights.{part}.table"] = np.array([[0.5, 0.5], [0.1, 0.9], [0.7, 0.3], [1, 0]])
     found = [
-        checkpoint("oracle", OracleSettings(), arrays_of(grammar.source, tokenizer)),
-        checkpoint("mixture", read(MixtureSettings, mixing), arrays),
+        checkpoint("oracle", NoSettings(), arrays_of(grammar.source, tokenizer)),
+        replace(checkpoint("mixture", validate(MixtureSettings, mixing), arrays), members=rungs),
         *networks,
         checkpoint("counts", counting, tables),
     ]
@@ -104,7 +110,7 @@ def ladder():
 def expected(rung, tokens):
     """Log probabilities after each token by model: of the rounded weights, in float64."""
     found = {}
-    for name, model in rounded(rung).restore_models().items():
+    for name, model in restore_models(rounded(rung)).items():
         for each in (model, *getattr(model, "members", ())):
             if isinstance(each, NeuralLanguageModel):
                 for tensor in each.parameters().values():
@@ -221,7 +227,7 @@ def test_one_can_type_edit_look_at_each_character_and_continue(opened, small):
 
 
 def test_a_page_says_in_one_line_which_rung_it_cannot_run(small):
-    gru = neural(MLP, kind="gru", config=asdict(GRU), model={}, name="gru")
+    gru = neural(MLP, kind="gru", config=GRU.model_dump(), model={}, name="gru")
     gru = replace(gru, model={k: v.value for k, v in build(GRU).parameters().items()})
     page, skipped = render_play({"a/gru": gru, "b/mlp": small["mlp"]}, "")
     assert skipped == ["a/gru is not on the page, which cannot run the kind gru"]

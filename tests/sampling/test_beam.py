@@ -38,7 +38,9 @@ def beams(model: LanguageModel, tokens: int, width: int, cache: bool = True) -> 
 @every_model
 def test_one_beam_is_greedy(model: LanguageModel) -> None:
     (found,) = beams(model, 30, 1)
-    assert found.tokens == [*generate(model, PROMPT, tokens=30, strategy=Strategy(0), seed=0)]
+    assert found.tokens == [
+        *generate(model, PROMPT, tokens=30, strategy=Strategy(temperature=0), seed=0)
+    ]
     assert found.finish_reason == "length"
 
 

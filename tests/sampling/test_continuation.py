@@ -43,7 +43,9 @@ def recite(
         return np.where(np.arange(tokenizer.vocabulary_size) == left.pop(0), -0.5, -9.0)[None]
 
     model = Fake(tokenizer.vocabulary_size, logs=logs)
-    (made,) = complete(model, tokenizer, prompt, tokens=len(left), strategy=Strategy(0), **options)
+    (made,) = complete(
+        model, tokenizer, prompt, tokens=len(left), strategy=Strategy(temperature=0), **options
+    )
     assert made.tokens == list(tokens)[: len(made.tokens)]
     assert made.log_probability == pytest.approx(-0.5 * len(made.tokens))
     return made.text, len(made.tokens), made.finish_reason

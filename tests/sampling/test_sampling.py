@@ -1,7 +1,6 @@
 """Choosing tokens, and the loop that generates them; test_statistics.py checks frequencies."""
 
 import math
-from dataclasses import replace
 from typing import Any
 
 from lmladder.data import CharTokenizer
@@ -12,8 +11,9 @@ from lmladder.sampling.generation import draw
 from lmladder.sampling.strategies import most_likely
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import validate
 from lmladder.system.streams import stream
-from tests.models.examples import MLP, TRANSFORMER, Fake, build
+from tests.models.examples import MLP, TRANSFORMER, Fake, build, changed
 
 import numpy as np
 import pytest
@@ -38,10 +38,10 @@ def draws(strategy: Strategy, logs: FloatArray = LOGS, count: int = 300) -> list
         (Strategy(min_p=0.51), {1, 2}),
         (Strategy(top_k=2, top_p=0.58), {1, 2}),  # of the two left, 1 has 4 of 7
         (Strategy(top_k=2, top_p=0.57), {1}),
-        (Strategy(0.5, top_p=0.54), {1}),  # squared, 1 has 0.16 of 0.295, or 0.542
-        (Strategy(0.5, top_p=0.55), {1, 2}),
-        *((Strategy(each), {1}) for each in (0, 1e-3, 1e-100, 1e-310, 5e-324)),
-        *((Strategy(each), {0, 1, 2, 3, 4}) for each in (1.0, 1e6, 1e308)),
+        (Strategy(temperature=0.5, top_p=0.54), {1}),  # squared, 1 has 0.16 of 0.295, or 0.542
+        (Strategy(temperature=0.5, top_p=0.55), {1, 2}),
+        *((Strategy(temperature=each), {1}) for each in (0, 1e-3, 1e-100, 1e-310, 5e-324)),
+        *((Strategy(temperature=each), {0, 1, 2, 3, 4}) for each in (1.0, 1e6, 1e308)),
     ],
     ids=str,
 )
@@ -72,7 +72,7 @@ def test_settings_out_of_range_are_rejected_by_name() -> None:
     for name, value in wrong.items():
         for each in (value, math.nan):
             with pytest.raises(InputError, match=f"{name} must be "):
-                Strategy(**{name: each})  # type: ignore[arg-type]
+                validate(Strategy, {name: each})
 
 
 # --- Generation -----------------------------------------------------------------------------------
@@ -96,7 +96,7 @@ class Counter(Fake):
 def run(
     model: LanguageModel, prompt: Any, tokens: int, strategy: Strategy | None = None, **options: Any
 ) -> list[int]:
-    chosen = strategy or Strategy(0)
+    chosen = strategy or Strategy(temperature=0)
     return list(generate(model, prompt, tokens=tokens, strategy=chosen, **({"seed": 0} | options)))
 
 
@@ -104,7 +104,7 @@ def test_tokens_are_generated_one_by_one_as_many_as_asked_for() -> None:
     for tokens in (0, 25):
         assert run(Counter(8, 8), [3], tokens) == [(4 + i) % 10 for i in range(tokens)]
     model = Counter(8, 8)
-    made = generate(model, [3], tokens=5, strategy=Strategy(0), seed=0)
+    made = generate(model, [3], tokens=5, strategy=Strategy(temperature=0), seed=0)
     assert [next(made), next(made)] == [4, 5]
     assert len(model.asked) == 2
 
@@ -151,15 +151,15 @@ def test_a_prompt_of_bytes_is_continued_as_one_of_integers() -> None:
 # --- Caches and several samples -------------------------------------------------------------------
 
 STRATEGIES = [
-    Strategy(0),
-    Strategy(0.8, 40, repetition_penalty=1.3),
-    Strategy(1.5, top_p=0.9, min_p=0.05),
+    Strategy(temperature=0),
+    Strategy(temperature=0.8, top_k=40, repetition_penalty=1.3),
+    Strategy(temperature=1.5, top_p=0.9, min_p=0.05),
 ]
 every_strategy = pytest.mark.parametrize("strategy", STRATEGIES, ids=str)
 
 
 def transformer(context_length: int = 8, **changes: Any) -> Any:
-    settings = replace(TRANSFORMER, context_length=context_length, **changes)
+    settings = changed(TRANSFORMER, context_length=context_length, **changes)
     return build(settings, 50, spread=0.5)
 
 

@@ -158,10 +158,11 @@ def _progress(tokens: int) -> CountingProgress:
 def _strategy(beams: int | None, **options: float | None) -> Strategy | BeamSearch:
     """Return the strategy that the options describe; those of drawing exclude a beam search."""
     from lmladder.sampling import BeamSearch, Strategy
+    from lmladder.system.settings import validate
 
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if beams is None:
-        return Strategy(**({"temperature": DEFAULT_TEMPERATURE} | given))
+        return validate(Strategy, {"temperature": DEFAULT_TEMPERATURE} | given)
     if given:
         option = next(iter(given)).replace("_", "-")
         raise InputError(f"--beams searches and draws nothing; leave out --{option}")

@@ -98,4 +98,5 @@ def _markdown(chosen: Iterable[Described]) -> Iterator[str]:
                 yield f"| `{each.key}` | | | **{each.help}** |"
                 continue
             choice = f" (`{each.choice}`)" if each.choice else ""
-            yield f"| `{each.key}`{choice} | `{as_override(each.value)}` | {each.allowed} | {each.help} |"
+            facts = f"`{as_override(each.value)}` | {each.allowed} | {each.help}"
+            yield f"| `{each.key}`{choice} | {facts} |"

@@ -1,4 +1,4 @@
-"""The configuration: composed by Hydra from `conf/`, validated by the settings of all components."""
+"""The configuration: composed by Hydra from `conf/`, validated by the settings of components."""
 
 from lmladder.config.composing import (
     CONFIGURATION_ERRORS,

@@ -5,6 +5,8 @@ validated by this schema.
 """
 
 import re
+from functools import reduce
+from operator import or_
 from typing import Annotated, Any, Literal, Self
 
 from lmladder.data import AnyCorpus, AnyTokenizer
@@ -87,7 +89,7 @@ def schema() -> type[Config]:
         rung_settings(name, watched=True) for name, kind in KINDS.items() if kind.group == "rungs"
     ]
     types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
-    rung: Any = Annotated[tuple(kinds), Field(discriminator="kind")]
+    rung: Any = Annotated[reduce(or_, kinds), Field(discriminator="kind")]
     mixture: Any = rung_settings("mixture")
     types |= {"rungs": dict[str, rung], "mixtures": dict[str, mixture]}
     fields: Any = {name: (each, Config.model_fields[name]) for name, each in types.items()}

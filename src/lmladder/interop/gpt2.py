@@ -152,7 +152,7 @@ def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
 
 
 def shape_of(given: Mapping[str, Any], path: Path) -> TransformerSettings:
-    """Return the settings that a file describes; InputError, with its name, if they are not valid."""
+    """Return the settings that a file describes; InputError, with its name, if not valid."""
     try:
         return validate(TransformerSettings, given)
     except InputError as error:

@@ -5,6 +5,7 @@ composes conf/ for people. Invalid input is reported in one line with exit statu
 one line with status 1.
 """
 
+import functools
 import os
 import sys
 from collections.abc import Callable
@@ -40,6 +41,7 @@ def stage(body: Body) -> Callable[[], None]:
     body : named after the stage, as its script is, which is in a folder next to conf/
     """
 
+    @functools.wraps(body)
     def program() -> None:
         script = Path(sys.argv[0]).resolve()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them

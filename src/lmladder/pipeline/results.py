@@ -39,7 +39,7 @@ def save_results(
     """Write the results of a fitted rung; return the loss that a search minimizes."""
     models = restore_models(fitted)  # before it is saved: a model may reject its files
     if rung.stage == "rung":
-        # So that `evaluate` runs again where the code of a kind changes and its checkpoint does not.
+        # So that `evaluate` runs again where the code of a kind changes, but no checkpoint does.
         digest = module_digest(rung.settings.kind, rung.settings.watch)
         write_json(folder / MODULE, {"kind": rung.settings.kind, "sha256": digest})
     if rung.kind.by_steps:

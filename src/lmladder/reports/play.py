@@ -1,7 +1,7 @@
 """The playground: a page that runs the models of a ladder in the browser (layout/play.js).
 
-The page has a description of its models in JSON, and their arrays in one deflated block. `DESCRIBED`
-has the kinds of rungs that it can run.
+The page has a description of its models in JSON, and their arrays in one deflated block.
+`DESCRIBED` has the kinds of rungs that it can run.
 """
 
 import base64
