@@ -40,8 +40,8 @@ test-peers:
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/interop tests/benchmarks
 
-# Every command of the pages and of the stages' help, with seconds; a project from a wheel; every
-# committed byte from a fresh clone.
+# Every command of the pages and of the stages' help, with seconds; every committed byte from a
+# fresh clone.
 test-pages: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m pages --durations=25
 

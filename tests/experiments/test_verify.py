@@ -25,7 +25,7 @@ def write_run(folder, stage, prepared):
     rung = Rung(stage, stage, stage, settings)
     fitted = rung.kind.fit(rung.start(3, prepared), settings, prepared, folder)
     if stage == "bigram":
-        fitted.save(folder / LATEST)
+        replace(fitted, trained_by={}).save(folder / LATEST)
     else:
         write_record(folder, [], runtime__kernels=kernels.selected())
 

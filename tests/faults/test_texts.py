@@ -7,7 +7,6 @@ from lmladder.config import composed, validated
 from lmladder.evaluation import read_record
 from lmladder.pipeline import ladder
 from lmladder.pipeline.running import run
-from lmladder.system.errors import InputError
 from tests.pipeline.conftest import PROJECT
 
 import pytest
@@ -73,21 +72,3 @@ def require_whole_ladder(folder, text, *settings):
 )
 def test_an_odd_text_gives_a_whole_ladder(name, tmp_path):
     require_whole_ladder(tmp_path, *(ODD | MORE)[name])
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "bpe"])
-def test_random_texts_give_a_whole_ladder_or_are_rejected_in_one_line(tokenizer, tmp_path):
-    draw, accepted = random.Random(tokenizer), 0
-    alphabets = ("a", "ab", " a", "a\n", "\0", "é", "\ufeff", "😀", "\r\n", "\x1e\t ", "a-'.é 😀")
-    for trial in range(6):
-        text = "".join(draw.choices(draw.choice(alphabets), k=draw.choice((1, 5, 20, 60, 400))))
-        documents = draw.choice(("whole", "lines", "paragraphs"))
-        settings = (f"tokenizer={tokenizer}", f"data.documents={documents}", *ONE_TOKEN)
-        (folder := tmp_path / str(trial)).mkdir()
-        try:
-            require_whole_ladder(folder, text.encode(), *settings)
-            accepted += 1
-        except InputError:
-            assert not (folder / "bigram").exists()  # the first stage rejects it
-    assert accepted

@@ -18,8 +18,8 @@ STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
 SETTINGS = "their values arrive by params.yaml"
 UNCHANGING = {  # modules that are called and cannot change a result, by regular expression
     r"config/.*|.*settings\.py|models/(registry|own)\.py": SETTINGS,
-    r"pipeline/(__init__|entry|stages)\.py": "they start a stage, and record facts of the machine",
-    r"pipeline/(text|memory)\.py": "they only check",
+    r"pipeline/(__init__|entry|stages|sweeps)\.py": "they start a stage",
+    r"pipeline/text\.py": "they only check",
     r"experiments/jobs\.py": "it decides whether an unfinished run is continued",
     r"system/(environment|interrupts|lazy|locks)\.py": "nothing that they do is in a file",
     r"system/(messages|progress)\.py": "they print",

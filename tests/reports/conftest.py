@@ -124,8 +124,22 @@ def excess() -> pd.DataFrame:
 
 @pytest.fixture(scope="session")
 def corpus() -> CorpusFacts:
-    splits = {name: SplitFacts(10, 1000, 1100, "0" * 64, None) for name in ("train", "val", "test")}
-    return CorpusFacts("tales", {}, 30, 3210, 3300, 64, "char", "0" * 64, splits)
+    splits = {
+        name: SplitFacts(documents=10, tokens=1000, bytes=1100, sha256="0" * 64, oracle=None)
+        for name in ("train", "val", "test")
+    }
+    return CorpusFacts(
+        name="tales",
+        settings={},
+        documents=30,
+        characters=3210,
+        bytes=3300,
+        vocabulary_size=64,
+        tokenizer="char",
+        digest="0" * 64,
+        splits=splits,
+        grammar=None,
+    )
 
 
 @pytest.fixture(scope="session")

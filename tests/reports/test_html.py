@@ -89,7 +89,7 @@ def test_no_text_from_outside_becomes_markup(report, corpus, history, models):
             passage=Passage([HOSTILE, HOSTILE], {HOSTILE: [1.0, 2.0]}),
             attention=Attention([HOSTILE, "a"], ATTENTION[:, :, :2, :2]),
             config=HOSTILE,
-            corpus=replace(corpus, name=HOSTILE, tokenizer=HOSTILE),
+            corpus=corpus.model_copy(update={"name": HOSTILE, "tokenizer": HOSTILE}),
         )
     )
     assert_inert(page)

@@ -21,7 +21,7 @@ from lmladder.system.errors import InputError
 import pandas as pd
 import pytest
 
-NAMES = tuple(COLUMNS)
+NAMES = [each.name for each in COLUMNS]
 
 
 def test_the_order_of_rows_does_not_matter_and_the_oracle_is_last_even_if_a_model_beats_it():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 from lmladder.system.errors import RunError
+from lmladder.system.files import work_folder
 from lmladder.system.locks import LOCK, locked, remove_empty
 
 import pytest
@@ -15,6 +16,7 @@ import pytest
 HOLDER = """
 import sys
 from pathlib import Path
+from lmladder.system.files import work_folder
 from lmladder.system.locks import locked
 with locked(Path(sys.argv[1])):
     print("locked", flush=True)
@@ -31,19 +33,20 @@ def rejection(folder):
 
 def test_a_second_process_is_rejected_until_the_first_ends_even_if_that_is_killed(tmp_path):
     pipe, left = subprocess.PIPE, ".a.json.0123abcd.tmp"
-    command = [sys.executable, "-c", HOLDER, str(tmp_path)]
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", HOLDER, str(folder)]
     with subprocess.Popen(command, stdin=pipe, stdout=pipe) as first:
         assert first.stdout.readline() == b"locked\n"
         for name in (left, ".users.tmp"):
-            (tmp_path / name).touch()
+            (folder / name).touch()
         for _ in range(2):  # a rejection does not remove the lock
-            assert f"{tmp_path} is in use by process {first.pid};" in rejection(tmp_path)
-        assert {*os.listdir(tmp_path)} == {LOCK, left, ".users.tmp"}
+            assert f"{folder} is in use by process {first.pid};" in rejection(folder)
+        assert {*os.listdir(folder)} == {left, ".users.tmp"}
         first.send_signal(signal.SIGKILL)
         first.wait()
-    with locked(tmp_path):
-        assert f"process {os.getpid()};" in rejection(tmp_path)
-    assert {*os.listdir(tmp_path)} == {LOCK, ".users.tmp"}
+    with locked(folder):
+        assert f"process {os.getpid()};" in rejection(folder)
+    assert {*os.listdir(folder)} == {".users.tmp"}
 
 
 def test_a_folder_that_cannot_be_written_is_named_and_where_no_locks_exist_there_are_none(
@@ -52,10 +55,11 @@ def test_a_folder_that_cannot_be_written_is_named_and_where_no_locks_exist_there
     def no_locks(*_):  # a network file system without them
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    (tmp_path / "a" / LOCK).mkdir(parents=True)
-    assert rejection(tmp_path / "a") == f"cannot write {tmp_path / 'a' / LOCK}: Is a directory"
+    lock = work_folder(tmp_path / "a") / LOCK
+    lock.mkdir(parents=True)
+    assert rejection(tmp_path / "a") == f"cannot write {lock}: Is a directory"
     monkeypatch.setattr(fcntl, "flock", no_locks)
-    with locked(tmp_path), locked(tmp_path):
+    with locked(tmp_path / "b"), locked(tmp_path / "b"):
         pass
 
 

@@ -248,11 +248,13 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
         (ladder / group).mkdir(exist_ok=True)  # a dependency in dvc.yaml, even if empty
     rungs = Ladder.of(checkpoints, prepared)
     samples = rungs.samples(config.sample, config.seed)
+    print(f"evaluate: samples are drawn; scores of {len(rungs.models)} models", flush=True)
     scores = score_models(rungs.models, prepared, settings)
     longest = longest_context(rungs.on_crops)
     crops = score_models(rungs.on_crops, prepared, settings, "on crops", longest)
     audits = rungs.audits(scores)
     excess = rungs.excess(settings)
+    print("evaluate: tables, figures and report", flush=True)
     overall = [each for each in excess if each.by == "all"]
     excesses = {each.model: (each.excess, each.standard_error) for each in overall}
     table = reports.ladder_table(rungs.rows(scores, crops, excesses, audits))

@@ -44,7 +44,7 @@ def save_results(
         write_json(folder / MODULE, {"kind": rung.settings.kind, "sha256": digest})
     if rung.kind.by_steps:
         return _of_training(rung, fitted, config, text, folder, models[fitted.name])
-    fitted.save(folder / LATEST)
+    replace(fitted, trained_by={}).save(folder / LATEST)
     return _of_whole_text(rung, config, text, folder, models)
 
 
