@@ -11,9 +11,8 @@ from types import SimpleNamespace
 from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.files import TEMPORARY
+from lmladder.system.files import TEMPORARY, work_folder
 from lmladder.training.checkpoint import Checkpoint
-from lmladder.training.loop import UNFINISHED, UNFINISHED_BEST
 from tests.faults.examples import prepare_in, train_in
 from tests.faults.test_kills import ENVIRONMENT, run_stage, stage_command
 
@@ -50,12 +49,11 @@ def test_what_fails_on_a_full_disk_leaves_whole_files_and_ends_well_later(action
             break
         except RunError as error:
             message = str(error)
-        assert re.fullmatch(rf"cannot write {folder}/\S+: No space left on device", message)
+        assert re.fullmatch(rf"cannot write {tmp_path}/\S+: No space left on device", message)
         for name, content in results(folder).items():
-            if name in (UNFINISHED, UNFINISHED_BEST):
-                Checkpoint.load(folder / name)
-            else:
-                assert content == expected[name]
+            assert content == expected[name]
+        for path in work_folder(folder).glob("unfinished*"):
+            Checkpoint.load(path)
         if action is prepare_in:
             with pytest.raises(InputError, match="dvc repro prepare"):
                 Prepared.open(folder)
@@ -78,7 +76,7 @@ def test_a_stage_whose_files_cannot_grow_fails_in_one_line(tmp_path):
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
     assert done.returncode == 1, done.stderr
-    file = r"unfinished[\w-]*\.safetensors"
-    assert re.fullmatch(rf"error: cannot write out/{file}: File too large\n", done.stderr)
+    file = r"\.work/out/unfinished[\w-]*\.safetensors"
+    assert re.fullmatch(rf"error: cannot write {file}: File too large\n", done.stderr)
     assert not list(tmp_path.rglob(TEMPORARY))
     assert not list(tmp_path.rglob("checkpoint.safetensors"))

@@ -2,7 +2,7 @@
 
 import json
 import struct
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from lmladder.interop import read_model
 from lmladder.models import restore_models
@@ -48,7 +48,7 @@ def test_a_message_is_one_line_and_has_no_control_codes_of_a_terminal(tmp_path):
     ids=str,
 )
 def test_sizes_in_a_checkpoint_take_no_more_memory_than_its_weights(kind, asked):
-    config = asdict(TRANSFORMER if kind == "transformer" else MLP) | asked
+    config = (TRANSFORMER if kind == "transformer" else MLP).model_dump() | asked
     weights = {"tokens.weight": np.zeros(30_000, np.float32)}
     checkpoint = replace(small_checkpoint(), kind=kind, config=config, model=weights)
     message = rejection_without_memory(lambda _: restore_models(checkpoint), None)

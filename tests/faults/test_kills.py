@@ -48,7 +48,7 @@ def kill_while_training(folder, cwd, delay, *, in_write):
     )
 
     def is_writing():
-        return any((cwd / folder).glob(".*.safetensors.*.tmp"))
+        return any(cwd.rglob(".*.safetensors.*.tmp"))
 
     due = time.monotonic() + delay
     while process.poll() is None and (time.monotonic() < due or (in_write and not is_writing())):

@@ -54,7 +54,8 @@ def _lock(path: Path, directory: Path) -> int:
     except OSError:
         return descriptor  # such as a network file system without locks
     with suppress(OSError):  # such as a full disk, which the run will report
-        for left in directory.glob(TEMPORARY):  # by a process that was killed
+        # What a process that was killed has left.
+        for left in (*directory.glob(TEMPORARY), *path.parent.glob(TEMPORARY)):
             left.unlink()
         os.truncate(descriptor, 0)
         os.write(descriptor, b"%d\n" % os.getpid())
