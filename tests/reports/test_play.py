@@ -28,13 +28,23 @@ from tests.models.examples import (
     draw,
 )
 from tests.models.test_contract import checkpoint
-from tests.models.test_mixture import TRAINED, saved
+from tests.models.test_mixture import saved
 
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 
 PROJECT = Path(__file__).resolve().parents[2]
+TRAINED = {  # settings of a trained member, which change no prediction
+    "optimizer": {"name": "adam", "learning_rate": 0.1, "betas": [0.9, 0.99], "epsilon": 1e-8},
+    "schedule": {"name": "constant", "warmup_steps": 0, "final_fraction": 1.0},
+    "init_from": None,
+    "training": {
+        "steps": 1, "batch_size": 1, "gradient_accumulation_steps": 1, "sequence_length": 1,
+        "clip_norm": None, "evaluate_every": 1, "evaluate_tokens": 1, "monitor_every": None,
+        "patience": None, "min_improvement": 0.0,
+    },
+}  # fmt: skip
 PROGRAM = browser.find()
 SECONDS = 120
 READ = "play.models[{}].model.read({}, performance.now() + 1000)"
