@@ -155,11 +155,13 @@ def cross_entropy(logits, targets):
         raise ValueError("targets must have the shape of logits without its last axis")
     if not targets.size:
         raise ValueError("cross_entropy expects at least one of the targets")
+    targets = targets.astype(np.int64, copy=False)
     nll, log_total = kernels.cross_entropy(logits, targets)
 
     def cross_entropy_pullback(grad):
-        each = grad / targets.size
-        return kernels.cross_entropy_backward(each, logits, targets, log_total), None
+        rows, each = (logits, targets, log_total), grad / targets.size
+        like = {"shared": [each.reshape(1)], "out": [logits.shape]}
+        return kernels.by_rows("cross_entropy_backward", *rows, **like)[0], None
 
     return nll.sum() / targets.size, cross_entropy_pullback
 

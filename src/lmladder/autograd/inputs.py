@@ -36,33 +36,25 @@ def as_arrays(name: str, inputs: Sequence[Any], discrete: Mapping[int, str]) -> 
     dtype = next(iter(floats), np.dtype(np.float64))
     for position, given in enumerate(arrays):
         if position in discrete:
-            arrays[position] = _discrete(name, position, given, discrete[position])
+            kinds = discrete[position]
+            expected = f"an array of {'booleans' if kinds == 'b' else 'integers'}"
+            arrays[position] = _array(name, given, kinds, f"{expected} as argument {position}")
         elif not (isinstance(given, np.ndarray) and given.dtype == dtype):
-            arrays[position] = _floats(name, given).astype(dtype)
+            expected = "arrays (options are keyword arguments)"
+            arrays[position] = _array(name, given, "iubf", expected).astype(dtype)
     return arrays
 
 
-def _floats(name: str, given: Any) -> Array:
-    """Return an array that can be converted to floats."""
+def _array(name: str, given: Any, kinds: str, expected: str) -> Array:
+    """Return an argument as an array, whose dtype is of one of the kinds."""
     if isinstance(given, list | tuple) and any(hasattr(each, "requires_grad") for each in given):
         raise TypeError(f"{name} expects Tensors as arguments, not in a {type(given).__name__}")
     if isinstance(given, Real | np.ndarray | list | tuple):
         array = asarray(given)
-        if array.dtype.kind in "iubf":
-            return array
-    kind = type(given).__name__
-    raise TypeError(f"{name} expects arrays, not {kind}; options must be keyword arguments")
-
-
-def _discrete(name: str, position: int, given: Any, kinds: str) -> Array:
-    """Return an array of integers or booleans."""
-    if isinstance(given, np.ndarray | np.integer | list | tuple) or type(given) is int:
-        array = asarray(given)
         if array.dtype.kind in kinds:
             return array
-    expected = "booleans" if kinds == "b" else "integers"
     kind = getattr(given, "dtype", type(given).__name__)
-    raise TypeError(f"{name} expects an array of {expected} as argument {position}, not {kind}")
+    raise TypeError(f"{name} expects {expected}, not {kind}")
 
 
 def shapes(arrays: Sequence[Any]) -> str:

@@ -162,13 +162,6 @@ def cross_entropy(logits, targets):
     return by_rows("cross_entropy", *rows, out=[targets.shape] * 2)
 
 
-def cross_entropy_backward(grad, logits, targets, log_total):
-    """Return `reference.cross_entropy_backward` of a number, (..., vocabulary), (...) and (...)."""
-    rows = logits, _checked_indices(targets, logits.shape[-1], "targets"), log_total
-    shared = [grad.reshape(1)]
-    return by_rows("cross_entropy_backward", *rows, out=[logits.shape], shared=shared)[0]
-
-
 def attention(q, k, v):
     """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
