@@ -23,9 +23,7 @@ from lmladder.system.interrupts import exit_status, raise_interrupts
 from lmladder.system.progress import ignore_closed_outputs
 
 import hydra
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -48,19 +46,16 @@ class Sweep(Callback):
     ----------
     folder : of the results; None if there is no sweep
     before : the failures of earlier sweeps in this folder
-    jobs : the number of jobs; None if a search chooses them one after another
     killed : the jobs whose processes were found dead first; joblib then kills those of all others
     """
 
     folder: ClassVar[Path | None] = None
     before: ClassVar[list[outcome.Failure]] = []
-    jobs: ClassVar[int | None] = None
     killed: ClassVar[list[Path]] = []
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         Sweep.folder = Path(config.hydra.sweep.dir)
         Sweep.before = outcome.failures(Sweep.folder)
-        Sweep.jobs = _count_jobs(config)
         if "joblib" in config.hydra.launcher._target_:
             signal.signal(signal.SIGCHLD, lambda number, frame: Sweep.note_killed())
 
@@ -75,19 +70,6 @@ class Sweep(Callback):
         """Record the jobs whose processes have ended, unless some are already recorded."""
         with suppress(OSError):  # a signal handler must not fail
             cls.killed = cls.killed or [each.folder for each in cls.failures() if each.is_gone()]
-
-
-def _count_jobs(config: DictConfig) -> int | None:
-    """Return the number of jobs of a sweep; None if only the sweeper can determine it."""
-    sweeper = config.hydra.sweeper
-    if not sweeper._target_.endswith(BasicSweeper.__name__):
-        return None
-    swept = [f"{key}={value}" for key, value in (sweeper.params or {}).items()]
-    try:
-        overrides = OverridesParser.create().parse_overrides([*swept, *config.hydra.overrides.task])
-        return sum(map(len, BasicSweeper.split_arguments(overrides, None)))
-    except CONFIGURATION_ERRORS:  # for example a glob(), which only Hydra can resolve
-        return None
 
 
 def run(script: str, about: str | None) -> None:
