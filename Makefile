@@ -103,7 +103,7 @@ docs: .venv/.ready-test
 	$(RUN) python tests/snippets.py docs/*.md
 	$(RUN) lmladder settings --format markdown > build/settings.md && mv build/settings.md docs/
 	$(RUN) COLUMNS=80 bash docs/commands.sh > build/commands.md && mv build/commands.md docs/
-	$(RUN) python benchmarks/presets.py --write docs/presets.md
+	$(RUN) python benchmarks/presets.py --write docs/architectures.md
 	$(RUN) python benchmarks/grammars.py --write docs/oracle.md
 	$(RUN) python benchmarks/compare.py --from benchmarks/compare.jsonl --write docs/performance.md
 

@@ -2,7 +2,7 @@
 
     python benchmarks/presets.py microgpt_x nanogpt_cpu
     python benchmarks/presets.py tinylm --set transformer.training.steps=1000
-    python benchmarks/presets.py --write docs/presets.md
+    python benchmarks/presets.py --write docs/architectures.md
 
 The first two run whole pipelines, each in a clone of its own of the last commit, and record their
 results in presets.json beside this file. The third makes the table in the docs from all that is

@@ -31,7 +31,7 @@ PAGES = {
     if path.name not in (*GENERATED, "CHANGELOG.md")
 }
 WALKED = [name for name, page in PAGES.items() if "```console" in page and steps(page)]
-FROM_A_CLONE = ("tutorial.md", "dvc.md", "comparing.md", "own-rung.md", "guests.md")
+FROM_A_CLONE = ("tutorial.md", "dvc.md", "comparing.md", "own-rung.md")
 LANGUAGES = {"console", "text", "py", "python", "mermaid", ""}
 NOT_COMPOSED = ("hydra/", "hydra.launcher", "hydra.sweep", "-")  # some need other software
 
