@@ -451,6 +451,6 @@ def slow_because(subject: Subject) -> str | None:
     if not isinstance(model, NeuralLanguageModel):
         return None
     recorded = CapturedLoss(model.loss, model.parameters().values())
-    for _ in range(2):
+    for _ in range(3):
         recorded(subject.windows[:, : subject.short + 1], stream(0, "audit"))
     return recorded.untraceable_reason
