@@ -59,14 +59,6 @@ def as_text(caption: str, table: Table) -> str:
     return "\n".join(row.rstrip() for row in captured.get().splitlines())
 
 
-def print_grid(grid: Grid, format_name: str = "text") -> None:
-    """Print a table with its caption as text or Markdown."""
-    shown = empty_table(grid, folded=grid.titles)
-    for cells in grid.rows:
-        shown.add_row(*map(Text, cells))
-    print(grid.to_markdown() if format_name == "markdown" else f"{as_text(grid.caption, shown)}\n")
-
-
 def _time(
     performance: Mapping[str, Mapping[str, float | None]], key: str, row: Mapping[str, Any]
 ) -> str:
