@@ -44,9 +44,3 @@ def as_text(grid: Grid, folded: Sequence[str]) -> str:
     with console.capture() as captured:
         console.print(Text(grid.caption), table, sep="\n")
     return "\n".join(row.rstrip() for row in captured.get().splitlines())
-
-
-def print_grid(grid: Grid, format_name: str = "text") -> None:
-    """Print a table with its caption as text or Markdown."""
-    text = f"{as_text(grid, grid.titles)}\n"
-    print(grid.to_markdown() if format_name == "markdown" else text)
