@@ -70,9 +70,10 @@ smoke: .venv/.ready
 	rm -rf build/smoke
 
 # Whole ladders, one for each seed, in a clone of the last commit; what git keeps of each is copied to
-# results/<target>/seed<seed>, and the weights of mixtures, which shakespeare_90 takes from shakespeare.
+# results/<target>/seed<seed>. shakespeare_90 has a mixture with the weights that shakespeare fitted.
 # `make shakespeare SEEDS=0` trains one.
 SEEDS ?= 0 1 2
+WEIGHTS := outputs/mixtures/mixture/weights.json
 results: tales shakespeare shakespeare_90
 tales: SETTINGS = data=tales
 shakespeare shakespeare_90: SETTINGS = experiment=$@
@@ -80,13 +81,14 @@ shakespeare shakespeare_90: SETTINGS = experiment=$@
 tales shakespeare shakespeare_90: .venv/.ready
 	rm -rf build/$@
 	git clone --quiet . build/$@
-	mkdir -p build/$@/results && cp -r results/shakespeare build/$@/results/
-	set -e; export LMLADDER_DATA="$${LMLADDER_DATA:-$(CURDIR)/data}"; for seed in $(SEEDS); do \
+	set -e; export LMLADDER_DATA="$${LMLADDER_DATA:-$(CURDIR)/data/downloads}"; for seed in $(SEEDS); do \
+		if [ $@ = shakespeare_90 ]; then \
+			cp results/shakespeare/seed$$seed/$(WEIGHTS) build/$@/models/; fi; \
 		(cd build/$@; $(RUN) PYTHONPATH=src python stages/compose.py $(SETTINGS) seed=$$seed; \
 			$(RUN) dvc repro); \
 		rm -rf results/$@/seed$$seed; mkdir -p results/$@/seed$$seed; \
-		{ git -C build/$@ ls-files params.yaml dvc.lock outputs/evaluate ':!*.gitignore'; \
-			cd build/$@ && find outputs/mixtures -name weights.json; } \
+		(cd build/$@; git ls-files params.yaml dvc.lock outputs/evaluate ':!*.gitignore'; \
+			find outputs/mixtures -path '*/$(WEIGHTS:outputs/mixtures/%=%)') \
 			| tar -c -C build/$@ -T - | tar -x -C results/$@/seed$$seed; \
 	done
 	rm -rf build/$@
