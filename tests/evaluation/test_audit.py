@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 from lmladder.data.tokenizers import Tokenizer, WhitespaceTokenizer, build_tokenizer
 from lmladder.evaluation import audit as module
 from lmladder.evaluation.audit import (
+    FAILED,
     NOT_JUDGED,
     PASSED,
     Subject,
     audit,
     byte_count,
-    failures,
-    not_judged,
+    names_of,
     slow_because,
 )
 from lmladder.models.transformer import Transformer
@@ -36,7 +36,7 @@ MODELS = [*COUNT_MODELS, *SETTINGS, *MIXTURES, *EXACT_MIXTURES, "oracle"]
 def test_each_fault_fails_the_check_that_names_it_and_no_other(
     name: str, check: str, make: Callable[[], Subject]
 ) -> None:
-    assert failures(audit(make())) == check
+    assert names_of(audit(make()), FAILED) == check
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -55,9 +55,9 @@ def test_the_models_of_parts_of_a_text_are_audited_too() -> None:
             self.cross_fitted = (COUNT_MODELS["bigram"], LearnsFirst())
 
     sound = subject(lambda: COUNT_MODELS["bigram"])
-    assert failures(audit(replace(sound, load=Parted))) == ""
+    assert names_of(audit(replace(sound, load=Parted)), FAILED) == ""
     parted = replace(sound, load=Parted, is_validation=True)
-    assert failures(audit(parted)) == "update"
+    assert names_of(audit(parted), FAILED) == "update"
 
 
 # --- Faults that are better hidden ----------------------------------------------------------------
@@ -120,7 +120,7 @@ class Broken(Wrapped):
 def test_a_hidden_fault_is_found(kind: Any, check: str) -> None:
     sound = subject(lambda: COUNT_MODELS["bigram"])
     findings = audit(replace(sound, load=kind))
-    assert failures(findings) == check
+    assert names_of(findings, FAILED) == check
     after = [each.status for each in findings[NAMES.index(check) + 1 : NAMES.index("text")]]
     assert set(after) <= {NOT_JUDGED}
 
@@ -144,8 +144,8 @@ def test_a_loss_that_is_better_than_the_truth_by_more_than_chance_fails() -> Non
     sound = subject(lambda: COUNT_MODELS["bigram"])
     for gain, expected in ((-1000.0, ""), (10.0, ""), (15.0, "truth")):
         findings = audit(replace(sound, true_nats=sound.nats + gain))
-        assert failures(findings) == expected
-    assert not_judged(audit(sound)) == "truth"
+        assert names_of(findings, FAILED) == expected
+    assert names_of(audit(sound), NOT_JUDGED) == "truth"
 
 
 def test_why_steps_are_not_recorded_is_named() -> None:

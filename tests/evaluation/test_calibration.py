@@ -2,7 +2,6 @@
 
 from lmladder.evaluation import BINS, Reliability
 from lmladder.evaluation.ladder import reliability_of
-from lmladder.evaluation.predictions import Predictions
 
 import numpy as np
 import pytest
@@ -35,6 +34,6 @@ def test_a_bin_has_its_upper_edge_and_not_its_lower_one_and_an_empty_one_has_no_
 
 def test_predictions_with_less_context_than_in_the_table_are_ignored() -> None:
     confidence = np.tile(np.array([0.1, 0.1, 0.1, 0.9]), (5, 1))
-    predictions = Predictions(confidence, confidence, confidence > 0.5)
+    predictions = np.stack([confidence, confidence, confidence > 0.5], axis=-1)
     for min_context, tokens in ((0.0, 20), (0.5, 10), (0.75, 5), (0.99, 5)):
         assert reliability_of(predictions, min_context).tokens.sum() == tokens

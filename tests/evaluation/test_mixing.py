@@ -7,7 +7,7 @@ from typing import Any
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts
 from lmladder.evaluation import Score, predict_models, score_models, token_nll
-from lmladder.evaluation.ladder import passage_nll, split_nll
+from lmladder.evaluation.ladder import split_nll
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models import restore_models
 from lmladder.models.kind import model_settings
@@ -94,7 +94,7 @@ def test_validation_text_is_scored_with_the_weights_of_the_other_half(tmp_path: 
     expected = np.concatenate([first[:half], second[half:]])
     np.testing.assert_allclose(split_nll(mixed, prepared, "val", **options), expected, rtol=1e-6)
     assert abs(by_all - expected).min() > 0
-    passage = passage_nll({"mixture": mixed}, prepared, half + 9)["mixture"]
+    passage = split_nll(mixed, prepared, "val", half + 9, **options)
     np.testing.assert_allclose(passage, expected[: half + 9], rtol=1e-6)
     test = token_nll(mixed, prepared.test, prepared.val, **options)
     scores = score_models({"mixture": mixed}, prepared, SETTINGS)
@@ -107,7 +107,7 @@ def test_predictions_of_a_sequence_across_both_halves_are_of_two_models(tmp_path
     found = predict_models({"mixture": mixed}, prepared, 256)["mixture"]
 
     def of(model: Any) -> FloatArray:
-        return predict_models({"": model}, prepared, 256)[""].nats
+        return predict_models({"": model}, prepared, 256)[""][..., 0]
 
     names = ("max_length", "context_length", "log_probabilities")  # and not what it was fitted on
     first, second = (
@@ -116,7 +116,7 @@ def test_predictions_of_a_sequence_across_both_halves_are_of_two_models(tmp_path
     )
     targets = sequence_starts(610, 3, 610)[:, None] + np.arange(1, 4)
     is_first = targets < 305
-    np.testing.assert_allclose(found.nats, np.where(is_first, first, second), rtol=1e-5)
+    np.testing.assert_allclose(found[..., 0], np.where(is_first, first, second), rtol=1e-5)
     assert (is_first.any(axis=1) & ~is_first.all(axis=1)).sum() == 1
     assert (abs(first - second) > 1e-4 * first).mean() > 0.9
 

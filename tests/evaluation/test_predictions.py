@@ -11,14 +11,12 @@ TOKENS = draw("tokens", 9, 8)
 
 def test_predictions_are_those_of_the_distribution_before_each_token() -> None:
     found = predict(MODEL, TOKENS, batch_tokens=1000)
-    assert found.nats.shape == found.confidence.shape == found.hit.shape == (9, 7)
-    np.testing.assert_allclose(found.nats, MODEL.nll(TOKENS), rtol=1e-12)
+    nats, confidence, hit = np.moveaxis(found, -1, 0)
+    np.testing.assert_allclose(nats, MODEL.nll(TOKENS), rtol=1e-12)
     for i in range(7):
         probabilities = np.exp(MODEL.next_log_probabilities(TOKENS[:, : i + 1]))
         best = probabilities.argmax(axis=1)
-        np.testing.assert_array_equal(found.hit[:, i], best == TOKENS[:, i + 1])
-        np.testing.assert_allclose(found.confidence[:, i], probabilities.max(axis=1))
+        np.testing.assert_array_equal(hit[:, i], best == TOKENS[:, i + 1])
+        np.testing.assert_allclose(confidence[:, i], probabilities.max(axis=1))
     for batch_tokens in (1, 16, 30):
-        parts = predict(MODEL, TOKENS, batch_tokens=batch_tokens)
-        for name in ("nats", "confidence", "hit"):
-            np.testing.assert_array_equal(getattr(parts, name), getattr(found, name))
+        np.testing.assert_array_equal(predict(MODEL, TOKENS, batch_tokens=batch_tokens), found)

@@ -51,7 +51,8 @@ def audit(
             print(f"  {each.check:10}  {each.status:10}  {each.detail}")
         if slow := checks.slow_because(subject):
             print(f"  training is slower, because its steps cannot be recorded: {slow}")
-        failed, unknown = checks.failures(findings), checks.not_judged(findings)
+        failed = checks.names_of(findings, checks.FAILED)
+        unknown = checks.names_of(findings, checks.NOT_JUDGED)
         verdict = f"{checks.FAILED} {failed}" if failed else checks.PASSED
         print(f"{name}: {verdict}" + f"; not judged: {unknown}" * bool(unknown), flush=True)
         wrong += [f"{name} fails {failed}"] * bool(failed)

@@ -11,10 +11,10 @@ from lmladder.evaluation.context import ContextLosses, context_ranges
 from lmladder.evaluation.exact import Score, token_nll
 from lmladder.evaluation.ladder import (
     longest_context,
-    passage_nll,
     predict_models,
     reliability_of,
     score_models,
+    split_nll,
 )
 from lmladder.evaluation.predictions import predict
 from lmladder.evaluation.records import Record, ScoredModel, Scores, read_record

@@ -6,18 +6,21 @@ ICML. Here the class is the next token.
 
 from dataclasses import dataclass
 
-from lmladder.system.arrays import BoolArray, FloatArray, IntArray
+from lmladder.system.arrays import Array, FloatArray, IntArray
 
 import numpy as np
 
 BINS = 15  # as in the paper
 
 
+def bin_of(confidence: FloatArray) -> IntArray:
+    """Return the bins of confidences: m holds those above m / BINS, and at most (m + 1) / BINS."""
+    return np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+
+
 @dataclass(frozen=True)
 class Reliability:
-    """Predictions by confidence, in arrays of `BINS`.
-
-    Bin m holds those whose confidence is above m / BINS, and at most (m + 1) / BINS.
+    """Predictions by the bin of their confidence, in arrays of `BINS`.
 
     Attributes
     ----------
@@ -31,16 +34,13 @@ class Reliability:
     accuracy: FloatArray
 
     @classmethod
-    def of(cls, confidence: FloatArray, hit: BoolArray) -> "Reliability":
-        """Return that of predictions; the arrays have the same shape."""
-        index = np.clip(np.ceil(confidence.ravel() * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    def of(cls, confidence: FloatArray, hit: Array) -> "Reliability":
+        """Return that of predictions, and whether each was the next token; of the same shape."""
+        index = bin_of(confidence.ravel())
         tokens = np.bincount(index, minlength=BINS)
         count = np.where(tokens > 0, tokens, np.nan)
-        return cls(
-            tokens,
-            np.bincount(index, confidence.ravel(), BINS) / count,
-            np.bincount(index, hit.ravel(), BINS) / count,
-        )
+        sums = (np.bincount(index, each.ravel(), BINS) for each in (confidence, hit))
+        return cls(tokens, *(each / count for each in sums))
 
     @property
     def expected_calibration_error(self) -> float:

@@ -3,49 +3,31 @@
 The functions return arrays and text; `lmladder.reports` shows them.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from lmladder.autograd import no_grad
 from lmladder.data import Tokenizer
-from lmladder.models import LanguageModel
 from lmladder.models.contract import log_softmax
 from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
-from lmladder.system.errors import InputError, RunError
 
 import numpy as np
 
 MAX_PIECE = 8  # tokens; a character has at most 4 bytes, but bytes that are not UTF-8 never end
 
 
-def has_attention(model: LanguageModel) -> bool:
-    """Return whether `attention_maps` applies to this model."""
-    return isinstance(model, Transformer)
-
-
-def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> FloatArray:
+def attention_maps(model: Transformer, tokens: IntArray) -> FloatArray:
     """Return the attention weights of every head of a Transformer on a text.
+
+    Parameters
+    ----------
+    tokens : at least one, at most the context of the model
 
     Returns
     -------
     float64 array, shape (layers, heads, time, time); row t of a map sums to 1 over the positions up
     to t, to which position t attends
-
-    Raises
-    ------
-    InputError
-        If the model has no attention, or the text is empty or longer than the context.
-    RunError
-        If a weight is not finite.
     """
-    if not isinstance(model, Transformer):
-        raise InputError("only a Transformer has attention; this model has none")
-    if len(tokens) == 0:
-        raise InputError("the prompt is empty; give at least one token")
-    if len(tokens) > model.context_length:
-        raise InputError(
-            f"the prompt has {len(tokens)} tokens; the model's context is {model.context_length}"
-        )
     maps = []
     positions = np.arange(len(tokens))
     with no_grad():
@@ -55,7 +37,7 @@ def attention_maps(model: LanguageModel, tokens: Sequence[int] | IntArray) -> Fl
             query, key, _ = block.attention.queries_keys_values(read, positions)
             maps.append(_causal_weights(query.value[0], key.value[0]))
             x = block(x, None, positions)
-    return _finite(np.stack(maps))
+    return np.stack(maps)
 
 
 def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
@@ -81,9 +63,3 @@ def pieces(tokenizer: Tokenizer, tokens: IntArray, nats: FloatArray) -> Iterator
         if not unfinished or end - start == MAX_PIECE or end == len(tokens):
             yield text, float(nats[start:end].sum())
             start = end
-
-
-def _finite(values: FloatArray) -> FloatArray:
-    if not np.isfinite(values).all():
-        raise RunError("the model's probabilities are not finite; its weights are damaged")
-    return values

@@ -1,7 +1,7 @@
-"""Several models on one prepared text: their scores, predictions and losses by token."""
+"""Several models on one prepared text: their scores, and what they predict."""
 
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from lmladder.data import Prepared
@@ -9,10 +9,10 @@ from lmladder.data.batches import sequence_starts
 from lmladder.evaluation.calibration import Reliability
 from lmladder.evaluation.exact import Score, token_nll
 from lmladder.evaluation.guests import convert
-from lmladder.evaluation.predictions import Predictions, predict
+from lmladder.evaluation.predictions import predict
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel, own_tokenizer, parts_of_validation
-from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
 
@@ -20,7 +20,6 @@ import numpy as np
 
 PREDICTED_TOKENS = 32768  # by each model; enough for a figure, within seconds
 BATCH_TOKENS = 8192  # read at a time by count models
-PASSAGE_CONTEXT = 0.5  # as evaluate.min_context in conf/; a passage has few windows
 
 Models = Mapping[str, LanguageModel]
 
@@ -42,32 +41,22 @@ def score_models(
     InputError
         If all splits are empty.
     """
-    facts = {name: prepared.corpus.splits[name] for name in settings.splits}
-    splits = [name for name in facts if facts[name].tokens]
+    facts = prepared.corpus.splits
+    splits = [name for name in settings.splits if facts[name].tokens]
     if not splits:
-        raise InputError(f"evaluate.splits: no text in {', '.join(facts)}")
+        raise InputError(f"evaluate.splits: no text in {', '.join(settings.splits)}")
+    scores: dict[tuple[str, str], Score] = {}
     tokens = len(models) * sum(facts[split].tokens for split in splits)
     with CountingProgress(label, "tokens", tokens) as progress:
-        scores: dict[tuple[str, str], Score] = {
-            (name, split): Score.of(
-                split_nll(
-                    model,
-                    prepared,
-                    split,
-                    min_context=settings.min_context,
-                    batch_tokens=settings.batch_tokens,
-                    crop=crop,
-                    advance=progress.advance,
-                ),
-                facts[split].bytes,
-            )
-            for name, model in models.items()
-            for split in splits
-        }
-    for (name, split), score in scores.items():
-        if tokenizer := own_tokenizer(models[name]):
-            own = convert(tokenizer, models[name].context_length, prepared, split)
-            scores[name, split] = replace(score, tokens=len(own.tokens))
+        options = {**settings.reading, "crop": crop, "advance": progress.advance}
+        for name, model in models.items():
+            for split in splits:
+                nats = split_nll(model, prepared, split, **options)
+                score = Score.of(nats, facts[split].bytes)
+                if tokenizer := own_tokenizer(model):
+                    own = convert(tokenizer, model.context_length, prepared, split)
+                    score = replace(score, tokens=len(own.tokens))
+                scores[name, split] = score
     return scores
 
 
@@ -82,7 +71,7 @@ def split_nll(
 
     Each part of the validation text is scored with a model of which nothing was fitted on it. The
     nats of a token of a model with tokens of its own are those of the token of the text in which it
-    begins. The options are those of `token_nll`.
+    begins. The options are those of `read_tokens`.
     """
     text = prepared.split(split)
     end_of_text = len(text) if n_tokens is None else n_tokens
@@ -111,48 +100,32 @@ def longest_context(models: Models) -> int:
     return max(max(model.context_length, 1) for model in models.values())
 
 
-def predict_models(models: Models, prepared: Prepared, batch_tokens: int) -> dict[str, Predictions]:
-    """Return what models predict of sequences spread over the validation text.
+def predict_models(models: Models, prepared: Prepared, batch_tokens: int) -> dict[str, FloatArray]:
+    """Return what models predict of sequences spread over the validation text; see `predict`.
 
     The sequences are as long as the longest context, or as long as the model can read. They begin
-    without context, so that the benefit of context can be measured.
+    without context, so that the benefit of context can be measured. Each part of the text is
+    predicted by a model of which nothing was fitted on it.
     """
-    longest = longest_context(models)
-    predictions = {}
+    val, longest = prepared.val, longest_context(models)
+    found: dict[str, FloatArray] = {}
     for name, model in models.items():
-        length = min(model.max_length or longest, longest, len(prepared.val) - 1)
-        predictions[name] = _predicted(model, prepared.val, length, batch_tokens)
-    return predictions
+        length = min(model.max_length or longest, longest, len(val) - 1)
+        starts = sequence_starts(len(val), length, PREDICTED_TOKENS)
+        places = starts[:, None] + np.arange(length + 1)
+        found[name] = np.empty((len(starts), length, 3))
+        for first, end, each in parts_of_validation(model, len(val)):
+            inside = (first <= places[:, 1:]) & (places[:, 1:] < end)
+            touched = inside.any(axis=1)
+            if touched.any():
+                sequences = val[places[touched]].astype(np.int64)
+                values = predict(each, sequences, batch_tokens=batch_tokens)
+                found[name][inside] = values[inside[touched]]
+    return found
 
 
-def _predicted(model: LanguageModel, val: IntArray, length: int, batch_tokens: int) -> Predictions:
-    """Return predictions of sequences of the validation text; see `split_nll` about its parts."""
-    starts = sequence_starts(len(val), length, PREDICTED_TOKENS)
-    targets = starts[:, None] + np.arange(1, length + 1)  # their positions in the text
-    made = []
-    for first, end, each in parts_of_validation(model, len(val)):
-        inside = (first <= targets) & (targets < end)
-        touched = inside.any(axis=1)
-        if touched.any():
-            sequences = val[starts[touched, None] + np.arange(length + 1)].astype(np.int64)
-            found = predict(each, sequences, batch_tokens=batch_tokens)
-            values = (getattr(found, field.name) for field in fields(Predictions))
-            made.append([value[inside[touched]] for value in values])
-    # The sequences do not overlap, so their tokens are in the order of the parts.
-    joined = (np.concatenate(each).reshape(targets.shape) for each in zip(*made, strict=True))
-    return Predictions(*joined)
-
-
-def reliability_of(predictions: Predictions, min_context: float) -> Reliability:
+def reliability_of(predictions: FloatArray, min_context: float) -> Reliability:
     """Return that of the predictions with at least as much context as in the table."""
-    length = predictions.nats.shape[1]
+    length = predictions.shape[1]
     first = min(length - 1, int(np.ceil(length * min_context)))
-    return Reliability.of(predictions.confidence[:, first:], predictions.hit[:, first:])
-
-
-def passage_nll(models: Models, prepared: Prepared, tokens: int) -> dict[str, FloatArray]:
-    """Return the nats of each of the first tokens of the validation text, by model."""
-    options = {"min_context": PASSAGE_CONTEXT, "batch_tokens": tokens}
-    return {
-        name: split_nll(each, prepared, "val", tokens, **options) for name, each in models.items()
-    }
+    return Reliability.of(predictions[:, first:, 1], predictions[:, first:, 2])

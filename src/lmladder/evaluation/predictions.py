@@ -1,37 +1,35 @@
 """What a model predicts of every token of some sequences: more than its score."""
 
-from dataclasses import dataclass
-
 from lmladder.models.contract import LanguageModel
-from lmladder.system.arrays import BoolArray, FloatArray, IntArray
+from lmladder.system.arrays import FloatArray, IntArray
 
 import numpy as np
 
 
-@dataclass(frozen=True)
-class Predictions:
-    """Of each token but the first of sequences without context; all (sequences, length).
+def predicted(logs: FloatArray, targets: IntArray) -> FloatArray:
+    """Return three values of each prediction: (..., 3).
 
-    Attributes
+    They are the nats of the target, the probability of the most likely token (the confidence), and
+    whether that is the target, 0 or 1.
+
+    Parameters
     ----------
-    nats : negative log-likelihood of the next token
-    confidence : probability of the most likely token
-    hit : whether that was the next token
+    logs : log probabilities of all tokens, (..., vocabulary)
+    targets : (...)
     """
+    nats = -np.take_along_axis(logs, targets[..., None], -1)[..., 0]
+    hit = logs.argmax(axis=-1) == targets
+    return np.stack([nats, np.exp(logs.max(axis=-1)), hit], axis=-1)
 
-    nats: FloatArray
-    confidence: FloatArray
-    hit: BoolArray
 
+def predict(model: LanguageModel, sequences: IntArray, *, batch_tokens: int) -> FloatArray:
+    """Return what a model predicts of each token but the first of sequences without context.
 
-def predict(model: LanguageModel, sequences: IntArray, *, batch_tokens: int) -> Predictions:
-    """Return predictions for sequences, (sequences, length + 1), about `batch_tokens` at a time."""
-    parts = []
+    Shapes: (sequences, length + 1) -> (sequences, length, 3); see `predicted`. About `batch_tokens`
+    are read at a time.
+    """
     size = max(1, batch_tokens // sequences.shape[1])
-    for first in range(0, len(sequences), size):
-        batch = sequences[first : first + size]
-        logs, targets = model.log_probabilities(batch[:, :-1]), batch[:, 1:, None]
-        best = logs.argmax(axis=-1, keepdims=True)
-        nats, confidence = -np.take_along_axis(logs, targets, -1), np.exp(logs.max(axis=-1))
-        parts.append((nats[..., 0], confidence, (best == targets)[..., 0]))
-    return Predictions(*map(np.concatenate, zip(*parts, strict=True)))
+    batches = np.split(sequences, range(size, len(sequences), size))
+    return np.concatenate(
+        [predicted(model.log_probabilities(each[:, :-1]), each[:, 1:]) for each in batches]
+    )

@@ -1,6 +1,6 @@
 """The settings of the perplexity table."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from lmladder.system.settings import Count, Settings
 
@@ -23,6 +23,11 @@ class EvaluateSettings(Settings):
         description="standard error of the excess over a known truth, in nats per token, or 1% if "
         "that is more",
     )
+
+    @property
+    def reading(self) -> dict[str, Any]:
+        """How a text is read: the options of `read_tokens`."""
+        return {"min_context": self.min_context, "batch_tokens": self.batch_tokens}
 
     @model_validator(mode="after")
     def _each_once(self) -> Self:

@@ -22,8 +22,9 @@ from itertools import accumulate
 
 from lmladder.data import Prepared, Tokenizer
 from lmladder.data.tales import Grammar, Story, balanced
-from lmladder.evaluation.calibration import BINS
+from lmladder.evaluation.calibration import BINS, bin_of
 from lmladder.evaluation.context import context_ranges
+from lmladder.evaluation.predictions import predicted
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.models.contract import LanguageModel
 from lmladder.models.oracle import END, IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
@@ -140,31 +141,20 @@ class Truth:
         def read(positions: IntArray) -> FloatArray:
             """Compare at positions in the text, (sequences, length): (sequences, length - 1, 3)."""
             logs, scored = model.log_probabilities(self.tokens[positions[:, :-1]]), positions[:, 1:]
-            target = self.tokens[scored]
-            best, confidence = logs.argmax(axis=-1), np.exp(logs.max(axis=-1))
-            excess = -np.take_along_axis(logs, target[..., None], -1)[..., 0]
-            probability = (best == target).astype(np.float64)
-            rows = self._row[scored]
+            values, rows = predicted(logs, self.tokens[scored]), self._row[scored]
             uncertain = rows >= 0
-            true = self._logs[rows[uncertain]]
+            true, logs = self._logs[rows[uncertain]], logs[uncertain]
             p = np.exp(true)
-            gaps = np.where(true > IMPOSSIBLE, true - logs[uncertain], 0.0)  # else inf, times p
-            excess[uncertain] = np.einsum("tv,tv->t", p, gaps)
-            chosen = np.take_along_axis(p, best[uncertain][:, None], -1)
-            probability[uncertain] = chosen[:, 0]
-            return np.stack([excess, confidence, probability], axis=-1)
+            gaps = np.where(true > IMPOSSIBLE, true - logs, 0.0)  # else inf, times p
+            values[uncertain, 0] = np.einsum("tv,tv->t", p, gaps)
+            chosen = np.take_along_axis(p, logs.argmax(axis=1)[:, None], 1)
+            values[uncertain, 2] = chosen[:, 0]
+            return values
 
         count, longest = len(self.tokens), int(self.lengths.max())
         if model.max_length is None or model.max_length < longest:
             before, positions = np.split(np.arange(-count, count), 2)
-            return read_tokens(
-                model,
-                read,
-                positions,
-                before,
-                min_context=settings.min_context,
-                batch_tokens=settings.batch_tokens,
-            )
+            return read_tokens(model, read, positions, before, **settings.reading)
         window = np.arange(-min(model.max_length, 2 * longest) - 1, 0)
         sequences = (self.lengths.cumsum()[:, None] + window) % count
         size = max(1, settings.batch_tokens // len(window))
@@ -175,8 +165,7 @@ class Truth:
     def sums(self, model: LanguageModel, settings: EvaluateSettings) -> FloatArray:
         """Return the tokens of each group, and the sums of what `compared` returns: (groups, 4)."""
         values = self.compared(model, settings)
-        bins = np.clip(np.ceil(values[:, 1] * BINS).astype(np.int64) - 1, 0, BINS - 1)
-        groups = np.concatenate([*self._groups, self._first_bin + bins])
+        groups = np.concatenate([*self._groups, self._first_bin + bin_of(values[:, 1])])
         weights = [None, *np.tile(values, (len(self._groups) + 1, 1)).T]
         none = self._first_bin + BINS
         return np.stack([np.bincount(groups, each, none + 1)[:none] for each in weights], axis=1)
