@@ -82,6 +82,11 @@ class Config(Settings):
             "tokenizer": self.tokenizer.model_dump(),
         }
 
+    @property
+    def relevant(self) -> dict[str, Any]:
+        """All settings as plain values, without those that affect no result."""
+        return self.model_dump(mode="json", exclude={"runtime": {"threads"}, "logger": True})
+
 
 def schema() -> type[Config]:
     """Return the type of a configuration, with the kinds of rungs that are known now."""

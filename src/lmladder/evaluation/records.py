@@ -5,39 +5,24 @@ score always has the settings that it was made with, whatever was run, edited or
 folder since.
 """
 
-import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
-from lmladder.evaluation.exact import Score
+from lmladder.data.reading import opened
 from lmladder.system.errors import InputError
 from lmladder.system.files import write_json
+from lmladder.system.settings import Count, Index
+from lmladder.system.settings import Record as BaseRecord
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    FailFast,
-    Field,
-    JsonValue,
-    ValidationError,
-    model_validator,
-)
+from pydantic import AfterValidator, ValidationError
 
 SCORES = "scores.json"
-MAX_BYTES = 1 << 24  # of a file; that of a large ladder has 200 kB
 DECIMALS = 6
 
-Count = Annotated[int, Field(ge=0, lt=2**53)]
 Number = Annotated[float, AfterValidator(lambda value: round(value, DECIMALS))]  # finite
 
 
-class _Frozen(BaseModel):
-    # Unknown keys are ignored: they may be those of a later version.
-    model_config = ConfigDict(frozen=True, strict=True, allow_inf_nan=False)
-
-
-class Scores(_Frozen):
+class Scores(BaseRecord):
     """The scores of a model on the validation text; None for those that its stage does not compute.
 
     Attributes
@@ -53,7 +38,7 @@ class Scores(_Frozen):
     val_loss: Number | None = None
 
 
-class ScoredModel(_Frozen):
+class ScoredModel(BaseRecord):
     """A model and its scores.
 
     Attributes
@@ -72,13 +57,13 @@ class ScoredModel(_Frozen):
     rung: str
     deterministic: bool
     scores: Scores
-    losses: Annotated[tuple[Number, ...], FailFast()]
+    losses: tuple[Number, ...]
     tokens: Count | None = None
     bytes: Count | None = None
     audit: str = ""
 
 
-class Record(_Frozen):
+class Record(BaseRecord):
     """The content of scores.json.
 
     Attributes
@@ -91,27 +76,13 @@ class Record(_Frozen):
     models : in the order of the ladder
     """
 
-    settings: dict[str, JsonValue]
-    seed: Count
-    overrides: Annotated[tuple[str, ...], FailFast()]
+    settings: dict[str, Any]
+    seed: Index
+    overrides: tuple[str, ...]
     digest: str
-    first: Annotated[tuple[Count, ...], FailFast()]
-    lengths: Annotated[tuple[Annotated[Count, Field(gt=0)], ...], FailFast()]
-    models: Annotated[tuple[ScoredModel, ...], FailFast()]
-
-    @model_validator(mode="after")
-    def _require_losses_of_all_blocks(self) -> "Record":
-        for each in self.models:
-            if len({len(self.first), len(self.lengths), len(each.losses) or len(self.first)}) > 1:
-                raise ValueError(f"{each.name} does not have a loss of each block")
-        return self
-
-    def score(self, model: ScoredModel) -> Score | None:
-        """Return the score of a model on the whole validation text; None if there is none."""
-        nats = model.scores.nats_per_token
-        if nats is None or model.tokens is None or model.bytes is None:
-            return None
-        return Score(model.tokens, model.bytes, nats * sum(self.lengths), model.losses)
+    first: tuple[Index, ...]
+    lengths: tuple[Count, ...]
+    models: tuple[ScoredModel, ...]
 
     def save(self, folder: Path) -> None:
         """Write the file in a folder atomically; equal records give equal bytes."""
@@ -119,22 +90,12 @@ class Record(_Frozen):
 
 
 def read_record(folder: Path) -> Record:
-    """Read the record in a folder, which may have been written by anyone.
-
-    Raises
-    ------
-    InputError
-        In one line, if the file is missing, is not a regular file, is too large or is damaged.
-    """
+    """Read the record in a folder; InputError, in one line, if it is missing or damaged."""
     path = folder / SCORES
     try:
-        facts = path.stat()
-        if not stat.S_ISREG(facts.st_mode) or facts.st_size > MAX_BYTES:
-            raise InputError(f"{path} is not a file of at most {MAX_BYTES:,} bytes")
-        return Record.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
+        with opened(path, "rb") as file:
+            return Record.model_validate_json(file.read())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path} is damaged: {f'{where}: ' * bool(where)}{first['msg']}") from None
+        where = "".join(f"{each}." for each in first["loc"]).removesuffix(".")
+        raise InputError(f"{path} is damaged: {where} {first['msg']}") from None

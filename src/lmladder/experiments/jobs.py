@@ -6,7 +6,6 @@ sha256 of the files: a job is run again only if one of them has changed. The cod
 on is that which dvc.yaml lists for its stage.
 """
 
-import ast
 import functools
 import json
 import logging
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 from lmladder.config import Config
 from lmladder.models import kind_named
-from lmladder.system.errors import LadderError, RunError
+from lmladder.system.errors import LadderError
 from lmladder.system.files import sha256, write_json
 from lmladder.system.sealing import sha256_of_json
 from lmladder.system.settings import dotted
@@ -27,7 +26,8 @@ from lmladder.system.settings import dotted
 import yaml
 
 FINISHED, FAILED = "finished.json", "failed.json"
-NO_RESULTS = (FINISHED, FAILED)
+# Ends of keys that name a file or a folder, whose content counts.
+NAMED = ("watch", "path", "init_from", "weights_from")
 PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
 KILLED = "its process ended without a message: it was killed, or memory or disk space ran out"
@@ -40,20 +40,18 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
     These are its settings, the code of its stage, the files that settings name or that define its
     kinds of rungs, and the results in the folders `read`.
     """
-    # The others change no result.
-    settings = config.model_dump(exclude={"runtime": {"threads"}, "logger": True})
-    by_key = [(key.rpartition(".")[2], value) for key, value in dotted(settings).items()]
-    # These keys name files whose changes matter, and a key `kind` may be defined by one.
-    named = ("watch", "path", "init_from", "weights_from")
-    watched = {Path(value) for key, value in by_key if key in named and value}
-    sources = [kind_named(value).source for key, value in by_key if key == "kind"]
-    watched |= {each for each in sources if each}
-    watched |= {each for path in watched if os.path.isdir(path) for each in path.iterdir()}
+    named = set()
+    for key, value in dotted(config.relevant).items():
+        last = key.rpartition(".")[2]
+        if last in NAMED and value and os.path.exists(value):  # a name may be too long for Path
+            named.add(Path(value))
+        elif last == "kind" and (source := kind_named(value).source):
+            named.add(source)
     origin = {
-        "settings": settings,
-        "watched": sorted({sha256(path) for path in watched if os.path.isfile(path)}),
+        "settings": config.relevant,
+        "named": [digests(path) for path in sorted(named)],
         "code": code_digest(stage),
-        "read": [_digests(folder) for folder in read],
+        "read": [digests(folder) for folder in read],
     }
     return sha256_of_json(origin)
 
@@ -62,68 +60,59 @@ def fingerprint(config: Config, stage: str, read: Iterable[Path]) -> str:
 def code_digest(stage: str) -> str:
     """Return the sha256 of the code and package data that a stage depends on.
 
-    These are the dependencies in dvc.yaml, of all stages if `stage` is not one of them. Comments,
-    docstrings and layout of Python do not count. Without a dvc.yaml, as for an installed package,
-    the whole package counts.
+    These are the dependencies in dvc.yaml, of all stages if `stage` is not one of them. Without a
+    dvc.yaml, as for an installed package, the whole package counts.
     """
     root = PACKAGE.parents[1]
     pipeline = root / "dvc.yaml"
     stages = yaml.safe_load(pipeline.read_bytes())["stages"] if pipeline.is_file() else {}
     chosen = [stages[stage]] if stage in stages else stages.values()
     named = {dep for each in chosen for dep in each.get("do", each)["deps"]}
-    digests = {
-        path.relative_to(root).as_posix(): _digest_of_code(path)
-        for top in [root / dep for dep in named if dep.startswith(CODE)] or [PACKAGE]
-        for path in (top, *top.rglob("*"))
-        if path.is_file() and "__pycache__" not in path.parts
-    }
-    return sha256_of_json(digests)
+    code = [root / dep for dep in sorted(named) if dep.startswith(CODE)] or [PACKAGE]
+    return sha256_of_json([digests(path) for path in code])
+
+
+def digests(top: Path) -> dict[str, str]:
+    """Return the sha256 of a file, or of each file in a folder and below, by name.
+
+    Hidden files, compiled Python, logs and the state of a job do not count.
+    """
+    found = {}
+    for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
+        name = path.relative_to(top)
+        hidden = any(part.startswith((".", "__pycache__")) for part in name.parts)
+        state = path.suffix == ".log" or path.name in (FINISHED, FAILED)
+        if path.is_file() and not (hidden or state):
+            found[str(name)] = sha256(path)
+    return found
 
 
 def module_digest(kind: str, watch: str | None = None) -> str | None:
-    """Return the sha256 of the code of the file that defines a kind; None if it is built in.
+    """Return the sha256 of the file that defines a kind; None if it is built in.
 
     Of a kind that executes a file which the settings of a rung name, it is that of this file.
     """
     source = kind_named(kind).source
     if watch and kind_named(kind).executes:
         source = Path(watch)
-    return _digest_of_code(source) if source else None
+    return sha256(source) if source else None
 
 
 def run_digest(stage: str, kind: str) -> str:
     """Return the sha256 of the code of a run: that of its stage, and the file of its kind."""
-    code, module = code_digest(stage), module_digest(kind)
-    return sha256_of_json([code, module]) if module else code
-
-
-def _digest_of_code(path: Path) -> str:
-    """Return the sha256 of a file; of Python, that of its statements without docstrings."""
-    if path.suffix == ".py":
-        with suppress(SyntaxError, ValueError):
-            tree = _WithoutDocstrings().visit(ast.parse(path.read_bytes()))
-            return sha256_of_json(ast.unparse(tree))
-    return sha256(path)
-
-
-class _WithoutDocstrings(ast.NodeTransformer):
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        text = isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
-        return None if text else node
+    return sha256_of_json([code_digest(stage), module_digest(kind)])
 
 
 def is_finished(folder: Path, asked: str) -> tuple[bool, float | None]:
     """Return whether a folder has the unchanged results of a fingerprint, and their objective."""
     found = read_facts(folder / FINISHED)
-    with suppress(OSError):
-        if found.get("fingerprint") == asked and found.get("files") == _digests(folder):
-            return True, found.get("objective")
-    return False, None
+    same = found.get("fingerprint") == asked and found.get("files") == digests(folder)
+    return same, found.get("objective") if same else None
 
 
 def finish(folder: Path, asked: str, objective: float | None) -> None:
     """Record that the files in the folder are complete, and the fingerprint of their inputs."""
-    record = {"fingerprint": asked, "objective": objective, "files": _digests(folder)}
+    record = {"fingerprint": asked, "objective": objective, "files": digests(folder)}
     write_json(folder / FINISHED, record)
 
 
@@ -141,17 +130,13 @@ def attempt(folder: Path, job: Callable[[], T]) -> T | None:
     write_json(folder / FAILED, record)
     try:
         result = job()
-    except KeyboardInterrupt:
-        write_json(folder / FAILED, record | {"reason": "it was interrupted"})
-        raise
     except Exception as error:
         record["reason"] = " ".join(f"{type(error).__name__}: {error}".split())
         if isinstance(error, LadderError):
             record |= {"reason": str(error), "exit_status": error.exit_status}
         else:  # a bug: the traceback is in the log of the job
             logging.getLogger(__name__).exception("the job failed")
-        with suppress(RunError):  # a full disk: the first record remains
-            write_json(folder / FAILED, record)
+        write_json(folder / FAILED, record)
         return None
     (folder / FAILED).unlink(missing_ok=True)
     return result
@@ -164,20 +149,6 @@ def failures(sweep: Path) -> dict[Path, dict[str, Any]]:
 
 def read_facts(path: Path) -> dict[str, Any]:
     """Return the JSON object in a file beside a run; empty if the file is missing or damaged."""
-    with suppress(OSError, ValueError, RecursionError):
-        facts = json.loads(path.read_bytes() if path.is_file() else "{}")  # a pipe would block
-        return facts if isinstance(facts, dict) else {}
+    with suppress(OSError, ValueError):
+        return dict(json.loads(path.read_bytes()))
     return {}
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each result in a folder and below."""
-    return {
-        str(name): sha256(folder / name)
-        for name in sorted(path.relative_to(folder) for path in folder.rglob("*"))
-        if (folder / name).is_file()
-        and not any(part.startswith(".") for part in name.parts)
-        and not name.name.startswith("unfinished")
-        and name.name not in NO_RESULTS
-        and name.suffix != ".log"
-    }

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,8 +12,7 @@ from lmladder.config import STAGES
 from lmladder.evaluation import Record, ScoredModel, read_record
 from lmladder.evaluation.audit import PASSED
 from lmladder.evaluation.records import SCORES
-from lmladder.system.errors import InputError, printable
-from lmladder.system.progress import CountingProgress
+from lmladder.system.errors import InputError
 from lmladder.system.settings import dotted
 
 # The scores by their names on the command line; by default the first that a run has is compared.
@@ -81,21 +80,25 @@ def find_runs(paths: Iterable[Path]) -> Found:
     """
     found, paths = Found(), list(paths)
     records: dict[Path, Record] = {}
+
+    def note_unreadable(error: OSError) -> None:
+        found.notes.append(f"{error.filename} cannot be read and is left out: {error.strerror}")
+
     for path in paths:
         if not path.is_dir():
             reason = "is not a folder of runs" if path.exists() else "does not exist"
             raise InputError(f"{path} {reason}")
-        with CountingProgress("runs", "folders") as progress:
-            for folder, names in _folders(path, found.notes):
-                progress.advance(1)
-                if SCORES in names:
-                    try:
-                        records.setdefault(folder, read_record(folder))
-                    except InputError as error:
-                        found.notes.append(f"{error}; the run is left out")
-                elif names & WITHOUT_SCORES:
-                    why = "the run is unfinished, has failed or is of an older version"
-                    found.notes.append(f"{folder} has no {SCORES} and is left out: {why}")
+        for name, below, files in os.walk(path, onerror=note_unreadable):
+            below[:] = sorted(each for each in below if not each.startswith("."))
+            folder = Path(name)
+            if SCORES in files:
+                try:
+                    records.setdefault(folder, read_record(folder))
+                except InputError as error:
+                    found.notes.append(f"{error}; the run is left out")
+            elif WITHOUT_SCORES & {*files}:
+                why = "the run is unfinished, has failed or is of an older version"
+                found.notes.append(f"{folder} has no {SCORES} and is left out: {why}")
     for folder, record in records.items():
         for model in record.models:
             if model.kind == ORACLE:
@@ -104,7 +107,7 @@ def find_runs(paths: Iterable[Path]) -> Found:
             if failed := _failed_checks(folder, model, records):
                 reason = f"it fails an audit: {failed}"
             if reason:
-                found.notes.append(printable(f"{folder}: {model.name!r} is left out: {reason}"))
+                found.notes.append(f"{folder}: {model.name!r} is left out: {reason}")
             else:
                 found.runs.append(_run(folder, record, model))
         if not record.models:
@@ -113,17 +116,6 @@ def find_runs(paths: Iterable[Path]) -> Found:
         why = f": {found.notes[0]}" if found.notes else ""
         raise InputError(f"no finished run in {', '.join(map(str, paths))}{why}")
     return found
-
-
-def _folders(root: Path, notes: list[str]) -> Iterator[tuple[Path, set[str]]]:
-    """Yield each folder with the names of its files, in order."""
-
-    def note_unreadable(error: OSError) -> None:
-        notes.append(f"{error.filename} cannot be read and is left out: {error.strerror}")
-
-    for folder, below, names in os.walk(root, onerror=note_unreadable):
-        below[:] = sorted(name for name in below if not name.startswith("."))
-        yield Path(folder), set(names)
 
 
 def _failed_checks(folder: Path, model: ScoredModel, records: Mapping[Path, Record]) -> str:
@@ -141,12 +133,12 @@ def _run(folder: Path, record: Record, model: ScoredModel) -> Run:
     section = model.rung.replace("/", ".")
     return Run(
         path=folder,
-        model=printable(model.name),
-        section=printable(section),
+        model=model.name,
+        section=section,
         scores=model.scores.model_dump(exclude_none=True),
         seed=record.seed,
         settings=_relevant(record, section, model),
-        overrides=frozenset(printable(each).lstrip("+") for each in record.overrides),
+        overrides=frozenset(each.lstrip("+") for each in record.overrides),
         deterministic=model.deterministic,
         text=(record.digest, record.first, record.lengths),
         losses=model.losses,
@@ -165,15 +157,9 @@ def _relevant(record: Record, section: str, model: ScoredModel) -> Settings:
     single = [] if model.deterministic else ["runtime.kernels"]
     if model.scores.val_loss is None:
         single += ["evaluate.checkpoint", "evaluate.min_context"]
-    relevant: dict[str, Any] = {DIGEST: printable(record.digest[:16])}
+    relevant: dict[str, Any] = {DIGEST: record.digest[:16]}
     for key, value in dotted(record.settings).items():
         of_rung = key.startswith(tuple(f"{each}." for each in sections))
         if key in single or (of_rung and not key.endswith(WITHOUT_EFFECT)):
-            relevant[printable(key)] = _plain(value)
+            relevant[key] = json.dumps(value) if isinstance(value, list) else value
     return relevant
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, list):
-        return json.dumps(value)
-    return printable(value) if isinstance(value, str) else value

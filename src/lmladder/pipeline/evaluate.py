@@ -27,7 +27,7 @@ from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, restore_mod
 from lmladder.models.contract import own_tokenizer
 from lmladder.models.oracle import Oracle
 from lmladder.models.transformer import Transformer
-from lmladder.pipeline.results import of_whole_text, plain_settings, save_record
+from lmladder.pipeline.results import of_whole_text, save_record
 from lmladder.pipeline.rungs import ORACLE, rungs_of
 from lmladder.pipeline.text import open_text
 from lmladder.reports import Attention, Passage, Row
@@ -245,7 +245,7 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
 
     Returns the lowest bits per byte of the trained rungs on the validation text.
     """
-    prepared = open_text(config, ladder, trains=False)
+    prepared = open_text(config, ladder)
     settings = config.evaluate
     checkpoints = {
         rung.folder: rung.load(config.seed, prepared, settings.checkpoint)
@@ -292,7 +292,7 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
         attention=rungs.attention(),
         corpus=prepared.corpus,
         seeds=[each.seed for each in checkpoints.values()],
-        config=OmegaConf.to_yaml(OmegaConf.create(plain_settings(config))),
+        config=OmegaConf.to_yaml(OmegaConf.create(config.relevant)),
     )
     texts = {
         "perplexity.csv": reports.to_csv(table),

@@ -1,6 +1,5 @@
 """The results of a rung: its checkpoint, metrics.json for DVC, and the record of its scores."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -122,14 +121,6 @@ def _of_whole_text(
     return loss
 
 
-def plain_settings(config: Config) -> dict[str, Any]:
-    """Return a configuration as plain values, without those that affect no result."""
-    plain: dict[str, Any] = json.loads(
-        config.model_dump_json(exclude={"runtime": {"threads"}, "logger": True})
-    )
-    return plain
-
-
 def of_whole_text(
     name: str, kind: str, rung: str, score: Score, text: Prepared, audit: str = ""
 ) -> ScoredModel:
@@ -171,7 +162,7 @@ def save_record(
         blocks = starts, np.diff(starts, append=len(text.val))
     by_hand = HydraConfig.initialized() and HydraConfig.get().job.config_name != DVC_CONFIG
     Record(
-        settings=plain_settings(config),
+        settings=config.relevant,
         seed=config.seed,
         overrides=tuple(HydraConfig.get().overrides.task) if by_hand else (),
         digest=text.digest,

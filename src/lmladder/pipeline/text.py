@@ -6,7 +6,7 @@ from typing import Any
 from lmladder.config import Config
 from lmladder.data import CorpusFacts, Prepared, load_corpus, write_prepared
 from lmladder.pipeline.rungs import rungs_of
-from lmladder.system.errors import InputError, no_file
+from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
 
 
@@ -29,12 +29,8 @@ def prepare_text(config: Config, folder: Path) -> None:
     print(f"prepare: {facts.name}, vocabulary {facts.vocabulary_size}; tokens: {sizes} -> {folder}")
 
 
-def open_text(config: Config, ladder: Path, *, trains: bool = True) -> Prepared:
+def open_text(config: Config, ladder: Path) -> Prepared:
     """Return the text of a ladder, if it is complete and was prepared with this configuration.
-
-    Parameters
-    ----------
-    trains : whether the rungs are still to be trained
 
     Raises
     ------
@@ -44,21 +40,17 @@ def open_text(config: Config, ladder: Path, *, trains: bool = True) -> Prepared:
     """
     prepared = Prepared.open(ladder / "prepare")
     prepared.require_settings(config.text)
-    _require_compatible(config, prepared.corpus, trains=trains)
+    _require_compatible(config, prepared.corpus)
     return prepared
 
 
-def _require_compatible(config: Config, text: CorpusFacts, *, trains: bool = True) -> None:
-    """Raise InputError if a rung has sequences longer than the text, or a file of it is missing.
+def _require_compatible(config: Config, text: CorpusFacts) -> None:
+    """Raise InputError if a rung has sequences longer than the text.
 
     Every stage checks all rungs, so that the first stage that runs reports what would stop a later
     one.
     """
     for rung in rungs_of(config):
-        for key in ("init_from", "weights_from"):
-            name = getattr(rung.settings, key, None)
-            if trains and name is not None and not Path(name).is_file():
-                raise InputError(f"{rung.key}.{key}: {no_file(Path(name))}")
         training: Any = getattr(rung.settings, "training", None)
         for split, name in (("train", "training"), ("val", "validation")) if training else ():
             if text.splits[split].tokens <= training.sequence_length:
