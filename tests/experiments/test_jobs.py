@@ -15,7 +15,7 @@ from lmladder.experiments.jobs import (
     finish,
     is_finished,
 )
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import InputError
 from lmladder.system.settings import validate
 
 import pytest
@@ -30,31 +30,9 @@ stages:
     foreach: ${rungs}
     do: {deps: [src/lmladder/reports]}
 """
-MODULE = '''"""What it is."""
-
-import math
-
-
-class Layer:
-    """A layer."""
-
-    def call(self, x=None, *, scale=1.0):
-        """Scale x."""
-        text = """no docstring"""
-        return scale * x  # a comment
-'''
-EDITS = {  # and whether they change what is executed
-    "a comment": ("a comment", "another one", False),
-    "a docstring": ("Scale x.", "Scale x by `scale`.", False),
-    "no docstring": ('    """A layer."""\n', "", False),
-    "the layout": ("scale * x  #", "(\n            scale * x\n        )  #", False),
-    "a default": ("x=None", "x", True),
-    "a text": ("no docstring", "no  docstring", True),
-    "a syntax error": ("class", "clas", True),
-}
 CODE = "src/lmladder/"
 FILES = {
-    f"{CODE}nn/layer.py": MODULE,
+    f"{CODE}nn/layer.py": "x = 1\n",
     f"{CODE}cli.py": "x = 1\n",
     f"{CODE}reports/a.css": "p {}",
     "stages/mlp.py": "x = 1\n",
@@ -112,14 +90,6 @@ def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(project, sta
     assert (requested(project, stage) != before) == (stage in stages)
 
 
-@pytest.mark.parametrize("name", EDITS)
-def test_only_executed_python_counts(project, name):
-    before = requested(project)
-    old, new, counts = EDITS[name]
-    (project / f"{CODE}nn/layer.py").write_text(MODULE.replace(old, new))
-    assert (requested(project) != before) == counts
-
-
 def test_without_dvc_yaml_the_whole_package_counts(project):
     (project / "dvc.yaml").unlink()
     for name in ("cli.py", "reports/a.css"):
@@ -159,8 +129,7 @@ def test_a_job_is_finished_if_its_files_are_as_it_wrote_them(tmp_path, damage):
     [
         (InputError("n_head=3 does not fit"), "n_head=3 does not fit", 2),
         (ZeroDivisionError("by\n zero"), "ZeroDivisionError: by zero", 1),
-        (KeyboardInterrupt(), "it was interrupted", 1),
-        (SystemExit(), jobs.KILLED, 1),
+        (KeyboardInterrupt(), jobs.KILLED, 1),
     ],
     ids=repr,
 )
@@ -172,9 +141,7 @@ def test_a_failed_job_records_its_reason_and_exit_status(tmp_path, error, reason
     assert (failure["reason"], failure["exit_status"]) == (reason, status)
 
 
-def test_a_job_counts_as_killed_until_it_ends_well_and_a_full_disk_as_no_reason(
-    tmp_path, monkeypatch
-):
+def test_a_job_counts_as_killed_until_it_ends_well(tmp_path):
     def job():
         (failure,) = failures(tmp_path).values()
         assert failure["reason"] == jobs.KILLED
@@ -182,12 +149,3 @@ def test_a_job_counts_as_killed_until_it_ends_well_and_a_full_disk_as_no_reason(
 
     assert attempt(tmp_path, job) == 1.5
     assert failures(tmp_path) == {}
-
-    def fill():
-        monkeypatch.setattr(jobs, "write_json", Mock(side_effect=RunError("no space")))
-        raise InputError("wrong")
-
-    assert attempt(tmp_path, fill) is None
-    assert failures(tmp_path)[tmp_path]["reason"] == jobs.KILLED
-    with pytest.raises(RunError):
-        attempt(tmp_path, job)

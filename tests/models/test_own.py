@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from lmladder.data import CharTokenizer
-from lmladder.experiments.jobs import code_digest, run_digest
+from lmladder.experiments.jobs import run_digest
 from lmladder.models import KINDS, kind_named, label, restore_models, rung_settings
 from lmladder.models.own import load_files, load_watched
 from lmladder.system.errors import InputError
@@ -153,17 +153,16 @@ def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: P
         KINDS["lstm"].fit(saved, longer, prepared, file)
 
 
-def test_the_code_of_a_file_is_a_part_of_the_identity_and_its_comments_are_not(file: Path) -> None:
+def test_the_code_of_a_file_is_a_part_of_the_identity(file: Path) -> None:
     digests = []
-    for source in (COUNTING, f"# said\n{COUNTING}", COUNTING.replace("+ settings", "/ settings")):
-        file.write_text(source)  # three times within a second, with as many characters
+    for source in (COUNTING, COUNTING.replace("+ settings", "/ settings")):
+        file.write_text(source)  # twice within a second, with as many characters
         load_files([file])
         digests.append(run_digest("rung", "my_unigram"))
-    assert digests[0] == digests[1] != digests[2]
+    assert digests[0] != digests[1]
     (model,) = restore_models(counted()).values()  # of the last version, which adds nothing
     counts = np.bincount(draw("text", 400), minlength=VOCABULARY)
     np.testing.assert_allclose(np.exp(model.logs), counts / 400)  # type: ignore[attr-defined]
-    assert run_digest("mlp", "mlp") == code_digest("mlp")
 
 
 def test_an_installed_package_declares_a_kind(

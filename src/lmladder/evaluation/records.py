@@ -97,5 +97,5 @@ def read_record(folder: Path) -> Record:
             return Record.model_validate_json(file.read())
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
-        where = "".join(f"{each}." for each in first["loc"]).removesuffix(".")
-        raise InputError(f"{path} is damaged: {where} {first['msg']}") from None
+        where = "".join(f"{each}: " for each in first["loc"])
+        raise InputError(f"{path} is damaged: {where}{first['msg']}") from None

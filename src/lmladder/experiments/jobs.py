@@ -30,7 +30,7 @@ FINISHED, FAILED = "finished.json", "failed.json"
 NAMED = ("watch", "path", "init_from", "weights_from")
 PACKAGE = Path(__file__).parents[1]
 CODE = ("src/", "stages/")  # prefixes of dependencies on code
-KILLED = "its process ended without a message: it was killed, or memory or disk space ran out"
+KILLED = "its process ended without a message: it was stopped, or memory or disk space ran out"
 T = TypeVar("T")
 
 

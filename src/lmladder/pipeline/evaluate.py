@@ -25,6 +25,7 @@ from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, restore_models
 from lmladder.models.contract import own_tokenizer
+from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
 from lmladder.models.transformer import Transformer
 from lmladder.pipeline.results import of_whole_text, save_record
@@ -77,7 +78,7 @@ class Entry:
 
         The truth, and what mixes it with others, do not predict those that begin within a story.
         """
-        members = getattr(self.model, "members", [self.model])
+        members = self.model.members if isinstance(self.model, Mixture) else [self.model]
         knows = any(isinstance(each, Oracle) for each in members)
         return own_tokenizer(self.model) is None and not knows
 
@@ -176,9 +177,9 @@ class Ladder:
 
     def excess(self, settings: EvaluateSettings) -> list[Excess]:
         """Return how far the models are from the truth; nothing where it is not known."""
-        if ORACLE.name not in self.entries:
+        truth = self.models(lambda each: each.kind.is_truth).get(ORACLE.name)
+        if not isinstance(truth, Oracle):
             return []
-        truth: Any = self.entries[ORACLE.name].model
         models = self.models(lambda each: each.model is not truth and not own_tokenizer(each.model))
         return compare_with_truth(models, truth, self.prepared, settings)
 

@@ -12,7 +12,7 @@ from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
 from lmladder.reports.terminal import as_text
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, printable
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
 
@@ -87,9 +87,9 @@ def _names(several: Sequence[Configuration], comparison: Comparison) -> str:
 
 def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     """Print in one of `FORMATS`, by default for a terminal; notes go to standard error."""
-    print(FORMATS[wanted](comparison))
+    print(printable(FORMATS[wanted](comparison), "\n"))
     for note in comparison.notes:
-        say(f"note: {note}")
+        say(printable(f"note: {note}"))
 
 
 def to_csv(comparison: Comparison) -> str:
