@@ -26,5 +26,5 @@ def test_what_is_missing_is_named(results):
     with pytest.raises(InputError, match="shakespeare has no results; run: make shakespeare"):
         seeds_grid(results, ["shakespeare"])
     (results / "first/seed0/outputs/evaluate/scores.json").unlink()
-    with pytest.raises(InputError, match=r"cannot read .*seed0/outputs/evaluate/scores\.json"):
+    with pytest.raises(InputError, match=r"there is no file .*seed0/outputs/evaluate/scores\.json"):
         seeds_grid(results, ["first"])

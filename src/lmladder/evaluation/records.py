@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from lmladder.data.reading import opened
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, printable
 from lmladder.system.files import write_json
 from lmladder.system.settings import Count, Index
 from lmladder.system.settings import Record as BaseRecord
@@ -19,6 +19,7 @@ from pydantic import AfterValidator, ValidationError
 SCORES = "scores.json"
 DECIMALS = 6
 
+Text = Annotated[str, AfterValidator(printable)]  # that cannot control a terminal
 Number = Annotated[float, AfterValidator(lambda value: round(value, DECIMALS))]  # finite
 
 
@@ -52,15 +53,15 @@ class ScoredModel(BaseRecord):
     audit : "passed" or the checks that failed; empty for a built-in model, which is not audited
     """
 
-    name: str
-    kind: str
-    rung: str
+    name: Text
+    kind: Text
+    rung: Text
     deterministic: bool
     scores: Scores
     losses: tuple[Number, ...]
     tokens: Count | None = None
     bytes: Count | None = None
-    audit: str = ""
+    audit: Text = ""
 
 
 class Record(BaseRecord):
@@ -78,8 +79,8 @@ class Record(BaseRecord):
 
     settings: dict[str, Any]
     seed: Index
-    overrides: tuple[str, ...]
-    digest: str
+    overrides: tuple[Text, ...]
+    digest: Text
     first: tuple[Index, ...]
     lengths: tuple[Count, ...]
     models: tuple[ScoredModel, ...]

@@ -7,6 +7,6 @@ here loads a model: the records contain the losses of blocks of the text. `verif
 again.
 """
 
-from lmladder.experiments.configurations import Comparison, Configuration, as_override, compare
+from lmladder.experiments.configurations import Comparison, Configuration, compare
 from lmladder.experiments.revisions import find_revisions
 from lmladder.experiments.runs import METRICS, Found, Run, find_runs

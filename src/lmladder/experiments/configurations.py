@@ -20,6 +20,7 @@ from lmladder.experiments.intervals import (
 from lmladder.experiments.runs import DIGEST, METRICS, Run
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
+from lmladder.system.settings import as_override
 
 import numpy as np
 
@@ -348,11 +349,6 @@ def _shown(run: Run, varied: Set[str]) -> str:
         for key, value in run.settings.items()
         if key in varied
     )
-
-
-def as_override(value: Any) -> str:
-    """Return a setting as in Hydra's overrides."""
-    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _natural(value: Any) -> tuple[bool, float, str]:

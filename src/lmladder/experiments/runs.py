@@ -12,7 +12,7 @@ from lmladder.config import STAGES
 from lmladder.evaluation import Record, ScoredModel, read_record
 from lmladder.evaluation.audit import PASSED
 from lmladder.evaluation.records import SCORES
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, printable
 from lmladder.system.settings import dotted
 
 # The scores by their names on the command line; by default the first that a run has is compared.
@@ -161,5 +161,5 @@ def _relevant(record: Record, section: str, model: ScoredModel) -> Settings:
     for key, value in dotted(record.settings).items():
         of_rung = key.startswith(tuple(f"{each}." for each in sections))
         if key in single or (of_rung and not key.endswith(WITHOUT_EFFECT)):
-            relevant[key] = json.dumps(value) if isinstance(value, list) else value
+            relevant[printable(key)] = json.dumps(value) if isinstance(value, list) else value
     return relevant

@@ -5,16 +5,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from lmladder.experiments import METRICS, Comparison, Configuration, as_override
+from lmladder.experiments import METRICS, Comparison, Configuration
 from lmladder.reports.figures.style import as_svg
 from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
 from lmladder.reports.terminal import as_text
-from lmladder.system.errors import InputError, printable
+from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
+from lmladder.system.settings import as_override
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -87,9 +88,9 @@ def _names(several: Sequence[Configuration], comparison: Comparison) -> str:
 
 def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
     """Print in one of `FORMATS`, by default for a terminal; notes go to standard error."""
-    print(printable(FORMATS[wanted](comparison), "\n"))
+    print(FORMATS[wanted](comparison))
     for note in comparison.notes:
-        say(printable(f"note: {note}"))
+        say(f"note: {note}")
 
 
 def to_csv(comparison: Comparison) -> str:
