@@ -75,11 +75,11 @@ def test_a_damaged_run_is_named_with_its_revision(repository):
         find_revisions(["HEAD"])
 
 
-@pytest.mark.parametrize("name", ["", "--all", "a\0b", "main:outputs", "deeper"])
+@pytest.mark.parametrize("name", ["", "--all", "main:outputs", "deeper"])
 def test_an_unknown_revision_is_rejected(repository, name):
     with pytest.raises(InputError, match="no git revision") as caught:
         find_revisions([name])
-    assert "\0" in name or "those of DVC are deep-3, deep-4" in str(caught.value)
+    assert "those of DVC are deep-3, deep-4" in str(caught.value)
 
 
 def test_without_results_or_a_repository_a_revision_is_rejected(repository, monkeypatch):

@@ -74,8 +74,6 @@ def _git(*arguments: str, purpose: str = "") -> bytes:
         done = subprocess.run(["git", *arguments], capture_output=True, check=False)
     except FileNotFoundError:
         raise InputError("cannot read revisions: git is not installed") from None
-    except ValueError as error:  # a null character in a name
-        raise InputError(f"no git revision can have such a name: {error}") from None
     if done.returncode != 0 and purpose:
         reason = done.stderr.decode(errors="replace").partition("\n")[0] or "git failed"
         raise InputError(f"cannot {purpose}: {reason}")
