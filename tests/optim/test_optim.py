@@ -133,7 +133,7 @@ def slow_muon(theta: FloatArray, grads: list[FloatArray], s: Any, decay: float) 
     "settings",
     [
         *(
-            SGD.model_copy(update=dict(momentum=m, nesterov=n))
+            SGD.model_copy(update={"momentum": m, "nesterov": n})
             for m in (0.0, 0.8)
             for n in (False, True)
         ),
@@ -148,10 +148,10 @@ def test_a_step_is_the_formula_of_the_paper(settings: Any, steps: int) -> None:
     parameters = make_parameters()
     start = values(parameters)
     run(build_optimizer(settings, parameters, MATRICES), parameters, range(steps), factor=0.5)
-    settings = settings.model_copy(update=dict(learning_rate=settings.learning_rate / 2))
+    settings = settings.model_copy(update={"learning_rate": settings.learning_rate / 2})
     if settings.name == "muon":
         settings = settings.model_copy(
-            update=dict(matrix_learning_rate=settings.matrix_learning_rate / 2)
+            update={"matrix_learning_rate": settings.matrix_learning_rate / 2}
         )
     for name, shape in SHAPES.items():
         slow = slow_sgd if settings.name == "sgd" else slow_adam
@@ -305,7 +305,7 @@ def test_optimizers_are_named_and_an_unknown_name_is_rejected() -> None:
     assert [*OPTIMIZERS] == [*SETTINGS]
     for settings in SETTINGS.values():
         assert validate(AnyOptimizer, settings.model_dump()) == settings
-    with pytest.raises(InputError, match="^x: unknown 'adma'; did you mean 'adam'"):
+    with pytest.raises(InputError, match=r"^x: unknown 'adma'; did you mean 'adam'"):
         validate(AnyOptimizer, {**ADAM.model_dump(), "name": "adma"}, "x")
     with pytest.raises(InputError, match=r"^x\.learning_rate must be more than 0, got 0"):
         validate(AnyOptimizer, {**ADAM.model_dump(), "learning_rate": 0}, "x")
