@@ -49,7 +49,7 @@ def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
     split = SplitSettings(train=0.9, val=0.05, test=0.05)
 
     def work(directory: Path) -> None:
-        corpus = Corpus.from_file(text.name, text, documents)
+        corpus = Corpus.from_file(text, documents)
         write_prepared(directory, corpus, tokenizer=preset, split=split, seed=0, settings={})
 
     n_bytes = text.stat().st_size

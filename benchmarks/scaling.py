@@ -84,7 +84,7 @@ def read_runs(target: Path, prepared: Path) -> pd.DataFrame:
 def _scored(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> Facts:
     if checkpoint.data_digest != prepared.digest:
         raise InputError(f"{path} was trained on another text than that of {prepared.directory}")
-    (model,), tables = checkpoint.restore_models().values(), 0
+    (model,), tables = restore_models(checkpoint).values(), 0
     if not isinstance(model, Module):
         raise InputError(f"{path} was not trained in steps")
     for _, each in model.modules():

@@ -17,7 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
-from lmladder.data import AnyCorpus, load_corpus
+from lmladder.data import AnyCorpus
 from lmladder.system.errors import InputError, LadderError
 from lmladder.system.settings import validate
 
@@ -145,7 +145,7 @@ def mean(nats: Iterable[list[float]]) -> float:
 def load_names() -> list[str]:
     """The names of `data=names`, downloaded where they are not in the cache yet."""
     settings = validate(AnyCorpus, yaml.safe_load(NAMES.read_text()))
-    return list(load_corpus(settings).texts)
+    return list(settings.load().texts)
 
 
 def run(steps: int, seed: int, count: int) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from lmladder.models import LanguageModel
 from lmladder.models.counts import CountTables
-from lmladder.models.ngram import count_ladder
+from lmladder.models.ngram import CountSettings, count_ladder
 from lmladder.nn.pointer import SHARE
 from lmladder.sampling import Continuation, Strategy
 from lmladder.sampling.generation import draw as generated
@@ -193,7 +193,7 @@ def test_the_bigram_converges_to_the_entropy_of_a_markov_source() -> None:
     text = drawn_from_the_source(128_000, "long text")
     for n in (4_000, 128_000):
         tables = CountTables.count(text[:n], STATES, 3)
-        models = count_ladder(tables, add_k=0.01, kneser_ney_orders=[2])
+        models = count_ladder(tables, CountSettings(add_k=0.01, kneser_ney_orders=[2]))
         expected = STATES * (STATES - 1) / (2 * n)
         assert expected / 3 < excess(models["bigram"]) < 3 * expected
         # The discounts of Kneser and Ney are a bias that vanishes like 1 / n too.
@@ -230,7 +230,9 @@ def beats_the_source(nats: FloatArray, text: IntArray) -> bool:
 def test_no_model_beats_the_oracle() -> None:
     train, unseen = (drawn_from_the_source(6_000, name) for name in ("text", "unseen text"))
     tables = CountTables.count(train, STATES, 4)
-    models: dict[str, Any] = dict(count_ladder(tables, add_k=0.1, kneser_ney_orders=[2, 4]))
+    models: dict[str, Any] = dict(
+        count_ladder(tables, CountSettings(add_k=0.1, kneser_ney_orders=[2, 4]))
+    )
     pairs = np.stack([unseen[:-1], unseen[1:]], axis=1)
     nats = {name: model.nll(unseen[None])[0] for name, model in models.items()}
     nats["mlp"] = fitted("mlp", train[:1_500]).nll(pairs).ravel()

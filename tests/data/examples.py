@@ -23,7 +23,7 @@ def prepared_text(folder, corpus, tokenizer="char", split=(0.8, 0.1, 0.1), **cha
     """Prepare a corpus, or one text, in a folder; `changes` are settings of the tokenizer."""
     write_prepared(
         folder,
-        Corpus.of_text("text", corpus) if isinstance(corpus, str) else corpus,
+        Corpus("text", [corpus]) if isinstance(corpus, str) else corpus,
         tokenizer=tokenizer_settings(tokenizer, **changes),
         split=split_settings(*split),
         seed=0,

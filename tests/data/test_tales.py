@@ -168,12 +168,12 @@ def rules(text, lists="", variables=""):
 
 FAULTY = {
     "lists: [": "is not valid YAML",
-    "{lists: {}, variables: {}, rules: {}, rule: {}}": "and no others",
+    "{lists: {}, variables: {}, rules: {}, rule: {}}": "did you mean 'rules'",
     rules(""): "called 'story'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
     rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
     rules("story: [s, s]"): "'s' twice",
-    rules("story: [s]", "y: [a, 7]"): "text: 7",
+    rules("story: [s]", "y: [a, 7]"): "must be a valid string, got 7",
     rules("story: ['{a}'], a: ['{story}']"): "story > a > story",
     rules("story: [s], a: [t]"): "'a' is never used",
     rules("story: ['{a']"): "stray brace",

@@ -12,8 +12,8 @@ from lmladder.data import (
     text_from_bytes,
     tokenizer_from_json,
 )
-from lmladder.data.reading import CHUNK_CHARACTERS, whole_chunks
-from lmladder.data.tokenizers import can_encode_any_text, tokenizer_from_checkpoint
+from lmladder.data.reading import CHUNK_CHARACTERS, chunks
+from lmladder.data.tokenizers import must_know_whole_text, tokenizer_from_checkpoint
 from lmladder.data.tokenizers.bpe import BYTE_OF
 from lmladder.system.errors import InputError
 from tests.data.examples import CHOICES, tokenizer_settings
@@ -57,17 +57,17 @@ def test_tokens_restore_the_text_whatever_its_pieces_and_json_restores_the_token
     text = "".join(parts)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "CHUNK_CHARACTERS", size)
-        patch.setattr(reading, "PIECE_CHARACTERS", 3 * size)
         tokenizer = build(name, *parts, separator=separator)
-        whole = tokenizer.encode(text)
-        pieces = [tokenizer.encode(piece) for piece in whole_chunks(parts)]
+        pieces = [tokenizer.encode(piece) for piece in chunks(parts)]
+        whole = np.concatenate(pieces)
         assert build(name, text, separator=separator).to_json() == tokenizer.to_json()
         again = tokenizer_from_json(json.loads(json.dumps(tokenizer.to_json())))
-        assert again.encode(text).tolist() == whole.tolist()
+        assert [again.encode(piece).tolist() for piece in chunks([text])] == [
+            each.tolist() for each in pieces
+        ]
     assert (again.name, again.to_json()) == (name, tokenizer.to_json())
     assert tokenizer.decode(whole) == text
     assert (whole.ndim, whole.dtype) == (1, tokenizer.dtype)
-    assert np.concatenate(pieces).tolist() == whole.tolist()
     assert sum(map(tokenizer.n_bytes, pieces)) == tokenizer.n_bytes(whole) == len(text.encode())
     if separator is None:
         assert again.eos is None
@@ -118,9 +118,9 @@ def test_a_word_is_one_token_with_its_space_and_other_text_is_encoded_in_bytes()
 def test_the_most_frequent_words_are_in_the_vocabulary():
     text = "b a b c a b d a b a"
     assert build("word", text).words == build("word", text, vocabulary_size=261).words
-    assert build("word", text).words == ("a", "b", "c", "d")
+    assert build("word", text).words == ["a", "b", "c", "d"]
     tokenizer = build("word", text, vocabulary_size=260, unknown="unk")
-    assert tokenizer.words == ("a", "b")
+    assert tokenizer.words == ["a", "b"]
     tokens = tokenizer.encode("dogs: a dog")
     assert tokenizer.decode(tokens) == "<unk>: a <unk>"
     assert tokenizer.n_bytes(tokens) == len(": a ")
@@ -165,7 +165,7 @@ def test_unknown_text_is_rejected_with_its_position(tokenizer, text, message):
             "mine.txt: tokenizer.vocabulary_size=260 leaves out words, such as 'd'; it must be 261",
         ),
         ("bpe", {"vocabulary_size": 255}, "a", "tokenizer.vocabulary_size must be at least 256"),
-        ("char", {}, "cat\udcff", r"mine.txt: byte 0xff (not UTF-8) in 'cat\udcff'; the char tok"),
+        ("char", {}, "cat\udcff", "mine.txt: byte 0xff (not UTF-8); the char tok"),
         ("gpt", {}, "a", "tokenizer: unknown 'gpt'; choose from byte, char"),
     ],
     ids=ascii,
@@ -179,26 +179,13 @@ def test_a_text_or_settings_that_do_not_suit_a_tokenizer_are_rejected(name, chan
 # --- Descriptions that are rejected ---------------------------------------------------------------
 
 
-def bpe(more=(), merges=(), **fields):
-    return {"name": "bpe", "vocabulary": [*BYTE_OF, *more], "merges": [*merges], **fields}
-
-
 BYTES = [*BYTE_OF]
 WRONG = [
     *(None, {}, {"name": "gpt"}, {"name": []}, {"name": "x\n" * 10_000}),
     *({"name": "byte", "extra": 1}, {"name": "char"}),
-    *({"name": "char", "characters": each} for each in ("", ["a"], "ba", "a\ud800")),
-    *(
-        {"name": "word", "words": words, "unknown": "error"}
-        for words in ("a", [1], ["a", "a"], ["a b" * 1000], ["\ud800"])
-    ),
-    *({"name": "whitespace", "words": each} for each in ([], ["a b"], [""])),
-    *(bpe(vocabulary=each) for each in (BYTES[1:], dict.fromkeys(BYTES))),
-    *(bpe(["ab"], merges) for merges in (["ab"], ["a c"], [["a", "b"]])),
-    # eos: half a character, words with a space, in a merge, in two ways.
-    *(bpe(eos=255), bpe(["a\u0120b"], eos=256), bpe(["ab"], ["a b"], eos=64)),
-    bpe(["\u00c4\u0142"], eos=256),
-    *({"name": "byte", "eos": each} for each in (-1, 10**6, "\n", True)),
+    *({"name": "char", "characters": each} for each in ("", ["a"], "a\ud800")),
+    *({"name": "word", "words": words, "unknown": "error"} for words in ([1], ["\ud800"])),
+    *({"name": "bpe", "vocabulary": each, "merges": []} for each in (BYTES[1:], [*BYTES, "\n"])),
 ]
 
 
@@ -219,7 +206,7 @@ def test_the_tokenizer_of_a_checkpoint_is_used_as_it_is(tmp_path):
     ours = build("bpe", "the cat the cat", separator="\n")
     path = with_header(tmp_path / "checkpoint.safetensors", {"tokenizer": ours.to_json()})
     settings = tokenizer_settings("checkpoint", path=str(path))
-    assert can_encode_any_text(settings)
+    assert not must_know_whole_text(settings)
     built = build_tokenizer(settings, [["another text"]], separator="\x1e")
     assert built.to_json() == ours.to_json()
 
@@ -229,10 +216,6 @@ def test_a_file_without_a_tokenizer_is_rejected(tmp_path):
         with pytest.raises(InputError):
             tokenizer_from_checkpoint(with_header(tmp_path / "other.safetensors", fields))
     (tmp_path / "text.safetensors").write_text("Once upon a time\n" * 9)
-    for name, message in {
-        "text.safetensors": "is not a checkpoint of lmladder",
-        "missing.safetensors": "there is no file",
-        ".": "is a directory, not a file",
-    }.items():
-        with pytest.raises(InputError, match=message):
+    for name in ("text.safetensors", "missing.safetensors", "."):
+        with pytest.raises(InputError, match=f"tokenizer of a checkpoint in {tmp_path / name}"):
             tokenizer_from_checkpoint(tmp_path / name)

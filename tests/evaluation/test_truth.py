@@ -9,7 +9,7 @@ from lmladder.evaluation import truth
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import KINDS, Truth, compare_with_truth, is_known
 from lmladder.models.counts import CountTables
-from lmladder.models.ngram import count_ladder
+from lmladder.models.ngram import CountSettings, count_ladder
 from lmladder.models.oracle import Oracle, arrays_of
 from lmladder.system.errors import InputError
 from tests.data.examples import prepared_text
@@ -41,7 +41,7 @@ def prepare(directory: Path, tokenizer: str, characters: int = 6000) -> tuple[Pr
 
 def models_of(prepared: Prepared) -> dict[str, Any]:
     tables = CountTables.count(prepared.train, prepared.tokenizer.vocabulary_size, 4)
-    return dict(count_ladder(tables, add_k=0.1, kneser_ney_orders=[2, 4]))
+    return dict(count_ladder(tables, CountSettings(add_k=0.1, kneser_ney_orders=[2, 4])))
 
 
 def exact_excess(model: Any, oracle: Oracle, tokenizer: Tokenizer, by: str) -> float:

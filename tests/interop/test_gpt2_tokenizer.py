@@ -102,15 +102,15 @@ def test_earlier_files_padded_vocabularies_and_further_special_tokens_are_read(t
 
 
 WRONG = {
-    "a normalizer": (("normalizer",), {"type": "NFC"}, "normalizer={'type': 'NFC'} is read only"),
-    "another model": (("model", "type"), "Unigram", "type='Unigram'"),
-    "another splitter": (("pre_tokenizer", "type"), "Metaspace", "split='Metaspace'"),
-    "no splitter": (("pre_tokenizer",), None, "its pre_tokenizer must be objects"),
-    "a space before": (("pre_tokenizer", "add_prefix_space"), ..., "add_prefix_space=True"),
-    "dropout": (("model", "dropout"), 0.1, "dropout=0.1 is read only as None"),
+    "a normalizer": (("normalizer",), {"type": "NFC"}, "normalizer is {'type': 'NFC'}"),
+    "another model": (("model", "type"), "Unigram", "the tokenizers library"),
+    "another splitter": (("pre_tokenizer", "type"), "Metaspace", "the tokenizers library"),
+    "no splitter": (("pre_tokenizer",), None, "pre_tokenizer is {}"),
+    "a space before": (("pre_tokenizer", "add_prefix_space"), ..., "the tokenizers library"),
+    "dropout": (("model", "dropout"), 0.1, "model is {'dropout': 0.1"),
     "a number twice": (("model", "vocab", "a"), 5, "one number each"),
     "a number too high": (("model", "vocab", "a"), 10**9, "one number each"),
-    "a merge of unknown tokens": (("model", "merges", 0), "q zzz", "cannot read it"),
+    "a merge of unknown tokens": (("model", "merges", 0), "q zzz", "the tokenizers library"),
     "an added token that strips": (("added_tokens", 0, "lstrip"), True, "white space"),
     "an added token too high": (("added_tokens", 0, "id"), SIZE, "one number each"),
 }
@@ -119,5 +119,6 @@ WRONG = {
 @pytest.mark.parametrize("case", WRONG)
 def test_what_would_give_other_tokens_is_rejected_in_one_line(case, tmp_path):
     path, value, message = WRONG[case]
-    with pytest.raises(InputError, match=f"tokenizer.json: .*{message}"):
+    with pytest.raises(InputError, match=message) as error:
         read(tmp_path, with_value(GPT2, path, value), SIZE, SIZE - 1)
+    assert "tokenizer.json" in str(error.value)

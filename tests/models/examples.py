@@ -86,7 +86,7 @@ ALL_SETTINGS = SETTINGS | {
 
 TABLES = CountTables.count(stream(0, "text").integers(VOCABULARY, size=400), VOCABULARY, 4)
 COUNT_MODELS: dict[str, Any] = {
-    **count_ladder(TABLES, add_k=0.5, kneser_ney_orders=[2, 4]),
+    **count_ladder(TABLES, COUNTS),
     "witten_bell": KINDS["witten_bell"](WITTEN_BELL, VOCABULARY, TABLES.arrays()),
 }
 

@@ -9,6 +9,7 @@ from lmladder.models.ngram import (
     DEFAULT_DISCOUNTS,
     AddK,
     CountModel,
+    CountSettings,
     KneserNey,
     count_ladder,
     discounts,
@@ -102,7 +103,7 @@ def habitual_text(length: int) -> IntArray:
 V = 7
 TEXT = habitual_text(400)
 TABLES = CountTables.count(TEXT, V, 6)
-LADDER = count_ladder(TABLES, add_k=0.3, kneser_ney_orders=(1, 2, 3, 5))
+LADDER = count_ladder(TABLES, CountSettings(add_k=0.3, kneser_ney_orders=[1, 2, 3, 5]))
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])
@@ -153,7 +154,7 @@ def test_models_know_their_context_and_size() -> None:
         ("uniform", 0, 0, None),
         *((name, n, sum(distinct[: n + 1]), None) for name, n in CONTEXTS.items()),
     ]
-    others = count_ladder(TABLES, add_k=1.0, kneser_ney_orders=[4, 2, 4])
+    others = count_ladder(TABLES, CountSettings(add_k=1.0, kneser_ney_orders=[4, 2, 4]))
     assert list(others)[4:] == ["kneser_ney_2", "kneser_ney_4"]
 
 
@@ -164,15 +165,12 @@ def count(tokens: Array, vocabulary_size: int = 4) -> Any:
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: count(np.zeros(0, int)), InputError, "in a text of length 0"),
         (lambda: count(np.array([0, 1, 2, 3]), 2**61), InputError, "exceed 64 bits"),
         (lambda: count(np.array([0, 4])), ValueError, r"must be in \[0, 4\), got 0 to 4"),
         (lambda: LADDER["trigram"].nll(np.array([[0, -1, 1]])), ValueError, r"\[0, 7\), got -1"),
-        (lambda: AddK(TABLES, 2, 0), InputError, "must be .* more than 0, got 0"),
-        (lambda: AddK(TABLES, 7, 1.0), InputError, "order 7 were not counted, only 1 to 6"),
     ],
 )
-def test_what_cannot_be_counted_or_fitted_is_rejected(
+def test_what_cannot_be_counted_is_rejected(
     call: Callable[[], object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):

@@ -128,23 +128,15 @@ def test_a_missing_file_and_two_files_with_one_kind_are_named(file: Path, tmp_pa
         load_files([tmp_path / "missing.py"])
     for settings in ({}, None, {"kind": ["a"], "watch": ["a"]}, {"kind": "mlp", "watch": "no.py"}):
         load_watched({"a": settings})  # which are checked later
-    with pytest.raises(InputError, match=r"^rungs\.a\.watch: there is no file no.py"):
+    with pytest.raises(InputError, match=r"there is no file .*no.py"):
         load_watched({"a": {"kind": "my_unigram", "watch": "no.py"}})
 
 
-def test_a_model_that_is_incomplete_and_arrays_that_do_not_fit_are_named(file: Path) -> None:
+def test_arrays_and_settings_that_do_not_fit_are_named(file: Path) -> None:
     load_files([file])
     saved = counted()
     with pytest.raises(InputError, match=r"does not fit .*the array 'counts' is missing"):
         restore_models(checkpoint("my_unigram", KINDS["my_unigram"].Settings(add=1.0), {}))
-    file.write_text(COUNTING.replace("context_length", "contexts"))
-    load_files([file])
-    with pytest.raises(InputError, match="MyUnigram must have the attribute context_length"):
-        restore_models(saved)
-    file.write_text(COUNTING.replace("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}"))
-    load_files([file])
-    with pytest.raises(InputError, match="must return arrays of numbers, but 'counts'"):
-        counted()
     load_files([RUNGS / "lstm.py"])
     training = SimpleNamespace(sequence_length=5)
     facts: Any = {"context_length": 4, "embedding_size": 2, "hidden_size": 2}

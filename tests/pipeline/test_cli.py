@@ -37,7 +37,7 @@ MISTAKES = {
     "import outputs/transformer -o new": "config.json",
     "compare outputs --json --format csv": "--json or --format csv",
     f"play {MLP} -o {MLP}": f"{MLP} exists|--force",
-    "play --text 'a\udcff' -o x.html": "--text: byte 0xff (not UTF-8) at offset 1",
+    "play --text 'a\udcff' -o x.html": "--text must be valid UTF-8",
 }
 
 

@@ -10,13 +10,12 @@ from lmladder.data import CharTokenizer, tokenizer_from_json
 from lmladder.data.tales import Grammar, generate
 from lmladder.models import NeuralLanguageModel, restore_models
 from lmladder.models.counts import CountTables
-from lmladder.models.kind import NoSettings
 from lmladder.models.mixture import MixtureSettings
 from lmladder.models.ngram import CountSettings
 from lmladder.models.oracle import arrays_of
 from lmladder.reports import first_token, render_play, rounded
 from lmladder.system.errors import InputError
-from lmladder.system.settings import validate
+from lmladder.system.settings import Settings, validate
 from tests import browser
 from tests.models.examples import (
     CHOICES,
@@ -98,7 +97,7 @@ def ladder():
         arrays[f"weights.{part}.knots"] = np.array([[0.5, 2.0], [1.0, 3.0]])
         arrays[f"weights.{part}.table"] = np.array([[0.5, 0.5], [0.1, 0.9], [0.7, 0.3], [1, 0]])
     found = [
-        checkpoint("oracle", NoSettings(), arrays_of(grammar.source, tokenizer)),
+        checkpoint("oracle", Settings(), arrays_of(grammar.source, tokenizer)),
         replace(checkpoint("mixture", validate(MixtureSettings, mixing), arrays), members=rungs),
         *networks,
         checkpoint("counts", counting, tables),

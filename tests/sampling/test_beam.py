@@ -7,7 +7,7 @@ from lmladder.models import LanguageModel
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import KneserNey, Uniform
 from lmladder.sampling import BeamSearch, Continuation, Strategy, complete, generate
-from lmladder.sampling.completion import score, search
+from lmladder.sampling.generation import score, search
 from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 from tests.models.examples import TRANSFORMER, build

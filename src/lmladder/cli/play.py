@@ -15,6 +15,7 @@ from lmladder.cli.arguments import (
     require_replaceable,
     require_results,
 )
+from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
@@ -45,12 +46,13 @@ def play(
         lmladder play outputs/mlp outputs/transformer outputs/prepare -o play.html
     """
     from lmladder import reports
-    from lmladder.data.reading import require_utf8
+    from lmladder.data.reading import ESCAPED
     from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.files import atomic_write
     from lmladder.training.checkpoint import LATEST
 
-    require_utf8(text, "--text")
+    if ESCAPED.search(text):
+        raise InputError("--text must be valid UTF-8")
     require_replaceable(output, force=force)
     order: list[str] = []
     if not checkpoints:

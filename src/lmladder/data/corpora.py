@@ -1,7 +1,7 @@
 """Sources of text: stories of a grammar, a download, or a file of the user.
 
 A corpus to download is one file of `conf/data`: its url, its sha256, its name in the cache and how
-it is cut into documents. `corpus.py` defines what a corpus is; `writing.py` tokenizes it.
+it is cut into documents. `corpus.py` defines what a corpus is; `prepared.py` tokenizes it.
 """
 
 import os
@@ -9,18 +9,15 @@ import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from lmladder.data.corpus import Corpus
-from lmladder.data.reading import read_sha256
-from lmladder.data.splits import SplitSettings
+from lmladder.data.corpus import Corpus, SplitSettings
 from lmladder.data.tales import Grammar, generate
-from lmladder.system.errors import InputError, RunError
+from lmladder.system.errors import RunError
 from lmladder.system.settings import Count, Index, Settings
 
 from pydantic import Field
 
 TIMEOUT_SECONDS = 30.0  # for each wait on the network, not for the whole download
 DOWNLOADS = "data/downloads"
-DIGITS_SHOWN = 12  # of a sha256, in messages
 KIND: Any = Field(description="kind of corpus")
 
 
@@ -36,12 +33,8 @@ class DataSettings(Settings):
         description="prompt of samples; null: the beginning of the validation text"
     )
 
-    def load(self, cache: Path) -> Corpus:
+    def load(self) -> Corpus:
         """Return the corpus.
-
-        Parameters
-        ----------
-        cache : the folder of downloads
 
         Raises
         ------
@@ -59,7 +52,7 @@ class TalesSettings(DataSettings):
     corpus: Literal["tales"] = KIND
     characters: Count = Field(description="approximate length of all stories together")
 
-    def load(self, cache: Path) -> Corpus:
+    def load(self) -> Corpus:
         grammar = Grammar.load(Path(self.path))
         stories = generate(grammar, self.seed, self.characters)
         texts, nll = [each.text for each in stories], [each.nll for each in stories]
@@ -74,49 +67,32 @@ class TextSettings(DataSettings):
     )
     characters: Count | None = Field(description="approximate length that is read; null: all")
 
-    def _load_checked(self, file: Path, expected: str | None, remedy: str) -> Corpus:
-        """Return the corpus of a file; InputError, with the remedy, if it has another sha256."""
-        if expected is not None and (found := read_sha256(file)) != expected.lower():
-            raise InputError(
-                f"{file} has sha256 {found[:DIGITS_SHOWN]}, expected {expected[:DIGITS_SHOWN]}; "
-                f"{remedy}"
-            )
-        return Corpus.from_file(file.name, file, self.documents, self.characters)
+
+class FileSettings(TextSettings):
+    """A text file of the user."""
+
+    corpus: Literal["file"] = KIND
+
+    def load(self) -> Corpus:
+        return Corpus.from_file(Path(self.path), self.documents, self.characters)
 
 
 class DownloadSettings(TextSettings):
     """A text to download, unless it is in the cache."""
 
     corpus: Literal["download"] = KIND
-    url: str | None = Field(description="https address; null: the file must be in the cache")
+    url: str = Field(description="https address")
     sha256: str = Field(description="sha256 of the file")
 
-    def load(self, cache: Path) -> Corpus:
-        file = cache / self.path
-        if not file.exists():
-            _download(self.url, file, self.sha256)
-        return self._load_checked(file, self.sha256, "delete it to download it again")
-
-
-class FileSettings(TextSettings):
-    """A text file of the user."""
-
-    corpus: Literal["file"] = KIND
-    sha256: str | None = Field(description="sha256 of the file; null: any")
-
-    def load(self, cache: Path) -> Corpus:
-        remedy = "give the new sha256 if the file has changed on purpose"
-        return self._load_checked(Path(self.path), self.sha256, remedy)
+    def load(self) -> Corpus:
+        file = cache_directory() / self.path
+        _download(self.url, file, self.sha256)
+        return Corpus.from_file(file, self.documents, self.characters)
 
 
 AnyCorpus = Annotated[
     TalesSettings | DownloadSettings | FileSettings, Field(discriminator="corpus")
 ]
-
-
-def load_corpus(settings: DataSettings, cache: Path | None = None) -> Corpus:
-    """Return a corpus; `cache` is the folder of downloads, None for `cache_directory()`."""
-    return settings.load(cache or cache_directory())
 
 
 def cache_directory() -> Path:
@@ -126,17 +102,13 @@ def cache_directory() -> Path:
 
 def read_text(path: Path) -> str:
     """Return the text of a file of any bytes as one string; InputError if it has none."""
-    return Corpus.from_file(path.name, path).texts[0]
+    return Corpus.from_file(path).texts[0]
 
 
-def _download(url: str | None, file: Path, sha256: str) -> None:
-    """Download `url` to `file` if it has this sha256; a failure leaves no file."""
+def _download(url: str, file: Path, sha256: str) -> None:
+    """Download `url` to `file`, unless it has this sha256; a failure leaves no file."""
     import pooch
 
-    if url is None:
-        raise InputError(f"there is no file {file}, and no url to download it from")
-    pooch.get_logger().setLevel("WARNING")
-    print(f"downloading {url} to {file}", file=sys.stderr)
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_SECONDS)
     try:
         pooch.retrieve(

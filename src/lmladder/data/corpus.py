@@ -1,22 +1,42 @@
-"""A corpus: one long text, or documents, split into train, val and test.
+"""A corpus: one long text, or documents; its splits train, val and test.
 
 `corpora.py` defines the sources of a corpus.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import accumulate, groupby
+from fractions import Fraction
+from itertools import accumulate, groupby, pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from lmladder.data.reading import opened
-from lmladder.data.splits import SplitSettings, spans
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
+from lmladder.system.settings import Fraction as Share
+from lmladder.system.settings import Settings
 from lmladder.system.streams import stream
 
+from pydantic import Field, model_validator
+
+SPLITS = ("train", "val", "test")  # for training, to select models, for the final result
 BYTE_ORDER_MARK = "\ufeff"
 SEPARATORS = {"lines": "\n", "paragraphs": "\x1e"}  # the latter is ASCII's record separator
+
+
+class SplitSettings(Settings):
+    """Fractions of the corpus; they sum to 1."""
+
+    train: float = Field(gt=0, description="fraction of the text to train on")
+    val: float = Field(gt=0, description="fraction of the validation text")
+    test: Share = Field(description="fraction of the test text")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if abs(self.train + self.val + self.test - 1) > 1e-9:
+            raise ValueError(f"it must sum to 1, got {self.train} + {self.val} + {self.test}")
+        return self
 
 
 @dataclass(frozen=True)
@@ -38,13 +58,8 @@ class Corpus:
     grammar: dict[str, Any] | None = None
 
     @classmethod
-    def of_text(cls, name: str, text: str) -> "Corpus":
-        """Return a corpus of one long text."""
-        return cls(name, [text])
-
-    @classmethod
     def from_file(
-        cls, name: str, path: Path, documents: str = "whole", characters: int | None = None
+        cls, path: Path, documents: str = "whole", characters: int | None = None
     ) -> "Corpus":
         """Return the corpus of a file, which may contain any bytes.
 
@@ -70,13 +85,10 @@ class Corpus:
         if removed:
             say(f"note: {path}: removed {' and '.join(removed)}")
         text = text.removeprefix(BYTE_ORDER_MARK)
-        if not text:
-            raise InputError(f"{path} is empty")
-        if text.isspace():
-            where = f" in its first {characters} characters" if characters else ""
-            raise InputError(f"{path} has only white space{where}")
+        if not text.strip():
+            raise InputError(f"{path} has no text that is not white space")
         if separator is None:
-            return cls.of_text(name, text)
+            return cls(path.name, [text])
         texts = [line for line in text.split("\n") if line.strip()]
         if documents == "paragraphs":
             groups = groupby(text.split("\n"), lambda line: bool(line.strip()))
@@ -88,7 +100,7 @@ class Corpus:
         if characters is not None:
             ends = accumulate(len(each) + 1 for each in texts)  # with separators
             texts = texts[: max(1, sum(end <= characters for end in ends))]
-        return cls(name, texts, separator)
+        return cls(path.name, texts, separator)
 
     def pieces(self) -> Iterator[str]:
         """Yield the documents, each with the separator."""
@@ -125,3 +137,30 @@ class Corpus:
             )
             for name, cut in spans(len(order), split, unit="documents").items()
         }
+
+
+def spans(count: int, split: SplitSettings, *, unit: str) -> dict[str, slice]:
+    """Return where to cut `count` items in order, as one slice for each split.
+
+    Parameters
+    ----------
+    unit : what is counted, for error messages
+
+    Raises
+    ------
+    InputError
+        If a split with a fraction above 0 would be empty.
+    """
+    # 0.7 + 0.1 is 0.7999999999999999 in floats and would lose the last of 10 documents, so each
+    # fraction is read as the decimal number that the user wrote.
+    fractions = [Fraction(repr(float(getattr(split, name)))) for name in SPLITS]
+    ends = [math.floor(count * end / sum(fractions)) for end in accumulate(fractions)]
+    found = {}
+    for name, (begin, end) in zip(SPLITS, pairwise([0, *ends]), strict=True):
+        if getattr(split, name) > 0 and begin == end:
+            raise InputError(
+                f"split {name!r} is empty: a fraction of {getattr(split, name)} of {count} {unit} "
+                "is less than one; give a longer text, or a larger fraction, or 0"
+            )
+        found[name] = slice(begin, end)
+    return found

@@ -1,42 +1,38 @@
-"""The folder that the prepare stage writes for the other stages: tokens, tokenizer, and facts.
+"""The folder of a prepared text: the prepare stage writes it, and the other stages read it.
 
-    train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
-    tokenizer.json               see `tokenizers/`
-    corpus.json                  `CorpusFacts`: counts, sha256, the settings of the text; sealed
-
-`writing.py` writes it, `Prepared.open` reads it without loading the tokens.
+train.npy val.npy test.npy   tokens, one dimension, the smallest unsigned dtype; may be empty
+tokenizer.json               see `tokenizers/`
+corpus.json                  `CorpusFacts`: counts, sha256, the settings of the text; sealed
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lmladder.data.reading import opened, parse_json
-from lmladder.data.splits import SPLITS
-from lmladder.data.tokenizers import Tokenizer, tokenizer_from_json
+from lmladder.data.corpus import SPLITS, Corpus, SplitSettings
+from lmladder.data.reading import bytes_from_text, chunks, opened
+from lmladder.data.tokenizers import (
+    Tokenizer,
+    TokenizerSettings,
+    build_tokenizer,
+    must_know_whole_text,
+    tokenizer_from_json,
+)
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.sealing import sha256_of, unseal
+from lmladder.system.files import atomic_write, atomic_writer, make_folder, sha256, write_json
+from lmladder.system.sealing import seal, sha256_of, unseal
 from lmladder.system.settings import Record, dotted, validate
 
 import numpy as np
 
-TOKENIZER = "tokenizer.json"
-FILES = (*(f"{name}.npy" for name in SPLITS), TOKENIZER)  # besides corpus.json
-REMEDY = "run `dvc repro prepare`, or the command that made the folder, again"
-
-
-@contextmanager
-def _remedy() -> Iterator[None]:
-    """Append the remedy to the message of an InputError."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(f"{error}; {REMEDY}") from error
+FACTS, TOKENIZER = "corpus.json", "tokenizer.json"
+FILES = (*(f"{name}.npy" for name in SPLITS), TOKENIZER)  # of which the facts have the digest
 
 
 class Oracle(Record):
@@ -120,18 +116,26 @@ class Prepared:
             If a file is missing, or has another sha256 than in corpus.json.
         """
         directory = Path(directory)
-        corpus = read_facts(directory / "corpus.json")
-        with _remedy(), ExitStack() as stack:
-            # Each file is opened once, so that another process cannot replace it after its check.
-            files = {name: stack.enter_context(opened(directory / name, "rb")) for name in FILES}
-            sums = {name: file_digest(file, "sha256").hexdigest() for name, file in files.items()}
-            if digest_of(sums) != corpus.digest:
-                known = {f"{name}.npy": each.sha256 for name, each in corpus.splits.items()}
-                changed = next((name for name in known if sums[name] != known[name]), TOKENIZER)
-                raise InputError(f"{directory / changed} has changed since it was written")
-            fields = parse_json(files[TOKENIZER], directory / TOKENIZER)
-            tokenizer = tokenizer_from_json(fields)
-            return cls(directory, tokenizer, corpus, *map(_mapped, [*files.values()][:-1]))
+        try:
+            with ExitStack() as stack:
+                # Each is opened once, so that no other process replaces it after its check.
+                facts, *files = (
+                    stack.enter_context(opened(directory / name, "rb")) for name in (FACTS, *FILES)
+                )
+                corpus = validate(CorpusFacts, unseal(facts.read().decode()))
+                digest = digest_of(file_digest(each, "sha256").hexdigest() for each in files)
+                if digest != corpus.digest:
+                    raise InputError(f"a file in {directory} has changed since it was written")
+                for each in files:
+                    each.seek(0)
+                *arrays, tokenizer = files
+                fields = json.load(tokenizer)
+                return cls(directory, tokenizer_from_json(fields), corpus, *map(_mapped, arrays))
+        except (ValueError, InputError) as error:
+            raise InputError(
+                f"{directory} is not a complete prepared text: {error}; run `dvc repro prepare`, "
+                "or the command that made the folder, again"
+            ) from error
 
     def split(self, name: str) -> IntArray:
         """Return the tokens of a split by name."""
@@ -145,7 +149,7 @@ class Prepared:
 
     def require_settings(self, settings: Mapping[str, Any]) -> None:
         """Raise InputError if this text was made with other settings than the given ones."""
-        recorded, given = _as_json(self.corpus.settings), _as_json(settings)
+        recorded, given = dotted(self.corpus.settings), dotted(settings)
         for key in sorted(recorded.keys() | given.keys()):
             old, new = recorded.get(key, "nothing"), given.get(key, "nothing")
             if old != new:
@@ -156,33 +160,106 @@ class Prepared:
                 )
 
 
-def digest_of(sums: Mapping[str, str]) -> str:
+def write_prepared(
+    directory: Path,
+    corpus: Corpus,
+    *,
+    tokenizer: TokenizerSettings,
+    split: SplitSettings,
+    seed: int,
+    settings: Mapping[str, Any],
+    advance: Callable[[int], None] = lambda count: None,
+) -> CorpusFacts:
+    """Split a corpus, tokenize it, and write tokens and tokenizer to `directory`.
+
+    corpus.json is removed first and written last: a folder without it is rejected by
+    `Prepared.open`.
+
+    Parameters
+    ----------
+    tokenizer : fitted to the training text if it can encode any other, else to the whole corpus
+    seed : of the shuffle of documents
+    settings : the configuration that determines this text, in the types of JSON
+    advance : called with the number of further characters that have been encoded
+
+    Raises
+    ------
+    InputError
+        If the tokenizer or the fractions do not suit the corpus.
+    RunError
+        If a file cannot be written.
+    """
+    directory = Path(directory)
+    parts = corpus.split(split, seed)
+    fitted_to = [*parts] if must_know_whole_text(tokenizer) else ["train"]
+    encoder = build_tokenizer(
+        tokenizer,
+        (parts[name].pieces() for name in fitted_to),
+        separator=corpus.separator,
+        source=corpus.name,
+    )
+    make_folder(directory)
+    (directory / FACTS).unlink(missing_ok=True)
+    splits = {
+        name: _write_split(directory / f"{name}.npy", part, encoder, advance)
+        for name, part in parts.items()
+    }
+    write_json(directory / TOKENIZER, encoder.to_json())
+    facts = CorpusFacts(
+        name=corpus.name,
+        settings=dict(settings),
+        documents=len(corpus.texts),
+        characters=sum(map(len, corpus.pieces())),
+        bytes=sum(each.bytes for each in splits.values()),
+        vocabulary_size=encoder.vocabulary_size,
+        tokenizer=encoder.name,
+        digest=digest_of(sha256(directory / name) for name in FILES),
+        splits=splits,
+        grammar=corpus.grammar,
+    )
+    sealed = seal(facts.model_dump(), indent=2, allow_nan=False)
+    atomic_write(directory / FACTS, sealed.encode("ascii"))
+    return facts
+
+
+def _write_split(
+    path: Path, corpus: Corpus, tokenizer: Tokenizer, advance: Callable[[int], None]
+) -> SplitFacts:
+    """Write the tokens of a split; return its facts."""
+    ids = [np.empty(0, tokenizer.dtype)]
+    for chunk in chunks(corpus.pieces()):
+        ids.append(tokenizer.encode(chunk))
+        advance(len(chunk))
+    with atomic_writer(path) as file:
+        np.lib.format.write_array(file, np.concatenate(ids))
+    n_bytes = sum(map(tokenizer.n_bytes, ids))
+    # The probability is that of the text, not of the text without unknown words.
+    known = corpus.nll and n_bytes == sum(len(bytes_from_text(each)) for each in corpus.pieces())
+    return SplitFacts(
+        documents=len(corpus.texts),
+        tokens=sum(map(len, ids)),
+        bytes=n_bytes,
+        sha256=sha256(path),
+        oracle=_oracle(corpus.nll) if known else None,
+    )
+
+
+def _oracle(nll: Sequence[float]) -> Oracle:
+    """Return exact sums (math.fsum), so that the last digit does not depend on the machine."""
+    count, total = len(nll), math.fsum(nll)
+    if count < 2:
+        return Oracle(nats=total, standard_error_nats=None)
+    variance = math.fsum((x - total / count) ** 2 for x in nll) / (count - 1)
+    return Oracle(nats=total, standard_error_nats=math.sqrt(count * variance))
+
+
+def digest_of(sums: Iterable[str]) -> str:
     """Return the sha256 of the sums of `FILES`, which identifies the text and its tokenizer."""
-    return sha256_of(sums[name].encode() for name in FILES)
+    return sha256_of(each.encode() for each in sums)
 
 
 def _mapped(file: BinaryIO) -> IntArray:
     """Return the array in an open .npy file, mapped into memory."""
-    file.seek(0)
     np.lib.format.read_magic(file)
     shape, _, dtype = np.lib.format.read_array_header_1_0(file)
     return np.memmap(file, dtype, "r", file.tell(), shape)
-
-
-@_remedy()
-def read_facts(path: Path) -> CorpusFacts:
-    """Return the content of a corpus.json; InputError if it is missing or damaged."""
-    with opened(path, "rb") as file:
-        text = file.read()
-    try:
-        facts = validate(CorpusFacts, unseal(text.decode()))
-        if facts.splits.keys() != set(SPLITS):
-            raise ValueError(f"its splits must be {', '.join(SPLITS)}")
-    except (ValueError, InputError, RecursionError) as error:
-        raise InputError(f"{path} does not describe a prepared text: {error}") from error
-    return facts
-
-
-def _as_json(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return nested settings as {"data.seed": "0"}, each value in JSON."""
-    return {key: json.dumps(value, sort_keys=True) for key, value in dotted(settings).items()}

@@ -27,16 +27,24 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lmladder.system.errors import InputError
+from lmladder.system.settings import Record, validate
 from lmladder.system.streams import stream
 
 import numpy as np
 import yaml
 
 START = "story"
-SECTIONS = ("lists", "variables", "rules")
 PIECE = re.compile(r"\{[^{}]*\}|[^{}]+|[{}]")  # a hole, plain text, or a stray brace
 Decks: TypeAlias = defaultdict[tuple[str | int, int], list[int]]
 HOLE = re.compile(r"\{(?:([aA]) )?(\w+)(?:\.(\w+))?\}")
+
+
+class Source(Record):
+    """The content of a grammar file: items of lists, the list of each variable, texts of rules."""
+
+    lists: dict[str, list[str | dict[str, str | list[str]]]]
+    variables: dict[str, str]
+    rules: dict[str, str | list[str]]
 
 
 @dataclass(frozen=True)
@@ -122,23 +130,16 @@ class Grammar:
     """
 
     def __init__(self, source: Any):
-        if not isinstance(source, dict) or set(source) != set(SECTIONS):
-            raise InputError(
-                f"a grammar must have the sections {', '.join(SECTIONS)}, and no others"
-            )
-        for section in SECTIONS:
-            if not isinstance(source[section], dict) or not {*map(type, source[section])} <= {str}:
-                raise InputError(f"the section {section!r} must map names to their content")
+        checked = validate(Source, source)
         self.source: dict[str, Any] = source
-        self._lists = {name: _items(name, entries) for name, entries in source["lists"].items()}
-        self._variables: dict[str, str] = source["variables"]
-        self._rules: dict[str, Any] = source["rules"]
+        self._lists = {name: _items(name, entries) for name, entries in checked.lists.items()}
+        self._variables, self._rules = checked.variables, checked.rules
         self._compiled: dict[str, Part] = {}
         used = list(self._variables.values())
         for variable, list_name in self._variables.items():
             if variable in self._rules:
                 raise InputError(f"{variable!r} is both a variable and a rule")
-            if not isinstance(list_name, str) or list_name not in self._lists:
+            if list_name not in self._lists:
                 raise InputError(f"variable {variable!r} draws from an unknown list {list_name!r}")
             if len(self._lists[list_name]) < used.count(list_name):
                 raise InputError(f"list {list_name!r} has fewer items than variables")
@@ -285,26 +286,25 @@ def _dealt(part: Part, drawn: Mapping[str, int], deck: list[int], rng: np.random
     return card
 
 
-def _items(list_name: str, entries: Any) -> list[dict[str, str]]:
+def _items(list_name: str, entries: Sequence[Any]) -> list[dict[str, str]]:
     """Return each item of a list as its attributes, with its own text as "words"."""
     items: list[dict[str, str]] = []
-    for entry in entries if isinstance(entries, list) else []:
-        group: dict[str, Any] = entry if isinstance(entry, dict) else {"words": entry}
-        words: Any = group.get("words")
+    for entry in entries:
+        group = entry if isinstance(entry, dict) else {"words": entry}
+        words = group.get("words", "")
         items += [
             {**group, "words": word} for word in (words if isinstance(words, list) else [words])
         ]
     _check_texts(f"list {list_name!r}", [item["words"] for item in items])
     for item in items:
-        _check_texts(f"{item['words']!r} in list {list_name!r}", [*item])
         for key, value in item.items():
             _check_texts(f"{key!r} of {item['words']!r} in list {list_name!r}", [value])
     return items
 
 
-def _check_texts(owner: str, texts: Any) -> None:
+def _check_texts(owner: str, texts: Sequence[str]) -> None:
     """Raise InputError unless there are texts of one line each, all different."""
-    if not isinstance(texts, list) or not texts:
+    if not texts:
         raise InputError(f"{owner} is empty")
     for text in texts:
         if not isinstance(text, str) or text.splitlines() != [text]:

@@ -115,12 +115,12 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
         raise InputError(f"GPT-2 is a Transformer, not a model of kind {checkpoint.kind!r}")
     restore_models(checkpoint)  # raises InputError if the arrays do not fit the architecture
     architecture: Any = model_settings(checkpoint)
+    for key, value in FIXED.items():
+        if key not in FREE and getattr(architecture, key) != value:
+            raise InputError(
+                f"GPT-2 does not have transformer.{key}={getattr(architecture, key)}, only {value}"
+            )
     tokenizer = checkpoint.restore_tokenizer()
-    config = _config(architecture, tokenizer)
-    gpt2 = _architecture(config, folder / CONFIG).model_dump()
-    for key, value in architecture.model_dump().items():
-        if key not in FREE and value != gpt2[key]:
-            raise InputError(f"GPT-2 does not have transformer.{key}={value}, only {gpt2[key]}")
     weights = dict(checkpoint.model)
     if not architecture.tied:
         weights[OUR_HEAD] = weights[OUR_HEAD].T
@@ -128,10 +128,10 @@ def write(checkpoint: Checkpoint, folder: Path) -> None:
     for name, ours in weight_names(MODULES, architecture).items():
         array = np.concatenate([weights[each] for each in ours], axis=-1)
         tensors[name if name == HEAD else PREFIX + name] = np.ascontiguousarray(array)
-    files = gpt2_tokenizer.written(tokenizer, architecture.context_length) | {CONFIG: config}
+    files = gpt2_tokenizer.written(tokenizer, architecture.context_length)
     make_folder(folder)
     atomic_write(folder / WEIGHTS, to_safetensors(tensors, metadata={"format": "pt"}))
-    for name, value in files.items():
+    for name, value in {**files, CONFIG: _config(architecture, tokenizer)}.items():
         atomic_write(folder / name, (json.dumps(value, indent=2) + "\n").encode())
 
 
@@ -142,21 +142,10 @@ def _architecture(config: Mapping[str, Any], path: Path) -> TransformerSettings:
             raise InputError(f"{path}: {key}={config[key]!r} is read only as {value}")
     given = {ours: config.get(theirs, default) for ours, (theirs, default) in SETTINGS.items()}
     ours = {theirs: name for name, theirs in ACTIVATIONS.items()}
-    given["activation"] = ours.get(str(given["activation"]), given["activation"])
-    architecture = shape_of({**FIXED, **given}, path)
-    if (width := config.get("n_inner")) is None:
-        return architecture
-    if type(width) is not int or width < 1:
-        raise InputError(f"{path}: n_inner must be an integer of at least 1, got {width!r}")
+    given["activation"] = ours.get(given["activation"], given["activation"])
+    architecture = validate(TransformerSettings, {**FIXED, **given}, str(path))
+    width = config.get("n_inner") or 4 * architecture.d_model
     return architecture.model_copy(update={"feed_forward_factor": width / architecture.d_model})
-
-
-def shape_of(given: Mapping[str, Any], path: Path) -> TransformerSettings:
-    """Return the settings that a file describes; InputError, with its name, if not valid."""
-    try:
-        return validate(TransformerSettings, given)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
 
 
 def _config(architecture: TransformerSettings, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -209,24 +198,19 @@ def import_weights(
     InputError
         If a weight is missing, unknown, not finite, or does not fit the architecture.
     """
-    if architecture.n_layer > len(weights):  # before a loop over what may be a huge number
-        raise InputError(f"{source} has {len(weights)} weights, too few for its layers")
     names, ours = weight_names(modules, architecture), dict[str, Array]()
-    for name in sorted(names.keys() ^ weights.keys()):
+    for name in names.keys() ^ weights.keys():
         has = "has" if name in weights else "does not have"
         raise InputError(f"{source} {has} {reprlib.repr(name)}, unlike the model that it describes")
     for name, parts in names.items():
         with np.errstate(over="ignore"):
-            array = np.atleast_1d(weights[name]).astype(np.float32)
-        if weights[name].dtype.kind != "f" or not np.isfinite(array).all():
+            array = np.asarray(weights[name], np.float32)
+        if not np.isfinite(array).all():
             raise InputError(f"{source}: {name} must have finite values in float32")
         split = np.array_split(array.T if name == HEAD else array, len(parts), axis=-1)
         ours |= zip(parts, map(np.ascontiguousarray, split), strict=True)
     kind, config, described = "transformer", architecture.model_dump(), tokenizer.to_json()
     size = tokenizer.vocabulary_size
     checkpoint = Checkpoint(kind, kind, config, 0, size, described, "", model=ours)
-    try:
-        restore_models(checkpoint)
-    except InputError as error:
-        raise InputError(f"{source}: {error}") from None
+    restore_models(checkpoint)  # raises InputError if the arrays do not fit the architecture
     return checkpoint

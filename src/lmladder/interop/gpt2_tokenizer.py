@@ -17,7 +17,7 @@ from lmladder.data import (
     tokenizer_from_json,
 )
 from lmladder.data.reading import read_json
-from lmladder.data.tokenizers.bpe import LETTER_OF
+from lmladder.data.tokenizers.bpe import LETTER_OF, byte_level
 from lmladder.system.errors import InputError
 
 import tokenizers
@@ -26,7 +26,7 @@ from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers
 TOKENIZER, TOKENIZER_CONFIG = "tokenizer.json", "tokenizer_config.json"
 OURS = "lmladder_tokenizer.json"
 UNKNOWN = "<unk>"  # not in the vocabulary, so that the library rejects what is unknown
-OPTIONS = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "ignore_merges")
+FREE = ("vocab", "merges", "trim_offsets")  # parts of tokenizer.json that may differ from ours
 
 
 def written(tokenizer: Tokenizer, context_length: int) -> dict[str, Any]:
@@ -75,45 +75,36 @@ def read(folder: Path, vocabulary_size: int, eos: object) -> Tokenizer:
     """
     path = folder / (OURS if (folder / OURS).exists() else TOKENIZER)
     fields = read_json(path)
+    if path.name == OURS:
+        return tokenizer_from_json(fields)
     try:
-        if path.name == OURS:
-            return tokenizer_from_json(fields)
-        return _byte_level(fields, vocabulary_size, eos)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from None
-
-
-def _byte_level(fields: dict[str, Any], vocabulary_size: int, eos: object) -> Tokenizer:
-    """Return the tokenizer that a tokenizer.json of GPT-2's kind describes."""
-    model, split = fields.get("model"), fields.get("pre_tokenizer")
-    if not isinstance(model, dict) or not isinstance(split, dict):
-        raise InputError("its model and its pre_tokenizer must be objects")
-    expected = {**dict.fromkeys(OPTIONS), "type": "BPE", "normalizer": None}
-    expected |= {"split": "ByteLevel", "add_prefix_space": False, "use_regex": True}
-    options = {"add_prefix_space": True, "use_regex": True, **split, "type": "BPE", **model}
-    options |= {"split": split.get("type"), "normalizer": fields.get("normalizer")}
-    for key, value in expected.items():
-        if (options.get(key) or None) != (value or None):
-            raise InputError(f"{key}={reprlib.repr(options.get(key))} is read only as {value}")
-    given = fields.get("added_tokens") or []
-    try:  # without parts that could take long, such as a pattern
-        engine = tokenizers.Tokenizer.from_str(json.dumps({"model": model, "added_tokens": given}))
-        merges = json.loads(engine.to_str())["model"]["merges"]
+        engine = tokenizers.Tokenizer.from_str(json.dumps(fields))
     except Exception as error:  # the library raises no other class
-        raise InputError(f"the tokenizers library cannot read it: {error}") from None
+        raise InputError(f"the tokenizers library cannot read {path}: {error}") from None
+    theirs, ours = (json.loads(each.to_str()) for each in (engine, byte_level(models.BPE())))
+    for part in ("normalizer", "pre_tokenizer", "model"):
+        if (given := _options(theirs[part])) != (expected := _options(ours[part])):
+            raise InputError(
+                f"{path}: {part} is {reprlib.repr(given)}, but only {expected} is read"
+            )
     ids, added = engine.get_vocab(with_added_tokens=False), engine.get_added_tokens_decoder()
     for index, token in added.items():  # each is stored as text, all others in letters for bytes
         ids.pop(token.content, None)
-        data = token.content.encode("utf-8", "surrogatepass")
-        ids["".join(LETTER_OF[byte] for byte in data)] = index
-    numbers = {*ids.values()}
-    known = max(numbers, default=0) < vocabulary_size and len(numbers) == len(ids)
-    if not known or added.keys() != {each["id"] for each in given}:
-        raise InputError(f"its tokens must have one number each, below {vocabulary_size}")
+        ids["".join(LETTER_OF[byte] for byte in token.content.encode())] = index
+    numbers, listed = {*ids.values()}, {each["id"] for each in fields.get("added_tokens") or ()}
+    if max(numbers) >= vocabulary_size or len(numbers) < len(ids) or listed != added.keys():
+        raise InputError(f"{path}: tokens must have one number each, below {vocabulary_size}")
     vocabulary = [f"<|unused{index}|>" for index in range(vocabulary_size)]
     for name, index in ids.items():
         vocabulary[index] = name
     end = eos if type(eos) is int and eos in added else None
-    if end is not None and (added[end].single_word or added[end].lstrip or added[end].rstrip):
-        raise InputError(f"the added token {reprlib.repr(added[end].content)} takes white space")
-    return BpeTokenizer(vocabulary, [" ".join(pair) for pair in merges], end)
+    if end is not None and (added[end].lstrip or added[end].rstrip):
+        raise InputError(f"{path}: the token {reprlib.repr(added[end].content)} takes white space")
+    merges = [" ".join(pair) for pair in theirs["model"]["merges"]]
+    fitted = {"name": BpeTokenizer.name, "vocabulary": vocabulary, "merges": merges}
+    return tokenizer_from_json(fitted if end is None else {**fitted, "eos": end})
+
+
+def _options(part: dict[str, Any] | None) -> dict[str, Any]:
+    """Return the options of a part of tokenizer.json, without those that are off or may differ."""
+    return {key: value for key, value in (part or {}).items() if value and key not in FREE}

@@ -9,8 +9,10 @@ from pathlib import Path
 
 from lmladder.data import WhitespaceTokenizer
 from lmladder.data.reading import read_json
-from lmladder.interop.gpt2 import FIXED, import_weights, shape_of
+from lmladder.interop.gpt2 import FIXED, import_weights
+from lmladder.models.transformer import TransformerSettings
 from lmladder.system.errors import InputError
+from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -40,29 +42,20 @@ def read(path: Path) -> Checkpoint:
         If the file is not TinyLM's, or its weights are not those of the model it describes.
     """
     fields = read_json(path)
-    words, weights = fields.get("vocab"), fields.get("weights")
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise InputError(f"{path}: vocab must be a list of strings")
-    if not isinstance(weights, dict):
-        raise InputError(f"{path}: weights must be an object")
-    theirs = {}
-    for name, values in weights.items():
-        try:
-            theirs[name] = np.array(values, np.float64)
-        except (ValueError, TypeError, OverflowError):
-            raise InputError(f"{path}: {name} must be rectangular lists of numbers") from None
-    lengths = {name: len(np.atleast_1d(each)) for name, each in theirs.items()}
-    given = {
-        "n_layer": fields.get("n_layers"),
-        "n_head": fields.get("n_heads"),
-        "d_model": fields.get("d_model"),
-        "context_length": lengths.get("pos_embed.weight", 1),
-        **{"activation": "gelu_tanh", "dropout": 0.0, "attention_bias": False, "tied": False},
-        "init_std": 0.02,
-    }
-    architecture = shape_of({**FIXED, **given}, path)
-    hidden = lengths.get("blocks.0.ff.linear1.bias", 1)
-    factor = {"feed_forward_factor": hidden / architecture.d_model}
-    architecture = architecture.model_copy(update=factor)
-    tokenizer = WhitespaceTokenizer(words, words.index(END) if END in words else None)
+    try:
+        words, weights = fields["vocab"], fields["weights"]
+        theirs = {name: np.array(values, np.float64) for name, values in weights.items()}
+        given = {
+            "n_layer": fields["n_layers"],
+            "n_head": fields["n_heads"],
+            "d_model": fields["d_model"],
+            "context_length": len(theirs["pos_embed.weight"]),
+            **{"activation": "gelu_tanh", "dropout": 0.0, "attention_bias": False, "tied": False},
+            **{"init_std": 0.02},
+            "feed_forward_factor": len(theirs["blocks.0.ff.linear1.bias"]) / fields["d_model"],
+        }
+        tokenizer = WhitespaceTokenizer(words, words.index(END) if END in words else None)
+    except (KeyError, ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is not a file of TinyLM: {error!r}") from None
+    architecture = validate(TransformerSettings, {**FIXED, **given}, str(path))
     return import_weights(architecture, tokenizer, theirs, MODULES, path)

@@ -8,11 +8,10 @@ length of the text. A model without such a limit reads the last tokens on which 
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from lmladder.data import Tokenizer
 from lmladder.system.arrays import FloatArray, IntArray
-from lmladder.system.errors import InputError
 
 import numpy as np
 
@@ -79,25 +78,6 @@ class LanguageModel(Protocol):
         ...
 
 
-def require_complete(model: Any) -> None:
-    """Raise InputError, with its name, if a model lacks an attribute of `LanguageModel`."""
-    for name in ("vocabulary_size", "context_length", "max_length", "n_parameters"):
-        if not hasattr(model, name):
-            raise InputError(f"{type(model).__name__} must have the attribute {name}")
-
-
-class CrossFitted(LanguageModel, Protocol):
-    """A model of which a part was fitted on the validation text.
-
-    Attributes
-    ----------
-    cross_fitted : for each of equal parts of the validation text, the model to score it with, of
-        which nothing was fitted on that part
-    """
-
-    cross_fitted: Sequence[LanguageModel]
-
-
 def own_tokenizer(model: LanguageModel) -> Tokenizer | None:
     """Return the tokenizer of a model that has its own; None if it reads the tokens of the text."""
     return getattr(model, "tokenizer", None)
@@ -106,7 +86,11 @@ def own_tokenizer(model: LanguageModel) -> Tokenizer | None:
 def parts_of_validation(
     model: LanguageModel, n_tokens: int
 ) -> list[tuple[int, int, LanguageModel]]:
-    """Return the parts of a validation text of `n_tokens`: (first, end, model to score it with)."""
+    """Return the parts of a validation text of `n_tokens`: (first, end, model to score it with).
+
+    A model that was fitted on the validation text has `cross_fitted`: for each of equal parts of
+    it, the model to score it with, of which nothing was fitted on that part.
+    """
     models = getattr(model, "cross_fitted", ()) or (model,)
     ends = [n_tokens * i // len(models) for i in range(len(models) + 1)]
     return list(zip(ends, ends[1:], models, strict=False))

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from lmladder.data import Tokenizer
-from lmladder.data.reading import opened
-from lmladder.data.tokenizers.char import SURROGATE
+from lmladder.data.reading import ESCAPED, opened
 from lmladder.models.contract import Decoder
 from lmladder.models.own import FittedAtOnce, executed
 from lmladder.system.arrays import Array, FloatArray, IntArray
@@ -76,19 +75,18 @@ class GuestTokenizer(Tokenizer):
             If the text of these tokens is another one. Only a code that can be decoded gives an
             upper bound of the information in a text.
         """
-        if SURROGATE.search(text):
+        if ESCAPED.search(text):
             raise InputError(f"the tokenizer of the guest ({self.name}) reads only valid UTF-8")
         found, starts = self.located(text)
-        ids, decoded = np.array(found, np.int64), self.decode(found)
+        decoded = self.decode(found)
         if decoded != text:
-            pairs = enumerate(zip(text, decoded, strict=False))
-            at = next((i for i, (a, b) in pairs if a != b), min(len(text), len(decoded)))
+            at = next((i for i, each in enumerate(text) if each != decoded[i : i + 1]), len(text))
             was, became = (each[at : at + SHOWN] for each in (text, decoded))
             raise InputError(
                 f"the tokenizer of the guest ({self.name}) changes the text: {was!r} at offset "
                 f"{at} becomes {became!r}, so bits per byte are not known"
             )
-        return ids.astype(self.dtype), np.array(starts, np.int64)
+        return np.array(found, self.dtype), np.array(starts, np.int64)
 
     def n_bytes(self, ids: IntArray) -> int:
         return len(self.decode(ids).encode())

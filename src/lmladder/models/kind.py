@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal
 
 from lmladder.data import Prepared
 from lmladder.models.contract import LanguageModel
-from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings as BaseSettings
 from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
@@ -27,10 +26,6 @@ Log = Callable[[Checkpoint], None]  # receives each state of a run that has a ne
 
 def no_log(state: Checkpoint) -> None:
     """Ignore a state."""
-
-
-class NoSettings(BaseSettings):
-    """The settings of a kind that has none."""
 
 
 class Kind:
@@ -52,8 +47,8 @@ class Kind:
     source : the file that defines it; None: it is built in
     """
 
-    Settings: ClassVar[type[BaseSettings]] = NoSettings
-    RunSettings: ClassVar[type[BaseSettings]] = NoSettings
+    Settings: ClassVar[type[BaseSettings]] = BaseSettings
+    RunSettings: ClassVar[type[BaseSettings]] = BaseSettings
     label: ClassVar[str] = ""
     labels: ClassVar[dict[str, str]] = {}
     color: ClassVar[str | None] = None
@@ -109,8 +104,6 @@ def model_settings(checkpoint: Checkpoint) -> BaseSettings:
     Raises InputError if its configuration is not that of such models.
     """
     schema = KINDS[checkpoint.kind].Settings
-    if not isinstance(checkpoint.config, dict):
-        raise InputError("the configuration of the checkpoint is not a mapping")
     names = schema.model_fields.keys()
     return validate(schema, {k: each for k, each in checkpoint.config.items() if k in names})
 

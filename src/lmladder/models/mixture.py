@@ -15,13 +15,13 @@ alone, for the other half. The halves are read apart from each other, and the fi
 serve as context only. So nothing of a half affects the weights with which it is scored.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from lmladder.data import Prepared
+from lmladder.data.reading import read_json
 from lmladder.models.contract import Decoder, LanguageModel, own_tokenizer
 from lmladder.models.kind import GREEN, Kind, Log, no_log, restore
 from lmladder.models.windows import read_tokens
@@ -39,8 +39,7 @@ WEIGHTS_FILE = "weights.json"  # has those fitted on the whole validation text, 
 NAMES = ("members", "weights_by")  # settings that two mixtures with the same weights share
 # The texts that weights are fitted on: for use elsewhere, and for each half of the validation text.
 TEXTS = ("whole", "for_first_half", "for_second_half")
-MIN_TOKENS = 4  # of a validation text: one of context and one to fit on in each half
-MAX_ROWS = 10_000  # of weights
+Features = Sequence[FloatArray] | FloatArray  # an entropy of each token by member: (features, ...)
 
 
 class MixtureSettings(Settings):
@@ -70,16 +69,8 @@ class MixtureSettings(Settings):
 
     @model_validator(mode="after")
     def _compatible(self) -> Self:
-        for name, given in (("members", self.members), ("weights_by", self.weights_by)):
-            if len(set(given)) < len(given):
-                raise ValueError(f"{name} must name each model once, got {given}")
         if unknown := set(self.weights_by) - set(self.members):
             raise ValueError(f"weights_by: {min(unknown)!r} is not one of the members")
-        if self.knots ** len(self.weights_by) > MAX_ROWS:
-            raise ValueError(
-                f"knots={self.knots} to the power of {len(self.weights_by)} members in weights_by "
-                f"must be at most {MAX_ROWS:,}"
-            )
         return self
 
 
@@ -113,53 +104,46 @@ class Weights:
         Parameters
         ----------
         logs : log probability of each token by member, (tokens, members)
-        entropies : before each token, (tokens, features)
-
-        Raises
-        ------
-        InputError
-            If each token has probability 0 under all members.
+        entropies : before each token, (features, tokens)
         """
         possible = logs.max(axis=1) > -np.inf  # under a member, and so under the mixture
-        if not possible.any():
-            raise InputError("no member gives any token of the text a probability above 0")
-        logs, entropies = logs[possible], entropies[possible]
+        logs, entropies = logs[possible], entropies[:, possible]
         quantiles = np.linspace(0, 1, settings.knots)
-        knots = np.quantile(entropies, quantiles, axis=0).T
+        knots = np.quantile(entropies, quantiles, axis=1).T
         # Relative to the most probable member, as a probability may underflow.
         relative = np.exp(logs - logs.max(axis=1, keepdims=True))
         even = cls.even(logs.shape[1], settings.knots)
-        constant = even._maximized(relative, entropies[:, :0], 0.0, settings.iterations)
+        constant = even._maximized(relative, entropies[:0], 0.0, settings.iterations)
         start = np.repeat(constant.table, settings.knots ** len(knots), axis=0)
         return cls(knots, start)._maximized(
             relative, entropies, settings.prior * constant.table, settings.iterations
         )
 
     def _maximized(
-        self, probabilities: FloatArray, entropies: FloatArray, prior: Any, iterations: int
+        self, probabilities: FloatArray, entropies: Features, prior: Any, iterations: int
     ) -> "Weights":
         """Return the weights after iterations of expectation maximization."""
         rows, shares = self._interpolated(entropies)
         table = self.table
+        rows_of_tokens = np.broadcast_to(rows, (len(probabilities), rows.shape[-1])).ravel()
         for _ in range(iterations):
             # How likely a row and a member are for each token: (tokens, rows of it, members).
             joint = shares[..., None] * table[rows] * probabilities[:, None]
             joint /= joint.sum(axis=(1, 2), keepdims=True)
             by_member = np.moveaxis(joint, -1, 0).reshape(table.shape[1], -1)
-            counts = [np.bincount(rows.ravel(), each, len(table)) for each in by_member]
+            counts = [np.bincount(rows_of_tokens, each, len(table)) for each in by_member]
             table = np.stack(counts, axis=1) + prior
             table /= table.sum(axis=1, keepdims=True)
         return Weights(self.knots, table)
 
-    def _interpolated(self, entropies: FloatArray) -> tuple[IntArray, FloatArray]:
+    def _interpolated(self, entropies: Features) -> tuple[IntArray, FloatArray]:
         """Return the rows between which each token lies, and their shares, which sum to 1.
 
-        Shapes: (..., features) -> (..., 2 ** features) twice.
+        Shapes: (features, ...) -> (..., 2 ** features) twice; (1,) without features.
         """
         n_knots = self.knots.shape[1]
-        rows = np.zeros((*entropies.shape[:-1], 1), np.int64)
-        shares = np.ones(rows.shape)
-        for knots, entropy in zip(self.knots, np.moveaxis(entropies, -1, 0), strict=True):
+        rows, shares = np.zeros(1, np.int64), np.ones(1)
+        for knots, entropy in zip(self.knots, entropies, strict=True):
             position = np.interp(entropy, knots, np.arange(n_knots))[..., None]
             below = np.minimum(position.astype(np.int64), n_knots - 2)
             upper = position - below
@@ -175,28 +159,23 @@ class Weights:
     @classmethod
     def load(cls, path: Path, settings: MixtureSettings) -> "Weights":
         """Invert `facts`; raise InputError if the file has no weights of such a mixture."""
+        facts = read_json(path)
         try:
-            facts = json.loads(path.read_bytes())
             for key in NAMES:
                 if facts[key] != getattr(settings, key):
                     raise ValueError(f"its {key} are {facts[key]}")
-            shape = len(settings.weights_by), settings.knots  # no knots are []
-            knots = np.array(facts["knots"], np.float64).reshape(shape)
+            n_features, n_knots = len(settings.weights_by), settings.knots
+            knots = np.array(facts["knots"], np.float64).reshape(n_features, n_knots)
             table = np.array(facts["table"], np.float64)
-            rows, members = settings.knots ** shape[0], len(settings.members)
-            sums = abs(table.sum(axis=1) - 1)
-            if table.shape != (rows, members) or not ((sums < 1e-9).all() and (table >= 0).all()):
-                raise ValueError(f"its table is not {rows} times weights of {members} members")
-            if not (np.diff(knots) >= 0).all():
-                raise ValueError("its knots do not ascend")
+            table = table.reshape(n_knots**n_features, len(settings.members))
+            if not ((table >= 0).all() and (abs(table.sum(axis=1) - 1) < 1e-9).all()):
+                raise ValueError("its weights are not shares that sum to 1")
             return cls(knots, table)
-        except OSError as error:
-            raise InputError(f"cannot read {path}: {error.strerror}") from None
         except (ValueError, TypeError, LookupError) as error:
             raise InputError(f"{path} does not fit this mixture: {error}") from None
 
-    def __call__(self, entropies: FloatArray) -> FloatArray:
-        """Return the weights of the members: (..., features) -> (..., members)."""
+    def __call__(self, entropies: Features) -> FloatArray:
+        """Return the weights of the members, (..., members); (members,) without features."""
         rows, shares = self._interpolated(entropies)
         weights: FloatArray = np.einsum("...r,...rm->...m", shares, self.table[rows])
         return weights
@@ -212,7 +191,7 @@ class Mixture(Kind):
     members : the models
     features : the indices of the members whose entropies determine the weights
     weights : of the members
-    cross_fitted : see `CrossFitted`; empty if there is no such text
+    cross_fitted : see `parts_of_validation`; empty if the weights were given
     """
 
     Settings = MixtureSettings
@@ -229,14 +208,14 @@ class Mixture(Kind):
         Raises
         ------
         InputError
-            If the validation text is too short, or a file has no weights of this mixture.
+            If a file has no weights of this mixture, or a member has tokens of its own.
         """
         if settings.weights_from is not None:
             weights = [Weights.load(Path(settings.weights_from), settings)]
         else:
             weights = cls._fitted(start, settings, text)
         write_json(folder / WEIGHTS_FILE, weights[0].facts(settings))
-        arrays = {f"{MEMBERS}.{k}": each for k, each in below(start.model, MEMBERS).items()}
+        arrays = dict(start.model)
         for name, each in zip(texts_of(settings), weights, strict=True):
             arrays |= {f"{WEIGHTS}.{name}.{key}": array for key, array in vars(each).items()}
         return replace(start, model=arrays)
@@ -244,14 +223,12 @@ class Mixture(Kind):
     @classmethod
     def _fitted(cls, start: Checkpoint, settings: MixtureSettings, text: Prepared) -> list[Weights]:
         """Return the weights fitted on the whole text, on its second half and on its first half."""
-        if (count := len(text.val)) < MIN_TOKENS:
-            raise InputError(f"a mixture needs {MIN_TOKENS} tokens of validation text, got {count}")
-        members, features = open_members(settings, start)
-        unfitted = cls(members, features, Weights.even(len(members), settings.knots))
-        halves = np.split(text.val, [count // 2])
+        count = len(settings.members)
+        unfitted = cls(*open_members(settings, start), Weights.even(count, settings.knots))
+        halves = np.split(text.val, [len(text.val) // 2])
         first, second = (unfitted._observed(half, settings) for half in halves)
         return [
-            Weights.fitted(seen[:, : len(members)], seen[:, len(members) :], settings)
+            Weights.fitted(seen[:, :count], seen[:, count:].T, settings)
             for seen in (np.concatenate([first, second]), second, first)
         ]
 
@@ -260,7 +237,7 @@ class Mixture(Kind):
         lead = min(max(1, self.context_length), len(text) // 2)
         return read_tokens(
             self,
-            lambda tokens: np.concatenate(self.observe(tokens), axis=-1),
+            lambda tokens: np.dstack(self.observe(tokens)),
             text[lead:],
             text[:lead],
             min_context=settings.min_context,
@@ -269,11 +246,10 @@ class Mixture(Kind):
 
     @classmethod
     def restore(cls, settings: MixtureSettings, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
-        members, features = open_members(settings, checkpoint)
+        opened = open_members(settings, checkpoint)
         names = [f"{WEIGHTS}.{text}" for text in texts_of(settings)]
-        fitted = [Weights(**below(checkpoint.model, name)) for name in names]
-        whole, *parts = [cls(members, features, weights) for weights in fitted]
-        return {checkpoint.name: cls(members, features, whole.weights, parts)}
+        whole, *parts = [Weights(**below(checkpoint.model, name)) for name in names]
+        return {checkpoint.name: cls(*opened, whole, [cls(*opened, each) for each in parts])}
 
     def __init__(
         self,
@@ -292,7 +268,7 @@ class Mixture(Kind):
         longest = max(each.context_length for each in members)
         self.context_length = min(longest, self.max_length or longest)
 
-    def observe(self, tokens: IntArray) -> tuple[FloatArray, FloatArray]:
+    def observe(self, tokens: IntArray) -> list[FloatArray]:
         """Return the log probability of each token but the first, and the entropies before it.
 
         Parameters
@@ -301,26 +277,22 @@ class Mixture(Kind):
 
         Returns
         -------
-        logs : by member, (sequences, length - 1, members)
-        entropies : in nats, (sequences, length - 1, features)
+        Log probabilities by member, (sequences, length - 1, members), and the entropies of each
+        feature in nats, (sequences, length - 1).
         """
-        logs: dict[int, FloatArray] = {}
+        logs: list[FloatArray] = []
         entropies: dict[int, FloatArray] = {}
         for index, member in enumerate(self.members):
             if index in self._features:
                 whole = member.log_probabilities(tokens[:, :-1])
-                logs[index] = np.take_along_axis(whole, tokens[:, 1:, None], -1)[..., 0]
+                logs.append(np.take_along_axis(whole, tokens[:, 1:, None], -1)[..., 0])
                 entropies[index] = entropy(whole)
             else:
-                logs[index] = -member.nll(tokens)
-        chosen = [entropies[index] for index in self._features]
-        shape = (*tokens[:, 1:].shape, 0)
-        return np.stack([*logs.values()], axis=-1), np.stack(chosen, -1) if chosen else np.empty(
-            shape
-        )
+                logs.append(-member.nll(tokens))
+        return [np.stack(logs, axis=-1), *(entropies[index] for index in self._features)]
 
     def nll(self, tokens: IntArray) -> FloatArray:
-        logs, entropies = self.observe(tokens)
+        logs, *entropies = self.observe(tokens)
         with np.errstate(divide="ignore"):  # a weight may be 0
             logs += np.log(self.weights(entropies))
         # A probability may be rounded to more than 1, and -log(1) is -0.0.
@@ -329,8 +301,7 @@ class Mixture(Kind):
 
     def mixed(self, logs: Sequence[FloatArray]) -> FloatArray:
         """Return the log probabilities of the mixture from those of its members, all (..., V)."""
-        by = [entropy(logs[index]) for index in self._features]
-        weights = self.weights(np.stack(by, -1) if by else np.empty((*logs[0].shape[:-1], 0)))
+        weights = self.weights([entropy(logs[index]) for index in self._features])
         with np.errstate(divide="ignore"):
             log_weights = np.log(weights)
         found = logs[0] + log_weights[..., :1]
@@ -385,16 +356,12 @@ def open_members(
 
     Raises
     ------
-    ValueError
-        If its arrays are not those of the members.
     InputError
         If a member has tokens of its own.
     """
     models: dict[str, LanguageModel] = {}
     for each in member_checkpoints(checkpoint):
         models |= restore(each)
-    if missing := [member for member in settings.members if member not in models]:
-        raise ValueError(f"the model {missing[0]!r} is missing")
     if others := [each for each in settings.members if own_tokenizer(models[each])]:
         raise InputError(
             f"members: {others[0]} has tokens of its own; the members of a mixture share them"

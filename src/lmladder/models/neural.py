@@ -1,6 +1,5 @@
 """The base class of neural models: everything but the hidden vectors."""
 
-import math
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import Any
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional, no_grad
 from lmladder.data import Prepared
-from lmladder.models.contract import Decoder, LanguageModel, log_softmax, require_complete
+from lmladder.models.contract import Decoder, LanguageModel, log_softmax
 from lmladder.models.kind import Kind, Log, no_log
 from lmladder.nn import Linear
 from lmladder.system.arrays import FloatArray, IntArray
@@ -108,7 +107,6 @@ class NeuralLanguageModel(Trainable, Kind):
         """
         rng = stream(start.seed, f"{start.kind} weights")
         model = cls(settings, start.vocabulary_size, rng=rng)  # type: ignore[call-arg]
-        require_complete(model)
         length, longest = settings.training.sequence_length, model.max_length
         if longest is not None and length > longest:
             raise InputError(
@@ -125,9 +123,8 @@ class NeuralLanguageModel(Trainable, Kind):
 
     @classmethod
     def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
-        zeros: Any = _Zeros(sum(array.size for array in checkpoint.model.values()))
+        zeros = _Zeros(np.random.PCG64(0))
         model = cls(settings, checkpoint.vocabulary_size, rng=zeros)  # type: ignore[call-arg]
-        require_complete(model)
         model.load(checkpoint.model)
         return {checkpoint.name: model}
 
@@ -174,21 +171,8 @@ class NeuralLanguageModel(Trainable, Kind):
         ]
 
 
-class _Zeros:
-    """A generator of zeros, for weights that will be replaced.
+class _Zeros(np.random.Generator):
+    """A generator of zeros instead of normal values, for weights that will be replaced."""
 
-    It yields no more values than the file contains, for any sizes in the settings. Other methods,
-    which the built-in models do not use, are those of a generator.
-    """
-
-    def __init__(self, available: int) -> None:
-        self.available = self.left = available
-
-    def standard_normal(self, shape: int | tuple[int, ...] = ()) -> FloatArray:
-        self.left -= math.prod(shape) if isinstance(shape, tuple) else shape
-        if self.left < 0:
-            raise ValueError(f"its settings require more than the {self.available} stored values")
-        return np.zeros(shape)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(np.random.default_rng(0), name)
+    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
+        return np.zeros(size or ())

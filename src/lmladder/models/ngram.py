@@ -36,7 +36,6 @@ from lmladder.models.contract import Decoder, LanguageModel
 from lmladder.models.counts import UNSEEN, CountTables, checked_tokens
 from lmladder.models.kind import GRAY, Kind, Log, no_log
 from lmladder.system.arrays import FloatArray, IntArray
-from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings
 from lmladder.training.checkpoint import Checkpoint
 
@@ -109,7 +108,7 @@ class CountModel:
         return self._log_probabilities(sequences, sequences.shape[1])
 
     def _checked(self, tokens: IntArray) -> IntArray:
-        return checked_tokens(tokens, self.vocabulary_size, ("sequences", "length"))
+        return checked_tokens(tokens, self.vocabulary_size)
 
     def _log_probabilities(self, sequences: IntArray, count: int) -> FloatArray:
         """Return those after each of the last `count` positions: (sequences, count, vocabulary).
@@ -169,8 +168,6 @@ class AddK(CountModel):
     """
 
     def __init__(self, tables: CountTables, order: int, k: float) -> None:
-        if not 0 < k < np.inf:
-            raise InputError(f"k of add-k smoothing must be finite and more than 0, got {k}")
         pseudocounts, levels = k * tables.vocabulary_size, []
         for n in range(1, order + 1):
             counts = tables.counts(n)
@@ -244,25 +241,6 @@ def discounts(counts: IntArray) -> tuple[float, float, float]:
     return (d1, d2, d3) if min(d1, d2, d3) > 0 else DEFAULT_DISCOUNTS
 
 
-def count_ladder(
-    tables: CountTables, *, add_k: float, kneser_ney_orders: Sequence[int]
-) -> dict[str, CountModel]:
-    """Return all count models, weakest first, by their names in the perplexity table.
-
-    Parameters
-    ----------
-    tables : counts of at least order 3 and the highest of `kneser_ney_orders`
-    add_k : the pseudocount of unigram, bigram and trigram, above 0
-    kneser_ney_orders : for each order n a model "kneser_ney_n"
-    """
-    ladder: dict[str, CountModel] = {"uniform": Uniform(tables.vocabulary_size)}
-    for order, name in enumerate(ADD_K_NAMES, 1):
-        ladder[name] = AddK(tables, order, add_k)
-    for order in sorted(set(kneser_ney_orders)):
-        ladder[f"kneser_ney_{order}"] = KneserNey(tables, order)
-    return ladder
-
-
 class CountSettings(Settings):
     """The count models, from uniform to Kneser-Ney, which share one set of counts."""
 
@@ -276,6 +254,21 @@ class CountSettings(Settings):
         """The names of the models, weakest first."""
         orders = sorted(set(self.kneser_ney_orders))
         return ["uniform", *ADD_K_NAMES, *(f"kneser_ney_{order}" for order in orders)]
+
+
+def count_ladder(tables: CountTables, settings: CountSettings) -> dict[str, LanguageModel]:
+    """Return all count models, weakest first, by their names in the perplexity table.
+
+    Parameters
+    ----------
+    tables : counts of at least order 3 and the highest of `kneser_ney_orders`
+    """
+    ladder: dict[str, LanguageModel] = {"uniform": Uniform(tables.vocabulary_size)}
+    for order, name in enumerate(ADD_K_NAMES, 1):
+        ladder[name] = AddK(tables, order, settings.add_k)
+    for order in sorted(set(settings.kneser_ney_orders)):
+        ladder[f"kneser_ney_{order}"] = KneserNey(tables, order)
+    return ladder
 
 
 class Counts(Kind):
@@ -296,10 +289,5 @@ class Counts(Kind):
 
     @classmethod
     def restore(cls, settings: CountSettings, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
-        return {
-            **count_ladder(
-                CountTables.from_arrays(checkpoint.model, checkpoint.vocabulary_size),
-                add_k=settings.add_k,
-                kneser_ney_orders=settings.kneser_ney_orders,
-            )
-        }
+        tables = CountTables.from_arrays(checkpoint.model, checkpoint.vocabulary_size)
+        return count_ladder(tables, settings)

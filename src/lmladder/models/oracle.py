@@ -141,7 +141,7 @@ class Oracle(Kind):
         return logs
 
     def _checked(self, tokens: IntArray) -> IntArray:
-        return checked_tokens(tokens, self.vocabulary_size, ("sequences", "length"))
+        return checked_tokens(tokens, self.vocabulary_size)
 
     def _part_in_symbols(self, part: Part, found: dict[int, Part]) -> Part:
         """Return a part with one character for each token; `found` has those made, by identity."""

@@ -18,11 +18,12 @@ from types import ModuleType
 from typing import Any
 
 from lmladder.data import Prepared
-from lmladder.models.contract import LanguageModel, own_tokenizer, require_complete
+from lmladder.data.reading import opened
+from lmladder.models.contract import LanguageModel, own_tokenizer
 from lmladder.models.kind import KINDS, Kind, Log, kind_name, no_log
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.system.arrays import Array, IntArray
-from lmladder.system.errors import InputError, no_file
+from lmladder.system.errors import InputError
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -58,21 +59,11 @@ class FittedAtOnce(Kind):
         cls, start: Checkpoint, settings: Any, text: Prepared, folder: Path, log: Log = no_log
     ) -> Checkpoint:
         given = cls.learn(settings, np.asarray(text.train, np.int64), start.vocabulary_size)
-        arrays = {name: np.asarray(each) for name, each in dict(given).items()}
-        for name, array in arrays.items():
-            if array.dtype.kind not in "biuf":
-                raise InputError(
-                    f"{cls.__name__}.learn must return arrays of numbers, but {name!r} has type "
-                    f"{array.dtype}"
-                )
-        fitted = replace(start, model=arrays)
+        fitted = replace(start, model={name: np.asarray(each) for name, each in given.items()})
         (model,) = cls.restore(settings, fitted).values()
         tokenizer = own_tokenizer(model) or text.tokenizer
-        return replace(
-            fitted,
-            vocabulary_size=tokenizer.vocabulary_size,
-            tokenizer=tokenizer.to_json(),
-        )
+        size, described = tokenizer.vocabulary_size, tokenizer.to_json()
+        return replace(fitted, vocabulary_size=size, tokenizer=described)
 
     @classmethod
     def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
@@ -80,7 +71,6 @@ class FittedAtOnce(Kind):
             model: Any = cls(settings, checkpoint.vocabulary_size, checkpoint.model)
         except KeyError as error:
             raise ValueError(f"the array {error} is missing") from error
-        require_complete(model)
         return {checkpoint.name: model}
 
 
@@ -110,15 +100,13 @@ def load_watched(rungs: Any) -> None:
     rungs : the group `rungs` of a configuration, as plain values
     """
     paths = []
-    for name, settings in rungs.items() if isinstance(rungs, Mapping) else ():
+    for settings in rungs.values() if isinstance(rungs, Mapping) else ():
         given = settings if isinstance(settings, Mapping) else {}
         kind, watch = given.get("kind"), given.get("watch")
         known = KINDS.get(kind) if isinstance(kind, str) else None
         executes = known is None or known.source is not None or known.executes
         if isinstance(watch, str) and watch.endswith(".py") and executes:
             paths.append(Path(watch))
-            if not paths[-1].is_file():
-                raise InputError(f"rungs.{name}.watch: {no_file(paths[-1])}")
     load_files(paths)
 
 
@@ -179,12 +167,8 @@ def execute(path: Path) -> ModuleType:
 
     No bytecode is read or written: Python would use that of a file that changed within a second.
     """
-    try:
-        source = path.read_bytes()
-    except OSError as error:
-        if not path.is_file():
-            raise no_file(path) from None
-        raise InputError(f"cannot read {path}: {error.strerror}") from None
+    with opened(path, "rb") as file:
+        source = file.read()
     name = _module_name(path, source)
     if name not in sys.modules:
         module = sys.modules[name] = ModuleType(name)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from itertools import chain, repeat
-from typing import Annotated, Any, Literal, Self, TypeAlias
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias
 
 from lmladder.autograd import CapturedFunction, Tensor, no_grad
 from lmladder.models.contract import Decoder, log_softmax
@@ -34,11 +34,25 @@ from lmladder.tracing import constant
 import numpy as np
 from pydantic import Field, model_validator
 
+MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
 BlockCaches: TypeAlias = tuple[KeyValueCache, Cache, Cache]
 Caches: TypeAlias = list[Any]  # those of each block, and of the pointer, if there is one
 
 
-MAX_PAIRS = 1 << 14  # of tokens with a vector of their own, in bigram_embeddings
+class Place(NamedTuple):
+    """Where tokens are in a text.
+
+    Attributes
+    ----------
+    positions : of the tokens, (length,)
+    before : the token before them, (sequences, 1); None: there is none
+    caches : where they store what later tokens need. A single token per sequence follows those
+        that are stored; several tokens are the first.
+    """
+
+    positions: IntArray
+    before: IntArray | None = None
+    caches: Caches | None = None
 
 
 class TransformerSettings(Settings):
@@ -210,22 +224,10 @@ class Transformer(NeuralLanguageModel):
             self.pointer = Pointer(d_model, size, vocabulary_size, rng=rng, std=std)
 
     def hidden(
-        self,
-        tokens: IntArray,
-        rng: np.random.Generator | None = None,
-        *,
-        positions: IntArray | None = None,
-        before: IntArray | None = None,
-        caches: Caches | None = None,
+        self, tokens: IntArray, rng: np.random.Generator | None = None, place: Place | None = None
     ) -> Tensor:
-        """Return hidden vectors as `NeuralLanguageModel.hidden` does.
-
-        With caches, what later tokens need is stored there; then there may also be one token per
-        sequence, at `positions`, (1,), which follows those stored; `before`, (sequences, 1), is the
-        last of these.
-        """
-        if positions is None:
-            positions = constant(np.arange(tokens.shape[1]))
+        """Return hidden vectors as `NeuralLanguageModel.hidden` does, of tokens at any place."""
+        positions, before, caches = place or beginning(tokens)
         x = drop(self.embedded(tokens, positions, before), self.dropout, rng)
         for block, cached in zip(self.blocks, caches or repeat(None), strict=False):
             x = block(x, rng, positions, cached)
@@ -253,22 +255,16 @@ class Transformer(NeuralLanguageModel):
         return self.embedding_norm(x)
 
     def logits(
-        self,
-        tokens: IntArray,
-        rng: np.random.Generator | None = None,
-        *,
-        positions: IntArray | None = None,
-        before: IntArray | None = None,
-        caches: Caches | None = None,
+        self, tokens: IntArray, rng: np.random.Generator | None = None, place: Place | None = None
     ) -> Tensor:
-        """Return logits as `NeuralLanguageModel.logits` does; for caches, see `hidden`."""
-        if positions is None:
-            positions = constant(np.arange(tokens.shape[1]))
-        hidden = self.hidden(tokens, rng, positions=positions, before=before, caches=caches)
+        """Return logits as `NeuralLanguageModel.logits` does, of tokens at any place."""
+        place = place or beginning(tokens)
+        hidden = self.hidden(tokens, rng, place)
         logits = self.head(hidden)
         if self.pointer is None:
             return logits
-        return self.pointer(logits, hidden, tokens, positions, caches[-1] if caches else None)
+        cache = place.caches[-1] if place.caches else None
+        return self.pointer(logits, hidden, tokens, place.positions, cache)
 
     def head(self, hidden: Tensor) -> Tensor:
         untied = self.unembedding is not None
@@ -296,7 +292,8 @@ class CachingDecoder(Decoder):
         moved = self._append(tokens)
         if moved or tokens.shape[1] > 1 or self.window.shape[1] == 1:
             with no_grad():
-                logits = self._transformer.logits(self.window, caches=self._caches)
+                place = beginning(self.window)._replace(caches=self._caches)
+                logits = self._transformer.logits(self.window, place=place)
                 return log_softmax(logits.value[:, -1])
         if self._next_logits is None:
             stored = [each for cache in chain.from_iterable(self._caches) for each in cache.arrays]
@@ -307,7 +304,7 @@ class CachingDecoder(Decoder):
         return log_softmax(self._next_logits(before, new, position)[:, 0])
 
     def _logits(self, before: IntArray, new: IntArray, position: IntArray) -> Tensor:
-        return self._transformer.logits(new, positions=position, before=before, caches=self._caches)
+        return self._transformer.logits(new, place=Place(position, before, self._caches))
 
     def select(self, sequences: Sequence[int]) -> None:
         if len(sequences) != len(self.window):
@@ -315,6 +312,11 @@ class CachingDecoder(Decoder):
         super().select(sequences)
         for cache in chain.from_iterable(self._caches):
             cache.select(np.asarray(sequences))
+
+
+def beginning(tokens: IntArray) -> Place:
+    """Return the place of tokens that begin a text, (sequences, length)."""
+    return Place(constant(np.arange(tokens.shape[1])))
 
 
 def norm(settings: TransformerSettings) -> Norm:

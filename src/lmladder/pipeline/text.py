@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.config import Config
-from lmladder.data import CorpusFacts, Prepared, load_corpus, write_prepared
+from lmladder.data import CorpusFacts, Prepared, write_prepared
 from lmladder.pipeline.rungs import rungs_of
 from lmladder.system.errors import InputError
 from lmladder.system.progress import CountingProgress
@@ -13,7 +13,7 @@ from lmladder.system.progress import CountingProgress
 def prepare_text(config: Config, folder: Path) -> None:
     """Write the token arrays of all splits, the tokenizer and corpus.json to a folder."""
     data = config.data
-    corpus = load_corpus(data)
+    corpus = data.load()
     with CountingProgress("prepare", "characters", sum(map(len, corpus.pieces()))) as progress:
         facts = write_prepared(
             folder,

@@ -2,7 +2,7 @@
 
 import json
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -14,8 +14,7 @@ from lmladder.data.tokenizers.char import CharSettings, CharTokenizer
 from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.data.tokenizers.whitespace import WhitespaceTokenizer
 from lmladder.data.tokenizers.word import WordSettings, WordTokenizer
-from lmladder.system.errors import InputError, no_file
-from lmladder.system.settings import did_you_mean
+from lmladder.system.errors import InputError
 
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
@@ -70,16 +69,15 @@ def build_tokenizer(
     if separator is None:
         return tokenizer
     (eos,) = tokenizer.encode(separator).tolist()
-    return kind.from_json({**tokenizer.to_json(), "eos": eos})
+    return tokenizer_from_json({**tokenizer.to_json(), "eos": eos})
 
 
-def can_encode_any_text(config: TokenizerSettings) -> bool:
-    """Return whether the tokenizer can encode text that it was not fitted to."""
-    fitted = config.name == "char" or getattr(config, "unknown", "unk") == "error"
-    return not fitted
+def must_know_whole_text(config: TokenizerSettings) -> bool:
+    """Return whether the tokenizer can encode no other text than it was fitted to."""
+    return config.name == "char" or getattr(config, "unknown", "unk") == "error"
 
 
-def tokenizer_from_json(fields: object) -> Tokenizer:
+def tokenizer_from_json(fields: Mapping[str, Any]) -> Tokenizer:
     """Return the tokenizer that `Tokenizer.to_json` described.
 
     Raises
@@ -87,25 +85,17 @@ def tokenizer_from_json(fields: object) -> Tokenizer:
     InputError
         If `fields`, which may be from any file, do not describe a tokenizer.
     """
-    if not isinstance(fields, dict):
-        raise InputError(f"a tokenizer is described by an object, got {reprlib.repr(fields)}")
-    name: Any = fields.get("name")
-    if not isinstance(name, str) or name not in TOKENIZERS:
-        raise InputError(
-            f"unknown tokenizer {reprlib.repr(name)}; {did_you_mean(str(name), TOKENIZERS)}"
-        )
-    return TOKENIZERS[name].from_json(fields)
+    try:
+        arguments = {key: value for key, value in fields.items() if key != "name"}
+        return TOKENIZERS[fields["name"]](**arguments)
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise InputError(f"{reprlib.repr(fields)} describes no tokenizer") from error
 
 
 def tokenizer_from_checkpoint(path: Path) -> Tokenizer:
     """Return the tokenizer of a checkpoint, of which only the header is read."""
-    if not path.is_file():
-        raise no_file(path)
     try:
         with safe_open(path, framework="np") as file:
-            fields = json.loads((file.metadata() or {})["lmladder"])["tokenizer"]
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    except (SafetensorError, ValueError, TypeError, KeyError, RecursionError):
-        raise InputError(f"{path} is not a checkpoint of lmladder") from None
-    return tokenizer_from_json(fields)
+            return tokenizer_from_json(json.loads(file.metadata()["lmladder"])["tokenizer"])
+    except (SafetensorError, OSError, ValueError, TypeError, LookupError) as error:
+        raise InputError(f"cannot read the tokenizer of a checkpoint in {path}: {error}") from None

@@ -1,18 +1,14 @@
 """Unicode characters as tokens."""
 
-import re
 from collections.abc import Iterable
-from typing import ClassVar, Literal, Self
+from typing import Literal, Self
 
-from lmladder.data.reading import named
+from lmladder.data.reading import ESCAPED, named
 from lmladder.data.tokenizers.contract import NAME, Tokenizer, TokenizerSettings
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
 import numpy as np
-
-SURROGATE = re.compile("[\ud800-\udfff]")
-CONTEXT_SHOWN = 20  # characters, in messages
 
 
 class CharSettings(TokenizerSettings):
@@ -30,16 +26,12 @@ class CharTokenizer(Tokenizer):
     """
 
     name = "char"
-    fields: ClassVar = {"characters": str}
+    fields = ("characters",)
 
     def __init__(self, characters: str, eos: int | None = None) -> None:
-        if not characters or [*characters] != sorted(set(characters)):
-            raise InputError("a char tokenizer needs one or more characters, sorted, each once")
-        if SURROGATE.search(characters):
-            raise InputError("a char tokenizer cannot have surrogates: they are not characters")
         super().__init__([len(each.encode()) for each in characters], eos)
         self.characters = characters
-        self._points = _code_points(characters).astype("<u4")
+        self._points = _code_points(characters)
         # The table ends with one entry for all code points above the highest known.
         size = self.vocabulary_size
         self._token_of = np.full(int(self._points[-1]) + 2, size, np.min_scalar_type(size))
@@ -61,19 +53,14 @@ class CharTokenizer(Tokenizer):
 
     @classmethod
     def build(cls, texts: Iterable[str], config: CharSettings, separator: str | None) -> Self:
-        characters: set[str] = set()
-        for text in texts:
-            if match := SURROGATE.search(text):
-                around = text[max(0, match.start() - CONTEXT_SHOWN) : match.start() + CONTEXT_SHOWN]
-                raise InputError(
-                    f"{named(match[0])} in {around!r}; the char tokenizer reads UTF-8 only, "
-                    "the byte tokenizer reads anything"
-                )
-            characters.update(text)
-        return cls("".join(sorted(characters)))
+        characters = sorted(set().union(*texts))
+        if unknown := ESCAPED.search("".join(characters)):
+            raise InputError(
+                f"{named(unknown[0])}; the char tokenizer reads UTF-8 only, "
+                "the byte tokenizer reads anything"
+            )
+        return cls("".join(characters))
 
 
 def _code_points(text: str) -> IntArray:
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
     return np.frombuffer(text.encode("utf-32-le", errors="surrogatepass"), dtype="<u4")

@@ -1,12 +1,10 @@
-"""What every tokenizer does, and what several of them share."""
+"""What every tokenizer does."""
 
-import reprlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from lmladder.system.arrays import IntArray
-from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings
 
 import numpy as np
@@ -35,21 +33,15 @@ class Tokenizer(ABC):
     ----------
     name : of the kind, in configurations and files
     dtype : of tokens, the smallest unsigned one that represents all of them
-    fields : names and JSON types of what defines a tokenizer of this kind: arguments of its
-        constructor and attributes; a list is one of strings
+    fields : the names of what defines a tokenizer of this kind, in the types of JSON: arguments of
+        its constructor and attributes
     """
 
     name: ClassVar[str]
-    fields: ClassVar[Mapping[str, type]] = {}
+    fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, bytes_of: Sequence[int] | IntArray, eos: int | None) -> None:
         self.vocabulary_size = len(bytes_of)
-        known = type(eos) is int and 0 <= eos < self.vocabulary_size
-        if eos is not None and not known:
-            raise InputError(
-                f"eos of a tokenizer must be one of its {self.vocabulary_size} tokens, "
-                f"got {reprlib.repr(eos)}"
-            )
         self.eos = eos
         self.dtype: np.dtype[Any] = np.min_scalar_type(self.vocabulary_size - 1)
         self._bytes_of = np.asarray(bytes_of)
@@ -83,26 +75,9 @@ class Tokenizer(ABC):
         return int(self._bytes_of[ids].sum())
 
     def to_json(self) -> dict[str, Any]:
-        """Return what `from_json` needs to make an equal tokenizer."""
-        fields = {key: kind(getattr(self, key)) for key, kind in self.fields.items()}
-        eos = {} if self.eos is None else {"eos": self.eos}
-        return {"name": self.name, **fields, **eos}
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Self:
-        """Invert `to_json`; InputError if `fields`, from any file, do not describe a tokenizer."""
-        if fields.keys() - {"eos"} != {"name", *cls.fields}:
-            raise InputError(
-                f"a {cls.name} tokenizer is described by {sorted(['name', *cls.fields])}, "
-                f"not by {reprlib.repr(sorted(map(str, fields)))}"
-            )
-        for key, kind in cls.fields.items():
-            if type(fields[key]) is not kind or not {*map(type, fields[key])} <= {str}:
-                raise InputError(
-                    f"{key} of a {cls.name} tokenizer must be a "
-                    f"{'string' if kind is str else 'list of strings'}"
-                )
-        return cls(**{key: fields[key] for key in cls.fields}, eos=fields.get("eos"))
+        """Return what `tokenizer_from_json` needs to make an equal tokenizer."""
+        fields = {key: getattr(self, key) for key in ("name", *self.fields)}
+        return fields if self.eos is None else {**fields, "eos": self.eos}
 
     @classmethod
     def build(cls, texts: Iterable[str], config: Any, separator: str | None) -> Self:
@@ -115,11 +90,3 @@ class Tokenizer(ABC):
             have a token; None for text without documents
         """
         raise NotImplementedError
-
-
-def check_words(kind: str, words: Sequence[str], is_word: Callable[[str], object]) -> None:
-    """Raise InputError unless there are words, each once, that are words of this kind."""
-    if not words or len(set(words)) < len(words):
-        raise InputError(f"a {kind} tokenizer needs one or more words, each once")
-    if wrong := [word for word in words if not is_word(word)]:
-        raise InputError(f"a {kind} tokenizer cannot have the word {reprlib.repr(wrong[0])}")

@@ -2,10 +2,8 @@
 
 import reprlib
 from collections.abc import Sequence
-from typing import ClassVar
 
-from lmladder.data.reading import bytes_from_text
-from lmladder.data.tokenizers.contract import Tokenizer, check_words
+from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 
@@ -24,24 +22,22 @@ class WhitespaceTokenizer(Tokenizer):
     """
 
     name = "whitespace"
-    fields: ClassVar = {"words": list}
+    fields = ("words",)
 
     def __init__(self, words: Sequence[str], eos: int | None = None) -> None:
-        check_words(self.name, words, lambda word: word.split() == [word])
         # Each with one character of white space, which separates it from the next.
-        super().__init__([len(bytes_from_text(word)) + 1 for word in words], eos)
-        self.words = tuple(words)
+        super().__init__([len(word.encode()) + 1 for word in words], eos)
+        self.words = [*words]
         self._token_of = {word: token for token, word in enumerate(words)}
 
     def encode(self, text: str) -> IntArray:
-        words = text.split()
-        if unknown := [word for word in words if word not in self._token_of]:
+        try:
+            return np.array([self._token_of[word] for word in text.split()], self.dtype)
+        except KeyError as error:
             raise InputError(
-                f"unknown word {reprlib.repr(unknown[0])}: "
+                f"unknown word {reprlib.repr(error.args[0])}: "
                 f"this whitespace tokenizer has {len(self.words)} other words"
-            )
-        tokens = [self._token_of[word] for word in words]
-        return np.array(tokens, self.dtype)
+            ) from None
 
     def _text_of(self, ids: IntArray) -> str:
         return " ".join(self.words[token] for token in ids.tolist())
