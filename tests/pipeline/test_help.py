@@ -47,7 +47,7 @@ def test_the_help_of_a_command_fits_80_columns_and_has_what_all_share(
     monkeypatch.setenv("COLUMNS", "80")
     shown = lmladder(command, "-h").succeeded().stdout
     assert max(map(len, shown.splitlines())) <= 80
-    for part in ("Examples:", "-q, --quiet", "-v, --verbose", "-h, --help", "Exit status: 0 "):
+    for part in ("Examples:", "-v, --verbose / -q, --quiet", "-h, --help", "Exit status: 0 "):
         assert part in shown
 
 
