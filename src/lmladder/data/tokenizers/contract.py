@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings
 
 import numpy as np
