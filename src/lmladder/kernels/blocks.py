@@ -130,15 +130,13 @@ def parallel_for(task: Callable[[int], object], count: int) -> None:
 def sum_into(vectors: Sequence[Array]) -> None:
     """Add all other vectors to the first one, in order, block by block."""
     first, *others = vectors
-    step = BLOCK_BYTES // first.itemsize
+    apply_to_row_blocks(_add_all, others, out=[first], step=BLOCK_BYTES // first.itemsize)
 
-    def block(index: int) -> None:
-        part = slice(index * step, (index + 1) * step)
-        total = first[part]
-        for other in others:
-            total += other[part]
 
-    parallel_for(block, -(-len(first) // step))
+def _add_all(*vectors: Array) -> None:
+    *others, total = vectors
+    for other in others:
+        total += other
 
 
 def empty(like: Array, shape: int | tuple[int, ...]) -> Array:
