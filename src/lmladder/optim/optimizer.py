@@ -75,10 +75,11 @@ class Optimizer:
             if tensor.grad is not None
         ]
         for name, value, gradient in found:
-            expected = self._types[name]
+            shape, dtype = self._types[name]
             for what, array in ("value", value), ("gradient", gradient):
-                if (actual := (array.shape, array.dtype)) != expected:
-                    raise ValueError(f"the {what} of {name} must be {expected}, got {actual}")
+                if (array.shape, array.dtype) != (shape, dtype):
+                    got = f"{array.dtype} {array.shape}"
+                    raise ValueError(f"the {what} of {name} must be {dtype} {shape}, got {got}")
         changed(self.parameters.values())
         return found
 
