@@ -63,8 +63,6 @@ _pool: ThreadPoolExecutor  # of all threads but the one that calls `parallel_for
 def set_threads(count: int | None) -> None:
     """Use `count` threads, or one per core if None. This changes the speed, never the results."""
     global _threads, _pool
-    if count is not None and count < 1:
-        raise ValueError(f"threads must be at least 1, got {count}")
     _threads = count or runtime.available_cores()
     _pool = ThreadPoolExecutor(max(1, _threads - 1), initializer=_become_helper)
 
