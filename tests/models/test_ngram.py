@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 from lmladder.models.counts import CountTables
 from lmladder.models.ngram import (
@@ -13,7 +14,8 @@ from lmladder.models.ngram import (
     count_ladder,
     discounts,
 )
-from lmladder.system.arrays import IntArray
+from lmladder.system.arrays import Array, IntArray
+from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
 import numpy as np

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.models import restore_models
-from lmladder.models.counts import CountTables
-from lmladder.models.ngram import CountSettings
 from lmladder.system.arrays import Array
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal
@@ -72,17 +70,6 @@ def test_load_returns_what_was_saved(tmp_path: Path) -> None:
             np.testing.assert_array_equal(ours[name], array)
             ours[name] += 1  # loaded arrays can be written
     assert loaded.restore_tokenizer().decode([4, 3]) == "éb"
-
-
-def test_the_models_are_restored_by_name() -> None:
-    tokens = np.array([[0, 3, 4, 1]])
-    ((name, model),) = restore_models(checkpoint()).items()
-    assert name == "small"
-    np.testing.assert_array_equal(model.nll(tokens), MODEL.nll(tokens))
-    tables = CountTables.count(tokens[0], 5, 3)
-    settings = CountSettings(add_k=1.0, kneser_ney_orders=[3])
-    counted = checkpoint(kind="counts", config=settings.model_dump(), model=tables.arrays())
-    assert list(restore_models(counted))[-1] == "kneser_ney_3"
 
 
 def test_strided_and_empty_arrays_are_saved(tmp_path: Path) -> None:

@@ -22,7 +22,6 @@ from lmladder.training.checkpoint import BEST, LATEST, Checkpoint, weights_diges
 from lmladder.training.history import (
     COLUMNS,
     DIGEST,
-    PATIENCE,
     evaluations_without_improvement,
 )
 from lmladder.training.loop import HISTORY, UNFINISHED, train
@@ -248,17 +247,6 @@ def test_evaluations_are_counted_since_the_last_sufficient_improvement(
     losses: list[float], min_improvement: float, expected: int
 ) -> None:
     assert evaluations_without_improvement(losses, min_improvement) == expected
-
-
-@pytest.mark.parametrize("patience", [1, 3])
-def test_training_ends_when_patience_does(
-    patience: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    settings: dict[str, Any] = {"patience": patience, "min_improvement": 9.0, "steps": 100}
-    state = train(make_run(tmp_path, **settings))
-    assert state.step == Checkpoint.load(tmp_path / LATEST).step == 2 * patience
-    assert [row[PATIENCE] for row in table(tmp_path)] == [str(n) for n in range(patience + 1)]
-    assert f"mlp: stopped at step {state.step} of 100" in capsys.readouterr().out
 
 
 def test_a_model_that_overfits_is_stopped_and_its_best_checkpoint_is_kept(tmp_path: Path) -> None:
