@@ -26,7 +26,7 @@ class WhitespaceTokenizer(Tokenizer):
 
     def __init__(self, words: Sequence[str], eos: int | None = None) -> None:
         # Each with one character of white space, which separates it from the next.
-        super().__init__([len(word.encode()) + 1 for word in words], eos)
+        super().__init__([len(encoded(word)) + 1 for word in words], eos)
         self.words = [*words]
         self._token_of = {word: token for token, word in enumerate(words)}
 
