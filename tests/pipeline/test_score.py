@@ -65,8 +65,9 @@ def standard_input(monkeypatch):
     return give
 
 
-@pytest.mark.parametrize("rung", RUNGS)
-@pytest.mark.parametrize(("split", "before"), [("test", "val"), ("val", "train")])
+@pytest.mark.parametrize(
+    ("rung", "split", "before"), [("bigram", "val", "train"), ("transformer", "test", "val")]
+)
 def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
     smoke, lmladder, tmp_path, rung, split, before
 ):
@@ -86,7 +87,7 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
         assert round(crops, 6) == float(rows[rung]["crop_nats_per_token"])
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", ["bigram", "transformer"])
 def test_the_nats_of_tokens_and_of_the_colored_text_add_up_to_the_score(
     lmladder, tmp_path, score, rung
 ):
