@@ -32,7 +32,7 @@ OPTIONS = sorted(
 
 # Overrides with a mistake, and what the one line must have; test_settings.py has wrong values.
 MISTAKES = {
-    "transformer.n_lyer=3": "unknown setting transformer.n_lyer; did you mean 'transformer.n_layer'?",
+    "transformer.n_lyer=3": "n_lyer; did you mean 'transformer.n_layer'?",
     "lr=1": "did you mean 'mlp.optimizer.learning_rate' or ",
     "mlp.optimizer=adam": "choose optimizer@mlp.optimizer=adam",
     "+rungs=lstm": "there is no rungs/lstm.yaml; give the folder with rungs/: --config-dir=...",

@@ -14,6 +14,7 @@ from tests.pipeline.conftest import PYTHON
 
 import pytest
 
+LMLADDER = (PYTHON, "-c", "from lmladder.cli.main import main; main()")
 STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
 
 
@@ -57,30 +58,28 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, tmp_path
     assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == by_key.keys()
     shown = lmladder("settings", "n_head").succeeded().stdout
     assert shown.startswith("  transformer.n_head=4\n      integer, at least 1: attention heads")
+    assert by_key["transformer.optimizer.learning_rate"]["value"] == 0.01
+    assert by_key["mixtures.NAME.members"]["allowed"] == "list of (text)"
     lmladder("settings", "n_haed").failed_in_one_line(2, "did you mean 'n_head'?")
 
 
 def test_a_run_composes_the_overrides_and_runs_what_depends_on_them(checkout):
-    done = checkout.run(
-        *(PYTHON, "-c", "from lmladder.cli.main import main; main()", "run", "experiment=smoke"),
-        *("bigram.add_k=0.5", "--stage", "bigram"),
-    )
+    overrides = ("experiment=smoke", "bigram.add_k=0.5", "--stage", "bigram")
+    done = checkout.run(*LMLADDER, "run", *overrides)
     assert done.succeeded().stages_run == ["bigram"]
     assert "add_k: 0.5" in (checkout / "params.yaml").read_text()
 
 
-def test_a_run_that_fails_has_the_status_of_its_stage(checkout, lmladder, capfd, monkeypatch):
-    monkeypatch.chdir(checkout.path)
-    for name, value in checkout.environment.items():
-        monkeypatch.setenv(name, value)
+def test_a_run_that_fails_has_the_status_of_its_stage(checkout):
     (checkout / ".dvc/tmp/rwlock").write_text("")  # DVC was killed while it wrote this file
     for status, mistake in (
         (1, ["transformer.optimizer=${mlp.optimizer}", "mlp.optimizer.learning_rate=1e30"]),
         (2, ["--stage", "transfromer"]),
     ):
-        done = lmladder("run", "-q", "experiment=smoke", *mistake)
-        done.failed_in_one_line(status, "the run stopped for the reason printed above")
-        assert "continues" not in capfd.readouterr().err
+        done = checkout.run(*LMLADDER, "run", "-q", "experiment=smoke", *mistake)
+        assert (done.status, done.stdout) == (status, "")
+        assert done.stderr.endswith("error: the run stopped for the reason printed above\n")
+        assert "continues" not in done.stderr
 
 
 @pytest.mark.slow

@@ -115,8 +115,15 @@ def test_many_overrides_make_a_short_path_and_finished_jobs_are_skipped(checkout
     shared += [f"sample.{key}=0.9" for key in ("top_p", "min_p", "temperature")]
     sweep = ("rung", "-m", SMOKE, *shared, "seed=0,1")
     checkout.by_hand(*sweep).succeeded()
-    (folder,) = (path for path in (checkout / "outputs/sweeps/rung").iterdir() if path.name != ".work")
-    assert {each.name for each in folder.iterdir()} == {"seed=0", "seed=1", "multirun.yaml", ".work"}
+    (folder,) = (
+        path for path in (checkout / "outputs/sweeps/rung").iterdir() if path.name != ".work"
+    )
+    assert {each.name for each in folder.iterdir()} == {
+        "seed=0",
+        "seed=1",
+        "multirun.yaml",
+        ".work",
+    }
     with (checkout / "src/lmladder/models/mlp.py").open("a") as file:
         file.write('"""A text."""  # a comment\n')
     (checkout / "src/lmladder/cli/main.py").write_text("")  # on which no stage depends
@@ -158,7 +165,9 @@ def test_killed_and_missing_jobs_are_reported_and_run_by_the_same_command(checko
     assert "resuming from step" in done.stdout
     assert results(sweep).items() >= undisturbed.items()
     assert not list(sweep.rglob("failed.json"))
-    threads = json.loads((work_folder(killed) / "machine.json").read_bytes())["environment"]["threads"]
+    threads = json.loads((work_folder(killed) / "machine.json").read_bytes())["environment"][
+        "threads"
+    ]
     assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
 
 

@@ -55,9 +55,8 @@ def settings(
     if not (conf / "config.yaml").exists():
         raise InputError("there is no conf/config.yaml in this folder; change to that of a project")
     values = OmegaConf.to_container(composed(conf), resolve=False)
-    known = {each.key: each for each in described(schema(), values)}
-    every = [known.pop(each.key, each) for each in described(schema())]
-    every = list({each.key: each for each in (*every, *known.values())}.values())
+    listed = {each.key: each for each in (*described(schema()), *described(schema(), values))}
+    every = list(listed.values())  # with the values in conf/ for the components that are chosen
     chosen = every if key is None else _matching(key, every)
     if as_json:
         print(json.dumps([asdict(each) for each in chosen], indent=2))
