@@ -56,19 +56,7 @@ def test_arrays_of_equal_layers_are_one_line(smoke, lmladder, altered):
     assert "\nsetting       n_layer=2\n" in output
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"step": float("inf")},
-        {"history": ({"step": 1, "train_loss": "a", "val_loss": 1.0},)},
-        {"model": {}},
-    ],
-    ids=ascii,
-)
-def test_impossible_facts_are_one_line_and_no_text_controls_the_terminal(
-    lmladder, altered, changes
-):
-    for how in ([], ["--json"]):
-        lmladder("inspect", altered(**changes), *how).failed_in_one_line(2)
-        done = lmladder("inspect", altered(data_digest="\x1b[31mred\n\u202e"), *how)
-        assert done.succeeded().stdout.replace("\n", "").isprintable()
+def test_impossible_facts_are_one_line_and_no_text_controls_the_terminal(lmladder, altered):
+    lmladder("inspect", altered(step=float("inf"))).failed_in_one_line(2)
+    done = lmladder("inspect", altered(data_digest="\x1b[31mred\n\u202e"))
+    assert done.succeeded().stdout.replace("\n", "").isprintable()
