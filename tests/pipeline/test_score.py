@@ -14,9 +14,7 @@ from tests.data.examples import prepared_text
 
 import pytest
 
-RUNGS = ("bigram", "mlp", "transformer")
-CHECKPOINTS = {rung: f"outputs/{rung}/checkpoint.safetensors" for rung in RUNGS}
-COUNTS, TRANSFORMER = CHECKPOINTS["bigram"], CHECKPOINTS["transformer"]
+COUNTS = "outputs/bigram/checkpoint.safetensors"
 
 
 @pytest.fixture
@@ -36,11 +34,6 @@ def counted(smoke, tmp_path):
         return path
 
     return save
-
-
-@pytest.fixture
-def byte_checkpoint(counted):
-    return counted(ByteTokenizer(), "Once upon a time é" * 9)
 
 
 @pytest.fixture
@@ -86,7 +79,7 @@ def test_the_text_of_a_split_has_the_tables_score_to_the_last_digit(
 
 @pytest.mark.parametrize("rung", ["bigram", "transformer"])
 def test_the_nats_of_tokens_add_up_to_the_score(lmladder, score, rung):
-    asked = (CHECKPOINTS[rung], "--text", "Once upon a time")
+    asked = (f"outputs/{rung}", "--text", "Once upon a time")
     scores = score(*asked)
     tokens = score(*asked, "--per-token", key="tokens")
     assert "".join(token["text"] for token in tokens) == "Once upon a time"
@@ -98,8 +91,9 @@ def test_the_nats_of_tokens_add_up_to_the_score(lmladder, score, rung):
 
 
 def test_bytes_are_counted_as_they_are_and_those_of_unknown_words_do_not_count(
-    lmladder, score, byte_checkpoint, counted, standard_input
+    lmladder, score, counted, standard_input
 ):
+    byte_checkpoint = counted(ByteTokenizer(), "Once upon a time é" * 9)
     standard_input(b"\xff\x00\xc3\n")
     found = score(byte_checkpoint).values()
     assert {(each["tokens"], each["bytes"]) for each in found} == {(4, 4)}
@@ -116,7 +110,7 @@ def test_bytes_are_counted_as_they_are_and_those_of_unknown_words_do_not_count(
 def test_an_invalid_text_is_one_line(lmladder, standard_input):
     for data, named in ((b"", "is empty"), (b"On\xc3", "byte 0xc3")):
         standard_input(data)
-        lmladder("score", TRANSFORMER).failed_in_one_line(2, "the standard input", named)
+        lmladder("score", "outputs/mlp").failed_in_one_line(2, "the standard input", named)
 
 
 # --- The oracle -----------------------------------------------------------------------------------
