@@ -1,9 +1,10 @@
 """What the last stage does where a model or a setting is unusual."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from lmladder.models.guests import GuestTokenizer
-from lmladder.pipeline.evaluate import PROMPT_TOKENS, Ladder
+from lmladder.pipeline.evaluate import PROMPT_TOKENS, Entry, Ladder
 from lmladder.sampling import SampleSettings
 from tests.data.examples import prepared_text
 from tests.models.examples import Fake
@@ -70,8 +71,8 @@ def test_the_default_prompt_of_a_model_of_words_ends_with_a_word(tmp_path):
     words = Words(prepared.tokenizer.decode(prepared.val))
     model = Fake(len(words.words), logs=lambda tokens: np.log(np.ones((len(tokens), 9)) / 9))
     model.tokenizer, model.n_parameters = words, 1
-    kinds = {"rungs/words": SimpleNamespace(kind="callable")}
-    ladder = Ladder(prepared, {"words": model}, {"words": "rungs/words"}, kinds)
+    checkpoint: Any = SimpleNamespace(kind="callable")
+    ladder = Ladder(prepared, {"words": Entry(model, "rungs/words", checkpoint)})
     settings = SampleSettings(
         prompt=None, tokens=3, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0,
         repetition_penalty=1.0, beams=None, samples=1, stop=[],

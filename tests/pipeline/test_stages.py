@@ -33,7 +33,7 @@ CHECKPOINT = "outputs/transformer/checkpoint.safetensors"
 def read_text_file(checkout, name, documents="whole"):
     """Make a file the text in params.yaml, without the checks of stages/compose.py."""
     settings = yaml.safe_load((checkout / "params.yaml").read_text())
-    data = {"corpus": "file", "path": name, "documents": documents, "sha256": None, "prompt": None}
+    data = {"corpus": "file", "path": name, "documents": documents, "prompt": None}
     settings["data"] = data | {key: settings["data"][key] for key in ("split", "seed")}
     settings["data"]["characters"] = None
     settings["sample"] |= {"prompt": None, "temperature": 0.0, "samples": 1}
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_ends_in_one_line(checkout):
 
 def test_an_interrupted_run_ends_in_one_line_and_the_same_command_continues_it(checkout):
     before = checkout.outputs()
-    checkout.compose("transformer.training.steps=400", "transformer.training.evaluate_every=20")
+    checkout.compose("transformer.training.steps=1200", "transformer.training.evaluate_every=20")
     with checkout.start(*TRANSFORMER) as run:
         wait_for((checkout / "outputs/.work/transformer/unfinished.safetensors").exists, run)
         run.send_signal(signal.SIGINT)
