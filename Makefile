@@ -103,7 +103,9 @@ docs: .venv/.ready-test
 	mkdir -p build
 	$(RUN) python benchmarks/readme.py README.md
 	$(RUN) python tests/snippets.py docs/*.md
-	$(RUN) lmladder settings --format markdown > build/settings.md && mv build/settings.md docs/
+	$(RUN) lmladder settings --json > build/settings.json
+	$(RUN) python docs/site/settings.py < build/settings.json > build/settings.md
+	mv build/settings.md docs/
 	$(RUN) COLUMNS=80 bash docs/commands.sh > build/commands.md && mv build/commands.md docs/
 	$(RUN) python benchmarks/presets.py --write docs/architectures.md
 	$(RUN) python benchmarks/grammars.py --write docs/oracle.md

@@ -25,6 +25,7 @@ from benchmarks.measure import Facts
 from benchmarks.scaling_laws import FLOPS, METHODS, Fit, Law, Points, cells_of, fit
 from lmladder.data import Prepared
 from lmladder.evaluation.ladder import split_nll
+from lmladder.models import restore_models
 from lmladder.nn import BigramEmbedding, Embedding, Module
 from lmladder.reports.colors import COLORS
 from lmladder.reports.figures.style import (

@@ -126,20 +126,6 @@ def reductions(function: Function, draw: Callable[..., Draw] = normal) -> list[C
     ]
 
 
-def einsum(subscripts: str) -> Case:
-    """Return a case of einsum; the lengths of the axes follow from their letters."""
-    lengths = {"b": 2, "h": 2, "i": 2, "j": 3, "k": 4, "l": 2, "q": 3, "o": 1, "z": 0}
-    terms = subscripts.partition("->")[0].split(",")
-    arrays = [normal(*(lengths[letter] for letter in term)) for term in terms]
-    return Case(f"einsum {subscripts}", ops.einsum, *arrays, subscripts=subscripts)
-
-
-def take(ids: IntArray, axis: int, *shape: int) -> Case:
-    """Return a case of `take_along_axis` for an array of this shape."""
-    name = f"take_along_axis {ids.tolist()} {axis}"
-    return Case(name, lambda a: ops.take_along_axis(a, constant(ids), axis=axis), normal(*shape))
-
-
 def embed(ids: Any) -> Function:
     return lambda table: functional.embedding(table, constant(ids))
 
@@ -184,10 +170,6 @@ MATMULS = [
     ((2, 0), (0, 4)),
     ((1, 1),) * 2,
 ]
-EINSUMS = (
-    "ij,jk->ik bhqi,bhki->bhqk i,j,k->kij ij,jk,kl->il ij->ji ij-> ij,k->i ,i->i "
-    "zj,j->z oj,oj->oj ->"
-)
 IDS = np.array([[0, 2, 2], [3, 0, 2]])
 MASK = np.array([[True, False, True], [False, False, True]])
 INPUTS = [(2, 5, 3), (3,), (0, 3), (1, 3), (5, 0), (1, 0)]
@@ -218,7 +200,6 @@ CASES: list[Case] = [
     Case("power inverse", lambda a: a**-1, positive(2, 3)),
     Case("power nothing", lambda a: a**0 * a, normal(2, 3)),
     *cases(ops.matmul, [*VECTORS_AND_MATRICES, *MATMULS]),
-    *map(einsum, EINSUMS.split()),
     # reductions
     *reductions(ops.sum),
     *reductions(ops.mean),
@@ -226,18 +207,10 @@ CASES: list[Case] = [
     *cases(ops.var, [((2, 3),)], axis=1, ddof=1),
     *reductions(ops.max, apart),
     *reductions(ops.min, apart),
-    *reductions(ops.logsumexp),
-    *cases(ops.cumsum, [((2, 3),), ((),)]),
-    *cases(ops.cumsum, [((2, 3),), ((1,),)], axis=0),
-    *cases(ops.cumsum, [((2, 3, 4),)], axis=-2),
-    *cases(ops.cumsum, [((0, 3),)], axis=1),
     # functions
     *each_of([ops.negative, ops.exp, _dropout], SHAPES),
     *each_of([ops.log, ops.sqrt], SHAPES, positive),
     *each_of([ops.abs, *ACTIVATIONS.values()], SHAPES, apart),
-    *cases(ops.clip, SHAPES, apart, min=-0.4, max=0.2),
-    *cases(ops.clip, [((2, 3),)], apart, min=0.2),
-    *cases(ops.clip, [((2, 3),)], apart, max=0.2),
     *cases(_where, [((2, 3), (2, 3)), ((2, 1), (3,)), ((), (1,))]),
     *cases(ops.astype, [((2, 3),)], dtype=np.float64),
     # rearrangements
@@ -265,13 +238,8 @@ CASES: list[Case] = [
     Case("getitem booleans", lambda a: a[constant(MASK)], normal(2, 3)),
     Case("getitem pairs", lambda a: a[[0, 1, 1], [2, 0, 0]], normal(2, 3)),
     Case("split", lambda a: ops.multiply(*ops.split(a, 2, axis=1)), normal(3, 4)),
-    take(IDS, 0, 4, 3),
-    take(IDS, 1, 2, 4),
-    take(IDS[:, :1], -1, 2, 4),
-    take(IDS[:1] - 4, 0, 4, 3),
-    take(IDS[:0], 0, 4, 3),
     # neural networks
-    *each_of([functional.softmax, functional.log_softmax], [(shape,) for shape in ROWS]),
+    *each_of([functional.softmax, functional.log_softmax], [(x,) for x in ROWS if x[-1]]),
     *cases(functional.linear, [(x, (x[-1], 4), (4,)) for x in INPUTS]),
     *cases(functional.linear, [((5, 3), (3, 0), (0,))]),
     Case("embedding", embed(IDS), normal(4, 2)),
@@ -301,12 +269,8 @@ KINKS = [
     Kink("maximum", ops.maximum, [[1, 2, 5], [1, 3, 4]], [[0.5, 0, 1], [0.5, 1, 0]]),
     Kink("minimum", ops.minimum, [[1, 2, 5], [1, 3, 4]], [[0.5, 1, 0], [0.5, 0, 1]]),
     Kink("abs", ops.abs, [[-2, 0, 3]], [[-1, 0, 1]]),
-    Kink("clip", lambda a: a.clip(min=-1, max=1), [[-2, -1, 0, 1, 2]], [[0, 1, 1, 1, 0]]),
     Kink("power", lambda a: a**0, [[0, 2]], [[0, 0]]),
     Kink("power", lambda a: a**1, [[0, 2]], [[1, 1]]),
-    Kink("logsumexp", ops.logsumexp, [[]], [[]]),
-    Kink("logsumexp", ops.logsumexp, [[-np.inf] * 2], [[0, 0]]),
-    Kink("logsumexp", ops.logsumexp, [[-np.inf, 3]], [[0, 1]]),
     Kink("relu", functional.relu, [[-1, 0, 2]], [[0, 0, 1]]),
     Kink("relu_squared", functional.relu_squared, [[-1, 0, 2]], [[0, 0, 4]]),
     Kink("log_mixture", shared, [[0, 0], [2000]], [[-0.5, 0.5], [-1]]),

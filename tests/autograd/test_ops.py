@@ -142,13 +142,6 @@ def test_sigmoid_and_softmax_of_huge_numbers_do_not_overflow() -> None:
     assert functional.softmax(huge).value.tolist() == [0, 0, 1]
 
 
-def test_logsumexp_of_huge_and_of_infinite_numbers_is_exact() -> None:
-    assert ops.logsumexp(Tensor(np.array([1e4, 1e4]))).item() == 1e4 + np.log(2)
-    assert ops.logsumexp(Tensor(np.full(2, -np.inf))).item() == -np.inf
-    assert ops.logsumexp(Tensor(np.ones((2, 0))), axis=1).value.tolist() == [-np.inf] * 2
-    assert np.isnan(ops.logsumexp(Tensor(np.array([1.0, np.nan]))).item())
-
-
 @pytest.mark.parametrize("x", [-700.0, -40.0, -18.0, 18.0, 700.0])
 def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
     a = Tensor(x, requires_grad=True)
@@ -172,13 +165,6 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
         (lambda a: ops.split(a, 2), ValueError, "split of shape (2, 3)"),
         (lambda a: a.sum(axis=2), ValueError, "sum of shapes (2, 3): axis 2"),
         (lambda a: ops.concat(a, a.T), ValueError, "concat of shapes (2, 3), (3, 2)"),
-        (lambda a: ops.einsum(a, subscripts="ij,jk->ik"), ValueError, "2 arrays"),
-        (lambda a: ops.einsum(a, subscripts="i->i"), ValueError, "'i'"),
-        (lambda a: ops.einsum(a, subscripts="ij"), ValueError, "'->'"),
-        (lambda a: ops.einsum(a, subscripts="ij->k"), ValueError, "'k'"),
-        (lambda a: ops.einsum(a, a, subscripts="ij,jk->i"), ValueError, "(2, 3), (2, 3): 'j'"),
-        (lambda a: ops.einsum(a, subscripts="...i->i"), ValueError, "a letter for each axis"),
-        (lambda a: ops.take_along_axis(a, [0], axis=0), ValueError, "indices"),
         (lambda a: functional.dropout(a, rate=1.0, rng=None), ValueError, "1"),
         (lambda a: functional.linear(a, a, a), ValueError, "linear"),
         (lambda a: functional.layer_norm(a, a, a), ValueError, "layer_norm"),
@@ -190,7 +176,6 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
         (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a, np.array([0, 3])), IndexError, "from 0 to 3"),
         (lambda a: a[2], IndexError, "getitem of shapes (2, 3): index 2"),
-        (lambda a: ops.take_along_axis(a, np.full((1, 3), 2), axis=0), IndexError, "index 2"),
         (lambda a: a**a, TypeError, "number"),
         (
             lambda a: a + "abc",
@@ -231,14 +216,6 @@ def test_integers_lists_and_numbers_take_the_type_of_the_tensor(
     out.sum().backward()
     assert a.grad is not None
     assert out.dtype == a.grad.dtype == np.float32
-
-
-def test_indices_may_change_before_backward() -> None:
-    a, index = Tensor(np.ones(3), requires_grad=True), np.array([0, 1])
-    out = a[index]
-    index[:] = 2
-    out.sum().backward()
-    assert gradient(a) == [1, 1, 0]
 
 
 def test_shapes_and_axes_may_be_a_tuple() -> None:

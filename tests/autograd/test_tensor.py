@@ -240,7 +240,7 @@ def test_comparisons_are_arrays_of_booleans() -> None:
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
         (lambda a: list(a.sum()), TypeError, "unsized"),
-        (lambda a: operator.setitem(a, 0, 2), TypeError, "use where"),
+        (lambda a: operator.setitem(a, 0, 2), TypeError, "assignment"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),

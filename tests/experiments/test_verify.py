@@ -84,9 +84,10 @@ def test_a_changed_run_differs_and_other_runs_are_verified(runs, lmladder, step)
 
 
 def test_what_cannot_be_trained_again_is_one_line(runs, lmladder):
-    prepared_text(runs / "text", "a bad head had a bad bed " * 30)
-    wrong = ("verify", "mlp", "--prepared", "text")
-    lmladder(*wrong).failed_in_one_line(2, "was not trained on text", "--prepared")
+    prepared_text(runs / "other/prepare", "a bad head had a bad bed " * 30)
+    (runs / "mlp").rename(runs / "other/mlp")
+    lmladder("verify", "other/mlp").failed_in_one_line(2, "was not trained on", "other/prepare")
+    (runs / "other/mlp").rename(runs / "mlp")
     for fields in ({"trained_by": {"code": "x"}}, {"history": ()}):
         change(runs / "mlp" / LATEST, **fields)
         lmladder("verify", "mlp").failed_in_one_line(2, "not of a finished run")

@@ -120,17 +120,13 @@ def test_the_result_of_attention_is_laid_out_as_the_queries() -> None:
 
 
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "softmax", lambda x, out: out.fill(1))
-    monkeypatch.setattr(reference, "softmax", lambda x, out: out.fill(2))
-
-    def softmax(dtype: Any) -> FloatArray:
-        return kernels.by_rows("softmax", np.zeros((3, 4), dtype), out=[(3, 4)])[0]
-
+    monkeypatch.setattr(fused, "gelu_tanh", lambda x, out: out.fill(1))
+    monkeypatch.setattr(reference, "gelu_tanh", lambda x, out: out.fill(2))
     for choice, mark in (("numba", 1), ("numpy", 2)):
         kernels.select(choice)
         assert kernels.selected() == choice
-        assert (softmax(np.float32) == mark).all()
-        assert (softmax(np.float64) == 2).all()
+        assert (kernels.elementwise("gelu_tanh", np.zeros(3, np.float32)) == mark).all()
+        assert (kernels.elementwise("gelu_tanh", np.zeros(3)) == 2).all()
     with pytest.raises(ValueError, match="'Numba'; choose from numba, numpy"):
         kernels.select("Numba")
     assert kernels.selected() == "numpy"

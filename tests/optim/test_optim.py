@@ -232,12 +232,10 @@ def test_values_and_gradients_of_any_layout_are_updated_alike(name: str) -> None
                 np.testing.assert_allclose(replaced[each].value, right, rtol=rtol)
 
 
-READ_ONLY = np.frombuffer(bytes(60), np.float32).reshape(5, 3)
 UNSUITABLE = [
     *(("value", np.ones(shape, np.float32)) for shape in [(15,), (3, 5)]),
     *(("grad", np.ones(shape, np.float32)) for shape in [(15,), (1, 3)]),
     *((what, np.ones((5, 3))) for what in ("value", "grad")),
-    ("value", READ_ONLY),
 ]
 
 
@@ -249,8 +247,8 @@ def test_unsuitable_arrays_are_rejected_by_name_before_anything_changes(name: st
         run(optimizer, parameters, range(2))
         setattr(parameters["matrix"], what, array)
         before = values(parameters), copies(optimizer.state())
-        message = rf"must be float32 \(5, 3\) for this .*, got {array.dtype}"
-        with pytest.raises(ValueError, match=rf"of matrix (is read-only|{message})"):
+        message = rf"must be float32 \(5, 3\), got {array.dtype}"
+        with pytest.raises(ValueError, match=rf"of matrix {message}"):
             optimizer.step(2)
         for found, right in zip((values(parameters), optimizer.state()), before, strict=True):
             assert_equal(found, right)

@@ -18,14 +18,15 @@ READERS = (("sample",), ("score", "--text", "Once"), ("inspect",), ("export", "-
 # Arguments with a mistake, and words of the one line, in their order.
 MISTAKES = {
     "smaple": "'smaple'",
-    "inspect outputs/transfromer": "did you mean outputs/transformer?",
+    "inspect outputs/transfromer": "did you mean 'transformer'?",
     "sample --beams 2 --samples 3": "samples|2 beams|3",
     "sample --prompt caf\u00e9": "U+00E9|offset 3",
     f"sample {COUNTS} --model nope": "'nope'|bigram|kneser_ney_3",
     "score README.md": "README.md is not a checkpoint|score outputs/transformer README.md",
     f"export {MLP} -o new": "not a model of kind 'mlp'",
-    f"import missing -o {MLP}": f"{MLP} exists|--force",
-    "compare outputs --json --format csv": "--json or --format csv",
+    f"import missing -o {MLP}": f"{MLP} exists",
+    "import outputs/transformer -o new": "config.json",
+    f"play {MLP} -o {MLP}": f".html|{MLP}",
     "play --text 'a\udcff' -o x.html": "--text must be valid UTF-8",
 }
 
@@ -119,14 +120,10 @@ def test_a_checkpoint_that_cannot_be_used_is_one_line(
     assert not (tmp_path / "new").exists()
 
 
-def test_a_page_or_figure_replaces_nothing_else_unless_it_is_forced(lmladder, tmp_path):
-    command, target = ("compare", "outputs", "-o"), tmp_path / "written.html"
+def test_a_page_has_the_suffix_of_one_so_that_it_replaces_no_checkpoint(lmladder, tmp_path):
+    command, target = ("compare", "outputs", "-o"), tmp_path / "trained.safetensors"
     target.write_bytes(b"trained for days")
-    lmladder(*command, target).failed_in_one_line(2, target, "neither a page nor a", "--force")
+    lmladder(*command, target).failed_in_one_line(2, ".html or .svg", target)
     assert target.read_bytes() == b"trained for days"
-    lmladder(*command, target, "--force").succeeded()
-    page = target.read_bytes()
-    lmladder(*command, target).succeeded()
-    assert target.read_bytes() == page
     done = lmladder(*command, tmp_path / "nowhere/x.html")
     assert (done.status, "nowhere/x.html" in done.stderr) == (1, True)

@@ -37,7 +37,7 @@ def test_the_help_of_all_names_each_command_and_that_of_each_fits_80_columns(lml
     for command in COMMANDS:
         shown = lmladder(command, "-h").succeeded().stdout
         assert max(map(len, shown.splitlines())) <= 80
-        for part in ("Examples:", "-q, --quiet", "-v, --verbose", "Exit status: 0 "):
+        for part in ("Examples:", "-v, --verbose / -q, --quiet", "Exit status: 0 "):
             assert part in shown
 
 
@@ -52,10 +52,8 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, tmp_path
             assert [key for key in by_key if key.endswith(f".{name}")], (kind, name)
     assert by_key["transformer.n_head"] == {
         "key": "transformer.n_head", "value": 4, "allowed": "integer, at least 1",
-        "help": "attention heads of a block; divides d_model", "choice": "",
+        "help": "attention heads of a block; divides d_model",
     }  # fmt: skip
-    page = lmladder("settings", "--format", "markdown").succeeded().stdout
-    assert set(re.findall(r"^\| `([\w.]+)`", page, re.MULTILINE)) == by_key.keys()
     shown = lmladder("settings", "n_head").succeeded().stdout
     assert shown.startswith("  transformer.n_head=4\n      integer, at least 1: attention heads")
     assert by_key["transformer.optimizer.learning_rate"]["value"] == 0.01

@@ -38,7 +38,7 @@ NATS = {
 }
 SEEDS = (0.7, 0.72, 0.77)  # nats per token of the Transformer, with three seeds
 ATTENTION = np.tril(np.ones((2, 3, 4, 4))) / np.arange(1, 5)[:, None]
-KINDS = {"oracle": "", "mlp": "mlp", "transformer": "transformer"}  # the others are counts
+KINDS = {"oracle": "oracle", "mlp": "mlp", "transformer": "transformer"}  # the others are counts
 
 
 def rows(split: str, tokens: int, nats_per_token: dict[str, float]) -> list[Row]:

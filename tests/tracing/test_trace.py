@@ -243,15 +243,6 @@ def test_a_live_array_is_read_and_written_in_place() -> None:
     assert program.results[0].tolist() == [11, 24]
 
 
-def test_a_call_under_another_errstate_is_rejected() -> None:
-    def log(x: Array) -> Array:
-        with np.errstate(divide="ignore"):
-            return np.log(x)
-
-    trace, _, _ = trace_of(log, np.zeros(2))
-    assert trace.untraceable_reason == "log is called in a np.errstate"
-
-
 def test_after_its_trace_a_traced_array_is_an_array() -> None:
     kept: list[Any] = []
     _, _, plan = trace_of(lambda x: kept.append(x) or x * 2, Y)

@@ -183,7 +183,6 @@ def test_a_file_that_is_not_a_checkpoint_is_rejected_in_one_line(file: str, tmp_
 
 
 WRONG: dict[str, dict[str, Any]] = {
-    "kind a list": {"kind": ["mlp"]},
     "kind of other arrays": {"kind": "mlp"},
     "kind of a module that holds none": {"kind": "decoding"},
     "config empty": {"config": {}},

@@ -314,8 +314,7 @@ def test_a_loss_that_is_not_finite_before_any_update_is_due_to_the_initial_weigh
     std: float, step: int, tmp_path: Path
 ) -> None:
     run = make_run(tmp_path, "transformer", init_std=std)
-    cause = f"initial weights are the cause: transformer.init_std={std}"
-    with pytest.raises(RunError, match=f" at step {step}; .*{re.escape(cause)}"):
+    with pytest.raises(RunError, match=f" at step {step}; .*initial weights are the cause"):
         train(run)
     assert not list(tmp_path.iterdir())
 

@@ -53,7 +53,7 @@ class CapturedLoss:
     ):
         self.loss, self.share, self.parameters = loss, share, list(parameters)
         self.programs: list[Program] = []
-        self._state: PythonState | None = None
+        self._state = PythonState(loss)
         self._rejected: str | None = None  # why the loss cannot be traced
         self._change: str | None = None  # a Python value that changed before the last call
         self._changes = 0  # number of calls up to the last one, before each of which one changed
@@ -95,11 +95,13 @@ class CapturedLoss:
 
     def _has_changed(self) -> bool:
         """Return whether a value that the loss may read has changed since the call before."""
-        self._change = None if self._state is None else self._state.change()
-        self._changes = self._changes + 1 if self._change else 0
-        if self._state is None or self._change:
-            self._state, self._recording = PythonState(self.loss), None
-        return self._changes > 0
+        self._change = self._state.change()
+        if self._change is None:
+            self._changes = 0
+            return False
+        self._changes += 1
+        self._state, self._recording = PythonState(self.loss), None
+        return True
 
     def _values(self) -> list[Array]:
         return [parameter._value for parameter in self.parameters]

@@ -5,9 +5,10 @@ most of the time call a kernel.
 """
 
 import math
+from functools import partial
 
 from lmladder import kernels
-from lmladder.autograd.ops import logsumexp
+from lmladder.autograd import ops
 from lmladder.autograd.tensor import Tensor, op
 from lmladder.tracing import constant
 
@@ -82,7 +83,7 @@ def gelu_tanh(a):
     return kernels.elementwise("gelu_tanh", a), gelu_tanh_pullback
 
 
-@op(discrete={1: "iu"})
+@partial(op, discrete={1: "iu"})
 def embedding(table, ids):
     """Rows of `table` at the indices: (n, size), integers (...) -> (..., size).
 
@@ -100,7 +101,8 @@ def embedding(table, ids):
 @op
 def softmax(a):
     """exp(a) / sum(exp(a)) along the last axis, shifted by the maximum so as not to overflow."""
-    (value,) = kernels.by_rows("softmax", a, out=[a.shape])
+    powers = np.exp(a - a.max(axis=-1, keepdims=True))
+    value = powers / powers.sum(axis=-1, keepdims=True)
 
     def softmax_pullback(grad):
         along = (grad * value).sum(axis=-1, keepdims=True)
@@ -111,7 +113,8 @@ def softmax(a):
 
 def log_softmax(a: Tensor) -> Tensor:
     """log(softmax(a)) along the last axis by log-sum-exp, because softmax may underflow to 0."""
-    return a - logsumexp(a, axis=-1, keepdims=True)
+    below = a - a.max(axis=-1, keepdims=True)
+    return below - ops.log(ops.exp(below).sum(axis=-1, keepdims=True))
 
 
 @op
@@ -132,7 +135,7 @@ def log_mixture(logits, gate, other):
     return value, log_mixture_pullback
 
 
-@op(discrete={1: "iu"})
+@partial(op, discrete={1: "iu"})
 def cross_entropy(logits, targets):
     """Mean negative log-likelihood of `targets` under softmax(`logits`), in nats per token.
 
@@ -235,7 +238,7 @@ def causal_attention(q, k, v):
     return value, causal_attention_pullback
 
 
-@op(discrete={1: "iu"})
+@partial(op, discrete={1: "iu"})
 def rotary(x, positions, *, normalize: bool = False):
     """Rotary position embedding (Su et al. 2021): (..., time, size) -> the same, size even.
 

@@ -7,17 +7,18 @@ speed or precision. `sum`, `min`, `max` and `abs` hide Python's functions in thi
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import accumulate
-from numbers import Real
 from types import EllipsisType, NoneType
 from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd.tensor import Tensor, op
-from lmladder.tracing import asarray, constant
 
 import numpy as np
-from numpy.lib.array_utils import normalize_axis_index
+
+# Indices that select no element twice.
+BASIC_INDICES = (int, np.integer, slice, NoneType, EllipsisType)
 
 # ------------------------------------------------------------------------------- arithmetic
 
@@ -115,51 +116,6 @@ def matmul(a, b):
     return value[..., 0] if b.ndim == 1 else value, matmul_pullback
 
 
-@op
-def einsum(*arrays, subscripts: str):
-    """Sum of products in Einstein notation, as numpy.einsum: "ij,jk->ik" is a matrix product.
-
-    There must be a letter for each axis, and "->"; the other forms of NumPy are not supported.
-
-    Raises
-    ------
-    ValueError
-        If subscripts and shapes do not match, one letter has two lengths (1 is not broadcast), or
-        an array has a letter twice.
-    """
-    left, arrow, result = subscripts.replace(" ", "").partition("->")
-    labels = left.split(",")
-    if not arrow or "." in subscripts:
-        raise ValueError(f"{subscripts!r} must have '->' and a letter for each axis")
-    if len(labels) != len(arrays):
-        raise ValueError(f"{subscripts!r} names {len(labels)} arrays, got {len(arrays)}")
-    lengths = _lengths(labels, arrays)
-
-    def einsum_pullback(grad):
-        return tuple(by_operand(grad, i) for i in range(len(arrays)))
-
-    def by_operand(grad, i):
-        others = ",".join([result, *labels[:i], *labels[i + 1 :]])
-        alone = "".join(letter for letter in labels[i] if letter not in others)
-        ones = np.ones_like(grad, shape=[lengths[letter] for letter in alone])  # summed over
-        factors = grad, *arrays[:i], *arrays[i + 1 :], ones
-        return np.einsum(f"{others},{alone}->{labels[i]}", *factors, optimize="greedy")
-
-    return np.einsum(subscripts, *arrays, optimize=len(arrays) > 1), einsum_pullback
-
-
-def _lengths(labels: Sequence[str], arrays) -> dict[str, int]:
-    """Return the length of the axes of each letter."""
-    lengths: dict[str, int] = {}
-    for letters, array in zip(labels, arrays, strict=True):
-        if not len(set(letters)) == len(letters) == array.ndim:
-            raise ValueError(f"{letters!r} does not name the axes of shape {array.shape}")
-        for letter, length in zip(letters, array.shape, strict=True):
-            if lengths.setdefault(letter, length) != length:
-                raise ValueError(f"{letter!r} has the lengths {lengths[letter]} and {length}")
-    return lengths
-
-
 # ------------------------------------------------------------------------------- reductions
 
 
@@ -180,19 +136,6 @@ def sum(a, *, axis=None, keepdims: bool = False):
 
 
 @op
-def cumsum(a, *, axis: int | None = None):
-    """Cumulative sum along `axis`; with None, of the flattened array."""
-    along = 0 if axis is None else axis
-
-    def cumsum_pullback(grad):
-        # an element is part of its own sum and of all later ones
-        later = np.flip(np.cumsum(np.flip(grad, along), along), along)
-        return (later.reshape(a.shape),)
-
-    return np.cumsum(a, axis), cumsum_pullback
-
-
-@op
 def max(a, *, axis=None, keepdims: bool = False):
     """Maximum over `axis`; equal maxima share the gradient equally."""
     value = a.max(axis=axis, keepdims=keepdims)
@@ -208,21 +151,6 @@ def max(a, *, axis=None, keepdims: bool = False):
 def min(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Minimum over `axis`; equal minima share the gradient equally."""
     return -max(negative(a), axis=axis, keepdims=keepdims)
-
-
-@op
-def logsumexp(a, *, axis=None, keepdims: bool = False):
-    """log(sum(exp(a))) over `axis`, shifted by the maximum so that it cannot overflow."""
-    largest = a.max(axis=axis, keepdims=True, initial=-np.inf)
-    largest = np.where(np.isfinite(largest), largest, 0)  # -inf - -inf is nan
-    total = np.exp(a - largest).sum(axis=axis, keepdims=True)
-    total = np.log(total, where=total != 0, out=np.full_like(total, -np.inf)) + largest
-
-    def logsumexp_pullback(grad):
-        finite = np.maximum(total, float(np.finfo(a.dtype).min))
-        return (_restore(grad, a.shape, axis) * np.exp(a - finite),)
-
-    return total if keepdims else total.squeeze(axis), logsumexp_pullback
 
 
 def mean(a: Any, *, axis: Any = None, keepdims: bool = False) -> Tensor:
@@ -290,18 +218,6 @@ def abs(a: Any) -> Tensor:
 
 
 @op
-def clip(a, *, min: float | None = None, max: float | None = None):
-    """Elementwise a, limited to [`min`, `max`]; outside of them the gradient is 0."""
-    low, high = (None if bound is None else float(bound) for bound in (min, max))
-    value = np.clip(a, low, high)
-
-    def clip_pullback(grad):
-        return (grad * (a == value),)
-
-    return value, clip_pullback
-
-
-@op
 def maximum(a, b):
     """Elementwise maximum; where a and b are equal, each gets half of the gradient."""
 
@@ -317,7 +233,7 @@ def minimum(a: Any, b: Any) -> Tensor:
     return negative(maximum(negative(a), negative(b)))
 
 
-@op(discrete={0: "b"})
+@partial(op, discrete={0: "b"})
 def where(condition, a, b):
     """Elementwise a where `condition` (a boolean array) is true, else b."""
 
@@ -396,61 +312,31 @@ def stack(*arrays, axis: int = 0):
 @op
 def getitem(a, *, index: Any):
     """a[index] as in NumPy: integers, slices, integer and boolean arrays."""
-    parts = tuple(map(_copied, index if isinstance(index, tuple) else (index,)))
-    repeats = any(isinstance(part, np.ndarray) and part.dtype != bool for part in parts)
+    parts = index if isinstance(index, tuple) else (index,)
+    is_basic = all(isinstance(part, BASIC_INDICES) for part in parts)
 
     def getitem_pullback(grad):
         out = np.zeros_like(a)
-        if repeats:  # the index may select an element several times
-            np.add.at(out, parts, grad)
-        else:
+        if is_basic:
             out[parts] = grad
+        else:  # the index may select an element several times
+            np.add.at(out, parts, grad)
         return (out,)
 
     return a[parts], getitem_pullback
 
 
-def _copied(part):
-    """Copy a part of an index, because the caller may change it before the pullback reads it."""
-    if isinstance(part, int | np.integer | slice | NoneType | EllipsisType):
-        return part
-    return part.astype(part.dtype) if isinstance(part, np.ndarray) else asarray(part)
-
-
-def take_along_axis(a: Any, indices: Any, *, axis: int) -> Tensor:
-    """Gather: out[i, j] = a[indices[i, j], j] for axis 0 of a matrix.
-
-    `indices` has the shape of a except along `axis`, or broadcasts to it.
-    """
-    shape = np.shape(a)
-    if np.ndim(indices) != len(shape):
-        raise ValueError(f"indices must have {len(shape)} axes")
-    index = [constant(each) for each in np.indices(shape, sparse=True)]
-    index[normalize_axis_index(axis, len(shape))] = indices
-    return getitem(a, index=tuple(index))
-
-
 def split(a: Tensor, sections: int, *, axis: int = -1) -> tuple[Tensor, ...]:
     """Split into equal parts along `axis`."""
-    axis = normalize_axis_index(axis, a.ndim)
-    length = a.shape[axis]
-    if sections < 1 or length % sections:
+    step, rest = divmod(a.shape[axis], sections)
+    if rest:
         raise ValueError(f"split of shape {a.shape}: axis {axis} is not a multiple of {sections}")
-    step = length // sections
-    before = (slice(None),) * axis
-    return tuple(
-        getitem(a, index=(*before, slice(part * step, (part + 1) * step)))
-        for part in range(sections)
-    )
+    before = (slice(None),) * (axis % a.ndim)
+    parts = [slice(part * step, (part + 1) * step) for part in range(sections)]
+    return tuple(getitem(a, index=(*before, part)) for part in parts)
 
 
 # ------------------------------------------------------------------------------- operators
-
-
-def _power(base: Tensor, exponent: float) -> Tensor:
-    if not isinstance(exponent, Real):
-        raise TypeError("tensor ** exponent expects a number; for a tensor use exp(b * log(a))")
-    return power(base, exponent=exponent)
 
 
 def _reflected(operation: Callable[..., Tensor]) -> Callable[..., Tensor]:
@@ -483,7 +369,7 @@ _OPERATORS = {
     "mul": multiply,
     "truediv": divide,
     "matmul": matmul,
-    "pow": _power,
+    "pow": lambda a, exponent: power(a, exponent=exponent),
 }
 for _name, _operation in _OPERATORS.items():
     setattr(Tensor, f"__{_name}__", _operation)
@@ -499,7 +385,7 @@ _METHODS = {
     "transpose": lambda self, *axes: transpose(self, axes=_as_shape(axes) or None),
     "swapaxes": lambda self, axis1, axis2: swapaxes(self, axis1=axis1, axis2=axis2),
     "T": property(transpose),
-    **{each.__name__: each for each in (sum, cumsum, mean, var, max, min, clip)},
+    **{each.__name__: each for each in (sum, mean, var, max, min)},
 }
 for _name, _method in _METHODS.items():
     setattr(Tensor, _name, _method)

@@ -12,8 +12,8 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, TypeAlias, overload
+from operator import attrgetter, ge, gt, le, lt
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lmladder.autograd.inputs import as_arrays, shapes
 from lmladder.system.arrays import Array, BoolArray, FloatArray
@@ -38,6 +38,10 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _recording.reset(token)
+
+
+def _comparison(compare: Callable[[Any, Any], BoolArray]) -> Callable[["Tensor", Any], BoolArray]:
+    return lambda tensor, other: compare(tensor.value, getattr(other, "value", other))
 
 
 class Tensor:
@@ -73,8 +77,7 @@ class Tensor:
         __neg__ = __abs__ = _unary
         __add__ = __sub__ = __mul__ = __truediv__ = __matmul__ = __pow__ = __getitem__ = _binary
         __radd__ = __rsub__ = __rmul__ = __rtruediv__ = __rmatmul__ = _binary
-        sum = mean = max = min = var = cumsum = clip = _method
-        astype = reshape = transpose = swapaxes = _method
+        sum = mean = max = min = var = astype = reshape = transpose = swapaxes = _method
         T = property(_unary)
         # fmt: on
 
@@ -138,25 +141,12 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.value)  # NumPy raises ValueError for several elements
 
-    def __lt__(self, other: Any) -> BoolArray:
-        return self.value < getattr(other, "value", other)
-
-    def __le__(self, other: Any) -> BoolArray:
-        return self.value <= getattr(other, "value", other)
-
-    def __gt__(self, other: Any) -> BoolArray:
-        return self.value > getattr(other, "value", other)
-
-    def __ge__(self, other: Any) -> BoolArray:
-        return self.value >= getattr(other, "value", other)
+    __lt__, __le__, __gt__, __ge__ = map(_comparison, (lt, le, gt, ge))
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         if not self.is_leaf:
             raise TypeError("only a leaf can be copied or pickled; detach() returns one")
-        return _leaf, (self.value, self.requires_grad, self.grad)
-
-    def __setitem__(self, index: Any, value: Any) -> None:
-        raise TypeError("a Tensor cannot be changed in place; use where")
+        return functools.partial(Tensor, requires_grad=self.requires_grad), (self.value,)
 
     def backward(self, gradient: Any = None) -> None:
         """Add to `grad` of each leaf that this Tensor depends on, and free the graph.
@@ -191,12 +181,6 @@ def _assign(tensor: Tensor, value: FloatArray) -> None:
 
 if not TYPE_CHECKING:
     Tensor.value = property(attrgetter("_value"), _assign)  # faster than a method
-
-
-def _leaf(value: FloatArray, requires_grad: bool, grad: FloatArray | None) -> Tensor:
-    made = Tensor(value, requires_grad=requires_grad)
-    made.grad = grad
-    return made
 
 
 def changed(tensors: Iterable[Tensor]) -> None:
@@ -260,14 +244,9 @@ def reverse(
             tensor._pullback, tensor._parents = _freed, ()
 
 
-Function: TypeAlias = Callable[..., tuple[Any, Pullback]]
-
-
-@overload
-def op(function: Function) -> Callable[..., Tensor]: ...
-@overload
-def op(*, discrete: Mapping[int, str]) -> Callable[[Function], Callable[..., Tensor]]: ...
-def op(function: Function | None = None, *, discrete: Mapping[int, str] | None = None) -> Any:
+def op(
+    function: Callable[..., tuple[Any, Pullback]], *, discrete: Mapping[int, str] | None = None
+) -> Callable[..., Tensor]:
     """Lift `function(*arrays, **options) -> (value, pullback)` to Tensors.
 
     Positional arguments are Tensors, arrays, lists or numbers. All but float arrays are converted
@@ -278,10 +257,8 @@ def op(function: Function | None = None, *, discrete: Mapping[int, str] | None =
     Parameters
     ----------
     discrete : positions of the arguments that are arrays of booleans ("b") or integers ("iu"),
-        which are not converted and for which the pullback returns None
+        which are not converted and for which the pullback returns None; by functools.partial
     """
-    if function is None:
-        return functools.partial(op, discrete=discrete)
     name, kinds = function.__name__, discrete or {}
 
     @functools.wraps(function)

@@ -1,8 +1,7 @@
-"""Options that several commands have, and the checks of the files that they name."""
+"""Options that several commands have, and what these name: checkpoints, models, texts and files."""
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +11,7 @@ from lmladder.system.messages import VERBOSE, say
 import typer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from lmladder.data import Prepared, Tokenizer
     from lmladder.models import LanguageModel
     from lmladder.training.checkpoint import Checkpoint
 
@@ -25,9 +23,7 @@ CheckpointPath = Annotated[
     ),
 ]
 DEFAULT_CHECKPOINT = Path("outputs/transformer/checkpoint.safetensors")
-OutputsPath = Annotated[Path, typer.Argument(help="The folder that `lmladder run` wrote.")]
 DEFAULT_OUTPUTS = Path("outputs")
-Force = Annotated[bool, typer.Option("--force", help="Replace an existing file of any kind.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, with all digits.")]
 
 CORPUS = "corpus.json"  # of a prepared text
@@ -58,7 +54,16 @@ def output_option(help: str) -> Any:
     return typer.Option("--output", "-o", help=help)
 
 
-PAGES_AND_FIGURES = (b"<!doctype html>", b"<svg", b"<?xml", b"\x89PNG")  # how such files begin
+def require_suffix(path: Path | None, *suffixes: str) -> None:
+    """Raise InputError if a file to write has another suffix, as a checkpoint has."""
+    if path is not None and path.suffix not in suffixes:
+        raise InputError(f"the name after -o must end in {' or '.join(suffixes)}, got {path}")
+
+
+def require_new(path: Path) -> None:
+    """Raise InputError if something exists where a command would write; an empty folder may."""
+    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"{path} exists; choose another name, or remove it")
 
 
 def checkpoint_file(path: Path) -> Path:
@@ -76,62 +81,50 @@ def open_checkpoint(path: Path) -> Checkpoint:
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
+    from lmladder.data import Prepared
+    from lmladder.pipeline.rungs import ORACLE
+    from lmladder.system.settings import did_you_mean
     from lmladder.training.checkpoint import LATEST, Checkpoint
 
     path = checkpoint_file(path)
-    if path.name == CORPUS:
-        from lmladder.data import Prepared
-        from lmladder.pipeline.rungs import ORACLE
-
-        loaded = ORACLE.load(0, Prepared.open(path.parent))
-    elif path.parts[:1] == DEFAULT_OUTPUTS.parts and not path.exists():
+    if path.parts[:1] == DEFAULT_OUTPUTS.parts and not path.exists():
+        folder = path.parent if path.name == LATEST else path
         known = [each.parent.name for each in DEFAULT_OUTPUTS.glob(f"*/{LATEST}")]
-        wanted = path.parent if path.name == LATEST else path
-        similar = difflib.get_close_matches(wanted.name, known, n=1)
-        remedy = "train it with: lmladder run"
-        if similar and similar[0] != wanted.name:
-            remedy = f"did you mean {DEFAULT_OUTPUTS / similar[0]}?"
+        hint = did_you_mean(folder.name, known)
+        remedy = hint if hint.endswith("?") else "train it with: lmladder run"
         raise InputError(f"there is no {path}; {remedy}")
+    if path.name == CORPUS:
+        loaded = ORACLE.load(0, Prepared.open(path.parent))
     else:
         loaded = Checkpoint.load(path)
     say(f"{path}: {loaded.kind}, step {loaded.step:,}, seed {loaded.seed}", VERBOSE)
     return loaded
 
 
-def require_one_format(as_json: bool, format_name: str) -> None:
-    """Raise InputError if both --json and a --format other than text are given."""
-    if as_json and format_name != "text":
-        raise InputError(f"give --json or --format {format_name}, not both")
+def open_models(path: Path, name: str | None) -> tuple[dict[str, LanguageModel], Tokenizer]:
+    """Return the models of a checkpoint from weak to strong, or one of them, and their tokenizer.
+
+    Raises
+    ------
+    InputError
+        If there is no such checkpoint or model.
+    """
+    from lmladder.models import restore_models
+    from lmladder.models.contract import own_tokenizer
+
+    checkpoint = open_checkpoint(path)
+    models = restore_models(checkpoint)
+    if name is not None:
+        if name not in models:
+            raise InputError(f"no model {name!r} in {path}; choose from {', '.join(models)}")
+        models = {name: models[name]}
+    return models, own_tokenizer([*models.values()][-1]) or checkpoint.restore_tokenizer()
 
 
-def require_results(outputs: Path) -> None:
-    """Raise InputError if the pipeline has not written its results to a folder."""
-    if not (table := outputs / "evaluate/perplexity.csv").is_file():
-        raise InputError(f"there is no {table}; write it with: lmladder run")
+def text_of(path: Path) -> Prepared:
+    """Return the prepared text of the ladder that contains a checkpoint, or of outputs/prepare."""
+    from lmladder.data import Prepared
 
-
-def chosen_model(name: str | None, models: Mapping[str, LanguageModel], path: Path) -> str:
-    """Return the name of a model of the checkpoint at `path`; by default that of the strongest."""
-    if name is not None and name not in models:
-        raise InputError(f"no model {name!r} in {path}; choose from {', '.join(models)}")
-    return name or list(models)[-1]
-
-
-def require_new(path: Path, *, force: bool) -> None:
-    """Raise InputError if a command would write to a path that exists, unless `force`."""
-    empty = path.is_dir() and not any(path.iterdir())
-    if path.exists() and not (empty or force):
-        raise InputError(f"{path} exists; --force replaces it")
-
-
-def require_replaceable(path: Path | None, *, force: bool) -> None:
-    """Raise InputError if a page or figure would replace a file of another kind, unless `force`."""
-    if force or path is None or not path.is_file():
-        return
-    try:
-        with path.open("rb") as file:
-            begins = file.read(max(map(len, PAGES_AND_FIGURES))).lower()
-    except OSError as error:
-        raise InputError(f"cannot read {path}: {error.strerror or error}") from None
-    if begins and not begins.startswith(tuple(each.lower() for each in PAGES_AND_FIGURES)):
-        raise InputError(f"{path} exists and is neither a page nor a figure; --force replaces it")
+    above = checkpoint_file(path).absolute().parents[1:3]
+    ladders = (each for each in above if (each / "prepare").is_dir())
+    return Prepared.open(next(ladders, DEFAULT_OUTPUTS) / "prepare")

@@ -6,11 +6,10 @@ from typing import Annotated
 
 from lmladder.cli.arguments import (
     DEFAULT_CHECKPOINT,
-    DEFAULT_OUTPUTS,
     CheckpointPath,
     RungModules,
-    checkpoint_file,
     open_checkpoint,
+    text_of,
 )
 from lmladder.system.errors import RunError
 
@@ -36,14 +35,11 @@ def audit(
         lmladder audit outputs/transformer
         lmladder audit outputs/mlp --claim 0.8171
     """
-    from lmladder.data import Prepared
     from lmladder.evaluation import audit as checks
     from lmladder.models import restore_models
 
     loaded, wrong = open_checkpoint(checkpoint), list[str]()
-    above = checkpoint_file(checkpoint).absolute().parents[1:3]
-    ladders = (each for each in above if (each / "prepare").is_dir())
-    text = Prepared.open(next(ladders, DEFAULT_OUTPUTS) / "prepare")
+    text = text_of(checkpoint)
     for name in restore_models(loaded):
         subject = checks.subject_of(loaded, name, text, "val", claim=claim)
         findings = checks.audit(subject)

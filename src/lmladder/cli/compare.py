@@ -3,13 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lmladder.cli.arguments import (
-    AsJson,
-    Force,
-    output_option,
-    require_one_format,
-    require_replaceable,
-)
+from lmladder.cli.arguments import AsJson, output_option, require_suffix
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
@@ -62,7 +56,6 @@ def compare(
             "the setting of --by to this file, .svg."
         ),
     ] = None,
-    force: Force = False,
 ) -> None:
     """Show which differences between runs are more than chance.
 
@@ -78,11 +71,10 @@ def compare(
         lmladder compare outputs --rev HEAD
         lmladder compare outputs/sweeps --format markdown
     """
-    require_one_format(as_json, format_name)
     from lmladder import experiments
     from lmladder.reports import comparison as reports
 
-    require_replaceable(output, force=force)
+    require_suffix(output, ".html", ".svg")
     if not folders and not rev:
         raise InputError("name folders of runs, such as outputs, or a revision: --rev NAME")
     found = experiments.find_runs(folders) if folders else experiments.Found()

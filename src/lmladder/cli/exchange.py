@@ -8,12 +8,10 @@ from typing import Annotated
 from lmladder.cli.arguments import (
     DEFAULT_CHECKPOINT,
     CheckpointPath,
-    Force,
     open_checkpoint,
     output_option,
     require_new,
 )
-from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
@@ -22,7 +20,6 @@ import typer
 def export_checkpoint(
     output: Annotated[Path, output_option("A new folder.")],
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
-    force: Force = False,
 ) -> None:
     """Write a Transformer as a folder of Hugging Face's GPT-2.
 
@@ -31,9 +28,7 @@ def export_checkpoint(
     """
     from lmladder.interop import gpt2
 
-    require_new(output, force=force)
-    if output.is_file():
-        raise InputError(f"{output} is not a folder")
+    require_new(output)
     gpt2.write(open_checkpoint(checkpoint), output)
     say(f"{checkpoint} -> {output}")
 
@@ -41,7 +36,6 @@ def export_checkpoint(
 def import_checkpoint(
     source: Annotated[Path, typer.Argument(help="A folder of a GPT-2, or a file of TinyLM.")],
     output: Annotated[Path, output_option("The checkpoint to write, .safetensors.")],
-    force: Force = False,
 ) -> None:
     """Convert another program's model to a checkpoint.
 
@@ -51,7 +45,7 @@ def import_checkpoint(
     """
     from lmladder.interop import read_model, training_command
 
-    require_new(output, force=force)
+    require_new(output)
     loaded = read_model(source)
     loaded.save(output)
     say(f"{source} -> {output}")

@@ -4,7 +4,6 @@ import gc
 import inspect as python
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from importlib.metadata import version
@@ -48,23 +47,23 @@ INTERRUPTED = 130  # the exit status that Typer gives
 EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."
 
 
-def _level_option(level: int, *names: str, help: str) -> Any:
-    def set_level(given: bool) -> None:
-        if given:
-            messages.set_level(level)
-
-    return typer.Option(*names, help=help, expose_value=False, callback=set_level)
+def _set_level(verbose: bool | None) -> None:
+    if verbose is not None:
+        messages.set_level(messages.VERBOSE if verbose else messages.QUIET)
 
 
-RESULTS_ONLY = _level_option(messages.QUIET, "-q", "--quiet", help="Print results and errors only.")
-DETAILS = _level_option(messages.VERBOSE, "-v", "--verbose", help="Also print details.")
+LEVEL = typer.Option(
+    *("--verbose/--quiet", "-v/-q"),
+    help="Also print details, or results and errors only.",
+    expose_value=False,
+    callback=_set_level,
+    show_default=False,
+)
 shared = typer.Typer(add_completion=False)
 
 
 @shared.command()
-def _options(
-    quiet: Annotated[bool, RESULTS_ONLY] = False, verbose: Annotated[bool, DETAILS] = False
-) -> None:
+def _options(verbose: Annotated[bool | None, LEVEL] = None) -> None:
     """Declare the options that every command has."""
 
 
@@ -118,12 +117,10 @@ def main() -> None:
     """Run a command; a user's mistake ends in one line and exit status 2."""
     gc.set_threshold(100_000)  # imports make many objects that stay
     messages.set_level(messages.NORMAL)
-    started = time.perf_counter()
     try:
         status = app(prog_name="lmladder", standalone_mode=False)
         if status == INTERRUPTED:
-            print("interrupted", file=sys.stderr)
-        messages.say(f"{time.perf_counter() - started:.1f} seconds", messages.VERBOSE)
+            raise KeyboardInterrupt
     except LadderError as error:
         if messages.shown(messages.VERBOSE):
             traceback.print_exc()
@@ -140,12 +137,10 @@ def main() -> None:
     except BrokenPipeError:  # the reader, such as `head`, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
-    except MemoryError as error:
-        print(f"error: out of memory: {error}".removesuffix(": "), file=sys.stderr)
-        sys.exit(1)
-    except (OSError, ImportError) as error:  # a full disk, or a library that cannot be loaded
+    except (OSError, ImportError, MemoryError) as error:  # such as a full disk
         reason = getattr(error, "strerror", None)
-        print(f"error: {f'cannot write: {reason}' if reason else error}", file=sys.stderr)
+        message = f"cannot write: {reason}" if reason else str(error) or "out of memory"
+        print(f"error: {message}", file=sys.stderr)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # no second error at exit
         sys.exit(1)
     sys.exit(status if isinstance(status, int) else 0)

@@ -6,14 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 from lmladder.cli.arguments import (
-    CORPUS,
     DEFAULT_OUTPUTS,
-    Force,
     RungModules,
     open_checkpoint,
     output_option,
-    require_replaceable,
-    require_results,
+    require_suffix,
 )
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
@@ -34,7 +31,6 @@ def play(
         str, typer.Option(help="The text that the page begins with.")
     ] = "Once upon a time",
     output: Annotated[Path, output_option("The page to write, .html.")] = Path("play.html"),
-    force: Force = False,
     modules: RungModules = None,
 ) -> None:
     """Write a page that runs the models in the browser.
@@ -47,28 +43,19 @@ def play(
     """
     from lmladder import reports
     from lmladder.data.reading import ESCAPED
-    from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.files import atomic_write
-    from lmladder.training.checkpoint import LATEST
 
     if ESCAPED.search(text):
         raise InputError("--text must be valid UTF-8")
-    require_replaceable(output, force=force)
+    require_suffix(output, ".html")
     order: list[str] = []
     if not checkpoints:
-        require_results(DEFAULT_OUTPUTS)
         table = reports.models_of(reports.read_csv(DEFAULT_OUTPUTS / "evaluate/perplexity.csv"))
         order = [*reversed(table)]  # the best one first
-        rungs = dict.fromkeys(table[name].rung for name in order)
-        checkpoints = [
-            DEFAULT_OUTPUTS / each / (CORPUS if each == ORACLE.folder else LATEST)
-            for each in rungs
-            if each
-        ]
-    loaded = {str(path): open_checkpoint(path) for path in checkpoints}
+        checkpoints = [DEFAULT_OUTPUTS / table[name].rung for name in order]
+    loaded = {str(path): open_checkpoint(path) for path in dict.fromkeys(checkpoints)}
     page, skipped = reports.render_play(loaded, text, order)
     atomic_write(output, page.encode())
     for each in skipped:
         say(f"note: {each}")
-    count = len(loaded) - len(skipped)
-    say(f"page: {output}, {count} rung{'s' if count > 1 else ''}, {len(page) / 1e6:.1f} MB")
+    say(f"page: {output}, {len(page) / 1e6:.1f} MB")

@@ -1,26 +1,12 @@
 """`lmladder sample`: continue a prompt."""
 
-from __future__ import annotations
-
-from contextlib import nullcontext
 from json import dumps
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
-from lmladder.cli.arguments import (
-    DEFAULT_CHECKPOINT,
-    CheckpointPath,
-    RungModules,
-    chosen_model,
-    open_checkpoint,
-)
+from lmladder.cli.arguments import DEFAULT_CHECKPOINT, CheckpointPath, RungModules, open_models
 from lmladder.system.errors import InputError, printable
 
 import typer
-
-if TYPE_CHECKING:
-    from lmladder.data import Tokenizer
-    from lmladder.sampling import BeamSearch, Strategy
-    from lmladder.system.progress import CountingProgress
 
 DEFAULT_PROMPT = "Once upon a time"
 DEFAULT_TEMPERATURE = 0.8
@@ -100,45 +86,47 @@ def sample(
         lmladder sample --top-p 0.9 --stop "." --samples 3 --json
         lmladder sample --beams 4 --tokens 60
     """
-    from lmladder.models import restore_models
-    from lmladder.models.contract import own_tokenizer
-    from lmladder.sampling import complete
+    from lmladder.sampling import BeamSearch, Strategy, complete
+    from lmladder.system.settings import validate
 
-    strategy = _strategy(
-        beams,
-        temperature=temperature,
-        top_k=top_k,
-        top_p=top_p,
-        min_p=min_p,
-        repetition_penalty=repetition_penalty,
-    )
-    loaded = open_checkpoint(checkpoint)
-    models = restore_models(loaded)
-    name = chosen_model(model, models, checkpoint)
-    tokenizer = own_tokenizer(models[name]) or loaded.restore_tokenizer()
-    ids = _encoded(tokenizer, prompt)
+    options: dict[str, Any] = {
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "repetition_penalty": repetition_penalty,
+    }
+    given = {name: value for name, value in options.items() if value is not None}
+    if beams is not None and given:
+        option = next(iter(given)).replace("_", "-")
+        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
+    drawing = validate(Strategy, {"temperature": DEFAULT_TEMPERATURE} | given)
+    models, tokenizer = open_models(checkpoint, model)
+    try:
+        ids = tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt).tolist()
+    except InputError:
+        if prompt is not None:
+            raise
+        ids = [tokenizer.first]  # a text in another alphabet
     streamed = samples == 1 and not json
     before = [tokenizer.decode(ids)]  # printed with the first piece: not before an error
 
     def show(piece: str) -> None:
-        if progress is not None:
-            progress.advance(1)
-        else:
+        if streamed:
             text = before.pop() + piece if before else piece
             print(printable(text, LAYOUT), end="", flush=True)
 
-    with nullcontext() if streamed else _progress(tokens) as progress:
-        made = complete(
-            models[name],
-            tokenizer,
-            ids,
-            tokens=tokens,
-            strategy=strategy,
-            seed=seed,
-            samples=samples,
-            stop=stop or (),
-            show=show,
-        )
+    made = complete(
+        [*models.values()][-1],
+        tokenizer,
+        ids,
+        tokens=tokens,
+        strategy=drawing if beams is None else BeamSearch(beams),
+        seed=seed,
+        samples=samples,
+        stop=stop or (),
+        show=show,
+    )
     if json:
         for each in made:
             print(dumps({name: getattr(each, name) for name in PRINTED}))
@@ -147,33 +135,3 @@ def sample(
         print(printable("\n\n".join(texts), LAYOUT))
     else:
         print()
-
-
-def _progress(tokens: int) -> CountingProgress:
-    from lmladder.system.progress import CountingProgress
-
-    return CountingProgress("sample", "tokens", tokens)
-
-
-def _strategy(beams: int | None, **options: float | None) -> Strategy | BeamSearch:
-    """Return the strategy that the options describe; those of drawing exclude a beam search."""
-    from lmladder.sampling import BeamSearch, Strategy
-    from lmladder.system.settings import validate
-
-    given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if beams is None:
-        return validate(Strategy, {"temperature": DEFAULT_TEMPERATURE} | given)
-    if given:
-        option = next(iter(given)).replace("_", "-")
-        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
-    return BeamSearch(beams)
-
-
-def _encoded(tokenizer: Tokenizer, prompt: str | None) -> list[int]:
-    """Return the tokens of a prompt, or of the default, where the tokenizer can encode that."""
-    try:
-        return tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt).tolist()
-    except InputError:
-        if prompt is not None:
-            raise
-        return [tokenizer.eos or 0]  # a text in another alphabet: begin a new document

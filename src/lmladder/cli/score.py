@@ -12,12 +12,10 @@ from lmladder.cli.arguments import (
     DEFAULT_CHECKPOINT,
     AsJson,
     CheckpointPath,
-    Force,
     RungModules,
-    chosen_model,
-    open_checkpoint,
+    open_models,
     output_option,
-    require_replaceable,
+    require_suffix,
 )
 from lmladder.system.errors import InputError, RunError
 from lmladder.system.messages import say
@@ -63,7 +61,6 @@ def score(
     output: Annotated[
         Path | None, output_option("Write the text, colored by surprisal, to this page, .html.")
     ] = None,
-    force: Force = False,
     modules: RungModules = None,
 ) -> None:
     """Score any text, as the perplexity table does.
@@ -74,46 +71,42 @@ def score(
         lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
     from lmladder import reports
+    from lmladder.data import read_text
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
-    from lmladder.models import restore_models
-    from lmladder.models.contract import own_tokenizer
     from lmladder.system.files import atomic_write
     from lmladder.system.progress import CountingProgress
 
     import numpy as np
+    import pandas as pd
 
-    require_replaceable(output, force=force)
+    require_suffix(output, ".html")
     if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
         raise InputError(
             f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
             f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
         )
-    loaded = open_checkpoint(checkpoint)
-    models = restore_models(loaded)
-    strongest = chosen_model(model, models, checkpoint)
-    tokenizer = own_tokenizer(models[strongest]) or loaded.restore_tokenizer()
-    if model is not None:
-        models = {model: models[model]}
-    words, source = _read(file, text)
-    tokens = _encode(tokenizer, words, source)
-    options = {"min_context": min_context, "batch_tokens": BATCH_TOKENS}
-    before = _context(tokenizer, context)
+    models, tokenizer = open_models(checkpoint, model)
+    tokens = _encode(tokenizer, *_read(file, text))
+    before = np.array([tokenizer.first])
+    if context is not None:
+        before = _encode(tokenizer, read_text(Path(context)), context)
     n_bytes = tokenizer.n_bytes(tokens)
     if n_bytes == 0:
-        raise InputError(f"{source} has only unknown words; there is nothing to score")
+        raise InputError("the text has only unknown words; there is nothing to score")
+    options = {"min_context": min_context, "batch_tokens": BATCH_TOKENS}
     with CountingProgress("score", "tokens", len(models) * len(tokens)) as progress:
         nats = {
             name: token_nll(each, tokens, before, **options, advance=progress.advance)
             for name, each in models.items()
         }
     scores = {name: Score(len(tokens), n_bytes, float(each.sum())) for name, each in nats.items()}
-    for name, losses in nats.items():
-        if np.isnan(losses).any():
+    for name, each in scores.items():
+        if math.isnan(each.nats):
             raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
-        text_pieces = pieces(tokenizer, tokens, nats[strongest])
-        page = reports.render_surprisal(strongest, scores[strongest], text_pieces)
+        text_pieces = pieces(tokenizer, tokens, nats[name])
+        page = reports.render_surprisal(name, scores[name], text_pieces)
         atomic_write(output, page.encode())
     texts = [tokenizer.decode([token]) for token in tokens] if per_token else []
     if as_json:
@@ -125,15 +118,13 @@ def score(
         print(json.dumps(values, indent=None if per_token else 2))
     else:
         if per_token:
-            print(*(f"{name:>14}" for name in nats), "    id  token")
-            rows = np.stack([*nats.values()], axis=1)
-            for row, token, shown in zip(rows, tokens, texts, strict=True):
-                print(*(f"{loss:14.6f}" for loss in row), f"{token:6}  {shown!r}")
-        print(f"{'model':14}", *(f"{name:>14}" for name in COLUMNS))
-        for name, each in scores.items():
-            facts = (getattr(each, column) for column in COLUMNS)
-            cells = (str(cell) if isinstance(cell, int) else short(cell) for cell in facts)
-            print(f"{name:14}", *(f"{cell:>14}" for cell in cells))
+            columns = {**nats, "id": tokens, "token": map(repr, texts)}
+            print(pd.DataFrame(columns).to_string(index=False, float_format=short))
+        rows = [
+            (name, *(getattr(each, column) for column in COLUMNS)) for name, each in scores.items()
+        ]
+        table = pd.DataFrame(rows, columns=["model", *COLUMNS])
+        print(table.to_string(index=False, float_format=short))
     if output is not None:
         say(f"page: {output}")
 
@@ -141,6 +132,12 @@ def score(
 def short(value: float) -> str:
     """Return a value with the decimals of perplexity.csv, or in a few digits if it is large."""
     return f"{value:.6f}" if value < 1e7 else f"{value:.6g}"
+
+
+def _values(score: Score) -> dict[str, int | float | None]:
+    """Return the values of a score for JSON, which has no infinity."""
+    values = {name: getattr(score, name) for name in (*COLUMNS, "nats")}
+    return {name: each if math.isfinite(each) else None for name, each in values.items()}
 
 
 def _read(file: str | None, text: str | None) -> tuple[str, str]:
@@ -165,25 +162,3 @@ def _encode(tokenizer: Tokenizer, text: str, source: str) -> IntArray:
         return tokenizer.encode(text)
     except InputError as error:
         raise InputError(f"{source}: {error}") from error
-
-
-def _context(tokenizer: Tokenizer, file: str | None) -> IntArray:
-    """Return the tokens before the text: those of a file, or the end of a document or line."""
-    from lmladder.data import read_text
-
-    import numpy as np
-
-    if file is not None:
-        return _encode(tokenizer, read_text(Path(file)), file)
-    if tokenizer.eos is not None:
-        return np.array([tokenizer.eos])
-    try:
-        return tokenizer.encode("\n")
-    except InputError:
-        return np.zeros(1, np.int64)  # a text in another alphabet; its first character
-
-
-def _values(score: Score) -> dict[str, int | float | None]:
-    """Return the values of a score for JSON, which has no infinity."""
-    values = {name: getattr(score, name) for name in (*COLUMNS, "nats")}
-    return {name: each if math.isfinite(each) else None for name, each in values.items()}

@@ -41,10 +41,7 @@ def differs_at(path: Path, prepared: Prepared) -> int | None:
     """
     checkpoint = Checkpoint.load(path)
     if checkpoint.data_digest != prepared.digest:
-        raise InputError(
-            f"{path} was not trained on {prepared.directory}; name the folder of its text: "
-            "--prepared"
-        )
+        raise InputError(f"{path} was not trained on {prepared.directory}")
     kind, by_watch = kind_named(checkpoint.kind), "watch" in checkpoint.config
     settings = validate(rung_settings(checkpoint.kind, watched=by_watch), checkpoint.config)
     recorded = [(row["step"], row[DIGEST]) for row in checkpoint.history]

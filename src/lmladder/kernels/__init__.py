@@ -27,7 +27,6 @@ from lmladder.kernels.blocks import (
     sum_into,
     threads,
 )
-from lmladder.system.arrays import IntArray
 from lmladder.tracing import run
 
 import numpy as np
@@ -139,14 +138,6 @@ def gather_rows(table, indices):
     found = _checked_indices(indices, len(table), "ids")
     out = empty(table, (*indices.shape, table.shape[1]))
     run(np.take, table, found, 0, out, "clip")  # mode="raise" would buffer `out`
-    return out
-
-
-def pad_front(sequences: IntArray, count: int, value: int) -> IntArray:
-    """Insert `count` times `value` before each sequence: (n, length) -> (n, count + length)."""
-    shape = len(sequences), count + sequences.shape[1]
-    out = np.full_like(sequences, value, np.int64, shape=shape)
-    out[:, count:] = sequences
     return out
 
 

@@ -63,8 +63,6 @@ _pool: ThreadPoolExecutor  # of all threads but the one that calls `parallel_for
 def set_threads(count: int | None) -> None:
     """Use `count` threads, or one per core if None. This changes the speed, never the results."""
     global _threads, _pool
-    if count is not None and count < 1:
-        raise ValueError(f"threads must be at least 1, got {count}")
     _threads = count or runtime.available_cores()
     _pool = ThreadPoolExecutor(max(1, _threads - 1), initializer=_become_helper)
 
@@ -130,15 +128,13 @@ def parallel_for(task: Callable[[int], object], count: int) -> None:
 def sum_into(vectors: Sequence[Array]) -> None:
     """Add all other vectors to the first one, in order, block by block."""
     first, *others = vectors
-    step = BLOCK_BYTES // first.itemsize
+    apply_to_row_blocks(_add_all, others, out=[first], step=BLOCK_BYTES // first.itemsize)
 
-    def block(index: int) -> None:
-        part = slice(index * step, (index + 1) * step)
-        total = first[part]
-        for other in others:
-            total += other[part]
 
-    parallel_for(block, -(-len(first) // step))
+def _add_all(*vectors: Array) -> None:
+    *others, total = vectors
+    for other in others:
+        total += other
 
 
 def empty(like: Array, shape: int | tuple[int, ...]) -> Array:

@@ -314,19 +314,6 @@ def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
 # ------------------------------------------------------------------------------- softmax and loss
 
 
-@compiled(READ_2D, WRITE_2D)
-def softmax(x, out):
-    n = x.shape[1]
-    for i in range(len(x)):
-        largest = _largest(x[i], n)
-        total = float32(0)
-        for j in range(n):
-            out[i, j] = _exp(x[i, j] - largest)
-            total += out[i, j]
-        for j in range(n):
-            out[i, j] /= total
-
-
 @compiled(READ_2D, READ_IDS, WRITE_1D, WRITE_1D)
 def cross_entropy(logits, targets, nll, log_total):
     n = logits.shape[1]

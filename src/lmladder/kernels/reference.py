@@ -16,13 +16,6 @@ CUBIC = 0.044715
 MAX_EXPONENT = 80.0  # for exp in float32, which overflows at 88.7
 
 
-def softmax(x, out):
-    """Compute the softmax along the last axis: (rows, n) -> (rows, n)."""
-    np.subtract(x, x.max(axis=1, keepdims=True), out=out)
-    np.exp(out, out=out)
-    out /= out.sum(axis=1, keepdims=True)
-
-
 def gelu_tanh(x, out):
     """Compute GELU in its tanh form, elementwise."""
     out[...] = x / 2 * (1 + np.tanh(SLOPE * (x + CUBIC * x**3)))

@@ -3,7 +3,6 @@
 from itertools import pairwise
 from typing import Annotated
 
-from lmladder import kernels
 from lmladder.autograd import Tensor
 from lmladder.models.kind import BLUE
 from lmladder.models.neural import NeuralLanguageModel
@@ -47,7 +46,10 @@ class Mlp(NeuralLanguageModel):
         self.unembedding = Linear(sizes[-1], vocabulary_size, rng=rng, std=0.02)
 
     def hidden(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
-        padded = kernels.pad_front(tokens, self.context_length - 1, self.vocabulary_size)
+        before = self.context_length - 1  # embeddings of missing tokens before the first
+        shape = len(tokens), before + tokens.shape[1]
+        padded = np.full_like(tokens, self.vocabulary_size, np.int64, shape=shape)
+        padded[:, before:] = tokens
         windows = np.lib.stride_tricks.sliding_window_view(padded, self.context_length, axis=1)
         x = self.embedding(windows)  # (sequences, length, context_length, embedding_size)
         x = x.reshape(*tokens.shape, -1)

@@ -56,8 +56,7 @@ def restore_models(checkpoint: Checkpoint) -> dict[str, LanguageModel]:
 
 def label(model: str, kind: str) -> str:
     """Return the label of a model of this kind, such as "MLP" or "Kneser-Ney 5"."""
-    if kind:
-        for start, text in {kind: kind_named(kind).label, **kind_named(kind).labels}.items():
-            if text and (model == start or model.startswith(f"{start}_")):
-                model = text + model.removeprefix(start)
+    for start, text in {kind: kind_named(kind).label, **kind_named(kind).labels}.items():
+        if text and (model == start or model.startswith(f"{start}_")):
+            model = text + model.removeprefix(start)
     return model[:1].upper() + model[1:].replace("_", " ")

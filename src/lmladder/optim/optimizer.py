@@ -59,15 +59,15 @@ class Optimizer:
         Raises
         ------
         ValueError
-            If a value or gradient has another shape or dtype than the parameter had, or a value is
-            read-only; then nothing changes.
+            If a value or gradient has another shape or dtype than the parameter had; then nothing
+            changes.
         """
         raise NotImplementedError
 
     def gradients(self) -> list[tuple[str, FloatArray, FloatArray]]:
         """Return name, value and gradient of all parameters with a gradient; ValueError as `step`.
 
-        The values can be written, and count as changed.
+        The values count as changed.
         """
         found: list[tuple[str, FloatArray, FloatArray]] = [
             (name, tensor.value, tensor.grad)
@@ -77,13 +77,9 @@ class Optimizer:
         for name, value, gradient in found:
             shape, dtype = self._types[name]
             for what, array in ("value", value), ("gradient", gradient):
-                if array.shape != shape or array.dtype != dtype:
-                    raise ValueError(
-                        f"the {what} of {name} must be {dtype} {shape} for this optimizer, "
-                        f"got {array.dtype} {array.shape}"
-                    )
-            if not value.flags.writeable:
-                raise ValueError(f"the value of {name} is read-only")
+                if (array.shape, array.dtype) != (shape, dtype):
+                    got = f"{array.dtype} {array.shape}"
+                    raise ValueError(f"the {what} of {name} must be {dtype} {shape}, got {got}")
         changed(self.parameters.values())
         return found
 

@@ -39,8 +39,8 @@ class Schedule(Settings):
         return steps - self.warmup_steps
 
     def decayed(self, progress: float) -> float:
-        """Return the factor at a progress of the decay from 0 to 1."""
-        raise NotImplementedError
+        """Return the factor at a progress of the decay from 0 to 1: by default, a straight line."""
+        return 1 - (1 - self.final_fraction) * progress
 
     def check_steps(self, steps: int) -> None:
         """Raise ValueError if the schedule is longer than a run of `steps`."""
@@ -65,9 +65,6 @@ class Linear(Schedule):
 
     name: Literal["linear"] = SHAPE
 
-    def decayed(self, progress: float) -> float:
-        return 1 - (1 - self.final_fraction) * progress
-
 
 class Cosine(Schedule):
     """Half a cosine from 1 to final_fraction (Loshchilov & Hutter 2017)."""
@@ -86,9 +83,6 @@ class Wsd(Schedule):
     decay_fraction: float = Field(
         gt=0, le=1, description="fraction of all steps over which the rate decays"
     )
-
-    def decayed(self, progress: float) -> float:
-        return 1 - (1 - self.final_fraction) * progress
 
     def decay_steps(self, steps: int) -> int:
         return max(1, round(self.decay_fraction * steps))

@@ -154,14 +154,15 @@ class Ladder:
             if split == last and name in excess:
                 facts["excess_nats_per_token"] = excess[name].excess
                 facts["excess_standard_error"] = excess[name].standard_error
-            facts |= {"kind": entry.checkpoint.kind, "rung": entry.rung}
+            names, size = (name, entry.checkpoint.kind, entry.rung), entry.model.n_parameters
             steps = entry.checkpoint.step if entry.kind.by_steps else None
-            rows.append(Row(name, split, score, entry.model.n_parameters, steps, **facts))
+            rows.append(Row(*names, split, score, size, steps, **facts))
         if ORACLE.name not in self.entries:
+            names = ORACLE.name, ORACLE.settings.kind, ORACLE.folder
             for split in dict.fromkeys(split for _, split in scores):
                 if (oracle := splits[split].oracle) is not None:
                     truth = Score(splits[split].tokens, splits[split].bytes, oracle.nats)
-                    rows.append(Row(ORACLE.name, split, truth, None, None, errors[split]))
+                    rows.append(Row(*names, split, truth, None, None, errors[split]))
         return rows
 
     def _audit(self, name: str, split: str, score: Score) -> str:

@@ -12,7 +12,7 @@ from lmladder.reports.detail import (
     position_table,
 )
 from lmladder.reports.figures.calibration import calibration_panels
-from lmladder.reports.figures.gallery import last_split, result_figures, truth_figures
+from lmladder.reports.figures.gallery import result_figures, truth_figures
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters
 from lmladder.reports.figures.position import position_curves

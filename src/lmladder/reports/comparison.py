@@ -7,7 +7,7 @@ from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration
 from lmladder.reports.figures.style import as_svg
-from lmladder.reports.figures.sweep import Swept, Value, sweep_curves
+from lmladder.reports.figures.sweep import Value, sweep_curves
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
@@ -21,39 +21,37 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 MAX_NAMED = 5  # configurations in a sentence
+MEASURED = ("score", "standard_deviation", "difference", "low", "high", "p")
 
 
 def as_grid(comparison: Comparison) -> Grid:
     """Return the table for people; unknown values are empty."""
-    metric, by = METRICS[comparison.metric].capitalize(), comparison.by
-    rows: list[dict[str | None, str]] = []
-    for each in comparison.configurations:
-        score, difference = f"{each.score:.4f}", ""
-        if each.standard_deviation is not None:
-            score += f" ± {each.standard_deviation:.4f}"
-        if each.difference is not None:
-            difference = f"{each.difference:+.4f}"
-        if each.low is not None:
-            difference += f" [{each.low:+.4f}, {each.high:+.4f}]"
-        rows.append(
-            {
-                by: as_override(each.group),
-                "Model": each.model,
-                "Settings": each.shown,
-                "Rank": "" if each.rank is None else str(each.rank),
-                "p": "" if each.p is None else f"{each.p:.4f}",
-                "Runs": str(len(each.runs)),
-                metric.partition(" of ")[0]: score,
-                f"To {comparison.against or 'the best'}": difference,
-            }
-        )
-    optional = ("Settings", "Rank", "p")
-    empty = {title for title in optional if not any(row[title] for row in rows)}
-    titles = [title for title in rows[0] if title is not None and title not in empty]
-    cells = [[row[title] for title in titles] for row in rows]
+    metric, by = METRICS[comparison.metric].capitalize(), comparison.by or ""
+    table = pd.DataFrame(
+        {
+            by: as_override(each.group),
+            "Model": each.model,
+            "Settings": each.shown,
+            "Rank": _text("{}", each.rank),
+            "p": _text("{:.4f}", each.p),
+            "Runs": str(len(each.runs)),
+            metric.partition(" of ")[0]: _text("{:.4f}", each.score)
+            + _text(" ± {:.4f}", each.standard_deviation),
+            f"To {comparison.against or 'the best'}": _text("{:+.4f}", each.difference)
+            + _text(" [{:+.4f}, {:+.4f}]", each.low, each.high),
+        }
+        for each in comparison.configurations
+    )
+    empty = [title for title in ("Settings", "Rank", "p") if not (table[title] != "").any()]
+    table = table.drop(columns=empty if by else ["", *empty])
     caption = f"{metric}; differences with simultaneous 95% intervals"
-    words = sum(title in (by, "Model", "Settings") for title in titles)
-    return Grid(caption, titles, cells, words)
+    words = sum(title in (by, "Model", "Settings") for title in table)
+    return Grid(caption, [*table], table.to_numpy().tolist(), words)
+
+
+def _text(form: str, *values: float | None) -> str:
+    """Format values; an empty string if they are unknown."""
+    return "" if None in values else form.format(*values)
 
 
 def finding(comparison: Comparison) -> str:
@@ -97,12 +95,10 @@ def to_csv(comparison: Comparison) -> str:
     """Return the table with six digits after the point; unknown values are empty."""
     table = pd.DataFrame([_fields(each) for each in comparison.configurations])
     table = table.assign(runs=table["seeds"].map(len), group=table["group"].map(as_override))
-    columns = ["group", "model", "shown", "rank", "runs", "score"]
-    columns += ["standard_deviation", "difference", "low", "high", "p"]
-    if comparison.against is None:
-        columns.remove("p")
-    table = table[columns if comparison.by else columns[1:]].astype({"rank": "Int64"})
     names = {"group": comparison.by, "shown": "settings", "score": comparison.metric}
+    columns = ["model", "shown", "rank", "runs", "score", *MEASURED[1:]]
+    columns = columns[: None if comparison.against else -1]
+    table = table[["group", *columns] if comparison.by else columns].astype({"rank": "Int64"})
     return table_to_csv(table.rename(columns=names)).rstrip("\n")
 
 
@@ -117,7 +113,7 @@ def _fields(each: Configuration) -> dict[str, Any]:
     """Return a configuration for programs, with rounded values."""
     values = {"model": each.model, "settings": each.runs[0].settings, **vars(each)}
     del values["runs"], values["names"]
-    for name in ("score", "standard_deviation", "difference", "low", "high", "p"):
+    for name in MEASURED:
         values[name] = None if values[name] is None else round(values[name], 6)
     seeds, folders = [run.seed for run in each.runs], [str(run.path) for run in each.runs]
     return {**values, "seeds": seeds, "folders": folders}
@@ -163,9 +159,7 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
 
 
 def write(comparison: Comparison, path: Path) -> None:
-    """Write a page, .html, or a figure, .svg; InputError for other names, or as `sweep_figure`."""
-    if path.suffix not in (".html", ".svg"):
-        raise InputError(f"the name of a page must end in .html, of a figure in .svg, got {path}")
+    """Write a page, .html, or a figure, .svg; InputError as `sweep_figure`."""
     page = path.suffix == ".html"
     text = to_html(comparison) if page else as_svg(sweep_figure(comparison))
     atomic_write(path, text.encode())
@@ -181,26 +175,16 @@ def sweep_figure(comparison: Comparison) -> Figure:
     """
     if comparison.by is None:
         raise InputError("a figure of runs requires the setting of its x axis: --by SETTING")
-    curves: dict[str, list[Configuration]] = {}
+    curves: dict[str, dict[Value, list[float]]] = {}
     one_model = len({each.model for each in comparison.configurations}) == 1
     for each in comparison.configurations:  # ordered by the setting
-        name = f"{each.model} {each.shown}".rstrip()
-        curves.setdefault(each.shown or name if one_model else name, []).append(each)
+        name = each.shown if one_model and each.shown else f"{each.model} {each.shown}".rstrip()
+        value = each.group if type(each.group) in (int, float) else as_override(each.group)
+        scores = [run.scores[comparison.metric] for run in each.runs]
+        curves.setdefault(name, {})[value] = scores
     return sweep_curves(
-        [
-            Swept(
-                name,
-                [_value(each.group) for each in curve],
-                [[run.scores[comparison.metric] for run in each.runs] for each in curve],
-            )
-            for name, curve in curves.items()
-        ],
+        curves,
         setting=comparison.by,
         score=METRICS[comparison.metric].partition(",")[0],
         caption=finding(comparison),
     )
-
-
-def _value(value: Any) -> Value:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if number else as_override(value)

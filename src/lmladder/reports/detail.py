@@ -15,11 +15,7 @@ from lmladder.system.arrays import Array
 import numpy as np
 import pandas as pd
 
-EXCESS_COLUMNS = {
-    each.name: "float64" if each.name not in ("model", "by") else "str" for each in fields(Excess)
-}
 ERROR = "_standard_error"
-TOKENS, CONFIDENCE, ACCURACY = "_tokens", "_confidence", "_accuracy"
 
 
 def position_table(losses: Mapping[str, ContextLosses]) -> pd.DataFrame:
@@ -41,16 +37,30 @@ def calibration_table(models: Mapping[str, Reliability]) -> pd.DataFrame:
     edges = np.linspace(0, 1, BINS + 1)
     columns: dict[str, Array] = {"low": edges[:-1], "high": edges[1:]}
     for model, each in models.items():
-        columns[model + TOKENS] = each.tokens
-        columns[model + CONFIDENCE] = each.confidence
-        columns[model + ACCURACY] = each.accuracy
+        columns |= {f"{model}_{name}": values for name, values in vars(each).items()}
     return pd.DataFrame(columns).round(DECIMALS)
+
+
+def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
+    """Return the predictions of each model in a `calibration_table`."""
+    parts = [each.name for each in fields(Reliability)]
+    end = f"_{parts[-1]}"
+    names = [name.removesuffix(end) for name in table.columns if name.endswith(end)]
+    return {
+        name: Reliability(*(table[f"{name}_{part}"].to_numpy() for part in parts)) for name in names
+    }
+
+
+def calibration_errors(table: pd.DataFrame) -> dict[str, float]:
+    """Return the expected calibration error of each model in a `calibration_table`."""
+    found = reliabilities(table)
+    return {name: round(each.expected_calibration_error, DECIMALS) for name, each in found.items()}
 
 
 def excess_table(rows: Iterable[Excess]) -> pd.DataFrame:
     """Return the distance of each model from the truth, one row for each group of tokens."""
-    table = pd.DataFrame(map(vars, rows), columns=[*EXCESS_COLUMNS]).astype(EXCESS_COLUMNS)
-    return table.astype({"tokens": "int64"}).round(DECIMALS)
+    table = pd.DataFrame(map(vars, rows), columns=[each.name for each in fields(Excess)])
+    return table.astype(dict.fromkeys(("first", "last"), "float64")).round(DECIMALS)
 
 
 def excess_of(table: pd.DataFrame, by: str, column: str = "excess") -> dict[str, float]:
@@ -63,27 +73,13 @@ def true_calibration(table: pd.DataFrame) -> dict[str, Reliability]:
     """Return the calibration of each model in an `excess_table` against true probabilities."""
     found = {}
     for name, rows in table[table["by"] == "confidence"].groupby("model", sort=False):
-        index = np.rint(rows["first"].to_numpy() * BINS).astype(int)
-        tokens, confidence, probability = np.zeros(BINS, int), *np.full((2, BINS), np.nan)
-        tokens[index], confidence[index] = rows["tokens"], rows["confidence"]
-        probability[index] = rows["probability"]
-        found[str(name)] = Reliability(tokens, confidence, probability)
+        bins = np.rint(rows["first"] * BINS).astype(int)
+        rows = rows.set_index(bins).reindex(range(BINS)).fillna({"tokens": 0})
+        parts = ("tokens", "confidence", "probability")
+        found[str(name)] = Reliability(*(rows[part].to_numpy() for part in parts))
     return found
-
-
-def calibration_errors(table: pd.DataFrame) -> dict[str, float]:
-    """Return the expected calibration error of each model in a `calibration_table`."""
-    found = reliabilities(table)
-    return {name: round(each.expected_calibration_error, DECIMALS) for name, each in found.items()}
 
 
 def position_models(table: pd.DataFrame) -> list[str]:
     """Return the models of a `position_table`."""
     return [name.removesuffix(ERROR) for name in table.columns if name.endswith(ERROR)]
-
-
-def reliabilities(table: pd.DataFrame) -> dict[str, Reliability]:
-    """Return the predictions of each model in a `calibration_table`."""
-    names = [name.removesuffix(ACCURACY) for name in table.columns if name.endswith(ACCURACY)]
-    parts = (TOKENS, CONFIDENCE, ACCURACY)
-    return {name: Reliability(*(table[name + part].to_numpy() for part in parts)) for name in names}

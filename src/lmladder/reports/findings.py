@@ -1,16 +1,9 @@
 """What the numbers show, in sentences: of the table, and of a figure."""
 
 from collections.abc import Callable, Mapping
+from itertools import groupby
 
-from lmladder.reports.table import (
-    EXCESS,
-    EXCESS_ERROR,
-    by_model,
-    models_of,
-    nats_with_error,
-    split_name,
-    valid,
-)
+from lmladder.reports.table import BY_NAME, EXCESS, by_model, models_of, split_name, valid
 
 import pandas as pd
 
@@ -27,29 +20,23 @@ def findings(table: pd.DataFrame) -> str:
     split = table["split"].iloc[-1]
     bits = by_model(table, split, "bits_per_byte")  # from worst to best
     models = {name: each for name, each in models_of(table).items() if name in bits}
-    counted, trained, oracle = (
-        [name for name, each in models.items() if getattr(each, kind)][-1:]
-        for kind in ("counted", "trained", "is_oracle")
-    )
-    ranked = trained or counted or [name for name in models if name not in oracle][-1:]
-    if not ranked:
+    counted = [name for name, each in models.items() if each.counted]
+    trained = [name for name, each in models.items() if each.trained]
+    if not (ranked := trained or counted):
         return ""
-    best = ranked[0]
-    comparisons = []
-    if trained:
-        for name in counted:
-            rival = f"the best count model ({models[name].label}, {bits[name]:.4f})"
-            comparisons.append(_compared(bits[best], bits[name], rival))
-    for name in oracle:
+    best, comparisons = ranked[-1], list[str]()
+    for name in counted[-1:] if trained else []:
+        rival = f"the best count model ({models[name].label}, {bits[name]:.4f})"
+        comparisons.append(_compared(bits[best], bits[name], rival))
+    for name in (name for name, each in models.items() if each.is_oracle):
         truth = f"the oracle, which knows the true distribution ({bits[name]:.4f})"
         comparisons.append(_compared(bits[best], bits[name], truth))
     sentence = (
         f"On the {split_name(split)} text the {models[best].label} needs {bits[best]:.4f} bits "
-        "per byte"
+        f"per byte{': ' * bool(comparisons)}{' and '.join(comparisons)}."
     )
-    sentence = f"{sentence}: {' and '.join(comparisons)}." if comparisons else f"{sentence}."
     (row,) = table[(table["split"] == split) & (table["model"] == best)].to_dict("records")
-    if excess := nats_with_error(row[EXCESS], row[EXCESS_ERROR]):
+    if excess := BY_NAME[EXCESS].cell(row):
         sentence += (
             f" Its distribution is {excess} nats per token from the true one, on any stories of "
             "the grammar."
@@ -70,14 +57,14 @@ def lowest(what: str, values: Mapping[str, float], form: Callable[[float], str])
 
     Values are the same if `form` shows them so.
     """
-    groups: dict[str, list[str]] = {}
-    for name in sorted(values, key=values.__getitem__):
-        groups.setdefault(form(values[name]), []).append(name)
-    found = [(value, " and ".join(names), len(names) > 1) for value, names in groups.items()]
+    ordered = sorted(values, key=values.__getitem__)
+    found = [(value, [*names]) for value, names in groupby(ordered, lambda k: form(values[k]))]
     if not found:
         return ""
-    (value, names, shared), *others = found
-    sentence = f"{names} {'share' if shared else 'has'} the lowest {what}, {value}"
-    for value, names, shared in others[:1]:
-        sentence += f"; next {'are' if shared else 'is'} {names} with {value}"
+    (value, names), *others = found
+    verb = "share" if names[1:] else "has"
+    sentence = f"{' and '.join(names)} {verb} the lowest {what}, {value}"
+    for value, names in others[:1]:
+        verb = "are" if names[1:] else "is"
+        sentence += f"; next {verb} {' and '.join(names)} with {value}"
     return f"{sentence}."

@@ -3,12 +3,12 @@
 `results/<name>/seed<seed>/` has what git keeps of a pipeline, such as outputs/evaluate.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lmladder.evaluation import read_record
-from lmladder.reports.table import CROPS, DECIMALS, Grid, in_order, read_csv, significant, whole
+from lmladder.reports.table import BY_NAME, CROPS, DECIMALS, Column, Grid, four, in_order, read_csv
 from lmladder.system.errors import InputError
 from lmladder.system.settings import dotted
 
@@ -33,22 +33,20 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
     seeds = set()
     for name in names:
         folders = evaluated(results / name)
-        seeds |= {len(folders)}
+        seeds.add(len(folders))
         settings = dotted(read_record(folders[0]).settings)
-        share = f"{settings['data.split.train']:.0%}"
+        start = f"Trained on {settings['data.split.train']:.0%}"
         for split, rows in over_seeds(folders).groupby("split", sort=False):
-            columns[f"Trained on {share}: {split}"] = {
-                row["model"]: row for row in rows.to_dict("records")
-            }
+            by_model = {row["model"]: row for row in rows.to_dict("records")}
+            columns[f"{start}: {split}"] = by_model
     title, last = list(columns.items())[-1]
+    whole, crops = (Column(each, "float64", form=four, error=each + DEVIATION) for each in NATS)
+    shown = [crops, *(BY_NAME[each] for each in ("perplexity", "parameters", "steps"))]
     cells = [
         [
-            str(row["label"]),
-            *(_mean(each.get(model, {}), NATS[0]) for each in columns.values()),
-            _mean(row, CROPS),
-            significant(row["perplexity"]),
-            whole(row["parameters"]),
-            whole(row["steps"]),
+            row["label"],
+            *(whole.cell(each[model]) if model in each else "" for each in columns.values()),
+            *(each.cell(row) for each in shown),
         ]
         for model, row in last.items()
     ]
@@ -57,11 +55,8 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
         f"{', '.join(names)}: nats per token, mean ± standard deviation over {count}; "
         "perplexity of the last text"
     )
-    return Grid(
-        caption,
-        ["Model", *columns, f"{title}, on crops", "Perplexity", "Parameters", "Steps"],
-        cells,
-    )
+    titles = ["Model", *columns, f"{title}, on crops", *(each.title for each in shown[1:])]
+    return Grid(caption, titles, cells)
 
 
 def evaluated(folder: Path) -> list[Path]:
@@ -75,20 +70,13 @@ def evaluated(folder: Path) -> list[Path]:
 def over_seeds(folders: Sequence[Path]) -> pd.DataFrame:
     """Return the mean of the tables in these folders, with deviations of `NATS`.
 
-    Perplexity is that of the mean nats per token.
+    Perplexity is that of the mean nats per token. A deviation of 0 is missing.
     """
     tables = pd.concat([read_csv(each / "perplexity.csv") for each in folders])
     groups = tables.groupby(["split", "model"], sort=False)
     table, means = groups.first(), [*NATS, "bits_per_byte"]
     table[means] = groups[means].mean()
-    table = table.join(groups[NATS].std().round(DECIMALS).add_suffix(DEVIATION))
+    deviations = groups[NATS].std().round(DECIMALS).replace(0, np.nan)
+    table = table.join(deviations.add_suffix(DEVIATION))
     table["perplexity"] = np.exp(table["nats_per_token"])
     return in_order(table.reset_index())
-
-
-def _mean(row: Mapping[str, Any], name: str) -> str:
-    """Return a mean, with its deviation unless all seeds have the same value."""
-    if pd.isna(mean := row.get(name)):
-        return ""
-    deviation = row[name + DEVIATION]
-    return f"{mean:.4f} ± {deviation:.4f}" if deviation > 0 else f"{mean:.4f}"

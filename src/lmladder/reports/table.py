@@ -16,7 +16,6 @@ from lmladder.data import SPLITS
 from lmladder.evaluation import Score
 from lmladder.evaluation.audit import PASSED
 from lmladder.models import kind_named, label
-from lmladder.models.kind import INK
 from lmladder.reports.colors import COLORS, readable
 from lmladder.system.errors import InputError
 
@@ -36,25 +35,25 @@ class Row:
     Attributes
     ----------
     model : "uniform", "kneser_ney_5", "transformer", ...; "oracle" for the true distribution
+    kind, rung : kind of the rung, and its folder within a ladder
     split : "val" or "test"
     parameters : None for an oracle that knows the probabilities of whole stories only
     steps : training steps; None for a model that is not trained in steps
     standard_error : of the nats per token, as an estimate for other text of the same kind
     crop_nats_per_token : of windows that do not overlap; None for the oracle
-    kind, rung : kind of the rung, and its folder within a ladder; empty for such an oracle
     excess_nats_per_token, excess_standard_error : see `Excess`; None where the truth is not known
     audit : "passed", or the checks that failed; empty for a built-in model, which is not audited
     """
 
     model: str
+    kind: str
+    rung: str
     split: str
     score: Score
     parameters: int | None
     steps: int | None
     standard_error: float | None = None
     crop_nats_per_token: float | None = None
-    kind: str = ""
-    rung: str = ""
     excess_nats_per_token: float | None = None
     excess_standard_error: float | None = None
     audit: str = ""
@@ -65,16 +64,14 @@ def significant(value: float) -> str:
     return f"{value:#.4g}" if value < 999.95 else f"{value:,.0f}"
 
 
-def whole(value: float | None) -> str:
-    """Format a value without its fraction; an empty string for a missing value."""
-    return "" if value is None or pd.isna(value) else f"{value:,.0f}"
+def whole(value: float) -> str:
+    """Format a value without its fraction."""
+    return f"{value:,.0f}"
 
 
-def nats_with_error(nats: float, error: float = math.nan) -> str:
-    """Format a loss with its standard error, each if it is not missing."""
-    if pd.isna(nats):
-        return ""
-    return f"{nats:.4f}" if pd.isna(error) else f"{nats:.4f} ± {error:.4f}"
+def four(value: float) -> str:
+    """Format a value with four digits after the point."""
+    return f"{value:.4f}"
 
 
 @dataclass(frozen=True)
@@ -86,61 +83,49 @@ class Column:
     name : in perplexity.csv
     dtype : of pandas
     title : for people; empty: it is not shown by itself
-    cell : the text of a row's cell
+    form : formats a value
+    error : the column of its standard error, with which it is shown
     optional : whether it may be empty
     of_each_split : whether it is shown for all splits, or for the last one only
-    is_shown : whether a table shows it
     """
 
     name: str
     dtype: Any
     title: str = ""
-    cell: Callable[[Mapping[str, Any]], str] = str
+    form: Callable[[Any], str] = str
+    error: str = ""
     optional: bool = False
     of_each_split: bool = False
-    is_shown: Callable[[pd.DataFrame], bool] = lambda table: True
+
+    def cell(self, row: Mapping[str, Any]) -> str:
+        """Return the text of a row's cell; empty for a missing value."""
+        if pd.isna(row[self.name]):
+            return ""
+        error = row[self.error] if self.error else math.nan
+        return self.form(row[self.name]) + ("" if pd.isna(error) else f" ± {error:.4f}")
 
 
 # In the order of perplexity.csv; a reader ignores unknown columns.
 COLUMNS = (
     Column("model", "str"),
-    Column("label", "str", "Model", lambda row: str(row["label"])),
-    Column("kind", "str", optional=True),
-    Column("rung", "str", optional=True),
+    Column("label", "str", "Model"),
+    Column("kind", "str"),
+    Column("rung", "str"),
     Column("split", "str"),
-    Column(
-        *("tokens", "Int64", "Tokens", lambda row: whole(row["tokens"])),
-        is_shown=lambda table: (
-            len(table[["split", "tokens"]].drop_duplicates()) > table["split"].nunique()
-        ),  # unless all models have the same
-    ),
+    Column("tokens", "Int64", "Tokens", whole),
     Column("bytes", "Int64"),
-    Column(
-        *("perplexity", "float64", "Perplexity", lambda row: significant(row["perplexity"])),
-        of_each_split=True,
-    ),
-    Column(
-        *("bits_per_byte", "float64", "Bits/byte", lambda row: f"{row['bits_per_byte']:.4f}"),
-        of_each_split=True,
-    ),
-    Column(
-        *("nats_per_token", "float64", "Nats/token"),
-        lambda row: nats_with_error(row["nats_per_token"], row["standard_error"]),
-    ),
-    Column(
-        *("parameters", "Int64", "Parameters", lambda row: whole(row["parameters"])), optional=True
-    ),
-    Column("steps", "Int64", "Steps", lambda row: whole(row["steps"]), optional=True),
+    Column("perplexity", "float64", "Perplexity", significant, of_each_split=True),
+    Column("bits_per_byte", "float64", "Bits/byte", four, of_each_split=True),
+    Column("nats_per_token", "float64", "Nats/token", four, "standard_error"),
+    Column("parameters", "Int64", "Parameters", whole, optional=True),
+    Column("steps", "Int64", "Steps", whole, optional=True),
     Column("standard_error", "float64", optional=True),
-    Column(CROPS, "float64", "On crops", lambda row: nats_with_error(row[CROPS]), optional=True),
-    Column(
-        *(EXCESS, "float64", "Excess", lambda row: nats_with_error(row[EXCESS], row[EXCESS_ERROR])),
-        optional=True,
-        is_shown=lambda table: bool(table[EXCESS].notna().any()),
-    ),
+    Column(CROPS, "float64", "On crops", four, optional=True),
+    Column(EXCESS, "float64", "Excess", four, EXCESS_ERROR, optional=True),
     Column(EXCESS_ERROR, "float64", optional=True),
     Column(AUDIT, "str", optional=True),
 )
+BY_NAME = {each.name: each for each in COLUMNS}
 DTYPES = {each.name: each.dtype for each in COLUMNS}
 SHOWN = tuple(each for each in COLUMNS if each.title)
 EXCESS_NOTE = (
@@ -169,18 +154,21 @@ class Grid:
     note: str = ""
 
     def to_markdown(self) -> str:
-        """Return a GitHub table between its caption and its note."""
-        table = markdown([self.titles, *self.rows], self.words)
+        """Return a GitHub table between its caption and its note; numbers are right-aligned."""
+        lines = [[*map(escaped, cells)] for cells in (self.titles, *self.rows)]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+        sides = ["<" if index < self.words else ">" for index in range(len(widths))]
+        pairs = [*zip(sides, widths, strict=True)]
+        line = f"| {' | '.join(f'{{:{side}{width}}}' for side, width in pairs)} |\n"
+        rule = ["-" * width if side == "<" else f"{'-' * (width - 1)}:" for side, width in pairs]
+        table = "".join(line.format(*cells) for cells in (lines[0], rule, *lines[1:]))
         return f"**{escaped(self.caption)}**\n\n{table}" + (f"\n{self.note}\n" if self.note else "")
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     """Return the table with `COLUMNS`, by split, then from worst to best; the oracle is last.
 
-    Raises
-    ------
-    ValueError
-        If a split is unknown, a model occurs twice, or two rows of a split are of different text.
+    Raises ValueError if two rows of a split are of different text.
     """
     rows = list(rows)
     cells = [vars(row) | {name: getattr(row.score, name) for name in SCORES} for row in rows]
@@ -189,10 +177,6 @@ def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
     invalid = [f" (invalid: {row.audit})" if is_invalid(row.audit) else "" for row in rows]
     table["label"] = [*map(operator.add, labels, invalid)]
     table = table.astype(DTYPES)
-    if unknown := set(table["split"]) - set(SPLITS):
-        raise ValueError(f"unknown split {sorted(unknown)}; choose from {SPLITS}")
-    if table.duplicated(["model", "split"]).any():
-        raise ValueError("a model occurs twice in one split")
     if len(table[["split", "bytes"]].drop_duplicates()) != table["split"].nunique():
         raise ValueError("the rows of a split must be scores of the same text")
     return in_order(table.round(DECIMALS))
@@ -210,7 +194,10 @@ def valid(table: pd.DataFrame) -> pd.DataFrame:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table by split, then from worst to best; the oracle is last."""
-    splits, is_oracle = map(SPLITS.index, table["split"]), map(_is_truth, table["kind"])
+    splits, is_oracle = (
+        map(SPLITS.index, table["split"]),
+        (kind_named(kind).is_truth for kind in table["kind"]),
+    )
     # As nats per token, whose digits are more, but across tokenizers.
     nats = -table["nats_per_token"] * table["tokens"]
     keys = list(zip(splits, is_oracle, nats, table["model"], strict=True))
@@ -246,41 +233,31 @@ def models_of(table: pd.DataFrame) -> dict[str, Model]:
     Each kind has its own color. Further models of a kind, and those of a kind without a color, take
     the colors that are left.
     """
-    rows = table.drop_duplicates("model", keep="last").fillna({"parameters": 0}).to_dict("records")
-    trained = [row["model"] for row in rows if _is_trained(row["kind"])]
+    last = table.drop_duplicates("model", keep="last").fillna({"parameters": 0})
+    rows = {row["model"]: row for row in last.to_dict("records")}
+    kinds = {name: kind_named(row["kind"]) for name, row in rows.items()}
+    trained = [name for name, kind in kinds.items() if not kind.deterministic]
     markers = dict(zip(trained, cycle(MARKERS), strict=False))
     colors: dict[str, str] = {}
-    for row in sorted(rows, key=lambda row: ("/" in row["rung"], row["model"])):
-        color = kind_named(row["kind"]).color if row["kind"] else INK
-        color = color and readable(color)
-        if row["model"] in trained and color in (None, *colors.values()):
+    for name in sorted(kinds, key=lambda name: ("/" in rows[name]["rung"], name)):
+        if color := kinds[name].color:
+            color = readable(color)
+        if name in trained and color in (None, *colors.values()):
             color = next((each for each in COLORS if each not in colors.values()), None)
-        colors[row["model"]] = color or COLORS[-1]
+        colors[name] = color or COLORS[-1]
     return {
         name: Model(
             label=row["label"],
             rung=row["rung"],
             color=colors[name],
-            marker=markers.get(name, "*" if _is_truth(row["kind"]) else "o"),
+            marker=markers.get(name, "*" if kind.is_truth else "o"),
             trained=name in trained,
-            counted=name not in trained and row["parameters"] > 0 and not _executes(row["kind"]),
-            is_oracle=_is_truth(row["kind"]),
+            counted=kind.deterministic and row["parameters"] > 0 and not kind.executes,
+            is_oracle=kind.is_truth,
         )
-        for row in rows
-        for name in [row["model"]]
+        for name, row in rows.items()
+        for kind in [kinds[name]]
     }
-
-
-def _is_trained(kind: str) -> bool:
-    return bool(kind) and not kind_named(kind).deterministic
-
-
-def _executes(kind: str) -> bool:
-    return bool(kind) and kind_named(kind).executes
-
-
-def _is_truth(kind: str) -> bool:
-    return not kind or kind_named(kind).is_truth
 
 
 def by_model(table: pd.DataFrame, split: str, column: str) -> dict[str, float]:
@@ -303,22 +280,21 @@ def read_csv(path: Path) -> pd.DataFrame:
     except (OSError, ValueError, TypeError) as error:  # also UnicodeError and pandas' own errors
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise InputError(f"cannot read {path}: {reason}") from error
-    if AUDIT not in table:  # there was none
-        table[AUDIT] = ""
-    table = table.reindex(columns=list(DTYPES))  # without values where a column is missing
+    table = table.reindex(columns=list(DTYPES)).astype(DTYPES).fillna({AUDIT: ""})
     required = [each.name for each in COLUMNS if not each.optional]
     if table[required].isna().any(axis=None):
         raise InputError(f"{path} is not a table of scores: a value is missing")
     if unknown := set(table["split"]) - set(SPLITS):
         raise InputError(f"{path}: unknown split {min(unknown)!r}; choose from {', '.join(SPLITS)}")
-    table = table.fillna({"kind": "", "rung": "", AUDIT: ""})
     return table.round(DECIMALS)  # pandas may read a float one bit off
 
 
 def ladder_grid(table: pd.DataFrame, shown: Sequence[Column] = SHOWN) -> Grid:
     """Return the table for people: columns of its last split, the test text, then of others."""
     splits = [*dict.fromkeys(table["split"])][::-1]
-    shown = [each for each in shown if each.is_shown(table)]
+    shown = [each for each in shown if table[each.name].notna().any()]
+    if len(of_one_tokenizer(table)) == len(table):
+        shown = [each for each in shown if each.name != "tokens"]  # the caption has them
     parts, sizes = [], []
     for split in splits:
         rows, name = table[table["split"] == split], split_name(split)
@@ -333,9 +309,9 @@ def ladder_grid(table: pd.DataFrame, shown: Sequence[Column] = SHOWN) -> Grid:
         parts.append(pd.DataFrame(cells, rows["model"], titles))
         tokens, n_bytes = rows[["tokens", "bytes"]].mode().iloc[0]
         sizes.append(f"{name} text: {tokens:,} tokens, {n_bytes:,} bytes")
-    joined = pd.concat(parts, axis=1).fillna("") if parts else pd.DataFrame()
+    joined = pd.concat(parts, axis=1).fillna("")
     caption = "; ".join(sizes)
-    note = EXCESS_NOTE if table[EXCESS].notna().any() else ""
+    note = EXCESS_NOTE if "Excess" in joined else ""
     caption = caption[:1].upper() + caption[1:]
     return Grid(caption, [*joined], joined.to_numpy().tolist(), note=note)
 
@@ -349,18 +325,6 @@ def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
 def split_name(split: str) -> str:
     """Return the name of a split in a sentence."""
     return {"train": "training", "val": "validation"}.get(split, split)
-
-
-def markdown(rows: Iterable[Sequence[str]], words: int = 1) -> str:
-    """Return a GitHub table of cells, the titles first; columns after `words` are right-aligned."""
-    lines = [[*map(escaped, cells)] for cells in rows]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rule = ["-" * width if i < words else f"{'-' * (width - 1)}:" for i, width in enumerate(widths)]
-    padded = [
-        [*map(str.ljust, cells[:words], widths), *map(str.rjust, cells[words:], widths[words:])]
-        for cells in lines
-    ]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in [padded[0], rule, *padded[1:]])
 
 
 def escaped(cell: str) -> str:

@@ -26,20 +26,18 @@ def print_table(table: pd.DataFrame) -> None:
     print(f"\n{as_text(grid, grid.titles[1:])}", flush=True)
 
 
-def empty_table(grid: Grid, folded: Sequence[str]) -> Table:
-    """Return a table with the columns of a grid, of which some may be folded."""
+def as_text(grid: Grid, folded: Sequence[str]) -> str:
+    """Return a table in color, some of its columns folded to the width of a terminal.
+
+    It is plain if standard output is not a terminal.
+    """
     table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, header_style="dim")
     for index, title in enumerate(grid.titles):
         side: Any = "left" if index < grid.words else "right"
         table.add_column(title, justify=side, overflow="fold", no_wrap=title not in folded)
-    return table
-
-
-def as_text(grid: Grid, folded: Sequence[str]) -> str:
-    """Return a table in color and folded to the width of a terminal; plain if there is none."""
-    terminal, table = sys.stdout.isatty(), empty_table(grid, folded)
     for cells in grid.rows:
         table.add_row(*map(Text, cells))
+    terminal = sys.stdout.isatty()
     console = Console(width=None if terminal else 10_000, color_system="auto" if terminal else None)
     with console.capture() as captured:
         console.print(Text(grid.caption), table, sep="\n")

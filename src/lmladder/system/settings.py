@@ -198,7 +198,8 @@ def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> 
                         if setting.key == f"{start}{tag}" and len(kinds) > 1:
                             names = ", ".join(str(name) for _, name in kinds.values())
                             setting = replace(setting, allowed=f"one of {names}")
-                        yield setting if each else replace(setting, choice=kind or "")
+                        choice = "" if each else setting.choice or kind or ""
+                        yield replace(setting, choice=choice)
 
 
 def keys_of(schema: Any) -> list[str]:

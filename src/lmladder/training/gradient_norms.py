@@ -33,10 +33,9 @@ def _group(name: str, module: Module) -> str:
         return "norm"
     if name.endswith("unembedding"):
         return "head"
-    first, *rest = name.split(".")
-    named = [part for part in rest if not part.isdecimal()]
-    in_list = bool(rest) and rest[0].isdecimal()
-    return named[0] if in_list and named else first
+    first, _, rest = name.partition(".")
+    index, _, part = rest.partition(".")
+    return part.partition(".")[0] or first if index.isdecimal() else first
 
 
 def first_not_finite(model: Module, losses: Iterable[Tensor]) -> str | None:
@@ -79,14 +78,8 @@ def _labels(loss: Tensor, parameters: Mapping[str, Tensor]) -> dict[int, str]:
     layers = {id(tensor): name.rpartition(".")[0] or name for name, tensor in parameters.items()}
     layer = "the input"
     for tensor in inputs_first(loss):
-        parents = [each for each in tensor._parents if each is not None]
-        used = [layers[id(each)] for each in parents if id(each) in layers]
-        if used and len(parents) == 1 and parents[0].size == tensor.size:  # a parameter transposed
-            layers[id(tensor)] = used[0]
-        if used:
-            layer = used[0]
-            labels[id(tensor)] = f"the output of {layer}"
-        elif parents:
-            labels[id(tensor)] = f"what follows {layer}"
-    labels[id(loss)] = "the loss"
-    return labels
+        used = [layers[id(each)] for each in tensor._parents if id(each) in layers]
+        layer = used[0] if used else layer
+        if not tensor.is_leaf:
+            labels[id(tensor)] = f"the output of {layer}" if used else f"what follows {layer}"
+    return labels | {id(loss): "the loss"}

@@ -44,7 +44,7 @@ import numpy as np
 
 UNFINISHED, UNFINISHED_BEST = "unfinished.safetensors", "unfinished-best.safetensors"
 HISTORY = "history.csv"
-VERSIONS = ("numpy", "numba")  # in which a finished run may differ
+VERSIONS = ("numpy", "numba")  # of which the identity of a run has those in use
 
 
 class Trainable(Module):
@@ -169,14 +169,10 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
         )
     if not published:
         _publish(run.directory)
-    atomic_write(run.directory / HISTORY, history_csv(state, model, training).encode())
-    return state
-
-
-def history_csv(state: Checkpoint, model: Trainable, training: TrainingSettings) -> str:
-    """Return the content of history.csv of a run whose last checkpoint is `state`."""
     groups = parameter_groups(model) if training.monitor_every else {}
-    return as_csv(state.history, columns(training, groups))
+    table = as_csv(state.history, columns(training, groups))
+    atomic_write(run.directory / HISTORY, table.encode())
+    return state
 
 
 def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
@@ -264,11 +260,7 @@ def _diverged(
     with closing(loss for each in batches for loss in run.loss.losses(each, rng)) as losses:
         where = first_not_finite(run.model, losses)
     begins = f"; the first that is not finite is {where}" if where else ""
-    advice, config = "try a lower learning rate", run.origin.config
-    if not updates:
-        keys = [key for key in ("init_from", "init_std") if config.get(key)]
-        given = f": {run.origin.kind}.{keys[0]}={config[keys[0]]}" if keys else ""
-        advice = f"the initial weights are the cause{given}"
+    advice = "try a lower learning rate" if updates else "the initial weights are the cause"
     last = work_folder(run.directory) / UNFINISHED
     remains = f"; the last good checkpoint is {last}" if last.exists() else ""
     return RunError(f"{run.origin.kind}: {what}{begins}; {advice}{remains}")
@@ -291,21 +283,20 @@ def _batches(training: TrainingSettings, sequences: IntArray) -> Iterator[IntArr
 def _resume(directory: Path, origin: Checkpoint) -> tuple[Checkpoint | None, bool]:
     """Return the last checkpoint of the run that `origin` begins, and whether it is published.
 
-    A published one may be of other versions, as its run has finished. Without any, print why the
-    existing ones are not used, and return None. An unfinished one counts only together with the
-    best of its run, as either alone may be left from another run that was killed in this folder.
+    Without any, print why the existing ones are not used, and return None. An unfinished one counts
+    only together with the best of its run, as either alone may be left from another run that was
+    killed in this folder.
     """
-    expected, reason = origin.identity, ""
-    work = work_folder(directory)
-    latest, unfinished = directory / LATEST, work / UNFINISHED
-    if latest.exists():
-        lasting = {name: value for name, value in expected.items() if name not in VERSIONS}
-        if not (reason := _difference(latest, lasting, read_trained(directory))):
+    work, latest, reason = work_folder(directory), directory / LATEST, ""
+    if trained := _trained(directory):
+        reason = _difference(latest, origin, trained)
+        if not reason:
             return Checkpoint.load(latest), True
+    unfinished = work / UNFINISHED
     if unfinished.exists():
         try:
             found, best = Checkpoint.load(unfinished), Checkpoint.load(work / UNFINISHED_BEST)
-            if not (reason := _difference(unfinished, expected, found.identity, best.identity)):
+            if not (reason := _difference(unfinished, origin, found.identity, best.identity)):
                 return found, False
         except InputError as error:
             reason = str(error).removesuffix(f"; {REMEDY}")
@@ -314,12 +305,10 @@ def _resume(directory: Path, origin: Checkpoint) -> tuple[Checkpoint | None, boo
     return None, False
 
 
-def _difference(path: Path, expected: Mapping[str, str], *identities: Mapping[str, str]) -> str:
-    """Describe the first part of an identity that is not as expected; empty if all are."""
+def _difference(path: Path, origin: Checkpoint, *identities: Mapping[str, str]) -> str:
+    """Describe the first part of an identity that is not that of `origin`; empty if all are."""
     for found in identities:
-        if not found:
-            return f"{path} is not described by {TRAINED} beside it"
-        for name, value in expected.items():
+        for name, value in origin.identity.items():
             if (other := found.get(name)) != value:
                 readable = name in ("kernels", *VERSIONS)
                 difference = f"{name} {other}, not {value}" if readable else f"other {name}"
@@ -327,19 +316,13 @@ def _difference(path: Path, expected: Mapping[str, str], *identities: Mapping[st
     return ""
 
 
-def read_trained(directory: Path) -> dict[str, str]:
-    """Return the identity of the run that made the checkpoints in a folder.
-
-    Empty where trained.json is missing, damaged or describes other files.
-    """
-    path = work_folder(directory) / TRAINED
+def _trained(directory: Path) -> dict[str, str]:
+    """Return the identity of the run that made the checkpoints in a folder; empty if unknown."""
     try:
-        record = json.loads(path.read_bytes() if path.is_file() else b"{}")  # a pipe would block
-        if record["files"] == _digests(directory):
-            return {str(name): str(value) for name, value in record["identity"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        pass
-    return {}
+        record = json.loads((work_folder(directory) / TRAINED).read_bytes())
+        return dict(record["identity"]) if record["files"] == _digests(directory) else {}
+    except (OSError, ValueError):
+        return {}
 
 
 def _digests(directory: Path) -> dict[str, str]:

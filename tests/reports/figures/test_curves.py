@@ -5,6 +5,7 @@ import re
 from lmladder import reports
 from lmladder.evaluation import ContextLosses, Score
 from lmladder.reports import Row, calibration_errors, ladder_table, position_table
+from lmladder.reports.detail import reliabilities
 from lmladder.reports.findings import lowest
 from tests.reports.figures.reading import texts
 
@@ -42,18 +43,19 @@ def test_a_run_that_has_hardly_begun_can_be_drawn(models, history, rows):
 # --- Perplexity -----------------------------------------------------------------------------------
 
 
-def test_every_model_is_named_with_its_perplexity(table):
-    figure = reports.perplexity_by_parameters(table, "test")
+def test_every_model_is_named_with_its_perplexity(models, table):
+    figure = reports.perplexity_by_parameters(models, table)
     expected = {"Transformer 2.014", "Kneser-Ney 5 2.293", "Uniform 256.0", "Oracle 1.845"}
     assert expected | {"Perplexity on the test text against parameters"} <= shown(figure)
 
 
-def test_what_is_not_finite_is_left_out_and_one_model_can_be_drawn(table):
+def test_what_is_not_finite_is_left_out_and_one_model_can_be_drawn(models, table):
     infinite = table.assign(perplexity=table["perplexity"].where(table["model"] != "bigram"))
     infinite = infinite.fillna({"perplexity": np.inf})
-    assert "Bigram" not in " ".join(shown(reports.perplexity_by_parameters(infinite, "test")))
-    table = ladder_table([Row("oracle", "val", Score(10, 10, 7.0), None, None)])
-    assert "Oracle 2.014" in shown(reports.perplexity_by_parameters(table, "val"))
+    assert "Bigram" not in " ".join(shown(reports.perplexity_by_parameters(models, infinite)))
+    row = Row("oracle", "oracle", "prepare", "val", Score(10, 10, 7.0), None, None)
+    table = ladder_table([row])
+    assert "Oracle 2.014" in shown(reports.perplexity_by_parameters(models, table))
 
 
 def test_captions_state_what_is_lowest_and_that_equal_values_are_equal(models, history):
@@ -91,7 +93,7 @@ def test_losses_of_zero_can_be_drawn(models):
 
 
 def test_each_model_has_a_panel_with_its_calibration_error(models, calibration):
-    figure = reports.calibration_panels(models, calibration)
+    figure = reports.calibration_panels(models, reliabilities(calibration))
     found = shown(figure)
     names = ["unigram", "bigram", "kneser_ney_5", "mlp", "transformer"]  # the best Kneser-Ney
     assert [axes.get_title("left") for axes in figure.axes] == [models[k].label for k in names]

@@ -6,12 +6,12 @@ import xml.etree.ElementTree as ElementTree
 from lmladder import reports
 from lmladder.evaluation import Score
 from lmladder.reports import Row, as_svg, ladder_table
-from lmladder.reports.figures.sweep import Swept, sweep_curves
+from lmladder.reports.figures.sweep import sweep_curves
 
 import matplotlib
 import pytest
 
-SWEPT = [Swept("n_layer=1", [0.001, 0.01, 0.1], [[1.0, 1.1], [0.8, 0.9], [0.9, 0.95]])]
+SWEPT = {"n_layer=1": {0.001: [1.0, 1.1], 0.01: [0.8, 0.9], 0.1: [0.9, 0.95]}}
 RESULTS = ["perplexity_parameters", "loss_curves", "position", "calibration"]
 TRUTH = ["excess", "recall", "true_calibration"]
 KINDS = [*RESULTS, *TRUTH, "sweep"]
@@ -51,6 +51,6 @@ def test_a_figure_can_be_embedded_and_is_the_same_whatever_the_users_settings(fi
 
 def test_models_of_one_kind_differ_in_color_and_marker():
     names = {"mlp": "mlp", "deep": "mlp", "wide": "mlp", "transformer": "transformer"}
-    rows = [Row(n, "val", Score(1, 1, 1.0), 1, 1, kind=k, rung=n) for n, k in names.items()]
+    rows = [Row(n, k, n, "val", Score(1, 1, 1.0), 1, 1) for n, k in names.items()]
     models = reports.models_of(ladder_table(rows)).values()
     assert len({model.color for model in models}) == len({each.marker for each in models}) == 4

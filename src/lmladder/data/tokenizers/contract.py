@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Self
 
 from lmladder.system.arrays import IntArray
+from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings
 
 import numpy as np
@@ -66,6 +67,16 @@ class Tokenizer(ABC):
     @abstractmethod
     def _text_of(self, ids: IntArray) -> str:
         """Return the text of ids that are in range, shape (tokens,)."""
+
+    @property
+    def first(self) -> int:
+        """The token before a text: the end of a document or of a line, else the first of all."""
+        if self.eos is not None:
+            return self.eos
+        try:
+            return int(next(iter(self.encode("\n")), 0))
+        except InputError:  # no token for a newline
+            return 0
 
     def n_bytes(self, ids: IntArray) -> int:
         """Return the number of bytes of UTF-8 that tokens represent, for bits per byte.

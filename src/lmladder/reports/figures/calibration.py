@@ -4,14 +4,12 @@ import math
 from collections.abc import Mapping
 
 from lmladder.evaluation import BINS, Reliability
-from lmladder.reports.detail import reliabilities
 from lmladder.reports.figures.loss import best_of_orders
 from lmladder.reports.figures.style import GRAY, PALE, WIDTH, short, styled
 from lmladder.reports.findings import lowest
 from lmladder.reports.table import Model
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -25,7 +23,7 @@ MIN_TOKENS = 10  # of a point; the accuracy of fewer is not meaningful
 @styled()
 def calibration_panels(
     models: Mapping[str, Model],
-    table: pd.DataFrame,
+    found: Mapping[str, Reliability],
     heading: str = TITLE,
     rate: str = "accuracy",
 ) -> Figure:
@@ -38,11 +36,10 @@ def calibration_panels(
     Parameters
     ----------
     models : of the perplexity table
-    table : as of `calibration_table`
+    found : the predictions of each model
     heading : two lines
-    rate : what the table has as accuracy
+    rate : what their accuracy is called
     """
-    found = reliabilities(table)
     drawn = [name for name in models if models[name].trained and name in found]
     counted = best_of_orders(models, {name: -n for n, name in enumerate(models) if name in found})
     panels = [*counted, *drawn]

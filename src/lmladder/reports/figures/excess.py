@@ -9,6 +9,7 @@ from lmladder.reports.figures.position import draw_curve, scale_octaves
 from lmladder.reports.figures.style import GRAY, WIDTH, scale_losses, styled, title, wide_figure
 from lmladder.reports.table import Model
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -26,25 +27,26 @@ def excess_bars(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     models : of the perplexity table
     table : as of `excess_table`
     """
-    totals, tokens = excess_of(table, "all"), excess_of(table, "all", "tokens")
-    names = [name for name in models if name in totals][::-1]
+    whole = table[table["by"] == "all"].set_index("model")
+    names = [name for name in models if name in whole.index][::-1]
     figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
-    left = [0.0] * len(names)
+    left, y = np.zeros(len(names)), range(len(names))
+    colors = [models[name].color for name in names]
     for kind, shade in zip(KINDS, SHADES, strict=True):
-        found, count = excess_of(table, kind), excess_of(table, kind, "tokens")
-        for y, name in enumerate(names):
-            amount = found.get(name, 0.0) * count.get(name, 0.0) / tokens[name]
-            share = amount / totals[name] if totals[name] else 0.0
-            axes.barh(y, share, left=left[y], color=models[name].color, alpha=shade, height=0.7)
-            if share >= 0.05:
-                color = "white" if shade == 1 else "black"
-                middle = (left[y] + share / 2, y)
-                axes.annotate(f"{share:.0%}", middle, ha="center", va="center", color=color)
-            left[y] += share
-    for y, name in enumerate(names):
-        axes.annotate(f"{totals[name]:.4f}", (1.02, y), va="center", annotation_clip=False)
-    axes.set_yticks(range(len(names)), [models[name].label for name in names])
+        part = table[table["by"] == kind].set_index("model").reindex(whole.index)
+        shares = part["excess"] * part["tokens"] / whole["tokens"] / whole["excess"]
+        share = shares[names].fillna(0).to_numpy()
+        axes.barh(y, share, left=left, color=colors, alpha=shade, height=0.7)
+        for row in np.flatnonzero(share >= 0.05):
+            middle, color = left[row] + share[row] / 2, "white" if shade == 1 else "black"
+            text = f"{share[row]:.0%}"
+            axes.annotate(text, (middle, row), ha="center", va="center", color=color)
+        left += share
+    for index, name in enumerate(names):
+        text = f"{whole['excess'][name]:.4f}"
+        axes.annotate(text, (1.02, index), va="center", annotation_clip=False)
+    axes.set_yticks(y, [models[name].label for name in names])
     axes.set(xlim=(0, 1), xlabel="share of the excess; at the right, its nats per token")
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.spines["left"].set_visible(False)

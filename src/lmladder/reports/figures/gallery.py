@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.detail import calibration_table, excess_of, true_calibration
+from lmladder.reports.detail import excess_of, reliabilities, true_calibration
 from lmladder.reports.figures.calibration import calibration_panels
 from lmladder.reports.figures.excess import excess_bars, recall_curves
 from lmladder.reports.figures.loss import loss_curves
@@ -33,10 +33,10 @@ def result_figures(
     """
     models, table = models_of(table), of_one_tokenizer(table)  # others have other perplexities
     return {
-        "perplexity_parameters": perplexity_by_parameters(table, last_split(table)),
+        "perplexity_parameters": perplexity_by_parameters(models, table),
         "loss_curves": loss_curves(models, histories, by_model(table, "val", "nats_per_token")),
         "position": position_curves(models, positions),
-        "calibration": calibration_panels(models, calibration),
+        "calibration": calibration_panels(models, reliabilities(calibration)),
     }
 
 
@@ -44,13 +44,12 @@ def truth_figures(table: pd.DataFrame, excess: pd.DataFrame) -> dict[str, Figure
     """Draw the figures of an `excess_table`; none if it is empty, as the truth is not known."""
     if excess.empty:
         return {}
-    models, calibration = models_of(table), calibration_table(true_calibration(excess))
+    models, calibration = models_of(table), true_calibration(excess)
+    words = TRUE_CALIBRATION, "true probability"
     figures = {
         "excess": excess_bars(models, excess),
         "recall": recall_curves(models, excess),
-        "true_calibration": calibration_panels(
-            models, calibration, TRUE_CALIBRATION, "true probability"
-        ),
+        "true_calibration": calibration_panels(models, calibration, *words),
     }
     for name, group, what in (
         ("excess", "all", "distance from the true distribution"),
@@ -59,8 +58,3 @@ def truth_figures(table: pd.DataFrame, excess: pd.DataFrame) -> dict[str, Figure
         values = {models[model].label: each for model, each in excess_of(excess, group).items()}
         figures[name].set_label(lowest(what, values, "{:.3f} nats per token".format))
     return figures
-
-
-def last_split(table: pd.DataFrame) -> str:
-    """Return the split by which a ladder is judged: the test text, if there is one."""
-    return str(table["split"].iloc[-1])

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.colors import GRAY, INK
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import (
     DASHED,
@@ -43,10 +42,9 @@ def loss_curves(
     oracle = [name for name in baselines if models[name].is_oracle]
     for name in (*counted, *oracle):
         loss, model = baselines[name], models[name]
-        color, weight = (INK, "bold") if model.is_oracle else (GRAY, "normal")
-        width, dashes = (1.1, "-") if model.is_oracle else (0.8, DOTTED)
-        axes.axhline(loss, color=color, linewidth=width, linestyle=dashes, zorder=1)
-        lines.append(Label(named(model, loss), None, loss, color, weight))
+        width, dashes, weight = (1.1, "-", "bold") if model.is_oracle else (0.8, DOTTED, "normal")
+        axes.axhline(loss, color=model.color, linewidth=width, linestyle=dashes, zorder=1)
+        lines.append(Label(named(model, loss), None, loss, model.color, weight))
     for name, history in histories.items():
         model = models[name]
         seen = history[history["tokens"] > 0]  # the axis is logarithmic

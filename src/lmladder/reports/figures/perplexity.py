@@ -1,9 +1,11 @@
 """The perplexity of the finished models over their size."""
 
+from collections.abc import Mapping
+
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import DOTTED, number, ruled, styled, title, wide_figure
 from lmladder.reports.findings import lowest
-from lmladder.reports.table import by_model, models_of, significant, split_name
+from lmladder.reports.table import Model, by_model, significant, split_name
 
 import numpy as np
 import pandas as pd
@@ -11,18 +13,18 @@ from matplotlib.figure import Figure
 
 
 @styled()
-def perplexity_by_parameters(table: pd.DataFrame, split: str) -> Figure:
-    """Draw the perplexity of each model on a split over its parameters, or n-grams counted.
+def perplexity_by_parameters(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
+    """Draw the perplexity of each model on the last split over its parameters, or n-grams counted.
 
     The uniform model and the oracle are lines; models without a finite perplexity are left out.
     """
+    split = table["split"].iloc[-1]
     sizes = by_model(table, split, "parameters")
-    models, perplexities = models_of(table), by_model(table, split, "perplexity")
     figure, axes = wide_figure()
     axes.set(xscale="log", yscale="log", xlabel="parameters, or n-grams counted")
     axes.set(ylabel="perplexity")
     names, reached = [], {}
-    for name, perplexity in perplexities.items():
+    for name, perplexity in by_model(table, split, "perplexity").items():
         model, text = models[name], f"{models[name].label}\N{EM SPACE}{significant(perplexity)}"
         if not 0 < perplexity < np.inf:
             continue
