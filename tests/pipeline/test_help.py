@@ -52,7 +52,7 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, tmp_path
             assert [key for key in by_key if key.endswith(f".{name}")], (kind, name)
     assert by_key["transformer.n_head"] == {
         "key": "transformer.n_head", "value": 4, "allowed": "integer, at least 1",
-        "help": "attention heads of a block; divides d_model",
+        "help": "attention heads of a block; divides d_model", "choice": "",
     }  # fmt: skip
     shown = lmladder("settings", "n_head").succeeded().stdout
     assert shown.startswith("  transformer.n_head=4\n      integer, at least 1: attention heads")
