@@ -66,17 +66,3 @@ def test_microgpt_learns_in_20_steps_and_invents_names() -> None:
     (held_out,) = re.findall(r"^held out: (\d\.\d{4})$", report, re.MULTILINE)
     assert float(held_out) < math.log(27) - 0.1
     assert re.fullmatch(r"([a-z]{0,16}\n){3}", names)
-
-
-@pytest.mark.parametrize(
-    ("arguments", "mistake"),
-    [
-        (["--steps", "0"], "--steps and --names must be 1 or more"),
-        (["--steps", "many"], "argument --steps: invalid int value: 'many'"),
-        (["--layers", "2"], "unrecognized arguments: --layers 2"),
-    ],
-)
-def test_microgpt_tells_a_mistake_in_one_line(arguments: list[str], mistake: str) -> None:
-    done = run("microgpt.py", *arguments)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"error: {mistake}\n"

@@ -25,5 +25,3 @@ def test_every_package_is_in_the_list_of_layers() -> None:
     listed = [name.strip() for layer in contract["layers"] for name in layer.split("|")]
     packages = {path.parent.name for path in PROJECT.glob("src/lmladder/*/*.py")}
     assert sorted(listed) == sorted(f"lmladder.{name}" for name in packages)
-    assert contract.keys() == {"name", "type", "layers"}  # so no ignore_imports
-    assert [path.name for path in PROJECT.glob("src/lmladder/*.py")] == ["__init__.py"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from lmladder.autograd import Tensor, functional, no_grad, ops
-from lmladder.system.arrays import Array, FloatArray
+from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
 from tests.autograd.formulas import FORMULAS, Values, data_of, gradients_of, values_of
 
@@ -40,10 +40,6 @@ def not_zero(a: FloatArray) -> bool:
     return bool(np.abs(a).min() > 0.2)
 
 
-def all_different(a: FloatArray) -> bool:
-    return bool(np.diff(np.sort(a, axis=None)).min(initial=1) > 0.01)
-
-
 def joinable(a: FloatArray, b: FloatArray) -> bool:
     return a.ndim == b.ndim > 0 and sum(m != n for m, n in zip(a.shape, b.shape, strict=True)) < 2
 
@@ -57,15 +53,6 @@ def multipliable(a: FloatArray, b: FloatArray) -> bool:
     if not a.ndim or not b.ndim or a.shape[-1] != b.shape[-min(b.ndim, 2)]:
         return False
     return min(a.ndim, b.ndim) == 1 or broadcasting(a[..., 0, 0], b[..., 0, 0])
-
-
-def weight_and_bias(x: FloatArray, weight: FloatArray, bias: FloatArray) -> bool:
-    return x.ndim > 0 and bias.ndim == 1 and weight.shape == (x.shape[-1], len(bias))
-
-
-def scales(x: FloatArray, weight: FloatArray) -> bool:
-    """Whether this is a weight for x's last axis; near 0 a norm is steep."""
-    return x.ndim > 0 and weight.shape == x.shape[-1:] and not_zero(np.linalg.norm(x, axis=-1))
 
 
 # ------------------------------------------------------------------------------- which options
@@ -90,22 +77,9 @@ def odd_axis(a: FloatArray, b: FloatArray) -> st.SearchStrategy[int]:
     return st.sampled_from(differ or range(a.ndim))
 
 
-def indices_below(count: int, shape: Shape) -> st.SearchStrategy[Array]:
-    return arrays(np.int64, shape, elements=st.integers(0, count - 1))
-
-
-def indices_along(length: int, shape: Shape) -> st.SearchStrategy[Array]:
-    """Indices along an axis, from the front or the back."""
-    return arrays(np.int64, shape, elements=st.integers(-length, length - 1))
-
-
 def reduced(a: FloatArray) -> Options:
     several = st.none() | valid_tuple_axes(a.ndim)
     return named(axis=several | axis_of(a) if a.ndim else several, keepdims=st.booleans())
-
-
-def condition(a: FloatArray, b: FloatArray) -> Options:
-    return named(condition=arrays(bool, np.broadcast_shapes(a.shape, b.shape)))
 
 
 def new_shapes(a: FloatArray) -> Options:
@@ -118,7 +92,8 @@ def indices(a: FloatArray) -> Options:
     if a.ndim:
         found |= arrays(bool, a.shape)
         found |= st.lists(st.integers(-len(a), len(a) - 1), min_size=1, max_size=3)
-        found |= st.tuples(st.just(...), indices_along(a.shape[-1], (3,)))
+        along = arrays(np.int64, 3, elements=st.integers(-a.shape[-1], a.shape[-1] - 1))
+        found |= st.tuples(st.just(...), along)
     return named(index=found)
 
 
@@ -146,37 +121,16 @@ OPS: dict[str, Op] = {
     "add": Op(2, broadcasting),
     "multiply": Op(2, broadcasting),
     "divide": Op(2, lambda a, b: broadcasting(a, b) and not_zero(b)),
-    "power": Op(1, options=lambda a: named(exponent=st.sampled_from([0.0, 1.0, 2.0, 3.0]))),
     "matmul": Op(2, multipliable),
     "sum": Op(1, options=reduced),
-    "max": Op(1, all_different, reduced),
     "tanh": Op(1),
-    "gelu": Op(1),
     "relu": Op(1, not_zero),
-    "maximum": Op(2, lambda a, b: broadcasting(a, b) and not_zero(a - b)),
-    "where": Op(2, broadcasting, condition),
     "reshape": Op(1, options=new_shapes),
     "transpose": Op(1, options=lambda a: named(axes=st.none() | st.permutations(range(a.ndim)))),
     "concat": Op(2, joinable, lambda a, b: named(axis=odd_axis(a, b))),
     "getitem": Op(1, options=indices),
-    "linear": Op(3, weight_and_bias),
-    "embedding": Op(
-        1, lambda a: a.ndim == 2, lambda table: named(ids=indices_below(len(table), (2, 2)))
-    ),
     "softmax": Op(1, has_axes),
-    "cross_entropy": Op(
-        1, has_axes, lambda a: named(targets=indices_below(a.shape[-1], a.shape[:-1]))
-    ),
-    "rms_norm": Op(2, scales),
     "dropout": Op(1, options=lambda _: named(seed=st.integers(0, 9))),
-}
-
-# How to call ops that take generators, or arrays that are not Tensors: both are options of a step.
-CALLS: dict[str, Callable[..., Any]] = {
-    "where": lambda where, a, b, condition: where(condition, a, b),
-    "embedding": lambda embedding, table, ids: embedding(table, ids),
-    "cross_entropy": lambda loss, logits, targets: loss(logits, targets),
-    "dropout": lambda drop, x, seed: drop(x, rate=RATE, rng=np.random.default_rng(seed)),
 }
 
 # ------------------------------------------------------------------------------- programs
@@ -198,8 +152,9 @@ class Step:
         return values_of(self._call(FORMULAS[self.op], inputs))
 
     def _call(self, function: Callable[..., Any], inputs: Sequence[Any]) -> Any:
-        if self.op in CALLS:
-            return CALLS[self.op](function, *inputs, **self.options)
+        if self.op == "dropout":  # whose generator is made of an option of the step
+            rng = np.random.default_rng(self.options["seed"])
+            return function(*inputs, rate=RATE, rng=rng)
         return function(*inputs, **self.options)
 
 
@@ -270,7 +225,7 @@ def programs(draw: st.DrawFn) -> Program:
 # ------------------------------------------------------------------------------- properties
 
 any_program = given(programs())
-thoroughly = settings(max_examples=100, derandomize=True, deadline=None, database=None)
+thoroughly = settings(max_examples=80, derandomize=True, deadline=None, database=None)
 
 
 def tensors_of(program: Program) -> list[Tensor]:

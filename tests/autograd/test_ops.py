@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmladder.autograd import OPS, Tensor, functional, gradcheck, ops
-from tests.autograd.cases import IDS, KINKS, OP_NAMES, Kink, cases_of, failures
+from tests.autograd.cases import IDS, OP_NAMES, cases_of, failures
 from tests.autograd.formulas import FORMULAS, data_of, gradients_of, run_with, values_of
 from tests.autograd.test_tensor import gradient, own_op
 
@@ -96,11 +96,6 @@ def test_every_public_op_has_a_case() -> None:
     assert public | own == set(OP_NAMES)
 
 
-@pytest.mark.parametrize("kink", KINKS, ids=lambda kink: f"{kink.op} {kink.inputs}")
-def test_kinks_and_ties_have_the_documented_gradients(kink: Kink) -> None:
-    assert kink.holds()
-
-
 # --- The check itself -------------------------------------------------------------------------
 
 
@@ -114,15 +109,6 @@ def test_gradcheck_finds_a_wrong_factor(factor: float) -> None:
 
     rng = np.random.default_rng(0)
     assert not gradcheck(own_op(wrong), [np.array([1.0, 2.0])], rng=rng) < 1e-4
-
-
-def test_gradcheck_rejects_what_it_cannot_move() -> None:
-    rng = np.random.default_rng(0)
-    for unmovable in (Tensor(1.0), Tensor(1.0, requires_grad=True) * 2.0):
-        with pytest.raises(ValueError, match="leaves with requires_grad"):
-            gradcheck(ops.exp, [unmovable], rng=rng)
-    with pytest.raises(TypeError, match="float32"):
-        gradcheck(ops.exp, [np.ones(2, np.float32)], rng=rng)
 
 
 # --- Huge and tiny numbers ------------------------------------------------------------------------
@@ -159,32 +145,19 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
     ("call", "error", "named"),
     [
         (lambda a: a @ Tensor(3.0), ValueError, "matmul of shapes (2, 3), ()"),
-        (lambda a: a @ Tensor(np.ones((2, 2))), ValueError, "matmul of shapes (2, 3), (2, 2)"),
         (lambda a: a + Tensor(np.ones(2)), ValueError, "add of shapes (2, 3), (2,)"),
         (lambda a: a.reshape(4), ValueError, "reshape of shapes (2, 3)"),
         (lambda a: ops.split(a, 2), ValueError, "split of shape (2, 3)"),
         (lambda a: a.sum(axis=2), ValueError, "sum of shapes (2, 3): axis 2"),
         (lambda a: ops.concat(a, a.T), ValueError, "concat of shapes (2, 3), (3, 2)"),
         (lambda a: functional.dropout(a, rate=1.0, rng=None), ValueError, "1"),
-        (lambda a: functional.linear(a, a, a), ValueError, "linear"),
-        (lambda a: functional.layer_norm(a, a, a), ValueError, "layer_norm"),
-        (lambda a: functional.rms_norm(a, a), ValueError, "rms_norm"),
-        (lambda a: functional.rotary(a, [0]), ValueError, "rotary"),
         (lambda a: functional.causal_attention(a, a, a), ValueError, "attention"),
-        (lambda a: functional.embedding(a[0], [0]), ValueError, "table"),
         (lambda a: functional.cross_entropy(a, np.array([0])), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a, np.array([0, 3])), IndexError, "from 0 to 3"),
         (lambda a: a[2], IndexError, "getitem of shapes (2, 3): index 2"),
         (lambda a: a**a, TypeError, "number"),
-        (
-            lambda a: a + "abc",
-            TypeError,
-            "add expects arrays (options are keyword arguments), not str",
-        ),
         (lambda a: ops.concat([a, a]), TypeError, "concat expects Tensors as arguments"),
-        (lambda a: ops.concat(), ValueError, "concat"),
-        (lambda a: a.sum(0), TypeError, "sum of shapes (2, 3), ()"),
         (lambda a: ops.where(a, a, 0), TypeError, "booleans"),
         (lambda a: functional.embedding(a, [0.5]), TypeError, "integers"),
     ],
@@ -218,7 +191,9 @@ def test_integers_lists_and_numbers_take_the_type_of_the_tensor(
     assert out.dtype == a.grad.dtype == np.float32
 
 
-def test_shapes_and_axes_may_be_a_tuple() -> None:
-    a = Tensor(np.ones((2, 3)))
-    assert a.reshape((3, 2)).shape == a.reshape(3, 2).shape == (3, 2)
-    assert a.transpose((1, 0)).shape == a.transpose(None).shape == a.transpose().shape == (3, 2)
+def test_indices_may_change_before_backward() -> None:
+    a, index = Tensor(np.ones(3), requires_grad=True), np.array([0, 1])
+    out = a[index]
+    index[:] = 2
+    out.sum().backward()
+    assert gradient(a) == [1, 1, 0]

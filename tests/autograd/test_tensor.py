@@ -123,10 +123,9 @@ def test_mixed_float_types_are_rejected_by_name() -> None:
         Tensor(np.ones(2, np.float32)) * Tensor(np.ones((1, 2)))
 
 
-@pytest.mark.parametrize("dtype", [int, complex, str])
-def test_a_tensor_of_anything_but_floats_is_rejected(dtype: type) -> None:
+def test_a_tensor_of_anything_but_floats_is_rejected() -> None:
     with pytest.raises(TypeError, match="float32 or float64"):
-        Tensor(np.ones(2).astype(dtype))
+        Tensor(np.ones(2, int))
 
 
 @pytest.mark.parametrize(
@@ -149,14 +148,6 @@ def test_a_pullback_that_returns_no_gradient_is_named(
     a = Tensor(np.ones(3, np.float32), requires_grad=True)
     with pytest.raises(error, match=f"sloppy_pullback .*{named}"):
         own_op(sloppy)(a).backward(np.ones(3, np.float32))
-
-
-def test_an_op_without_a_pullback_is_rejected_by_name() -> None:
-    def careless(a: Any) -> Any:
-        return a * 2
-
-    with pytest.raises(TypeError, match="careless"):
-        own_op(careless)(leaf(1.0, 2.0))
 
 
 def test_an_op_of_a_user_does_not_replace_one_of_the_package() -> None:
@@ -229,23 +220,16 @@ def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
 # --- What a Tensor is to Python -------------------------------------------------------------------
 
 
-def test_comparisons_are_arrays_of_booleans() -> None:
-    a = leaf(1.0, 2.0, 3.0)
-    found = [(a < 2).tolist(), (a <= 2).tolist(), (a > 2).tolist(), (a >= a).tolist()]
-    assert found == [[True, False, False], [True, True, False], [False, False, True], [True] * 3]
-
-
 @pytest.mark.parametrize(
     ("wrong", "error", "named"),
     [
         (lambda a: bool(a), ValueError, "ambiguous"),
-        (lambda a: list(a.sum()), TypeError, "unsized"),
         (lambda a: operator.setitem(a, 0, 2), TypeError, "assignment"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),
     ],
-    ids=["bool", "iter", "setitem", "asarray", "ufunc", "deepcopy"],
+    ids=["bool", "setitem", "asarray", "ufunc", "deepcopy"],
 )
 def test_what_a_tensor_cannot_do_is_rejected(
     wrong: Callable[[Tensor], Any], error: type[Exception], named: str

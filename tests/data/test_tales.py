@@ -47,7 +47,7 @@ def grammar():
 
 @pytest.fixture(scope="module")
 def corpus(grammar):
-    return generate(grammar, seed=0, characters=300_000)
+    return generate(grammar, seed=0, characters=60_000)
 
 
 def load(tmp_path, source):
@@ -100,7 +100,7 @@ def test_frequencies_are_probabilities_and_all_sum_to_one(tmp_path):
 def test_each_of_balanced_stories_has_the_probabilities_and_together_they_use_all_options(tmp_path):
     twice = TINY.replace("{Hero.They} left", "{Hero.They} {said} so")  # a rule that is used twice
     grammar = load(tmp_path, twice)
-    sets = [balanced(grammar, stream(2, "tiny", i), 5) for i in range(4000)]
+    sets = [balanced(grammar, stream(2, "tiny", i), 5) for i in range(2000)]
     for nth in (1, 4):
         drawn = Counter((stories[nth].text, stories[nth].nll) for stories in sets)
         assert math.fsum(math.exp(-nll) for _, nll in drawn) == pytest.approx(1)
@@ -156,7 +156,7 @@ def test_the_seed_determines_the_stories_and_a_longer_corpus_begins_with_a_short
     assert again == corpus[: len(again)]
     assert again[0] != generate(grammar, seed=4, characters=1)[0]
     lengths = [len(story.text) + 1 for story in corpus]
-    assert sum(lengths[:-1]) < 300_000 <= sum(lengths)
+    assert sum(lengths[:-1]) < 60_000 <= sum(lengths)
 
 
 # --- Grammars that are rejected -------------------------------------------------------------------
@@ -171,14 +171,9 @@ FAULTY = {
     "{lists: {}, variables: {}, rules: {}, rule: {}}": "did you mean 'rules'",
     rules(""): "called 'story'",
     rules("story: [s]", variables="x: y"): "unknown list 'y'",
-    rules("story: ['{x}']", "y: []", "x: y"): "list 'y' is empty",
-    rules("story: [s, s]"): "'s' twice",
-    rules("story: [s]", "y: [a, 7]"): "must be a valid string, got 7",
     rules("story: ['{a}'], a: ['{story}']"): "story > a > story",
     rules("story: [s], a: [t]"): "'a' is never used",
     rules("story: ['{a']"): "stray brace",
-    rules("story: ['{x}']", "y: [a]", "x: y, z: y"): "fewer items",
-    rules("story: ['{x.they}']", "y: [a]", "x: y"): "has no 'they'",
     rules(
         "story: ['{x} {x.they}', '{x.they} {x}']", "y: [{words: [a, b], they: it}]", "x: y"
     ): "variable 'x' may be mentioned first as 'it'",

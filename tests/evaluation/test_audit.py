@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import Any
 
 from lmladder.data.tokenizers import Tokenizer, WhitespaceTokenizer, build_tokenizer
 from lmladder.evaluation import audit as module
@@ -16,10 +16,9 @@ from lmladder.evaluation.audit import (
     names_of,
     slow_because,
 )
-from lmladder.models.transformer import Transformer
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.data.examples import tokenizer_settings
-from tests.evaluation.faults import FAULTS, LearnsFirst, Wrapped, subject, transformer
+from tests.evaluation.faults import FAULTS, LearnsFirst, Wrapped, subject
 from tests.models.examples import COUNT_MODELS, EXACT_MIXTURES, MIXTURES, SETTINGS, model_named
 
 import numpy as np
@@ -63,32 +62,12 @@ def test_the_models_of_parts_of_a_text_are_audited_too() -> None:
 # --- Faults that are better hidden ----------------------------------------------------------------
 
 
-class Late(Wrapped):
-    """Sees one token, far ahead, and only in its losses."""
-
-    def nll(self, tokens: IntArray) -> FloatArray:
-        nats = super().nll(tokens)
-        nats[:, :-100] -= 0.01 * (tokens[:, 101:] == tokens[:, 1:-100])
-        return nats
-
-
 class Rotated(Wrapped):
     """Scores by another distribution than the one that it shows."""
 
     def nll(self, tokens: IntArray) -> FloatArray:
         logs = np.roll(self.after(tokens[:, :-1]), 1, axis=-1)
         return -np.take_along_axis(logs, tokens[:, 1:, None], -1)[..., 0]
-
-
-class Global(Wrapped):
-    """Remembers what any model of its class has scored."""
-
-    seen: ClassVar[set[bytes]] = set()
-
-    def nll(self, tokens: IntArray) -> FloatArray:
-        known = np.array([[each.tobytes() in self.seen] for each in tokens])
-        self.seen.update(each.tobytes() for each in tokens)
-        return np.where(known, 0.5, 1.0) * super().nll(tokens)
 
 
 class LongMemory(Wrapped):
@@ -110,9 +89,7 @@ class Broken(Wrapped):
 @pytest.mark.parametrize(
     ("kind", "check"),
     [
-        (Late, "future"),
         (Rotated, "loss"),
-        (Global, "repeat"),
         (LongMemory, "context"),
         (Broken, "finite"),
     ],
@@ -146,14 +123,3 @@ def test_a_loss_that_is_better_than_the_truth_by_more_than_chance_fails() -> Non
         findings = audit(replace(sound, true_nats=sound.nats + gain))
         assert names_of(findings, FAILED) == expected
     assert names_of(audit(sound), NOT_JUDGED) == "truth"
-
-
-def test_why_steps_are_not_recorded_is_named() -> None:
-    class Asking(Transformer):
-        def hidden(self, tokens: IntArray, *arguments: Any, **options: Any) -> Any:
-            assert tokens.max() < 100  # a value that leaves NumPy
-            return super().hidden(tokens, *arguments, **options)
-
-    reason = slow_because(subject(lambda: transformer(Asking)))
-    assert reason is not None
-    assert len(reason.splitlines()) == 1

@@ -49,13 +49,6 @@ def test_every_format_has_the_values_and_notes_go_to_standard_error(sweep, comma
     assert done.stderr.splitlines() == [f"note: {made['notes'][0]}"]
 
 
-def test_a_mistake_is_named_in_one_line_before_the_table(sweep, command):
-    for arguments, named in ((["-o", "x.svg"], "--by"), ([*BY, "-o", "x.pdf"], ".svg, got x.pdf")):
-        done = command(sweep, *arguments)
-        done.failed_in_one_line(2, named)
-        assert done.stdout == ""
-
-
 def test_the_page_and_the_figure_state_what_the_intervals_show_and_escape_text(
     sweep, command, tmp_path
 ):

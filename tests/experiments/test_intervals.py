@@ -163,7 +163,7 @@ def test_at_most_5_percent_of_tables_of_deterministic_models_have_a_false_rank(c
 @pytest.mark.parametrize("count", [2, 5, 20])
 def test_what_seeds_do_to_all_configurations_cancels_in_differences(count):
     """Its deviation is ten times that of each; a difference of 7 deviations is still found."""
-    rng, number = stream(0, f"{count} with shared seeds"), 200
+    rng, number = stream(0, f"{count} with shared seeds"), 100
     found = {False: 0, True: 0}
     for better in found:
         for _ in range(number):

@@ -69,8 +69,6 @@ def requested(project, stage="mlp", **changed):
     ("name", "stages"),
     [
         (f"{CODE}nn/layer.py", {"mlp", "ladder"}),
-        (f"{CODE}nn/data.json", {"mlp", "ladder"}),
-        (f"{CODE}nn/__pycache__/layer.pyc", set()),
         (f"{CODE}cli.py", set()),
         (f"{CODE}reports/a.css", {"ladder"}),
         ("stages/mlp.py", {"mlp", "ladder"}),
@@ -90,14 +88,6 @@ def test_a_job_depends_on_the_files_that_dvc_yaml_and_settings_name(project, sta
     assert (requested(project, stage) != before) == (stage in stages)
 
 
-def test_without_dvc_yaml_the_whole_package_counts(project):
-    (project / "dvc.yaml").unlink()
-    for name in ("cli.py", "reports/a.css"):
-        before = requested(project)
-        (project / CODE / name).write_text("x: 2\n")
-        assert requested(project) != before
-
-
 def change(path):
     path.write_bytes(b"x" + path.read_bytes()[1:])
 
@@ -108,7 +98,6 @@ DAMAGES = {
     "missing": lambda job: (job / "part/history.csv").unlink(),
     "added": lambda job: (job / "more.csv").touch(),
     "no record": lambda job: (job / FINISHED).unlink(),
-    "record a list": lambda job: (job / FINISHED).write_text("[]"),
     "record without keys": lambda job: (job / FINISHED).write_text("{}"),
 }
 

@@ -66,28 +66,8 @@ def test_the_work_tree_and_a_revision_are_compared(repository, command):
     assert folders == [["outputs/evaluate"], ["HEAD:outputs/evaluate"]]
 
 
-def test_a_damaged_run_is_named_with_its_revision(repository):
-    (repository / "outputs/evaluate/scores.json").write_text("{")
-    git("add", "--all")
-    git("commit", "--quiet", "--message", "damaged")
-    named = r"no finished run in HEAD:outputs: HEAD:outputs/evaluate/scores\.json is damaged"
-    with pytest.raises(InputError, match=named):
-        find_revisions(["HEAD"])
-
-
 @pytest.mark.parametrize("name", ["", "--all", "main:outputs", "deeper"])
 def test_an_unknown_revision_is_rejected(repository, name):
     with pytest.raises(InputError, match="no git revision") as caught:
         find_revisions([name])
     assert "those of DVC are deep-3, deep-4" in str(caught.value)
-
-
-def test_without_results_or_a_repository_a_revision_is_rejected(repository, monkeypatch):
-    git("rm", "-r", "--quiet", "outputs")
-    git("commit", "--quiet", "--message", "no results")
-    with pytest.raises(InputError, match=r"cannot read HEAD: fatal: .*outputs"):
-        find_revisions(["HEAD"])
-    monkeypatch.chdir(repository.parent)
-    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(repository.parent.parent))
-    with pytest.raises(InputError, match="look up a revision: fatal: not a git repository"):
-        find_revisions(["HEAD"])

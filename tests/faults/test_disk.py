@@ -4,17 +4,13 @@ import errno
 import math
 import os
 import re
-import resource
-import subprocess
 from types import SimpleNamespace
 
-from lmladder import kernels
 from lmladder.data import Prepared
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.files import TEMPORARY, work_folder
+from lmladder.system.files import work_folder
 from lmladder.training.checkpoint import Checkpoint
 from tests.faults.examples import prepare_in, train_in
-from tests.faults.test_kills import ENVIRONMENT, run_stage, stage_command
 
 import pytest
 
@@ -61,22 +57,3 @@ def test_what_fails_on_a_full_disk_leaves_whole_files_and_ends_well_later(action
         action(folder)
         assert results(folder) == expected
     assert len(expected) <= flushes < 99
-
-
-def test_a_stage_whose_files_cannot_grow_fails_in_one_line(tmp_path):
-    kernels.select("numba")  # compiled kernels are in their cache before files are limited
-    run_stage("prepare", "outputs/prepare", tmp_path)
-    done = subprocess.run(
-        stage_command("mlp", "out"),
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )
-    assert done.returncode == 1, done.stderr
-    file = r"\.work/out/unfinished[\w-]*\.safetensors"
-    assert re.fullmatch(rf"error: cannot write {file}: File too large\n", done.stderr)
-    assert not list(tmp_path.rglob(TEMPORARY))
-    assert not list(tmp_path.rglob("checkpoint.safetensors"))

@@ -32,7 +32,6 @@ ONE_TOKEN = (
 
 # Texts and settings that failed once, or might.
 ODD = {
-    "one test token": (b"a" * 6, *ONE_TOKEN, "data.split={train:0.4,val:0.4,test:0.2}"),
     "a loss of 0": (
         *(b"ab" * 100, *ONE_TOKEN),
         *("mlp.training.steps=300", "mlp.optimizer.learning_rate=0.5"),
@@ -40,6 +39,7 @@ ODD = {
     "any bytes": (random.Random(0).randbytes(3000), "tokenizer=byte"),
 }
 MORE = {
+    "one test token": (b"a" * 6, *ONE_TOKEN, "data.split={train:0.4,val:0.4,test:0.2}"),
     "one sequence": (b"abcdefg", *ONE_TOKEN, "data.split={train:0.4,val:0.3,test:0.3}"),
     "splits with other characters": (b"a" * 1600 + b"b" * 200 + b"c" * 200,),
     "no test text": (b"a" * 2000, "data.split={train:0.9,val:0.1,test:0.0}"),

@@ -122,12 +122,9 @@ CONFIGS = {
     "model_type": ("llama", "model_type='llama' is read only as gpt2"),
     "layer_norm_epsilon": (1e-6, "layer_norm_epsilon"),
     "activation_function": ("gelu_10", "activation must be .*gelu_10"),
-    "resid_pdrop": (1.0, "dropout must be less than 1"),
-    "n_layer": (1.5, "n_layer"),
     "n_head": (3, r"n_head=3 does not divide"),
     "n_embd": (8, "tokens.weight must have shape"),
     "n_inner": (15, "up_proj.weight must have shape"),
-    "tie_word_embeddings": (False, "does not have 'lm_head.weight'"),
 }
 
 

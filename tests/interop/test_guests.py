@@ -24,9 +24,9 @@ LENGTH = 16
 
 def guest(path):
     load_files([RUNGS / "huggingface.py"])
-    settings = KINDS.model_settings("hugging_face")(path=str(path))
-    component = KINDS.component("hugging_face")
-    return component(settings, 0, component.fit(settings, np.zeros(1), 0))
+    kind = KINDS["hugging_face"]
+    settings = kind.Settings(path=str(path))
+    return kind(settings, 0, kind.learn(settings, np.zeros(1), 0))
 
 
 def save(model, path):

@@ -260,13 +260,6 @@ def test_fused_exponentials_are_right_to_two_units_in_the_last_place() -> None:
     np.testing.assert_allclose(found[:, 0, 1], expected, rtol=4e-7, atol=1.3e-38)
 
 
-def test_fused_gelu_is_right_to_the_precision_of_its_erf() -> None:
-    points = np.linspace(-7, 7, 100_001, dtype=np.float32)
-    (found,) = run(fused.gelu, points, like=[points])
-    expected = [x * math.erfc(-x / math.sqrt(2)) / 2 for x in points.tolist()]
-    np.testing.assert_allclose(found, expected, rtol=3e-7, atol=5e-7)
-
-
 @pytest.mark.parametrize(("dtype", "error"), [(np.float64, 4e-16), (np.float32, 2e-7)])
 def test_erf_is_right_to_the_last_bits(dtype: type, error: float) -> None:
     odd = [0.46875, -0.46875, np.nextafter(0.46875, 1), 6.0, 30.0, -1e30, 1e-20]
@@ -342,14 +335,3 @@ def test_causal_softmax_ignores_the_future(module: ModuleType, value: float) -> 
     after = causal_softmax(module, np.where(future, np.float32(value), scores), 0.5)
     for ours, right in zip(after, before, strict=True):
         np.testing.assert_array_equal(ours, right)
-
-
-@either
-def test_a_nan_score_makes_nan_of_its_query(module: ModuleType) -> None:
-    for key in range(40):
-        scores = draw_scores(1, 40)
-        scores[1, 0, key] = np.nan
-        weights, totals = causal_softmax(module, scores, 0.5)
-        assert np.isnan(weights[1]).all()
-        assert np.isnan(totals[1]).all()
-        assert not np.isnan(weights[0]).any()

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from lmladder import kernels
 from lmladder.kernels import blocks, fused, reference, tiles
@@ -113,12 +112,6 @@ def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
         assert_choices_agree(partial(results_of, op, layout), expected)
 
 
-def test_the_result_of_attention_is_laid_out_as_the_queries() -> None:
-    # As a layer splits its heads: (batch, time, heads, size) seen with heads first.
-    q = stream(0, "q").standard_normal((2, 5, 3, 8)).transpose(0, 2, 1, 3)
-    assert kernels.attention(q, q, q)[0].strides == q.strides
-
-
 def test_select_chooses_the_kernels_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fused, "gelu_tanh", lambda x, out: out.fill(1))
     monkeypatch.setattr(reference, "gelu_tanh", lambda x, out: out.fill(2))
@@ -159,14 +152,6 @@ def test_square_sums_are_of_arrays_of_any_sizes() -> None:
 # --- Rows of a table ------------------------------------------------------------------------------
 
 TABLE = np.arange(12.0).reshape(6, 2)
-
-
-@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.uint64])
-def test_rows_are_fetched_for_integers_of_any_type_and_shape(dtype: Any) -> None:
-    for shape in [(), (0,), (3,), (2, 3)]:
-        ids = np.arange(np.prod(shape, dtype=int)).reshape(shape).astype(dtype)
-        assert np.array_equal(kernels.gather_rows(TABLE, ids), TABLE[ids])
-        assert np.array_equal(kernels.gather_rows(TABLE, ids.T), TABLE[ids.T])
 
 
 @pytest.mark.parametrize(("ids", "low", "high"), [([0, 6], 0, 6), ([-1, 2], -1, 2)])

@@ -95,8 +95,6 @@ def test_an_arpa_file_has_backoff_probabilities_and_each_line_is_a_sentence(
     [
         ("\\end\\", "", r"line \d+: the file ends before"),
         ("ngram 2=3", "ngram 2=4", r"line 18: expected n-grams .*2: 4}, got .*2: 3}"),
-        ("a b\n", "a\n", "line 15: .*not an n-gram of order 2"),
-        ("a b\n", "a c\n", "'c' is not among the unigrams"),
         ("-0.3010299957\ta b", "-0.1\ta b", "after 'a' must .* sum to 1, got 1.29"),
     ],
 )
@@ -119,9 +117,6 @@ def test_a_checkpoint_has_the_digest_of_files_and_fails_when_they_change(
     assert len(restore_models(saved)) == 1
     file.write_text(SENTENCES + "\n")
     with pytest.raises(InputError, match=r"guest.arpa has changed since"):
-        restore_models(saved)
-    file.unlink()
-    with pytest.raises(InputError, match=r"there is no file .*guest.arpa"):
         restore_models(saved)
     with pytest.raises(InputError, match=r"other.arpa must be in the folder models"):
         arpa(tmp_path / "other.arpa")
@@ -180,18 +175,9 @@ def test_a_function_receives_the_tokens_before_and_no_others() -> None:
     [
         ("return np.zeros(2)", r"got float64 of shape \(2,\); a loss alone cannot be checked"),
         ("return np.full(3, np.nan)", "sum to 1, got nan"),
-        ("return np.array(['a', 'b', 'c'])", "got <U1"),
         ("return 1 / 0", "failed: ZeroDivisionError: division by zero"),
     ],
 )
 def test_a_function_that_returns_no_distribution_is_rejected(body: str, reason: str) -> None:
     with pytest.raises(InputError, match=f"f of .*mine.py.*{reason}"):
         function(body).nll(np.array([[0, 1]]))
-
-
-def test_a_file_is_executed_only_if_a_user_names_it() -> None:
-    with pytest.raises(InputError, match=r"mine.py does not define a function g"):
-        function("return 0", function="g")
-    Path("other.py").write_text("raise SystemExit('executed')")
-    with pytest.raises(InputError, match=r"--module other.py"):
-        guest("callable", watch="other.py", function="f", context_length=1, parameters=1)

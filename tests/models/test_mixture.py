@@ -67,7 +67,7 @@ def text_of_known_weights(tokens: int) -> tuple[FloatArray, FloatArray, FloatArr
 
 
 def test_it_finds_the_weights_that_a_text_was_drawn_with() -> None:
-    logs, entropies, weight = text_of_known_weights(40_000)
+    logs, entropies, weight = text_of_known_weights(15_000)
     found = Weights.fitted(logs, entropies, SETTINGS.model_copy(update={"knots": 3}))(entropies)
     np.testing.assert_allclose(found.sum(axis=1), 1, rtol=1e-12)
     assert abs(found[:, 0] - weight).max() < 0.04
@@ -136,7 +136,6 @@ def test_a_file_has_the_weights_that_were_written(tmp_path: Path) -> None:
     ("changed", "message"),
     [
         ({"table": [[1.5, -0.5], [0.5, 0.5]]}, "its weights are not shares that sum to 1"),
-        ({"table": [[1.0], [1.0]]}, "cannot reshape array of size 2 into shape (2,2)"),
         ({"members": ["bigram", "kneser_ney_4"]}, "its members are ['bigram', 'kneser_ney_4']"),
     ],
 )
@@ -149,17 +148,3 @@ def test_a_file_without_weights_of_the_mixture_is_rejected(
     write_json(path, weights.facts(settings) | changed)
     with pytest.raises(InputError, match=re.escape(f"{path} does not fit this mixture: {message}")):
         Weights.load(path, settings)
-    with pytest.raises(InputError, match="there is no file"):
-        Weights.load(tmp_path / "other.json", settings)
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"members": []}, "m.members must have at least 1 item"),
-        ({"weights_by": ["c"]}, "m.weights_by: 'c' is not one of the members"),
-    ],
-)
-def test_settings_that_no_mixture_can_have_are_rejected(given: Any, message: str) -> None:
-    with pytest.raises(InputError, match=re.escape(message)):
-        validate(MixtureSettings, {**GIVEN, **given}, "m")

@@ -5,9 +5,8 @@ from collections import Counter, defaultdict
 from pathlib import Path
 from typing import Any
 
-from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
+from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer
 from lmladder.data.tales import Grammar, Story, generate
-from lmladder.data.tokenizers.word import WordSettings
 from lmladder.evaluation import token_nll
 from lmladder.models import oracle as module
 from lmladder.models.oracle import IMPOSSIBLE, SYMBOLS, Oracle, arrays_of
@@ -82,7 +81,7 @@ def losses(stories: list[Story], nats: FloatArray) -> FloatArray:
 # --- The distribution -----------------------------------------------------------------------------
 
 
-def test_every_prefix_of_1000_stories_agrees_with_enumeration() -> None:
+def test_every_prefix_of_300_stories_agrees_with_enumeration() -> None:
     grammar = Grammar(SMALL)
     tokenizer = char_tokenizer(grammar)
     oracle, stories = oracle_of(grammar, tokenizer), enumerated(grammar)
@@ -91,7 +90,7 @@ def test_every_prefix_of_1000_stories_agrees_with_enumeration() -> None:
     for story, probability in stories.items():
         for at in range(len(story)):
             following[story[:at]][story[at]] += probability
-    drawn = [grammar.expand(stream(0, "drawn", i)).text for i in range(1000)]
+    drawn = [grammar.expand(stream(0, "drawn", i)).text for i in range(300)]
     assert len(set(drawn)) > 100
     for text in set(drawn):
         found = oracle.log_probabilities(encoded(tokenizer, f"\n{text}"))[0]
@@ -102,8 +101,8 @@ def test_every_prefix_of_1000_stories_agrees_with_enumeration() -> None:
 
 
 def test_the_losses_of_tokens_sum_to_the_known_loss_of_each_story() -> None:
-    stories = generate(TALES, 0, 60_000)
-    tokenizer = char_tokenizer(TALES, 60_000)
+    stories = generate(TALES, 0, 20_000)
+    tokenizer = char_tokenizer(TALES)
     oracle, byte_oracle = oracle_of(TALES, tokenizer), oracle_of(TALES, ByteTokenizer())
     text = "".join(f"{each.text}\n" for each in stories)
     nats = oracle.nll(encoded(tokenizer, f"\n{text}"))[0]
@@ -171,14 +170,3 @@ def test_a_token_that_no_story_continues_with_is_charged_and_then_all_are_equall
     np.testing.assert_array_equal(nats[50:], inside)
     # The beginning of a sequence is that of a story, if the text fits.
     np.testing.assert_array_equal(oracle.nll(encoded(tokenizer, story))[0], inside[1:])
-
-
-def test_tokens_that_are_no_characters_of_the_grammar_are_rejected() -> None:
-    settings = WordSettings(name="word", vocabulary_size=300, unknown="error")
-    words = WordTokenizer.build(["Nobody came."], settings, None)
-    with pytest.raises(InputError, match="needs the tokenizer char or byte, not word"):
-        arrays_of(SMALL, words)
-    with pytest.raises(InputError, match=r"has no token for '!', which is in the stories"):
-        oracle_of(
-            Grammar(SMALL), CharTokenizer("".join(sorted("\n ,.ABENOSZabcdefghilmnorstwxyë")))
-        )

@@ -7,7 +7,7 @@ from typing import Any
 from lmladder.data import CharTokenizer
 from lmladder.experiments.jobs import run_digest
 from lmladder.models import KINDS, kind_named, label, restore_models, rung_settings
-from lmladder.models.own import load_files, load_watched
+from lmladder.models.own import load_files
 from lmladder.system.errors import InputError
 from lmladder.system.settings import validate
 from lmladder.training.checkpoint import Checkpoint
@@ -104,8 +104,6 @@ def test_the_name_in_a_checkpoint_loads_no_file(
     ("old", "new", "message"),
     [
         (COUNTING, "x = 1\nimport nothing_of_the_kind", "at line 2: No module named 'nothing_of"),
-        (COUNTING, "raise SystemExit(3)", "SystemExit at line 1: 3"),
-        (COUNTING, "x = (\n", "SyntaxError at line 1: '\\(' was never closed"),
         ("MyUnigram", "Mlp", "the kind 'mlp' is built in; rename the class"),
         ("(Settings)", "", r"MyUnigram\.Settings must be a Pydantic model"),
         ("MyUnigram(ByContext)", "MyUnigram(NeuralLanguageModel)", "MyUnigram must define hidden$"),
@@ -120,23 +118,19 @@ def test_a_mistake_in_a_file_is_named_in_one_line(
     assert "my_unigram" not in KINDS
 
 
-def test_a_missing_file_and_two_files_with_one_kind_are_named(file: Path, tmp_path: Path) -> None:
-    (tmp_path / "other.py").write_text(COUNTING)
-    with pytest.raises(InputError, match=r"my_unigram.py and .*other.py both define the kind 'my_"):
-        load_files([file, tmp_path / "other.py"])
-    with pytest.raises(InputError, match=r"there is no file .*missing.py"):
-        load_files([tmp_path / "missing.py"])
-    for settings in ({}, None, {"kind": ["a"], "watch": ["a"]}, {"kind": "mlp", "watch": "no.py"}):
-        load_watched({"a": settings})  # which are checked later
-    with pytest.raises(InputError, match=r"there is no file .*no.py"):
-        load_watched({"a": {"kind": "my_unigram", "watch": "no.py"}})
-
-
 def test_arrays_and_settings_that_do_not_fit_are_named(file: Path) -> None:
     load_files([file])
     saved = counted()
     with pytest.raises(InputError, match=r"does not fit .*the array 'counts' is missing"):
         restore_models(checkpoint("my_unigram", KINDS["my_unigram"].Settings(add=1.0), {}))
+    for right, wrong, message in [
+        ("context_length", "contexts", "MyUnigram must have the attribute context_length"),
+        ("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}", "'counts' is not an array"),
+    ]:
+        file.write_text(COUNTING.replace(right, wrong))
+        load_files([file])
+        with pytest.raises(InputError, match=message):
+            counted()
     load_files([RUNGS / "lstm.py"])
     training = SimpleNamespace(sequence_length=5)
     facts: Any = {"context_length": 4, "embedding_size": 2, "hidden_size": 2}

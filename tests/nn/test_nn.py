@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from lmladder.autograd import Tensor
 from lmladder.nn import (
-    CausalSelfAttention,
     LayerNorm,
     Linear,
     Module,
@@ -70,10 +69,8 @@ def test_load_takes_every_value_as_a_contiguous_copy_of_the_parameter_s_type(dty
     [
         (lambda a: a.pop("norm.bias"), "norm.bias"),
         (lambda a: a.update(extra=np.ones(1)), "extra"),
-        (lambda a: a.clear(), "do not match"),
         (lambda a: a.update({"norm.bias": np.ones((1, 2))}), r"norm.bias must have shape \(2,\)"),
         (lambda a: a.update({"norm.bias": np.ones(2, int)}), "got .* int64"),
-        (lambda a: a.update({"norm.bias": np.ones(2, complex)}), "got .* complex"),
     ],
 )
 def test_load_rejects_what_does_not_fit_and_changes_nothing(
@@ -115,11 +112,6 @@ def test_norms_without_weights_are_those_with_weights_of_1() -> None:
         norm.astype(np.float64)
         assert without.parameters() == {}
         np.testing.assert_array_equal(without(x).value, norm(x).value)
-
-
-def test_a_number_of_heads_that_does_not_divide_the_width_is_rejected() -> None:
-    with pytest.raises(ValueError, match="n_head=4 does not divide d_model=6"):
-        CausalSelfAttention(6, 4, rng=stream(0, "a"), std=0.7, output_std=0.7)
 
 
 # --- Dropout --------------------------------------------------------------------------------------

@@ -6,10 +6,8 @@ from typing import Any
 
 from lmladder.autograd import Tensor
 from lmladder.optim import (
-    OPTIMIZERS,
     AdamSettings,
     AdamWSettings,
-    AnyOptimizer,
     AnySchedule,
     MuonSettings,
     Optimizer,
@@ -21,7 +19,6 @@ from lmladder.optim import (
     orthogonalize,
 )
 from lmladder.system.arrays import FloatArray
-from lmladder.system.errors import InputError
 from lmladder.system.settings import validate
 from lmladder.system.streams import stream
 
@@ -279,34 +276,6 @@ def test_all_zero_gradients_give_no_nan_and_a_parameter_may_be_a_single_number(n
     optimizer.step(0)
     assert all(np.isfinite(tensor.value).all() for tensor in parameters.values())
     assert 0 < number.item() < 2
-
-
-@every_optimizer
-def test_state_of_others_is_rejected_and_changes_nothing(name: str) -> None:
-    parameters = make_parameters()
-    optimizer = make(name, parameters)
-    run(optimizer, parameters, range(2))
-    before = copies(optimizer.state())
-    other = {each: array + 1 for each, array in before.items()}
-    last = list(before)[-1]
-    missing = {each: array for each, array in other.items() if each != last}
-    for wrong in (missing, other | {"odd": np.ones(1)}, other | {last: np.ones((2, 9))}, {}):
-        with pytest.raises(ValueError, match="optimizer state"):
-            optimizer.load_state(wrong)
-        assert_equal(optimizer.state(), before)
-
-
-# --- Building -------------------------------------------------------------------------------------
-
-
-def test_optimizers_are_named_and_an_unknown_name_is_rejected() -> None:
-    assert [*OPTIMIZERS] == [*SETTINGS]
-    for settings in SETTINGS.values():
-        assert validate(AnyOptimizer, settings.model_dump()) == settings
-    with pytest.raises(InputError, match=r"^x: unknown 'adma'; did you mean 'adam'"):
-        validate(AnyOptimizer, {**ADAM.model_dump(), "name": "adma"}, "x")
-    with pytest.raises(InputError, match=r"^x\.learning_rate must be more than 0, got 0"):
-        validate(AnyOptimizer, {**ADAM.model_dump(), "learning_rate": 0}, "x")
 
 
 # --- Schedules and clipping -----------------------------------------------------------------------

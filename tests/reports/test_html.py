@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 HOSTILE = "</pre><script>alert(1)</script>&\"'"
-NASTY = "\x00\x1b[31m\u202e\u2066\r"  # controls, and marks that change the direction of text
 
 
 class Page(HTMLParser):
@@ -97,12 +96,6 @@ def test_no_text_from_outside_becomes_markup(report, corpus, history, models):
     # passage of two, its model and the card's; configuration, corpus twice, tokenizer; in 6 maps
     # one that looks and is seen twice
     assert page.text.count(HOSTILE) == 6 + 3 + 4 + 4 + 6 * 3
-
-
-def test_control_characters_are_shown_as_text(report):
-    text = report(passage=Passage([NASTY], {"mlp": [1.0]}), attention=None)
-    assert "U+0000U+001B[31mU+202EU+2066U+000D" in Page(text).text
-    assert not {*text} & {*NASTY} - {*"[31m"}
 
 
 def test_figures_in_one_page_share_no_identifier(report, history, models):

@@ -244,24 +244,6 @@ def test_text_of_a_user_cannot_become_markup_and_equal_labels_are_told_apart(sma
     assert [each["label"] for each in models[:2]] == ["MLP", "MLP (b<i>)"]
 
 
-@pytest.mark.parametrize(
-    ("tokenizer", "message"),
-    [
-        (
-            {"name": "whitespace", "words": [*"abcdefghijk"]},
-            "whitespace; the page needs char or byte",
-        ),
-        ({"name": "char", "characters": "ABCDEFGHIJK"}, "b has other tokens than a"),
-    ],
-)
-def test_tokens_that_are_no_characters_or_differ_are_rejected(small, tokenizer, message):
-    mlp = small["mlp"]
-    other = replace(mlp, tokenizer=tokenizer)
-    given = {"a": mlp, "b": other} if "characters" in tokenizer else {"b": other}
-    with pytest.raises(InputError, match=message):
-        render_play(given, "")
-
-
 def test_weights_too_large_for_16_bits_keep_32():
     mlp = neural(MLP)
     large = replace(mlp, model=mlp.model | {"unembedding.bias": np.full(11, 1e5, "f4")})

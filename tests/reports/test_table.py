@@ -1,7 +1,6 @@
 """The perplexity table and what is made of it."""
 
 import math
-import re
 from dataclasses import replace
 
 from lmladder.evaluation import Score
@@ -12,7 +11,6 @@ from lmladder.reports import (
     ladder_grid,
     ladder_table,
     metrics,
-    print_table,
     read_csv,
     to_csv,
 )
@@ -118,14 +116,6 @@ def test_a_file_that_is_not_a_table_is_rejected_in_one_line(tmp_path, row):
     path.write_text(",".join(NAMES if row else NAMES[:5]) + f"\nmlp,MLP,mlp,mlp,{row}\n")
     with pytest.raises(InputError, match=r"^[^\n]*perplexity\.csv[^\n]*$"):
         read_csv(path)
-
-
-def test_the_table_fits_80_columns(table, capsys):
-    print_table(table)
-    caption, *lines = capsys.readouterr().out.strip().splitlines()
-    assert caption.startswith("Test text: 98,765 tokens")
-    assert max(map(len, lines)) <= 80
-    assert re.search(r"Kneser-Ney 5 +2\.293 .* 2\.293", "\n".join(lines))
 
 
 def test_findings_compare_the_best_neural_model_with_counts_and_truth(table):

@@ -8,7 +8,6 @@ from lmladder.models.counts import CountTables
 from lmladder.models.ngram import KneserNey, Uniform
 from lmladder.sampling import BeamSearch, Continuation, Strategy, complete, generate
 from lmladder.sampling.generation import score, search
-from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 from tests.models.examples import TRANSFORMER, build
 
@@ -77,10 +76,3 @@ def test_a_finished_text_stays_and_is_compared_by_its_mean() -> None:
         stopped = "." in whole or "ab" in whole
         assert each.finish_reason == ("stop" if stopped else "length")
         assert stopped or len(each.tokens) == 12
-
-
-def test_an_impossible_search_is_rejected() -> None:
-    with pytest.raises(InputError, match="samples must be at most the 2 beams, got 3"):
-        completed(strategy=BeamSearch(2), samples=3)
-    with pytest.raises(InputError, match="the prompt is empty"):
-        completed(prompt=[], strategy=BeamSearch(2))

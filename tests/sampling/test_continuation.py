@@ -139,14 +139,6 @@ def grown(tokens: list[int], cut: int) -> Continuation:
     return made
 
 
-def test_a_character_that_the_prompt_begins_belongs_to_the_text() -> None:
-    tokens = BYTES.encode(UTF8).tolist()
-    for cut in range(1, len(tokens)):
-        made = grown(tokens, cut)
-        assert made.prompt + made.text == UTF8
-        assert "\ufffd" not in made.prompt or cut > tokens.index(0xBF)
-
-
 def test_bytes_that_are_no_characters_are_shown_as_a_decoder_of_them_all_does() -> None:
     for seed in range(20):
         drawn = stream(seed, "bytes").choice([0xE2, 0x82, 0xAC, 0xF0, 0x9F, 0x98, 0xFF, 97], 60)

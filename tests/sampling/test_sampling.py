@@ -1,6 +1,5 @@
 """Choosing tokens, and the loop that generates them; test_statistics.py checks frequencies."""
 
-import math
 from typing import Any
 
 from lmladder.data import CharTokenizer
@@ -11,9 +10,8 @@ from lmladder.sampling.generation import draw
 from lmladder.sampling.strategies import most_likely
 from lmladder.system.arrays import FloatArray, IntArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import validate
 from lmladder.system.streams import stream
-from tests.models.examples import MLP, TRANSFORMER, Fake, build, changed
+from tests.models.examples import TRANSFORMER, Fake, build, changed
 
 import numpy as np
 import pytest
@@ -65,14 +63,6 @@ def test_the_most_likely_are_those_of_a_stable_sort(count: int | None) -> None:
         values[::9] = -np.inf
         expected = sorted(range(200), key=lambda i, values=values: -values[i])[:count]
         assert most_likely(values, count).tolist() == expected
-
-
-def test_settings_out_of_range_are_rejected_by_name() -> None:
-    wrong = {"temperature": -1.0, "top_k": 0, "top_p": 1.1, "min_p": -0.1, "repetition_penalty": 0}
-    for name, value in wrong.items():
-        for each in (value, math.nan):
-            with pytest.raises(InputError, match=f"{name} must be "):
-                validate(Strategy, {name: each})
 
 
 # --- Generation -----------------------------------------------------------------------------------
@@ -138,14 +128,6 @@ def test_a_prompt_that_cannot_be_continued_is_rejected() -> None:
             run(Uniform(50), prompt, 1)
     with pytest.raises(InputError, match="the prompt is empty"):
         run(Uniform(50), [], 3)
-
-
-def test_a_prompt_of_bytes_is_continued_as_one_of_integers() -> None:
-    for model in (build(MLP, 256), build(TRANSFORMER, 256), Uniform(256)):
-        encoded = np.frombuffer(b"ab", dtype=np.uint8)  # as the byte tokenizer returns them
-        as_bytes = run(model, encoded, 12, Strategy())
-        assert as_bytes == run(model, [97, 98], 12, Strategy())
-        assert all(type(token) is int for token in as_bytes)
 
 
 # --- Caches and several samples -------------------------------------------------------------------

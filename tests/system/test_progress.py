@@ -1,8 +1,5 @@
 """Progress of long work: lines in a pipe, a bar on a terminal, nothing if the work is short."""
 
-import io
-import sys
-
 from lmladder.system import progress
 from lmladder.system.progress import SECONDS_PER_LINE, CountingProgress, TrainingProgress
 
@@ -38,17 +35,3 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[2].partition("/")[0]) for line in lines] == [5, 7, 12, 17, 22, 27]
     assert lines[2] == "mlp step 12/100: train 2.5000, val 2.2500 nats, 600 tokens/s, 88 s left"
-
-
-def test_a_terminal_shows_a_bar_and_erases_it_at_the_end(monkeypatch):
-    class Terminal(io.StringIO):
-        def isatty(self):
-            return True
-
-    monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setattr(sys, "stderr", Terminal())
-    with CountingProgress("prepare", "characters") as work:
-        work.advance(12345)
-    shown = sys.stderr.getvalue()
-    assert "12,345 characters" in shown
-    assert shown.endswith("\x1b[2K")  # the line is erased

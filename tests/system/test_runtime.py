@@ -15,7 +15,6 @@ import pytest
 NAMES = (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)
 PINNED = dict.fromkeys(NAMES) | ONE_BLAS_THREAD | (AVX2_EVERYWHERE if runtime.has_avx2() else {})
 ROOT = Path(__file__).parents[2]
-SCRIPTS = sorted([*ROOT.glob("stages/*.py"), *ROOT.glob("benchmarks/*.py")])
 
 
 def process(*arguments: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
@@ -44,13 +43,6 @@ def test_importing_any_part_pins_threads_and_instructions_for_child_processes_to
     assert run(f"import lmladder; {ENVIRONMENT}") == PINNED
     child = f"subprocess.run([sys.executable, '-c', {ENVIRONMENT!r}])"
     assert run(f"import lmladder.kernels, subprocess, sys; {child}") == PINNED
-
-
-@pytest.mark.parametrize("script", SCRIPTS, ids=[script.stem for script in SCRIPTS])
-def test_a_script_pins_the_arithmetic_before_it_imports_numpy(script: Path) -> None:
-    late = "from lmladder.system.runtime import not_pinned"
-    program = f"import runpy, sys; runpy.run_path(sys.argv[1]); {late}; print(not_pinned)"
-    assert process(program, script).stdout == "[]\n"
 
 
 NUMPY_FIRST = """

@@ -1,10 +1,9 @@
 """Groups of parameters cover every model, and what is not finite is found where it begins."""
 
 import math
-import tracemalloc
 from collections.abc import Iterator
 
-from lmladder.autograd import CapturedLoss, Tensor
+from lmladder.autograd import Tensor
 from lmladder.models import NeuralLanguageModel
 from lmladder.system.arrays import IntArray
 from lmladder.training.gradient_norms import first_not_finite, parameter_groups
@@ -82,17 +81,3 @@ def test_every_loss_and_its_gradient_are_searched() -> None:
     model.parameters()["unembedding.weight"].value[...] *= 1e25
     found = first_not_finite(model, losses(model, BATCH))
     assert found == "gradient of what follows layers.1"
-
-
-def test_a_batch_is_searched_in_the_memory_of_a_micro_batch() -> None:
-    model, batch = make("transformer"), np.resize(BATCH, (512, 7))
-    captured = CapturedLoss(model.loss, model.parameters().values())
-
-    def peak(losses: Iterator[Tensor]) -> int:
-        tracemalloc.start()
-        assert first_not_finite(model, losses) is None
-        _, most = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-        return most
-
-    assert peak(captured.losses(batch, None)) < peak(losses(model, batch)) / 3

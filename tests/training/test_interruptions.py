@@ -73,7 +73,7 @@ def test_a_signal_ends_a_run_after_its_step_and_the_run_resumes_to_the_same_byte
     expected = finish(tmp_path / "whole", kind, **changed)
     steps = Checkpoint.load(tmp_path / "whole" / LATEST).step
     assert steps == (4 if feature == "patience" else STEPS)
-    for after in range(1, steps + 1):
+    for after in range(1, steps + 1) if feature == "default" else (1, steps):
         folder, number = tmp_path / str(after), (signal.SIGINT, signal.SIGTERM)[after % 2]
         with pytest.MonkeyPatch.context() as patch:
             signal_at(patch, after, number)
@@ -149,14 +149,12 @@ def test_a_finished_run_is_not_trained_again(
 OTHERS: dict[str, dict[str, Any]] = {
     "of other settings": {"seed": 1},
     "of other data": {"data": "other"},
-    "of other settings, in training": {"steps": 4},
     "of other settings, in the optimizer": {
         "optimizer": ADAMW.model_copy(update={"epsilon": 1e-7})
     },
     "of other code": {"trained_by": {"code": "other"}},
     "of kernels numba, not numpy": {"trained_by": {"kernels": "numpy"}},
     "of numpy 2.2.6, not 2.3.0": {"trained_by": {"numpy": "2.3.0"}},
-    "of numba 0.61.2, not 0.62.0": {"trained_by": {"numba": "0.62.0"}},
 }
 
 
@@ -188,18 +186,6 @@ def test_the_code_and_versions_of_a_run_change_no_byte_of_its_results(tmp_path: 
     ]
     assert [each["identity"]["code"] for each in records] == ["code", "other"]
     assert records[0]["files"] == records[1]["files"]
-
-
-def test_a_finished_run_without_a_record_of_its_identity_starts_again(
-    expected: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = tmp_path / "run"
-    finish(folder)
-    discard_unfinished(folder)
-    (work_folder(folder) / TRAINED).write_text("")
-    capsys.readouterr()
-    assert finish(folder) == expected
-    assert "step 2/6" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [LATEST, BEST, UNFINISHED, UNFINISHED_BEST])

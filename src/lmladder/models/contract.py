@@ -8,10 +8,11 @@ length of the text. A model without such a limit reads the last tokens on which 
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 from lmladder.data import Tokenizer
 from lmladder.system.arrays import FloatArray, IntArray
+from lmladder.system.errors import InputError
 
 import numpy as np
 
@@ -76,6 +77,13 @@ class LanguageModel(Protocol):
     def decoder(self) -> "Decoder":
         """Return a decoder, which reads texts token by token; weights must not change meanwhile."""
         ...
+
+
+def require_complete(model: Any) -> None:
+    """Raise InputError, with its name, if a model lacks an attribute of `LanguageModel`."""
+    for name in ("vocabulary_size", "context_length", "max_length", "n_parameters"):
+        if not hasattr(model, name):
+            raise InputError(f"{type(model).__name__} must have the attribute {name}")
 
 
 def own_tokenizer(model: LanguageModel) -> Tokenizer | None:

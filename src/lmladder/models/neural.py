@@ -1,5 +1,6 @@
 """The base class of neural models: everything but the hidden vectors."""
 
+import math
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 from lmladder import kernels
 from lmladder.autograd import Tensor, functional, no_grad
 from lmladder.data import Prepared
-from lmladder.models.contract import Decoder, LanguageModel, log_softmax
+from lmladder.models.contract import Decoder, LanguageModel, log_softmax, require_complete
 from lmladder.models.kind import Kind, Log, no_log
 from lmladder.nn import Linear
 from lmladder.system.arrays import FloatArray, IntArray
@@ -107,6 +108,7 @@ class NeuralLanguageModel(Trainable, Kind):
         """
         rng = stream(start.seed, f"{start.kind} weights")
         model = cls(settings, start.vocabulary_size, rng=rng)  # type: ignore[call-arg]
+        require_complete(model)
         length, longest = settings.training.sequence_length, model.max_length
         if longest is not None and length > longest:
             raise InputError(
@@ -124,6 +126,7 @@ class NeuralLanguageModel(Trainable, Kind):
     @classmethod
     def restore(cls, settings: Any, checkpoint: Checkpoint) -> dict[str, LanguageModel]:
         zeros = _Zeros(np.random.PCG64(0))
+        zeros.left = sum(array.size for array in checkpoint.model.values())
         model = cls(settings, checkpoint.vocabulary_size, rng=zeros)  # type: ignore[call-arg]
         model.load(checkpoint.model)
         return {checkpoint.name: model}
@@ -172,7 +175,15 @@ class NeuralLanguageModel(Trainable, Kind):
 
 
 class _Zeros(np.random.Generator):
-    """A generator of zeros instead of normal values, for weights that will be replaced."""
+    """A generator of zeros instead of normal values, for weights that will be replaced.
 
-    def standard_normal(self, size: Any = None, *_: Any, **__: Any) -> Any:
-        return np.zeros(size or ())
+    It yields no more of them than the file contains, so that false settings take no memory.
+    """
+
+    left = 0
+
+    def standard_normal(self, size: Any = (), *_: Any, **__: Any) -> Any:
+        self.left -= math.prod(np.atleast_1d(size).tolist())
+        if self.left < 0:
+            raise ValueError("its settings require more values than it contains")
+        return np.zeros(size)

@@ -19,7 +19,7 @@ from typing import Any
 
 from lmladder.data import Prepared
 from lmladder.data.reading import opened
-from lmladder.models.contract import LanguageModel, own_tokenizer
+from lmladder.models.contract import LanguageModel, own_tokenizer, require_complete
 from lmladder.models.kind import KINDS, Kind, Log, kind_name, no_log
 from lmladder.models.neural import NeuralLanguageModel
 from lmladder.system.arrays import Array, IntArray
@@ -60,6 +60,9 @@ class FittedAtOnce(Kind):
     ) -> Checkpoint:
         given = cls.learn(settings, np.asarray(text.train, np.int64), start.vocabulary_size)
         fitted = replace(start, model={name: np.asarray(each) for name, each in given.items()})
+        for name, array in fitted.model.items():
+            if array.dtype.kind not in "biuf":
+                raise InputError(f"{cls.__name__}.learn: {name!r} is not an array of numbers")
         (model,) = cls.restore(settings, fitted).values()
         tokenizer = own_tokenizer(model) or text.tokenizer
         size, described = tokenizer.vocabulary_size, tokenizer.to_json()
@@ -71,6 +74,7 @@ class FittedAtOnce(Kind):
             model: Any = cls(settings, checkpoint.vocabulary_size, checkpoint.model)
         except KeyError as error:
             raise ValueError(f"the array {error} is missing") from error
+        require_complete(model)
         return {checkpoint.name: model}
 
 

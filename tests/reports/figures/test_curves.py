@@ -3,14 +3,13 @@
 import re
 
 from lmladder import reports
-from lmladder.evaluation import ContextLosses, Score
-from lmladder.reports import Row, calibration_errors, ladder_table, position_table
+from lmladder.evaluation import Score
+from lmladder.reports import Row, calibration_errors, ladder_table
 from lmladder.reports.detail import reliabilities
 from lmladder.reports.findings import lowest
 from tests.reports.figures.reading import texts
 
 import numpy as np
-import pytest
 
 BASELINES = {
     "uniform": 5.5, "unigram": 2.9, "bigram": 2.2, "kneser_ney_3": 1.3, "kneser_ney_5": 0.83,
@@ -32,12 +31,6 @@ def test_each_loss_is_named_with_its_last_value_and_only_the_best_kneser_ney_dra
     assert {f"MLP {end:.3f}", f"Transformer {end - 0.1:.3f}", "Oracle 0.600"} <= found
     assert {"Unigram 2.900", "Kneser-Ney 5 0.830"} <= found
     assert not re.search("Kneser-Ney 3|Uniform", " ".join(found))
-
-
-@pytest.mark.parametrize("rows", [0, 1, 2])
-def test_a_run_that_has_hardly_begun_can_be_drawn(models, history, rows):
-    figure = reports.loss_curves(models, {"mlp": history.iloc[:rows]}, {})
-    assert reports.as_svg(figure).startswith("<svg")
 
 
 # --- Perplexity -----------------------------------------------------------------------------------
@@ -82,11 +75,6 @@ def test_each_curve_over_context_is_named_with_its_last_value(models, positions)
     assert {"1", "2", "4", "8", "16", "32", "64"} <= found
     assert "Kneser-Ney 5" in " ".join(found)
     assert "Kneser-Ney 3" not in " ".join(found)
-
-
-def test_losses_of_zero_can_be_drawn(models):
-    table = position_table({"mlp": ContextLosses.of_sequences(np.zeros((4, 4)))})
-    assert "MLP 0.000" in shown(reports.position_curves(models, table))
 
 
 # --- Calibration ----------------------------------------------------------------------------------
