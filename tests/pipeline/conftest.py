@@ -19,14 +19,15 @@ from pathlib import Path
 from unittest.mock import patch
 
 from lmladder import kernels
+from lmladder.cli.main import main
 from lmladder.config import validated
+from lmladder.models import KINDS
 from lmladder.pipeline.running import run
 from lmladder.system.errors import LadderError
 from stages import compose
 from tests.conftest import Done
 
 import pytest
-import yaml
 from omegaconf import OmegaConf
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -79,27 +80,46 @@ class Checkout:
             stdout, stderr = process.communicate(timeout=SECONDS)
         return Done(process.returncode, stdout, stderr)
 
-    def compose(self, *overrides):
-        """Do what stages/compose.py does for the tiny settings and `overrides`, in this process."""
-        with patch.object(compose, "CONF", self / "conf"):
-            text = compose.composition(["experiment=smoke", *overrides])
-        (self / "params.yaml").write_text(text)
-
-    def stage(self, name):
-        """A stage by params.yaml, in this process, as a new one takes seconds; without DVC."""
+    def here(self, program, *arguments):
+        """Run a program in this process and this folder, as a new process takes seconds."""
         stdout, stderr, status = io.StringIO(), io.StringIO(), 0
-        with chdir(self.path), redirect_stdout(stdout), redirect_stderr(stderr):
+        with (
+            chdir(self.path),
+            patch.object(sys, "argv", ["program", *map(str, arguments)]),
+            patch.dict(KINDS),  # kinds of one's own
+            redirect_stdout(stdout),
+            redirect_stderr(stderr),
+        ):
             try:
-                body = getattr(importlib.import_module(f"stages.{name}"), name).__wrapped__
-                config = validated(OmegaConf.load("params.yaml"))
-                run(body, config, Path("outputs", name), Path("outputs"))
+                status = program() or 0
             except LadderError as error:
-                print(f"error: {error}", file=stderr)
+                print(f"error: {error}", file=sys.stderr)
                 status = error.exit_status
+            except SystemExit as end:
+                status = end.code
             finally:
                 kernels.select("numba")
                 kernels.set_threads(None)
         return Done(status, stdout.getvalue(), stderr.getvalue())
+
+    def compose(self, *overrides):
+        """Do what stages/compose.py does for the tiny settings and `overrides`."""
+        with patch.object(compose, "CONF", self / "conf"):
+            return self.here(compose.main, "experiment=smoke", *overrides)
+
+    def stage(self, name, folder=None):
+        """Run a stage by params.yaml, without DVC."""
+
+        def program():
+            body = getattr(importlib.import_module(f"stages.{name}"), name)
+            config = validated(OmegaConf.load("params.yaml"))
+            outputs = Path("outputs")
+            run(getattr(body, "__wrapped__", body), config, outputs / (folder or name), outputs)
+
+        return self.here(program)
+
+    def lmladder(self, *arguments):
+        return self.here(main, *arguments)
 
     def by_hand(self, name, *arguments, environment=None):
         """A stage in a process of its own, as people run it; by params.yaml with -cn pipeline."""
@@ -112,15 +132,6 @@ class Checkout:
 
     def git(self, *arguments):
         return self.run("git", *arguments).succeeded().stdout
-
-    def lmladder(self, *arguments):
-        entry_point = "from lmladder.cli.main import main; main()"
-        return self.run(PYTHON, "-c", entry_point, *arguments)
-
-    @property
-    def lock(self):
-        """The stages of dvc.lock."""
-        return yaml.safe_load((self / "dvc.lock").read_text())["stages"]
 
     def table(self, name="outputs/evaluate/perplexity.csv"):
         """The rows of a table, as mappings."""
@@ -160,7 +171,8 @@ def new_checkout(path):
     for name in listed.split("\0"):
         source = PROJECT / name
         result = name.startswith("outputs/") and source.name != ".gitignore"
-        if source.is_file() and name != "dvc.lock" and not result:
+        unused = name.startswith(("docs/", "results/", "tests/")) or name == "dvc.lock"
+        if source.is_file() and not unused and not result:
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, path / name)
     checkout = Checkout(path)

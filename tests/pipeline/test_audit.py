@@ -16,12 +16,11 @@ CHEAT = {  # n-grams of the validation text, almost without smoothing
 }
 
 
-@pytest.mark.parametrize("folder", ["bigram", "mlp", "transformer", "prepare"])
+@pytest.mark.parametrize("folder", ["bigram", "transformer", "prepare"])
 def test_the_models_of_a_ladder_pass_and_the_last_line_is_the_verdict(folder, lmladder):
     lines = lmladder("audit", f"outputs/{folder}").succeeded().stdout.splitlines()
     assert re.fullmatch(r"\w+: passed", lines[-1])
     assert {line.split()[1] for line in lines if line.startswith("  ")} == {"passed"}
-    assert lines[:12] != lines[1:13]
 
 
 def test_a_claim_is_compared_with_the_score_of_the_audit_and_not_with_a_table(checkout):
@@ -41,9 +40,9 @@ def test_a_rung_that_has_seen_the_text_fails_even_without_a_table(checkout):
         assert old in source
         source = source.replace(old, new)
     (checkout / "cheat.py").write_text(source)
-    rung = "+rungs={cheat: {kind: cheat, watch: cheat.py, order: 12}}"
-    checkout.run("python", "stages/compose.py", "experiment=smoke", rung).succeeded()
-    checkout.dvc("repro", "rung@cheat").succeeded()
+    rung = "+rungs.cheat={kind: cheat, watch: cheat.py, order: 12}"
+    checkout.compose(rung, "rung=cheat").succeeded()
+    checkout.stage("rung", "rungs/cheat").succeeded()
     done = checkout.lmladder("audit", "outputs/rungs/cheat", "--module", "cheat.py")
     assert (done.status, done.stderr) == (1, "error: cheat fails truth\n")
     assert done.stdout.splitlines()[-1] == "cheat: FAILED truth"
@@ -57,7 +56,7 @@ def test_a_rung_that_fails_is_marked_and_compared_with_no_other(checkout):
     (checkout / "tempered.py").write_text(renamed + SCORE)
     rungs = "{sound: {kind: witten_bell, watch: sound.py, order: 3}, "
     rungs += "tempered: {kind: tempered, watch: tempered.py, order: 3}}"
-    checkout.run("python", "stages/compose.py", "experiment=smoke", f"+rungs={rungs}").succeeded()
+    checkout.compose(f"+rungs={rungs}").succeeded()
     done = checkout.dvc("repro").succeeded()
     assert "evaluate: tempered fails sums: exp(-loss), summed over all" in done.stdout
     rows = {row["model"]: row for row in checkout.table() if row["split"] == "val"}

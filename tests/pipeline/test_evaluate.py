@@ -1,10 +1,11 @@
 """What the last stage does where a model or a setting is unusual."""
 
 from types import SimpleNamespace
+from typing import Any
 
 from lmladder.models.guests import GuestTokenizer
-from lmladder.pipeline.evaluate import PROMPT_TOKENS, Ladder
-from lmladder.sampling.settings import SampleSettings
+from lmladder.pipeline.evaluate import PROMPT_TOKENS, Entry, Ladder
+from lmladder.sampling import SampleSettings
 from tests.data.examples import prepared_text
 from tests.models.examples import Fake
 
@@ -29,21 +30,18 @@ ZERO = """
 def test_a_model_with_probabilities_of_0_does_not_end_the_ladder(checkout):
     source = (checkout / "examples/rungs/witten_bell.py").read_text() + ZERO
     (checkout / "zero.py").write_text(source.replace("WittenBell", "Zero"))
-    rung = "+rungs={zero: {kind: zero, watch: zero.py, order: 2}}"
-    mixture = "+mixtures={both: {kind: mixture, members: [zero, bigram], weights_by: [zero]}}"
-    checkout.run("python", "stages/compose.py", "experiment=smoke", rung, mixture).succeeded()
+    checkout.compose(
+        "+rungs.zero={kind: zero, watch: zero.py, order: 2}",
+        "+mixture@mixtures.both=default",
+        "mixtures.both.members=[zero, bigram]",
+        "mixtures.both.weights_by=[zero]",
+    ).succeeded()
     checkout.dvc("repro").succeeded()
     rows = {row["model"]: row for row in checkout.table() if row["split"] == "test"}
     assert rows["zero"]["nats_per_token"] == rows["zero"]["excess_nats_per_token"] == "inf"
     assert "finite" in rows["zero"]["audit"]
     assert float(rows["both"]["nats_per_token"]) <= float(rows["bigram"]["nats_per_token"]) + 0.01
     assert float(rows["both"]["excess_nats_per_token"]) < 5
-
-
-def test_the_test_text_alone_can_be_scored(checkout):
-    checkout.compose("evaluate.splits=[test]")
-    checkout.stage("evaluate").succeeded()
-    assert {row["split"] for row in checkout.table()} == {"test"}
 
 
 class Words(GuestTokenizer):
@@ -73,9 +71,12 @@ def test_the_default_prompt_of_a_model_of_words_ends_with_a_word(tmp_path):
     words = Words(prepared.tokenizer.decode(prepared.val))
     model = Fake(len(words.words), logs=lambda tokens: np.log(np.ones((len(tokens), 9)) / 9))
     model.tokenizer, model.n_parameters = words, 1
-    kinds = {"rungs/words": SimpleNamespace(kind="callable")}
-    ladder = Ladder(prepared, {"words": model}, {"words": "rungs/words"}, kinds)
-    settings = SampleSettings(prompt=None, tokens=3, beams=None, samples=1, stop=[])
+    checkpoint: Any = SimpleNamespace(kind="callable")
+    ladder = Ladder(prepared, {"words": Entry(model, "rungs/words", checkpoint)})
+    settings = SampleSettings(
+        prompt=None, tokens=3, temperature=1.0, top_k=None, top_p=1.0, min_p=0.0,
+        repetition_penalty=1.0, beams=None, samples=1, stop=[],
+    )  # fmt: skip
     before = prepared.tokenizer.decode(prepared.val[:PROMPT_TOKENS])
     shown = ladder.samples(settings, 0)["words"]
     assert shown.startswith(before)

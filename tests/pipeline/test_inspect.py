@@ -9,7 +9,6 @@ from lmladder.training.checkpoint import Checkpoint
 
 import pytest
 
-RUNGS = {"bigram": "counts", "mlp": "mlp", "transformer": "transformer"}
 TRANSFORMER = "outputs/transformer/checkpoint.safetensors"
 
 
@@ -25,13 +24,13 @@ def altered(smoke, tmp_path):
     return write
 
 
-@pytest.mark.parametrize("rung", RUNGS)
+@pytest.mark.parametrize("rung", ["bigram", "transformer"])
 def test_all_facts_are_there_for_programs(smoke, lmladder, rung):
     path = smoke / f"outputs/{rung}/checkpoint.safetensors"
     held = Checkpoint.load(path)
     facts = json.loads(lmladder("inspect", path.parent, "--json").succeeded().stdout)
     metrics = json.loads((smoke / f"outputs/{rung}/metrics.json").read_text())
-    assert facts["kind"] == RUNGS[rung]
+    assert facts["kind"] == held.kind
     assert facts["file_bytes"] == path.stat().st_size
     assert facts["config"] == held.config
     assert (facts["tokenizer"], facts["vocabulary_size"]) == ("char", held.vocabulary_size)

@@ -45,21 +45,11 @@ def test_a_logger_receives_the_numbers_of_each_row(monkeypatch):
     assert RECEIVED == [("outputs/mlp", {"seed": 0}, "hi"), (4, {"val_loss": 2.5})]
 
 
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        (chosen("tensorboard"), "tensorboard: .*tensorboardX"),
-        (chosen("mlflow"), "mlflow: .*mlflow"),
-        ({"_target_": "no.such"}, "no.such: "),
-        ({"location": "logs"}, "None: "),
-    ],
-    ids=str,
-)
-def test_a_logger_that_does_not_start_is_one_line(settings, reason, monkeypatch):
-    for name in ("tensorboardX", "mlflow"):
-        monkeypatch.setitem(sys.modules, name, None)
+@pytest.mark.parametrize("settings", [chosen("mlflow"), {"_target_": "no.such"}, {"a": 1}], ids=str)
+def test_a_logger_that_does_not_start_is_one_line(settings, monkeypatch):
+    monkeypatch.setitem(sys.modules, "mlflow", None)
     with (
-        pytest.raises(InputError, match=rf"^logger\._target_=.*{reason}"),
+        pytest.raises(InputError, match=rf"^logger\._target_={settings.get('_target_')}: "),
         logged(settings, Path("mlp"), {}),
     ):
         pass

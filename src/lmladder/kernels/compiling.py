@@ -11,7 +11,7 @@ from typing import Any
 
 import numba
 from numba import njit
-from numba.core import config
+from numba.core import caching, config
 from numba.misc.appdirs import AppDirs
 
 SECONDS_PER_LINE = 5.0
@@ -23,9 +23,10 @@ def compile_cached(signature: Any, function: Callable[..., Any], **options: Any)
 
     If there is no writable folder for the cache, or its disk is full, each process compiles again.
     """
-    before = config.CACHE_DIR
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
     try:
         config.CACHE_DIR = cache_folder(Path(__file__).parent)
+        config.CACHE_LOCATOR_CLASSES = f"{__name__}.{InFolder.__name__}"
         kernel = njit(signature, cache=True, **options)(function)
         if kernel.stats.cache_misses:
             _announce("compiling kernels, once on this machine ...")
@@ -33,8 +34,15 @@ def compile_cached(signature: Any, function: Callable[..., Any], **options: Any)
         _announce("compiling kernels at each start: set NUMBA_CACHE_DIR to a writable folder ...")
         kernel = njit(signature, **options)(function)
     finally:
-        config.CACHE_DIR = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
     return kernel
+
+
+class InFolder(caching.UserProvidedCacheLocator):
+    """The folder itself, which Numba would divide by the path of the sources: clones share it."""
+
+    def get_cache_path(self) -> str:
+        return str(config.CACHE_DIR)
 
 
 @functools.cache

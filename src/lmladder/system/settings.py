@@ -186,9 +186,11 @@ def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> 
             yield Described(key, value, _allowed(properties[name]), field.description or "")
             continue
         yield Described(key, None, "", field.description or "")
-        several = get_origin(field.annotation) is dict
-        for name, each in (value or {}).items() if several else [("", value)]:
-            start = f"{key}.{name}." if several else f"{key}."
+        entries = {f"{key}.": value}
+        if get_origin(field.annotation) is dict:
+            given = {"NAME": None} if values is None else value or {}
+            entries = {f"{key}.{name}.": each for name, each in given.items()}
+        for start, each in entries.items():
             kinds = {group: _kind(group) for group in groups}
             for group, (tag, kind) in kinds.items():
                 if each is None or each.get(tag) == kind:
