@@ -90,7 +90,8 @@ class Checkout:
         stdout, stderr, status = io.StringIO(), io.StringIO(), 0
         with chdir(self.path), redirect_stdout(stdout), redirect_stderr(stderr):
             try:
-                body = getattr(importlib.import_module(f"stages.{name}"), name).__wrapped__
+                body = getattr(importlib.import_module(f"stages.{name}"), name)
+                body = getattr(body, "__wrapped__", body)  # evaluate is not decorated
                 config = validated(OmegaConf.load("params.yaml"))
                 run(body, config, Path("outputs", name), Path("outputs"))
             except LadderError as error:
