@@ -122,6 +122,7 @@ def train_ours(job: Facts) -> Facts:
         raise UnavailableError(f"{context} must be at least {MIN_CONTEXT}")
     version = engines.load("lmladder", job["threads"]).version
     from lmladder.pipeline import open_text, rung_named
+    from lmladder.system.files import make_folder
     from lmladder.training import loop
 
     text = open_text(config, Path(job["folder"]))
@@ -137,6 +138,7 @@ def train_ours(job: Facts) -> Facts:
     def run(steps: int, out: str) -> None:
         training = rung.training.model_copy(update={"steps": steps, "evaluate_every": steps})
         chosen = {"transformer": rung.model_copy(update={"training": training})}
+        make_folder(Path(out))
         shorter = config.model_copy(update=chosen)
         rung_named("transformer", shorter).fit(shorter, text, Path(out))
 
