@@ -4,6 +4,9 @@ import os
 import re
 import shutil
 
+from lmladder.config import composed, describe, validated
+from lmladder.system.errors import InputError
+
 import pytest
 
 KINDS = ("lstm", "rnn", "min_gru", "witten_bell")
@@ -95,16 +98,20 @@ def test_a_rung_of_ones_own_is_swept_alone_and_in_a_ladder(tiny):
     assert len([row for row in checkout.table(table) if row["model"] in KINDS]) == 2 * len(KINDS)
 
 
-def test_a_configuration_loads_the_files_of_its_kinds(smoke):
-    shown = smoke.by_hand("rung", "--help", *CHOSEN, "rungs.lstm.hidden_size=5").succeeded().stdout
-    assert "rungs.lstm.hidden_size=5\n      integer, at least 1: elements of the state" in shown
+def test_a_configuration_loads_the_files_of_its_kinds(smoke, monkeypatch):
+    smoke.by_hand("rung", *CHOSEN, "rungs.lstm.watch=null").failed_in_one_line(2, "unknown 'lstm'")
+    monkeypatch.chdir(smoke.path)
+    chosen = "hydra.searchpath=['file://examples']", CHOSEN[-1]
+    node = composed(smoke / "conf", [*chosen, "rungs.lstm.hidden_size=5"])
+    described = "rungs.lstm.hidden_size=5\n      integer, at least 1: elements of the state"
+    assert described in describe(node)
     for override, named in {
-        "rungs.lstm.watch=null": ("rungs.lstm: unknown 'lstm'",),
-        "rungs.lstm.watch=mine.py": ("rungs.lstm.watch: there is no file mine.py",),
-        "rungs.lstm.hidden_size=0": ("rungs.lstm.hidden_size must be at least 1",),
-        "+rungs.lstm.hiden_size=5": ("unknown setting rungs.lstm.hiden_size",),
+        "rungs.lstm.watch=mine.py": "rungs.lstm.watch: there is no file mine.py",
+        "rungs.lstm.hidden_size=0": "rungs.lstm.hidden_size must be at least 1",
+        "+rungs.lstm.hiden_size=5": "unknown setting rungs.lstm.hiden_size",
     }.items():
-        smoke.by_hand("rung", *CHOSEN, override).failed_in_one_line(2, *named)
+        with pytest.raises(InputError, match=re.escape(named)):
+            validated(composed(smoke / "conf", [*chosen, override]))
 
 
 def test_an_installed_package_has_kinds_and_their_settings(smoke, tmp_path):
@@ -125,10 +132,8 @@ def test_an_installed_package_has_kinds_and_their_settings(smoke, tmp_path):
     assert "rungs.theirs.hidden_size=192\n      integer" in shown
 
 
-@pytest.mark.parametrize(
-    ("rung", "named"), [("null", "rung is missing"), ("b", "unknown rung 'b'")]
-)
-def test_a_rung_that_is_not_there_is_named(checkout, rung, named):
-    checkout.compose(TWIN, f"rung={rung}")
-    checkout.stage("rung").failed_in_one_line(2, named)
+def test_a_rung_that_is_not_there_is_named(checkout):
+    for rung, named in (("null", "rung is missing"), ("b", "unknown rung 'b'")):
+        checkout.compose(TWIN, f"rung={rung}")
+        checkout.stage("rung").failed_in_one_line(2, named)
     checkout.stage("evaluate").failed_in_one_line(2, "rungs/twin", "run `dvc repro rung@twin`")
