@@ -106,7 +106,7 @@ def test_a_configuration_loads_the_files_of_its_kinds(smoke, monkeypatch):
     described = "rungs.lstm.hidden_size=5\n      integer, at least 1: elements of the state"
     assert described in describe(node)
     for override, named in {
-        "rungs.lstm.watch=mine.py": "rungs.lstm.watch: there is no file mine.py",
+        "rungs.lstm.watch=mine.py": f"there is no file {smoke.path}/mine.py",
         "rungs.lstm.hidden_size=0": "rungs.lstm.hidden_size must be at least 1",
         "+rungs.lstm.hiden_size=5": "unknown setting rungs.lstm.hiden_size",
     }.items():
