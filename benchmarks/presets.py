@@ -66,7 +66,7 @@ def facts(folder: Path, changes: Sequence[str]) -> dict[str, Any]:
     keys = ("model", "nats_per_token", "perplexity", "bits_per_byte", "parameters", "steps")
     return {
         "changes": list(changes),
-        "data": Path(params["data"]["watch"]).stem,
+        "data": Path(params["data"]["path"]).stem,
         "tokenizer": params["tokenizer"]["name"],
         "mixtures": list(params["mixtures"]),
         "steps": {rung: params[rung]["training"]["steps"] for rung in ("mlp", "transformer")},

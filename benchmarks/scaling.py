@@ -25,8 +25,8 @@ from benchmarks.measure import Facts
 from benchmarks.scaling_laws import FLOPS, METHODS, Fit, Law, Points, cells_of, fit
 from lmladder.data import Prepared
 from lmladder.evaluation.ladder import split_nll
-from lmladder.models import restore_models
-from lmladder.nn import BigramEmbedding, Embedding, Module
+from lmladder.models import NeuralLanguageModel, restore_models
+from lmladder.nn import BigramEmbedding, Embedding
 from lmladder.reports.colors import COLORS
 from lmladder.reports.figures.style import (
     as_svg,
@@ -86,7 +86,7 @@ def _scored(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> Facts:
     if checkpoint.data_digest != prepared.digest:
         raise InputError(f"{path} was trained on another text than that of {prepared.directory}")
     (model,), tables = restore_models(checkpoint).values(), 0
-    if not isinstance(model, Module):
+    if not isinstance(model, NeuralLanguageModel):
         raise InputError(f"{path} was not trained in steps")
     for _, each in model.modules():
         tables += each.n_parameters if isinstance(each, Embedding | BigramEmbedding) else 0

@@ -28,7 +28,6 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -114,7 +113,7 @@ def train_peer(job: Facts) -> Facts:
 
 
 def train_ours(job: Facts) -> Facts:
-    """Train the Transformer of a recipe by lmladder's stage, which writes to the folder `out`."""
+    """Train the Transformer of a recipe by lmladder's loop, which writes to the folder `out`."""
     config = configuration([*job["recipe"], f"seed={job['seed']}"])
     rung = config.transformer
     steps = job["steps"] or rung.training.steps
@@ -122,9 +121,11 @@ def train_ours(job: Facts) -> Facts:
         context = f"transformer.context_length={rung.context_length}"
         raise UnavailableError(f"{context} must be at least {MIN_CONTEXT}")
     version = engines.load("lmladder", job["threads"]).version
-    from lmladder.pipeline.stages import STAGES
+    from lmladder.pipeline import open_text, rung_named
+    from lmladder.system.files import make_folder
     from lmladder.training import loop
 
+    text = open_text(config, Path(job["folder"]))
     clock, evaluate = Clock(), loop._evaluate
     evaluations: list[Facts] = []  # one before the first step, and one after the last
 
@@ -135,9 +136,11 @@ def train_ours(job: Facts) -> Facts:
         return state
 
     def run(steps: int, out: str) -> None:
-        training = replace(rung.training, steps=steps, evaluate_every=steps)
-        chosen = replace(config, transformer=replace(rung, training=training))
-        STAGES["transformer"].run(chosen, Path(out), Path(job["folder"]))
+        training = rung.training.model_copy(update={"steps": steps, "evaluate_every": steps})
+        chosen = {"transformer": rung.model_copy(update={"training": training})}
+        make_folder(Path(out))
+        shorter = config.model_copy(update=chosen)
+        rung_named("transformer", shorter).fit(shorter, text, Path(out))
 
     warm_up = measure.timed(lambda: run(WARM_UP, f"{job['out']}-warm-up"))[1]
     with patch.object(loop, "_evaluate", evaluate_off_the_clock):
@@ -148,15 +151,9 @@ def train_ours(job: Facts) -> Facts:
 
 def configuration(overrides: Sequence[str]) -> "Config":
     """Compose conf/ with overrides."""
-    from lmladder.config import CONFIGURATION_ERRORS, one_line, typed
+    from lmladder.config import composed, validated
 
-    from hydra import compose, initialize_config_dir
-
-    try:
-        with initialize_config_dir(str(measure.FOLDER.parent / "conf"), version_base="1.3"):
-            return typed(compose("config", list(overrides)))
-    except CONFIGURATION_ERRORS as error:
-        raise UnavailableError(f"configuration: {one_line(error)}") from None
+    return validated(composed(measure.FOLDER.parent / "conf", overrides))
 
 
 # ------------------------------------------------------------------- all runs
@@ -167,16 +164,17 @@ class Session:
 
     def __init__(self, folder: Path, options: Namespace):
         from lmladder.data import Prepared
-        from lmladder.pipeline.stages import STAGES
+        from lmladder.pipeline import prepare_text
 
         self.folder, self.options = folder, options
         self.config = configuration([PEER_RECIPE, *options.changes])
-        STAGES["prepare"].run(self.config, folder / "prepare", folder)
+        prepare_text(self.config, folder / "prepare")
         self.prepared = Prepared.open(folder / "prepare")
 
     def run(self, name: str, seed: int) -> Facts:
         """Train and score a PyTorch model, or the model of a recipe."""
         from lmladder.evaluation import token_nll
+        from lmladder.models import restore_models
         from lmladder.training.checkpoint import LATEST, Checkpoint
 
         job: Facts = {"name": name, "seed": seed, "folder": str(self.folder)}
@@ -190,8 +188,7 @@ class Session:
         if name in PEERS:
             model = self._peer(job, facts.pop("first"))
         else:
-            checkpoint = Checkpoint.load(Path(job["out"]) / LATEST)
-            (model,) = checkpoint.restore_models().values()
+            (model,) = restore_models(Checkpoint.load(Path(job["out"]) / LATEST)).values()
         how, text = self.config.evaluate, (self.prepared.val, self.prepared.train)
         rules: Facts = {"min_context": how.min_context, "batch_tokens": how.batch_tokens}
         nats, seconds = measure.timed(lambda: token_nll(model, *text, **rules))
@@ -292,12 +289,15 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="FILE.json")
     parser.add_argument("--job", type=json.loads, help="one run, in this process")
     options = parser.parse_args()
-    if options.job:
-        print(json.dumps((train_ours if "recipe" in options.job else train_peer)(options.job)))
+    if options.job and "recipe" not in options.job:  # without lmladder
+        print(json.dumps(train_peer(options.job)))
         return
     from lmladder.system.errors import LadderError
 
     try:
+        if options.job:
+            print(json.dumps(train_ours(options.job)))
+            return
         with TemporaryDirectory() as folder:
             print(run_all(Session(Path(folder), options), options))
     except LadderError as error:

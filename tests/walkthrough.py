@@ -10,7 +10,7 @@ page run in order in one shell. One that says `error: ...` must fail, all others
 A ```py block is a step too. Comments before a block, which readers do not see, change this:
 
     <!-- first: COMMANDS -->    a step before the block, which makes what the page assumes
-    <!-- not run: REASON -->    the block is not a step; `only_named` returns its commands
+    <!-- not run: REASON -->    the block is not a step
 """
 
 import os
@@ -28,8 +28,6 @@ STEP = re.compile(
     r"```(?P<language>console|py)\n(?P<commands>.*?)^```$(?:\n+^```text\n(?P<says>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
-PROGRAMS = ("lmladder", "python", "dvc", "make", "pytest", "pip")
-INLINE = re.compile(rf"`((?:{'|'.join(PROGRAMS)})\s[^`<]+)`")
 WHO = {
     f"GIT_{role}_{what}": value
     for role in ("AUTHOR", "COMMITTER")
@@ -102,32 +100,6 @@ def walk(page: str, folder: Path, environment: Mapping[str, str]) -> list[Step]:
         Step(commands, says, printed, failed == "1")
         for (commands, says), (printed, failed) in zip(found, ended, strict=False)
     ]
-
-
-def only_named(page: str) -> list[list[str]]:
-    """Return the commands that a page names but `walk` does not run, as a shell splits them."""
-    scripts = [step["commands"] for step in STEP.finditer(page) if step["mark"] == "not run"]
-    prompted = re.compile(r"^\$ ((?:.*\\\n)*.*)", re.MULTILINE)  # other lines are output
-    scripts = ["\n".join(prompted.findall(script)) or script for script in scripts]
-    prose = re.sub(r"^```.*?^```$", "", page, flags=re.MULTILINE | re.DOTALL)
-    scripts += [" ".join(command.split()) for command in INLINE.findall(prose)]
-    stubs = "".join(
-        rf"""{name}() {{ printf '%s\0' {name} "$@"; printf '\1\0'; }};""" for name in PROGRAMS
-    )
-    found = []
-    for script in scripts:
-        with tempfile.TemporaryDirectory() as empty:  # where no other program is found
-            done = subprocess.run(
-                ["/bin/bash", "-c", f"{stubs}\n{script}"],
-                cwd=empty,
-                env={"PATH": ""},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                encoding="utf-8",
-                check=False,
-            )
-        found += [each.split("\0")[:-1] for each in done.stdout.split("\1\0")[:-1]]
-    return found
 
 
 def prepare_environment(clone: Path) -> None:

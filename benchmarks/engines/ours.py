@@ -8,7 +8,6 @@ writes the weights of a new model, for the other engines to start from.
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -21,11 +20,10 @@ from benchmarks.engines import Engine, Generate, Step, Weights
 from benchmarks.shapes import Size
 from lmladder import kernels
 from lmladder.autograd import CapturedLoss
-from lmladder.models.neural import NeuralLanguageModel
-from lmladder.models.settings import TransformerSettings
-from lmladder.models.transformer import Transformer
-from lmladder.optim import build_optimizer, clip_scale, global_norm
-from lmladder.optim.settings import AdamWSettings
+from lmladder.interop.gpt2 import FIXED
+from lmladder.models import NeuralLanguageModel
+from lmladder.models.transformer import Transformer, TransformerSettings
+from lmladder.optim import AdamW, AdamWSettings, clip_scale, global_norm
 from lmladder.sampling import Strategy, generate
 from lmladder.system.arrays import IntArray
 from lmladder.system.streams import stream
@@ -43,15 +41,17 @@ def engine(name: str, threads: int) -> Engine:
 
 
 def new_model(size: Size, **changes: Any) -> NeuralLanguageModel:
-    architecture = TransformerSettings(
-        n_layer=size.layers,
-        n_head=size.heads,
-        d_model=size.width,
-        context_length=size.context,
-        activation="gelu_tanh",
-        dropout=0.0,
-    )
-    architecture = replace(architecture, **changes)
+    shape: dict[str, Any] = FIXED | {  # of GPT-2
+        "n_layer": size.layers,
+        "n_head": size.heads,
+        "d_model": size.width,
+        "context_length": size.context,
+        "activation": "gelu_tanh",
+        "dropout": 0.0,
+        "tied": True,
+        "init_std": 0.02,
+    }
+    architecture = TransformerSettings(**shape | changes)
     return Transformer(architecture, size.vocabulary, rng=stream(0, "weights"))
 
 
@@ -69,11 +69,11 @@ def training(
     config = AdamWSettings(
         name="adamw",
         learning_rate=shapes.LEARNING_RATE,
-        betas=shapes.BETAS,
+        betas=[*shapes.BETAS],
         epsilon=shapes.EPSILON,
         weight_decay=shapes.WEIGHT_DECAY,
     )
-    optimizer = build_optimizer(config, parameters, ())
+    optimizer = AdamW(parameters, config, ())
     numbers = itertools.count()
 
     def update() -> None:
@@ -101,7 +101,7 @@ def generator(size: Size, weights: Weights, cache: bool | None) -> Generate:
     model.load(weights)
 
     def ours(prompt: Sequence[int], *, tokens: int, temperature: float) -> Iterator[int]:
-        strategy = Strategy(temperature=temperature)
+        strategy = Strategy.model_validate({"temperature": temperature})
         return generate(
             model, prompt, tokens=tokens, strategy=strategy, seed=0, cache=cache is not False
         )

@@ -32,23 +32,19 @@ def losses(engine: str, shape: str) -> list[float]:
     "engine", ["torch", "jax", pytest.param("compile", marks=pytest.mark.slow)]
 )
 def test_a_peer_has_our_losses_before_and_after_three_steps(engine: str, shape: str) -> None:
-    assert losses(engine, shape) == pytest.approx(losses("lmladder", shape), rel=TOLERANCE)
-
-
-@pytest.mark.parametrize("shape", SHAPES)
-def test_three_steps_change_the_loss_by_more_than_the_tolerance(shape: str) -> None:
-    first, *_, last = losses("lmladder", shape)
-    assert abs(last - first) > 100 * TOLERANCE * first
+    theirs = losses(engine, shape)
+    assert theirs == pytest.approx(losses("lmladder", shape), rel=TOLERANCE)
+    assert abs(theirs[-1] - theirs[0]) > 100 * TOLERANCE * theirs[0]
 
 
 @pytest.mark.parametrize("option", ["--cache", "--no-cache"])
 def test_pytorch_generates_the_same_text(option: str) -> None:
     options = ["--config", "micro", "--temperature", 0, "--tokens", 40, "--seconds", 0]
-    (mine,) = measure.in_fresh_process("generate.py", *options)
     try:
         (peers,) = measure.in_fresh_process("generate.py", *options, "--engine", "torch", option)
     except measure.UnavailableError as error:
         pytest.skip(str(error))
+    (mine,) = measure.in_fresh_process("generate.py", *options)
     assert len(set(mine["text"])) > 1
     assert peers["text"] == mine["text"]
 

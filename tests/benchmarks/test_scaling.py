@@ -83,5 +83,5 @@ def test_the_committed_tables_give_the_numbers_of_the_page() -> None:
         ((names, block),) = re.findall(
             rf"<!-- generated: {made} (.*?) -->(.*?)<!--", page, re.DOTALL
         )
-        studies = [scaling.committed(name, resamples=20) for name in names.split()]
+        studies = [scaling.committed(name, resamples=1) for name in names.split()]
         assert estimates(getattr(scaling, made)(studies)) == estimates(block), made

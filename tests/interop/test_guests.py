@@ -8,6 +8,7 @@ from lmladder.data import build_tokenizer
 from lmladder.models import KINDS
 from lmladder.models.own import load_files
 from lmladder.system.errors import InputError
+from lmladder.system.settings import validate
 from tests.data.examples import tokenizer_settings
 from tests.models.examples import RUNGS
 
@@ -25,7 +26,7 @@ LENGTH = 16
 def guest(path):
     load_files([RUNGS / "huggingface.py"])
     kind = KINDS["hugging_face"]
-    settings = kind.Settings(path=str(path))
+    settings = validate(kind.Settings, {"path": str(path), "context_length": None})
     return kind(settings, 0, kind.learn(settings, np.zeros(1), 0))
 
 

@@ -9,7 +9,7 @@ from tests.interop.test_tiny_lm import FIELDS
 import pytest
 
 TRANSFORMER = "outputs/transformer/checkpoint.safetensors"
-WEIGHTS = "imported.safetensors"
+WEIGHTS = "models/imported.safetensors"
 
 
 @pytest.fixture
@@ -60,6 +60,6 @@ def test_weights_for_other_tokens_are_rejected(exchanged, checkout):
 
 def test_tiny_lm_is_imported_and_sampled(lmladder, tmp_path):
     (tmp_path / "in.json").write_text(json.dumps(FIELDS))
-    lmladder("import", tmp_path / "in.json", "-o", tmp_path / WEIGHTS).succeeded()
-    done = lmladder("sample", tmp_path / WEIGHTS, "--prompt", "a cat", "--tokens", 2)
+    lmladder("import", tmp_path / "in.json", "-o", tmp_path / "out.safetensors").succeeded()
+    done = lmladder("sample", tmp_path / "out.safetensors", "--prompt", "a cat", "--tokens", 2)
     assert re.fullmatch(r"a cat( (a|cat|naïve)){0,2}\n", done.succeeded().stdout)  # or to END

@@ -40,8 +40,8 @@ def import_checkpoint(
     """Convert another program's model to a checkpoint.
 
     Examples:
-        lmladder import mine -o gpt2.safetensors
-        lmladder sample gpt2.safetensors
+        lmladder import mine -o models/gpt2.safetensors
+        lmladder sample models/gpt2.safetensors
     """
     from lmladder.interop import read_model, training_command
 

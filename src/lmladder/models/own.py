@@ -99,19 +99,24 @@ def load_files(paths: Iterable[Path]) -> None:
 def load_watched(rungs: Any) -> None:
     """Load the Python files in `watch` of rungs whose kinds are not built in, or execute one.
 
+    A kind that no file defines is loaded from the installed package that declares it.
+
     Parameters
     ----------
     rungs : the group `rungs` of a configuration, as plain values
     """
-    paths = []
+    paths, kinds = [], set[str]()
     for settings in rungs.values() if isinstance(rungs, Mapping) else ():
         given = settings if isinstance(settings, Mapping) else {}
         kind, watch = given.get("kind"), given.get("watch")
         known = KINDS.get(kind) if isinstance(kind, str) else None
+        kinds |= {kind} if isinstance(kind, str) else set()
         executes = known is None or known.source is not None or known.executes
         if isinstance(watch, str) and watch.endswith(".py") and executes:
             paths.append(Path(watch))
     load_files(paths)
+    for kind in kinds - KINDS.keys():
+        load_installed(kind)
 
 
 def load_installed(kind: str) -> None:

@@ -3,6 +3,7 @@
 import reprlib
 from collections.abc import Sequence
 
+from lmladder.data.reading import bytes_from_text
 from lmladder.data.tokenizers.contract import Tokenizer
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
@@ -26,7 +27,7 @@ class WhitespaceTokenizer(Tokenizer):
 
     def __init__(self, words: Sequence[str], eos: int | None = None) -> None:
         # Each with one character of white space, which separates it from the next.
-        super().__init__([len(encoded(word)) + 1 for word in words], eos)
+        super().__init__([len(bytes_from_text(word)) + 1 for word in words], eos)
         self.words = [*words]
         self._token_of = {word: token for token, word in enumerate(words)}
 
