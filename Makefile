@@ -102,7 +102,7 @@ bench: .venv/.ready
 # The generated parts of README.md and docs/, from results/ and from what the snippets print. Those of
 # docs/scaling.md take minutes and need SciPy.
 docs: .venv/.ready-test
-	$(RUN) python tests/snippets.py docs/*.md
+	$(RUN) python -m tests.snippets docs/*.md
 	$(RUN) python benchmarks/readme.py README.md docs/results.md docs/architectures.md docs/oracle.md \
 		docs/performance.md
 
