@@ -98,12 +98,6 @@ def test_every_option_reaches_the_strategy(lmladder):
     assert greedy != draw() != draw("--repetition-penalty", 3)
 
 
-def test_the_python_of_a_page_continues_a_prompt(smoke):
-    page = (smoke / "docs/using.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    assert smoke.run("python", "-c", code).succeeded().stdout.startswith(PROMPT)
-
-
 @pytest.mark.parametrize("mistake", MISTAKES, ids=ascii)
 def test_a_mistake_is_one_line_and_nothing_is_written(smoke, lmladder, mistake):
     before = smoke.outputs()
