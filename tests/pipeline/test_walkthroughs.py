@@ -5,7 +5,7 @@ import tomllib
 from contextlib import suppress
 
 from lmladder.cli.main import COMMANDS, app
-from lmladder.config import composed, validated
+from lmladder.config import composed, typed
 from lmladder.system import runtime
 from tests.snippets import SNIPPET
 from tests.walkthrough import (
@@ -83,7 +83,7 @@ def require_composes(overrides):
         if isinstance(each.value(), ChoiceSweep) or not each.is_sweep_override()
     ]
     for job in range(max(map(len, choices), default=0)):
-        validated(composed(PROJECT / "conf", [values[job % len(values)] for values in choices]))
+        typed(composed(PROJECT / "conf", [values[job % len(values)] for values in choices]))
 
 
 def require_valid(program, *given):
