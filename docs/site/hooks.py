@@ -1,16 +1,19 @@
 """Pages of the site that are not in docs/, and links to files of the repository.
 
-The README, CONTRIBUTING.md and CHANGELOG.md are pages; two references are printed by the program. A
-file that a page links or shows is copied to the site.
+The README, CONTRIBUTING.md and CHANGELOG.md are pages; references of commands and settings are made
+of what the program prints. A file that a page links or shows is copied to the site.
 """
 
+import json
 import os
 import re
 import subprocess
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 from lmladder.cli.main import COMMANDS
+from lmladder.system.settings import Described, as_override
 
 from mkdocs.structure.files import File
 
@@ -32,13 +35,25 @@ def commands() -> str:
     return "\n".join(["# Commands\n", *parts])
 
 
+def settings() -> str:
+    """Return a page with a table of the settings of each part."""
+    lines = ["# Settings\n\nA setting with a choice in parentheses exists with that choice only."]
+    every = [Described(**each) for each in json.loads(printed("lmladder", "settings", "--json"))]
+    for part, group in groupby(every, lambda each: each.key.partition(".")[0]):
+        lines += [f"\n## {part}\n", "| setting | default | allowed | meaning |", "| --- " * 4 + "|"]
+        for each in group:
+            choice = f" (`{each.choice}`)" if each.choice else ""
+            default = "" if choice or not each.allowed else f"`{as_override(each.value)}`"
+            lines.append(f"| `{each.key}`{choice} | {default} | {each.allowed} | {each.help} |")
+    return "\n".join(lines)
+
+
 def on_files(files: Any, config: Any) -> Any:
     """Add the pages that are not in docs/, and the files that pages link."""
     for name, uri in TOP.items():
         files.append(File.generated(config, uri, content=(ROOT / name).read_text("utf-8")))
     files.append(File.generated(config, "commands.md", content=commands()))
-    settings = printed("lmladder", "settings", "--format", "markdown")
-    files.append(File.generated(config, "settings.md", content=settings))
+    files.append(File.generated(config, "settings.md", content=settings()))
     for page in [*files.documentation_pages()]:
         for path in map(linked(page), LINK.finditer(page.content_string)):
             if (ROOT / path).is_file() and path not in TOP and not path.startswith("docs/"):
