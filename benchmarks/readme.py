@@ -20,7 +20,7 @@ if __name__ == "__main__":
 from benchmarks import compare, grammars, measure, presets
 from lmladder.reports.findings import findings
 from lmladder.reports.seeds import evaluated, over_seeds, seeds_grid
-from lmladder.reports.table import escaped, markdown
+from lmladder.reports.table import Grid, escaped
 from lmladder.system.errors import InputError, LadderError, RunError
 from lmladder.system.files import atomic_write
 
@@ -45,7 +45,7 @@ def ladder(names: Sequence[str]) -> str:
     columns = [0, len(grid.titles) - 5, -3, -2, -1]
     split = grid.titles[columns[1]].rpartition(" ")[2]
     titles = ["Model", f"Nats per token, {split} text", *grid.titles[-3:]]
-    return markdown([titles, *([cells[i] for i in columns] for cells in grid.rows)])
+    return Grid(grid.caption, titles, [[cells[i] for i in columns] for cells in grid.rows]).to_markdown()
 
 
 def models(names: Sequence[str]) -> str:
@@ -54,7 +54,8 @@ def models(names: Sequence[str]) -> str:
     grid, table = seeds_grid(RESULTS, [folder]), over_seeds(evaluated(RESULTS / folder))
     labels = dict(zip(table["model"], table["label"], strict=True))
     rows = {cells[0]: [cells[0], cells[-5], cells[-4]] for cells in grid.rows}
-    return markdown([["Model", "Nats per token", "On crops"], *(rows[labels[n]] for n in chosen)])
+    titles = ["Model", "Nats per token", "On crops"]
+    return Grid(grid.caption, titles, [rows[labels[each]] for each in chosen]).to_markdown()
 
 
 def sentences(names: Sequence[str]) -> str:
