@@ -45,11 +45,11 @@ test-peers:
 test-pages: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m pages --durations=25
 
-# The documentation as pages in build/site.
+# The documentation as pages in build/site, with references of commands and settings.
 site:
 	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
 	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
-	NO_MKDOCS_2_WARNING=1 .venv-site/bin/mkdocs build --quiet --strict
+	PATH="$(CURDIR)/.venv-site/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
 
 # The pages of results in a headless Chromium or Chrome.
 test-browser: .venv/.ready-test
@@ -75,6 +75,8 @@ smoke: .venv/.ready
 SEEDS ?= 0 1 2
 WEIGHTS := outputs/mixtures/mixture/weights.json
 results: tales shakespeare shakespeare_90
+	$(RUN) python benchmarks/readme.py README.md docs/results.md
+
 tales: SETTINGS = data=tales
 shakespeare shakespeare_90: SETTINGS = experiment=$@
 
@@ -92,27 +94,20 @@ tales shakespeare shakespeare_90: .venv/.ready
 			| tar -c -C build/$@ -T - | tar -x -C results/$@/seed$$seed; \
 	done
 	rm -rf build/$@
-	$(RUN) python benchmarks/readme.py README.md
 
 bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
 	$(RUN) python benchmarks/train_step.py --config nano
 
-# The generated parts of README.md, from results/, and of docs/.
+# The generated parts of README.md and docs/, from results/ and from what the snippets print. Those of
+# docs/scaling.md take minutes and need SciPy.
 docs: .venv/.ready-test
-	mkdir -p build
-	$(RUN) python benchmarks/readme.py README.md
-	$(RUN) python tests/snippets.py docs/*.md
-	$(RUN) lmladder settings --json > build/settings.json
-	$(RUN) python docs/site/settings.py < build/settings.json > build/settings.md
-	mv build/settings.md docs/
-	$(RUN) COLUMNS=80 bash docs/commands.sh > build/commands.md && mv build/commands.md docs/
-	$(RUN) python benchmarks/presets.py --write docs/architectures.md
-	$(RUN) python benchmarks/grammars.py --write docs/oracle.md
-	$(RUN) python benchmarks/compare.py --from benchmarks/compare.jsonl --write docs/performance.md
+	$(RUN) python -m tests.snippets docs/*.md
+	$(RUN) python benchmarks/readme.py README.md docs/results.md docs/architectures.md docs/oracle.md \
+		docs/performance.md
 
 # What the commands above made, but neither results nor downloaded texts.
 clean:
-	rm -rf .venv .venv-peers build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-peers .venv-site build .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	rm -rf src/lmladder.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -13,13 +13,13 @@ so that a noisy minute hits all engines. Then it prints a Markdown table:
              BLAS multiplied big matrices in the same rounds, by as many threads
 
 With --json FILE all that was measured is added to a file; `--from FILE` prints the table of what
-stands there and measures nothing, and with `--write PAGE` puts it into a page of the docs.
+stands there and measures nothing. `readme.py` puts that of compare.jsonl into docs/performance.md.
 """
 
 import json
 import sys
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
@@ -38,6 +38,7 @@ TARGETS = {"micro": {"torch": 0.5, "jax": 1.2}}
 ELSE_TARGETS = {BEST_PEER: 0.8}
 RATE = "gflops_per_second"
 LOSS_TOLERANCE = 1e-4
+RECORD = Path(__file__).with_suffix(".jsonl")
 QUIET = 0.2  # cores that other programs may use without spoiling a run; see train_step.py
 
 Runs: TypeAlias = dict[tuple[str, str], list[Facts]]  # by config and engine
@@ -145,7 +146,12 @@ def recorded(file: Path) -> Collection:
     return found
 
 
-def report(all_rounds: Collection, configs: list[str], engines: list[str], threads: int) -> str:
+def report(
+    all_rounds: Collection,
+    configs: Sequence[str] = tuple(SIZES),
+    engines: Sequence[str] = tuple(ENGINES),
+    threads: int = 2,
+) -> str:
     """The table, and beneath it what one must know to believe it.
 
     Raises
@@ -189,19 +195,10 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--json", type=Path, metavar="FILE", help="is given a line for each run")
     parser.add_argument("--from", dest="recorded", type=Path, metavar="FILE", help="print a file")
-    parser.add_argument("--write", type=Path, metavar="PAGE", help="of the docs; with --from")
-    parser.add_argument("--check", type=Path, metavar="PAGE", help="only report if it is stale")
     arguments = parser.parse_args()
     configs, engines, threads = arguments.configs, arguments.engines, arguments.threads
     if arguments.recorded:
-        table = report(recorded(arguments.recorded), configs, engines, threads)
-        page = arguments.write or arguments.check
-        if page is None:
-            print(table)
-            return
-        command = f"python benchmarks/compare.py --from {arguments.recorded} --write {page}"
-        check = arguments.write is None
-        measure.bring_up_to_date(page, {"compare": lambda _: table}, command=command, check=check)
+        print(report(recorded(arguments.recorded), configs, engines, threads))
         return
     all_rounds = Collection()
     for number in range(1, arguments.rounds + 1):

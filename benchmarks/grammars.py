@@ -1,7 +1,6 @@
 """The story grammars of data/: their true entropy, and over which distances they name things again.
 
-    python benchmarks/grammars.py                          # the table
-    python benchmarks/grammars.py --write docs/oracle.md   # bring that page up to date
+    python benchmarks/grammars.py
 
 The entropy is exact: the expectation of a story's nats over that of its characters, which depend on
 the rules and on which variables are drawn, and not on the items. The other columns are of a sample.
@@ -9,7 +8,7 @@ the rules and on which variables are drawn, and not on the items. The other colu
 
 import math
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -85,23 +84,11 @@ def facts_of(path: Path) -> Facts:
     }
 
 
-def table(_: Sequence[str]) -> str:
-    return measure.markdown([facts_of(path) for path in sorted(DATA.glob("tales*.yaml"))])
-
-
-def main() -> None:
-    parser = measure.parser(__doc__)
-    parser.add_argument("--write", metavar="PAGE", type=Path)
-    parser.add_argument("--check", metavar="PAGE", type=Path)
-    arguments = parser.parse_args()
-    page = arguments.write or arguments.check
-    if page is None:
-        print(table([]))
-        return
-    command = f"python benchmarks/grammars.py --write {page}"
-    check = arguments.write is None
-    measure.bring_up_to_date(page, {"grammars": table}, command=command, check=check)
+def rows() -> list[Facts]:
+    """Return the rows of the table."""
+    return [facts_of(path) for path in sorted(DATA.glob("tales*.yaml"))]
 
 
 if __name__ == "__main__":
-    main()
+    measure.parser(__doc__).parse_args()
+    print(measure.markdown(rows()))

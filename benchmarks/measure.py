@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
@@ -39,20 +39,6 @@ def parser(doc: str | None) -> argparse.ArgumentParser:
     return argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-
-
-def bring_up_to_date(
-    page: Path, makers: Mapping[str, Callable[[Sequence[str]], str]], *, command: str, check: bool
-) -> None:
-    """`generated.update`, whose errors end this program in one line."""
-    from benchmarks.generated import update
-    from lmladder.system.errors import LadderError
-
-    try:
-        update(page, makers, command=command, check=check)
-    except LadderError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
 
 
 # ------------------------------------------------------------------------------- processes

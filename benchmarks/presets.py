@@ -2,11 +2,9 @@
 
     python benchmarks/presets.py microgpt_x nanogpt_cpu
     python benchmarks/presets.py tinylm --set transformer.training.steps=1000
-    python benchmarks/presets.py --write docs/architectures.md
 
-The first two run whole pipelines, each in a clone of its own of the last commit, and record their
-results in presets.json beside this file. The third makes the table in the docs from all that is
-recorded, there and in results/ (`make results`); with --check it only reports whether it is stale.
+These run whole pipelines, each in a clone of its own of the last commit, and record their results in
+presets.json beside this file. `readme.py` makes the table in docs/architectures.md from it.
 """
 
 import csv
@@ -34,13 +32,6 @@ def recorded() -> dict[str, Any]:
     """What is recorded of each preset, by its name."""
     found: dict[str, Any] = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     return found
-
-
-def kept() -> dict[str, Any]:
-    """The same of the presets in results/, with the first seed."""
-    presets = [path.stem for path in (ROOT / "conf/experiment").glob("*.yaml")]
-    folders = {preset: ROOT / "results" / preset / "seed0" for preset in presets}
-    return {name: facts(folder, []) for name, folder in folders.items() if folder.exists()}
 
 
 def run(preset: str, changes: Sequence[str]) -> dict[str, Any]:
@@ -74,18 +65,18 @@ def facts(folder: Path, changes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def table(_: Sequence[str] = ()) -> str:
-    """One line for each preset's Transformer, the best rung besides it, and what it took.
+def rows() -> list[measure.Facts]:
+    """One row for each preset's Transformer, the best rung besides it, and what it took.
 
     A mixture of a preset is not among the other rungs, as it contains the Transformer.
     """
     lines = []
-    for preset, found in sorted((recorded() | kept()).items()):
-        rows = {row["model"]: row for row in found["val"]}
-        ours = rows.pop("transformer")
+    for preset, found in sorted(recorded().items()):
+        scores = {row["model"]: row for row in found["val"]}
+        ours = scores.pop("transformer")
         for name in ("oracle", *found.get("mixtures", ())):
-            rows.pop(name, None)
-        name, other = min(rows.items(), key=lambda item: float(item[1]["nats_per_token"]))
+            scores.pop(name, None)
+        name, other = min(scores.items(), key=lambda item: float(item[1]["nats_per_token"]))
         command = " ".join([f"experiment={preset}", *found["changes"]])
         lines.append(
             {
@@ -101,26 +92,19 @@ def table(_: Sequence[str] = ()) -> str:
                 "the best other rung": f"{name} {float(other['bits_per_byte']):.4f}",
             }
         )
-    return measure.markdown(lines)
+    return lines
 
 
 def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("presets", nargs="*", metavar="PRESET")
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", dest="changes")
-    parser.add_argument("--write", type=Path, metavar="PAGE")
-    parser.add_argument("--check", type=Path, metavar="PAGE")
     arguments = parser.parse_args()
     for preset in arguments.presets:
         found = run(preset, arguments.changes)
         RECORD.write_text(
             json.dumps({**recorded(), preset: found}, indent=1, sort_keys=True) + "\n"
         )
-    page = arguments.write or arguments.check
-    if page:
-        command = f"python benchmarks/presets.py --write {page}"
-        check = arguments.write is None
-        measure.bring_up_to_date(page, {"presets": table}, command=command, check=check)
 
 
 if __name__ == "__main__":

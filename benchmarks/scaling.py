@@ -3,7 +3,6 @@
     python benchmarks/scaling.py outputs/sweeps/transformer -o figures
     python benchmarks/scaling.py results/scaling/tales.csv --held-out 1000000
     python benchmarks/scaling.py --coverage 200             # do the intervals contain the truth?
-    python benchmarks/scaling.py --write docs/scaling.md    # bring that page up to date
 
 L is the loss on the whole validation text, N the number of parameters without embeddings, D the
 number of tokens read in training. Each model is scored once; the scores are kept in scaling.csv in
@@ -262,10 +261,6 @@ def studies_of(
             yield study(name, runs, held_out, resamples)
 
 
-def _of_committed(make: Callable[[Sequence[Study]], str], names: Sequence[str]) -> str:
-    return make([committed(each) for each in names])
-
-
 def main() -> None:
     parser = measure.parser(__doc__)
     parser.add_argument("targets", nargs="*", type=Path, help="folders of sweeps, or their tables")
@@ -274,15 +269,9 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("-o", dest="figures", type=Path, metavar="FOLDER", help="for figures")
     parser.add_argument("--coverage", type=int, metavar="SIMULATIONS")
-    parser.add_argument("--write", type=Path, metavar="PAGE")
     given = parser.parse_args()
     if given.coverage:
         print(coverage(given.coverage))
-    if given.write:
-        makers = {each.__name__: each for each in (laws, predictions, entropies)}
-        of_names = {name: partial(_of_committed, make) for name, make in makers.items()}
-        command = f"python benchmarks/scaling.py --write {given.write}"
-        measure.bring_up_to_date(given.write, of_names, command=command, check=False)
     found = [*studies_of(given.targets, given.prepared, given.held_out, given.resamples)]
     for make in (laws, predictions, frontier) if found else ():
         print(make(found))

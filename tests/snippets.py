@@ -1,6 +1,6 @@
 """Run the Python in a Markdown page, and hold what it prints against what the page says.
 
-    python tests/snippets.py PAGE.md ...
+    python -m tests.snippets PAGE.md ...
 
 writes into each page what its snippets print. A snippet is a ```python block; a ```text or
 ```mermaid block that follows it, with only blank lines between, is what it prints. The snippets of
@@ -13,6 +13,8 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+import lmladder  # noqa: F401  (before NumPy, which the snippets of a page may import first)
 
 SNIPPET = re.compile(
     r"^```python\n(?P<code>.*?)^```$(?:\n+^```(?P<kind>text|mermaid)\n(?P<printed>.*?)^```$)?",

@@ -1,41 +1,81 @@
-"""The pages of the site that are files of the repository, and links to files outside of docs/."""
+"""Pages of the site that are not in docs/, and links to files of the repository.
 
+The README, CONTRIBUTING.md and CHANGELOG.md are pages; references of commands and settings are made
+of what the program prints. A file that a page links or shows is copied to the site.
+"""
+
+import json
+import os
 import re
+import subprocess
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from lmladder.cli.main import COMMANDS
+from lmladder.system.settings import Described, as_override
+
 from mkdocs.structure.files import File
 
-IMAGE = re.compile(r"(?<=\]\()(?!https?:)([^)\s]+\.(?:svg|png))(?=\))")
-LINK = re.compile(r"(?<=\]\()(?!https?:|#)([^)\s]+)(?=\))")
+ROOT = Path(__file__).resolve().parents[2]
+README = "index.md"
+TOP = {"README.md": README, "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+LINK = re.compile(r"\[([^]]*)\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)")
+
+
+def printed(*command: str) -> str:
+    """Return what a command prints in the root of the repository, 80 columns wide."""
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.check_output(command, cwd=ROOT, env=environment, encoding="utf-8")
+
+
+def commands() -> str:
+    """Return a page with the help of every command."""
+    parts = [f"## {name}\n\n```text\n{printed('lmladder', name, '-h')}```\n" for name in COMMANDS]
+    return "\n".join(["# Commands\n", *parts])
+
+
+def settings() -> str:
+    """Return a page with a table of the settings of each part."""
+    lines = ["# Settings\n\nA setting with a choice in parentheses exists with that choice only."]
+    every = [Described(**each) for each in json.loads(printed("lmladder", "settings", "--json"))]
+    for part, group in groupby(every, lambda each: each.key.partition(".")[0]):
+        lines += [f"\n## {part}\n", "| setting | default | allowed | meaning |", "| --- " * 4 + "|"]
+        for each in group:
+            choice = f" (`{each.choice}`)" if each.choice else ""
+            default = "" if choice or not each.allowed else f"`{as_override(each.value)}`"
+            lines.append(f"| `{each.key}`{choice} | {default} | {each.allowed} | {each.help} |")
+    return "\n".join(lines)
 
 
 def on_files(files: Any, config: Any) -> Any:
-    """Add the README as the first page, and its figures."""
-    root = Path(config.config_file_path).parent
-    readme = (root / "README.md").read_text(encoding="utf-8")
-    files.append(File.generated(config, "index.md", content=readme))
-    for path in IMAGE.findall(readme):
-        if not path.startswith("docs/"):
-            files.append(File.generated(config, path, abs_src_path=str(root / path)))
+    """Add the pages that are not in docs/, and the files that pages link."""
+    for name, uri in TOP.items():
+        files.append(File.generated(config, uri, content=(ROOT / name).read_text("utf-8")))
+    files.append(File.generated(config, "commands.md", content=commands()))
+    files.append(File.generated(config, "settings.md", content=settings()))
+    for page in [*files.documentation_pages()]:
+        for path in map(linked(page), LINK.finditer(page.content_string)):
+            if (ROOT / path).is_file() and path not in TOP and not path.startswith("docs/"):
+                if files.get_file_from_path(path) is None:
+                    files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     return files
 
 
+def linked(page: Any) -> Any:
+    """Return a function that returns the path in the repository of a link of a page."""
+    folder = "" if page.src_uri in TOP.values() else "docs"
+    return lambda match: os.path.normpath(os.path.join(folder, match[2]))
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
-    """Point links at pages of the site, or at the file in the repository."""
-    folder = Path() if page.file.src_path == "index.md" else Path("docs")
+    """Point links at pages and files of the site; a folder keeps its text only."""
 
     def target(match: re.Match[str]) -> str:
-        path, _, anchor = match[1].partition("#")
-        if not path:
-            return match[0]
-        parts = [*folder.parts]
-        for part in Path(path).parts:
-            parts = parts[:-1] if part == ".." else [*parts, part]
-        if "/".join(parts) in files.src_uris:  # a figure of the README
-            return "/".join(parts)
-        if parts[0] == "docs":
-            return "/".join(parts[1:]) + (f"#{anchor}" if anchor else "")
-        return f"{config.repo_url}/blob/main/{'/'.join(parts)}"
+        path = linked(page.file)(match)
+        uri = TOP.get(path, path.removeprefix("docs/"))
+        if files.get_file_from_path(uri) is None:
+            return match[1]
+        return f"[{match[1]}]({uri}{match[3] or ''})"
 
     return LINK.sub(target, markdown)
