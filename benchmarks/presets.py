@@ -3,8 +3,8 @@
     python benchmarks/presets.py microgpt_x nanogpt_cpu
     python benchmarks/presets.py tinylm --set transformer.training.steps=1000
 
-These run whole pipelines, each in a clone of its own of the last commit, and record their results in
-presets.json beside this file. `readme.py` makes the table in docs/architectures.md from it.
+These run whole pipelines, each in a clone of its own of the last commit, and record their results
+in presets.json beside this file. `readme.py` makes the table in docs/architectures.md from it.
 """
 
 import csv

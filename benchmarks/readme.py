@@ -45,7 +45,9 @@ def ladder(names: Sequence[str]) -> str:
     columns = [0, len(grid.titles) - 5, -3, -2, -1]
     split = grid.titles[columns[1]].rpartition(" ")[2]
     titles = ["Model", f"Nats per token, {split} text", *grid.titles[-3:]]
-    return Grid(grid.caption, titles, [[cells[i] for i in columns] for cells in grid.rows]).to_markdown()
+    return Grid(
+        grid.caption, titles, [[cells[i] for i in columns] for cells in grid.rows]
+    ).to_markdown()
 
 
 def models(names: Sequence[str]) -> str:

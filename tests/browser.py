@@ -4,6 +4,7 @@ The protocol is spoken over a pair of pipes, so nothing but the browser itself i
 https://chromedevtools.github.io/devtools-protocol
 """
 
+import base64
 import json
 import os
 import select
@@ -87,6 +88,10 @@ class Page:
         box = f"{found}.getBoundingClientRect()"
         x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def screenshot(self, path: Path) -> None:
+        """Write a PNG of the window."""
+        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
 
     def call(self, method: str, **parameters: Any) -> Any:
         """The result of a method of the protocol."""

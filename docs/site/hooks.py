@@ -56,9 +56,9 @@ def on_files(files: Any, config: Any) -> Any:
     files.append(File.generated(config, "settings.md", content=settings()))
     for page in [*files.documentation_pages()]:
         for path in map(linked(page), LINK.finditer(page.content_string)):
-            if (ROOT / path).is_file() and path not in TOP and not path.startswith("docs/"):
-                if files.get_file_from_path(path) is None:
-                    files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
+            elsewhere = path not in TOP and not path.startswith("docs/")
+            if elsewhere and (ROOT / path).is_file() and not files.get_file_from_path(path):
+                files.append(File.generated(config, path, abs_src_path=str(ROOT / path)))
     return files
 
 
