@@ -89,7 +89,9 @@ def one_line(error: BaseException) -> str:
         group, name = found.groups()
         return f"there is no {group}/{name}.yaml; give the folder with {group}/: --config-dir=..."
     if found := re.search(r"Could not override '([^']+)'", message):
-        return f"unknown setting {found[1]}; {did_you_mean(found[1], keys_of(schema()))}"
+        if found[1] in (known := keys_of(schema())):
+            return f"{found[1]} is a setting of another choice of its group"
+        return f"unknown setting {found[1]}; {did_you_mean(found[1], known)}"
     if "Missing mandatory value" in message and (found := re.search(r"full_key: (\S+)", message)):
         return f"{found[1]} is missing; give {found[1]}=..."
     lines: list[str] = []

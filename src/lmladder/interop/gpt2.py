@@ -198,8 +198,10 @@ def import_weights(
     InputError
         If a weight is missing, unknown, not finite, or does not fit the architecture.
     """
+    if architecture.n_layer > len(weights):  # before a loop over what may be a huge number
+        raise InputError(f"{source} has {len(weights)} weights, too few for its layers")
     names, ours = weight_names(modules, architecture), dict[str, Array]()
-    for name in names.keys() ^ weights.keys():
+    for name in sorted(names.keys() ^ weights.keys()):
         has = "has" if name in weights else "does not have"
         raise InputError(f"{source} {has} {reprlib.repr(name)}, unlike the model that it describes")
     for name, parts in names.items():
