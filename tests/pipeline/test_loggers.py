@@ -42,7 +42,9 @@ def test_a_logger_receives_the_numbers_of_each_row(monkeypatch):
     assert RECEIVED == [("outputs/mlp", {"seed": 0}, "hi"), (4, {"val_loss": 2.5})]
 
 
-@pytest.mark.parametrize("settings", [chosen("tensorboard"), {"_target_": "no.such"}, {"a": 1}], ids=str)
+@pytest.mark.parametrize(
+    "settings", [chosen("tensorboard"), {"_target_": "no.such"}, {"a": 1}], ids=str
+)
 def test_a_logger_that_does_not_start_is_one_line(settings, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with (
