@@ -107,7 +107,7 @@ def ladder():
     return dict(zip(names, (replace(each, **facts) for each in found), strict=True)), other
 
 
-def rounded(checkpoint: Checkpoint) -> Checkpoint:
+def rounded(checkpoint):
     """Return a checkpoint with the weights that the page has, in their own dtypes."""
     arrays = {name: half(each).astype(each.dtype) for name, each in checkpoint.model.items()}
     return replace(checkpoint, model=arrays)
