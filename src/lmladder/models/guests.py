@@ -44,14 +44,6 @@ def digest(path: str) -> dict[str, Array]:
     return {DIGEST: np.frombuffer(whole.digest(), np.uint8)}
 
 
-def require_unchanged(path: str, arrays: Mapping[str, Array]) -> None:
-    """Raise InputError if files are not those of which a checkpoint has the `digest`."""
-    if not np.array_equal(digest(path)[DIGEST], arrays[DIGEST]):
-        raise InputError(
-            f"{path} has changed since the checkpoint was made; make it again with `dvc repro`"
-        )
-
-
 class GuestTokenizer(Tokenizer):
     """A tokenizer that belongs to a guest; it rejects a text that it would change."""
 
