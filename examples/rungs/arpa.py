@@ -93,7 +93,8 @@ class Arpa(ByContext):
     def __init__(self, settings: ArpaSettings, vocabulary_size: int, arrays: Mapping[str, Array]):
         if not np.array_equal(digest(settings.path)[DIGEST], arrays[DIGEST]):
             raise InputError(
-                f"{settings.path} has changed since the checkpoint was made; make it again with `dvc repro`"
+                f"{settings.path} has changed since the checkpoint was made; make it again with "
+                "`dvc repro`"
             )
         self.n_parameters = self.context_length = 0
         self._path, ids = settings.path, {BEGIN: -1}
