@@ -14,6 +14,7 @@ second measures one file of yours.
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -45,7 +46,8 @@ def prepare(text: Path, documents: str, tokenizer: str) -> Facts:
     from lmladder.data import AnyTokenizer, Corpus, SplitSettings, write_prepared
     from lmladder.system.settings import validate
 
-    preset = validate(AnyTokenizer, yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text()))
+    kinds: Any = AnyTokenizer
+    preset = validate(kinds, yaml.safe_load((PRESETS / f"{tokenizer}.yaml").read_text()))
     split = SplitSettings(train=0.9, val=0.05, test=0.05)
 
     def work(directory: Path) -> None:

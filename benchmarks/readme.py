@@ -18,8 +18,8 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from benchmarks import compare, grammars, measure, presets
+from benchmarks.seeds import evaluated, over_seeds, seeds_grid
 from lmladder.reports.findings import findings
-from lmladder.reports.seeds import evaluated, over_seeds, seeds_grid
 from lmladder.reports.table import Grid, escaped
 from lmladder.system.errors import InputError, LadderError, RunError
 from lmladder.system.files import atomic_write

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from lmladder.config import Config, arguments, composed, validated
-from lmladder.system.errors import InputError, LadderError, no_file
+from lmladder.system.errors import InputError, LadderError
 from lmladder.system.files import atomic_write
 from lmladder.system.settings import dotted
 
@@ -52,7 +52,7 @@ def require_watched(config: Config) -> None:
             continue
         path = CONF.parent / name
         if not path.exists():
-            raise InputError(f"{key}: {no_file(path, name)}")
+            raise InputError(f"{key}: there is no file {name}")
         folder = "data" if key == "data.path" else FILES[last]
         if not path.resolve().is_relative_to((CONF.parent / folder).resolve()):
             raise InputError(f"{key}={name} must be in {folder}/, where DVC sees that it changes")

@@ -18,13 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from lmladder.data.reading import named, opened
-from lmladder.models.guests import (
-    ByContext,
-    GuestTokenizer,
-    digest,
-    normalized,
-    require_unchanged,
-)
+from lmladder.models.guests import DIGEST, ByContext, GuestTokenizer, digest, normalized
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings
@@ -97,7 +91,11 @@ class Arpa(ByContext):
         return digest(settings.path)
 
     def __init__(self, settings: ArpaSettings, vocabulary_size: int, arrays: Mapping[str, Array]):
-        require_unchanged(settings.path, arrays)
+        if not np.array_equal(digest(settings.path)[DIGEST], arrays[DIGEST]):
+            raise InputError(
+                f"{settings.path} has changed since the checkpoint was made; make it again with "
+                "`dvc repro`"
+            )
         self.n_parameters = self.context_length = 0
         self._path, ids = settings.path, {BEGIN: -1}
         in_text = {settings.newline: "\n", settings.space: " "}

@@ -11,7 +11,7 @@ from pathlib import Path
 from lmladder.data.reading import read_json
 from lmladder.models import FittedAtOnce
 from lmladder.models.contract import Decoder
-from lmladder.models.guests import GuestTokenizer, digest, require_unchanged
+from lmladder.models.guests import DIGEST, GuestTokenizer, digest
 from lmladder.system.arrays import Array, FloatArray, IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Count, Settings
@@ -101,7 +101,10 @@ class HuggingFace(FittedAtOnce):
         self, settings: HuggingFaceSettings, vocabulary_size: int, arrays: Mapping[str, Array]
     ):
         path = settings.path
-        require_unchanged(path, arrays)
+        if not np.array_equal(digest(path)[DIGEST], arrays[DIGEST]):
+            raise InputError(
+                f"{path} has changed since the checkpoint was made; make it again with `dvc repro`"
+            )
         self.tokenizer = HuggingFaceTokenizer(path)
         self.vocabulary_size = self.tokenizer.vocabulary_size
         try:

@@ -13,7 +13,8 @@ from lmladder.models.counts import CountTables
 from lmladder.models.mixture import MixtureSettings
 from lmladder.models.ngram import CountSettings
 from lmladder.models.oracle import arrays_of
-from lmladder.reports import first_token, render_play, rounded
+from lmladder.reports import render_play
+from lmladder.reports.play import half
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings, validate
 from tests import browser
@@ -106,6 +107,12 @@ def ladder():
     return dict(zip(names, (replace(each, **facts) for each in found), strict=True)), other
 
 
+def rounded(checkpoint):
+    """Return a checkpoint with the weights that the page has, in their own dtypes."""
+    arrays = {name: half(each).astype(each.dtype) for name, each in checkpoint.model.items()}
+    return replace(checkpoint, model=arrays)
+
+
 def expected(rung, tokens):
     """Log probabilities after each token by model: of the rounded weights, in float64."""
     found = {}
@@ -158,7 +165,7 @@ def thread_seconds(tab):
 
 def assert_equal_to_python(tab, rungs, text):
     tokenizer = tokenizer_from_json(next(iter(rungs.values())).tokenizer)
-    tokens = [first_token(tokenizer), *tokenizer.encode(text).tolist()]
+    tokens = [tokenizer.first, *tokenizer.encode(text).tolist()]
     number = 0
     for rung in rungs.values():
         for name, logs in reversed(expected(rung, tokens).items()):

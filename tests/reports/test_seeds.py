@@ -1,6 +1,6 @@
 """The tables over seeds."""
 
-from lmladder.reports import seeds_grid
+from benchmarks.seeds import seeds_grid
 from lmladder.system.errors import InputError
 from tests.reports.conftest import SEEDS
 

@@ -9,7 +9,6 @@ from lmladder.system.errors import InputError, printable
 import typer
 
 DEFAULT_PROMPT = "Once upon a time"
-DEFAULT_TEMPERATURE = 0.8
 LAYOUT = "\n\t\xa0"  # characters of the model that are printed as they are
 PRINTED = ("prompt", "text", "tokens", "log_probability", "finish_reason")
 
@@ -25,30 +24,22 @@ def sample(
     ] = None,
     tokens: Annotated[int, typer.Option(min=1, help="The largest number of new tokens.")] = 300,
     temperature: Annotated[
-        float | None,
-        typer.Option(
-            min=0.0,
-            help="Divides the logits; 0 always takes the most probable token. "
-            f"[default: {DEFAULT_TEMPERATURE}]",
-        ),
-    ] = None,
+        float,
+        typer.Option(min=0.0, help="Divides the logits; 0 always takes the most probable token."),
+    ] = 0.8,
     top_k: Annotated[
         int | None, typer.Option(min=1, help="Keep the k most probable tokens. [default: all]")
     ] = None,
     top_p: Annotated[
-        float | None,
-        typer.Option(help="Keep the most probable tokens with this total. [default: 1]"),
-    ] = None,
+        float, typer.Option(help="Keep the most probable tokens with this total.")
+    ] = 1.0,
     min_p: Annotated[
-        float | None,
-        typer.Option(
-            help="Keep tokens with at least this fraction of the highest probability. [default: 0]"
-        ),
-    ] = None,
+        float,
+        typer.Option(help="Keep tokens with at least this fraction of the highest probability."),
+    ] = 0.0,
     repetition_penalty: Annotated[
-        float | None,
-        typer.Option(help="Above 1 makes tokens less probable that occurred. [default: 1]"),
-    ] = None,
+        float, typer.Option(help="Above 1 makes tokens less probable that occurred.")
+    ] = 1.0,
     beams: Annotated[
         int | None,
         typer.Option(min=1, help="Search for a probable text with this many beams; draw nothing."),
@@ -96,11 +87,7 @@ def sample(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    given = {name: value for name, value in options.items() if value is not None}
-    if beams is not None and given:
-        option = next(iter(given)).replace("_", "-")
-        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
-    drawing = validate(Strategy, {"temperature": DEFAULT_TEMPERATURE} | given)
+    drawing = validate(Strategy, options)
     models, tokenizer = open_models(checkpoint, model)
     try:
         ids = tokenizer.encode(DEFAULT_PROMPT if prompt is None else prompt).tolist()

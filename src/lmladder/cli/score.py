@@ -81,11 +81,6 @@ def score(
     import pandas as pd
 
     require_suffix(output, ".html")
-    if checkpoint.is_file() and checkpoint.suffix not in (".safetensors", ".json"):
-        raise InputError(
-            f"{checkpoint} is not a checkpoint; a checkpoint is the first argument: "
-            f"lmladder score {DEFAULT_CHECKPOINT.parent} {checkpoint}"
-        )
     models, tokenizer = open_models(checkpoint, model)
     tokens = _encode(tokenizer, *_read(file, text))
     before = np.array([tokenizer.first])

@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 from lmladder.system.arrays import IntArray
-from lmladder.system.errors import InputError
 from lmladder.system.streams import stream
 
 import numpy as np
@@ -27,14 +26,9 @@ def get_batch(tokens: IntArray, *, batch_size: int, length: int, step: int, seed
 
     Raises
     ------
-    InputError
+    ValueError
         If the text is shorter than one sequence.
     """
-    if len(tokens) < length:
-        raise InputError(
-            f"a text of {len(tokens)} tokens is shorter than one sequence of {length}; "
-            "give a longer text or a shorter context_length"
-        )
     places, stride = len(tokens) - length + 1, max(1, length - 1)
     numbers = np.arange(step * batch_size, (step + 1) * batch_size)
     epochs, indices = np.divmod(numbers, max(1, places // stride))
@@ -66,13 +60,9 @@ def validation_sequences(val: IntArray, length: int, tokens: int) -> IntArray:
 
     Raises
     ------
-    InputError
+    IndexError
         If the text is shorter than one sequence.
     """
-    if len(val) < length + 1:
-        raise InputError(
-            f"the validation text of {len(val)} tokens is shorter than a sequence of {length + 1}"
-        )
     starts = sequence_starts(len(val), length, tokens)
     return val[starts[:, None] + np.arange(length + 1)].astype(np.int64)
 

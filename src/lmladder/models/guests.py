@@ -7,7 +7,6 @@ sum to 1.
 """
 
 import hashlib
-import os
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,7 +22,6 @@ from lmladder.system.settings import Count, Settings
 import numpy as np
 from pydantic import Field
 
-FOLDER = "models"  # with the files that rungs read
 DIGEST = "sha256"  # the name of an array
 TOLERANCE = 1e-3  # of the logarithm of the sum of probabilities, as files have few digits
 SHOWN = 20  # characters of a text, in messages
@@ -35,10 +33,8 @@ def digest(path: str) -> dict[str, Array]:
     Raises
     ------
     InputError
-        If a file cannot be read, or is not in the folder models, on which DVC depends.
+        If a file cannot be read.
     """
-    if FOLDER not in Path(os.path.relpath(path)).parts[:1]:
-        raise InputError(f"{path} must be in the folder {FOLDER}, where DVC sees that it changes")
     top, whole = Path(path), hashlib.sha256()
     files = [each for each in top.iterdir() if each.is_file()] if top.is_dir() else [top]
     for each in sorted(each for each in files if each.name[0] != "."):
@@ -46,14 +42,6 @@ def digest(path: str) -> dict[str, Array]:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         whole.update(f"{each.relative_to(top)} {found}\n".encode())
     return {DIGEST: np.frombuffer(whole.digest(), np.uint8)}
-
-
-def require_unchanged(path: str, arrays: Mapping[str, Array]) -> None:
-    """Raise InputError if files are not those of which a checkpoint has the `digest`."""
-    if not np.array_equal(digest(path)[DIGEST], arrays[DIGEST]):
-        raise InputError(
-            f"{path} has changed since the checkpoint was made; make it again with `dvc repro`"
-        )
 
 
 class GuestTokenizer(Tokenizer):

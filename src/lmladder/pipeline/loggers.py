@@ -52,15 +52,3 @@ def tensorboard(location: str, run: str, settings: Mapping[str, Any]) -> Iterato
             writer.flush()
 
         yield log
-
-
-@contextmanager
-def mlflow(location: str, run: str, settings: Mapping[str, Any]) -> Iterator[Any]:
-    """Send metrics to MLflow at the URI `location`."""
-    import mlflow as client
-
-    client.set_tracking_uri(location)
-    client.set_experiment("lmladder")
-    with client.start_run(run_name=run):
-        client.log_params(settings)
-        yield lambda step, values: client.log_metrics(values, step=step)

@@ -19,8 +19,7 @@ from lmladder.reports.figures.position import position_curves
 from lmladder.reports.figures.style import as_svg
 from lmladder.reports.findings import findings
 from lmladder.reports.html import Passage, render_report, render_surprisal
-from lmladder.reports.play import first_token, render_play, rounded
-from lmladder.reports.seeds import seeds_grid
+from lmladder.reports.play import render_play
 from lmladder.reports.table import (
     COLUMNS,
     Grid,

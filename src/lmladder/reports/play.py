@@ -8,7 +8,6 @@ import base64
 import json
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeAlias
 
 from lmladder.data import ByteTokenizer, CharTokenizer, Tokenizer
@@ -119,7 +118,7 @@ def render_play(
     description = {
         "vocabulary": tokenizer.vocabulary_size,
         "characters": characters,
-        "first": first_token(tokenizer),
+        "first": tokenizer.first,
         "rungs": rungs,
         "models": models,
     }
@@ -135,22 +134,6 @@ def render_play(
         arrays=Markup(block.encoded()),
     )
     return page, skipped
-
-
-def first_token(tokenizer: Tokenizer) -> int:
-    """Return the token before a text: the end of a document or line, else the first of all."""
-    if tokenizer.eos is not None:
-        return tokenizer.eos
-    try:
-        return int(tokenizer.encode("\n")[0])
-    except InputError:
-        return 0
-
-
-def rounded(checkpoint: Checkpoint) -> Checkpoint:
-    """Return a checkpoint with the weights that the page has, in their own dtypes."""
-    arrays = {name: half(each).astype(each.dtype) for name, each in checkpoint.model.items()}
-    return replace(checkpoint, model=arrays)
 
 
 def _rung(checkpoint: Checkpoint, block: Block) -> dict[str, Any]:

@@ -6,8 +6,6 @@ the input was valid but the run could not finish. The entry points (`pipeline/en
 ValueError or TypeError.
 """
 
-from pathlib import Path
-
 STATUS_FILE = "LMLADDER_STATUS_FILE"  # the variable that names a file for a stage's exit status
 
 
@@ -36,16 +34,3 @@ class InputError(LadderError):
 
 class RunError(LadderError):
     """A run with valid input failed: a full disk, no network, a loss that is not finite."""
-
-
-def no_file(path: Path, name: object = None) -> InputError:
-    """Return the error for a path that is missing or a directory.
-
-    Parameters
-    ----------
-    name : what the message calls the path; None: the path itself
-    """
-    shown = path if name is None else name
-    if path.is_dir():
-        return InputError(f"{shown} is a directory, not a file")
-    return InputError(f"there is no file {shown}")

@@ -3,8 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from typing import Self, TypeVar
+from typing import Self
 
 from lmladder.system.messages import say, shown
 
@@ -13,7 +12,6 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from rich.progress import MofNCompleteColumn as Steps
 
 SECONDS_PER_LINE = 5.0
-V = TypeVar("V")
 
 
 class _Bar:
@@ -79,14 +77,6 @@ class CountingProgress(_Bar):
         self._update(self._done, facts)
         if self._line_is_due():
             say(f"{self.name}: {facts}")
-
-
-def track(name: str, items: Mapping[str, V]) -> Iterator[tuple[str, V]]:
-    """Yield the items of a mapping, and show how many are done."""
-    with CountingProgress(name, "figures", len(items)) as progress:
-        for each in items.items():
-            yield each
-            progress.advance(1)
 
 
 class TrainingProgress(_Bar):

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from lmladder.system.errors import InputError
 
@@ -48,16 +48,11 @@ class OneOf:
 S = TypeVar("S", bound=BaseModel)
 
 
-@overload
-def validate(schema: type[S], given: Any, path: str = "") -> S: ...
-@overload
-def validate(schema: Any, given: Any, path: str = "") -> Any: ...
-def validate(schema: Any, given: Any, path: str = "") -> Any:
+def validate(schema: type[S], given: Any, path: str = "") -> S:
     """Return the settings in plain values; an integer is accepted for a float.
 
     Parameters
     ----------
-    schema : a model, or a union of models
     path : of the settings in the configuration, such as "transformer", for messages
 
     Raises
