@@ -3,11 +3,10 @@
 import hashlib
 import math
 import os
-import re
 import statistics
 
 from lmladder.data import SPLITS, Corpus, Prepared, write_prepared
-from lmladder.data.prepared import FILES
+from lmladder.data.prepared import FILES, digest_of
 from lmladder.system.errors import InputError
 from lmladder.system.sealing import seal, unseal
 from tests.data.examples import CHOICES, split_settings, tokenizer_settings
@@ -164,8 +163,22 @@ def test_a_folder_with_a_missing_or_changed_file_is_rejected(directory):
         path.write_bytes(data[:-1])
         assert f"{directory} is not a complete prepared text" in rejection(directory)
         path.unlink()
-        assert re.search(rf"(no file|No such file).*{path}.*; run `dvc", rejection(directory))
+        assert f"there is no file {path}; run `dvc" in rejection(directory)
         path.write_bytes(data)
+
+
+def test_a_file_that_is_replaced_after_its_check_is_read_as_it_was(directory, monkeypatch):
+    def replace_all(sums):
+        for name in os.listdir(directory):
+            (directory / "other").write_bytes(b"other")
+            os.replace(directory / "other", directory / name)
+        return digest_of(sums)
+
+    expected = Prepared.open(directory).train.tolist()
+    monkeypatch.setattr("lmladder.data.prepared.digest_of", replace_all)
+    found = Prepared.open(directory)
+    assert found.train.tolist() == expected
+    assert found.tokenizer.decode(found.test).endswith("\n")
 
 
 def test_facts_that_are_not_those_of_a_prepared_text_are_rejected(directory):

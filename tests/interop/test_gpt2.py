@@ -123,7 +123,7 @@ CONFIGS = {
     "layer_norm_epsilon": (1e-6, "layer_norm_epsilon"),
     "activation_function": ("gelu_10", "activation must be .*gelu_10"),
     "n_head": (3, r"n_head=3 does not divide"),
-    "n_embd": (8, "tokens.weight must have shape"),
+    "n_embd": (8, "require more values than it contains"),
     "n_inner": (15, "up_proj.weight must have shape"),
 }
 

@@ -5,14 +5,17 @@ tokenizer.json               see `tokenizers/`
 corpus.json                  `CorpusFacts`: counts, sha256, the settings of the text; sealed
 """
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from hashlib import file_digest
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from lmladder.data.corpus import SPLITS, Corpus, SplitSettings
-from lmladder.data.reading import bytes_from_text, chunks, opened, read_json
+from lmladder.data.reading import bytes_from_text, chunks, opened
 from lmladder.data.tokenizers import (
     Tokenizer,
     TokenizerSettings,
@@ -112,15 +115,23 @@ class Prepared:
         InputError
             If a file is missing, or has another sha256 than in corpus.json.
         """
+        directory = Path(directory)
         try:
-            with opened(directory / FACTS) as file:
-                corpus = validate(CorpusFacts, unseal(file.read()))
-            if digest_of(sha256(directory / name) for name in FILES) != corpus.digest:
-                raise InputError(f"a file in {directory} has changed since it was written")
-            arrays = (np.load(directory / f"{name}.npy", mmap_mode="r") for name in SPLITS)
-            tokenizer = tokenizer_from_json(read_json(directory / TOKENIZER))
-            return cls(directory, tokenizer, corpus, *arrays)
-        except (OSError, ValueError, InputError) as error:
+            with ExitStack() as stack:
+                # Each is opened once, so that no other process replaces it after its check.
+                facts, *files = (
+                    stack.enter_context(opened(directory / name, "rb")) for name in (FACTS, *FILES)
+                )
+                corpus = validate(CorpusFacts, unseal(facts.read().decode()))
+                digest = digest_of(file_digest(each, "sha256").hexdigest() for each in files)
+                if digest != corpus.digest:
+                    raise InputError(f"a file in {directory} has changed since it was written")
+                for each in files:
+                    each.seek(0)
+                *arrays, tokenizer = files
+                fields = json.load(tokenizer)
+                return cls(directory, tokenizer_from_json(fields), corpus, *map(_mapped, arrays))
+        except (ValueError, InputError) as error:
             raise InputError(
                 f"{directory} is not a complete prepared text: {error}; run `dvc repro prepare`, "
                 "or the command that made the folder, again"
@@ -245,3 +256,10 @@ def _oracle(nll: Sequence[float]) -> Oracle:
 def digest_of(sums: Iterable[str]) -> str:
     """Return the sha256 of the sums of `FILES`, which identifies the text and its tokenizer."""
     return sha256_of(each.encode() for each in sums)
+
+
+def _mapped(file: BinaryIO) -> IntArray:
+    """Return the array in an open .npy file, mapped into memory."""
+    np.lib.format.read_magic(file)
+    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    return np.memmap(file, dtype, "r", file.tell(), shape)

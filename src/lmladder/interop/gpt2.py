@@ -206,7 +206,7 @@ def import_weights(
         raise InputError(f"{source} {has} {reprlib.repr(name)}, unlike the model that it describes")
     for name, parts in names.items():
         with np.errstate(over="ignore"):
-            array = np.asarray(weights[name], np.float32)
+            array = np.atleast_1d(np.asarray(weights[name], np.float32))
         if not np.isfinite(array).all():
             raise InputError(f"{source}: {name} must have finite values in float32")
         split = np.array_split(array.T if name == HEAD else array, len(parts), axis=-1)
