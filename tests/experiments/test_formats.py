@@ -32,11 +32,8 @@ def test_without_a_terminal_the_table_is_plain_text_without_empty_columns(sweep,
 def test_every_format_has_the_values_and_notes_go_to_standard_error(sweep, command):
     (sweep / "transformer.n_layer=1/seed=0/scores.json").write_text("{")
     first, *_, last = csv.DictReader(command(sweep, "--format", "csv", *BY).stdout.splitlines())
-    assert (first["model"], first["transformer.n_layer"], first["runs"]) == (
-        "transformer",
-        "1",
-        "2",
-    )
+    assert (first["model"], first["settings.transformer.n_layer"]) == ("transformer", "1")
+    assert first["seeds"] == "[1, 2]"
     assert float(first["low"]) < float(first["difference"]) < float(first["high"])
     assert (last["rank"], last["difference"], last["low"]) == ("", "", "")
     done = command(sweep, "--json", *BY)

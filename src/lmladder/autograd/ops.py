@@ -314,7 +314,7 @@ def getitem(a, *, index: Any):
     """a[index] as in NumPy: integers, slices, integer and boolean arrays."""
     parts = index if isinstance(index, tuple) else (index,)
     # Arrays are copied, as the caller may change them before the pullback reads them.
-    parts = tuple(each.copy() if isinstance(each, np.ndarray) else each for each in parts)
+    parts = tuple(p.astype(p.dtype) if isinstance(p, np.ndarray) else p for p in parts)
     is_basic = all(isinstance(part, BASIC_INDICES) for part in parts)
 
     def getitem_pullback(grad):

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from lmladder.system.arrays import Array
 
-WIDTH = 44  # of names
-
 
 def inspect(
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
@@ -64,7 +62,7 @@ def inspect(
         print(json.dumps({**facts, "arrays": arrays}, indent=2))
         return
     for name, value in (*dotted(facts).items(), *_arrays(loaded.model)):
-        print(printable(f"{name:{WIDTH}}  {as_override(value)}"))
+        print(printable(f"{name:44}  {as_override(value)}"))
 
 
 def _arrays(arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:

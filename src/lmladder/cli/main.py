@@ -31,17 +31,11 @@ ClickException: Any = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    "run": run,
-    "settings": settings,
-    "sample": sample,
-    "score": score,
-    "inspect": inspect,
-    "compare": compare,
-    "play": play,
-    "verify": verify,
-    "export": export_checkpoint,
-    "import": import_checkpoint,
-    "audit": audit,
+    each.__name__.removesuffix("_checkpoint"): each
+    for each in (
+        *(run, settings, sample, score, inspect, compare, play, verify),
+        *(export_checkpoint, import_checkpoint, audit),
+    )
 }
 INTERRUPTED = 130  # the exit status that Typer gives
 EXIT_STATUS = "Exit status: 0 done; 1 the run or the check failed; 2 the input is not valid."

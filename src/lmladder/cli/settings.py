@@ -50,10 +50,8 @@ def settings(
         found = [each for each in every if f"{each}.".startswith(f"{key}.")]
         found = found or [each for each in every if each.endswith(f".{key}")]
         if not found:
-            names = [*every, *(each.rpartition(".")[2] for each in every)]
-            hint = did_you_mean(key, sorted({*names}))
-            hint = hint if hint.endswith("?") else "`lmladder settings` prints all"
-            raise InputError(f"unknown setting {key!r}; {hint}")
+            names = {*every, *(each.rpartition(".")[2] for each in every)}
+            raise InputError(f"unknown setting {key!r}; {did_you_mean(key, sorted(names))}")
         every = {each: every[each] for each in found}
     if as_json:
         print(json.dumps([asdict(each) for each in every.values()], indent=2))

@@ -92,14 +92,9 @@ def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
 
 
 def to_csv(comparison: Comparison) -> str:
-    """Return the table with six digits after the point; unknown values are empty."""
-    table = pd.DataFrame([_fields(each) for each in comparison.configurations])
-    table = table.assign(runs=table["seeds"].map(len), group=table["group"].map(as_override))
-    names = {"group": comparison.by, "shown": "settings", "score": comparison.metric}
-    columns = ["model", "shown", "rank", "runs", "score", *MEASURED[1:]]
-    columns = columns[: None if comparison.against else -1]
-    table = table[["group", *columns] if comparison.by else columns].astype({"rank": "Int64"})
-    return table_to_csv(table.rename(columns=names)).rstrip("\n")
+    """Return the fields of `to_json`; each setting is a column, unknown values are empty."""
+    table = pd.json_normalize([_fields(each) for each in comparison.configurations])
+    return table_to_csv(table.astype({"rank": "Int64"})).rstrip("\n")
 
 
 def to_json(comparison: Comparison) -> str:

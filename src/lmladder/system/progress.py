@@ -1,6 +1,5 @@
 """The progress of long work: a bar on a terminal, a line of text every few seconds elsewhere."""
 
-import math
 import sys
 import time
 from typing import Self
@@ -95,11 +94,6 @@ class TrainingProgress(_Bar):
         self.tokens_per_step = tokens_per_step
         self._val = ""
 
-    def tokens_per_second(self, done: int) -> float:
-        """Return the mean rate of training until step `done`; nan before the first step."""
-        taken = done - self.first
-        return taken * self.tokens_per_step / self._seconds if taken else math.nan
-
     def step(self, done: int, train_loss: float) -> None:
         """Show that `done` steps are taken; `train_loss` is the loss of the last one."""
         if not self._bar.disable or self._line_is_due():
@@ -112,9 +106,10 @@ class TrainingProgress(_Bar):
         self._show(done, train_loss)
 
     def _show(self, done: int, train_loss: float) -> None:
-        rate = self.tokens_per_second(done)
-        facts = f"train {train_loss:.4f}{self._val} nats, {rate:,.0f} tokens/s"
+        rate = (done - self.first) / self._seconds  # steps a second
+        tokens = rate * self.tokens_per_step
+        facts = f"train {train_loss:.4f}{self._val} nats, {tokens:,.0f} tokens/s"
         self._update(done, facts)
         if self._bar.disable and shown():
-            left = self._seconds / (done - self.first) * (self.last - done)
+            left = (self.last - done) / rate
             print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)

@@ -58,7 +58,7 @@ def pin() -> None:
 
 def limit_blas_threads() -> None:
     """Limit the loaded BLAS to one thread, or to the number set by the user."""
-    from threadpoolctl import threadpool_limits  # import_object on use: most commands need no BLAS
+    from threadpoolctl import threadpool_limits  # imported here: most commands need no BLAS
 
     counts = [os.environ.get(name, "") for name in ONE_BLAS_THREAD]
     threadpool_limits(max([1, *(int(each) for each in counts if each.isdecimal())]), "blas")
