@@ -67,6 +67,7 @@ const ACTIVATIONS = {
   relu: (x) => Math.max(x, 0),
   relu_squared: (x) => Math.max(x, 0) ** 2,
   tanh: Math.tanh,
+  sigmoid,
   gelu: (x) => x * (1 + erf(x / Math.SQRT2)) / 2,
   gelu_tanh: (x) => x * (1 + Math.tanh(Math.sqrt(2 / Math.PI) * (x + 0.044715 * x ** 3))) / 2,
 };
@@ -77,13 +78,6 @@ const EPSILON = 1e-5; // added to a mean square, so that it is never 0
 function rmsNormalized(x) {
   const scale = 1 / Math.sqrt(x.reduce((sum, each) => sum + each * each, 0) / x.length + EPSILON);
   return x.map((each) => each * scale);
-}
-
-// Return x normalized as `kind` says, then scaled and shifted by what was learned, if anything.
-function normalized(x, kind, weight, bias) {
-  const mean = kind === "layernorm" ? x.reduce((sum, each) => sum + each, 0) / x.length : 0;
-  const y = rmsNormalized(x.map((each) => each - mean));
-  return y.map((each, i) => each * (weight ? weight[i] : 1) + (bias ? bias[i] : 0));
 }
 
 // ---------------------------------------------------------------------------------------- models
@@ -302,6 +296,7 @@ class Transformer extends Model {
 
   // Return the vector from which the token after a position of the window is predicted.
   position(position, attention) {
+    const activation = ACTIVATIONS[this.settings.activation];
     let x = this.embedded(position);
     for (let layer = 0; layer < this.settings.n_layer; layer++) {
       const block = `blocks.${layer}`, cache = this.caches[layer];
@@ -310,7 +305,8 @@ class Transformer extends Model {
       x = added(x, this.attention(read, `${block}.attention`, cache, position, attention));
       read = this.norm(x, `${block}.feed_forward_norm`);
       read = this.convolution(read, `${block}.feed_forward_convolution`, cache.feed_forward, position);
-      x = added(x, this.feedForward(read, `${block}.feed_forward`));
+      const hidden = this.linear(read, `${block}.feed_forward.up_proj`).map(activation);
+      x = added(x, this.linear(hidden, `${block}.feed_forward.down_proj`));
     }
     if (this.settings.final_norm) x = this.norm(x, "norm");
     if (this.settings.pointer) {
@@ -348,8 +344,13 @@ class Transformer extends Model {
     return settings.embedding_norm ? this.norm(x, "embedding_norm") : x;
   }
 
+  // Return x normalized, then scaled and shifted by what was learned, if anything.
   norm(x, name) {
-    return normalized(x, this.settings.norm, this.arrays[`${name}.weight`], this.arrays[`${name}.bias`]);
+    const weight = this.arrays[`${name}.weight`], bias = this.arrays[`${name}.bias`];
+    const centered = this.settings.norm === "layernorm";
+    const mean = centered ? x.reduce((sum, each) => sum + each, 0) / x.length : 0;
+    const y = rmsNormalized(x.map((each) => each - mean));
+    return y.map((each, i) => each * (weight ? weight[i] : 1) + (bias ? bias[i] : 0));
   }
 
   linear(x, name) {
@@ -407,11 +408,6 @@ class Transformer extends Model {
       }
     }
     return x;
-  }
-
-  feedForward(x, name) {
-    const activation = ACTIVATIONS[this.settings.activation];
-    return this.linear(this.linear(x, `${name}.up_proj`).map(activation), `${name}.down_proj`);
   }
 
   head(x) {
@@ -527,17 +523,12 @@ class Oracle extends Model {
     for (const { weight, options, at } of this.states[last]) {
       for (const { text } of options) p[text[at]] += weight;
     }
-    if (!this.fits()) return p.fill(-Math.log(this.size));
+    if (!this.states[last].length) return p.fill(-Math.log(this.size));
     return p.map((each) => Math.max(Math.log(each), IMPOSSIBLE));
   }
 
   forget(length) {
     this.states.length = length;
-  }
-
-  // Return whether a story agrees with the text.
-  fits() {
-    return this.states.at(-1).length > 0;
   }
 }
 
@@ -781,21 +772,10 @@ class Playground {
       else if (logs.some((each) => each <= IMPOSSIBLE)) mean.textContent = "impossible";
       else mean.textContent = `${average.toFixed(2)} bits/character`;
     });
-    this.drawStatus();
-    this.drawPlace();
-  }
-
-  drawStatus() {
     const unknown = new Set(this.pieces.filter(([, tokens]) => !tokens.length).map(([each]) => each));
-    const notes = unknown.size ? [`No model knows ${[...unknown].join(" ")}; such characters are skipped.`] : [];
-    const oracle = this.models.find(({ model }) => model instanceof Oracle)?.model;
-    if (oracle?.tokens.length && !oracle.fits()) {
-      const from = oracle.states.findLastIndex((state) => state.length) + 1;
-      const character = this.before.findLastIndex((count) => count < from) + 1;
-      notes.push(`No story fits from character ${character} on: up to the end of the line, `
-                 + "the oracle gives all characters the same probability.");
-    }
-    find("status").textContent = notes.join(" ");
+    find("status").textContent = unknown.size
+      ? `No model knows ${[...unknown].join(" ")}; such characters are skipped.` : "";
+    this.drawPlace();
   }
 
   // Show what was expected at one character.
