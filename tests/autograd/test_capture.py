@@ -265,36 +265,6 @@ def test_gradients_are_added_to_those_that_exist_and_an_unused_parameter_gets_no
     assert captured.untraceable_reason is unused.grad is None
 
 
-OTHER = np.ones((7, 4), np.float32)
-
-
-def draw_into(out: FloatArray) -> FloatArray:
-    return np.random.default_rng(0).random(dtype=np.float32, out=out)
-
-
-@pytest.mark.parametrize(
-    ("loss", "reason"),
-    [
-        (lambda x, rows, rng: functional.embedding(x, rows * 2 % 7), None),
-        (lambda x, rows, rng: x * Tensor(x.value / np.abs(x.value).max()), None),
-        (lambda x, rows, rng: functional.dropout(x, rate=0.5, rng=rng) * rng.integers(9), None),
-        (lambda x, rows, rng: x + OTHER, "add reads ndarray (7, 4)"),
-        (lambda x, rows, rng: x * Tensor(x.value).max().item(), "item"),
-        (lambda x, rows, rng: x * draw_into(x.value * 1), "ValueError"),
-    ],
-)
-def test_what_numpy_computes_is_followed_and_all_else_runs_as_a_graph(
-    loss: Callable[..., Tensor], reason: str | None
-) -> None:
-    x = leaf(7, 4)
-    captured = CapturedLoss(lambda rows, rng: ops.sum(loss(x, rows, rng)), [x])
-    check(captured, lambda call: (np.arange(4)[None] + call % 3, np.random.default_rng(call)))
-    if reason is None:
-        assert captured.untraceable_reason is None
-    else:
-        assert reason in str(captured.untraceable_reason)
-
-
 @pytest.mark.parametrize(
     "hidden",
     [

@@ -57,23 +57,6 @@ def test_a_pass_that_does_not_free_gives_every_gradient_and_can_be_repeated() ->
     assert gradient(a) == [5]
 
 
-@pytest.mark.parametrize(
-    ("start", "upstream", "error", "named"),
-    [
-        (lambda a: a * 2.0, None, ValueError, r"shape \(2,\)"),
-        (lambda a: a * 2.0, np.ones(3), ValueError, "upstream gradient"),
-        (lambda a: a * 2.0, leaf(1.0, 1.0), TypeError, "not an array"),
-        (lambda a: Tensor(a.value).sum(), None, RuntimeError, "requires_grad"),
-    ],
-    ids=["none", "shape", "tensor", "constant"],
-)
-def test_a_backward_pass_that_cannot_be_is_rejected(
-    start: Callable[[Tensor], Tensor], upstream: Any, error: type[Exception], named: str
-) -> None:
-    with pytest.raises(error, match=named):
-        start(leaf(1.0, 2.0)).backward(upstream)
-
-
 def test_within_no_grad_nothing_is_recorded() -> None:
     a = leaf(1.0)
     with no_grad():
@@ -116,16 +99,6 @@ def test_backward_frees_the_graph_without_the_garbage_collector() -> None:
 
 
 # --- Types ----------------------------------------------------------------------------------------
-
-
-def test_mixed_float_types_are_rejected_by_name() -> None:
-    with pytest.raises(TypeError, match=r"multiply .* \(2,\), \(1, 2\) .*float32 and float64"):
-        Tensor(np.ones(2, np.float32)) * Tensor(np.ones((1, 2)))
-
-
-def test_a_tensor_of_anything_but_floats_is_rejected() -> None:
-    with pytest.raises(TypeError, match="float32 or float64"):
-        Tensor(np.ones(2, int))
 
 
 @pytest.mark.parametrize(
@@ -202,12 +175,6 @@ def test_results_and_gradients_are_read_only_and_no_callers_array() -> None:
     assert gradient(a) == [1, 1]
 
 
-@pytest.mark.parametrize("change", ["iadd", "isub", "imul", "itruediv", "ipow"])
-def test_in_place_arithmetic_on_a_leaf_is_rejected(change: str) -> None:
-    with pytest.raises(TypeError, match="leaf"):
-        getattr(operator, change)(leaf(1.0), 2.0)
-
-
 def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
     a = leaf(2.0)
     total = first = a * 1.0
@@ -223,13 +190,20 @@ def test_in_place_arithmetic_on_a_result_makes_a_new_one() -> None:
 @pytest.mark.parametrize(
     ("wrong", "error", "named"),
     [
+        (lambda a: (a * 2.0).backward(), ValueError, r"shape \(2,\)"),
+        (lambda a: (a * 2.0).backward(np.ones(3)), ValueError, "upstream gradient"),
+        (lambda a: (a * 2.0).backward(leaf(1.0, 1.0)), TypeError, "not an array"),
+        (lambda a: Tensor(a.value).sum().backward(), RuntimeError, "requires_grad"),
+        (lambda a: Tensor(np.ones(2, int)), TypeError, "float32 or float64"),
+        (lambda a: Tensor(np.ones(2, "f")) * a, TypeError, "multiply .*float32 and float64"),
         (lambda a: bool(a), ValueError, "ambiguous"),
         (lambda a: operator.setitem(a, 0, 2), TypeError, "assignment"),
+        (lambda a: operator.iadd(a, 2.0), TypeError, "leaf"),
+        (lambda a: operator.ipow(a, 2.0), TypeError, "leaf"),
         (lambda a: np.asarray(a), TypeError, r"tensor\.value"),
         (lambda a: np.exp(a), TypeError, "ufuncs"),
         (lambda a: copy.deepcopy(a * 2.0), TypeError, "leaf"),
     ],
-    ids=["bool", "setitem", "asarray", "ufunc", "deepcopy"],
 )
 def test_what_a_tensor_cannot_do_is_rejected(
     wrong: Callable[[Tensor], Any], error: type[Exception], named: str

@@ -6,7 +6,7 @@ from typing import Any
 
 from lmladder.data import CharTokenizer
 from lmladder.experiments.jobs import run_digest
-from lmladder.models import KINDS, kind_named, label, restore_models, rung_settings
+from lmladder.models import KINDS, kind_named, restore_models, rung_settings
 from lmladder.models.own import load_files
 from lmladder.system.errors import InputError
 from lmladder.system.settings import validate
@@ -75,14 +75,6 @@ def test_a_kind_is_fitted_by_a_function_of_its_own_and_restored_from_its_checkpo
     expected = np.bincount(draw("text", 400), minlength=VOCABULARY) + 0.5
     found = np.exp(model.next_log_probabilities(draw("tokens", 1, 3)))
     np.testing.assert_allclose(found, expected[None] / expected.sum())
-
-
-def test_a_class_may_have_a_label_and_is_named_in_the_usual_spelling(file: Path) -> None:
-    load_files(RUNGS.glob("*.py"))
-    assert label("min_gru", "min_gru") == "MinGRU"
-    file.write_text(COUNTING.replace("MyUnigram", "MyLSTM2"))
-    load_files([file])
-    assert "my_lstm2" in KINDS
 
 
 def test_the_name_in_a_checkpoint_loads_no_file(

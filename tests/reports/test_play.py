@@ -147,7 +147,6 @@ def opened(tab, tmp_path):
         page, skipped = render_play(rungs, text)
         (tmp_path / "play.html").write_text(page, encoding="utf-8")
         assert skipped == []
-        tab.call("Performance.enable", timeDomain="threadTicks")
         tab.open(tmp_path / "play.html", width=width, dark=False)
         wait(tab, "document.body.classList.contains('ready')")
         tab.ask("playground.then((loaded) => { globalThis.play = loaded; })")
@@ -157,12 +156,6 @@ def opened(tab, tmp_path):
     return opened
 
 
-def thread_seconds(tab):
-    """The time for which a processor has run the page, on a busy machine less than has passed."""
-    metrics = tab.call("Performance.getMetrics")["metrics"]
-    return next(each["value"] for each in metrics if each["name"] == "ThreadTime")
-
-
 def assert_equal_to_python(tab, rungs, text):
     tokenizer = tokenizer_from_json(next(iter(rungs.values())).tokenizer)
     tokens = [tokenizer.first, *tokenizer.encode(text).tolist()]
@@ -170,13 +163,9 @@ def assert_equal_to_python(tab, rungs, text):
     for rung in rungs.values():
         for name, logs in reversed(expected(rung, tokens).items()):
             wait(tab, READ.format(number, [*tokens[:17], *tokens[:8]]))  # to be replaced
-            started = thread_seconds(tab)
             wait(tab, READ.format(number, tokens))
-            speed = len(tokens) / (thread_seconds(tab) - started)
             shown = tab.ask(f"play.models[{number}].model.logs.map((each) => [...each])")
-            print(f"{name:14} {abs(shown - logs).max():.1e} {speed:8.0f} tokens/s")
             np.testing.assert_allclose(shown, logs, rtol=0, atol=1e-5, err_msg=name)
-            assert speed > 100  # 500 and more at the default size, with one processor to itself
             number += 1
     assert number == tab.ask("play.models.length")
     assert tab.problems == []

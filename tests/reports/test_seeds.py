@@ -1,11 +1,9 @@
 """The tables over seeds."""
 
 from benchmarks.seeds import seeds_grid
-from lmladder.system.errors import InputError
 from tests.reports.conftest import SEEDS
 
 import numpy as np
-import pytest
 
 
 def test_trained_models_have_a_deviation_and_folders_stand_side_by_side(results):
@@ -20,11 +18,3 @@ def test_trained_models_have_a_deviation_and_folders_stand_side_by_side(results)
     assert rows["Kneser-Ney 5"][:4] == ["0.8300", "0.8300", "0.8300", ""]
     assert next(iter(rows)) == "Uniform"
     assert [*rows][-2:] == ["Transformer", "Oracle"]
-
-
-def test_what_is_missing_is_named(results):
-    with pytest.raises(InputError, match="shakespeare has no results; run: make shakespeare"):
-        seeds_grid(results, ["shakespeare"])
-    (results / "first/seed0/outputs/evaluate/scores.json").unlink()
-    with pytest.raises(InputError, match=r"there is no file .*seed0/outputs/evaluate/scores\.json"):
-        seeds_grid(results, ["first"])
