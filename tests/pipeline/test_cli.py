@@ -22,7 +22,7 @@ MISTAKES = {
     "sample --beams 2 --samples 3": "samples|2 beams|3",
     "sample --prompt caf\u00e9": "U+00E9|offset 3",
     f"sample {COUNTS} --model nope": "'nope'|bigram|kneser_ney_3",
-    "score README.md": "README.md is not a checkpoint|score outputs/transformer README.md",
+    "score README.md": "README.md is not a complete safetensors file",
     f"export {MLP} -o new": "not a model of kind 'mlp'",
     f"import missing -o {MLP}": f"{MLP} exists",
     "import outputs/transformer -o new": "config.json",

@@ -98,8 +98,9 @@ def test_a_rung_of_ones_own_is_swept_alone_and_in_a_ladder(tiny):
     assert len([row for row in checkout.table(table) if row["model"] in KINDS]) == 2 * len(KINDS)
 
 
-def test_a_configuration_loads_the_files_of_its_kinds(smoke, monkeypatch):
-    smoke.by_hand("rung", *CHOSEN, "rungs.lstm.watch=null").failed_in_one_line(2, "unknown 'lstm'")
+def test_a_configuration_loads_the_files_of_its_kinds(smoke, monkeypatch, tmp_path):
+    unwatched = "rungs.lstm.watch=null", f"hydra.run.dir={tmp_path}"
+    smoke.by_hand("rung", *CHOSEN, *unwatched).failed_in_one_line(2, "unknown 'lstm'")
     monkeypatch.chdir(smoke.path)
     chosen = "hydra.searchpath=['file://examples']", CHOSEN[-1]
     node = composed(smoke / "conf", [*chosen, "rungs.lstm.hidden_size=5"])

@@ -6,9 +6,7 @@ from typing import Annotated, Any
 from lmladder.cli.arguments import DEFAULT_CHECKPOINT, CheckpointPath, RungModules, open_models
 from lmladder.system.errors import InputError, printable
 
-import click
 import typer
-from click.core import ParameterSource
 
 DEFAULT_PROMPT = "Once upon a time"
 LAYOUT = "\n\t\xa0"  # characters of the model that are printed as they are
@@ -16,6 +14,7 @@ PRINTED = ("prompt", "text", "tokens", "log_probability", "finish_reason")
 
 
 def sample(
+    context: typer.Context,
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
     prompt: Annotated[
         str | None,
@@ -89,8 +88,8 @@ def sample(
         "min_p": min_p,
         "repetition_penalty": repetition_penalty,
     }
-    source = click.get_current_context().get_parameter_source
-    given = [name for name in options if source(name) is ParameterSource.COMMANDLINE]
+    source: Any = context.get_parameter_source
+    given = [name for name in options if source(name).name == "COMMANDLINE"]
     if beams is not None and given:
         option = given[0].replace("_", "-")
         raise InputError(f"--beams searches and draws nothing; leave out --{option}")
