@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmladder.evaluation import read_record
 from lmladder.reports.table import BY_NAME, CROPS, DECIMALS, Column, Grid, four, in_order, read_csv
 from lmladder.system.errors import InputError
 from lmladder.system.settings import dotted
 
 import numpy as np
 import pandas as pd
+import yaml
 
 NATS = ["nats_per_token", CROPS]
 DEVIATION = "_deviation"  # end of a column's name: standard deviation over seeds
@@ -34,7 +34,7 @@ def seeds_grid(results: Path, names: Sequence[str]) -> Grid:
     for name in names:
         folders = evaluated(results / name)
         seeds.add(len(folders))
-        settings = dotted(read_record(folders[0]).settings)
+        settings = dotted(yaml.safe_load((folders[0].parents[1] / "params.yaml").read_bytes()))
         start = f"Trained on {settings['data.split.train']:.0%}"
         for split, rows in over_seeds(folders).groupby("split", sort=False):
             by_model = {row["model"]: row for row in rows.to_dict("records")}
