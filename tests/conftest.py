@@ -4,9 +4,11 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from unittest.mock import patch
 
 from lmladder import kernels
 from lmladder.cli.main import main
+from lmladder.models import KINDS
 
 import pytest
 
@@ -57,9 +59,10 @@ def lmladder(
 
 
 @pytest.fixture(autouse=True)
-def _restore_threads_and_kernels() -> Iterator[None]:
+def _restore_threads_kernels_and_kinds() -> Iterator[None]:
     threads, selected = kernels.threads(), kernels.selected()
-    yield
+    with patch.dict(KINDS):  # a test may load files that define kinds
+        yield
     kernels.set_threads(threads)
     kernels.select(selected)
 

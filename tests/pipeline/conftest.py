@@ -21,7 +21,6 @@ from unittest.mock import patch
 from lmladder import kernels
 from lmladder.cli.main import main
 from lmladder.config import validated
-from lmladder.models import KINDS
 from lmladder.pipeline.running import run
 from lmladder.system.errors import LadderError
 from stages import compose
@@ -86,7 +85,6 @@ class Checkout:
         with (
             chdir(self.path),
             patch.object(sys, "argv", ["program", *map(str, arguments)]),
-            patch.dict(KINDS),  # kinds of one's own
             redirect_stdout(stdout),
             redirect_stderr(stderr),
         ):

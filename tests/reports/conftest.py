@@ -20,7 +20,6 @@ from lmladder.reports import (
     to_csv,
 )
 from lmladder.system.streams import stream
-from tests.experiments.folders import write_record
 
 import numpy as np
 import pandas as pd
@@ -169,6 +168,7 @@ def results(tmp_path, table):
             changed.loc[changed["model"] == "transformer", "nats_per_token"] = nats
             changed.loc[changed["model"] == "transformer", "crop_nats_per_token"] = nats + 0.1
             folder = tmp_path / "results" / name / f"seed{seed}"
-            write_record(folder / "outputs/evaluate", [], data__split__train=share)
+            (folder / "outputs/evaluate").mkdir(parents=True)
+            (folder / "params.yaml").write_text(f"data: {{split: {{train: {share}}}}}")
             (folder / "outputs/evaluate/perplexity.csv").write_text(to_csv(changed))
     return tmp_path / "results"

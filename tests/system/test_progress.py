@@ -14,6 +14,7 @@ def clock(monkeypatch):
         now = 0.0
 
     monkeypatch.setattr(progress.time, "perf_counter", lambda: Clock.now)
+    monkeypatch.setattr(progress._Bar, "printed", 0.0)
     return Clock
 
 
@@ -23,8 +24,8 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
             clock.now += 0.6 * SECONDS_PER_LINE
             work.advance(1000)
     assert capsys.readouterr().err.splitlines() == [
-        "evaluate: 2,000 of 4,000 tokens, 333 a second",
-        "evaluate: 4,000 of 4,000 tokens, 333 a second",
+        "evaluate: 2,000 of 4,000 tokens, 417 a second",
+        "evaluate: 4,000 of 4,000 tokens, 417 a second",
     ]
     with TrainingProgress("mlp", 0, 100, 600) as training:
         for step in range(1, 31):
@@ -34,4 +35,4 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
                 training.evaluated(step, 2.5, 2.25)
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[2].partition("/")[0]) for line in lines] == [5, 7, 12, 17, 22, 27]
-    assert lines[2] == "mlp step 12/100: train 2.5000, val 2.2500 nats, 600 tokens/s, 88 s left"
+    assert lines[2] == "mlp step 12/100: train 2.5000, val 2.2500 nats, 750 tokens/s, 70 s left"

@@ -14,7 +14,7 @@ from numba import njit
 from numba.core import caching, config
 from numba.misc.appdirs import AppDirs
 
-SECONDS_PER_LINE = 5.0
+SECONDS_PER_LINE = 4.0
 _announced = -SECONDS_PER_LINE
 
 

@@ -12,7 +12,7 @@ from lmladder.reports.page import drawings, render
 from lmladder.reports.table import Grid
 from lmladder.reports.table import to_csv as table_to_csv
 from lmladder.reports.terminal import as_text
-from lmladder.system.errors import InputError
+from lmladder.system.errors import InputError, printable
 from lmladder.system.files import atomic_write
 from lmladder.system.messages import say
 from lmladder.system.settings import as_override
@@ -94,6 +94,7 @@ def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
 def to_csv(comparison: Comparison) -> str:
     """Return the fields of `to_json`; each setting is a column, unknown values are empty."""
     table = pd.json_normalize([_fields(each) for each in comparison.configurations])
+    table = table.map(lambda value: printable(value) if isinstance(value, str) else value)
     return table_to_csv(table.astype({"rank": "Int64"})).rstrip("\n")
 
 

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from typing import Self
+from typing import ClassVar, Self
 
 from lmladder.system.messages import say, shown
 
@@ -10,11 +10,18 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import MofNCompleteColumn as Steps
 
-SECONDS_PER_LINE = 5.0
+SECONDS_PER_LINE = 4.0
 
 
 class _Bar:
-    """A progress bar, shown within this context if the standard error is a terminal."""
+    """A progress bar, shown within this context if the standard error is a terminal.
+
+    Attributes
+    ----------
+    printed : when the last line of any progress was printed
+    """
+
+    printed: ClassVar[float] = time.perf_counter()
 
     def __init__(
         self, name: str, total: int | None, *columns: ProgressColumn, first: int, transient: bool
@@ -28,7 +35,7 @@ class _Bar:
             disable=not (sys.stderr and sys.stderr.isatty() and shown()),
         )
         self._task = self._bar.add_task(name, total=total, completed=first, facts="")
-        self._started = self._printed = time.perf_counter()
+        self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -47,15 +54,13 @@ class _Bar:
     def _line_is_due(self) -> bool:
         """Return whether there is no bar, and the last line was printed some seconds ago."""
         now = time.perf_counter()
-        due = self._bar.disable and now - self._printed >= SECONDS_PER_LINE
-        self._printed = now if due else self._printed
+        due = self._bar.disable and now - _Bar.printed >= SECONDS_PER_LINE
+        _Bar.printed = now if due else _Bar.printed
         return due
 
 
 class CountingProgress(_Bar):
     """The progress of work that is counted, such as characters read or tokens scored.
-
-    Work of less than `SECONDS_PER_LINE` prints no line.
 
     Parameters
     ----------
@@ -102,7 +107,7 @@ class TrainingProgress(_Bar):
     def evaluated(self, done: int, train_loss: float, val_loss: float) -> None:
         """Show the validation loss after `done` steps."""
         self._val = f", val {val_loss:.4f}"
-        self._printed = time.perf_counter()
+        _Bar.printed = time.perf_counter()
         self._show(done, train_loss)
 
     def _show(self, done: int, train_loss: float) -> None:
