@@ -91,8 +91,7 @@ def sample(
     source: Any = context.get_parameter_source
     given = [name for name in options if source(name).name == "COMMANDLINE"]
     if beams is not None and given:
-        option = given[0].replace("_", "-")
-        raise InputError(f"--beams searches and draws nothing; leave out --{option}")
+        raise InputError(f"--beams draws nothing; leave out --{given[0].replace('_', '-')}")
     drawing = validate(Strategy, options)
     models, tokenizer = open_models(checkpoint, model)
     try:

@@ -71,7 +71,7 @@ class CountingProgress(_Bar):
 
     def __init__(self, name: str, unit: str, total: int | None = None):
         super().__init__(name, total, first=0, transient=True)
-        self._unit = unit if total is None else f"of {total:,} {unit}"
+        self._unit, self._total = unit if total is None else f"of {total:,} {unit}", total
         self._done = 0
 
     def advance(self, count: int) -> None:
@@ -79,7 +79,7 @@ class CountingProgress(_Bar):
         self._done += count
         facts = f"{self._done:,} {self._unit}, {self._done / self._seconds:,.0f} a second"
         self._update(self._done, facts)
-        if self._line_is_due():
+        if self._done != self._total and self._line_is_due():
             say(f"{self.name}: {facts}")
 
 
