@@ -81,11 +81,6 @@ def test_oracle() -> None:
 
 
 @pytest.mark.slow
-def test_the_table_of_grammars_in_the_docs_is_up_to_date() -> None:
-    run("grammars.py", "--check", measure.FOLDER.parent / "docs/oracle.md")
-
-
-@pytest.mark.slow
 def test_growth_of_a_fit() -> None:
     options = ("--only", "tokens", "--points", 2000, 4000, "--json")
     one, two, time, _ = measure.in_fresh_process("growth.py", *options)

@@ -21,6 +21,7 @@ from unittest.mock import patch
 from lmladder import kernels
 from lmladder.cli.main import main
 from lmladder.config import validated
+from lmladder.models import KINDS
 from lmladder.pipeline.running import run
 from lmladder.system.errors import LadderError
 from stages import compose
@@ -85,6 +86,7 @@ class Checkout:
         with (
             chdir(self.path),
             patch.object(sys, "argv", ["program", *map(str, arguments)]),
+            patch.dict(KINDS),  # a new process has only those that its command loads
             redirect_stdout(stdout),
             redirect_stderr(stderr),
         ):

@@ -12,9 +12,6 @@ def mixture(members, weights_by):
 
 OF_TWIN = mixture("kneser_ney_3,transformer,twin", "twin")
 OF_ALL = mixture("kneser_ney_3,mlp,oracle,transformer", "kneser_ney_3,mlp")
-TWIN = "members: [kneser_ney_3, transformer, twin], weights_by: [twin]"
-OF_ALL = "members: [kneser_ney_3, mlp, oracle, transformer], weights_by: [kneser_ney_3, mlp]"
-MIXTURE, PLAIN = (f"+mixtures.both={{kind: mixture, {each}}}" for each in (OF_TWIN, OF_ALL))
 TWIN = "+rungs.twin=${with_seed:transformer,7}"
 CHECKPOINT = "outputs/mixtures/both/checkpoint.safetensors"
 

@@ -13,6 +13,7 @@ from lmladder.cli.arguments import (
     RungModules,
     checkpoint_file,
     open_checkpoint,
+    open_models,
 )
 from lmladder.system.errors import printable
 
@@ -35,15 +36,13 @@ def inspect(
         lmladder inspect
         lmladder inspect outputs/bigram --json
     """
-    from lmladder.models import restore_models
     from lmladder.system.settings import as_override, dotted
 
-    loaded = open_checkpoint(checkpoint)
-    loaded.restore_tokenizer()
+    loaded, (models, _) = open_checkpoint(checkpoint), open_models(checkpoint, None)
     facts = {
         "kind": loaded.kind,
         "file_bytes": checkpoint_file(checkpoint).stat().st_size,
-        "models": {name: model.n_parameters for name, model in restore_models(loaded).items()},
+        "models": {name: model.n_parameters for name, model in models.items()},
         "config": loaded.config,
         "tokenizer": loaded.tokenizer["name"],
         "vocabulary_size": loaded.vocabulary_size,

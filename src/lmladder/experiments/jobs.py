@@ -6,6 +6,7 @@ sha256 of the files: a job is run again only if one of them has changed. The cod
 on is that which dvc.yaml lists for its stage.
 """
 
+import ast
 import functools
 import json
 import logging
@@ -88,14 +89,14 @@ def digests(top: Path) -> dict[str, str]:
 
 
 def module_digest(kind: str, watch: str | None = None) -> str | None:
-    """Return the sha256 of the file that defines a kind; None if it is built in.
+    """Return the sha256 of the code in the file that defines a kind; None if it is built in.
 
     Of a kind that executes a file which the settings of a rung name, it is that of this file.
     """
     source = kind_named(kind).source
     if watch and kind_named(kind).executes:
         source = Path(watch)
-    return sha256(source) if source else None
+    return sha256_of_json(ast.unparse(ast.parse(source.read_bytes()))) if source else None
 
 
 def run_digest(stage: str, kind: str) -> str:
