@@ -73,8 +73,9 @@ def test_guests_have_rows_in_bits_per_byte_and_change_no_other_row(checkout):
 
     done = checkout.lmladder("score", path, "--text", "zzz", "--module", ARPA)
     done.failed_in_one_line(2, "unknown word 'zzz'")
-    members = "+mixtures.both={kind: mixture, members: [bigram, words]}"
-    checkout.compose(*(f"+rungs.{name}={given}" for name, given in GUESTS.items()), members)
+    both = "+mixture@mixtures.both=default", "mixtures.both.members=[bigram,words]"
+    rungs = (f"+rungs.{name}={given}" for name, given in GUESTS.items())
+    checkout.compose(*rungs, *both).succeeded()
     done = checkout.by_hand(
         "mixture", "-cn", "pipeline", "rung=both", "hydra.run.dir=outputs/mixtures/both"
     )
