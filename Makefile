@@ -40,8 +40,8 @@ test-peers:
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/interop tests/benchmarks
 
-# Every command of the pages and of the stages' help, with seconds; every committed byte from a
-# fresh clone.
+# The commands of README.md, the tutorial and the help texts; the notebook; every committed byte from
+# a fresh clone.
 test-pages: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m pages --durations=25
 
@@ -99,8 +99,8 @@ bench: .venv/.ready
 	$(RUN) python benchmarks/counts.py
 	$(RUN) python benchmarks/train_step.py --config nano
 
-# The generated parts of README.md and docs/, from results/ and from what the snippets print. Those of
-# docs/scaling.md take minutes and need SciPy.
+# The generated parts of README.md and docs/, from results/ and from what the snippets print, but for
+# docs/scaling.md, which takes minutes and needs SciPy: python benchmarks/readme.py docs/scaling.md
 docs: .venv/.ready-test
 	$(RUN) python -m tests.snippets docs/*.md
 	$(RUN) python benchmarks/readme.py README.md docs/results.md docs/architectures.md docs/oracle.md \

@@ -12,8 +12,8 @@ so that a noisy minute hits all engines. Then it prints a Markdown table:
     GFLOP/s  of lmladder's matrix products, and their share of the rate at which this machine's
              BLAS multiplied big matrices in the same rounds, by as many threads
 
-With --json FILE all that was measured is added to a file; `--from FILE` prints the table of what
-stands there and measures nothing. `readme.py` puts that of compare.jsonl into docs/performance.md.
+With --json FILE all that was measured is added to a file; `--from FILE` prints the table of
+its content and measures nothing. `readme.py` puts that of compare.jsonl into docs/performance.md.
 """
 
 import json

@@ -9,7 +9,7 @@ follow Zipf's law, and whose entropy is known (`source_nats_per_token`).
 
 With --nltk, NLTK's Kneser-Ney and ours are fitted to the first so many tokens as well, and score
 the same tokens after them. NLTK's has one discount, NLTK_DISCOUNT, where ours has three, fitted to
-the text, so their nats differ. It is slow: a few ten thousand tokens are what it can bear.
+the text, so their nats differ. It is slow: use at most a few ten thousand tokens.
 """
 
 import json

@@ -37,7 +37,7 @@ def measure_generation(
     """What one engine writes and how fast, in this process."""
     engine = engines.load(name, threads)
     if engine.generator is None:
-        raise UnavailableError(f"engine {name!r} has no twin that generates")
+        raise UnavailableError(f"engine {name!r} cannot generate")
     generate = engine.generator(size, engines.initial_weights(size), cache)
     text: list[int] = []
 

@@ -5,11 +5,11 @@
 prints a Markdown table for each of context, width, layers, batch and (Kneser-Ney) tokens, each
 point measured in a process of its own, and after it the exponents b of value = a * size ** b,
 fitted and expected. Expected of a step are the exponents of its counts at the same sizes: of its
-matrix products (product_flops), and of what it must hold (held_bytes), in which no scores of
-attention stand. Expected of a fit is 1 for both, as it sorts n-grams and keeps them.
+matrix products (product_flops), and of what it must hold (held_bytes), without the scores of
+attention. Expected of a fit is 1 for both, as it sorts n-grams and keeps them.
 
 Memory is the peak, less what was resident before the model or the text was there; of a step also
-less that of a step at `micro`, which needs next to none but what the engine loads once.
+less that of a step at `micro`, which needs little memory besides what the engine loads once.
 """
 
 import json

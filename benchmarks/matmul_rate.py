@@ -2,8 +2,8 @@
 
     python benchmarks/matmul_rate.py [--threads 2] [--rows 2048]
 
-prints one JSON line. This is the rate that a training step is held against. BLAS shares the product
-among its own threads, as lmladder is not here to pin it to one.
+prints one JSON line. The rate of a training step is compared with it. BLAS divides the product
+among its own threads, because lmladder, which would limit it to one, is not imported.
 """
 
 import json

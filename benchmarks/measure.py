@@ -22,7 +22,7 @@ UNAVAILABLE = 2  # the exit status where something to be measured is not install
 
 
 class UnavailableError(Exception):
-    """What was to be measured cannot run here; the message says why, in one line."""
+    """What was to be measured cannot run here; the message is the reason, in one line."""
 
 
 def run(main: Callable[[], None]) -> None:
@@ -125,7 +125,7 @@ def peak_mib() -> float | None:
 
 
 def forget_peak() -> None:
-    """Let `peak_mib` begin anew from what is resident now."""
+    """Reset the peak of `peak_mib` to the memory that is resident now."""
     if sys.platform == "linux":
         Path("/proc/self/clear_refs").write_text("5")
 

@@ -30,7 +30,7 @@ TALES_BYTES = 1_000_000  # generated; the rest is repetition
 EXPECTED = {"seconds": 1.0, "peak_mib": 1.0}
 
 
-def tell(path: Path, n_bytes: int) -> None:
+def write_tales(path: Path, n_bytes: int) -> None:
     """Write a text of about `n_bytes`, whole tales, one a line."""
     from lmladder.data.tales import Grammar, generate
 
@@ -76,7 +76,7 @@ def grow(megabytes: list[float], documents: str, tokenizer: str) -> tuple[list[F
     for size in megabytes:
         with TemporaryDirectory() as folder:
             text = Path(folder) / "tales.txt"
-            tell(text, int(size * 1e6))
+            write_tales(text, int(size * 1e6))
             options = ["--documents", documents, "--tokenizer", tokenizer, "--json"]
             results += measure.in_fresh_process("prepare.py", "--text", text, *options)
     sizes = [each["megabytes"] for each in results]

@@ -1,4 +1,4 @@
-"""What the presets under conf/experiment come to, each run to its end once.
+"""Train the ladder of each preset in conf/experiment once, and record the results.
 
     python benchmarks/presets.py microgpt_x nanogpt_cpu
     python benchmarks/presets.py tinylm --set transformer.training.steps=1000

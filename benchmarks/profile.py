@@ -1,11 +1,11 @@
-"""Where a training step of lmladder's goes: milliseconds of each kind of work.
+"""The time of each kind of work in a training step of lmladder, in milliseconds.
 
     python benchmarks/profile.py --config nano
 
 prints a Markdown table. A step's loss and gradients are recorded as a list of calls, and each of
-these is timed, the quickest of many times; the parts of a batch that threads work on side by side
-are added up, so the sum is time of one thread where there are several parts. Beneath it stands the
-time of a whole step with all threads.
+these is timed, the least of many times. The parts of a batch that threads compute at the same time
+are added up, so the sum is the time of one thread. After the table follows the time of a whole step
+with all threads.
 """
 
 import functools
@@ -47,7 +47,7 @@ def group(function: Any) -> str:
 
 
 def measure_profile(size: Size, *, threads: int, seconds: float) -> tuple[list[Facts], Facts]:
-    """The table's lines, and what is to be said of all of it."""
+    """Return the rows of the table, and facts about the whole step."""
     engines.load("lmladder", threads)
     from benchmarks.engines import ours
     from lmladder import kernels

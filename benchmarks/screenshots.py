@@ -1,4 +1,4 @@
-"""Take the pictures of docs/report.md, in a headless Chromium:
+"""Take the screenshots of docs/report.md in a headless Chromium:
 
     python benchmarks/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
 

@@ -22,7 +22,7 @@ BATCHES = 8  # different ones, taken in turns
 
 @dataclass(frozen=True)
 class Size:
-    """A Transformer's shape and the number of rows in its batch."""
+    """A Transformer's shape and the number of sequences in its batch."""
 
     vocabulary: int
     context: int
@@ -78,7 +78,7 @@ def product_flops(size: Size, *, causal: bool = True) -> int:
     and each pair of a query and a key that it sees, in each layer, costs a product of d for the
     score and one of d for the weighted sum, over all heads together. A row has context^2 pairs, of
     which causal attention needs context (context + 1) / 2. Backward, each product has two: one for
-    the gradient of either factor, also in the first layer, as the embeddings are learnt. Scores
+    the gradient of either factor, also in the first layer, as the embeddings are learned. Scores
     that an engine computes again instead of keeping them do not count: they are its own choice.
     """
     d, length = size.width, size.context

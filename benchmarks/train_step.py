@@ -12,9 +12,9 @@ the same batches (see shapes.py).
                          built: weights, optimizer, activations, the engine's buffers, and what it
                          needs once to compile
     steady_mib           the same for the timed steps only: without the peak of compiling, but with
-                         what an engine never gives back
-    others_cores         that other programs kept busy during the timed steps: much above 0,
-                         the times say more of them than of the engine
+                         memory that an engine does not release
+    others_cores         that other programs used during the timed steps; much above 0, the times
+                         are not reliable
     losses               of the first four steps, to be compared between engines: each is computed
                          before its step's update, so the last one is that after three steps
 """

@@ -1,4 +1,4 @@
-"""Exclusive or, which no straight line can separate, learnt by a hidden layer of eight.
+"""Exclusive or, which no straight line can separate, learned by a hidden layer of eight.
 
 python examples/xor_mlp.py
 """

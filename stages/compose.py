@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 from lmladder.config import Config, arguments, composed, validated
+from lmladder.experiments.jobs import NAMED
 from lmladder.system.errors import InputError, LadderError
 from lmladder.system.files import atomic_write
 from lmladder.system.settings import dotted
@@ -21,8 +22,6 @@ from lmladder.system.settings import dotted
 from omegaconf import OmegaConf
 
 RUNNING = Path(".dvc/tmp/rwlock")
-# Settings that name a file or folder, and the folder that stages depend on in dvc.yaml.
-FILES = {"path": "models", "init_from": "models", "weights_from": "models", "watch": "."}
 CONF = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -48,12 +47,13 @@ def require_watched(config: Config) -> None:
         del settings["data.path"]
     for key, name in settings.items():
         last = key.rpartition(".")[2]
-        if last not in FILES or name is None:
+        if last not in NAMED or name is None:
             continue
         path = CONF.parent / name
         if not path.exists():
             raise InputError(f"{key}: there is no file {name}")
-        folder = "data" if key == "data.path" else FILES[last]
+        # What stages depend on in dvc.yaml.
+        folder = "data" if key == "data.path" else "." if last == "watch" else "models"
         if not path.resolve().is_relative_to((CONF.parent / folder).resolve()):
             raise InputError(f"{key}={name} must be in {folder}/, where DVC sees that it changes")
 

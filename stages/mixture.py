@@ -3,7 +3,7 @@
 It reads outputs/prepare and the checkpoints of its members. In the pipeline: dvc repro
 mixture@NAME. By hand, in new folders in outputs/runs/mixture:
 
-    python stages/mixture.py "+mixtures.a={kind: mixture, members: [kneser_ney_5, mlp]}" rung=a
+    python stages/mixture.py +mixture@mixtures.a=default "mixtures.a.members=[trigram,mlp]" rung=a
 """
 
 from pathlib import Path

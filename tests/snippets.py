@@ -28,7 +28,7 @@ def updated(page: str) -> str:
 
     def fresh(snippet: re.Match[str]) -> str:
         line = page.count("\n", 0, snippet.start("code"))
-        code = compile("\n" * line + snippet["code"], "page", "exec")  # errors tell the page's line
+        code = compile("\n" * line + snippet["code"], "page", "exec")  # errors name the page's line
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
             exec(code, names)

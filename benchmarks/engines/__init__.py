@@ -34,8 +34,8 @@ class Engine:
     ----------
     version : of the engine
     trainer : makes a model with the given weights and its optimizer
-    generator : makes a model that generates; `cache` says whether it keeps keys and values, None
-        for what the engine does of itself. None where the engine has no twin that generates
+    generator : makes a model that generates; `cache` determines whether it stores keys and values,
+        None: the engine's default. None if the engine has no generator
     """
 
     version: str

@@ -80,7 +80,7 @@ def test_a_run_that_fails_has_the_status_of_its_stage(checkout):
         assert "continues" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_examples_of_all_commands_work(lmladder, checkout, monkeypatch):
     monkeypatch.chdir(checkout.path)
     checkout.make_tiny_settings_the_default()

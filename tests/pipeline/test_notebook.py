@@ -1,7 +1,6 @@
-"""The notebook, whose code docs/python.md has too."""
+"""The notebook has the results that its code gives."""
 
 import json
-import re
 import sys
 
 from lmladder.system import runtime
@@ -11,16 +10,9 @@ import pytest
 
 NOTEBOOK = json.loads((PROJECT / "examples/notebook.ipynb").read_text(encoding="utf-8"))
 CELLS = [each for each in NOTEBOOK["cells"] if each["cell_type"] == "code"]
-CODE = "\n".join("".join(each["source"]) for each in CELLS)
 
 
-def test_the_snippets_of_the_page_are_the_code_of_the_notebook():
-    page = (PROJECT / "docs/python.md").read_text(encoding="utf-8")
-    snippets = re.findall(r"```py\n(.*?)```", page, re.DOTALL)
-    assert "\n".join(each.strip() for each in snippets) == CODE
-
-
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
 def test_the_notebook_runs_and_its_results_are_those_that_it_shows(tmp_path):
     printed = "".join(
@@ -30,7 +22,8 @@ def test_the_notebook_runs_and_its_results_are_those_that_it_shows(tmp_path):
         if output["output_type"] == "stream"
         for line in output["text"]
     )
+    code = "\n".join("".join(cell["source"]) for cell in CELLS)
     results = printed[printed.index("**Test text") :]  # before are times
-    done = new_checkout(tmp_path / "checkout").run(sys.executable, "-c", CODE).succeeded()
+    done = new_checkout(tmp_path / "checkout").run(sys.executable, "-c", code).succeeded()
     assert results.count("\n") > 10
     assert done.stdout.endswith(results)

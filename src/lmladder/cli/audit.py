@@ -11,7 +11,7 @@ from lmladder.cli.arguments import (
     open_checkpoint,
     text_of,
 )
-from lmladder.system.errors import RunError
+from lmladder.system.errors import InputError, RunError
 
 import typer
 
@@ -40,7 +40,10 @@ def audit(
 
     loaded, wrong = open_checkpoint(checkpoint), list[str]()
     text = text_of(checkpoint)
-    for name in restore_models(loaded):
+    models = restore_models(loaded)
+    if claim is not None and len(models) > 1:
+        raise InputError(f"--claim is of one model; {checkpoint} has {', '.join(models)}")
+    for name in models:
         subject = checks.subject_of(loaded, name, text, "val", claim=claim)
         findings = checks.audit(subject)
         for each in findings:

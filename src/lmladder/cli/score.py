@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from lmladder.evaluation import Score
     from lmladder.system.arrays import IntArray
 
-BATCH_TOKENS = 8192  # scored at a time, as evaluate.batch_tokens in conf/
 STDIN = "-"
 COLUMNS = ("tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte")  # of a `Score`
 
@@ -74,6 +73,7 @@ def score(
     from lmladder.data import read_text
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
+    from lmladder.evaluation.ladder import READING
     from lmladder.system.files import atomic_write
     from lmladder.system.progress import CountingProgress
 
@@ -89,7 +89,7 @@ def score(
     n_bytes = tokenizer.n_bytes(tokens)
     if n_bytes == 0:
         raise InputError("the text has only unknown words; there is nothing to score")
-    options = {"min_context": min_context, "batch_tokens": BATCH_TOKENS}
+    options = READING | {"min_context": min_context}
     with CountingProgress("score", "tokens", len(models) * len(tokens)) as progress:
         nats = {
             name: token_nll(each, tokens, before, **options, advance=progress.advance)

@@ -20,7 +20,7 @@ from pydantic import Field, create_model, model_validator
 # The stages that fit one rung each, and the kind of that rung.
 STAGES = {"bigram": "counts", "mlp": "mlp", "transformer": "transformer"}
 
-NAME = re.compile(r"\w[\w.-]*", re.ASCII)  # of a rung or a mixture
+NAME = re.compile(r"\w[\w-]*", re.ASCII)  # of a rung or a mixture
 
 
 class RuntimeSettings(Settings):
@@ -60,13 +60,11 @@ class Config(Settings):
         for group in GROUPS:
             for name in getattr(self, group):
                 if not NAME.fullmatch(name):  # it is a folder, too
-                    raise ValueError(
-                        f"{group}: {name!r} must consist of letters, digits, _, - and ."
-                    )
+                    raise ValueError(f"{group}: {name!r} must consist of letters, digits, _ and -")
         rungs = {stage: getattr(self, stage) for stage in STAGES}
         for group in GROUPS:
             rungs |= {f"{group}.{name}": each for name, each in getattr(self, group).items()}
-        owners: dict[str, str] = {}
+        owners = {"oracle": "the text"}
         for key, rung in rungs.items():
             own = rung.kind if key in STAGES else key.rpartition(".")[2]
             for model in getattr(rung, "models", [own]):
@@ -90,9 +88,7 @@ class Config(Settings):
 
 def schema() -> type[Config]:
     """Return the type of a configuration, with the kinds of rungs that are known now."""
-    kinds = [
-        rung_settings(name, watched=True) for name, kind in KINDS.items() if kind.group == "rungs"
-    ]
+    kinds = [rung_settings(name, watched=True) for name, kind in KINDS.items() if kind.in_rungs]
     types: dict[str, Any] = {stage: rung_settings(kind) for stage, kind in STAGES.items()}
     rung: Any = Annotated[reduce(or_, kinds), Field(discriminator="kind")]
     mixture: Any = rung_settings("mixture")

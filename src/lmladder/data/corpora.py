@@ -30,7 +30,8 @@ class DataSettings(Settings):
     seed: Index = Field(description="seed of the tales and of the shuffle of documents")
     split: SplitSettings = Field(description="fractions of the text")
     prompt: str | None = Field(
-        description="prompt of samples; null: the beginning of the validation text"
+        description="prompt of samples; null: a document begins or, in a text without documents, "
+        "the beginning of the validation text"
     )
 
     def load(self) -> Corpus:

@@ -19,7 +19,7 @@ from lmladder.autograd import CapturedLoss
 from lmladder.data import Prepared, Tokenizer
 from lmladder.evaluation.exact import LOG_2
 from lmladder.evaluation.guests import convert
-from lmladder.evaluation.ladder import split_nll
+from lmladder.evaluation.ladder import READING, split_nll
 from lmladder.models import restore_models
 from lmladder.models.contract import LanguageModel, own_tokenizer
 from lmladder.models.neural import NeuralLanguageModel
@@ -31,7 +31,6 @@ from lmladder.training.checkpoint import Checkpoint
 import numpy as np
 
 TOLERANCE = 1e-4  # in nats and relative; float32 rounds by some 1e-5
-RULE: dict[str, Any] = {"min_context": 0.5, "batch_tokens": 8192}  # as evaluate in conf/
 LENGTH, SHORT = 256, 48  # tokens of sequences at most; the latter for whole distributions
 MAX_ELEMENTS = 1 << 23  # of distributions that are computed at a time
 MAX_TARGETS = 1024  # size of a vocabulary of which every token is tried as the next one
@@ -164,7 +163,7 @@ def subject_of(
     elif checkpoint.tokenizer != tokenizer.to_json():
         raise InputError(f"the text in {prepared.directory} is not in the tokens of {name}")
     if "nats" not in facts:
-        facts["nats"] = float(split_nll(model, prepared, split, **RULE).sum())
+        facts["nats"] = float(split_nll(model, prepared, split, **READING).sum())
     if (oracle := prepared.corpus.splits[split].oracle) is not None:
         facts["true_nats"] = oracle.nats
     facts["is_validation"] = split == "val"

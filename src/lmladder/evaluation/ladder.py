@@ -19,7 +19,8 @@ from lmladder.system.progress import CountingProgress
 import numpy as np
 
 PREDICTED_TOKENS = 32768  # by each model; enough for a figure, within seconds
-BATCH_TOKENS = 8192  # read at a time by count models
+# How a text is read, as evaluate in conf/, where these settings do not reach.
+READING: dict[str, Any] = {"min_context": 0.5, "batch_tokens": 8192}
 
 Models = Mapping[str, LanguageModel]
 

@@ -4,7 +4,7 @@
 `configurations.py` groups runs that differ only in seed and compares them with the best, by the
 statistics of `intervals.py`. Tables and pages are made in `lmladder.reports.comparison`. Nothing
 here loads a model: the records contain the losses of blocks of the text. `verify.py` trains a run
-again.
+again, and `jobs.py` records which jobs of a sweep are finished.
 """
 
 from lmladder.experiments.configurations import Comparison, Configuration, compare

@@ -26,7 +26,7 @@ ORACLE = "oracle"  # a kind that is a bound, not a model
 DIGEST = "data.digest"  # key of the digest of text and tokens among the settings
 WITHOUT_EFFECT = ("data.prompt", ".watch")  # ends of settings that affect no score
 # Files of a stage that is unfinished, has failed, or was run by an older version.
-WITHOUT_SCORES = {"metrics.json", "perplexity.csv", "failed.json", "unfinished.safetensors"}
+WITHOUT_SCORES = {"metrics.json", "perplexity.csv", "failed.json"}
 
 Settings = Mapping[str, Any]  # by dotted key; a list is one value, as JSON
 

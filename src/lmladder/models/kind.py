@@ -17,7 +17,7 @@ from lmladder.training.checkpoint import Checkpoint
 
 from pydantic import Field, create_model
 
-GROUPS = {"rungs": "rung", "mixtures": "mixture"}  # of further rungs, and the stage that fits one
+GROUPS = ("rungs", "mixtures")  # of further rungs
 GRAY, BLUE, ORANGE, GREEN = "#6e7781", "#0072B2", "#D55E00", "#009E73"
 INK = "#24292f"
 
@@ -38,7 +38,7 @@ class Kind:
     label : of a model in tables and figures; empty: its name
     labels : the same by the beginning of the names of models, if there are several
     color : of its models in figures; None: the next free one
-    group : what contains its rungs: a mapping of the configuration, or the prepared text
+    in_rungs : whether the mapping `rungs` may have rungs of this kind
     by_steps : whether it is trained in steps, so that its checkpoint has a history
     deterministic : whether the seed has no effect
     is_truth : whether the model is the distribution that the text was drawn from
@@ -52,7 +52,7 @@ class Kind:
     label: ClassVar[str] = ""
     labels: ClassVar[dict[str, str]] = {}
     color: ClassVar[str | None] = None
-    group: ClassVar[str] = "rungs"
+    in_rungs: ClassVar[bool] = True
     by_steps: ClassVar[bool] = False
     deterministic: ClassVar[bool] = True
     is_truth: ClassVar[bool] = False

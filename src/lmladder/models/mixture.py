@@ -196,7 +196,7 @@ class Mixture(Kind):
 
     Settings = MixtureSettings
     color = GREEN
-    group = "mixtures"
+    in_rungs = False
     deterministic = False
 
     @classmethod

@@ -69,7 +69,7 @@ class Oracle(Kind):
     """
 
     color = INK
-    group = "the prepared text, where its distribution is known"
+    in_rungs = False
     is_truth = True
     n_parameters = 0  # nothing is learned
     max_length: int | None = None

@@ -21,11 +21,11 @@ from lmladder.evaluation import (
 from lmladder.evaluation.audit import FAILED, PASSED, audit, names_of, subject_of
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.inspection import attention_maps, pieces
+from lmladder.evaluation.ladder import READING
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, restore_models
 from lmladder.models.contract import own_tokenizer
-from lmladder.models.mixture import Mixture
 from lmladder.models.oracle import Oracle
 from lmladder.models.transformer import Transformer
 from lmladder.pipeline.results import of_whole_text, save_record
@@ -36,7 +36,7 @@ from lmladder.sampling import BeamSearch, SampleSettings, complete
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write, write_json
-from lmladder.training.checkpoint import Checkpoint
+from lmladder.training.checkpoint import METRICS, Checkpoint
 
 import numpy as np
 import pandas as pd
@@ -44,7 +44,6 @@ from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt is null
 PASSAGE_TOKENS = 600
-PASSAGE_CONTEXT = 0.5  # as evaluate.min_context in conf/; a passage has few windows
 ATTENTION_TOKENS = 20
 SAMPLES = "samples.txt"
 
@@ -78,8 +77,7 @@ class Entry:
 
         The truth, and what mixes it with others, do not predict those that begin within a story.
         """
-        members = self.model.members if isinstance(self.model, Mixture) else [self.model]
-        knows = any(isinstance(each, Oracle) for each in members)
+        knows = any(kind_named(each).is_truth for each in self.checkpoint.kinds)
         return own_tokenizer(self.model) is None and not knows
 
 
@@ -187,7 +185,7 @@ class Ladder:
     def passage(self) -> Passage:
         """Return the loss of each token at the beginning of the validation text."""
         tokens = self.prepared.val[:PASSAGE_TOKENS]
-        options = {"min_context": PASSAGE_CONTEXT, "batch_tokens": PASSAGE_TOKENS}
+        options = READING | {"batch_tokens": PASSAGE_TOKENS}
         texts: Sequence[str] = ()
         nats: dict[str, Sequence[float]] = {}
         for name, model in self.models(lambda each: each.is_informed).items():
@@ -311,7 +309,7 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     metrics = reports.metrics(table)
     errors = reports.calibration_errors(calibration)
     metrics.setdefault("val", {})["expected_calibration_error"] = errors
-    write_json(folder / "metrics.json", metrics)
+    write_json(folder / METRICS, metrics)
     val = [row for row in rows if row.split == "val" and row.rung]
     facts = ((row.model, row.kind, row.rung, row.score, prepared, row.audit) for row in val)
     save_record(folder, config, prepared, [of_whole_text(*each) for each in facts])

@@ -16,7 +16,7 @@ from lmladder.evaluation import (
     block_starts,
     score_models,
 )
-from lmladder.evaluation.ladder import BATCH_TOKENS
+from lmladder.evaluation.ladder import READING
 from lmladder.experiments.jobs import module_digest
 from lmladder.models import kind_named, restore_models
 from lmladder.pipeline.rungs import Rung
@@ -95,13 +95,8 @@ def _of_whole_text(
     rung: Rung, config: Config, text: Prepared, folder: Path, models: dict[str, Any]
 ) -> float:
     """Write the exact scores of models of the whole validation text; return the lowest loss."""
-    # The scores of count models do not depend on how a text is read.
-    reading = {
-        "splits": ["val"],
-        "min_context": getattr(rung.settings, "min_context", 0.0),
-        "batch_tokens": getattr(rung.settings, "batch_tokens", BATCH_TOKENS),
-    }
-    settings = config.evaluate.model_copy(update=reading)
+    reading = {key: getattr(rung.settings, key, value) for key, value in READING.items()}
+    settings = config.evaluate.model_copy(update={"splits": ["val"], **reading})
     scored = score_models(models, text, settings, label=rung.settings.kind)
     scores = {name: each for (name, _), each in scored.items()}
     metrics = {

@@ -60,6 +60,16 @@ class Rung:
         """The command that fits it."""
         return f"dvc repro {'' if self.stage in STAGES else f'{self.stage}@'}{self.name}"
 
+    @property
+    def members(self) -> dict[str, Any]:
+        """The settings of the rungs that a mixture mixes, by model."""
+        return {each.model: each.settings.model_dump() for each in self.sources}
+
+    def seed(self, common: int) -> int:
+        """Return its own seed if it has one, else that of the configuration."""
+        own: int | None = getattr(self.settings, "seed", None)
+        return common if own is None else own
+
     def fit(self, config: Config, text: Prepared, folder: Path) -> Checkpoint:
         """Return its fitted checkpoint, which is also in a folder; continue an unfinished run."""
         start = self.start(config.seed, text)
@@ -76,16 +86,15 @@ class Rung:
         for each in self.sources:
             member = each.load(seed, text, self.settings.checkpoint).model
             arrays |= {f"{MEMBERS}.{each.model}.{name}": array for name, array in member.items()}
-        own: int | None = getattr(self.settings, "seed", None)
         return Checkpoint(
             name=self.model,
             kind=self.settings.kind,
             config=self.settings.model_dump(),
-            seed=seed if own is None else own,
+            seed=self.seed(seed),
             vocabulary_size=text.tokenizer.vocabulary_size,
             tokenizer=text.tokenizer.to_json(),
             data_digest=text.digest,
-            members={each.model: each.settings.model_dump() for each in self.sources},
+            members=self.members,
             trained_by={"stage": self.stage, "code": run_digest(self.stage, self.settings.kind)},
             model=arrays,
         )
@@ -107,9 +116,7 @@ class Rung:
         found = Checkpoint.load(path)
         if found.data_digest != text.digest:
             raise InputError(f"{path} was not trained on {text.directory}; run `{self.command}`")
-        own: int | None = getattr(self.settings, "seed", None)
-        members = {each.model: each.settings.model_dump() for each in self.sources}
-        expected = self.settings.model_dump(), members, seed if own is None else own
+        expected = self.settings.model_dump(), self.members, self.seed(seed)
         if (found.config, found.members, found.seed) != expected:
             raise InputError(
                 f"{path} was trained with other settings than this run's; run "

@@ -6,12 +6,14 @@ forms of color blindness. Each is made as much darker as text on white needs for
 less contrast than text.
 """
 
+from lmladder.models.kind import BLUE, GREEN, ORANGE
+from lmladder.models.kind import GRAY as GRAY
 from lmladder.models.kind import INK as INK
 
 import numpy as np
 from matplotlib.colors import to_hex, to_rgb
 
-GRAY, PALE = "#6e7781", "#d8dee4"
+PALE = "#d8dee4"
 AA = 4.5
 
 
@@ -30,5 +32,5 @@ def readable(color: str) -> str:
 
 
 COLORS = tuple(
-    map(readable, ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9"))
+    map(readable, (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"))
 )  # of models and of the curves of a sweep

@@ -133,6 +133,7 @@ def to_html(comparison: Comparison) -> str:
         title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
         summary=finding(comparison),
         configurations=grid,
+        against=comparison.against,
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
             "Each run, in the order of the configurations",

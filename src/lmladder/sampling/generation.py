@@ -40,7 +40,6 @@ def complete(
     seed: int = 0,
     samples: int = 1,
     stop: Sequence[str] = (),
-    cache: bool = True,
     show: Callable[[str], object] = lambda _: None,
 ) -> list[Continuation]:
     """Return `samples` continuations of a prompt.
@@ -55,7 +54,6 @@ def complete(
     tokens : the greatest number of tokens to add
     seed : sample i does not depend on the others, and has the seed `seed + i`; unused in a search
     samples : the number of continuations; a beam search returns the best ones
-    cache : whether to store results for earlier tokens, if the model supports it
     show : called with each piece of the first sample's text as soon as it is final
 
     Raises
@@ -70,11 +68,11 @@ def complete(
         if samples > strategy.beams:
             raise InputError(f"samples must be at most the {strategy.beams} beams, got {samples}")
         width = strategy.beams
-        made = search(model, prompt, made[0], tokens=tokens, width=width, cache=cache)[:samples]
+        made = search(model, prompt, made[0], tokens=tokens, width=width)[:samples]
         show(made[0].text)
         return made
     shown = 0
-    for _ in draw(model, prompt, made, tokens=tokens, strategy=strategy, seed=seed, cache=cache):
+    for _ in draw(model, prompt, made, tokens=tokens, strategy=strategy, seed=seed):
         if (final := made[0].final_length) > shown:
             show(made[0].text[shown:final])
             shown = final

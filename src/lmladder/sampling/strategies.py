@@ -69,11 +69,13 @@ class SampleSettings(Strategy):
     """How each model continues a prompt."""
 
     prompt: str | None = Field(
-        description="text to continue; null: the beginning of the validation text"
+        description="text to continue; null: a document begins or, in a text without documents, "
+        "the beginning of the validation text"
     )
     tokens: Count = Field(description="tokens of a sample at most")
     beams: Count | None = Field(
-        description="width of a beam search, which uses none of the settings above; null: draw"
+        description="width of a beam search, which uses no temperature, top_k, top_p, min_p or "
+        "repetition_penalty; null: draw"
     )
     samples: Count = Field(description="samples of each model")
     stop: list[Annotated[str, Field(min_length=1)]] = Field(

@@ -24,7 +24,7 @@ class _Bar:
     printed: ClassVar[float] = time.perf_counter()
 
     def __init__(
-        self, name: str, total: int | None, *columns: ProgressColumn, first: int, transient: bool
+        self, name: str, total: int, *columns: ProgressColumn, first: int, transient: bool
     ):
         self.name = name
         text, facts = TextColumn("{task.description}"), TextColumn("{task.fields[facts]}")
@@ -66,12 +66,12 @@ class CountingProgress(_Bar):
     ----------
     name : of the stage
     unit : what is counted, in the plural
-    total : the number at the end; None: unknown
+    total : the number at the end
     """
 
-    def __init__(self, name: str, unit: str, total: int | None = None):
+    def __init__(self, name: str, unit: str, total: int):
         super().__init__(name, total, first=0, transient=True)
-        self._unit, self._total = unit if total is None else f"of {total:,} {unit}", total
+        self._unit, self._total = f"of {total:,} {unit}", total
         self._done = 0
 
     def advance(self, count: int) -> None:

@@ -1,6 +1,7 @@
 """Settings: Pydantic models that declare type, range, choices and meaning of each value once.
 
-A component has its model beside it. The values are in `conf/`, so a model declares no defaults.
+A component has its model beside it. The values are in `conf/`, so a model declares no defaults;
+only `Strategy`, which programs construct, has some, which change nothing.
 Validation, help, checkpoints and comparisons read these models.
 """
 

@@ -16,7 +16,7 @@ def stream(seed: int, name: str, step: int = 0) -> np.random.Generator:
     Parameters
     ----------
     seed : the seed of the run, at least 0
-    name : the purpose, such as "batches" or "dropout"
+    name : the purpose, such as "epochs" or "dropout"
     step : the step at which the numbers are drawn, at least 0
     """
     # The same as np.random.default_rng of this list, in half the time.

@@ -23,7 +23,7 @@ from safetensors.numpy import save as to_safetensors
 
 LATEST, BEST = "checkpoint.safetensors", "best.safetensors"  # names in a run's folder
 METRICS = "metrics.json"
-TRAINED = "trained.json"  # what trained the checkpoints beside it, and their sha256
+TRAINED = "trained.json"  # in the work folder: what trained the checkpoints, and their sha256
 SCHEMA = 4  # of the metadata; increased when an older reader would misread a newer file
 ARRAYS = ("model", "optimizer")  # the fields of a checkpoint that are arrays by name
 REMEDY = "copy it again from its source, or make it again with `dvc repro`"

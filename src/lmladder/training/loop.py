@@ -4,7 +4,7 @@ A run is a pure function of its configuration, seed, data, kernels, code and ver
 after a step is in one checkpoint, so it may be killed at any time: started again, it resumes from
 the last checkpoint and ends with the same bytes. The files of an unfinished run have names of their
 own. A finished run writes its checkpoints under the final names. These contain no digest of code,
-which is in trained.json beside them.
+which is in trained.json in the work folder.
 """
 
 import json
