@@ -32,6 +32,8 @@ def test_a_claim_is_compared_with_the_score_of_the_audit_and_not_with_a_table(ch
     assert (done.status, done.stderr) == (1, "error: mlp fails text\n")
     assert f"0.123456 nats per token are claimed, and {loss} are found" in done.stdout
     checkout.lmladder("audit", "conf").failed_in_one_line(2, "conf")
+    bigram = ("audit", "outputs/bigram", "--claim", "1")
+    checkout.lmladder(*bigram).failed_in_one_line(2, "--claim is of one model")
 
 
 def test_a_rung_that_has_seen_the_text_fails_even_without_a_table(checkout):

@@ -38,6 +38,8 @@ MISTAKES = {
     "+rungs=lstm": "there is no rungs/lstm.yaml; give the folder with rungs/: --config-dir=...",
     "+rungs.a=${with_seed:transformed,1}": "unknown rung transformed",
     "+rungs.transformer=${with_seed:mlp,1}": "transformer has a model 'transformer' too",
+    "+rungs.oracle=${with_seed:mlp,1}": "the text has a model 'oracle' too",
+    "+rungs={v1.mlp: ${with_seed:mlp,1}}": "'v1.mlp' must consist of letters",
     "+rungs={../../evil: ${with_seed:mlp,1}}": "'../../evil' must consist of letters",
     "~seed": "seed is missing",
     "transformer.training.batch_size=???": "transformer.training.batch_size is missing",

@@ -115,7 +115,7 @@ def test_a_stage_by_hand_has_the_bytes_of_the_pipeline_and_ends_when_nobody_read
     command = f"set -o pipefail; {' '.join(map(str, TRANSFORMER))} | true"
     done = checkout.run("bash", "-c", command)
     done.failed_in_one_line(1, "transformer: nobody reads its output any more")
-    assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
+    checkout.stage("transformer").succeeded()
     assert checkout.outputs() == smoke.outputs()
 
 
