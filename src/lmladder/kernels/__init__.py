@@ -13,14 +13,12 @@ from itertools import islice
 from operator import add
 from typing import Any
 
-from lmladder.kernels import reference, tiles
+from lmladder.kernels import blocks, reference, tiles
 from lmladder.kernels.blocks import (
     apply_to_row_blocks,
     as_rows,
     contiguous,
     empty,
-    linear_backward,
-    matmul,
     no_partitioning,
     parallel_for,
     set_threads,
@@ -151,6 +149,16 @@ def cross_entropy(logits, targets):
     """
     rows = logits, _checked_indices(targets, logits.shape[-1], "targets")
     return by_rows("cross_entropy", *rows, out=[targets.shape] * 2)
+
+
+def matmul(a, b, bias=None):
+    """Return a @ b (+ bias), as `blocks.matmul`."""
+    return blocks.matmul(_kernels(a).multiply, a, b, bias)
+
+
+def linear_backward(grad, x, weight):
+    """Return the gradients of x @ weight + bias, as `blocks.linear_backward`."""
+    return blocks.linear_backward(_kernels(x).multiply, grad, x, weight)
 
 
 def attention(q, k, v):

@@ -1,6 +1,6 @@
 """Cutting work into blocks of rows and sharing the blocks among threads.
 
-NumPy and BLAS release Python's global lock while they compute, so threads use all cores. Block
+NumPy and kernels release Python's global lock while they compute, so threads use all cores. Block
 boundaries depend on shapes only, never on the number of threads, so the bits of every result are
 the same for any number of threads.
 """
@@ -22,7 +22,7 @@ from lmladder.tracing import run
 
 import numpy as np
 
-# Below these sizes a block costs more to hand to a thread, or to pack for BLAS, than it saves.
+# Below these sizes a block costs more to hand to a thread than it saves.
 BLOCK_BYTES = 1 << 17  # minimum size of one operand of a block of rows
 ROW_BLOCKS = 16  # maximum number of blocks of rows
 PRODUCT_ROWS = 64  # minimum number of rows in a block of a matrix product
@@ -155,33 +155,41 @@ def as_rows(array: Array) -> Array:
     return array.reshape(math.prod(leading), last)
 
 
-def matmul(a: Array, b: Array, bias: Array | None = None) -> Array:
-    """Return a @ b (+ bias), computed in blocks of rows by single-threaded BLAS.
+Multiply: TypeAlias = Callable[[Array, Array, Array, Array | None], None]  # as `reference` has it
+
+
+def matmul(multiply: Multiply, a: Array, b: Array, bias: Array | None = None) -> Array:
+    """Return a @ b (+ bias), computed in blocks of rows.
 
     Parameters
     ----------
     a : array, shape (..., n, k)
     b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
-    bias : array, shape (m,), or None; only for b with two axes
+    bias : array, shape (m,), or None
     """
-    if b.ndim != 2 or a.ndim < 2:
-        return np.matmul(a, b)
+    if b.ndim != 2:
+        lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+        out = empty(a, (*lead, a.shape[-2], b.shape[-1]))
+        run(multiply, a, b, out, bias)
+        return out
     rows = as_rows(a)
     out = empty(rows, (len(rows), b.shape[1]))
-    _multiply([(rows, b, out, bias)])
+    _multiply(multiply, [(rows, b, out, bias)])
     return out.reshape(*a.shape[:-1], b.shape[1])
 
 
-def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array, Array]:
+def linear_backward(
+    multiply: Multiply, grad: Array, x: Array, weight: Array
+) -> tuple[Array, Array, Array]:
     """Return the gradients of x @ weight + bias with respect to x, weight and bias.
 
-    The arguments have the shapes (..., m), (..., n) and (n, m).
+    The arrays have the shapes (..., m), (..., n) and (n, m).
     """
     grads, rows = as_rows(grad), as_rows(x)
     grad_x, grad_weight = np.empty_like(rows), np.empty_like(weight)
     grad_bias = empty(weight, weight.shape[1])
     products = [(grads, weight.T, grad_x, None), (rows.T, grads, grad_weight, None)]
-    _multiply(products, grads, 0, None, grad_bias)
+    _multiply(multiply, products, grads, 0, None, grad_bias)
     return grad_x.reshape(x.shape), grad_weight, grad_bias
 
 
@@ -189,33 +197,29 @@ def linear_backward(grad: Array, x: Array, weight: Array) -> tuple[Array, Array,
 Product: TypeAlias = tuple[Array, Array, Array, Array | None]
 
 
-def _multiply(products: Sequence[Product], *sum_of: Any) -> None:
+def _multiply(multiply: Multiply, products: Sequence[Product], *sum_of: Any) -> None:
     """Compute the products, and np.add.reduce(*sum_of) if given, as one job for the threads."""
     if any(_rows_per_block(a, b) < len(a) for a, b, _, _ in products):
-        run(_multiply_in_blocks, products, sum_of)
+        run(_multiply_in_blocks, multiply, products, sum_of)
         return
     for product in products:
-        _multiply_rows(*product)
+        run(multiply, *product)
     if sum_of:
         run(np.add.reduce, *sum_of)
 
 
-def _multiply_in_blocks(products: Sequence[Product], sum_of: Sequence[Any]) -> None:
+def _multiply_in_blocks(
+    multiply: Multiply, products: Sequence[Product], sum_of: Sequence[Any]
+) -> None:
     tasks: list[Callable[[], object]] = []
     for a, b, out, bias in products:
         step = _rows_per_block(a, b)
         for start in range(0, len(a), step):
             part = slice(start, start + step)
-            tasks.append(partial(_multiply_rows, a[part], b, out[part], bias))
+            tasks.append(partial(multiply, a[part], b, out[part], bias))
     if sum_of:
         tasks.append(partial(np.add.reduce, *sum_of))
     parallel_for(lambda number: tasks[number](), len(tasks))
-
-
-def _multiply_rows(a: Array, b: Array, out: Array, bias: Array | None) -> None:
-    np.matmul(a, b, out=out)
-    if bias is not None:
-        out += bias
 
 
 def _rows_per_block(a: Array, b: Array) -> int:

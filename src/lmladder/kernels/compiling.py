@@ -10,11 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numba
+from llvmlite.binding import get_host_cpu_features
 from numba import njit
 from numba.core import caching, config
 from numba.misc.appdirs import AppDirs
 
 SECONDS_PER_LINE = 4.0
+
+_FEATURES = config.CPU_FEATURES or get_host_cpu_features().flatten()
+# Of a tile of a matrix product: rows, vectors in a row, and numbers in a vector.
+TILE = next(
+    (
+        tile
+        for name, tile in {"+avx512f": (12, 2, 16), "+neon": (8, 3, 4)}.items()
+        if name in _FEATURES
+    ),
+    (6, 2, 8),
+)
 _announced = -SECONDS_PER_LINE
 
 

@@ -8,6 +8,7 @@ order does not depend on the machine at run time.
 from functools import partial
 
 from lmladder.kernels.compiling import compile_cached
+from lmladder.kernels.products import multiply  # noqa: F401
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, SLOPE
 
 import numpy as np

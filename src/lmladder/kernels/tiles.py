@@ -1,6 +1,6 @@
 """Causal attention, computed for one tile of queries at a time.
 
-The matrix products are NumPy's; the softmax between them is that of `module`, the kernels in use
+The matrix products, and the softmax between them, are those of `module`, the kernels in use
 (`reference` or `fused`). Scores exist for one tile at a time and are computed again for the
 gradient, so memory grows with the context length and not with its square (Dao et al. 2022,
 FlashAttention, section 3).
@@ -34,9 +34,9 @@ def attention(q, k, v, module, out, log_total):
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
     for queries, seen in _tiles(q, k):
-        scores = _products("scores", q[..., queries, :], k[..., seen, :])
+        scores = _products(module, "scores", q[..., queries, :], k[..., seen, :])
         module.causal_softmax(_merge_leading_axes(scores, 3), scale, totals[:, queries])
-        np.matmul(scores, v[..., seen, :], out=out[..., queries, :])
+        module.multiply(scores, v[..., seen, :], out[..., queries, :])
 
 
 def attention_backward(grad, q, k, v, out, log_total, module, grad_q, grad_k, grad_v):
@@ -44,27 +44,33 @@ def attention_backward(grad, q, k, v, out, log_total, module, grad_q, grad_k, gr
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
     # of each query, the sum over keys of weight times its gradient
-    along = _merge_leading_axes(np.einsum("...qi,...qi->...q", grad, out), 2)
+    along = _merge_leading_axes((grad * out).sum(axis=-1), 2)
     for number, (queries, seen) in enumerate(reversed(list(_tiles(q, k)))):
-        scores = _products("scores", q[..., queries, :], k[..., seen, :])
-        grads = _products("gradients", grad[..., queries, :], v[..., seen, :])
+        scores = _products(module, "scores", q[..., queries, :], k[..., seen, :])
+        grads = _products(module, "gradients", grad[..., queries, :], v[..., seen, :])
         flat = [_merge_leading_axes(each, 3) for each in (grads, scores)]
         module.causal_softmax_backward(*flat, totals[:, queries], along[:, queries], scale)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
-        np.matmul(grad_scores, k[..., seen, :], out=grad_q[..., queries, :])
+        module.multiply(grad_scores, k[..., seen, :], grad_q[..., queries, :])
         weights, grad_scores = weights.mT, grad_scores.mT
         if number == 0:  # the last queries, which see all keys
-            np.matmul(weights, grad[..., queries, :], out=grad_v)
-            np.matmul(grad_scores, q[..., queries, :], out=grad_k)
+            module.multiply(weights, grad[..., queries, :], grad_v)
+            module.multiply(grad_scores, q[..., queries, :], grad_k)
         else:
-            grad_v[..., seen, :] += weights @ grad[..., queries, :]
-            grad_k[..., seen, :] += grad_scores @ q[..., queries, :]
+            _add_product(module, weights, grad[..., queries, :], grad_v[..., seen, :])
+            _add_product(module, grad_scores, q[..., queries, :], grad_k[..., seen, :])
+
+
+def _add_product(module, a, b, out):
+    product = np.empty_like(out)
+    module.multiply(a, b, product)
+    out += product
 
 
 _memory = threading.local()  # buffers for scores, because large allocations are slow
 
 
-def _products(name, a, b):
+def _products(module, name, a, b):
     """Return a @ b^T, (..., n, size), (..., m, size) -> (..., n, m), in a buffer of this thread.
 
     The next call with the same name overwrites it.
@@ -74,7 +80,9 @@ def _products(name, a, b):
     nbytes = math.prod(shape) * a.itemsize
     if name not in buffers or buffers[name].nbytes < nbytes:
         buffers[name] = np.empty(nbytes, np.uint8)
-    return np.matmul(a, b.mT, out=np.ndarray(shape, a.dtype, buffers[name]))
+    out = np.ndarray(shape, a.dtype, buffers[name])
+    module.multiply(a, b.mT, out)
+    return out
 
 
 def _merge_leading_axes(array, ndim):

@@ -1,0 +1,384 @@
+"""Products of float32 matrices, with the same bits on every machine.
+
+An element of C = A B + bias is defined by the order of its additions. The terms over k are divided
+into parts of PART; the sum of a part is a chain of fused multiply-adds, each rounded once:
+
+    total = 0
+    for k in part:
+        total = fma(A[i, k], B[k, j], total)
+
+C[i, j] is the sum of the parts, in order, plus bias[j]. `reference.multiply` computes the same in
+plain NumPy, slowly.
+
+The method is that of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
+A tile of C stays in registers while rows of B, as vectors, are multiplied by columns of A, one
+number at a time. Panels of A and B are copied to where they are read in sequence, if they are not
+there already. The shape of a tile suits the registers of the machine. Neither this nor blocks nor
+copies change the order above, because each element of C is in a lane of its own.
+"""
+
+from functools import partial
+from itertools import chain
+
+from lmladder.kernels.compiling import TILE, compile_cached
+from lmladder.kernels.reference import PART
+
+import numpy as np
+from llvmlite import ir
+from numba import float32, int64, njit, void
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.types import Array
+
+ROWS, VECTORS, LANES = TILE
+COLUMNS = VECTORS * LANES
+FEWER = 4 if ROWS < 8 else ROWS // 2  # rows of the smaller tile
+BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART numbers each
+BLOCK_COLUMNS = 1024
+SMALL = 8192  # numbers of a B that is in the first-level cache as it is
+STRIP = 32  # columns of A that are copied together, so that a cache line is read once
+BYTES = 4  # of a number
+
+NUMBER, INDEX, SIZE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
+VECTOR = ir.VectorType(NUMBER, LANES)
+
+READ, WRITE = Array(float32, 4, "A", readonly=True), Array(float32, 4, "A")
+READ_BIAS = Array(float32, 1, "C", readonly=True)
+
+compiled = partial(njit, nogil=True, error_model="numpy")
+
+
+# ------------------------------------------------------------------------------- vectors in memory
+
+
+def _pointer(builder, address, offset, kind):
+    """The address plus `offset` numbers, as a pointer."""
+    place = builder.add(address, builder.mul(offset, SIZE(BYTES)))
+    return builder.inttoptr(place, kind.as_pointer())
+
+
+def _load(builder, address, offset, kind):
+    value = builder.load(_pointer(builder, address, offset, kind))
+    value.align = BYTES
+    return value
+
+
+def _store(builder, value, address, offset):
+    builder.store(value, _pointer(builder, address, offset, value.type)).align = BYTES
+
+
+def _repeat(builder, number, kind):
+    """A vector of equal elements."""
+    undefined, zeros = ir.Constant(kind, ir.Undefined), [0] * kind.count
+    first = builder.insert_element(undefined, number, INDEX(0))
+    return builder.shuffle_vector(first, undefined, ir.VectorType(INDEX, kind.count)(zeros))
+
+
+def _copier(count):
+    """Return the intrinsic that copies `count` neighboring numbers between two addresses."""
+
+    @intrinsic
+    def copy(typing, source, target):
+        def code(context, builder, signature, arguments):
+            value = _load(builder, arguments[0], SIZE(0), ir.VectorType(NUMBER, count))
+            _store(builder, value, arguments[1], SIZE(0))
+            return context.get_dummy_value()
+
+        return void(int64, int64), code
+
+    return copy
+
+
+@intrinsic
+def _transpose(typing, source, stride, target, target_stride):
+    """Copy LANES x LANES numbers, transposed; strides in numbers."""
+
+    def code(context, builder, signature, arguments):
+        source, stride, target, target_stride = arguments
+        rows = [_load(builder, source, builder.mul(stride, SIZE(i)), VECTOR) for i in range(LANES)]
+        half = LANES // 2
+        order = [x for i in range(LANES) for x in (i, LANES + i)]
+        low, high = (ir.VectorType(INDEX, LANES)(each) for each in (order[:LANES], order[LANES:]))
+        for _ in range(LANES.bit_length() - 1):  # interleave row i with row i + half
+            rows = [
+                builder.shuffle_vector(rows[i], rows[i + half], mask)
+                for i in range(half)
+                for mask in (low, high)
+            ]
+        for i, row in enumerate(rows):
+            _store(builder, row, target, builder.mul(target_stride, SIZE(i)))
+        return context.get_dummy_value()
+
+    return void(int64, int64, int64, int64), code
+
+
+# ------------------------------------------------------------------------------- tiles
+
+
+class _Columns:
+    """The columns of a tile in memory: vectors, of which the last ones may be incomplete.
+
+    Parameters
+    ----------
+    width : number of columns
+    """
+
+    def __init__(self, builder, vectors, width):
+        self.builder = builder
+        self.is_full = builder.icmp_signed("==", width, SIZE(vectors * LANES))
+        lanes = ir.VectorType(INDEX, LANES)
+        ends = _repeat(builder, builder.trunc(width, INDEX), lanes)
+        numbers = [lanes(list(range(v * LANES, (v + 1) * LANES))) for v in range(vectors)]
+        self.masks = [builder.icmp_signed("<", each, ends) for each in numbers]
+
+    def _call(self, name, result, *arguments):
+        kind = ir.FunctionType(result, [each.type for each in arguments])
+        name = f"llvm.masked.{name}.v{LANES}f32.p0"
+        return self.builder.call(
+            cgutils.get_or_insert_function(self.builder.module, kind, name), arguments
+        )
+
+    def load(self, address, v):
+        """Vector v of the row at an address; 0 in the columns that do not exist."""
+        place = _pointer(self.builder, address, SIZE(v * LANES), VECTOR)
+        arguments = place, INDEX(BYTES), self.masks[v], VECTOR([0.0] * LANES)
+        return self._call("load", VECTOR, *arguments)
+
+    def store(self, value, address, v):
+        """Write vector v of the row at an address."""
+        with self.builder.if_else(self.is_full) as (full, incomplete):
+            with full:
+                _store(self.builder, value, address, SIZE(v * LANES))
+            with incomplete:
+                place = _pointer(self.builder, address, SIZE(v * LANES), VECTOR)
+                self._call("store", ir.VoidType(), value, place, INDEX(BYTES), self.masks[v])
+
+
+def _tile(rows, vectors):
+    """Return the function that computes a part of a tile of C.
+
+    Its arguments are integers: addresses, and strides in numbers.
+
+    Parameters
+    ----------
+    depth : number of terms
+    a, a_row, a_k : the first number of A, its stride from row to row, and from term to term
+    b, b_k : the first number of B, and its stride from term to term; columns are neighbors
+    c, c_row : the first number of C, and its stride from row to row
+    height, width : of the tile, at most `rows` and `vectors` * LANES
+    is_first : whether this is the first part, to which no other is added
+    bias : address of what is added at the end, or 0
+    """
+
+    @intrinsic
+    def tile(typing, depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias):
+        def code(context, builder, signature, arguments):
+            depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias = arguments
+            columns = _Columns(builder, vectors, width)
+            exists = [builder.icmp_signed(">", height, SIZE(r)) for r in range(rows)]
+            # rows that do not exist are computed from the first one, and not stored
+            row_of_a = [
+                builder.add(a, builder.mul(builder.select(found, SIZE(r * BYTES), SIZE(0)), a_row))
+                for r, found in enumerate(exists)
+            ]
+            sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(vectors)] for _ in exists]
+            for total in chain(*sums):
+                builder.store(VECTOR([0.0] * LANES), total)
+            kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
+            name = f"llvm.fma.v{LANES}f32"
+            fma = cgutils.get_or_insert_function(builder.module, kind, name)
+            with cgutils.for_range(builder, depth) as loop:
+                from_a, from_b = builder.mul(loop.index, a_k), builder.mul(loop.index, b_k)
+                row_of_b = [
+                    _load(builder, b, builder.add(from_b, SIZE(v * LANES)), VECTOR)
+                    for v in range(vectors)
+                ]
+                for row, totals in zip(row_of_a, sums, strict=True):
+                    number = _load(builder, row, from_a, NUMBER)
+                    factor = _repeat(builder, number, VECTOR)
+                    for vector, total in zip(row_of_b, totals, strict=True):
+                        new = builder.call(fma, [factor, vector, builder.load(total)])
+                        builder.store(new, total)
+            for r, totals in enumerate(sums):
+                with builder.if_then(exists[r]):
+                    row = builder.add(c, builder.mul(c_row, SIZE(r * BYTES)))
+                    for v, total in enumerate(totals):
+                        with builder.if_then(builder.icmp_signed("==", is_first, SIZE(0))):
+                            before = columns.load(row, v)
+                            builder.store(builder.fadd(before, builder.load(total)), total)
+                        with builder.if_then(builder.icmp_signed("!=", bias, SIZE(0))):
+                            added = columns.load(bias, v)
+                            builder.store(builder.fadd(builder.load(total), added), total)
+                        columns.store(builder.load(total), row, v)
+            return context.get_dummy_value()
+
+        return void(*[int64] * 12), code
+
+    @compiled
+    def compute(depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias):
+        tile(depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias)
+
+    return compute
+
+
+_full, _fewer, _narrow = _tile(ROWS, VECTORS), _tile(FEWER, VECTORS), _tile(ROWS, 1)
+
+
+# ------------------------------------------------------------------------------- copies
+
+
+_copy_columns, _copy_rows = _copier(COLUMNS), _copier(ROWS)
+
+
+@compiled
+def _copy_b(b, first, last, out):
+    """Copy columns `first` to `last` of B to panels of COLUMNS, with zeros where there are none."""
+    depth = len(b)
+    by_row, by_column = b.strides[0] // BYTES, b.strides[1] // BYTES
+    for j in range(first, last, COLUMNS):
+        width = min(COLUMNS, last - j)
+        panel = (j - first) * depth
+        source, target = b.ctypes.data + j * b.strides[1], out.ctypes.data + BYTES * panel
+        done = 0
+        if width == COLUMNS and by_column == 1:
+            done = depth
+            for k in range(depth):
+                _copy_columns(source + BYTES * k * by_row, target + BYTES * k * COLUMNS)
+        elif width == COLUMNS and by_row == 1:
+            done = depth - depth % LANES
+            for k in range(0, done, LANES):
+                for v in range(0, COLUMNS, LANES):
+                    _transpose(
+                        source + BYTES * (k + v * by_column),
+                        by_column,
+                        target + BYTES * (k * COLUMNS + v),
+                        COLUMNS,
+                    )
+        for k in range(done, depth):
+            for column in range(width):
+                out[panel + k * COLUMNS + column] = b[k, j + column]
+            for column in range(width, COLUMNS):
+                out[panel + k * COLUMNS + column] = float32(0)
+
+
+@compiled
+def _copy_a(a, out):
+    """Copy A to panels of ROWS rows; the last panel may have fewer."""
+    height, depth = a.shape
+    whole = 0
+    if a.strides[0] == BYTES:
+        whole = height - height % ROWS
+        for start in range(0, depth, STRIP):
+            for i in range(0, whole, ROWS):
+                for k in range(start, min(depth, start + STRIP)):
+                    _copy_rows(
+                        a.ctypes.data + BYTES * i + k * a.strides[1],
+                        out.ctypes.data + BYTES * (i * depth + k * ROWS),
+                    )
+    for i in range(whole, height, ROWS):
+        for k in range(depth):
+            for row in range(min(ROWS, height - i)):
+                out[i * depth + k * ROWS + row] = a[i + row, k]
+
+
+# ------------------------------------------------------------------------------- products
+
+
+@compiled
+def _multiply_part(a, b, c, bias, is_first, copied_a, copied_b):
+    """Compute one part of the terms of C, or add it to C if it is not the first; then the bias.
+
+    Parameters
+    ----------
+    bias : address of a bias, or 0
+    copied_a, copied_b : memory for panels; the first one is empty if A is read in place
+    """
+    depth, n = b.shape
+    b_in_place = b.strides[1] == BYTES and (b.size <= SMALL or len(a) <= 3 * ROWS)
+    for first_j in range(0, n, BLOCK_COLUMNS):
+        last_j = min(n, first_j + BLOCK_COLUMNS)
+        if not b_in_place:
+            _copy_b(b, first_j, last_j, copied_b)
+        for first_i in range(0, len(a), BLOCK_ROWS):
+            last_i = min(len(a), first_i + BLOCK_ROWS)
+            if copied_a.size:
+                _copy_a(a[first_i:last_i], copied_a)
+            for j in range(first_j, last_j, COLUMNS):
+                width = min(COLUMNS, n - j)
+                from_b, b_k = b.ctypes.data + BYTES * j, b.strides[0] // BYTES
+                if b_in_place and width < COLUMNS:
+                    _copy_b(b, j, n, copied_b)
+                    from_b, b_k = copied_b.ctypes.data, COLUMNS
+                elif not b_in_place:
+                    from_b, b_k = copied_b.ctypes.data + BYTES * (j - first_j) * depth, COLUMNS
+                i = first_i
+                while i < last_i:
+                    left = last_i - i
+                    from_a = a.ctypes.data + i * a.strides[0]
+                    a_row, a_k = a.strides[0] // BYTES, a.strides[1] // BYTES
+                    if copied_a.size:
+                        from_a = copied_a.ctypes.data + BYTES * (i - first_i) * depth
+                        a_row, a_k = 1, ROWS
+                    fits = left <= FEWER or (ROWS < left <= 2 * FEWER and not copied_a.size)
+                    rows = FEWER if fits and width > LANES else ROWS
+                    operands = depth, from_a, a_row, a_k, from_b, b_k
+                    to_c = c.ctypes.data + i * c.strides[0] + BYTES * j
+                    to_add = bias + BYTES * j if bias else 0
+                    result = to_c, c.strides[0] // BYTES, min(left, rows), width, is_first, to_add
+                    if width <= LANES:
+                        _narrow(*operands, *result)
+                    elif rows == FEWER:
+                        _fewer(*operands, *result)
+                    else:
+                        _full(*operands, *result)
+                    i += rows
+
+
+def _multiply_all(a, b, c, bias):
+    """Multiply matrices with two leading axes: (x, y, m, k), (x, y, k, n) -> (x, y, m, n)."""
+    m, depth, n = a.shape[2], a.shape[3], b.shape[3]
+    part = min(depth, PART)
+    in_place = a.strides[3] == BYTES or a.strides[2] == BYTES
+    copied_a = np.empty(0 if in_place else (min(m, BLOCK_ROWS) + ROWS) * part, np.float32)
+    copied_b = np.empty((min(n, BLOCK_COLUMNS) + COLUMNS) * part, np.float32)
+    for x in range(a.shape[0]):
+        for y in range(a.shape[1]):
+            for start in range(0, depth, PART):
+                end = min(depth, start + PART)
+                _multiply_part(
+                    a[x, y, :, start:end],
+                    b[x, y, start:end],
+                    c[x, y],
+                    bias.ctypes.data if bias.size and end == depth else 0,
+                    int64(start == 0),
+                    copied_a,
+                    copied_b,
+                )
+
+
+_multiply_compiled = compile_cached(
+    void(READ, READ, WRITE, READ_BIAS), _multiply_all, nogil=True, error_model="numpy"
+)
+_NO_BIAS = np.empty(0, np.float32)
+
+
+def multiply(a, b, out, bias=None):
+    """Compute `reference.multiply` of float32 arrays, of any layout, with at most four axes."""
+    if not (a.size and b.size):
+        out[...] = 0 if bias is None else bias
+    elif out.strides[-1] != BYTES:
+        whole = np.empty(out.shape, np.float32)
+        multiply(a, b, whole, bias)
+        out[...] = whole
+    else:
+        bias = _NO_BIAS if bias is None else np.ascontiguousarray(bias)
+        matrices = (_with_leading_axes(each, out) for each in (a, b, out))
+        _multiply_compiled(*matrices, bias)
+
+
+def _with_leading_axes(array, out):
+    """View the array with the leading axes of `out`, of which there are at most two, as two."""
+    lead = out.shape[:-2]
+    if array.shape[:-2] != lead:
+        array = np.broadcast_to(array, (*lead, *array.shape[-2:]))
+    return array[(None,) * (4 - array.ndim)]
