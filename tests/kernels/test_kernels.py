@@ -299,11 +299,10 @@ def causal_softmax_backward(
     module: ModuleType, by_weights: FloatArray, scores: FloatArray, scale: float
 ) -> tuple[FloatArray, FloatArray]:
     """Return gradients of the scores, and the weights."""
-    weights, totals = causal_softmax(module, scores, scale)
-    along = (by_weights * weights).sum(axis=2)
-    along.flags.writeable = totals.flags.writeable = False
+    _, totals = causal_softmax(module, scores, scale)
+    totals.flags.writeable = False
     by_scores, again = by_weights.copy(), scores.copy()
-    module.causal_softmax_backward(by_scores, again, totals, along, scale)
+    module.causal_softmax_backward(by_scores, again, totals, scale)
     return by_scores, again
 
 

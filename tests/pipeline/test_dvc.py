@@ -4,10 +4,10 @@ import json
 import os
 import re
 import shutil
+import sys
 from contextlib import chdir
 from unittest.mock import patch
 
-from lmladder.system import runtime
 from tests.pipeline.conftest import PROJECT, PYTHON
 
 import pytest
@@ -156,7 +156,7 @@ def test_the_plots_have_their_data_titles_and_axes(smoke):
 
 
 @pytest.mark.pages
-@pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
+@pytest.mark.skipif(sys.platform != "linux", reason="other libraries round differently")
 def test_a_fresh_clone_ends_with_every_committed_byte(clone):
     """The promise: whoever clones this project and runs it has the committed results."""
     done = clone.dvc("repro", "--force").succeeded()  # even what is up to date

@@ -3,7 +3,6 @@
 import json
 import sys
 
-from lmladder.system import runtime
 from tests.pipeline.conftest import PROJECT, new_checkout
 
 import pytest
@@ -13,7 +12,7 @@ CELLS = [each for each in NOTEBOOK["cells"] if each["cell_type"] == "code"]
 
 
 @pytest.mark.pages
-@pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
+@pytest.mark.skipif(sys.platform != "linux", reason="other libraries round differently")
 def test_the_notebook_runs_and_its_results_are_those_that_it_shows(tmp_path):
     printed = "".join(
         line

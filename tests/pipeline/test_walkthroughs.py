@@ -1,8 +1,8 @@
 """The commands of the README and of the tutorial run, and print what these pages say."""
 
 import re
+import sys
 
-from lmladder.system import runtime
 from tests.walkthrough import PROJECT, STEP, matches, prepare_environment, steps, walk
 
 import pytest
@@ -19,7 +19,7 @@ def trained(checkout):
 
 
 @pytest.mark.pages
-@pytest.mark.skipif(not runtime.has_avx2(), reason="other vector instructions round differently")
+@pytest.mark.skipif(sys.platform != "linux", reason="other libraries round differently")
 @pytest.mark.parametrize("name", PAGES)
 def test_the_commands_of_a_page_print_what_it_says(request, name):
     page, start = (PROJECT / name).read_text(encoding="utf-8"), request.getfixturevalue(PAGES[name])

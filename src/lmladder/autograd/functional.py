@@ -233,7 +233,7 @@ def causal_attention(q, k, v):
     value, log_total = kernels.attention(q, k, v)
 
     def causal_attention_pullback(grad):
-        return kernels.attention_backward(grad, q, k, v, value, log_total)
+        return kernels.attention_backward(grad, q, k, v, log_total)
 
     return value, causal_attention_pullback
 

@@ -5,6 +5,7 @@ The functions return arrays and text; `lmladder.reports` shows them.
 
 from collections.abc import Iterator
 
+from lmladder import kernels
 from lmladder.autograd import no_grad
 from lmladder.data import Tokenizer
 from lmladder.models.contract import log_softmax
@@ -42,7 +43,7 @@ def attention_maps(model: Transformer, tokens: IntArray) -> FloatArray:
 
 def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
     """softmax(q k^T / sqrt(size), masked): (heads, time, size) twice -> (heads, time, time)."""
-    scores = query.astype(np.float64) @ key.astype(np.float64).transpose(0, 2, 1)
+    scores = kernels.matmul(query, key.swapaxes(1, 2)).astype(np.float64)
     scores /= query.shape[-1] ** 0.5
     scores[:, ~np.tri(query.shape[1], dtype=bool)] = -np.inf
     weights: FloatArray = np.exp(log_softmax(scores))

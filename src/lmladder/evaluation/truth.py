@@ -146,7 +146,7 @@ class Truth:
             true, logs = self._logs[rows[uncertain]], logs[uncertain]
             p = np.exp(true)
             gaps = np.where(true > IMPOSSIBLE, true - logs, 0.0)  # else inf, times p
-            values[uncertain, 0] = np.einsum("tv,tv->t", p, gaps)
+            values[uncertain, 0] = (p * gaps).sum(axis=1)
             chosen = np.take_along_axis(p, logs.argmax(axis=1)[:, None], 1)
             values[uncertain, 2] = chosen[:, 0]
             return values
@@ -197,7 +197,7 @@ def ratio(sums: FloatArray) -> tuple[FloatArray, float]:
         return means, math.nan
     deviations = sums[:, 1] - means[0] * sums[:, 0]
     factor = math.sqrt(n_sets / (n_sets - 1))
-    return means, factor * float(np.linalg.norm(deviations)) / float(tokens)
+    return means, factor * math.sqrt(np.square(deviations).sum()) / float(tokens)
 
 
 def compare_with_truth(

@@ -49,8 +49,9 @@ def resampled_nats(nats: FloatArray, tokens: FloatArray) -> FloatArray:
     """
     n = len(tokens)
     drawn = stream(0, "blocks of the text").multinomial(n - 1, np.full(n, 1 / n), size=RESAMPLES)
-    counts = drawn.astype(np.float64)  # so that BLAS computes the product
-    return (counts @ nats.T) / (counts @ tokens)[:, None]
+    # sums and not products of matrices, whose order of additions depends on the machine
+    sums = [(drawn * each).sum(axis=1) for each in (*nats, tokens)]
+    return np.stack(sums[:-1], axis=1) / sums[-1][:, None]
 
 
 def over_seeds(scores: FloatArray) -> tuple[FloatArray, float]:

@@ -174,10 +174,10 @@ def attention(q, k, v):
     return out, log_total
 
 
-def attention_backward(grad, q, k, v, out, log_total):
+def attention_backward(grad, q, k, v, log_total):
     """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
     grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    rows, step = [grad, q, k, v, out, log_total], tiles.examples_per_block(q, k)
+    rows, step = [grad, q, k, v, log_total], tiles.examples_per_block(q, k)
     apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
     return grads
 

@@ -413,18 +413,19 @@ def causal_softmax(scores, scale, log_total):
             log_total[h, i] = np.log(total) + largest * scale
 
 
-@compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, READ_ANY_2D, float32)
-def causal_softmax_backward(grads, scores, log_total, along, scale):
+@compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, float32)
+def causal_softmax_backward(grads, scores, log_total, scale):
     heads, queries, keys = scores.shape
     for h in range(heads):
         for i in range(queries):
             seen = keys - queries + i + 1
             shift = log_total[h, i]
-            expected = along[h, i]
+            expected = float32(0)
             for j in range(seen):
-                weight = _exp(scores[h, i, j] * scale - shift)
-                scores[h, i, j] = weight
-                grads[h, i, j] = weight * (grads[h, i, j] - expected) * scale
+                scores[h, i, j] = _exp(scores[h, i, j] * scale - shift)
+                expected += scores[h, i, j] * grads[h, i, j]
+            for j in range(seen):
+                grads[h, i, j] = scores[h, i, j] * (grads[h, i, j] - expected) * scale
             for j in range(seen, keys):
                 scores[h, i, j] = float32(0)
                 grads[h, i, j] = float32(0)

@@ -234,7 +234,7 @@ def causal_softmax(scores, scale, log_total):
     log_total += largest[..., 0]
 
 
-def causal_softmax_backward(grads, scores, log_total, along, scale):
+def causal_softmax_backward(grads, scores, log_total, scale):
     """Compute the weights and the gradients of the scores of `causal_softmax`, in place.
 
     Parameters
@@ -242,13 +242,12 @@ def causal_softmax_backward(grads, scores, log_total, along, scale):
     grads : (heads, queries, keys), gradients of the weights, replaced by those of the scores
     scores : (heads, queries, keys), the argument of `causal_softmax`, replaced by the weights
     log_total : (heads, queries), as written by `causal_softmax`
-    along : (heads, queries), each query's sum of weight times gradient of the weight
     """
     scores *= scores.dtype.type(scale)
     scores += _future(*scores.shape[1:], scores.dtype)
     scores -= log_total[..., None]
     np.exp(scores, out=scores)
-    grads -= along[..., None]
+    grads -= (grads * scores).sum(axis=2, keepdims=True)
     grads *= scores
     grads *= scores.dtype.type(scale)
 

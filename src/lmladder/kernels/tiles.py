@@ -39,17 +39,15 @@ def attention(q, k, v, module, out, log_total):
         module.multiply(scores, v[..., seen, :], out[..., queries, :])
 
 
-def attention_backward(grad, q, k, v, out, log_total, module, grad_q, grad_k, grad_v):
+def attention_backward(grad, q, k, v, log_total, module, grad_q, grad_k, grad_v):
     """Write the gradients of `attention` into arrays shaped as q, k and v."""
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
-    # of each query, the sum over keys of weight times its gradient
-    along = _merge_leading_axes((grad * out).sum(axis=-1), 2)
     for number, (queries, seen) in enumerate(reversed(list(_tiles(q, k)))):
         scores = _products(module, "scores", q[..., queries, :], k[..., seen, :])
         grads = _products(module, "gradients", grad[..., queries, :], v[..., seen, :])
         flat = [_merge_leading_axes(each, 3) for each in (grads, scores)]
-        module.causal_softmax_backward(*flat, totals[:, queries], along[:, queries], scale)
+        module.causal_softmax_backward(*flat, totals[:, queries], scale)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
         module.multiply(grad_scores, k[..., seen, :], grad_q[..., queries, :])
         weights, grad_scores = weights.mT, grad_scores.mT

@@ -177,7 +177,7 @@ class Weights:
     def __call__(self, entropies: Features) -> FloatArray:
         """Return the weights of the members, (..., members); (members,) without features."""
         rows, shares = self._interpolated(entropies)
-        weights: FloatArray = np.einsum("...r,...rm->...m", shares, self.table[rows])
+        weights: FloatArray = (shares[..., None] * self.table[rows]).sum(axis=-2)
         return weights
 
 
@@ -340,7 +340,7 @@ class MixtureDecoder(Decoder):
 def entropy(logs: FloatArray) -> FloatArray:
     """Return the entropy of distributions in nats: (..., vocabulary) -> (...)."""
     finite = np.maximum(logs, np.finfo(np.float64).min)  # 0 log 0 = 0
-    values: FloatArray = -np.einsum("...v,...v->...", np.exp(logs), finite)
+    values: FloatArray = -(np.exp(logs) * finite).sum(axis=-1)
     return values
 
 

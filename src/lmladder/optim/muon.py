@@ -4,12 +4,11 @@ from collections.abc import Collection, Mapping
 from typing import Literal
 
 from lmladder.autograd import Tensor
-from lmladder.kernels import parallel_for
+from lmladder.kernels import matmul, parallel_for, square_sums
 from lmladder.optim.adam import AdamW, AverageSettings
 from lmladder.optim.optimizer import DECAY, Optimizer
 from lmladder.system.arrays import FloatArray
 
-import numpy as np
 from pydantic import Field
 
 
@@ -73,8 +72,9 @@ def orthogonalize(matrix: FloatArray) -> FloatArray:
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / (np.linalg.norm(x) + 1e-7)
+    (squares,) = square_sums([x])
+    x = x / (x.dtype.type(squares**0.5) + 1e-7)
     for _ in range(5):
-        square = x @ x.T
-        x = a * x + (b * square + c * (square @ square)) @ x
+        square = matmul(x, x.T)
+        x = a * x + matmul(b * square + c * matmul(square, square), x)
     return x.T if tall else x

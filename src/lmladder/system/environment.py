@@ -8,13 +8,15 @@ import os
 import platform
 from collections.abc import Mapping
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
-from lmladder.system.runtime import AVX2_EVERYWHERE, ONE_BLAS_THREAD, not_pinned, processor_facts
+from lmladder.system.runtime import ONE_BLAS_THREAD, WITHOUT_AVX512, not_pinned
 
 import numpy as np
 from threadpoolctl import threadpool_info
 
+CPUINFO = Path("/proc/cpuinfo")
 PACKAGES = ("numpy", "numba", "llvmlite", "safetensors", "tokenizers")
 
 
@@ -34,11 +36,18 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "platform": platform.platform(),
-        "processor": processor_facts().get("model name", platform.processor()),
+        "processor": _processor(),
         "packages": {name: version(name) for name in PACKAGES},
         "blas": {key: each[key] for each in libraries[:1] for key in keys if key in each},
         "numpy_instructions": [*instructions.get("baseline", []), *instructions.get("found", [])],
         **more,
-        "pinned": {name: os.environ.get(name) for name in (*ONE_BLAS_THREAD, *AVX2_EVERYWHERE)},
+        "pinned": {name: os.environ.get(name) for name in (*ONE_BLAS_THREAD, *WITHOUT_AVX512)},
         "not_pinned": not_pinned,
     }
+
+
+def _processor() -> str:
+    """Return the name of the processor, which Linux reports better than Python."""
+    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
+    return next(names, platform.processor())

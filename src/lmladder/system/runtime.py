@@ -1,57 +1,45 @@
 """Pin what the bits of a result depend on besides the code, before NumPy is first imported.
 
-A floating-point sum depends on the order of its terms, and this order on the machine: OpenBLAS
-chooses kernels by processor model and splits a product by its number of threads, and NumPy chooses
-vector instructions by what the processor supports. Every x86-64 processor with AVX2 can run the
-same kernels and instructions, so these are selected, and BLAS gets one thread: `kernels.blocks`
-divides products among threads in blocks that do not depend on the number of threads.
+The kernels define the order of their operations, and compute the same bits on every machine. What
+is left to NumPy does so, too, but for exponentials and logarithms in float64, which it computes
+otherwise on processors with AVX-512: this is disabled.
+
+BLAS, which the kernels do not use, gets one thread: `kernels.blocks` shares work among threads.
 
 Variables set by the user take precedence. If NumPy was imported before lmladder, it has already
 chosen its instructions: the results are equally accurate, but their last bits may differ between
-machines. BLAS still gets one thread.
+machines.
 """
 
 import ctypes
 import os
 import platform
 import sys
-from pathlib import Path
 
 ONE_BLAS_THREAD = {"OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-AVX2_EVERYWHERE = {
-    "OPENBLAS_CORETYPE": "Haswell",
-    "NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SPR",
-    "NUMBA_CPU_NAME": "haswell",
-    "NUMBA_CPU_FEATURES": "+avx2,+fma,+bmi,+bmi2,+lzcnt,+popcnt,+f16c",
-}
+WITHOUT_AVX512 = {"NPY_DISABLE_CPU_FEATURES": "X86_V4,AVX512_ICL,AVX512_SPR"}
 # The number of cores of a job: set by joblib and Ray, and by Slurm.
 SHARES = ("OMP_NUM_THREADS", "SLURM_CPUS_PER_TASK")
 
 # malloc.h: memory from these sizes on is mapped from the kernel and returned to it immediately.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 MALLOC_THRESHOLD = 1 << 30
-CPUINFO = Path("/proc/cpuinfo")
 
 not_pinned: list[str] = []  # the variables that could no longer be pinned
 
 
 def pin() -> None:
-    """Pin threads, kernels and vector instructions that are not chosen yet."""
+    """Pin the threads of BLAS and the instructions of NumPy, unless the user has set them."""
     _keep_freed_memory()
+    pinned = ONE_BLAS_THREAD | (WITHOUT_AVX512 if platform.machine() == "x86_64" else {})
     if "numpy" not in sys.modules:
-        for name, value in ONE_BLAS_THREAD.items():
+        for name, value in pinned.items():
             os.environ.setdefault(name, value)
-    for name, value in AVX2_EVERYWHERE.items() if has_avx2() else ():
-        if name in os.environ:
-            continue
-        if ("numba" if name.startswith("NUMBA") else "numpy") in sys.modules:
-            not_pinned.append(name)
-        else:
-            os.environ[name] = value
+    not_pinned.extend(name for name in pinned if name not in {*os.environ, *ONE_BLAS_THREAD})
     if not_pinned:
         print(
             f"warning: too late to set {', '.join(not_pinned)}: last bits of results may differ "
-            "between machines; import lmladder before NumPy and Numba",
+            "between machines; import lmladder before NumPy",
             file=sys.stderr,
         )
 
@@ -62,23 +50,6 @@ def limit_blas_threads() -> None:
 
     counts = [os.environ.get(name, "") for name in ONE_BLAS_THREAD]
     threadpool_limits(max([1, *(int(each) for each in counts if each.isdecimal())]), "blas")
-
-
-def processor_facts() -> dict[str, str]:
-    """Return what Linux reports of the first processor, by name; empty on other systems."""
-    try:
-        first = CPUINFO.read_text().partition("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def has_avx2() -> bool:
-    """Return whether this is a Linux x86-64 processor with AVX2 and FMA."""
-    if platform.machine() != "x86_64" or not sys.platform.startswith("linux"):
-        return False
-    return {"avx2", "fma"} <= set(processor_facts().get("flags", "").split())
 
 
 def available_cores() -> int:

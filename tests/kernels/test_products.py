@@ -1,0 +1,128 @@
+"""Products of float32 matrices: every layout has the bits of the definition, on every machine."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+from lmladder.kernels import products, reference
+from lmladder.system.arrays import FloatArray
+from lmladder.system.streams import stream
+
+import numpy as np
+import pytest
+
+# (m, k, n): one of each is less than, equal to and more than a vector, a tile, a block or a part.
+SIZES = [
+    (1, 1, 1),
+    (5, 3, 7),
+    (6, 256, 16),
+    (8, 257, 17),
+    (13, 31, 33),
+    (97, 20, 65),
+    (3, 513, 100),
+]
+WIDE = (14, 9, 1100)  # more than a block of columns
+TILES = ((6, 2, 8), (12, 2, 16), (8, 3, 4))
+DIGEST = "f82e08e6ef0d0bfe987a248fa20ba4b3a5a55ff543cde1e0a9d00730c5375782"  # of all products of `digest`, as this was written on x86-64
+
+
+def numbers(name: str, *shape: int) -> FloatArray:
+    """Return multiples of 2 ** -20 in [-1, 1), which are the same on every machine."""
+    drawn = stream(0, name).integers(-(2**20), 2**20, shape)
+    return drawn.astype(np.float32) * np.float32(2.0**-20)
+
+
+def layouts(m: int, k: int, n: int) -> Iterator[tuple[FloatArray, FloatArray]]:
+    a, b = numbers("a", m, k), numbers("b", k, n)
+    yield a, b
+    yield a, np.asfortranarray(b)
+    yield np.asfortranarray(a), b
+    yield np.repeat(a, 2, axis=1)[:, ::2], np.repeat(b, 3, axis=1)[:, ::3]
+
+
+def product(a: FloatArray, b: FloatArray, bias: FloatArray | None = None) -> FloatArray:
+    out = np.empty((*a.shape[:-1], b.shape[-1]), np.float32)
+    products.multiply(a, b, out, bias)
+    return out
+
+
+def digest() -> str:
+    """Return the hash of many products."""
+    total = hashlib.sha256()
+    for size in (*SIZES, WIDE):
+        for a, b in layouts(*size):
+            total.update(product(a, b, numbers("bias", size[2])).tobytes())
+    return total.hexdigest()
+
+
+@pytest.mark.parametrize("size", [*SIZES, WIDE], ids=str)
+def test_every_layout_has_the_bits_of_the_definition(size: tuple[int, int, int]) -> None:
+    bias = numbers("bias", size[2])
+    for a, b in layouts(*size):
+        for added in (None, bias):
+            expected = np.empty((size[0], size[2]), np.float32)
+            reference.multiply(a, b, expected, added)
+            assert product(a, b, added).tobytes() == expected.tobytes()
+
+
+def test_leading_axes_broadcast_and_any_layout_is_written() -> None:
+    a, b = numbers("a", 3, 1, 5, 7), numbers("b", 2, 7, 9)
+    expected = np.stack([np.stack([product(each[0], other) for other in b]) for each in a])
+    for shape in ((3, 2, 5, 9), (9, 5, 2, 3)):
+        out = np.empty(shape, np.float32)
+        out = out if shape[0] == 3 else out.T
+        products.multiply(a, b, out)
+        np.testing.assert_array_equal(out, expected)
+
+
+def test_empty_matrices_give_the_bias_or_nothing() -> None:
+    bias = numbers("bias", 3)
+    assert (product(numbers("a", 2, 0), numbers("b", 0, 3), bias) == bias).all()
+    assert (product(numbers("a", 2, 0), numbers("b", 0, 3)) == 0).all()
+    assert product(numbers("a", 0, 4), numbers("b", 4, 3), bias).shape == (0, 3)
+
+
+def test_a_fused_multiply_add_is_rounded_once() -> None:
+    """Rounded to float64 and then to float32, many of these would differ in the last bit."""
+    rng = stream(0, "halfway")
+    a = np.float32(1) + rng.integers(0, 2**12, 5000).astype(np.float32) * np.float32(2.0**-12)
+    b = np.float32(1) + rng.integers(0, 2**12, 5000).astype(np.float32) * np.float32(2.0**-12)
+    c = np.float32(2.0) ** rng.integers(-60, 60, 5000).astype(np.float32)
+    c *= rng.choice(np.array([-1, 1], np.float32), 5000)
+    found = reference._fused_multiply_add(a[:, None], b[:, None], c[:, None])[:, 0]
+    for x, y, z, ours in zip(a, b, c, found, strict=True):
+        exact = Fraction(float(x)) * Fraction(float(y)) + Fraction(float(z))
+        near = (np.nextafter(ours, np.float32(sign * np.inf)) for sign in (-1, 1))
+        gap = abs(exact - Fraction(float(ours)))
+        assert all(gap <= abs(exact - Fraction(float(each))) for each in near)
+
+
+def test_products_have_the_bits_of_other_machines() -> None:
+    assert digest() == DIGEST
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("tile", TILES, ids=str)
+def test_tiles_of_every_shape_compute_the_same_bits(
+    tile: tuple[int, int, int], tmp_path: Path
+) -> None:
+    program = (
+        f"from lmladder.kernels import compiling; compiling.TILE = {tile};"
+        "from lmladder.kernels import products; from tests.kernels import test_products;"
+        "assert (products.ROWS, products.VECTORS, products.LANES) == compiling.TILE;"
+        "print(test_products.digest())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert done.stdout.strip() == DIGEST
