@@ -12,9 +12,9 @@ plain NumPy, slowly.
 
 The method is that of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
 A tile of C stays in registers while rows of B, as vectors, are multiplied by columns of A, one
-number at a time. Panels of A and B are copied to where they are read in sequence, if they are not
-there already. The shape of a tile suits the registers of the machine. Neither this nor blocks nor
-copies change the order above, because each element of C is in a lane of its own.
+number at a time. Panels of columns of B are copied to where they are read in sequence, but for a
+small B. The shape of a tile suits the registers of the machine. Neither this nor blocks nor copies
+change the order above, because each element of C is in a lane of its own.
 """
 
 from functools import partial
@@ -36,7 +36,6 @@ FEWER = 4 if ROWS < 8 else ROWS // 2  # rows of the smaller tile
 BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART numbers each
 BLOCK_COLUMNS = 1024
 SMALL = 8192  # numbers of a B that is in the first-level cache as it is
-STRIP = 32  # columns of A that are copied together, so that a cache line is read once
 BYTES = 4  # of a number
 
 NUMBER, INDEX, SIZE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -74,19 +73,16 @@ def _repeat(builder, number, kind):
     return builder.shuffle_vector(first, undefined, ir.VectorType(INDEX, kind.count)(zeros))
 
 
-def _copier(count):
-    """Return the intrinsic that copies `count` neighboring numbers between two addresses."""
+@intrinsic
+def _copy_columns(typing, source, target):
+    """Copy COLUMNS numbers from one address to another."""
 
-    @intrinsic
-    def copy(typing, source, target):
-        def code(context, builder, signature, arguments):
-            value = _load(builder, arguments[0], SIZE(0), ir.VectorType(NUMBER, count))
-            _store(builder, value, arguments[1], SIZE(0))
-            return context.get_dummy_value()
+    def code(context, builder, signature, arguments):
+        value = _load(builder, arguments[0], SIZE(0), ir.VectorType(NUMBER, COLUMNS))
+        _store(builder, value, arguments[1], SIZE(0))
+        return context.get_dummy_value()
 
-        return void(int64, int64), code
-
-    return copy
+    return void(int64, int64), code
 
 
 @intrinsic
@@ -227,12 +223,9 @@ _full, _fewer, _narrow = _tile(ROWS, VECTORS), _tile(FEWER, VECTORS), _tile(ROWS
 # ------------------------------------------------------------------------------- copies
 
 
-_copy_columns, _copy_rows = _copier(COLUMNS), _copier(ROWS)
-
-
 @compiled
-def _copy_b(b, first, last, out):
-    """Copy columns `first` to `last` of B to panels of COLUMNS, with zeros where there are none."""
+def _copy(b, first, last, out):
+    """Copy columns `first` to `last` of B to panels of COLUMNS; the last may have fewer."""
     depth = len(b)
     by_row, by_column = b.strides[0] // BYTES, b.strides[1] // BYTES
     for j in range(first, last, COLUMNS):
@@ -257,74 +250,44 @@ def _copy_b(b, first, last, out):
         for k in range(done, depth):
             for column in range(width):
                 out[panel + k * COLUMNS + column] = b[k, j + column]
-            for column in range(width, COLUMNS):
-                out[panel + k * COLUMNS + column] = float32(0)
-
-
-@compiled
-def _copy_a(a, out):
-    """Copy A to panels of ROWS rows; the last panel may have fewer."""
-    height, depth = a.shape
-    whole = 0
-    if a.strides[0] == BYTES:
-        whole = height - height % ROWS
-        for start in range(0, depth, STRIP):
-            for i in range(0, whole, ROWS):
-                for k in range(start, min(depth, start + STRIP)):
-                    _copy_rows(
-                        a.ctypes.data + BYTES * i + k * a.strides[1],
-                        out.ctypes.data + BYTES * (i * depth + k * ROWS),
-                    )
-    for i in range(whole, height, ROWS):
-        for k in range(depth):
-            for row in range(min(ROWS, height - i)):
-                out[i * depth + k * ROWS + row] = a[i + row, k]
 
 
 # ------------------------------------------------------------------------------- products
 
 
 @compiled
-def _multiply_part(a, b, c, bias, is_first, copied_a, copied_b):
+def _multiply_part(a, b, c, bias, is_first, panels):
     """Compute one part of the terms of C, or add it to C if it is not the first; then the bias.
 
     Parameters
     ----------
     bias : address of a bias, or 0
-    copied_a, copied_b : memory for panels; the first one is empty if A is read in place
+    panels : memory for a block of B
     """
     depth, n = b.shape
-    b_in_place = b.strides[1] == BYTES and (b.size <= SMALL or len(a) <= 3 * ROWS)
-    for first_j in range(0, n, BLOCK_COLUMNS):
-        last_j = min(n, first_j + BLOCK_COLUMNS)
-        if not b_in_place:
-            _copy_b(b, first_j, last_j, copied_b)
-        for first_i in range(0, len(a), BLOCK_ROWS):
-            last_i = min(len(a), first_i + BLOCK_ROWS)
-            if copied_a.size:
-                _copy_a(a[first_i:last_i], copied_a)
-            for j in range(first_j, last_j, COLUMNS):
+    in_place = b.strides[1] == BYTES and (b.size <= SMALL or len(a) <= 3 * ROWS)
+    for start in range(0, n, BLOCK_COLUMNS):
+        end = min(n, start + BLOCK_COLUMNS)
+        copied = max(start, n - n % COLUMNS) if in_place else start  # the first column of panels
+        _copy(b, copied, end, panels)
+        for first in range(0, len(a), BLOCK_ROWS):
+            last = min(len(a), first + BLOCK_ROWS)
+            for j in range(start, end, COLUMNS):
                 width = min(COLUMNS, n - j)
                 from_b, b_k = b.ctypes.data + BYTES * j, b.strides[0] // BYTES
-                if b_in_place and width < COLUMNS:
-                    _copy_b(b, j, n, copied_b)
-                    from_b, b_k = copied_b.ctypes.data, COLUMNS
-                elif not b_in_place:
-                    from_b, b_k = copied_b.ctypes.data + BYTES * (j - first_j) * depth, COLUMNS
-                i = first_i
-                while i < last_i:
-                    left = last_i - i
+                if j >= copied:
+                    from_b, b_k = panels.ctypes.data + BYTES * (j - copied) * depth, COLUMNS
+                i = first
+                while i < last:
+                    left = last - i
+                    few = left <= FEWER or ROWS < left <= 2 * FEWER
+                    rows = FEWER if few and width > LANES else ROWS
                     from_a = a.ctypes.data + i * a.strides[0]
                     a_row, a_k = a.strides[0] // BYTES, a.strides[1] // BYTES
-                    if copied_a.size:
-                        from_a = copied_a.ctypes.data + BYTES * (i - first_i) * depth
-                        a_row, a_k = 1, ROWS
-                    fits = left <= FEWER or (ROWS < left <= 2 * FEWER and not copied_a.size)
-                    rows = FEWER if fits and width > LANES else ROWS
                     operands = depth, from_a, a_row, a_k, from_b, b_k
                     to_c = c.ctypes.data + i * c.strides[0] + BYTES * j
-                    to_add = bias + BYTES * j if bias else 0
-                    result = to_c, c.strides[0] // BYTES, min(left, rows), width, is_first, to_add
+                    added = bias + BYTES * j if bias else 0
+                    result = to_c, c.strides[0] // BYTES, min(left, rows), width, is_first, added
                     if width <= LANES:
                         _narrow(*operands, *result)
                     elif rows == FEWER:
@@ -336,24 +299,15 @@ def _multiply_part(a, b, c, bias, is_first, copied_a, copied_b):
 
 def _multiply_all(a, b, c, bias):
     """Multiply matrices with two leading axes: (x, y, m, k), (x, y, k, n) -> (x, y, m, n)."""
-    m, depth, n = a.shape[2], a.shape[3], b.shape[3]
-    part = min(depth, PART)
-    in_place = a.strides[3] == BYTES or a.strides[2] == BYTES
-    copied_a = np.empty(0 if in_place else (min(m, BLOCK_ROWS) + ROWS) * part, np.float32)
-    copied_b = np.empty((min(n, BLOCK_COLUMNS) + COLUMNS) * part, np.float32)
+    depth, n = b.shape[2:]
+    panels = np.zeros((min(n, BLOCK_COLUMNS) + COLUMNS) * min(depth, PART), np.float32)
     for x in range(a.shape[0]):
         for y in range(a.shape[1]):
             for start in range(0, depth, PART):
                 end = min(depth, start + PART)
-                _multiply_part(
-                    a[x, y, :, start:end],
-                    b[x, y, start:end],
-                    c[x, y],
-                    bias.ctypes.data if bias.size and end == depth else 0,
-                    int64(start == 0),
-                    copied_a,
-                    copied_b,
-                )
+                added = bias.ctypes.data if bias.size and end == depth else 0
+                operands = a[x, y, :, start:end], b[x, y, start:end]
+                _multiply_part(*operands, c[x, y], added, int64(start == 0), panels)
 
 
 _multiply_compiled = compile_cached(
