@@ -167,6 +167,7 @@ def matmul(multiply: Multiply, a: Array, b: Array, bias: Array | None = None) ->
     b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
     bias : array, shape (m,), or None
     """
+    bias = None if bias is None else contiguous(bias)
     if b.ndim != 2:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
         out = empty(a, (*lead, a.shape[-2], b.shape[-1]))

@@ -41,9 +41,6 @@ BYTES = 4  # of a number
 NUMBER, INDEX, SIZE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
 VECTOR = ir.VectorType(NUMBER, LANES)
 
-READ, WRITE = Array(float32, 4, "A", readonly=True), Array(float32, 4, "A")
-READ_BIAS = Array(float32, 1, "C", readonly=True)
-
 compiled = partial(njit, nogil=True, error_model="numpy")
 
 
@@ -256,19 +253,19 @@ def _copy(b, first, last, out):
 
 
 @compiled
-def _multiply_part(a, b, c, bias, is_first, panels):
+def _multiply_part(a, b, c, bias, is_first, in_place, panels):
     """Compute one part of the terms of C, or add it to C if it is not the first; then the bias.
 
     Parameters
     ----------
     bias : address of a bias, or 0
-    panels : memory for a block of B
+    in_place : whether all panels of B but an incomplete one are read where they are
+    panels : memory for the others
     """
     depth, n = b.shape
-    in_place = b.strides[1] == BYTES and (b.size <= SMALL or len(a) <= 3 * ROWS)
     for start in range(0, n, BLOCK_COLUMNS):
         end = min(n, start + BLOCK_COLUMNS)
-        copied = max(start, n - n % COLUMNS) if in_place else start  # the first column of panels
+        copied = max(start, n - n % COLUMNS) if in_place else start  # the first column in panels
         _copy(b, copied, end, panels)
         for first in range(0, len(a), BLOCK_ROWS):
             last = min(len(a), first + BLOCK_ROWS)
@@ -297,37 +294,63 @@ def _multiply_part(a, b, c, bias, is_first, panels):
                     i += rows
 
 
-def _multiply_all(a, b, c, bias):
-    """Multiply matrices with two leading axes: (x, y, m, k), (x, y, k, n) -> (x, y, m, n)."""
-    depth, n = b.shape[2:]
-    panels = np.zeros((min(n, BLOCK_COLUMNS) + COLUMNS) * min(depth, PART), np.float32)
-    for x in range(a.shape[0]):
-        for y in range(a.shape[1]):
-            for start in range(0, depth, PART):
-                end = min(depth, start + PART)
-                added = bias.ctypes.data if bias.size and end == depth else 0
-                operands = a[x, y, :, start:end], b[x, y, start:end]
-                _multiply_part(*operands, c[x, y], added, int64(start == 0), panels)
+@compiled
+def _reads_in_place(b, rows):
+    """Return whether panels of B are read so rarely, or are so close, that copies do not pay."""
+    return b.strides[1] == BYTES and (b.size <= SMALL or rows <= 3 * ROWS)
 
 
-_multiply_compiled = compile_cached(
-    void(READ, READ, WRITE, READ_BIAS), _multiply_all, nogil=True, error_model="numpy"
-)
+@compiled
+def _panels(b, rows):
+    """Return memory for the panels of B: (k, n), which are multiplied by some rows of A."""
+    depth, n = b.shape
+    columns = n % COLUMNS if _reads_in_place(b, rows) else min(n, BLOCK_COLUMNS)
+    return np.zeros(-(-columns // COLUMNS) * COLUMNS * min(depth, PART), np.float32)
+
+
+@compiled
+def _multiply(a, b, c, bias, panels):
+    depth, in_place = len(b), _reads_in_place(b, len(a))
+    for start in range(0, max(1, depth), PART):  # without terms, C is the bias, or 0
+        end = min(depth, start + PART)
+        added = bias.ctypes.data if bias.size and end == depth else 0
+        operands = a[:, start:end], b[start:end]
+        _multiply_part(*operands, c, added, int64(start == 0), in_place, panels)
+
+
+def _multiply_two_axes(a, b, c, bias):
+    _multiply(a, b, c, bias, _panels(b, len(a)))
+
+
+def _multiply_four_axes(a, b, c, bias):
+    if c.size:
+        panels = _panels(b[0, 0], a.shape[2])
+        for x in range(a.shape[0]):
+            for y in range(a.shape[1]):
+                _multiply(a[x, y], b[x, y], c[x, y], bias, panels)
+
+
+def _compile(function, axes):
+    read, write = Array(float32, axes, "A", readonly=True), Array(float32, axes, "A")
+    signature = void(read, read, write, Array(float32, 1, "C", readonly=True))
+    return compile_cached(signature, function, nogil=True, error_model="numpy")
+
+
+_two_axes, _four_axes = _compile(_multiply_two_axes, 2), _compile(_multiply_four_axes, 4)
 _NO_BIAS = np.empty(0, np.float32)
 
 
 def multiply(a, b, out, bias=None):
     """Compute `reference.multiply` of float32 arrays, of any layout, with at most four axes."""
-    if not (a.size and b.size):
-        out[...] = 0 if bias is None else bias
-    elif out.strides[-1] != BYTES:
+    added = _NO_BIAS if bias is None else bias
+    if out.size and out.strides[-1] != BYTES:
         whole = np.empty(out.shape, np.float32)
         multiply(a, b, whole, bias)
         out[...] = whole
+    elif out.ndim == 2:
+        _two_axes(a, b, out, added)
     else:
-        bias = _NO_BIAS if bias is None else np.ascontiguousarray(bias)
-        matrices = (_with_leading_axes(each, out) for each in (a, b, out))
-        _multiply_compiled(*matrices, bias)
+        _four_axes(*(_with_leading_axes(each, out) for each in (a, b, out)), added)
 
 
 def _with_leading_axes(array, out):
