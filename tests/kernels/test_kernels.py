@@ -173,11 +173,11 @@ def elementwise(name: str, *fields: str) -> Callable[[ModuleType, Inputs], tuple
     return call
 
 
-COMPILED = [name for name in ACTIVATIONS if hasattr(fused, name)]
+COMPILED = [name for name in ACTIVATIONS if hasattr(fused, f"{name}_backward")]
 
 # A kernel's results from a module and inputs.
 KERNELS: dict[str, Callable[[ModuleType, Inputs], tuple[FloatArray, ...]]] = {
-    **{name: elementwise(name, "x") for name in COMPILED},
+    **{name: elementwise(name, "x") for name in (*COMPILED, "sigmoid")},
     **{f"{name}_backward": elementwise(f"{name}_backward", "grad", "x") for name in COMPILED},
     "rotary": rotary,
     "rotary_backward": rotary_backward,

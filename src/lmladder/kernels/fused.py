@@ -44,6 +44,7 @@ def compiled(*arguments, result=void):
 
 ZERO, ONE, LIMIT = float32(0), float32(1), np.float32(MAX_EXPONENT)
 TERMS = 256  # of a sum of products in `linear_row`, as in all products of matrices
+GROUP = 8  # rows whose sums are computed before their results, so that the processor overlaps them
 
 
 # ------------------------------------------------------------------------------- elementwise
@@ -99,7 +100,7 @@ def gelu_tanh_backward(grad, x, out):
         square = float32(CUBIC) * v * v
         s = lanes.sigmoid(float32(2 * SLOPE) * v * (ONE + square))
         slope = float32(2 * SLOPE) * fma(3, square, 1)
-        out[i] = grad[i] * fma(v * s * (ONE - s), slope, s)
+        out[i] = grad[i] * fma(v * s, fma(-s, slope, slope), s)
 
 
 @compiled(READ_1D, WRITE_1D)
@@ -154,22 +155,24 @@ def _dot(a, b, n):
 @compiled(READ_2D, READ_1D, READ_1D, float32, WRITE_2D, WRITE_1D, WRITE_1D)
 def layer_norm(x, weight, bias, epsilon, out, mean, inverse):
     n = x.shape[1]
-    for i in range(len(x)):
-        row, to = x[i], out[i]
-        sums = repeat(ZERO)
-        for j in range(0, n, WIDTH):
-            sums = sums + load(row, j, n, ZERO)
-        m = total(sums) / float32(n)
-        squares = repeat(ZERO)
-        for j in range(0, n, WIDTH):
-            above = load(row, j, n, m) - m
-            squares = fma(above, above, squares)
-        r = ONE / np.sqrt(total(squares) / float32(n) + epsilon)
-        for j in range(0, n, WIDTH):
-            normal = (load(row, j, n, ZERO) - m) * r
-            store(to, j, n, fma(normal, load(weight, j, n, ZERO), load(bias, j, n, ZERO)))
-        mean[i] = m
-        inverse[i] = r
+    for start in range(0, len(x), GROUP):
+        group = range(start, min(start + GROUP, len(x)))
+        for i in group:
+            row, sums = x[i], repeat(ZERO)
+            for j in range(0, n, WIDTH):
+                sums = sums + load(row, j, n, ZERO)
+            mean[i] = total(sums) / float32(n)
+        for i in group:
+            row, m, squares = x[i], mean[i], repeat(ZERO)
+            for j in range(0, n, WIDTH):
+                above = load(row, j, n, m) - m
+                squares = fma(above, above, squares)
+            inverse[i] = ONE / np.sqrt(total(squares) / float32(n) + epsilon)
+        for i in group:
+            row, to, m, r = x[i], out[i], mean[i], inverse[i]
+            for j in range(0, n, WIDTH):
+                normal = (load(row, j, n, ZERO) - m) * r
+                store(to, j, n, fma(normal, load(weight, j, n, ZERO), load(bias, j, n, ZERO)))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_1D, READ_1D, WRITE_2D, WRITE_1D, WRITE_1D)
@@ -198,12 +201,14 @@ def layer_norm_backward(grad, x, mean, inverse, weight, out, grad_weight, grad_b
 @compiled(READ_2D, READ_1D, float32, WRITE_2D, WRITE_1D)
 def rms_norm(x, weight, epsilon, out, inverse):
     n = x.shape[1]
-    for i in range(len(x)):
-        row, to = x[i], out[i]
-        r = ONE / np.sqrt(_dot(row, row, n) / float32(n) + epsilon)
-        for j in range(0, n, WIDTH):
-            store(to, j, n, load(row, j, n, ZERO) * r * load(weight, j, n, ZERO))
-        inverse[i] = r
+    for start in range(0, len(x), GROUP):
+        group = range(start, min(start + GROUP, len(x)))
+        for i in group:
+            inverse[i] = ONE / np.sqrt(_dot(x[i], x[i], n) / float32(n) + epsilon)
+        for i in group:
+            row, to, r = x[i], out[i], inverse[i]
+            for j in range(0, n, WIDTH):
+                store(to, j, n, load(row, j, n, ZERO) * r * load(weight, j, n, ZERO))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_1D, WRITE_2D, WRITE_1D)
@@ -228,11 +233,11 @@ def causal_convolution(x, weight, out):
     rows, time, n = x.shape
     for i in range(rows):
         for t in range(time):
-            for j in range(n):
-                out[i, t, j] = x[i, t, j]
-            for lag in range(min(len(weight), t + 1)):
-                for j in range(n):
-                    out[i, t, j] = fma(weight[lag, j], x[i, t - lag, j], out[i, t, j])
+            for j in range(0, n, WIDTH):
+                value = load(x[i, t], j, n, ZERO)
+                for lag in range(min(len(weight), t + 1)):
+                    value = fma(load(weight[lag], j, n, ZERO), load(x[i, t - lag], j, n, ZERO), value)
+                store(out[i, t], j, n, value)
 
 
 @compiled(READ_3D, READ_3D, READ_2D, WRITE_3D, WRITE_2D)
@@ -241,25 +246,22 @@ def causal_convolution_backward(grad, x, weight, out, grad_weight):
     grad_weight[:] = ZERO
     for i in range(rows):
         for t in range(time):
-            for j in range(n):
-                out[i, t, j] = grad[i, t, j]
-            for lag in range(min(len(weight), time - t)):
-                for j in range(n):
-                    g = grad[i, t + lag, j]
-                    out[i, t, j] = fma(weight[lag, j], g, out[i, t, j])
-                    grad_weight[lag, j] = fma(g, x[i, t, j], grad_weight[lag, j])
+            for j in range(0, n, WIDTH):
+                value, factor = load(grad[i, t], j, n, ZERO), load(x[i, t], j, n, ZERO)
+                for lag in range(min(len(weight), time - t)):
+                    g = load(grad[i, t + lag], j, n, ZERO)
+                    value = fma(load(weight[lag], j, n, ZERO), g, value)
+                    by = grad_weight[lag]
+                    store(by, j, n, fma(g, factor, load(by, j, n, ZERO)))
+                store(out[i, t], j, n, value)
 
 
 @inlined
-def _rotate(row, to, factor, cosine, sine, sign):
-    """Write `factor` times a row, as points rotated by angles, or by `sign` -1 times them."""
-    half = len(cosine)
-    for j in range(0, half, WIDTH):
-        first = load(row, j, half, ZERO) * factor
-        second = load(row, half + j, 2 * half, ZERO) * factor
-        c, s = load(cosine, j, half, ZERO), load(sine, j, half, ZERO) * sign
-        store(to, j, half, fma(first, c, ZERO - second * s))
-        store(to, half + j, 2 * half, fma(first, s, second * c))
+def _rotate(to, j, first, second, cosine, sine):
+    """Write the elements from j on, and those from size / 2 + j on, of a rotated row."""
+    size = len(to)
+    store(to, j, size // 2, fma(first, cosine, ZERO - second * sine))
+    store(to, size // 2 + j, size, fma(first, sine, second * cosine))
 
 
 @compiled(READ_4D, READ_2D, READ_2D, float32, WRITE_4D, WRITE_3D)
@@ -268,31 +270,36 @@ def rotary(x, cosine, sine, epsilon, out, inverse):
     half = size // 2
     for i in range(rows):
         for t in range(time):
+            factors = inverse[i, t]
+            factors[:] = ONE
+            if epsilon > 0:
+                for h in range(heads):
+                    row = x[i, t, h]
+                    factors[h] = ONE / np.sqrt(_dot(row, row, size) / float32(size) + epsilon)
             for h in range(heads):
-                row, to = x[i, t, h], out[i, t, h]
-                r = ONE
-                if epsilon > 0:
-                    r = ONE / np.sqrt(_dot(row, row, size) / float32(size) + epsilon)
-                inverse[i, t, h] = r
-                _rotate(row, to, r, cosine[t], sine[t], ONE)
+                row, to, r = x[i, t, h], out[i, t, h], factors[h]
+                for j in range(0, half, WIDTH):
+                    first, second = load(row, j, half, ZERO), load(row, half + j, size, ZERO)
+                    c, s = load(cosine[t], j, half, ZERO), load(sine[t], j, half, ZERO)
+                    _rotate(to, j, first * r, second * r, c, s)
 
 
 @compiled(READ_4D, READ_4D, READ_3D, READ_2D, READ_2D, float32, WRITE_4D)
 def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
     rows, time, heads, size = grad.shape
+    half = size // 2
     for i in range(rows):
         for t in range(time):
             for h in range(heads):
-                by, to = grad[i, t, h], out[i, t, h]
-                if epsilon > 0:
-                    result = turned[i, t, h]
-                    along = _dot(by, result, size) / float32(size)
-                    for j in range(0, size, WIDTH):
-                        across = fma(load(result, j, size, ZERO), -along, load(by, j, size, ZERO))
-                        store(to, j, size, across)
-                    _rotate(to, to, inverse[i, t, h], cosine[t], sine[t], -ONE)
-                else:
-                    _rotate(by, to, ONE, cosine[t], sine[t], -ONE)
+                by, point, to, r = grad[i, t, h], turned[i, t, h], out[i, t, h], inverse[i, t, h]
+                along = _dot(by, point, size) / float32(size) if epsilon > 0 else ZERO
+                for j in range(0, half, WIDTH):
+                    first, second = load(by, j, half, ZERO), load(by, half + j, size, ZERO)
+                    if epsilon > 0:
+                        first = fma(load(point, j, half, ZERO), -along, first) * r
+                        second = fma(load(point, half + j, size, ZERO), -along, second) * r
+                    c, s = load(cosine[t], j, half, ZERO), load(sine[t], j, half, ZERO)
+                    _rotate(to, j, first, second, c, ZERO - s)
 
 
 # ------------------------------------------------------------------------------- softmax and loss
@@ -321,7 +328,11 @@ def cross_entropy(logits, targets, nll, log_total):
     n = logits.shape[1]
     for i in range(len(logits)):
         top = _largest(logits[i], n)
-        log_total[i] = lanes.log(_exp_sum(logits[i], n, top)) + top
+        log_total[i] = _exp_sum(logits[i], n, top)
+        nll[i] = top
+    for i in range(len(logits)):
+        log_total[i] = lanes.log(log_total[i]) + nll[i]
+    for i in range(len(logits)):
         nll[i] = log_total[i] - logits[i, targets[i]]
 
 
@@ -342,12 +353,6 @@ def _below(x, top, shift):
 
 
 @inlined
-def _odds(log_share, x, top, shift):
-    """The logarithm of the ratio of g to the share of a logit."""
-    return log_share - _below(x, top, shift)
-
-
-@inlined
 def _limited_exp(x):
     return lanes.exp(where_less(LIMIT, x, LIMIT, x))
 
@@ -360,12 +365,14 @@ def log_mixture(logits, gate, other, out, log_total):
         top = _largest(row, n)
         log_total[i] = lanes.log(_exp_sum(row, n, top))
         shift, log_share = log_total[i] + softplus(gate[i]), -softplus(-gate[i])
-        for j in range(0, n, WIDTH):  # the sum of both, divided by the first
+        for j in range(0, n, WIDTH):  # the sum of both, divided by the first; or the second ...
             logit, second = load(row, j, n, ZERO), load(share, j, n, ZERO)
-            odds = _odds(log_share, logit, top, shift)
-            both = lanes.log(fma(second, _limited_exp(odds), 1)) + _below(logit, top, shift)
-            far = where_less(0, second, lanes.log(second) + log_share, both)
-            store(to, j, n, where_less(LIMIT, odds, far, both))  # the second, if far larger
+            first = _below(logit, top, shift)
+            odds = log_share - first
+            both = fma(second, _limited_exp(odds), 1)
+            far = where_less(0, second, odds, 0)  # ..., if far larger
+            factor = where_less(LIMIT, far, second, both)
+            store(to, j, n, lanes.log(factor) + where_less(LIMIT, far, log_share, first))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_2D, READ_1D, WRITE_2D, WRITE_1D, WRITE_2D)
@@ -379,7 +386,7 @@ def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, g
         rests, shares = repeat(ZERO), repeat(ZERO)
         for j in range(0, n, WIDTH):
             second = load(share, j, n, ZERO)
-            odds = _limited_exp(_odds(log_share, load(row, j, n, ZERO), top, shift))
+            odds = _limited_exp(log_share - _below(load(row, j, n, ZERO), top, shift))
             rest = load(by, j, n, ZERO) / fma(odds, second, 1)
             store(to, j, n, rest)
             store(to_share, j, n, odds * rest)
@@ -461,12 +468,16 @@ def square_sum(x):
     whole = float64(0)
     for start in range(0, x.size, 4096):
         stop = min(start + 4096, x.size)
+        rest = stop - (stop - start) % (4 * WIDTH)
         first, second, third, fourth = repeat(ZERO), repeat(ZERO), repeat(ZERO), repeat(ZERO)
-        for i in range(start, stop, 4 * WIDTH):  # four sums, which the processor adds at once
-            a, b = load(x, i, stop, ZERO), load(x, i + WIDTH, stop, ZERO)
-            c, d = load(x, i + 2 * WIDTH, stop, ZERO), load(x, i + 3 * WIDTH, stop, ZERO)
+        for i in range(start, rest, 4 * WIDTH):  # four sums, which the processor adds at once
+            a, b = load(x, i, rest, ZERO), load(x, i + WIDTH, rest, ZERO)
+            c, d = load(x, i + 2 * WIDTH, rest, ZERO), load(x, i + 3 * WIDTH, rest, ZERO)
             first, second = fma(a, a, first), fma(b, b, second)
             third, fourth = fma(c, c, third), fma(d, d, fourth)
+        for i in range(rest, stop, WIDTH):
+            a = load(x, i, stop, ZERO)
+            first = fma(a, a, first)
         whole += float64(total((first + third) + (second + fourth)))
     return whole
 
@@ -485,10 +496,13 @@ def linear_row(x, weight, bias, out):
         stop = min(start + TERMS, n)
         whole = stop - stop % 4  # `start` is a multiple of 4
         for k in range(start, whole, 4):  # four rows of the weight in each pass over the result
-            a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
-            for j in range(m):
-                value = fma(b, weight[k + 1, j], fma(a, weight[k, j], part[j]))
-                part[j] = fma(d, weight[k + 3, j], fma(c, weight[k + 2, j], value))
+            r1, r2, r3, r4 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            x1, x2, x3, x4 = x[k], x[k + 1], x[k + 2], x[k + 3]
+            for j in range(0, m, WIDTH):
+                value = fma(x1, load(r1, j, m, ZERO), load(part, j, m, ZERO))
+                value = fma(x2, load(r2, j, m, ZERO), value)
+                value = fma(x3, load(r3, j, m, ZERO), value)
+                store(part, j, m, fma(x4, load(r4, j, m, ZERO), value))
         for k in range(whole, stop):
             for j in range(m):
                 part[j] = fma(x[k], weight[k, j], part[j])

@@ -249,16 +249,19 @@ def _store_first(typing, row, j, count, value):
 
 @inlined
 def load(row, j, n, fill):
-    """The elements j to j + 15 of a row (float32, C-contiguous), `fill` for those from n on."""
-    if j + WIDTH <= n:
+    """The elements j to j + 15 of a row (float32, C-contiguous), `fill` for those from n > j on.
+
+    In a loop with a step of 16, the compiler tests the first condition once, before the loop.
+    """
+    if (n - j) & (WIDTH - 1) == 0 or j + WIDTH <= n:
         return _load_all(row, j)
     return _load_first(row, j, n - j, fill)
 
 
 @inlined
 def store(row, j, n, value):
-    """Write lanes to the elements j to j + 15 of a row, but not to those from n on."""
-    if j + WIDTH <= n:
+    """Write lanes to the elements j to j + 15 of a row, but not to those from n > j on."""
+    if (n - j) & (WIDTH - 1) == 0 or j + WIDTH <= n:
         _store_all(row, j, value)
     else:
         _store_first(row, j, n - j, value)
