@@ -236,7 +236,8 @@ def causal_convolution(x, weight, out):
             for j in range(0, n, WIDTH):
                 value = load(x[i, t], j, n, ZERO)
                 for lag in range(min(len(weight), t + 1)):
-                    value = fma(load(weight[lag], j, n, ZERO), load(x[i, t - lag], j, n, ZERO), value)
+                    factor = load(weight[lag], j, n, ZERO)
+                    value = fma(factor, load(x[i, t - lag], j, n, ZERO), value)
                 store(out[i, t], j, n, value)
 
 

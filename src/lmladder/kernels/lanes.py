@@ -20,7 +20,7 @@ from numba.types import Float, Number, Type, float32, int64, void
 
 WIDTH = 16
 LARGE, SMALL = np.float32(88.722839), np.float32(-87.3)  # exp is infinite above, 0 below
-LEAST, INFINITY, NAN = map(np.float32, (np.finfo(np.float32).tiny, np.inf, np.nan))
+LEAST, INFINITY, NAN = np.finfo(np.float32).tiny, np.float32(np.inf), np.float32(np.nan)
 ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1 / 2)
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
@@ -207,9 +207,7 @@ def _load_all(typing, row, j):
 def _load_first(typing, row, j, count, fill):
     def code(context, builder, signature, values):
         array, j, count, fill = values
-        pointer = builder.bitcast(
-            _pointer(context, builder, row, array, j), VECTOR.as_pointer()
-        )
+        pointer = builder.bitcast(_pointer(context, builder, row, array, j), VECTOR.as_pointer())
         integers = ir.VectorType(INT, WIDTH)
         counts = _repeat(builder, builder.trunc(count, INT))
         mask = builder.icmp_signed("<", integers(list(range(WIDTH))), counts)
