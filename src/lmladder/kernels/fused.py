@@ -8,21 +8,7 @@ from functools import partial
 
 from lmladder.kernels import lanes
 from lmladder.kernels.compiling import compile_cached
-from lmladder.kernels.lanes import (
-    INFINITY,
-    WIDTH,
-    fma,
-    inlined,
-    larger,
-    largest,
-    load,
-    polynomial,
-    repeat,
-    softplus,
-    store,
-    total,
-    where_less,
-)
+from lmladder.kernels.lanes import WIDTH, fma, inlined, load, repeat, store, total, where_less
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, SLOPE
 
 import numpy as np
@@ -42,7 +28,7 @@ def compiled(*arguments, result=void):
     return partial(compile_cached, result(*arguments), nogil=True, error_model="numpy")
 
 
-ZERO, ONE, LIMIT = float32(0), float32(1), np.float32(MAX_EXPONENT)
+ZERO, ONE, INFINITY, LIMIT = map(float32, (0, 1, np.inf, MAX_EXPONENT))
 TERMS = 256  # of a sum of products in `linear_row`, as in all products of matrices
 GROUP = 8  # rows whose sums are computed before their results, so that the processor overlaps them
 
@@ -60,8 +46,8 @@ def _erf(x):
     size = abs(x)
     size = where_less(6, size, 6, size)
     square = size * size
-    near = size * polynomial(square, SMALL_TOP) / polynomial(square, SMALL_BOTTOM)
-    ratio = polynomial(size, LARGE_TOP) / polynomial(size, LARGE_BOTTOM)
+    near = size * lanes.polynomial(square, SMALL_TOP) / lanes.polynomial(square, SMALL_BOTTOM)
+    ratio = lanes.polynomial(size, LARGE_TOP) / lanes.polynomial(size, LARGE_BOTTOM)
     far = fma(-lanes.exp(-square), ratio, 1)
     value = where_less(float32(0.46875), size, far, near)
     return where_less(x, 0, -value, value)
@@ -311,8 +297,8 @@ def _largest(row, n):
     """The largest of the first n elements, not counting NaN."""
     top = repeat(-INFINITY)
     for j in range(0, n, WIDTH):
-        top = larger(load(row, j, n, -INFINITY), top)
-    return largest(top)
+        top = lanes.larger(load(row, j, n, -INFINITY), top)
+    return lanes.largest(top)
 
 
 @inlined
@@ -333,7 +319,6 @@ def cross_entropy(logits, targets, nll, log_total):
         nll[i] = top
     for i in range(len(logits)):
         log_total[i] = lanes.log(log_total[i]) + nll[i]
-    for i in range(len(logits)):
         nll[i] = log_total[i] - logits[i, targets[i]]
 
 
@@ -348,12 +333,6 @@ def cross_entropy_backward(logits, targets, log_total, grad, out):
 
 
 @inlined
-def _below(x, top, shift):
-    """x minus both, in this order, in which a large x does not absorb the shift."""
-    return (x - top) - shift
-
-
-@inlined
 def _limited_exp(x):
     return lanes.exp(where_less(LIMIT, x, LIMIT, x))
 
@@ -365,10 +344,10 @@ def log_mixture(logits, gate, other, out, log_total):
         row, share, to = logits[i], other[i], out[i]
         top = _largest(row, n)
         log_total[i] = lanes.log(_exp_sum(row, n, top))
-        shift, log_share = log_total[i] + softplus(gate[i]), -softplus(-gate[i])
+        shift, log_share = log_total[i] + lanes.softplus(gate[i]), -lanes.softplus(-gate[i])
         for j in range(0, n, WIDTH):  # the sum of both, divided by the first; or the second ...
             logit, second = load(row, j, n, ZERO), load(share, j, n, ZERO)
-            first = _below(logit, top, shift)
+            first = logit - top - shift  # in this order, a large logit does not absorb the shift
             odds = log_share - first
             both = fma(second, _limited_exp(odds), 1)
             far = where_less(0, second, odds, 0)  # ..., if far larger
@@ -382,12 +361,12 @@ def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, g
     for i in range(len(logits)):
         row, share, by, to, to_share = logits[i], other[i], grad[i], out[i], grad_other[i]
         top = _largest(row, n)
-        log_rest, log_share = -softplus(gate[i]), -softplus(-gate[i])
+        log_rest, log_share = -lanes.softplus(gate[i]), -lanes.softplus(-gate[i])
         shift = log_total[i] - log_rest
         rests, shares = repeat(ZERO), repeat(ZERO)
         for j in range(0, n, WIDTH):
             second = load(share, j, n, ZERO)
-            odds = _limited_exp(log_share - _below(load(row, j, n, ZERO), top, shift))
+            odds = _limited_exp(log_share - (load(row, j, n, ZERO) - top - shift))
             rest = load(by, j, n, ZERO) / fma(odds, second, 1)
             store(to, j, n, rest)
             store(to_share, j, n, odds * rest)
@@ -396,7 +375,7 @@ def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, g
         by_rest, by_share = total(rests), total(shares)
         grad_gate[i] = fma(by_share, lanes.exp(log_rest), -(by_rest * lanes.exp(log_share)))
         for j in range(0, n, WIDTH):
-            probability = lanes.exp(_below(load(row, j, n, ZERO), top, log_total[i]))
+            probability = lanes.exp(load(row, j, n, ZERO) - top - log_total[i])
             store(to, j, n, fma(probability, -by_rest, load(to, j, n, ZERO)))
 
 

@@ -11,6 +11,7 @@ function serves sums in lanes and elementwise loops, which the compiler vectoriz
 """
 
 import operator
+from functools import partial
 
 import numpy as np
 from llvmlite import ir
@@ -22,6 +23,7 @@ WIDTH = 16
 LARGE, SMALL = np.float32(88.722839), np.float32(-87.3)  # exp is infinite above, 0 below
 LEAST, INFINITY, NAN = np.finfo(np.float32).tiny, np.float32(np.inf), np.float32(np.nan)
 ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1 / 2)
+SHIFT = np.float32(1.5 * 2**23)  # plus an integer n, a number with n in its lowest bits
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 
@@ -44,27 +46,21 @@ class Lanes(Type):
 
 
 LANES = Lanes(name="Lanes")
-
-
-@register_model(Lanes)
-class LanesModel(models.PrimitiveModel):
-    def __init__(self, manager, numba_type):
-        super().__init__(manager, numba_type, VECTOR)
+register_model(Lanes)(partial(models.PrimitiveModel, be_type=VECTOR))
 
 
 # ------------------------------------------------------------------------------- operations
 
 
-def _repeat(builder, number, count=WIDTH):
-    one = builder.insert_element(ir.VectorType(number.type, count)(ir.Undefined), number, INT(0))
-    return _shuffle(builder, one, [0] * count)
+def _repeat(builder, number):
+    one = builder.insert_element(ir.VectorType(number.type, 1)(ir.Undefined), number, INT(0))
+    return _shuffle(builder, one, [0] * WIDTH)
 
 
 def _shuffle(builder, vector, lanes):
     """Return the elements of a vector at the positions `lanes`."""
-    return builder.shuffle_vector(
-        vector, vector.type(ir.Undefined), ir.VectorType(INT, len(lanes))(list(lanes))
-    )
+    mask = ir.VectorType(INT, len(lanes))(list(lanes))
+    return builder.shuffle_vector(vector, vector.type(ir.Undefined), mask)
 
 
 def _halves(builder, vector):
@@ -154,7 +150,7 @@ def _bits(builder, x):
 
 @intrinsic
 def _scale(typing, x, shifted):
-    """x * 2 ** n for integers n in the lowest bits of `shifted`, if that is not subnormal."""
+    """x * 2 ** n for shifted = SHIFT + n, if that is not subnormal."""
 
     def generate(builder, x, shifted):
         (bits, constant), (n, _) = _bits(builder, x), _bits(builder, shifted)
@@ -164,24 +160,14 @@ def _scale(typing, x, shifted):
     return _elementwise(generate, x, shifted)
 
 
-def _exponent_bits(builder, x):
-    bits, constant = _bits(builder, x)
-    return bits, constant, builder.ashr(builder.sub(bits, constant(ROOT_HALF)), constant(23))
-
-
 @intrinsic
 def _exponent(typing, x):
     """The n of x = m * 2 ** n with sqrt(1 / 2) <= m < sqrt(2), for normal x > 0."""
-    return _elementwise(lambda b, x: b.sitofp(_exponent_bits(b, x)[2], x.type), x)
-
-
-@intrinsic
-def _mantissa(typing, x):
-    """The m of `_exponent`."""
 
     def generate(builder, x):
-        bits, constant, n = _exponent_bits(builder, x)
-        return builder.bitcast(builder.sub(bits, builder.shl(n, constant(23))), x.type)
+        bits, constant = _bits(builder, x)
+        n = builder.ashr(builder.sub(bits, constant(ROOT_HALF)), constant(23))
+        return builder.sitofp(n, x.type)
 
     return _elementwise(generate, x)
 
@@ -189,16 +175,15 @@ def _mantissa(typing, x):
 # ------------------------------------------------------------------------------- rows
 
 
-def _pointer(context, builder, row_type, row, j):
+def _pointer(context, builder, row_type, row, j, kind=VECTOR):
     data = context.make_array(row_type)(context, builder, row).data
-    return builder.gep(data, [j])
+    return builder.bitcast(builder.gep(data, [j]), kind.as_pointer())
 
 
 @intrinsic
 def _load_all(typing, row, j):
     def code(context, builder, signature, values):
-        pointer = _pointer(context, builder, row, *values)
-        return builder.load(builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        return builder.load(_pointer(context, builder, row, *values), align=4)
 
     return LANES(row, int64), code
 
@@ -207,10 +192,9 @@ def _load_all(typing, row, j):
 def _load_first(typing, row, j, count, fill):
     def code(context, builder, signature, values):
         array, j, count, fill = values
-        pointer = builder.bitcast(_pointer(context, builder, row, array, j), VECTOR.as_pointer())
-        integers = ir.VectorType(INT, WIDTH)
-        counts = _repeat(builder, builder.trunc(count, INT))
-        mask = builder.icmp_signed("<", integers(list(range(WIDTH))), counts)
+        pointer = _pointer(context, builder, row, array, j)
+        numbers = ir.VectorType(INT, WIDTH)(list(range(WIDTH)))
+        mask = builder.icmp_signed("<", numbers, _repeat(builder, builder.trunc(count, INT)))
         kind = ir.FunctionType(VECTOR, [pointer.type, INT, mask.type, VECTOR])
         name = f"llvm.masked.load.v{WIDTH}f32.p0"
         function = builder.module.declare_intrinsic(name, (), kind)
@@ -222,8 +206,8 @@ def _load_first(typing, row, j, count, fill):
 @intrinsic
 def _store_all(typing, row, j, value):
     def code(context, builder, signature, values):
-        pointer = _pointer(context, builder, row, *values[:2])
-        builder.store(values[2], builder.bitcast(pointer, VECTOR.as_pointer()), align=4)
+        array, j, value = values
+        builder.store(value, _pointer(context, builder, row, array, j), align=4)
 
     return void(row, int64, LANES), code
 
@@ -237,8 +221,7 @@ def _store_first(typing, row, j, count, value):
             size = count.type(low.type.count)
             chosen = builder.icmp_signed("!=", builder.and_(count, size), count.type(0))
             with builder.if_then(chosen):
-                pointer = _pointer(context, builder, row, array, j)
-                builder.store(low, builder.bitcast(pointer, low.type.as_pointer()), align=4)
+                builder.store(low, _pointer(context, builder, row, array, j, low.type), align=4)
             j = builder.select(chosen, builder.add(j, size), j)
             rest = builder.select(chosen, high, low)
 
@@ -312,10 +295,10 @@ def exp(x):
     """e ** x with an error of 2 units in the last place; 0 below -87.3, where it is subnormal.
 
     With n = round(x / log 2), this is 2 ** n times a polynomial in x - n log 2 (Cephes, expf.c).
-    Adding 1.5 * 2 ** 23 rounds and leaves n in the lowest bits.
+    Adding SHIFT rounds to an integer.
     """
-    shifted = fma(x, float32(1.44269504), float32(12582912.0))
-    n = shifted - float32(12582912.0)
+    shifted = fma(x, float32(1.44269504), SHIFT)
+    n = shifted - SHIFT
     r = fma(n, float32(2.12194440e-4), fma(n, float32(-0.693359375), x))
     p = fma(polynomial(r, EXP), r * r, r) + float32(1)
     value = where_less(x, LARGE, _scale(p, shifted), x + INFINITY)  # NaN stays
@@ -326,8 +309,9 @@ def exp(x):
 def log(x):
     """The natural logarithm with an error of 2 units in the last place (Cephes, logf.c)."""
     normal = where_less(x, LEAST, x * float32(8388608.0), x)
-    n = _exponent(normal) - where_less(x, LEAST, float32(23), float32(0))
-    r = _mantissa(normal) - float32(1)
+    n = _exponent(normal)
+    r = _scale(normal, SHIFT - n) - float32(1)
+    n = n - where_less(x, LEAST, float32(23), float32(0))
     square = r * r
     p = fma(polynomial(r, LOG) * square, r, n * float32(-2.12194440e-4))
     value = fma(n, float32(0.693359375), fma(square, float32(-0.5), p) + r)
