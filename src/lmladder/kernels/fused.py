@@ -1,23 +1,20 @@
 """The kernels of `reference`, compiled for float32: each makes one or two passes over memory.
 
-Numba compiles them for the processor that `runtime.pin` names, so all processors with AVX2 run the
-same code and compute the same bits. The compiler may reorder sums for vector instructions, but the
-order does not depend on the machine at run time.
+The source defines the order of all operations, see `lanes`, so all processors compute the same
+bits. A product and a sum are rounded together where the source has `fma`, and only there.
 """
 
 from functools import partial
 
+from lmladder.kernels import lanes
 from lmladder.kernels.compiling import compile_cached
+from lmladder.kernels.lanes import WIDTH, fma, inlined, load, repeat, store, total, where_less
 from lmladder.kernels.products import multiply  # noqa: F401
-from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, SLOPE
+from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, PART, SLOPE
 
 import numpy as np
-from numba import float32, float64, int32, int64, njit, void
+from numba import float32, float64, int64, void
 from numba.types import Array
-
-REORDER = {"contract", "reassoc", "nsz"}  # what the compiler may do to sums and products
-EXACT = {"contract"}
-
 
 # Arguments that a kernel reads may be read-only arrays, as those of a graph are.
 READ_1D, READ_2D, READ_3D, READ_4D = (Array(float32, n, "C", readonly=True) for n in range(1, 5))
@@ -29,87 +26,49 @@ WRITE_ANY_2D = Array(float32, 2, "A")
 
 def compiled(*arguments, result=void):
     """Compile a kernel for arguments of these types, or load it from the cache."""
-    return partial(
-        compile_cached, result(*arguments), nogil=True, error_model="numpy", fastmath=REORDER
-    )
+    return partial(compile_cached, result(*arguments), nogil=True, error_model="numpy")
 
 
-def inlined(function):
-    """Compile a function of numbers for use in kernels; its operations keep their order."""
-    return njit(forceinline=True, error_model="numpy", fastmath=EXACT)(function)
+ZERO, ONE, INFINITY, LIMIT = map(float32, (0, 1, np.inf, MAX_EXPONENT))
+GROUP = 8  # rows whose sums are computed before their results, so that the processor overlaps them
 
 
-# ------------------------------------------------------------------------------- scalar functions
+# ------------------------------------------------------------------------------- elementwise
 
 
-_EXP = 1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 0.5
-EXP = tuple(map(np.float32, _EXP))
 SMALL_TOP, SMALL_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_SMALL)
 LARGE_TOP, LARGE_BOTTOM = (tuple(map(np.float32, each)) for each in ERF_LARGE)
-LIMIT = np.float32(MAX_EXPONENT)
-
-
-@inlined
-def _polynomial(x, coefficients):
-    """The value of a polynomial, coefficients from the highest power down."""
-    value = coefficients[0]
-    for each in coefficients[1:]:
-        value = value * x + each
-    return value
-
-
-@inlined
-def _exp(x):
-    """e ** x with an error of 2 units in the last place; 0 below -87.3, where it is subnormal.
-
-    With n = round(x / log 2), this is 2 ** n times a polynomial in x - n log 2 (Cephes, expf.c).
-    Adding 1.5 * 2 ** 23 rounds and leaves n in the lowest bits; shifted by 23, it is an exponent.
-    """
-    shifted = x * float32(1.44269504) + float32(12582912.0)
-    n = shifted - float32(12582912.0)
-    r = x - n * float32(0.693359375) - n * float32(-2.12194440e-4)
-    p = _polynomial(r, EXP)
-    p = p * r * r + r + float32(1)
-    power = (np.float32(shifted).view(np.int32) << int32(23)) + int32(0x3F800000)
-    value = p * np.int32(power).view(np.float32)
-    value = float32(np.inf) if x > float32(88.7) else value
-    return float32(0) if x < float32(-87.3) else value
-
-
-@inlined
-def _sigmoid(x):
-    return float32(1) / (float32(1) + _exp(-x))
-
-
-@inlined
-def _ordered(bits):
-    """Bits of a float32 as an integer that is larger for a larger number; its own inverse."""
-    return np.int32(bits ^ ((bits >> int32(31)) & int32(0x7FFFFFFF)))
-
-
-@inlined
-def _largest(row, n):
-    """The largest of the first n elements. Only the maximum of integers is vectorized."""
-    top = _ordered(np.float32(row[0]).view(np.int32))
-    for j in range(1, n):
-        top = max(top, _ordered(np.float32(row[j]).view(np.int32)))
-    return np.int32(_ordered(top)).view(np.float32)
 
 
 @inlined
 def _erf(x):
     """The error function as in `reference`, with an absolute error of 2e-7."""
     size = abs(x)
-    size = float32(6) if size > float32(6) else size
+    size = where_less(6, size, 6, size)
     square = size * size
-    near = size * _polynomial(square, SMALL_TOP) / _polynomial(square, SMALL_BOTTOM)
-    ratio = _polynomial(size, LARGE_TOP) / _polynomial(size, LARGE_BOTTOM)
-    far = float32(1) - _exp(-square) * ratio
-    value = near if size <= float32(0.46875) else far
-    return -value if x < float32(0) else value
+    near = size * lanes.polynomial(square, SMALL_TOP) / lanes.polynomial(square, SMALL_BOTTOM)
+    ratio = lanes.polynomial(size, LARGE_TOP) / lanes.polynomial(size, LARGE_BOTTOM)
+    far = fma(-lanes.exp(-square), ratio, 1)
+    value = where_less(float32(0.46875), size, far, near)
+    return where_less(x, 0, -value, value)
 
 
-# ------------------------------------------------------------------------------- activations
+@compiled(READ_1D, WRITE_1D)
+def exp(x, out):
+    for i in range(x.size):
+        out[i] = lanes.exp(x[i])
+
+
+@compiled(READ_1D, WRITE_1D)
+def log(x, out):
+    for i in range(x.size):
+        out[i] = lanes.log(x[i])
+
+
+@compiled(READ_1D, WRITE_1D)
+def sigmoid(x, out):
+    for i in range(x.size):
+        out[i] = lanes.sigmoid(x[i])
 
 
 @compiled(READ_1D, WRITE_1D)
@@ -117,7 +76,7 @@ def gelu_tanh(x, out):
     # (1 + tanh u) / 2 is the sigmoid of 2 u
     for i in range(x.size):
         v = x[i]
-        out[i] = v * _sigmoid(float32(2 * SLOPE) * v * (float32(1) + float32(CUBIC) * v * v))
+        out[i] = v * lanes.sigmoid(float32(2 * SLOPE) * v * fma(float32(CUBIC) * v, v, 1))
 
 
 @compiled(READ_1D, READ_1D, WRITE_1D)
@@ -125,119 +84,134 @@ def gelu_tanh_backward(grad, x, out):
     for i in range(x.size):
         v = x[i]
         square = float32(CUBIC) * v * v
-        s = _sigmoid(float32(2 * SLOPE) * v * (float32(1) + square))
-        slope = float32(2 * SLOPE) * (float32(1) + float32(3) * square)
-        out[i] = grad[i] * (s + v * s * (float32(1) - s) * slope)
+        s = lanes.sigmoid(float32(2 * SLOPE) * v * (ONE + square))
+        slope = float32(2 * SLOPE) * fma(3, square, 1)
+        out[i] = grad[i] * fma(v * s, fma(-s, slope, slope), s)
 
 
 @compiled(READ_1D, WRITE_1D)
 def gelu(x, out):
     for i in range(x.size):
         v = x[i]
-        out[i] = float32(0.5) * v * (float32(1) + _erf(v * float32(0.70710678)))
+        out[i] = float32(0.5) * v * (ONE + _erf(v * float32(0.70710678)))
 
 
 @compiled(READ_1D, READ_1D, WRITE_1D)
 def gelu_backward(grad, x, out):
     for i in range(x.size):
         v = x[i]
-        below = float32(0.5) * (float32(1) + _erf(v * float32(0.70710678)))
-        density = float32(0.39894228) * _exp(float32(-0.5) * v * v)
-        out[i] = grad[i] * (below + v * density)
+        below = float32(0.5) * (ONE + _erf(v * float32(0.70710678)))
+        density = float32(0.39894228) * lanes.exp(float32(-0.5) * v * v)
+        out[i] = grad[i] * fma(v, density, below)
 
 
 @compiled(READ_1D, WRITE_1D)
 def relu_squared(x, out):
     for i in range(x.size):
-        v = float32(0) if x[i] < float32(0) else x[i]  # NaN stays
+        v = where_less(x[i], 0, 0, x[i])  # NaN stays
         out[i] = v * v
 
 
 @compiled(READ_1D, READ_1D, WRITE_1D)
 def relu_squared_backward(grad, x, out):
     for i in range(x.size):
-        v = float32(0) if x[i] < float32(0) else x[i]
+        v = where_less(x[i], 0, 0, x[i])
         out[i] = grad[i] * v * float32(2)
 
 
 @compiled(READ_1D, READ_1D, float64, WRITE_1D)
 def dropout(x, chances, rate, out):
-    threshold, scale = float32(rate), float32(1) / float32(1 - rate)
+    threshold, scale = float32(rate), ONE / float32(1 - rate)
     for i in range(x.size):
-        out[i] = x[i] * (scale if chances[i] >= threshold else float32(0))
+        out[i] = x[i] * (scale if chances[i] >= threshold else ZERO)
 
 
 # ------------------------------------------------------------------------------- normalization
 
 
+@inlined
+def _dot(a, b, n):
+    """The sum of products of the first n elements of two rows."""
+    sums = repeat(ZERO)
+    for j in range(0, n, WIDTH):
+        sums = fma(load(a, j, n, ZERO), load(b, j, n, ZERO), sums)
+    return total(sums)
+
+
 @compiled(READ_2D, READ_1D, READ_1D, float32, WRITE_2D, WRITE_1D, WRITE_1D)
 def layer_norm(x, weight, bias, epsilon, out, mean, inverse):
     n = x.shape[1]
-    for i in range(len(x)):
-        total = float32(0)
-        for j in range(n):
-            total += x[i, j]
-        m = total / float32(n)
-        squares = float32(0)
-        for j in range(n):
-            squares += (x[i, j] - m) * (x[i, j] - m)
-        r = float32(1) / np.sqrt(squares / float32(n) + epsilon)
-        for j in range(n):
-            out[i, j] = (x[i, j] - m) * r * weight[j] + bias[j]
-        mean[i] = m
-        inverse[i] = r
+    for start in range(0, len(x), GROUP):
+        group = range(start, min(start + GROUP, len(x)))
+        for i in group:
+            row, sums = x[i], repeat(ZERO)
+            for j in range(0, n, WIDTH):
+                sums = sums + load(row, j, n, ZERO)
+            mean[i] = total(sums) / float32(n)
+        for i in group:
+            row, m, squares = x[i], mean[i], repeat(ZERO)
+            for j in range(0, n, WIDTH):
+                above = load(row, j, n, m) - m
+                squares = fma(above, above, squares)
+            inverse[i] = ONE / np.sqrt(total(squares) / float32(n) + epsilon)
+        for i in group:
+            row, to, m, r = x[i], out[i], mean[i], inverse[i]
+            for j in range(0, n, WIDTH):
+                normal = (load(row, j, n, ZERO) - m) * r
+                store(to, j, n, fma(normal, load(weight, j, n, ZERO), load(bias, j, n, ZERO)))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_1D, READ_1D, WRITE_2D, WRITE_1D, WRITE_1D)
 def layer_norm_backward(grad, x, mean, inverse, weight, out, grad_weight, grad_bias):
     n = x.shape[1]
-    grad_weight[:] = float32(0)
-    grad_bias[:] = float32(0)
+    grad_weight[:] = ZERO
+    grad_bias[:] = ZERO
     for i in range(len(x)):
         m, r = mean[i], inverse[i]
-        total = float32(0)
-        along = float32(0)
-        for j in range(n):
-            normal = (x[i, j] - m) * r
-            grad_bias[j] += grad[i, j]
-            grad_weight[j] += grad[i, j] * normal
-            by_normal = grad[i, j] * weight[j]
-            total += by_normal
-            along += by_normal * normal
-        total /= float32(n)
-        along /= float32(n)
-        for j in range(n):
-            normal = (x[i, j] - m) * r
-            out[i, j] = (grad[i, j] * weight[j] - total - normal * along) * r
+        row, by, to = x[i], grad[i], out[i]
+        sums, products = repeat(ZERO), repeat(ZERO)
+        for j in range(0, n, WIDTH):
+            g, normal = load(by, j, n, ZERO), (load(row, j, n, ZERO) - m) * r
+            store(grad_bias, j, n, load(grad_bias, j, n, ZERO) + g)
+            store(grad_weight, j, n, fma(g, normal, load(grad_weight, j, n, ZERO)))
+            by_normal = g * load(weight, j, n, ZERO)
+            sums = sums + by_normal
+            products = fma(by_normal, normal, products)
+        average, along = total(sums) / float32(n), total(products) / float32(n)
+        for j in range(0, n, WIDTH):
+            normal = (load(row, j, n, ZERO) - m) * r
+            above = fma(load(by, j, n, ZERO), load(weight, j, n, ZERO), -average)
+            store(to, j, n, fma(normal, -along, above) * r)
 
 
 @compiled(READ_2D, READ_1D, float32, WRITE_2D, WRITE_1D)
 def rms_norm(x, weight, epsilon, out, inverse):
     n = x.shape[1]
-    for i in range(len(x)):
-        squares = float32(0)
-        for j in range(n):
-            squares += x[i, j] * x[i, j]
-        r = float32(1) / np.sqrt(squares / float32(n) + epsilon)
-        for j in range(n):
-            out[i, j] = x[i, j] * r * weight[j]
-        inverse[i] = r
+    for start in range(0, len(x), GROUP):
+        group = range(start, min(start + GROUP, len(x)))
+        for i in group:
+            inverse[i] = ONE / np.sqrt(_dot(x[i], x[i], n) / float32(n) + epsilon)
+        for i in group:
+            row, to, r = x[i], out[i], inverse[i]
+            for j in range(0, n, WIDTH):
+                store(to, j, n, load(row, j, n, ZERO) * r * load(weight, j, n, ZERO))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_1D, WRITE_2D, WRITE_1D)
 def rms_norm_backward(grad, x, inverse, weight, out, grad_weight):
     n = x.shape[1]
-    grad_weight[:] = float32(0)
+    grad_weight[:] = ZERO
     for i in range(len(x)):
-        r = inverse[i]
-        along = float32(0)
-        for j in range(n):
-            normal = x[i, j] * r
-            grad_weight[j] += grad[i, j] * normal
-            along += grad[i, j] * weight[j] * normal
-        along /= float32(n)
-        for j in range(n):
-            out[i, j] = (grad[i, j] * weight[j] - x[i, j] * r * along) * r
+        row, by, to, r = x[i], grad[i], out[i], inverse[i]
+        products = repeat(ZERO)
+        for j in range(0, n, WIDTH):
+            g, normal = load(by, j, n, ZERO), load(row, j, n, ZERO) * r
+            store(grad_weight, j, n, fma(g, normal, load(grad_weight, j, n, ZERO)))
+            products = fma(g * load(weight, j, n, ZERO), normal, products)
+        along = total(products) / float32(n)
+        for j in range(0, n, WIDTH):
+            by_normal = load(by, j, n, ZERO) * load(weight, j, n, ZERO)
+            store(to, j, n, fma(load(row, j, n, ZERO) * r, -along, by_normal) * r)
 
 
 @compiled(READ_3D, READ_2D, WRITE_3D)
@@ -245,25 +219,36 @@ def causal_convolution(x, weight, out):
     rows, time, n = x.shape
     for i in range(rows):
         for t in range(time):
-            for j in range(n):
-                out[i, t, j] = x[i, t, j]
-            for lag in range(min(len(weight), t + 1)):
-                for j in range(n):
-                    out[i, t, j] += weight[lag, j] * x[i, t - lag, j]
+            for j in range(0, n, WIDTH):
+                value = load(x[i, t], j, n, ZERO)
+                for lag in range(min(len(weight), t + 1)):
+                    factor = load(weight[lag], j, n, ZERO)
+                    value = fma(factor, load(x[i, t - lag], j, n, ZERO), value)
+                store(out[i, t], j, n, value)
 
 
 @compiled(READ_3D, READ_3D, READ_2D, WRITE_3D, WRITE_2D)
 def causal_convolution_backward(grad, x, weight, out, grad_weight):
     rows, time, n = x.shape
-    grad_weight[:] = float32(0)
+    grad_weight[:] = ZERO
     for i in range(rows):
         for t in range(time):
-            for j in range(n):
-                out[i, t, j] = grad[i, t, j]
-            for lag in range(min(len(weight), time - t)):
-                for j in range(n):
-                    out[i, t, j] += weight[lag, j] * grad[i, t + lag, j]
-                    grad_weight[lag, j] += grad[i, t + lag, j] * x[i, t, j]
+            for j in range(0, n, WIDTH):
+                value, factor = load(grad[i, t], j, n, ZERO), load(x[i, t], j, n, ZERO)
+                for lag in range(min(len(weight), time - t)):
+                    g = load(grad[i, t + lag], j, n, ZERO)
+                    value = fma(load(weight[lag], j, n, ZERO), g, value)
+                    by = grad_weight[lag]
+                    store(by, j, n, fma(g, factor, load(by, j, n, ZERO)))
+                store(out[i, t], j, n, value)
+
+
+@inlined
+def _rotate(to, j, first, second, cosine, sine):
+    """Write the elements from j on, and those from size / 2 + j on, of a rotated row."""
+    size = len(to)
+    store(to, j, size // 2, fma(first, cosine, ZERO - second * sine))
+    store(to, size // 2 + j, size, fma(first, sine, second * cosine))
 
 
 @compiled(READ_4D, READ_2D, READ_2D, float32, WRITE_4D, WRITE_3D)
@@ -272,20 +257,18 @@ def rotary(x, cosine, sine, epsilon, out, inverse):
     half = size // 2
     for i in range(rows):
         for t in range(time):
+            factors = inverse[i, t]
+            factors[:] = ONE
+            if epsilon > 0:
+                for h in range(heads):
+                    row = x[i, t, h]
+                    factors[h] = ONE / np.sqrt(_dot(row, row, size) / float32(size) + epsilon)
             for h in range(heads):
-                r = float32(1)
-                if epsilon > 0:
-                    squares = float32(0)
-                    for j in range(size):
-                        squares += x[i, t, h, j] * x[i, t, h, j]
-                    r = float32(1) / np.sqrt(squares / float32(size) + epsilon)
-                inverse[i, t, h] = r
-                for j in range(size):
-                    out[i, t, h, j] = x[i, t, h, j] * r
-                for j in range(half):  # in place, which is vectorized better
-                    first, second = out[i, t, h, j], out[i, t, h, half + j]
-                    out[i, t, h, j] = first * cosine[t, j] - second * sine[t, j]
-                    out[i, t, h, half + j] = first * sine[t, j] + second * cosine[t, j]
+                row, to, r = x[i, t, h], out[i, t, h], factors[h]
+                for j in range(0, half, WIDTH):
+                    first, second = load(row, j, half, ZERO), load(row, half + j, size, ZERO)
+                    c, s = load(cosine[t], j, half, ZERO), load(sine[t], j, half, ZERO)
+                    _rotate(to, j, first * r, second * r, c, s)
 
 
 @compiled(READ_4D, READ_4D, READ_3D, READ_2D, READ_2D, float32, WRITE_4D)
@@ -295,103 +278,105 @@ def rotary_backward(grad, turned, inverse, cosine, sine, epsilon, out):
     for i in range(rows):
         for t in range(time):
             for h in range(heads):
-                if epsilon > 0:
-                    r = inverse[i, t, h]
-                    along = float32(0)
-                    for j in range(size):
-                        along += grad[i, t, h, j] * turned[i, t, h, j]
-                    along /= float32(size)
-                    for j in range(size):
-                        out[i, t, h, j] = (grad[i, t, h, j] - along * turned[i, t, h, j]) * r
-                else:
-                    for j in range(size):
-                        out[i, t, h, j] = grad[i, t, h, j]
-                for j in range(half):
-                    first, second = out[i, t, h, j], out[i, t, h, half + j]
-                    out[i, t, h, j] = first * cosine[t, j] + second * sine[t, j]
-                    out[i, t, h, half + j] = second * cosine[t, j] - first * sine[t, j]
+                by, point, to, r = grad[i, t, h], turned[i, t, h], out[i, t, h], inverse[i, t, h]
+                along = _dot(by, point, size) / float32(size) if epsilon > 0 else ZERO
+                for j in range(0, half, WIDTH):
+                    first, second = load(by, j, half, ZERO), load(by, half + j, size, ZERO)
+                    if epsilon > 0:
+                        first = fma(load(point, j, half, ZERO), -along, first) * r
+                        second = fma(load(point, half + j, size, ZERO), -along, second) * r
+                    c, s = load(cosine[t], j, half, ZERO), load(sine[t], j, half, ZERO)
+                    _rotate(to, j, first, second, c, ZERO - s)
 
 
 # ------------------------------------------------------------------------------- softmax and loss
+
+
+@inlined
+def _largest(row, n):
+    """The largest of the first n elements, not counting NaN."""
+    top = repeat(-INFINITY)
+    for j in range(0, n, WIDTH):
+        top = lanes.larger(load(row, j, n, -INFINITY), top)
+    return lanes.largest(top)
+
+
+@inlined
+def _exp_sum(row, n, top):
+    """The sum of e ** (element - top) over the first n elements."""
+    sums = repeat(ZERO)
+    for j in range(0, n, WIDTH):
+        sums = sums + lanes.exp(load(row, j, n, -INFINITY) - top)
+    return total(sums)
 
 
 @compiled(READ_2D, READ_IDS, WRITE_1D, WRITE_1D)
 def cross_entropy(logits, targets, nll, log_total):
     n = logits.shape[1]
     for i in range(len(logits)):
-        largest = _largest(logits[i], n)
-        total = float32(0)
-        for j in range(n):
-            total += _exp(logits[i, j] - largest)
-        log_total[i] = np.log(total) + largest
+        top = _largest(logits[i], n)
+        log_total[i] = _exp_sum(logits[i], n, top)
+        nll[i] = top
+    for i in range(len(logits)):
+        log_total[i] = lanes.log(log_total[i]) + nll[i]
         nll[i] = log_total[i] - logits[i, targets[i]]
 
 
 @compiled(READ_2D, READ_IDS, READ_1D, READ_1D, WRITE_2D)
 def cross_entropy_backward(logits, targets, log_total, grad, out):
-    g = grad[0]
+    n, g = logits.shape[1], grad[0]
     for i in range(len(logits)):
-        for j in range(logits.shape[1]):
-            out[i, j] = g * _exp(logits[i, j] - log_total[i])
-        out[i, targets[i]] -= g
+        row, to, shift = logits[i], out[i], log_total[i]
+        for j in range(0, n, WIDTH):
+            store(to, j, n, lanes.exp(load(row, j, n, ZERO) - shift) * g)
+        to[targets[i]] -= g
 
 
 @inlined
-def _below(x, largest, shift):
-    """x minus both, in this order, in which a large x does not absorb the shift."""
-    return (x - largest) - shift
-
-
-@inlined
-def _odds(log_share, x, largest, shift):
-    """The logarithm of the ratio of g to the share of a logit."""
-    return log_share - ((x - largest) - shift)
-
-
-@inlined
-def _softplus(x):
-    return max(x, float32(0)) + np.log1p(_exp(-abs(x)))
+def _limited_exp(x):
+    return lanes.exp(where_less(LIMIT, x, LIMIT, x))
 
 
 @compiled(READ_2D, READ_1D, READ_2D, WRITE_2D, WRITE_1D)
 def log_mixture(logits, gate, other, out, log_total):
     n = logits.shape[1]
     for i in range(len(logits)):
-        largest = _largest(logits[i], n)
-        total = float32(0)
-        for j in range(n):
-            total += _exp(logits[i, j] - largest)
-        log_total[i] = np.log(total)
-        shift, log_share = log_total[i] + _softplus(gate[i]), -_softplus(-gate[i])
-        for j in range(n):  # the sum of both, divided by the first; or the second, if far larger
-            odds = _odds(log_share, logits[i, j], largest, shift)
-            both = float32(1) + other[i, j] * _exp(min(odds, LIMIT))
-            out[i, j] = other[i, j] if odds > LIMIT and other[i, j] > 0 else both
-        for j in range(n):
-            odds = _odds(log_share, logits[i, j], largest, shift)
-            first = _below(logits[i, j], largest, shift)
-            is_second = odds > LIMIT and other[i, j] > 0
-            out[i, j] = np.log(out[i, j]) + (log_share if is_second else first)
+        row, share, to = logits[i], other[i], out[i]
+        top = _largest(row, n)
+        log_total[i] = lanes.log(_exp_sum(row, n, top))
+        shift, log_share = log_total[i] + lanes.softplus(gate[i]), -lanes.softplus(-gate[i])
+        for j in range(0, n, WIDTH):  # the sum of both, divided by the first; or the second ...
+            logit, second = load(row, j, n, ZERO), load(share, j, n, ZERO)
+            first = logit - top - shift  # in this order, a large logit does not absorb the shift
+            odds = log_share - first
+            both = fma(second, _limited_exp(odds), 1)
+            far = where_less(0, second, odds, 0)  # ..., if far larger
+            factor = where_less(LIMIT, far, second, both)
+            store(to, j, n, lanes.log(factor) + where_less(LIMIT, far, log_share, first))
 
 
 @compiled(READ_2D, READ_2D, READ_1D, READ_2D, READ_1D, WRITE_2D, WRITE_1D, WRITE_2D)
 def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, grad_other):
     n = logits.shape[1]
     for i in range(len(logits)):
-        largest = _largest(logits[i], n)
-        log_rest, log_share = -_softplus(gate[i]), -_softplus(-gate[i])
-        by_rest = float32(0)
-        by_share = float32(0)
-        for j in range(n):
-            odds = _odds(log_share, logits[i, j], largest, log_total[i] - log_rest)
-            odds = _exp(min(odds, LIMIT))
-            out[i, j] = grad[i, j] / (float32(1) + odds * other[i, j])
-            grad_other[i, j] = odds * out[i, j]
-            by_rest += out[i, j]
-            by_share += grad_other[i, j] * other[i, j]
-        grad_gate[i] = by_share * _exp(log_rest) - by_rest * _exp(log_share)
-        for j in range(n):
-            out[i, j] -= by_rest * _exp(_below(logits[i, j], largest, log_total[i]))
+        row, share, by, to, to_share = logits[i], other[i], grad[i], out[i], grad_other[i]
+        top = _largest(row, n)
+        log_rest, log_share = -lanes.softplus(gate[i]), -lanes.softplus(-gate[i])
+        shift = log_total[i] - log_rest
+        rests, shares = repeat(ZERO), repeat(ZERO)
+        for j in range(0, n, WIDTH):
+            second = load(share, j, n, ZERO)
+            odds = _limited_exp(log_share - (load(row, j, n, ZERO) - top - shift))
+            rest = load(by, j, n, ZERO) / fma(odds, second, 1)
+            store(to, j, n, rest)
+            store(to_share, j, n, odds * rest)
+            rests = rests + rest
+            shares = fma(odds * rest, second, shares)
+        by_rest, by_share = total(rests), total(shares)
+        grad_gate[i] = fma(by_share, lanes.exp(log_rest), -(by_rest * lanes.exp(log_share)))
+        for j in range(0, n, WIDTH):
+            probability = lanes.exp(load(row, j, n, ZERO) - top - log_total[i])
+            store(to, j, n, fma(probability, -by_rest, load(to, j, n, ZERO)))
 
 
 @compiled(WRITE_3D, float32, WRITE_ANY_2D)
@@ -401,16 +386,17 @@ def causal_softmax(scores, scale, log_total):
         for i in range(queries):
             row = scores[h, i]
             seen = keys - queries + i + 1
-            largest = _largest(row, seen)
-            total = float32(0)
-            for j in range(seen):
-                row[j] = _exp((row[j] - largest) * scale)
-                total += row[j]
-            for j in range(seen):
-                row[j] /= total
-            for j in range(seen, keys):
-                row[j] = float32(0)
-            log_total[h, i] = np.log(total) + largest * scale
+            top = _largest(row, seen)
+            sums = repeat(ZERO)
+            for j in range(0, seen, WIDTH):
+                power = lanes.exp((load(row, j, seen, -INFINITY) - top) * scale)
+                store(row, j, keys, power)  # 0 from `seen` on
+                sums = sums + power
+            whole = total(sums)
+            for j in range(0, seen, WIDTH):
+                store(row, j, keys, load(row, j, keys, ZERO) / whole)
+            row[seen:] = ZERO
+            log_total[h, i] = fma(top, scale, lanes.log(whole))
 
 
 @compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, float32)
@@ -418,17 +404,19 @@ def causal_softmax_backward(grads, scores, log_total, scale):
     heads, queries, keys = scores.shape
     for h in range(heads):
         for i in range(queries):
+            by, row, shift = grads[h, i], scores[h, i], log_total[h, i]
             seen = keys - queries + i + 1
-            shift = log_total[h, i]
-            expected = float32(0)
-            for j in range(seen):
-                scores[h, i, j] = _exp(scores[h, i, j] * scale - shift)
-                expected += scores[h, i, j] * grads[h, i, j]
-            for j in range(seen):
-                grads[h, i, j] = scores[h, i, j] * (grads[h, i, j] - expected) * scale
-            for j in range(seen, keys):
-                scores[h, i, j] = float32(0)
-                grads[h, i, j] = float32(0)
+            products = repeat(ZERO)
+            for j in range(0, seen, WIDTH):
+                weight = lanes.exp(fma(load(row, j, seen, -INFINITY), scale, -shift))
+                store(row, j, keys, weight)  # 0 from `seen` on
+                products = fma(weight, load(by, j, seen, ZERO), products)
+            expected = total(products)
+            for j in range(0, seen, WIDTH):
+                weight = load(row, j, keys, ZERO)
+                store(by, j, keys, weight * (load(by, j, seen, ZERO) - expected) * scale)
+            row[seen:] = ZERO
+            by[seen:] = ZERO
 
 
 # ------------------------------------------------------------------------------- embedding, Adam
@@ -436,7 +424,7 @@ def causal_softmax_backward(grads, scores, log_total, scale):
 
 @compiled(READ_2D, READ_IDS, WRITE_2D)
 def scatter_rows(grad, indices, out):
-    out[:] = float32(0)
+    out[:] = ZERO
     for i in range(len(grad)):
         row = indices[i]
         for j in range(grad.shape[1]):
@@ -454,20 +442,28 @@ def adam(
     step, by_square = float32(rate / correction1), float32(1 / correction2)
     for i in range(grad.size):
         g = grad[i] * factor
-        mean[i] = keep1 * mean[i] + take1 * g
-        square[i] = keep2 * square[i] + take2 * g * g
+        mean[i] = fma(keep1, mean[i], take1 * g)
+        square[i] = fma(keep2, square[i], take2 * g * g)
         root = np.sqrt(square[i] * by_square) + small
-        value[i] = value[i] * shrunk - mean[i] / root * step
+        value[i] = fma(value[i], shrunk, -(mean[i] / root * step))
 
 
 @compiled(READ_1D, result=float64)
 def square_sum(x):
     whole = float64(0)
     for start in range(0, x.size, 4096):
-        part = float32(0)
-        for i in range(start, min(start + 4096, x.size)):
-            part += x[i] * x[i]
-        whole += float64(part)
+        stop = min(start + 4096, x.size)
+        rest = stop - (stop - start) % (4 * WIDTH)
+        first, second, third, fourth = repeat(ZERO), repeat(ZERO), repeat(ZERO), repeat(ZERO)
+        for i in range(start, rest, 4 * WIDTH):  # four sums, which the processor adds at once
+            a, b = load(x, i, rest, ZERO), load(x, i + WIDTH, rest, ZERO)
+            c, d = load(x, i + 2 * WIDTH, rest, ZERO), load(x, i + 3 * WIDTH, rest, ZERO)
+            first, second = fma(a, a, first), fma(b, b, second)
+            third, fourth = fma(c, c, third), fma(d, d, fourth)
+        for i in range(rest, stop, WIDTH):
+            a = load(x, i, stop, ZERO)
+            first = fma(a, a, first)
+        whole += float64(total((first + third) + (second + fourth)))
     return whole
 
 
@@ -477,20 +473,29 @@ def square_sum(x):
 @compiled(READ_1D, READ_2D, READ_1D, WRITE_1D)
 def linear_row(x, weight, bias, out):
     n, m = weight.shape
-    out[:] = bias
-    whole = n - n % 4
-    for k in range(0, whole, 4):  # four rows of the weight in each pass over the result
-        a, b, c, d = x[k], x[k + 1], x[k + 2], x[k + 3]
-        for j in range(m):
-            out[j] += (
-                a * weight[k, j]
-                + b * weight[k + 1, j]
-                + c * weight[k + 2, j]
-                + d * weight[k + 3, j]
-            )
-    for k in range(whole, n):
-        for j in range(m):
-            out[j] += x[k] * weight[k, j]
+    out[:] = ZERO
+    part = out
+    for start in range(0, n, PART):
+        if start:
+            part = np.zeros(m, np.float32)
+        stop = min(start + PART, n)
+        whole = stop - stop % 4  # `start` is a multiple of 4
+        for k in range(start, whole, 4):  # four rows of the weight in each pass over the result
+            r1, r2, r3, r4 = weight[k], weight[k + 1], weight[k + 2], weight[k + 3]
+            x1, x2, x3, x4 = x[k], x[k + 1], x[k + 2], x[k + 3]
+            for j in range(0, m, WIDTH):
+                value = fma(x1, load(r1, j, m, ZERO), load(part, j, m, ZERO))
+                value = fma(x2, load(r2, j, m, ZERO), value)
+                value = fma(x3, load(r3, j, m, ZERO), value)
+                store(part, j, m, fma(x4, load(r4, j, m, ZERO), value))
+        for k in range(whole, stop):
+            for j in range(m):
+                part[j] = fma(x[k], weight[k, j], part[j])
+        if start:
+            for j in range(m):
+                out[j] += part[j]
+    for j in range(m):
+        out[j] += bias[j]
 
 
 @compiled(READ_2D, READ_2D, WRITE_3D, READ_IDS, WRITE_2D)
@@ -502,7 +507,7 @@ def cached_convolution(x, weight, inputs, position, out):
             inputs[r, end - 1, i] = out[r, i] = x[r, i]
         for lag in range(min(len(weight), end)):
             for i in range(n):
-                out[r, i] += weight[lag, i] * inputs[r, end - 1 - lag, i]
+                out[r, i] = fma(weight[lag, i], inputs[r, end - 1 - lag, i], out[r, i])
 
 
 @compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, WRITE_4D)
@@ -515,19 +520,17 @@ def cached_attention(q, k, v, keys, values, position, scale, out):
             query, result, key, value = q[r, h, 0], out[r, h, 0], keys[r, h], values[r, h]
             key[end - 1] = k[r, h, 0]
             value[end - 1] = v[r, h, 0]
-            largest = float32(-np.inf)
             for j in range(end):
-                score = float32(0)
-                for i in range(size):
-                    score += query[i] * key[j, i]
-                weights[j] = score * scale
-                largest = max(largest, weights[j])
-            total = float32(0)
+                weights[j] = _dot(query, key[j], size) * scale
+            top = _largest(weights, end)
+            sums = repeat(ZERO)
+            for j in range(0, end, WIDTH):
+                power = lanes.exp(load(weights, j, end, -INFINITY) - top)
+                store(weights, j, end, power)
+                sums = sums + power
+            whole = total(sums)
+            result[:] = ZERO
             for j in range(end):
-                weights[j] = _exp(weights[j] - largest)
-                total += weights[j]
-            result[:] = float32(0)
-            for j in range(end):
-                weight = weights[j] / total
+                weight = weights[j] / whole
                 for i in range(len(result)):
-                    result[i] += weight * value[j, i]
+                    result[i] = fma(weight, value[j, i], result[i])

@@ -17,6 +17,22 @@ CUBIC = 0.044715
 MAX_EXPONENT = 80.0  # for exp in float32, which overflows at 88.7
 
 
+def exp(x, out):
+    """Compute e ** x, elementwise."""
+    np.exp(x, out=out)
+
+
+def log(x, out):
+    """Compute the natural logarithm, elementwise; -inf of 0 and NaN of negative numbers."""
+    np.log(x, out=out)
+
+
+def sigmoid(x, out):
+    """Compute 1 / (1 + exp(-x)), elementwise, from exp(-|x|), which cannot overflow."""
+    small = np.exp(-np.abs(x))
+    np.divide(np.where(x >= 0, 1, small), 1 + small, out=out)
+
+
 def gelu_tanh(x, out):
     """Compute GELU in its tanh form, elementwise."""
     out[...] = x / 2 * (1 + np.tanh(SLOPE * (x + CUBIC * x**3)))
