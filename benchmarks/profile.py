@@ -25,7 +25,7 @@ from benchmarks.shapes import SIZES, Size
 from lmladder.nn import ACTIVATIONS
 
 GROUPS = {
-    "matrix products": ("matmul", "_share_product", "_share_backward"),
+    "matrix products": ("multiply", "_multiply_in_blocks"),
     "attention": ("attention", "attention_backward"),
     "norms": ("layer_norm", "layer_norm_backward", "rms_norm", "rms_norm_backward"),
     "positions": ("rotary", "rotary_backward"),

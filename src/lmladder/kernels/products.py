@@ -32,10 +32,11 @@ from numba.types import Array
 
 ROWS, VECTORS, LANES = TILE
 COLUMNS = VECTORS * LANES
-FEWER = 4 if ROWS < 8 else ROWS // 2  # rows of the smaller tile
+FEWER = ROWS - 1  # rows of the tile for numbers of rows that ROWS does not divide
 BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART numbers each
 BLOCK_COLUMNS = 1024
 SMALL = 8192  # numbers of a B that is in the first-level cache as it is
+STRIP = 16  # rows of B that are copied together, for all panels
 BYTES = 4  # of a number
 
 NUMBER, INDEX, SIZE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
@@ -225,28 +226,25 @@ def _copy(b, first, last, out):
     """Copy columns `first` to `last` of B to panels of COLUMNS; the last may have fewer."""
     depth = len(b)
     by_row, by_column = b.strides[0] // BYTES, b.strides[1] // BYTES
-    for j in range(first, last, COLUMNS):
-        width = min(COLUMNS, last - j)
-        panel = (j - first) * depth
-        source, target = b.ctypes.data + j * b.strides[1], out.ctypes.data + BYTES * panel
-        done = 0
-        if width == COLUMNS and by_column == 1:
-            done = depth
-            for k in range(depth):
-                _copy_columns(source + BYTES * k * by_row, target + BYTES * k * COLUMNS)
-        elif width == COLUMNS and by_row == 1:
-            done = depth - depth % LANES
-            for k in range(0, done, LANES):
-                for v in range(0, COLUMNS, LANES):
-                    _transpose(
-                        source + BYTES * (k + v * by_column),
-                        by_column,
-                        target + BYTES * (k * COLUMNS + v),
-                        COLUMNS,
-                    )
-        for k in range(done, depth):
-            for column in range(width):
-                out[panel + k * COLUMNS + column] = b[k, j + column]
+    for start in range(0, depth, STRIP):
+        stop = min(depth, start + STRIP)
+        for j in range(first, last, COLUMNS):
+            width = min(COLUMNS, last - j)
+            panel, done = (j - first) * depth, start
+            source, target = b.ctypes.data + j * b.strides[1], out.ctypes.data + BYTES * panel
+            if width == COLUMNS and by_column == 1:
+                done = stop
+                for k in range(start, stop):
+                    _copy_columns(source + BYTES * k * by_row, target + BYTES * k * COLUMNS)
+            elif width == COLUMNS and by_row == 1:
+                done = stop - (stop - start) % LANES
+                for k in range(start, done, LANES):
+                    for v in range(0, COLUMNS, LANES):
+                        to = target + BYTES * (k * COLUMNS + v)
+                        _transpose(source + BYTES * (k + v * by_column), by_column, to, COLUMNS)
+            for k in range(done, stop):
+                for column in range(width):
+                    out[panel + k * COLUMNS + column] = b[k, j + column]
 
 
 # ------------------------------------------------------------------------------- products
@@ -277,8 +275,7 @@ def _multiply_part(a, b, c, bias, is_first, in_place, panels):
                 i = first
                 while i < last:
                     left = last - i
-                    few = left <= FEWER or ROWS < left <= 2 * FEWER
-                    rows = FEWER if few and width > LANES else ROWS
+                    rows = ROWS if left % ROWS == 0 or width <= LANES else FEWER
                     from_a = a.ctypes.data + i * a.strides[0]
                     a_row, a_k = a.strides[0] // BYTES, a.strides[1] // BYTES
                     operands = depth, from_a, a_row, a_k, from_b, b_k
