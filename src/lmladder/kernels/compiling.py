@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import platform
 import sys
 import tempfile
 import time
@@ -17,16 +18,21 @@ from numba.misc.appdirs import AppDirs
 
 SECONDS_PER_LINE = 4.0
 
-_FEATURES = config.CPU_FEATURES or get_host_cpu_features().flatten()
-# Of a tile of a matrix product: rows, vectors in a row, and numbers in a vector.
-TILE = next(
-    (
-        tile
-        for name, tile in {"+avx512f": (12, 2, 16), "+neon": (8, 3, 4)}.items()
-        if name in _FEATURES
-    ),
-    (6, 2, 8),
-)
+
+def _tile() -> tuple[int, int, int]:
+    """Return the shape of a tile of a matrix product that fills the registers of this machine.
+
+    Returns
+    -------
+    rows, vectors in a row, numbers in a vector
+    """
+    if platform.machine() in ("aarch64", "arm64"):
+        return 8, 3, 4
+    features = config.CPU_FEATURES or get_host_cpu_features().flatten()
+    return (12, 2, 16) if "+avx512f" in features else (6, 2, 8)
+
+
+TILE = _tile()
 _announced = -SECONDS_PER_LINE
 
 
