@@ -245,6 +245,8 @@ def _copy(b, first, last, out):
             for k in range(done, stop):
                 for column in range(width):
                     out[panel + k * COLUMNS + column] = b[k, j + column]
+                for column in range(width, COLUMNS):  # read, but not used
+                    out[panel + k * COLUMNS + column] = float32(0)
 
 
 # ------------------------------------------------------------------------------- products
@@ -302,7 +304,7 @@ def _panels(b, rows):
     """Return memory for the panels of B: (k, n), which are multiplied by some rows of A."""
     depth, n = b.shape
     columns = n % COLUMNS if _reads_in_place(b, rows) else min(n, BLOCK_COLUMNS)
-    return np.zeros(-(-columns // COLUMNS) * COLUMNS * min(depth, PART), np.float32)
+    return np.empty(-(-columns // COLUMNS) * COLUMNS * min(depth, PART), np.float32)
 
 
 @compiled
