@@ -6,11 +6,9 @@ runs train_step.py for each engine in turn, several rounds of it, each run in a 
 so that a noisy minute hits all engines. Then it prints a Markdown table:
 
     ms       the least of all rounds
-    ratio    lmladder's ms over that of the best peer (at `micro` over PyTorch's and over JAX's),
-             with the target in brackets
+    ratio    lmladder's ms over PyTorch's (at `micro` also over JAX's), with the target in brackets
     MiB      peak memory, the least of all rounds; see train_step.py
-    GFLOP/s  of lmladder's matrix products, and their share of the rate at which this machine's
-             BLAS multiplied big matrices in the same rounds, by as many threads
+    GFLOP/s  of lmladder's matrix products
 
 With --json FILE all that was measured is added to a file; `--from FILE` prints the table of
 its content and measures nothing. `readme.py` puts that of compare.jsonl into docs/performance.md.
@@ -32,10 +30,9 @@ from benchmarks.engines import ENGINES
 from benchmarks.measure import Facts, UnavailableError
 from benchmarks.shapes import SIZES
 
-# Least ratios to named engines, or else to the best peer.
-BEST_PEER = "best peer"
-TARGETS = {"micro": {"torch": 0.5, "jax": 1.2}}
-ELSE_TARGETS = {BEST_PEER: 0.8}
+# Least ratios to named engines.
+TARGETS = {"micro": {"torch": 0.18, "jax": 1.2}, "seed0": {"torch": 0.62}}
+ELSE_TARGETS = {"torch": 0.75}
 RATE = "gflops_per_second"
 LOSS_TOLERANCE = 1e-4
 RECORD = Path(__file__).with_suffix(".jsonl")
@@ -53,29 +50,26 @@ def ratios(config: str, milliseconds: dict[str, float]) -> str:
     """Ratios of lmladder to its peers where there are targets: "2.08 of torch (0.8)"."""
     if "lmladder" not in milliseconds:
         return "-"
-    peers = {name: ms for name, ms in milliseconds.items() if name != "lmladder"}
-    ratios = []
-    for name, target in TARGETS.get(config, ELSE_TARGETS).items():
-        peer = min(peers, key=lambda each: peers[each], default="") if name == BEST_PEER else name
-        if peer in peers:
-            ratios.append(f"{milliseconds['lmladder'] / peers[peer]:.2f} of {peer} ({target})")
+    ratios = [
+        f"{milliseconds['lmladder'] / milliseconds[peer]:.2f} of {peer} ({target})"
+        for peer, target in TARGETS.get(config, ELSE_TARGETS).items()
+        if peer in milliseconds
+    ]
     return ", ".join(ratios) or "-"
 
 
-def row(config: str, runs: Runs, engines: list[str], machine: float) -> Facts:
-    """A config's line of the table; `machine` is the rate of big products in GFLOP/s."""
+def row(config: str, runs: Runs, engines: list[str]) -> Facts:
+    """A config's line of the table."""
     of = {engine: runs[config, engine] for engine in engines}
     milliseconds = {
         engine: ms for engine in engines if (ms := least(of[engine], "min_ms")) is not None
     }
-    rate = max((run[RATE] for run in of.get("lmladder", [])), default=None)
     return {
         "config": config,
         **{f"{engine} ms": milliseconds.get(engine) for engine in engines},
         "ratio (target)": ratios(config, milliseconds),
         **{f"{engine} MiB": least(of[engine], "peak_mib") for engine in engines},
-        "GFLOP/s": rate,
-        "share of the machine's": None if rate is None else f"{rate / machine:.0%}",
+        "GFLOP/s": max((run[RATE] for run in of.get("lmladder", [])), default=None),
     }
 
 
@@ -103,22 +97,16 @@ class Collection:
     Attributes
     ----------
     runs : of train_step.py
-    rates : of matmul_rate.py, by threads
     missing : why an engine was left out
     """
 
     runs: Runs = field(default_factory=lambda: defaultdict(list))
-    rates: dict[int, list[Facts]] = field(default_factory=lambda: defaultdict(list))
     missing: dict[str, str] = field(default_factory=dict)
 
     def add_round(
         self, configs: list[str], engines: list[str], *, threads: int, seconds: float
     ) -> Iterator[Facts]:
         """Run all once; yields each result when it is there."""
-        for count in sorted({1, threads}):
-            (facts,) = measure.in_fresh_process("matmul_rate.py", "--threads", count)
-            self.rates[count].append(facts)
-            yield facts
         for config in configs:
             for engine in engines:
                 if engine in self.missing:
@@ -139,10 +127,7 @@ def recorded(file: Path) -> Collection:
     found = Collection()
     for line in file.read_text().splitlines():
         facts = json.loads(line)
-        if "engine" in facts:
-            found.runs[facts["config"], facts["engine"]].append(facts)
-        else:
-            found.rates[facts["threads"]].append(facts)
+        found.runs[facts["config"], facts["engine"]].append(facts)
     return found
 
 
@@ -150,7 +135,6 @@ def report(
     all_rounds: Collection,
     configs: Sequence[str] = tuple(SIZES),
     engines: Sequence[str] = tuple(ENGINES),
-    threads: int = 2,
 ) -> str:
     """The table, and beneath it what one must know to believe it.
 
@@ -160,10 +144,8 @@ def report(
         If the engines' losses differ.
     """
     runs = all_rounds.runs
-    rates = {n: max(each, key=lambda run: run[RATE]) for n, each in all_rounds.rates.items()}
     there = [engine for engine in engines if engine not in all_rounds.missing]
-    table = [row(config, runs, there, rates[threads][RATE]) for config in configs]
-    products = "; ".join(f"{n} threads {run[RATE]:.0f}" for n, run in rates.items())
+    table = [row(config, runs, there) for config in configs]
     versions = {run["engine"]: run["version"] for each in runs.values() for run in each}
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
     best = {
@@ -174,12 +156,12 @@ def report(
     if not worst < LOSS_TOLERANCE:
         sys.exit(f"error: losses differ by {worst:.1g}: the engines do not train the same model")
     lines = [
-        f"Big matrix products, GFLOP/s: {products}. Rounds: {len(all_rounds.rates[threads])}.",
+        f"Rounds: {max(map(len, runs.values()), default=0)}.",
         f"Versions: {named}.",
         *(f"Left out: {reason}" for reason in all_rounds.missing.values()),
         f"Losses of the first steps differ by {worst:.1g} at most (relative).",
     ]
-    if noisy := spoilt({"big products": rates[threads], **best}):
+    if noisy := spoilt(best):
         lines.append(
             f"NOT TO BE TRUSTED, as other programs were busy meanwhile: {', '.join(noisy)}."
         )
@@ -196,21 +178,21 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="is given a line for each run")
     parser.add_argument("--from", dest="recorded", type=Path, metavar="FILE", help="print a file")
     arguments = parser.parse_args()
-    configs, engines, threads = arguments.configs, arguments.engines, arguments.threads
+    configs, engines = arguments.configs, arguments.engines
     if arguments.recorded:
-        print(report(recorded(arguments.recorded), configs, engines, threads))
+        print(report(recorded(arguments.recorded), configs, engines))
         return
     all_rounds = Collection()
     for number in range(1, arguments.rounds + 1):
         for facts in all_rounds.add_round(
-            configs, engines, threads=threads, seconds=arguments.seconds
+            configs, engines, threads=arguments.threads, seconds=arguments.seconds
         ):
-            what = f"{facts.get('config', 'big products')} {facts.get('engine', '')}"
-            print(f"round {number}: {what}", file=sys.stderr, flush=True)
+            what = f"round {number}: {facts['config']} {facts['engine']}"
+            print(what, file=sys.stderr, flush=True)
             if arguments.json:
                 with arguments.json.open("a") as file:
                     file.write(json.dumps(facts) + "\n")
-    print(report(all_rounds, configs, engines, threads))
+    print(report(all_rounds, configs, engines))
 
 
 if __name__ == "__main__":

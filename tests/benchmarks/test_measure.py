@@ -39,15 +39,15 @@ def test_a_change_that_is_none_is_refused(change: str) -> None:
 
 def test_ratios_name_their_peer_and_target() -> None:
     times = {"lmladder": 2.0, "torch": 4.0, "compile": 2.5, "jax": 1.0}
-    assert compare.ratios("micro", times) == "0.50 of torch (0.5), 2.00 of jax (1.2)"
-    assert compare.ratios("nano", times) == "2.00 of jax (0.8)"
+    assert compare.ratios("micro", times) == "0.50 of torch (0.18), 2.00 of jax (1.2)"
+    assert compare.ratios("nano", times) == "0.50 of torch (0.75)"
     assert compare.ratios("nano", {"lmladder": 2.0}) == "-"
 
 
-def test_the_share_is_of_the_rate_of_the_same_run() -> None:
+def test_a_row_has_the_best_of_all_rounds_and_losses_are_compared() -> None:
     run = {"min_ms": 2.0, "peak_mib": 10.0, "gflops_per_second": 50.0, "losses": [1.0]}
     peer = {"min_ms": 4.0, "peak_mib": None, "gflops_per_second": 25.0, "losses": [1.001]}
     runs = {("nano", "lmladder"): [run], ("nano", "torch"): [peer]}
-    row = compare.row("nano", runs, ["lmladder", "torch"], machine=200.0)
-    assert (row["ratio (target)"], row["share of the machine's"]) == ("0.50 of torch (0.8)", "25%")
+    row = compare.row("nano", runs, ["lmladder", "torch"])
+    assert (row["ratio (target)"], row["GFLOP/s"]) == ("0.50 of torch (0.75)", 50.0)
     assert compare.disagreement("nano", runs) == pytest.approx(1e-3)

@@ -61,7 +61,14 @@ def test_compare(tmp_path: Path) -> None:
     options = ("--rounds", 1, "--seconds", 0, "--json", lines)
     table = run("compare.py", "--configs", "micro", "--engines", "lmladder", *options)
     assert "\n| micro | " in table
-    assert len(lines.read_text().splitlines()) == 3  # the machine by 1 and 2 threads, and the step
+    assert len(lines.read_text().splitlines()) == 1
+
+
+@pytest.mark.slow
+def test_products() -> None:
+    lines = run("products.py", "--rounds", 1, "--of", "qk").splitlines()
+    shapes = [line.split(" | ")[1] for line in lines if "qk" in line]
+    assert shapes == ["64 x 32 x 64", "64 x 32 x 256", "geometric mean"]
 
 
 @pytest.mark.slow
