@@ -1,4 +1,4 @@
-"""Whether an emulated ARM processor writes the same bytes as this machine.
+"""Compare the bytes that this machine and an emulated ARM processor write.
 
     python benchmarks/arm.py [FOLDER] [--runs smoke long]
 
@@ -8,8 +8,8 @@ all their outputs but the facts of a machine in .work:
     smoke    experiment=smoke, all stages
     long     200 steps of the default Transformer at width 64 and context 128: prepare, transformer
 
-The last line of each run has the number of files that differ, after a line for each of them. The
-exit status is 1 if there are any, and 2 if a stage or a download fails.
+After one line for each file that differs, the last line of a run has their number. The exit status
+is 1 if there are any, and 2 if a stage or a download fails.
 
 It needs Debian 12 on x86-64 and its Python 3.11. The first time, FOLDER (default: build/arm) gets
 QEMU and Python from packages that apt downloads, and wheels of the versions in constraints.txt;

@@ -2,12 +2,14 @@
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
+from lmladder import kernels
 from lmladder.kernels import products, reference
 from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
@@ -25,10 +27,10 @@ SIZES = [
     (97, 20, 65),
     (3, 513, 100),
 ]
-WIDE = (14, 9, 1100)  # more than a block of columns
+WIDE = (40, 9, 1100)  # more than a block of columns
 TILES = ((6, 2, 8), (12, 2, 16), (8, 3, 4))
 # Of all products of `digest`, as they were first computed, on x86-64.
-DIGEST = "f82e08e6ef0d0bfe987a248fa20ba4b3a5a55ff543cde1e0a9d00730c5375782"
+DIGEST = "2e679149ea1f04b585b3886356b7199911f769828aaaf68642bd5efca6c5989c"
 
 
 def numbers(name: str, *shape: int) -> FloatArray:
@@ -78,6 +80,19 @@ def test_leading_axes_broadcast_and_any_layout_is_written() -> None:
         out = out if shape[0] == 3 else out.T
         products.multiply(a, b, out)
         np.testing.assert_array_equal(out, expected)
+
+
+def test_more_axes_than_four_and_no_matrices_that_do_not_fit() -> None:
+    a, b = numbers("a", 2, 3, 2, 5, 7), numbers("b", 3, 1, 7, 9)
+    found = kernels.matmul(a, b)
+    for index in np.ndindex(2, 3, 2):
+        np.testing.assert_array_equal(found[index], product(a[index], b[index[1], 0]))
+    for shapes in [(3, 4), (9, 5)], [(2, 3, 4), (4,)], [(4,), (2, 4, 3)], [(3, 4), (4, 3), (1,)]:
+        arrays = [numbers("x", *shape) for shape in shapes]
+        with pytest.raises(
+            ValueError, match=rf"^matmul expects .*, got {re.escape(str(shapes[0]))}"
+        ):
+            kernels.matmul(*arrays)
 
 
 def test_empty_matrices_give_the_bias_or_nothing() -> None:

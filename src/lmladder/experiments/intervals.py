@@ -127,7 +127,9 @@ def draw_errors(
     root = normal * (8 * freedom + 3) / (8 * freedom + 1)
     student = math.sqrt(freedom * math.expm1(root**2 / freedom))
     draws = (resampled - resampled.mean(axis=0)).T * (student / normal)
-    covariance = np.atleast_2d(np.cov(draws))
+    above = draws - draws.mean(axis=1, keepdims=True)
+    sums = [(above * each).sum(axis=1) for each in above]  # as in `resampled_nats`
+    covariance = np.stack(sums) / (draws.shape[1] - 1)
     text = np.diag(covariance)
     squares = text[:, None] + text - 2 * covariance
 

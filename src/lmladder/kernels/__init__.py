@@ -152,12 +152,27 @@ def cross_entropy(logits, targets):
 
 
 def matmul(a, b, bias=None):
-    """Return a @ b (+ bias), as `blocks.matmul`."""
+    """Return a @ b (+ bias), in float32 with the same bits on every machine.
+
+    Parameters
+    ----------
+    a : array, shape (..., n, k)
+    b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
+    bias : array, shape (m,), or None
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+    """
     return blocks.matmul(_kernels(a).multiply, a, b, bias)
 
 
 def linear_backward(grad, x, weight):
-    """Return the gradients of x @ weight + bias, as `blocks.linear_backward`."""
+    """Return the gradients of x @ weight + bias with respect to x, weight and bias.
+
+    The arguments have the shapes (..., m), (..., n) and (n, m).
+    """
     return blocks.linear_backward(_kernels(x).multiply, grad, x, weight)
 
 
@@ -241,7 +256,10 @@ def adam(pieces, *settings):
 
 
 def square_sums(arrays):
-    """Return the sum of squares of each array, computed in float64."""
+    """Return the sum of squares of each array.
+
+    In float32, blocks of 4,096 are added in float32, and their sums in float64.
+    """
     compiled, vectors = _all_compiled(arrays), [each.ravel() for each in arrays]
     kernel = _fused().square_sum if compiled else reference.square_sum
     if not compiled or sum([each.size for each in vectors]) <= PIECE:  # fast for a small model

@@ -1,8 +1,8 @@
 """Cutting work into blocks of rows and sharing the blocks among threads.
 
-NumPy and kernels release Python's global lock while they compute, so threads use all cores. Block
-boundaries depend on shapes only, never on the number of threads, so the bits of every result are
-the same for any number of threads.
+NumPy and the kernels release Python's global lock while they compute, so threads use all cores.
+Block boundaries depend on shapes only, never on the number of threads, so the bits of every result
+are the same for any number of threads.
 """
 
 import itertools
@@ -155,18 +155,19 @@ def as_rows(array: Array) -> Array:
     return array.reshape(math.prod(leading), last)
 
 
-Multiply: TypeAlias = Callable[[Array, Array, Array, Array | None], None]  # as `reference` has it
+Multiply: TypeAlias = Callable[
+    [Array, Array, Array, Array | None], None
+]  # such as `reference.multiply`
 
 
 def matmul(multiply: Multiply, a: Array, b: Array, bias: Array | None = None) -> Array:
-    """Return a @ b (+ bias), computed in blocks of rows.
-
-    Parameters
-    ----------
-    a : array, shape (..., n, k)
-    b : array, shape (k, m), or (..., k, m) with leading axes that broadcast against those of a
-    bias : array, shape (m,), or None
-    """
+    """Return a @ b (+ bias), computed in blocks of rows; see `kernels.matmul`."""
+    fits = b.ndim > 1 and a.ndim > (b.ndim > 2) and a.shape[-1] == b.shape[-2]
+    if not (fits and (bias is None or bias.shape == b.shape[-1:])):
+        added = "" if bias is None else f" and {bias.shape}"
+        raise ValueError(
+            f"matmul expects (..., n, k), (..., k, m) and (m,), got {a.shape}, {b.shape}{added}"
+        )
     bias = None if bias is None else contiguous(bias)
     if b.ndim != 2:
         lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])

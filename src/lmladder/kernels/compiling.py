@@ -28,7 +28,8 @@ def _tile() -> tuple[int, int, int]:
     """
     if platform.machine() in ("aarch64", "arm64"):
         return 8, 3, 4
-    features = config.CPU_FEATURES or get_host_cpu_features().flatten()
+    given = config.CPU_FEATURES
+    features = get_host_cpu_features().flatten() if given is None else given
     return (12, 2, 16) if "+avx512f" in features else (6, 2, 8)
 
 

@@ -292,7 +292,7 @@ def polynomial(x, coefficients):
 
 @inlined
 def exp(x):
-    """e ** x with an error of 2 units in the last place; 0 below -87.3, where it is subnormal.
+    """e ** x with an error of 2 units in the last place; 0 below -87.3.
 
     With n = round(x / log 2), this is 2 ** n times a polynomial in x - n log 2 (Cephes, expf.c).
     Adding SHIFT rounds to an integer.

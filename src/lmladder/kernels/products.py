@@ -11,10 +11,10 @@ C[i, j] is the sum of the parts, in order, plus bias[j]. `reference.multiply` co
 plain NumPy, slowly.
 
 The method is that of Goto & van de Geijn 2008, "Anatomy of high-performance matrix multiplication".
-A tile of C stays in registers while rows of B, as vectors, are multiplied by columns of A, one
-number at a time. Panels of columns of B are copied to where they are read in sequence, but for a
-small B. The shape of a tile suits the registers of the machine. Neither this nor blocks nor copies
-change the order above, because each element of C is in a lane of its own.
+A tile of C stays in registers while vectors of rows of B are multiplied by single elements of A.
+Panels of columns of B are copied so that they are read sequentially, unless B is small. The shape
+of a tile depends on the registers of the machine. Tiles, blocks and copies do not change the order
+above, because each element of C has its own lane.
 """
 
 from functools import partial
@@ -32,10 +32,10 @@ from numba.types import Array
 
 ROWS, VECTORS, LANES = TILE
 COLUMNS = VECTORS * LANES
-FEWER = ROWS - 1  # rows of the tile for numbers of rows that ROWS does not divide
-BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART numbers each
+FEWER = ROWS - 1  # rows of a tile if ROWS does not divide the number of rows
+BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART elements each
 BLOCK_COLUMNS = 1024 // COLUMNS * COLUMNS
-SMALL = 8192  # numbers of a B that is in the first-level cache as it is
+SMALL = 8192  # elements of a B that fits into the first-level cache without a copy
 STRIP = 16  # rows of B that are copied together, for all panels
 BYTES = 4  # of a number
 
@@ -114,6 +114,7 @@ class _Columns:
 
     Parameters
     ----------
+    vectors : the most in a row
     width : number of columns
     """
 
@@ -295,7 +296,7 @@ def _multiply_part(a, b, c, bias, is_first, in_place, panels):
 
 @compiled
 def _reads_in_place(b, rows):
-    """Return whether panels of B are read so rarely, or are so close, that copies do not pay."""
+    """Return whether B is not copied: A has few rows, or B fits into the first-level cache."""
     return b.strides[1] == BYTES and (b.size <= SMALL or rows <= 3 * ROWS)
 
 
@@ -340,7 +341,7 @@ _NO_BIAS = np.empty(0, np.float32)
 
 
 def multiply(a, b, out, bias=None):
-    """Compute `reference.multiply` of float32 arrays, of any layout, with at most four axes."""
+    """Compute `reference.multiply` of float32 arrays, of any layout."""
     added = _NO_BIAS if bias is None else bias
     if out.size and out.strides[-1] != BYTES:
         whole = np.empty(out.shape, np.float32)
@@ -348,6 +349,11 @@ def multiply(a, b, out, bias=None):
         out[...] = whole
     elif out.ndim == 2:
         _two_axes(a, b, out, added)
+    elif out.ndim > 4:
+        lead = out.shape[:-2]
+        a, b = (np.broadcast_to(each, (*lead, *each.shape[-2:])) for each in (a, b))
+        for each in zip(a, b, out, strict=True):
+            multiply(*each, bias)
     else:
         _four_axes(*(_with_leading_axes(each, out) for each in (a, b, out)), added)
 

@@ -357,12 +357,12 @@ def _fused_multiply_add(a, b, c):
     product = a.astype(np.float64) * b
     total = product + c
     by_c = total - product
-    with np.errstate(invalid="ignore"):  # of infinite numbers
+    with np.errstate(invalid="ignore", over="ignore"):  # infinite numbers
         error = (product - (total - by_c)) + (c - by_c)  # of the sum (Knuth, TwoSum)
-    bits = total.view(np.int64)
-    is_even = (error != 0) & (bits % 2 == 0) & np.isfinite(total)
-    bits += is_even * np.where((error > 0) == (total > 0), 1, -1)
-    return total.astype(np.float32)
+        bits = total.view(np.int64)
+        is_even = (error != 0) & (bits % 2 == 0) & np.isfinite(total)
+        bits += is_even * np.where((error > 0) == (total > 0), 1, -1)
+        return total.astype(np.float32)
 
 
 def linear_row(x, weight, bias, out):
@@ -372,6 +372,8 @@ def linear_row(x, weight, bias, out):
 
 def cached_attention(q, k, v, keys, values, position, scale, out):
     """Store the key and value of one position; attend to them and to those of earlier positions.
+
+    The products are NumPy's, so their last bits depend on the machine.
 
     Parameters
     ----------

@@ -21,7 +21,7 @@ def contrast(color: str, other: str) -> float:
     """Return the contrast ratio of two colors, from 1 to 21, as WCAG 2.2 defines it."""
     channels = np.array([to_rgb(color), to_rgb(other)])
     linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-    low, high = sorted(linear @ (0.2126, 0.7152, 0.0722))
+    low, high = sorted((linear * (0.2126, 0.7152, 0.0722)).sum(axis=1))
     return float((high + 0.05) / (low + 0.05))
 
 

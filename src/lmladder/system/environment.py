@@ -48,6 +48,9 @@ def describe(more: Mapping[str, Any]) -> dict[str, Any]:
 
 def _processor() -> str:
     """Return the name of the processor, which Linux reports better than Python."""
-    lines = CPUINFO.read_text().splitlines() if CPUINFO.exists() else []
+    try:
+        lines = CPUINFO.read_text().splitlines()
+    except OSError:  # not on Linux
+        lines = []
     names = (line.partition(": ")[2] for line in lines if line.startswith("model name"))
     return next(names, platform.processor())

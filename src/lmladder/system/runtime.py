@@ -1,10 +1,11 @@
 """Pin what the bits of a result depend on besides the code, before NumPy is first imported.
 
-The kernels define the order of their operations, and compute the same bits on every machine. What
-is left to NumPy does so, too, but for exponentials and logarithms in float64, which it computes
-otherwise on processors with AVX-512: this is disabled.
+The kernels define the order of their operations, so their bits are the same on every machine. NumPy
+has other functions for tanh, exponentials, logarithms and powers on processors with AVX-512, so
+these instructions are disabled in NumPy.
 
-BLAS, which the kernels do not use, gets one thread: `kernels.blocks` shares work among threads.
+BLAS gets one thread; the kernels do not use it, and `kernels.blocks` shares their work among
+threads.
 
 Variables set by the user take precedence. If NumPy was imported before lmladder, it has already
 chosen its instructions: the results are equally accurate, but their last bits may differ between
@@ -29,7 +30,7 @@ not_pinned: list[str] = []  # the variables that could no longer be pinned
 
 
 def pin() -> None:
-    """Pin the threads of BLAS and the instructions of NumPy, unless the user has set them."""
+    """Set the threads of BLAS and the instructions of NumPy, unless the user has."""
     _keep_freed_memory()
     pinned = ONE_BLAS_THREAD | (WITHOUT_AVX512 if platform.machine() == "x86_64" else {})
     if "numpy" not in sys.modules:
