@@ -144,7 +144,7 @@ def report(
         If the engines' losses differ.
     """
     runs = all_rounds.runs
-    there = [engine for engine in engines if engine not in all_rounds.missing]
+    there = [engine for engine in engines if any(engine == name for _, name in runs)]
     table = [row(config, runs, there) for config in configs]
     versions = {run["engine"]: run["version"] for each in runs.values() for run in each}
     named = ", ".join(f"{name} {version}" for name, version in versions.items())
