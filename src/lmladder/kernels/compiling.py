@@ -19,12 +19,12 @@ from numba.misc.appdirs import AppDirs
 SECONDS_PER_LINE = 4.0
 
 
-def _tile() -> tuple[int, int, int]:
+def _tile_shape() -> tuple[int, int, int]:
     """Return the shape of a tile of a matrix product that fills the registers of this machine.
 
     Returns
     -------
-    rows, vectors in a row, numbers in a vector
+    rows, vectors in a row, elements of a vector
     """
     if platform.machine() in ("aarch64", "arm64"):
         return 8, 3, 4
@@ -33,7 +33,7 @@ def _tile() -> tuple[int, int, int]:
     return (12, 2, 16) if "+avx512f" in features else (6, 2, 8)
 
 
-TILE = _tile()
+TILE = _tile_shape()
 _announced = -SECONDS_PER_LINE
 
 

@@ -8,7 +8,17 @@ from functools import partial
 
 from lmladder.kernels import lanes
 from lmladder.kernels.compiling import compile_cached
-from lmladder.kernels.lanes import WIDTH, fma, inlined, load, repeat, store, total, where_less
+from lmladder.kernels.lanes import (
+    INFINITY,
+    WIDTH,
+    fma,
+    inlined,
+    load,
+    repeat,
+    store,
+    total,
+    where_less,
+)
 from lmladder.kernels.products import multiply  # noqa: F401
 from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, PART, SLOPE
 
@@ -29,7 +39,7 @@ def compiled(*arguments, result=void):
     return partial(compile_cached, result(*arguments), nogil=True, error_model="numpy")
 
 
-ZERO, ONE, INFINITY, LIMIT = map(float32, (0, 1, np.inf, MAX_EXPONENT))
+ZERO, ONE, LIMIT = map(float32, (0, 1, MAX_EXPONENT))
 GROUP = 8  # rows whose sums are computed before their results, so that the processor overlaps them
 
 

@@ -1,4 +1,4 @@
-"""A Numba type of 16 float32 numbers, and elementary functions of it and of float32.
+"""A Numba type of 16 float32 values, and elementary functions of it and of float32.
 
 With it, the source of a kernel defines the order of every floating-point operation: lane l of a sum
 over a row adds elements l, l + 16, l + 32, ... in order, and `total` adds the lanes in a fixed
@@ -6,7 +6,7 @@ order. The compiler may not reorder or fuse operations, and divides 16 lanes amo
 registers of a processor: one with AVX-512, two with AVX2, four with NEON. The bits of a result are
 the same on all of them.
 
-A function of this module accepts lanes and float32 numbers, unless stated otherwise. The same
+A function of this module accepts lanes and float32 values, unless stated otherwise. The same
 function serves sums in lanes and elementwise loops, which the compiler vectorizes.
 """
 
@@ -20,10 +20,10 @@ from numba.extending import intrinsic, lower_cast, models, overload, register_mo
 from numba.types import Float, Number, Type, float32, int64, void
 
 WIDTH = 16
-LARGE, SMALL = np.float32(88.722839), np.float32(-87.3)  # exp is infinite above, 0 below
+EXP_MAX, EXP_MIN = np.float32(88.722839), np.float32(-87.3)  # exp is infinite above, 0 below
 LEAST, INFINITY, NAN = np.finfo(np.float32).tiny, np.float32(np.inf), np.float32(np.nan)
 ROOT_HALF = 0x3F3504F3  # the bits of sqrt(1 / 2)
-SHIFT = np.float32(1.5 * 2**23)  # plus an integer n, a number with n in its lowest bits
+SHIFT = np.float32(1.5 * 2**23)  # SHIFT + n has the integer n in its lowest bits
 FLOAT, INT = ir.FloatType(), ir.IntType(32)
 VECTOR = ir.VectorType(FLOAT, WIDTH)
 
@@ -42,7 +42,7 @@ def inlined(function):
 
 
 class Lanes(Type):
-    """The type of 16 float32 numbers."""
+    """The type of 16 float32 values."""
 
 
 LANES = Lanes(name="Lanes")
@@ -52,9 +52,28 @@ register_model(Lanes)(partial(models.PrimitiveModel, be_type=VECTOR))
 # ------------------------------------------------------------------------------- operations
 
 
-def _repeat(builder, number):
-    one = builder.insert_element(ir.VectorType(number.type, 1)(ir.Undefined), number, INT(0))
-    return _shuffle(builder, one, [0] * WIDTH)
+def call(builder, name, result, *arguments):
+    """Call an intrinsic function of LLVM with a result of this type."""
+    kind = ir.FunctionType(result, [each.type for each in arguments])
+    return builder.call(builder.module.declare_intrinsic(name, (), kind), arguments)
+
+
+def spread(builder, value, width=WIDTH):
+    """Return a vector of `width` elements that are all equal to a value."""
+    one = builder.insert_element(ir.VectorType(value.type, 1)(ir.Undefined), value, INT(0))
+    return _shuffle(builder, one, [0] * width)
+
+
+def first_elements(builder, count, width=WIDTH, start=0):
+    """Return which of the `width` elements from `start` on are among the first `count`."""
+    indices = ir.VectorType(INT, width)(list(range(start, start + width)))
+    return builder.icmp_signed("<", indices, spread(builder, builder.trunc(count, INT), width))
+
+
+def load_chosen(builder, pointer, chosen, fill):
+    """Load the chosen elements of a vector in memory; the others are those of `fill`."""
+    name = f"llvm.masked.load.v{fill.type.count}f32.p0"
+    return call(builder, name, fill.type, pointer, INT(4), chosen, fill)
 
 
 def _shuffle(builder, vector, lanes):
@@ -70,11 +89,11 @@ def _halves(builder, vector):
 
 @lower_cast(Number, Lanes)
 def _number_to_lanes(context, builder, from_type, to_type, number):
-    return _repeat(builder, context.cast(builder, number, from_type, float32))
+    return spread(builder, context.cast(builder, number, from_type, float32))
 
 
 def _elementwise(generate, *arguments):
-    """Return the type and the code of a function of lanes, or of numbers if no argument is lanes.
+    """Return the type and the code of a function of lanes, or of float32 if no argument is lanes.
 
     The instructions of generate(builder, *arguments) are the same for both.
     """
@@ -111,8 +130,7 @@ def fma(typing, a, b, c):
     def generate(builder, *values):
         kind = values[0].type
         name = "llvm.fma.f32" if kind == FLOAT else f"llvm.fma.v{WIDTH}f32"
-        function = builder.module.declare_intrinsic(name, (), ir.FunctionType(kind, [kind] * 3))
-        return builder.call(function, values)
+        return call(builder, name, kind, *values)
 
     return _elementwise(generate, a, b, c)
 
@@ -141,7 +159,7 @@ def larger(typing, a, b):
 
 
 def _bits(builder, x):
-    """Return the bits of numbers as integers, and a function that makes constants like them."""
+    """Return the bits of values as integers, and a function that makes constants like them."""
     if x.type == FLOAT:
         return builder.bitcast(x, INT), INT
     integers = ir.VectorType(INT, WIDTH)
@@ -193,12 +211,7 @@ def _load_first(typing, row, j, count, fill):
     def code(context, builder, signature, values):
         array, j, count, fill = values
         pointer = _pointer(context, builder, row, array, j)
-        numbers = ir.VectorType(INT, WIDTH)(list(range(WIDTH)))
-        mask = builder.icmp_signed("<", numbers, _repeat(builder, builder.trunc(count, INT)))
-        kind = ir.FunctionType(VECTOR, [pointer.type, INT, mask.type, VECTOR])
-        name = f"llvm.masked.load.v{WIDTH}f32.p0"
-        function = builder.module.declare_intrinsic(name, (), kind)
-        return builder.call(function, [pointer, INT(4), mask, fill])
+        return load_chosen(builder, pointer, first_elements(builder, count), fill)
 
     return LANES(row, int64, int64, LANES), code
 
@@ -250,7 +263,7 @@ def store(row, j, n, value):
 
 @intrinsic
 def repeat(typing, number):
-    """A number in each lane."""
+    """Lanes that are all equal to a number."""
     return LANES(LANES), lambda context, builder, signature, values: values[0]
 
 
@@ -301,8 +314,8 @@ def exp(x):
     n = shifted - SHIFT
     r = fma(n, float32(2.12194440e-4), fma(n, float32(-0.693359375), x))
     p = fma(polynomial(r, EXP), r * r, r) + float32(1)
-    value = where_less(x, LARGE, _scale(p, shifted), x + INFINITY)  # NaN stays
-    return where_less(x, SMALL, float32(0), value)
+    value = where_less(x, EXP_MAX, _scale(p, shifted), x + INFINITY)  # NaN stays
+    return where_less(x, EXP_MIN, float32(0), value)
 
 
 @inlined

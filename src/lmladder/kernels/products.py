@@ -21,6 +21,7 @@ from functools import partial
 from itertools import chain
 
 from lmladder.kernels.compiling import TILE, compile_cached
+from lmladder.kernels.lanes import FLOAT, INT, call, first_elements, load_chosen, spread
 from lmladder.kernels.reference import PART
 
 import numpy as np
@@ -32,24 +33,24 @@ from numba.types import Array
 
 ROWS, VECTORS, LANES = TILE
 COLUMNS = VECTORS * LANES
-FEWER = ROWS - 1  # rows of a tile if ROWS does not divide the number of rows
+SHORT_ROWS = ROWS - 1  # of a tile, if ROWS does not divide the number of rows
 BLOCK_ROWS = 96  # rows of A that stay in the second-level cache, of PART elements each
 BLOCK_COLUMNS = 1024 // COLUMNS * COLUMNS
-SMALL = 8192  # elements of a B that fits into the first-level cache without a copy
+IN_CACHE = 8192  # elements of a B that fits into the first-level cache without a copy
 STRIP = 16  # rows of B that are copied together, for all panels
-BYTES = 4  # of a number
+BYTES = 4  # of an element
 
-NUMBER, INDEX, SIZE = ir.FloatType(), ir.IntType(32), ir.IntType(64)
-VECTOR = ir.VectorType(NUMBER, LANES)
+SIZE = ir.IntType(64)
+VECTOR = ir.VectorType(FLOAT, LANES)
 
-compiled = partial(njit, nogil=True, error_model="numpy")
+jitted = partial(njit, nogil=True, error_model="numpy")
 
 
 # ------------------------------------------------------------------------------- vectors in memory
 
 
 def _pointer(builder, address, offset, kind):
-    """The address plus `offset` numbers, as a pointer."""
+    """The address plus `offset` elements, as a pointer."""
     place = builder.add(address, builder.mul(offset, SIZE(BYTES)))
     return builder.inttoptr(place, kind.as_pointer())
 
@@ -64,19 +65,12 @@ def _store(builder, value, address, offset):
     builder.store(value, _pointer(builder, address, offset, value.type)).align = BYTES
 
 
-def _repeat(builder, number, kind):
-    """A vector of equal elements."""
-    undefined, zeros = ir.Constant(kind, ir.Undefined), [0] * kind.count
-    first = builder.insert_element(undefined, number, INDEX(0))
-    return builder.shuffle_vector(first, undefined, ir.VectorType(INDEX, kind.count)(zeros))
-
-
 @intrinsic
 def _copy_columns(typing, source, target):
-    """Copy COLUMNS numbers from one address to another."""
+    """Copy COLUMNS elements from one address to another."""
 
     def code(context, builder, signature, arguments):
-        value = _load(builder, arguments[0], SIZE(0), ir.VectorType(NUMBER, COLUMNS))
+        value = _load(builder, arguments[0], SIZE(0), ir.VectorType(FLOAT, COLUMNS))
         _store(builder, value, arguments[1], SIZE(0))
         return context.get_dummy_value()
 
@@ -85,14 +79,14 @@ def _copy_columns(typing, source, target):
 
 @intrinsic
 def _transpose(typing, source, stride, target, target_stride):
-    """Copy LANES x LANES numbers, transposed; strides in numbers."""
+    """Copy LANES x LANES elements, transposed; strides in elements."""
 
     def code(context, builder, signature, arguments):
         source, stride, target, target_stride = arguments
         rows = [_load(builder, source, builder.mul(stride, SIZE(i)), VECTOR) for i in range(LANES)]
         half = LANES // 2
         order = [x for i in range(LANES) for x in (i, LANES + i)]
-        low, high = (ir.VectorType(INDEX, LANES)(each) for each in (order[:LANES], order[LANES:]))
+        low, high = (ir.VectorType(INT, LANES)(each) for each in (order[:LANES], order[LANES:]))
         for _ in range(LANES.bit_length() - 1):  # interleave row i with row i + half
             rows = [
                 builder.shuffle_vector(rows[i], rows[i + half], mask)
@@ -121,23 +115,13 @@ class _Columns:
     def __init__(self, builder, vectors, width):
         self.builder = builder
         self.is_full = builder.icmp_signed("==", width, SIZE(vectors * LANES))
-        lanes = ir.VectorType(INDEX, LANES)
-        ends = _repeat(builder, builder.trunc(width, INDEX), lanes)
-        numbers = [lanes(list(range(v * LANES, (v + 1) * LANES))) for v in range(vectors)]
-        self.masks = [builder.icmp_signed("<", each, ends) for each in numbers]
-
-    def _call(self, name, result, *arguments):
-        kind = ir.FunctionType(result, [each.type for each in arguments])
-        name = f"llvm.masked.{name}.v{LANES}f32.p0"
-        return self.builder.call(
-            cgutils.get_or_insert_function(self.builder.module, kind, name), arguments
-        )
+        starts = range(0, vectors * LANES, LANES)
+        self.exist = [first_elements(builder, width, LANES, start) for start in starts]
 
     def load(self, address, v):
         """Vector v of the row at an address; 0 in the columns that do not exist."""
         place = _pointer(self.builder, address, SIZE(v * LANES), VECTOR)
-        arguments = place, INDEX(BYTES), self.masks[v], VECTOR([0.0] * LANES)
-        return self._call("load", VECTOR, *arguments)
+        return load_chosen(self.builder, place, self.exist[v], VECTOR([0.0] * LANES))
 
     def store(self, value, address, v):
         """Write vector v of the row at an address."""
@@ -146,20 +130,22 @@ class _Columns:
                 _store(self.builder, value, address, SIZE(v * LANES))
             with incomplete:
                 place = _pointer(self.builder, address, SIZE(v * LANES), VECTOR)
-                self._call("store", ir.VoidType(), value, place, INDEX(BYTES), self.masks[v])
+                name = f"llvm.masked.store.v{LANES}f32.p0"
+                arguments = value, place, INT(BYTES), self.exist[v]
+                call(self.builder, name, ir.VoidType(), *arguments)
 
 
 def _tile(rows, vectors):
     """Return the function that computes a part of a tile of C.
 
-    Its arguments are integers: addresses, and strides in numbers.
+    Its arguments are integers: addresses, and strides in elements.
 
     Parameters
     ----------
     depth : number of terms
-    a, a_row, a_k : the first number of A, its stride from row to row, and from term to term
-    b, b_k : the first number of B, and its stride from term to term; columns are neighbors
-    c, c_row : the first number of C, and its stride from row to row
+    a, a_row, a_k : the first element of A, its stride from row to row, and from term to term
+    b, b_k : the first element of B, and its stride from term to term; columns are contiguous
+    c, c_row : the first element of C, and its stride from row to row
     height, width : of the tile, at most `rows` and `vectors` * LANES
     is_first : whether this is the first part, to which no other is added
     bias : address of what is added at the end, or 0
@@ -179,9 +165,7 @@ def _tile(rows, vectors):
             sums = [[cgutils.alloca_once(builder, VECTOR) for _ in range(vectors)] for _ in exists]
             for total in chain(*sums):
                 builder.store(VECTOR([0.0] * LANES), total)
-            kind = ir.FunctionType(VECTOR, [VECTOR] * 3)
-            name = f"llvm.fma.v{LANES}f32"
-            fma = cgutils.get_or_insert_function(builder.module, kind, name)
+            fma = f"llvm.fma.v{LANES}f32"
             with cgutils.for_range(builder, depth) as loop:
                 from_a, from_b = builder.mul(loop.index, a_k), builder.mul(loop.index, b_k)
                 row_of_b = [
@@ -189,10 +173,9 @@ def _tile(rows, vectors):
                     for v in range(vectors)
                 ]
                 for row, totals in zip(row_of_a, sums, strict=True):
-                    number = _load(builder, row, from_a, NUMBER)
-                    factor = _repeat(builder, number, VECTOR)
+                    factor = spread(builder, _load(builder, row, from_a, FLOAT), LANES)
                     for vector, total in zip(row_of_b, totals, strict=True):
-                        new = builder.call(fma, [factor, vector, builder.load(total)])
+                        new = call(builder, fma, VECTOR, factor, vector, builder.load(total))
                         builder.store(new, total)
             for r, totals in enumerate(sums):
                 with builder.if_then(exists[r]):
@@ -209,20 +192,20 @@ def _tile(rows, vectors):
 
         return void(*[int64] * 12), code
 
-    @compiled
+    @jitted
     def compute(depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias):
         tile(depth, a, a_row, a_k, b, b_k, c, c_row, height, width, is_first, bias)
 
     return compute
 
 
-_full, _fewer, _narrow = _tile(ROWS, VECTORS), _tile(FEWER, VECTORS), _tile(ROWS, 1)
+_full, _short, _narrow = _tile(ROWS, VECTORS), _tile(SHORT_ROWS, VECTORS), _tile(ROWS, 1)
 
 
 # ------------------------------------------------------------------------------- copies
 
 
-@compiled
+@jitted
 def _copy(b, first, last, out):
     """Copy columns `first` to `last` of B to panels of COLUMNS; the last may have fewer."""
     depth = len(b)
@@ -253,7 +236,7 @@ def _copy(b, first, last, out):
 # ------------------------------------------------------------------------------- products
 
 
-@compiled
+@jitted
 def _multiply_part(a, b, c, bias, is_first, in_place, panels):
     """Compute one part of the terms of C, or add it to C if it is not the first; then the bias.
 
@@ -278,7 +261,7 @@ def _multiply_part(a, b, c, bias, is_first, in_place, panels):
                 i = first
                 while i < last:
                     left = last - i
-                    rows = ROWS if left % ROWS == 0 or width <= LANES else FEWER
+                    rows = ROWS if left % ROWS == 0 or width <= LANES else SHORT_ROWS
                     from_a = a.ctypes.data + i * a.strides[0]
                     a_row, a_k = a.strides[0] // BYTES, a.strides[1] // BYTES
                     operands = depth, from_a, a_row, a_k, from_b, b_k
@@ -287,20 +270,20 @@ def _multiply_part(a, b, c, bias, is_first, in_place, panels):
                     result = to_c, c.strides[0] // BYTES, min(left, rows), width, is_first, added
                     if width <= LANES:
                         _narrow(*operands, *result)
-                    elif rows == FEWER:
-                        _fewer(*operands, *result)
+                    elif rows == SHORT_ROWS:
+                        _short(*operands, *result)
                     else:
                         _full(*operands, *result)
                     i += rows
 
 
-@compiled
+@jitted
 def _reads_in_place(b, rows):
     """Return whether B is not copied: A has few rows, or B fits into the first-level cache."""
-    return b.strides[1] == BYTES and (b.size <= SMALL or rows <= 3 * ROWS)
+    return b.strides[1] == BYTES and (b.size <= IN_CACHE or rows <= 3 * ROWS)
 
 
-@compiled
+@jitted
 def _panels(b, rows):
     """Return memory for the panels of B: (k, n), which are multiplied by some rows of A."""
     depth, n = b.shape
@@ -308,7 +291,7 @@ def _panels(b, rows):
     return np.empty(-(-columns // COLUMNS) * COLUMNS * min(depth, PART), np.float32)
 
 
-@compiled
+@jitted
 def _multiply(a, b, c, bias, panels):
     depth, in_place = len(b), _reads_in_place(b, len(a))
     for start in range(0, max(1, depth), PART):  # without terms, C is the bias, or 0
