@@ -3,6 +3,7 @@
 It reads outputs/prepare. In the pipeline: dvc repro mlp. By hand, in new folders in
 outputs/runs/mlp, or in outputs/sweeps/mlp with -m:
 
+    python stages/mlp.py mlp.context_length=16
     python stages/mlp.py -m mlp.context_length=8,16 seed=0,1
 """
 

@@ -1,7 +1,6 @@
 """What holds for all tests. lmladder is imported before NumPy, so that its arithmetic is pinned."""
 
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,8 +11,6 @@ from lmladder.cli.main import main
 from lmladder.models import KINDS
 
 import pytest
-
-PROGRESS = re.compile(r"[\w ]+: [\d,]+ of [\d,]+ .+ a second")  # printed by slow machines only
 
 
 @dataclass(frozen=True)
@@ -29,8 +26,8 @@ class Done:
         return self
 
     def failed_in_one_line(self, status: int, *named: object) -> str:
-        """Return the one line on stderr, but for progress, which names all of `named`."""
-        lines = [line for line in self.stderr.splitlines() if not PROGRESS.fullmatch(line)]
+        """Return the one line on stderr, which names all of `named`."""
+        lines = self.stderr.splitlines()
         assert len(lines) == 1, "\n".join(lines[-20:])
         assert lines[0].startswith("error: ")
         assert self.status == status, lines[0]

@@ -1,7 +1,7 @@
 """Progress of long work: lines in a pipe, a bar on a terminal, nothing if the work is short."""
 
 from lmladder.system import progress
-from lmladder.system.progress import SECONDS_PER_LINE, CountingProgress, TrainingProgress
+from lmladder.system.progress import BRIEF, SECONDS_PER_LINE, CountingProgress, TrainingProgress
 
 import pytest
 
@@ -26,12 +26,17 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
     assert capsys.readouterr().err.splitlines() == [
         "evaluate: 2,000 of 4,000 tokens, 417 a second",
     ]
+    clock.now += SECONDS_PER_LINE
+    with CountingProgress("prepare", "characters", 100) as brief:
+        clock.now += 0.5 * BRIEF
+        brief.advance(50)
+    assert capsys.readouterr().err == ""
     with TrainingProgress("mlp", 0, 100, 600) as training:
-        for step in range(1, 31):
+        for step in range(1, 25):
             clock.now += 0.2 * SECONDS_PER_LINE
             training.step(step, 2.5)
-            if step == 7:
+            if step == 6:
                 training.evaluated(step, 2.5, 2.25)
     lines = capsys.readouterr().out.splitlines()
-    assert [int(line.split()[2].partition("/")[0]) for line in lines] == [1, 6, 7, 12, 17, 22, 27]
-    assert lines[3] == "mlp step 12/100: train 2.5000, val 2.2500 nats, 750 tokens/s, 70 s left"
+    assert [int(line.split()[2].partition("/")[0]) for line in lines] == [2, 6, 11, 16, 21]
+    assert lines[2] == "mlp step 11/100: train 2.5000, val 2.2500 nats, 750 tokens/s, 70 s left"

@@ -155,9 +155,8 @@ def as_rows(array: Array) -> Array:
     return array.reshape(math.prod(leading), last)
 
 
-Multiply: TypeAlias = Callable[
-    [Array, Array, Array, Array | None], None
-]  # such as `reference.multiply`
+# A function such as `reference.multiply`.
+Multiply: TypeAlias = Callable[[Array, Array, Array, Array | None], None]
 
 
 def matmul(multiply: Multiply, a: Array, b: Array, bias: Array | None = None) -> Array:

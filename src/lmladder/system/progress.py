@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeR
 from rich.progress import MofNCompleteColumn as Steps
 
 SECONDS_PER_LINE = 4.0
+BRIEF = 1.0  # seconds of work that gets no line
 
 
 class _Bar:
@@ -52,9 +53,10 @@ class _Bar:
         self._bar.update(self._task, completed=done, facts=facts)
 
     def _line_is_due(self) -> bool:
-        """Return whether there is no bar, and the last line was printed some seconds ago."""
+        """Return whether there is no bar, and the last line is old and the work not brief."""
         now = time.perf_counter()
-        due = self._bar.disable and now - _Bar.printed >= SECONDS_PER_LINE
+        waited = now - _Bar.printed >= SECONDS_PER_LINE and self._seconds >= BRIEF
+        due = self._bar.disable and waited
         _Bar.printed = now if due else _Bar.printed
         return due
 
