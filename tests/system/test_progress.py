@@ -39,4 +39,4 @@ def test_a_pipe_gets_a_line_at_intervals(clock, capsys):
                 training.evaluated(step, 2.5, 2.25)
     lines = capsys.readouterr().out.splitlines()
     assert [int(line.split()[2].partition("/")[0]) for line in lines] == [2, 6, 11, 16, 21]
-    assert lines[2] == "mlp step 11/100: train 2.5000, val 2.2500 nats, 750 tokens/s, 70 s left"
+    assert lines[2] == "mlp step 11/100: train 2.5000, val 2.2500 nats, 750 tokens/s, 71 s left"
