@@ -18,6 +18,7 @@ from lmladder.cli.run import run
 from lmladder.cli.sample import sample
 from lmladder.cli.score import score
 from lmladder.cli.settings import settings
+from lmladder.cli.trying import try_
 from lmladder.cli.verify import verify
 from lmladder.system import messages
 from lmladder.system.errors import LadderError
@@ -31,9 +32,9 @@ ClickException: Any = next(
     each for each in typer.BadParameter.__mro__ if each.__name__ == "ClickException"
 )
 COMMANDS: dict[str, Callable[..., None]] = {
-    each.__name__.removesuffix("_checkpoint"): each
+    each.__name__.removesuffix("_checkpoint").rstrip("_"): each
     for each in (
-        *(run, settings, sample, score, inspect, compare, play, verify),
+        *(run, settings, sample, score, inspect, compare, try_, play, verify),
         *(export_checkpoint, import_checkpoint, audit),
     )
 }

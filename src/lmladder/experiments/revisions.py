@@ -9,11 +9,12 @@ import subprocess
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, mkdtemp
 from zipfile import ZipFile
 
 from lmladder.experiments.runs import Found, find_runs
 from lmladder.system.errors import InputError
+from lmladder.system.files import make_folder
 
 EXPERIMENTS = "refs/exps/*/*/"
 
@@ -47,6 +48,26 @@ def find_revisions(names: Iterable[str]) -> Found:
             ]
             found.notes += [note.replace(prefix, f"{label}:") for note in part.notes]
     return found
+
+
+def checkout(name: str) -> tuple[str, Path]:
+    """Return the commit of a revision of git, and a folder with its files, in build/.
+
+    Raises
+    ------
+    InputError
+        If the revision is unknown, or there is no git repository.
+    """
+    _, commit = _commits(name)[0]
+    folder = Path("build", commit[:12])
+    if not folder.exists():
+        archive = _git("archive", "--format=zip", commit, purpose=f"read {name}")
+        make_folder(folder.parent)
+        part = mkdtemp(dir=folder.parent)
+        with ZipFile(io.BytesIO(archive)) as files:
+            files.extractall(part)
+        Path(part).rename(folder)
+    return commit, folder
 
 
 def _commits(name: str) -> list[tuple[str, str]]:

@@ -49,9 +49,13 @@ def folders(given: Iterable[str], stage: str) -> list[str]:
     keys = ",".join(sorted({*UNNAMED, *shared.values()}))
     names = [f"hydra.job.config.override_dirname.exclude_keys=[{keys}]"]
     if not any(each.startswith("hydra.sweep.dir=") for each in overrides):
-        folder = OUTPUTS / "sweeps" / stage / short(",".join(sorted(shared)))
-        names.append(f"hydra.sweep.dir='{folder}'")
+        names.append(f"hydra.sweep.dir='{sweep_folder(shared, stage)}'")
     return names
+
+
+def sweep_folder(shared: Iterable[str], stage: str) -> Path:
+    """Return the folder of a sweep whose jobs share these overrides."""
+    return OUTPUTS / "sweeps" / stage / short(",".join(sorted(shared)))
 
 
 def short(overrides: Any) -> str:

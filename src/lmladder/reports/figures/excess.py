@@ -82,7 +82,7 @@ def recall_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     axes.set(xlabel="tokens back to the latest mention", ylabel="nats per token above the truth")
     title(
         axes,
-        "Recall: the loss of what a story names again, over the distance to its latest mention",
+        "Recall: the loss where a story names something again",
         "Only one token is possible. Numbers: mean over all distances. Bands: two standard errors.",
     )
     name_lines(axes, lines)

@@ -46,7 +46,7 @@ def _apart(wanted: Sequence[float], gap: float) -> list[float]:
     """Return positions at least `gap` apart, nearest by least squares to ascending `wanted` ones.
 
     After subtraction of i * gap the positions must not descend: neighbors that would are pooled at
-    their mean. No position is below 0, the bottom of the axes.
+    their mean. All are between 0 and 1, the bottom and the top of the axes, where they fit.
     """
     pools: list[list[float]] = []
     for index, position in enumerate(wanted):
@@ -54,4 +54,5 @@ def _apart(wanted: Sequence[float], gap: float) -> list[float]:
         while len(pools) > 1 and np.mean(pools[-2]) > np.mean(pools[-1]):
             pools[-2:] = [pools[-2] + pools[-1]]
     levels = [float(np.mean(pool)) for pool in pools for _ in pool]
-    return [max(level, 0.0) + index * gap for index, level in enumerate(levels)]
+    highest = max(1 - (len(levels) - 1) * gap, 0.0)
+    return [min(max(level, 0.0), highest) + index * gap for index, level in enumerate(levels)]

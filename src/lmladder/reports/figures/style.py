@@ -49,7 +49,7 @@ def styled() -> Iterator[None]:
 def wide_figure() -> tuple[Figure, Axes]:
     """Return a figure and its axes; the right margin is for names."""
     figure = Figure(figsize=(WIDTH, 4))
-    return figure, figure.add_axes((0.12, 0.125, 0.525, 0.67))
+    return figure, figure.add_axes((0.14, 0.125, 0.505, 0.67))
 
 
 def as_svg(figure: Figure) -> str:
