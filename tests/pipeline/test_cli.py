@@ -39,8 +39,7 @@ def text(done):
 
 
 def test_the_command_works_in_a_process_of_its_own_whose_reader_may_leave_early(smoke):
-    entry_point = "from lmladder.cli.main import main; main()"
-    command = f"python -c '{entry_point}' sample --tokens 3000 | head -c 16"
+    command = "python -m lmladder sample --tokens 3000 | head -c 16"
     done = smoke.run("bash", "-c", f"set -o pipefail; {command}")
     assert (done.stdout, done.stderr) == (PROMPT, "")
     assert smoke.lmladder("sample", "--tokens", 5).succeeded().stdout.startswith(PROMPT)

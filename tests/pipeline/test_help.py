@@ -14,7 +14,7 @@ from tests.pipeline.conftest import PYTHON
 
 import pytest
 
-LMLADDER = (PYTHON, "-c", "from lmladder.cli.main import main; main()")
+LMLADDER = (PYTHON, "-m", "lmladder")
 STAGES = ("prepare", "bigram", "mlp", "transformer", "evaluate")
 
 

@@ -7,7 +7,7 @@ from tests.pipeline.conftest import PYTHON
 
 import pytest
 
-TRY = (PYTHON, "-c", "from lmladder.cli.main import main; main()", "try")
+TRY = (PYTHON, "-m", "lmladder", "try")
 COMMON = (
     "--at-once=3",
     "--common=experiment=smoke",

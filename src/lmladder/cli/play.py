@@ -23,7 +23,8 @@ def play(
         list[Path] | None,
         typer.Argument(
             metavar="CHECKPOINT",
-            help="Folders of runs or their checkpoint.safetensors. [default: all scored rungs]",
+            help="Folders of runs or their checkpoint.safetensors; or the folder of a ladder, for "
+            "all rungs that it has scored. [default: outputs]",
             show_default=False,
         ),
     ] = None,
@@ -48,11 +49,12 @@ def play(
     if ESCAPED.search(text):
         raise InputError("--text must be valid UTF-8")
     require_suffix(output, ".html")
-    order: list[str] = []
-    if not checkpoints:
-        table = reports.models_of(reports.read_csv(DEFAULT_OUTPUTS / "evaluate/perplexity.csv"))
+    order, checkpoints = list[str](), checkpoints or [DEFAULT_OUTPUTS]
+    scored = checkpoints[0] / "evaluate/perplexity.csv"
+    if checkpoints == [DEFAULT_OUTPUTS] or (len(checkpoints) == 1 and scored.exists()):
+        table = reports.models_of(reports.read_csv(scored))
         order = [*reversed(table)]  # the best one first
-        checkpoints = [DEFAULT_OUTPUTS / table[name].rung for name in order]
+        checkpoints = [checkpoints[0] / table[name].rung for name in order]
     loaded = {str(path): open_checkpoint(path) for path in dict.fromkeys(checkpoints)}
     page, skipped = reports.render_play(loaded, text, order)
     atomic_write(output, page.encode())

@@ -92,6 +92,11 @@ def one_line(error: BaseException) -> str:
         if found[1] in (known := keys_of(schema())):
             return f"{found[1]} is a setting of another choice of its group"
         return f"unknown setting {found[1]}; {did_you_mean(found[1], known)}"
+    if found := re.search(
+        r"Could not find '(.+)/(\S+)'\s+Available options in '.+':([\s\w]+)\n", message
+    ):
+        group, name, choices = found.groups()
+        return f"there is no {group}={name}; {did_you_mean(name, choices.split())}"
     if "Missing mandatory value" in message and (found := re.search(r"full_key: (\S+)", message)):
         return f"{found[1]} is missing; give {found[1]}=..."
     lines: list[str] = []

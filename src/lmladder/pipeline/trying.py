@@ -37,7 +37,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 FRESH = 100_000  # characters of the fresh text on which a pair is confirmed
-SCORE = ("-c", "from lmladder.cli.main import main; main()", "score", "--json")
+SCORE = ("-m", "lmladder", "score", "--json")
 UNITS = {"s": 1, "m": 60, "h": 3600, "Mtokens": 1e6, "Gtokens": 1e9}  # of a budget
 
 
