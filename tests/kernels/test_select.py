@@ -104,7 +104,6 @@ def test_an_op_gives_the_same_by_both_choices_and_any_number_of_threads(
     # Blocks and tiles so small that even these arrays are divided into many.
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
     monkeypatch.setattr(blocks, "PRODUCT_ROWS", 2)
-    monkeypatch.setattr(blocks, "ALIGNED", 1)
     monkeypatch.setattr(blocks, "PRODUCT_WORK", 1)
     monkeypatch.setattr(tiles, "SCORE_BYTES", 1)
     monkeypatch.setattr(tiles, "QUERIES", 2)

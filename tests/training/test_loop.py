@@ -168,7 +168,6 @@ def test_the_number_of_threads_does_not_change_the_bytes(
     # Blocks so small that even these models are divided into many.
     monkeypatch.setattr(blocks, "BLOCK_BYTES", 1 << 8)
     monkeypatch.setattr(blocks, "PRODUCT_ROWS", 3)
-    monkeypatch.setattr(blocks, "ALIGNED", 1)
     monkeypatch.setattr(blocks, "PRODUCT_WORK", 1 << 6)
     found = []
     for n_threads in (1, 3):
