@@ -25,8 +25,7 @@ import numpy as np
 # Below these sizes a block costs more to hand to a thread than it saves.
 BLOCK_BYTES = 1 << 17  # minimum size of one operand of a block of rows
 ROW_BLOCKS = 16  # maximum number of blocks of rows
-PRODUCT_ROWS = 64  # minimum number of rows, or of columns, in a block of a matrix product
-ALIGNED = 16  # rows or columns: a slice of a multiple has whole tiles
+PRODUCT_ROWS = 64  # minimum number of rows in a block of a matrix product
 PRODUCT_WORK = 1 << 21  # minimum number of multiply-adds in a block of a matrix product
 PRODUCT_BLOCKS = 8  # maximum number of blocks of a matrix product
 
@@ -201,7 +200,7 @@ Product: TypeAlias = tuple[Array, Array, Array, Array | None]
 
 def _multiply(multiply: Multiply, products: Sequence[Product], *sum_of: Any) -> None:
     """Compute the products, and np.add.reduce(*sum_of) if given, as one job for the threads."""
-    if any(_blocks(a, b) > 1 for a, b, _, _ in products):
+    if any(_rows_per_block(a, b) < len(a) for a, b, _, _ in products):
         run(_multiply_in_blocks, multiply, products, sum_of)
         return
     for product in products:
@@ -213,35 +212,24 @@ def _multiply(multiply: Multiply, products: Sequence[Product], *sum_of: Any) -> 
 def _multiply_in_blocks(
     multiply: Multiply, products: Sequence[Product], sum_of: Sequence[Any]
 ) -> None:
-    """Compute blocks of rows; or of columns, where each block of rows would copy a long B."""
     tasks: list[Callable[[], object]] = []
     for a, b, out, bias in products:
-        rows, columns = out.shape
-        if len(b) > max(rows, columns) and columns >= 2 * PRODUCT_ROWS:
-            for part in _slices(columns, _blocks(a, b)):
-                added = None if bias is None else bias[part]
-                tasks.append(partial(multiply, a, b[:, part], out[:, part], added))
-        else:
-            for part in _slices(rows, _blocks(a, b)):
-                tasks.append(partial(multiply, a[part], b, out[part], bias))
+        step = _rows_per_block(a, b)
+        for start in range(0, len(a), step):
+            part = slice(start, start + step)
+            tasks.append(partial(multiply, a[part], b, out[part], bias))
     if sum_of:
         tasks.append(partial(np.add.reduce, *sum_of))
     parallel_for(lambda number: tasks[number](), len(tasks))
 
 
-def _blocks(a: Array, b: Array) -> int:
-    """Return the maximum number of blocks of a @ b."""
+def _rows_per_block(a: Array, b: Array) -> int:
+    """Return the number of rows of `a` in each block of a @ b."""
     if _thread.no_partitioning:
-        return 1
-    return min(PRODUCT_BLOCKS, max(1, a.size * b.shape[1] // PRODUCT_WORK))
-
-
-def _slices(length: int, blocks: int) -> list[slice]:
-    """Divide rows or columns into a power of two of slices, which threads share evenly."""
-    count = max(1, min(blocks, length // PRODUCT_ROWS))
-    count = 1 << (count.bit_length() - 1)
-    step = -(-length // (count * ALIGNED)) * ALIGNED
-    return [slice(start, start + step) for start in range(0, length, step)]
+        return max(1, len(a))
+    blocks = min(PRODUCT_BLOCKS, max(1, a.size * b.shape[1] // PRODUCT_WORK))
+    even = 1 << (blocks.bit_length() - 1)  # a power of two, which 2, 4 or 8 threads share evenly
+    return max(PRODUCT_ROWS, -(-len(a) // even))
 
 
 def apply_to_row_blocks(kernel, rows, *shared, out, sums=(), step=None):
