@@ -7,28 +7,34 @@ validation loss is lower. Afterwards each kept change is measured with new seeds
 """
 
 import sys
+from pathlib import Path
 from statistics import fmean
+from tempfile import TemporaryDirectory
 
 from lmladder.data import Prepared
 from lmladder.data.tales import Grammar
 from lmladder.experiments.trials import estimate
 from lmladder.pipeline.sweeps import OUTPUTS
-from lmladder.pipeline.trying import Side, fresh_losses, loss_of, questions
+from lmladder.pipeline.trying import Side, fresh_losses, questions
 
 SEEDS = range(1, 6)  # of the measurement
 
 
 def main() -> None:
-    grammar = Grammar(Prepared.open(OUTPUTS / "prepare").corpus.grammar)
+    text = Prepared.open(OUTPUTS / "prepare")
+    grammar = Grammar(text.corpus.grammar)
+    folder = TemporaryDirectory()
+    file = Path(folder.name, "validation.txt")
+    file.write_text(text.tokenizer.decode(text.val), encoding="utf-8")
     ((base, _),) = questions([sys.argv[1]], [], None)
     base.train([0])
-    kept, best = [base], loss_of(base.run(0))
+    kept, best = [base], float(base.nats(0, file).mean())
     print(f"base: validation {best:.4f}")
     claims = []
     for change in sys.argv[1:]:
         side = Side(base.rung, (*kept[-1].overrides, change))
         side.train([0])
-        loss = loss_of(side.run(0))
+        loss = float(side.nats(0, file).mean())
         print(f"{change}: validation {loss - best:+.4f} {'kept' if loss < best else ''}")
         if loss < best:
             kept.append(side)

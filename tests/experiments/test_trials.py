@@ -25,8 +25,8 @@ import numpy as np
 import pytest
 
 TRIAL = Trial(
-    rung="mlp", change="mlp.activation=relu", common="", against="", equal="tokens", text="0a",
-    pairs=3, looks=1, base=0.5, difference=-0.01, low=-0.015, high=-0.005,
+    rung="mlp", change="mlp.activation=relu", equal="tokens", text="0a", inputs="1b",
+    smallest=0.005, pairs=3, looks=1, base=0.5, difference=-0.01, low=-0.015, high=-0.005,
     answer=BETTER,
 )  # fmt: skip
 
@@ -90,9 +90,10 @@ def test_the_uncertainty_from_the_text_is_that_of_its_blocks_and_grows_with_the_
     own = stream(0, "blocks").normal(-0.1, 0.02, 400)
     tokens = np.full(400, 10.0)
     error = own.std(ddof=1) / 20  # of the mean, per token
-    # 1 - 0.05 / (n (n + 1)) of the normal distribution: 97.5% and 99.17% two-sided
-    for questions, quantile in ((1, 2.2414), (2, 2.6383)):
+    # 97.5% and 99.17%, two-sided, of Student's t with 399 degrees of freedom
+    for questions, quantile in ((1, 2.2502), (2, 2.6527)):
         assert text_margin(own * 10, tokens, questions) == pytest.approx(quantile * error, rel=1e-3)
+    assert text_margin(own[:19] * 10, tokens[:19], 1) == math.inf
     levels = [0.05 / (n * (n + 1)) for n in range(1, 10_000)]
     assert 0.0499 < sum(levels) <= 0.05
 
@@ -100,7 +101,13 @@ def test_the_uncertainty_from_the_text_is_that_of_its_blocks_and_grows_with_the_
 def test_the_ledger_keeps_one_line_of_each_question_in_their_order(tmp_path):
     path = tmp_path / "trials.csv"
     assert read_ledger(path) == []
-    few = {"change": "mlp.a=1 mlp.b=[2,3]", "pairs": 2, "low": -math.inf, "high": math.inf}
+    few = {
+        "change": "mlp.a=1 mlp.b=[2,3]",
+        "inputs": "2b",
+        "pairs": 2,
+        "low": -math.inf,
+        "high": math.inf,
+    }
     other = TRIAL.model_copy(update=few)
     elsewhere = TRIAL.model_copy(update={"text": "0b", "against": "12"})
     elsewhere = elsewhere.confirmed_by(Estimate(-0.01, -0.02, -0.005), 0.25)
@@ -109,7 +116,7 @@ def test_the_ledger_keeps_one_line_of_each_question_in_their_order(tmp_path):
     again = TRIAL.model_copy(update={"pairs": 4, "looks": 2})
     add_to_ledger(path, again)
     assert read_ledger(path) == [again, other, elsewhere]
-    third = TRIAL.model_copy(update={"change": "mlp.c=1"})
+    third = TRIAL.model_copy(update={"inputs": "3b"})
     assert [each.number(read_ledger(path)) for each in (again, other, third)] == [1, 2, 3]
 
 

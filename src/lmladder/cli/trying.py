@@ -15,6 +15,7 @@ SMALLEST = typer.Option(min=0.0, help="Smallest difference of interest, in nats 
 EQUAL = typer.Option(help="What both are trained with the same of.")
 BUDGET = typer.Option(help="90s, 30m or 2h of this command, or 200Mtokens of all runs.")
 AT_ONCE = typer.Option(min=1, help="Pairs of runs between two looks, for parallel launchers.")
+CONFIG_DIR = typer.Option(help="A folder with more choices, such as examples.")
 PRINT = typer.Option("--ledger", help="Print the questions that were asked, and ask none.")
 CHANGE = typer.Argument(metavar="OVERRIDE", help="The change, as for Hydra; a question per rung.")
 
@@ -28,6 +29,7 @@ def try_(
     budget: Annotated[str | None, BUDGET] = None,
     at_once: Annotated[int, AT_ONCE] = 1,
     ledger: Annotated[bool, PRINT] = False,
+    config_dir: Annotated[Path | None, CONFIG_DIR] = None,
     output: Annotated[Path | None, output_option("Draw the ledger to this file, .svg.")] = None,
 ) -> None:
     """Find out whether a change is an improvement.
@@ -44,17 +46,23 @@ def try_(
         lmladder try --ledger
     """
     from lmladder.experiments.trials import LEDGER, read_ledger
-    from lmladder.pipeline.trying import ask, questions
+    from lmladder.pipeline.trying import OUTPUTS, ask, questions
     from lmladder.reports import trials as reports
     from lmladder.reports.figures.style import as_svg
     from lmladder.system.files import atomic_write
+    from lmladder.system.locks import locked
 
     require_suffix(output, ".svg")
     if not ledger and output is None:
         options: Any = {"equal": equal, "budget": budget, "at_once": at_once}
-        for base, changes in list(questions(overrides or [], common or [], against)):
-            trial = ask(base, changes, LEDGER, smallest=smallest, **options)
-            print(reports.sentences(trial, read_ledger(LEDGER)), flush=True)
+        common = common or []
+        if config_dir is not None:
+            common = [f"hydra.searchpath=['file://{config_dir.absolute()}']", *common]
+        asked = list(questions(overrides or [], common, against))
+        with locked(OUTPUTS / "sweeps"):
+            for base, changes in asked:
+                trial = ask(base, changes, LEDGER, smallest=smallest, **options)
+                print(reports.sentences(trial, read_ledger(LEDGER)), flush=True)
         return
     trials = read_ledger(LEDGER)
     if overrides or not trials:

@@ -93,6 +93,16 @@ def against_base(
     return np.quantile(largest, CONFIDENCE) * errors, p_values
 
 
+def two_sided_quantiles(level: float, freedom: int) -> tuple[float, float]:
+    """Return what a normal variable, and one with Student's t, exceed with a probability `level`.
+
+    Student's t follows from the normal distribution as in Wallace (1959).
+    """
+    normal = NormalDist().inv_cdf(1 - level / 2)
+    root = normal * (8 * freedom + 3) / (8 * freedom + 1)
+    return normal, math.sqrt(freedom * math.expm1(root**2 / freedom))
+
+
 def draw_errors(
     resampled: FloatArray,
     blocks: int,
@@ -120,12 +130,8 @@ def draw_errors(
     """
     count = len(variances)
     pairs = max(1, count - 1 if to_base else count * (count - 1) // 2)
-    # Student's t by the normal distribution (Wallace 1959), at the Bonferroni level of all pairs,
-    # because variances from few blocks are uncertain.
-    normal = NormalDist().inv_cdf(1 - (1 - CONFIDENCE) / (2 * pairs))
-    freedom = blocks - 1
-    root = normal * (8 * freedom + 3) / (8 * freedom + 1)
-    student = math.sqrt(freedom * math.expm1(root**2 / freedom))
+    # Student's t at the Bonferroni level of all pairs, as variances of few blocks are uncertain
+    normal, student = two_sided_quantiles((1 - CONFIDENCE) / pairs, blocks - 1)
     draws = (resampled - resampled.mean(axis=0)).T * (student / normal)
     above = draws - draws.mean(axis=1, keepdims=True)
     sums = [(above * each).sum(axis=1) for each in above]  # as in `resampled_nats`

@@ -8,8 +8,9 @@ critical value of Student's t for each number of pairs. The intervals that these
 simultaneously for all looks, whatever the reason to stop was (C. Jennison and B. W. Turnbull 1989,
 Journal of the Royal Statistical Society B 51). The differences are assumed to be normal.
 
-All seeds are scored on the same text, which many questions may have been asked of, so a difference
-is then confirmed: on fresh text, or by an interval that is widened for the number of questions.
+All seeds are scored on the same text, which many questions may have been asked about. Therefore a
+difference is then confirmed: on fresh text, or by an interval that includes the uncertainty from
+the choice of the text, at a level that decreases with the number of questions.
 """
 
 import functools
@@ -17,10 +18,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import NormalDist, fmean, stdev
+from statistics import fmean, stdev
 
 from lmladder.data.reading import opened
-from lmladder.experiments.intervals import CONFIDENCE
+from lmladder.experiments.intervals import CONFIDENCE, MIN_BLOCKS, two_sided_quantiles
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
 from lmladder.system.files import atomic_write
@@ -46,7 +47,8 @@ class Estimate:
     high: float
 
     def __str__(self) -> str:
-        return f"{self.mean:+.4f} [{self.low:+.4f}, {self.high:+.4f}]"
+        known = f"[{self.low:+.4f}, {self.high:+.4f}]" if self.low > -math.inf else "(no interval)"
+        return f"{self.mean:+.4f} {known}"
 
     def answer(self, smallest: float) -> str:
         """Return what the interval shows; `smallest` is the smallest difference of interest."""
@@ -96,8 +98,8 @@ def estimate(differences: Sequence[float], text_margin: float = 0.0) -> Estimate
 def text_margin(differences: FloatArray, tokens: FloatArray, questions: int) -> float:
     """Return the half-width of the interval of a difference that is due to the choice of the text.
 
-    The probability of an error at the nth question about a text is 5% / (n (n + 1)), which is 5%
-    over any number of questions.
+    The probability of an error of this part at the nth question about a text is 5% / (n (n + 1)),
+    which is 5% over any number of questions. It is infinite for fewer than `MIN_BLOCKS` blocks.
 
     Parameters
     ----------
@@ -105,11 +107,12 @@ def text_margin(differences: FloatArray, tokens: FloatArray, questions: int) -> 
     tokens : of each block, (blocks,)
     questions : asked about this text, with this one
     """
-    blocks = len(tokens)
+    if (blocks := len(tokens)) < MIN_BLOCKS:
+        return math.inf
     left = differences - differences.sum() / tokens.sum() * tokens
     error = math.sqrt(blocks / (blocks - 1) * np.square(left).sum()) / float(tokens.sum())
     level = (1 - CONFIDENCE) / (questions * (questions + 1))
-    return NormalDist().inv_cdf(1 - level / 2) * error
+    return two_sided_quantiles(level, blocks - 1)[1] * error
 
 
 # --- The ledger -----------------------------------------------------------------------------------
@@ -125,8 +128,10 @@ class Trial(BaseModel):
     against : commit of the base; empty where it is the same code
     equal : "tokens" or "time", of which both sides have the same
     text : digest of the text and its tokenizer
+    inputs : digest of all that determines the runs: their code, and all settings
+    smallest : smallest difference of interest
     pairs, looks : pairs of runs, and how often the test looked at their scores
-    base : mean loss of the base
+    base : mean loss of the base on the validation text
     difference, low, high : change minus base on the validation text, with the interval of all looks
     answer : of the test
     excess : loss of the base above the truth on fresh text; None if a better change was not
@@ -143,6 +148,8 @@ class Trial(BaseModel):
     against: str = ""
     equal: str
     text: str
+    inputs: str
+    smallest: float
     pairs: int
     looks: int
     base: float
@@ -158,7 +165,7 @@ class Trial(BaseModel):
     @property
     def question(self) -> tuple[str, ...]:
         """What is asked: the same question has one line."""
-        return self.rung, self.change, self.common, self.against, self.equal, self.text
+        return self.rung, self.change, self.equal, self.text, self.inputs
 
     @property
     def found(self) -> Estimate:

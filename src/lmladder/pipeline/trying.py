@@ -19,25 +19,29 @@ from typing import Any
 
 from lmladder.config import STAGES, composed, one_line, validated
 from lmladder.data import Prepared
+from lmladder.data.reading import bytes_from_text
 from lmladder.data.tales import Grammar, generate
-from lmladder.evaluation import read_record
-from lmladder.experiments import Run, find_runs, trials
-from lmladder.experiments.jobs import read_facts
+from lmladder.evaluation import block_starts, read_record
+from lmladder.experiments import trials
+from lmladder.experiments.jobs import FINISHED, read_facts
 from lmladder.experiments.revisions import checkout
 from lmladder.pipeline.rungs import rung_named
 from lmladder.pipeline.running import MACHINE
 from lmladder.pipeline.sweeps import OUTPUTS, sweep_folder
+from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError, RunError
-from lmladder.system.files import work_folder
+from lmladder.system.files import make_folder, work_folder, write_json
 from lmladder.system.messages import say
 from lmladder.system.sealing import sha256_of_json
+from lmladder.system.settings import dotted
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 FRESH = 100_000  # characters of the fresh text on which a pair is confirmed
-SCORE = ("-m", "lmladder", "score", "--json")
+SCORE = ("-m", "lmladder", "score", "--json", "--per-token")
+TIMED = 5  # a run for --equal time has this part of the steps
 UNITS = {"s": 1, "m": 60, "h": 3600, "Mtokens": 1e6, "Gtokens": 1e9}  # of a budget
 
 
@@ -74,40 +78,39 @@ class Side:
         """Return the folder of a run, or that of the sweep."""
         stage = self.rung if self.rung in STAGES else "rung"
         sweep = sweep_folder(self.given, f"{stage}@{self.commit[:12]}" if self.commit else stage)
-        return sweep.absolute() if seed is None else sweep / f"seed={seed}"
+        return sweep.absolute() / ("" if seed is None else f"seed={seed}")
 
     def train(self, seeds: Iterable[int]) -> None:
         """Run the jobs of these seeds that are not finished; LadderError if one fails."""
+        self._run(self.folder(), seeds, *self.launcher)
+
+    def seconds(self, steps: int) -> float:
+        """Return the measured time of a run of some steps, without a launcher, which is removed."""
+        key = self.section
+        short = f"{key}.training.steps={steps}", f"schedule@{key}.schedule=constant"
+        with TemporaryDirectory() as folder:
+            self._run(Path(folder), [0], *short)
+            facts = read_facts(work_folder(Path(folder, "seed=0")) / MACHINE)
+        return float(facts["seconds"])
+
+    def _run(self, folder: Path, seeds: Iterable[int], *more: str) -> None:
         script = f"stages/{self.rung if self.rung in STAGES else 'rung'}.py"
-        where = f"seed={','.join(map(str, seeds))}", f"hydra.sweep.dir='{self.folder()}'"
+        where = f"seed={','.join(map(str, seeds))}", f"hydra.sweep.dir='{folder}'"
         # The standard output has the answer only.
-        self._call(script, "-m", *self.given, *self.launcher, *where, stdout=sys.stderr)
+        self._call(script, "-m", *self.given, *more, *where, stdout=sys.stderr)
 
-    def run(self, seed: int) -> Run:
-        """Return the scored model of a finished run."""
-        runs = find_runs([self.folder(seed)]).runs
-        if len(runs) > 1:
-            raise InputError(f"{self.rung} has {len(runs)} models; ask about a rung with one model")
-        return runs[0]
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of a finished run, by key within its rung."""
+        section, found = f"{self.section}.", dotted(read_record(self.folder(0)).settings)
+        return {k.removeprefix(section): v for k, v in found.items() if k.startswith(section)}
 
-    def tokens(self) -> int:
-        """Return on how many tokens a run is trained; 0 where it is not trained in steps."""
-        names = ("steps", "batch_size", "sequence_length")
-        settings: Any = self.run(0).settings
-        return int(np.prod([settings.get(f"{self.section}.training.{name}", 0) for name in names]))
-
-    def seconds(self, seed: int) -> float:
-        """Return the measured time of a finished run."""
-        return float(read_facts(work_folder(self.folder(seed)) / MACHINE)["seconds"])
-
-    def score(self, seed: int, text: Path) -> tuple[float, int]:
-        """Return the nats and the tokens of a text, scored with the code that trained the model."""
-        rungs = read_record(self.folder(seed)).settings["rungs"]
-        watched = rungs.get(self.rung, {}).get("watch", "")
+    def nats(self, seed: int, text: Path) -> FloatArray:
+        """Return the nats of each token of a text, by the code that trained the model."""
+        watched = self.settings().get("watch", "")
         module = ["--module", watched] if watched.endswith(".py") else []
-        printed = self._call(*SCORE, str(self.folder(seed).absolute()), str(text), *module)
-        (found,) = json.loads(printed)["models"].values()
-        return float(found["nats"]), int(found["tokens"])
+        printed = json.loads(self._call(*SCORE, str(self.folder(seed)), str(text), *module))
+        (nats,) = printed["nats"].values()
+        return np.array(nats)
 
     def _call(self, *arguments: str, stdout: Any = subprocess.PIPE) -> bytes:
         """Run Python in the folder of the code; return what it prints."""
@@ -148,7 +151,7 @@ def questions(
         if each.is_hydra_override():
             launcher.append(text)
         elif first not in (*STAGES, "rungs"):
-            raise InputError(f"{text} is no setting of a rung; for both sides: --common {text}")
+            raise InputError(f"{text} is no setting of a trained rung; both sides get --common")
         elif each.is_sweep_override():
             raise InputError(f"{text} has several values; ask about one at a time")
         elif key.endswith("training.steps"):
@@ -159,7 +162,8 @@ def questions(
     if not changes and against is None:
         raise InputError("name a change, such as transformer.n_layer=3, or --against REVISION")
     commit, root = checkout(against) if against else ("", Path())
-    if commit and not (prepared := root / OUTPUTS / "prepare").exists():
+    if commit and not (prepared := root / OUTPUTS / "prepare").is_symlink():
+        make_folder(prepared.parent)
         prepared.symlink_to((OUTPUTS / "prepare").absolute())
     for rung, several in (changes or {"transformer": []}).items():
         yield Side(rung, tuple(common), root, commit, tuple(launcher)), tuple(several)
@@ -179,7 +183,7 @@ def ask(
 
     Parameters
     ----------
-    ledger : the file of answers
+    ledger : the file of answers, which is written at each look
     smallest : smallest difference of interest, in nats per token
     equal : "tokens" or "time", of which both sides have the same
     budget : a number with one of `UNITS`: time of this call, or tokens of all runs
@@ -188,7 +192,7 @@ def ask(
     Raises
     ------
     InputError
-        If the change cannot be composed, or all its runs would have the same seed.
+        If the change cannot be composed, or its runs would not differ by their seeds.
     RunError
         If a run fails.
     """
@@ -197,82 +201,111 @@ def ask(
     if limit is None:
         raise InputError(f"--budget {budget!r} is not a number with one of {', '.join(UNITS)}")
     change = replace(base, overrides=(*base.overrides, *changes), root=Path(), commit="")
-    config = validated(composed(Path("conf"), change.given))
-    settings: Any = rung_named(change.rung, config).settings
-    if getattr(settings, "seed", None) is not None:
-        raise InputError(f"{change.section}.seed={settings.seed} gives all runs the same seed")
-    pairs: list[tuple[Run, Run]] = []
+    _training(change)
+    before = trials.read_ledger(ledger)
+    differences, blocks, losses = list[float](), list[FloatArray](), list[float]()
     answer, looks = trials.UNDECIDED, 0
-    while answer == trials.UNDECIDED and len(pairs) < trials.MAX_PAIRS:
-        seeds = range(len(pairs), min(len(pairs) + at_once, trials.MAX_PAIRS))
-        base.train(seeds)
-        if not pairs and base.tokens():
-            change = _matched(base, change, settings.training, equal)
-        change.train(seeds)
-        pairs += [(base.run(seed), change.run(seed)) for seed in seeds]
-        found = trials.estimate(_differences(pairs))
-        answer = found.answer(smallest)
-        looks += len(pairs) >= trials.MIN_PAIRS
-        say(f"{len(pairs)} pairs: {found} nats per token, {answer}")
-        tokens = (base.tokens() + change.tokens()) * len(pairs)
-        used = tokens if limit[2].endswith("tokens") else time.monotonic() - started
-        if used * (1 + len(seeds) / len(pairs)) > float(limit[1]) * UNITS[limit[2]]:
-            say("the budget has no room for another pair")
-            break
-    trial = trials.Trial(
-        rung=base.rung,
-        change=" ".join(changes),
-        common=" ".join(base.overrides),
-        against=base.commit,
-        equal=equal,
-        text=text.digest[:16],
-        pairs=len(pairs),
-        looks=looks,
-        base=fmean(loss_of(old) for old, _ in pairs),
-        difference=found.mean,
-        low=found.low,
-        high=found.high,
-        answer=answer,
-    )
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "validation.txt")
+        file.write_bytes(bytes_from_text(text.tokenizer.decode(text.val)))
+        while answer == trials.UNDECIDED and len(losses) < trials.MAX_PAIRS:
+            begun, first = time.monotonic(), len(losses)
+            seeds = range(first, min(first + at_once, trials.MAX_PAIRS))
+            base.train(seeds)
+            if not first:
+                change = _matched(base, change, equal)
+            change.train(seeds)
+            for seed in seeds:
+                old, new = base.nats(seed, file), change.nats(seed, file)
+                losses.append(float(old.mean()))
+                differences.append(float((new - old).mean()))
+                blocks.append(np.add.reduceat(new - old, block_starts(len(old))))
+            found = trials.estimate(differences)
+            answer = found.answer(smallest)
+            looks += len(losses) >= trials.MIN_PAIRS
+            made = [read_facts(each.folder(0) / FINISHED) for each in (base, change)]
+            trial = trials.Trial(
+                rung=base.rung,
+                change=" ".join(changes),
+                common=" ".join(base.overrides),
+                against=base.commit,
+                equal=equal,
+                text=text.digest[:16],
+                inputs=sha256_of_json([each["fingerprint"] for each in made])[:16],
+                smallest=smallest,
+                pairs=len(losses),
+                looks=looks,
+                base=fmean(losses),
+                difference=found.mean,
+                low=found.low,
+                high=found.high,
+                answer=answer,
+            )
+            trials.add_to_ledger(ledger, trial)
+            say(f"{len(losses)} pairs: {found} nats per token, {answer}")
+            now, unit = time.monotonic(), UNITS[limit[2]]
+            used, more = now - started, now - begun
+            if limit[2].endswith("tokens"):
+                more = sum(map(_tokens, (base.settings(), change.settings()))) * len(seeds)
+                used = more / len(seeds) * len(losses)
+            if answer == trials.UNDECIDED and used + more > float(limit[1]) * unit:
+                say("the budget has no room for more pairs")
+                break
     if answer == trials.BETTER and text.corpus.grammar is not None:
-        first = int(sha256_of_json(trial.question)[:12], 16)
+        number = int(sha256_of_json(trial.question)[:12], 16)
         grammar = Grammar(text.corpus.grammar)
-        differences, excess = fresh_losses(base, change, range(trial.pairs), grammar, first)
+        differences, excess = fresh_losses(base, change, range(len(losses)), grammar, number)
         trial = trial.confirmed_by(trials.estimate(differences), excess)
     elif answer == trials.BETTER:
-        blocks = np.array([np.subtract(new.losses, old.losses) for old, new in pairs]).mean(axis=0)
-        number = trial.number(trials.read_ledger(ledger))
-        margin = trials.text_margin(blocks, np.array(pairs[0][0].text[2], np.float64), number)
-        trial = trial.confirmed_by(trials.estimate(_differences(pairs), margin))
+        lengths = np.diff([*block_starts(len(old)), len(old)]).astype(np.float64)
+        margin = trials.text_margin(np.mean(blocks, axis=0), lengths, trial.number(before))
+        trial = trial.confirmed_by(trials.estimate(differences, margin))
     trials.add_to_ledger(ledger, trial)
     return trial
 
 
-def _matched(base: Side, change: Side, training: Any, equal: str) -> Side:
+def _training(side: Side) -> Any:
+    """Return the settings of training in the work tree.
+
+    Raises
+    ------
+    InputError
+        If an override is wrong, or the runs would not differ by their seeds, or end early.
+    """
+    rung = rung_named(side.rung, validated(composed(Path("conf"), side.given)))
+    if rung.kind.deterministic or rung.settings.seed is not None:
+        raise InputError(f"{side.section} does not depend on the seed; see lmladder compare")
+    if rung.settings.training.patience is not None:
+        raise InputError(f"{side.section}.training.patience ends runs before their budget")
+    return rung.settings.training
+
+
+def _matched(base: Side, change: Side, equal: str) -> Side:
     """Return the change with as many steps as give it the tokens or the time of the base."""
-
-    def with_steps(steps: int) -> Side:
-        own = [f"{change.section}.training.steps={steps}"] if steps != training.steps else []
-        return replace(change, overrides=(*change.overrides, *own))
-
-    steps = max(1, round(base.tokens() / (training.batch_size * training.sequence_length)))
+    training, own = _training(change), base.settings()
+    steps = max(1, round(_tokens(own) / (training.batch_size * training.sequence_length)))
     if equal == "time":
-        same = with_steps(steps)
-        for side, seed in ((same, 0), (base, 1)):  # the base has trained seed 0 before
-            side.train([seed])
-        seconds = min(base.seconds(seed) for seed in (0, 1))
-        steps = max(1, round(steps * seconds / same.seconds(0)))
-    say(f"equal {equal}: {steps} steps of the change")
-    return with_steps(steps)
+        path = work_folder(change.folder()) / f"equal_time_{base.commit[:12]}.json"
+        if not (known := read_facts(path)):
+            short = max(1, own["training.steps"] // TIMED), max(1, steps // TIMED)
+            sides = (*zip((base, change), short, strict=True),)
+            times = [[side.seconds(count) for side, count in sides] for _ in range(2)]
+            known = {"seconds": [min(each) for each in zip(*times, strict=True)]}
+            make_folder(path.parent)
+            write_json(path, known)
+        steps = max(1, round(steps * known["seconds"][0] / known["seconds"][1]))
+    say(f"equal {equal}: {own['training.steps']} steps of the base, {steps} of the change")
+    if steps != training.steps:
+        more = f"{change.section}.training.steps={steps}"
+        change = replace(change, overrides=(*change.overrides, more))
+        _training(change)
+    return change
 
 
-def loss_of(run: Run) -> float:
-    """Return the nats per token of a run: of the whole validation text, or of its sequences."""
-    return run.scores.get("nats_per_token", run.scores["val_loss"])
-
-
-def _differences(pairs: Sequence[tuple[Run, Run]]) -> list[float]:
-    return [loss_of(new) - loss_of(old) for old, new in pairs]
+def _tokens(settings: dict[str, Any]) -> int:
+    """Return on how many tokens a run is trained."""
+    names = ("steps", "batch_size", "sequence_length")
+    return int(np.prod([settings[f"training.{name}"] for name in names]))
 
 
 def fresh_losses(
@@ -293,7 +326,7 @@ def fresh_losses(
         for seed in seeds:
             stories = generate(grammar, first + seed, FRESH)
             file.write_text("".join(f"{each.text}\n" for each in stories), encoding="utf-8")
-            (old, tokens), (new, _) = (each.score(seed, file) for each in (base, change))
-            differences.append((new - old) / tokens)
-            excesses.append((old - sum(each.nll for each in stories)) / tokens)
+            old, new = base.nats(seed, file), change.nats(seed, file)
+            differences.append(float((new - old).mean()))
+            excesses.append((float(old.sum()) - sum(each.nll for each in stories)) / len(old))
     return differences, fmean(excesses)

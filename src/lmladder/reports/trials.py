@@ -23,18 +23,25 @@ VERDICTS = {
 
 def sentences(trial: Trial, ledger: Sequence[Trial]) -> str:
     """Return an answer: the test, how often the text was asked, and the confirmation."""
-    name, number = trial.change or f"the code since {trial.against[:12]}", trial.number(ledger)
+    number = trial.number(ledger)
     lines = [
-        f"{name} {VERDICTS[trial.answer]}: {trial.found} nats per token of the validation text",
-        f"{trial.pairs} pairs of runs with equal {trial.equal}, {trial.looks} looks; "
-        f"question {number} about this text",
+        f"{_name(trial)} {VERDICTS[trial.answer]}: {trial.found} nats per token of the validation "
+        f"text; smallest difference of interest {trial.smallest:g}",
+        f"pairs of runs with equal {trial.equal}: {trial.pairs}, looks: {trial.looks}, questions "
+        f"about this text: {number}",
     ]
     if found := trial.confirmation:
-        where = f"corrected for {number} questions"
+        where = f"corrected for the text and {number} question{'' if number == 1 else 's'}"
         if trial.excess is not None:
             where = f"on fresh text, where the base is {trial.excess:.4f} above the truth"
         lines.append(f"{where}: {found}, {'keep it' if found.high < 0 else 'do not keep it'}")
     return "\n".join(lines)
+
+
+def _name(trial: Trial) -> str:
+    """Return what was changed."""
+    code = f"code since {trial.against[:12]}" if trial.against else ""
+    return " and ".join(filter(None, (trial.change, code)))
 
 
 def as_text(trials: Sequence[Trial]) -> str:
@@ -44,9 +51,8 @@ def as_text(trials: Sequence[Trial]) -> str:
     for each in trials:
         found = each.confirmation
         keep = "yes" if found and found.high < 0 else ""
-        change = each.change or f"code since {each.against[:12]}"
         numbers = str(each.pairs), str(each.found), str(found or ""), keep
-        rows.append((each.rung, change, each.answer, *numbers))
+        rows.append((each.rung, _name(each), each.answer, *numbers))
     looks = sum(each.looks for each in trials)
     caption = f"{len(trials)} questions, {looks} looks; differences in nats per token"
     return terminal.as_text(Grid(caption, titles, rows, words=3), ["Change"])
@@ -56,15 +62,15 @@ def as_text(trials: Sequence[Trial]) -> str:
 def ledger_figure(trials: Sequence[Trial]) -> Figure:
     """Draw the best loss so far over the questions: on the validation text, and on fresh text.
 
-    Both are differences to the base of the first question, of its rung and text.
+    Both are differences to the base of the first question about the rung and text of the last one.
 
     Raises
     ------
     InputError
         If no change was confirmed on fresh text.
     """
-    first = trials[0]
-    same = [each for each in trials if (each.rung, each.text) == (first.rung, first.text)]
+    asked = trials[-1].rung, trials[-1].text
+    first, *_ = same = [each for each in trials if (each.rung, each.text) == asked]
     start = next((each.excess for each in same if each.excess is not None), None)
     if start is None:
         raise InputError("no change was confirmed on fresh text, so there is nothing to draw")
