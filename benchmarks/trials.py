@@ -58,7 +58,7 @@ def main() -> None:
         found = answers[BETTER] / QUESTIONS
         fixed = f"{2 * fixed_pairs(gain, found)}" if gain >= SMALLEST else ""
         shown = ", ".join(f"{count} {answer}" for answer, count in answers.most_common())
-        print(f"{gain:9.4f}  {shown:45} {2 * pairs:5.1f}  {fixed:>12}")
+        print(f"{gain:9.4f}  {shown:45} {2 * pairs:5.1f}  {fixed:>12}".rstrip())
 
 
 if __name__ == "__main__":
