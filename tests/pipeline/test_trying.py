@@ -3,7 +3,8 @@
 import re
 
 from lmladder.experiments.trials import BETTER, read_ledger
-from tests.pipeline.conftest import PYTHON
+from lmladder.pipeline.trying import Side, matched
+from tests.pipeline.conftest import PROJECT, PYTHON
 
 import pytest
 
@@ -60,6 +61,37 @@ def test_the_base_may_be_a_revision_and_an_interval_is_corrected_where_no_fresh_
     assert again.succeeded().stdout == done.stdout
     assert again.stderr.count("already finished") == 6
     assert read_ledger(checkout / "trials.csv")[1].answer != BETTER
+
+
+def test_equal_time_scales_the_steps_by_measured_times_which_are_measured_once(
+    tmp_path, monkeypatch
+):
+    measured = []
+
+    class Measured(Side):
+        def settings(self):
+            return {
+                "training.steps": 1000,
+                "training.batch_size": 8,
+                "training.sequence_length": 128,
+            }
+
+        def folder(self, seed=None):
+            return tmp_path / "sweep"
+
+        def seconds(self, steps):
+            measured.append(steps)
+            return 2.0 if steps == 200 else 4.0 + len(measured)
+
+    monkeypatch.chdir(PROJECT)
+    base, larger = Measured("mlp", ()), Measured("mlp", ("mlp.training.batch_size=16",))
+    assert matched(base, larger, "tokens").overrides[-1] == "mlp.training.steps=500"
+    for _ in range(2):
+        # 100 steps of the change take at least 6 s, 200 of the base 2 s
+        assert matched(base, larger, "time").overrides[-1] == "mlp.training.steps=167"
+    assert measured == [200, 100, 200, 100]
+    same = Measured("mlp", ("mlp.training.steps=1000",))
+    assert matched(base, same, "tokens") == same
 
 
 def test_what_cannot_be_asked_is_rejected_in_one_line_before_anything_is_trained(checkout):

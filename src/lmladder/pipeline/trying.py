@@ -213,7 +213,7 @@ def ask(
             seeds = range(first, min(first + at_once, trials.MAX_PAIRS))
             base.train(seeds)
             if not first:
-                change = _matched(base, change, equal)
+                change = matched(base, change, equal)
             change.train(seeds)
             for seed in seeds:
                 old, new = base.nats(seed, file), change.nats(seed, file)
@@ -280,7 +280,7 @@ def _training(side: Side) -> Any:
     return rung.settings.training
 
 
-def _matched(base: Side, change: Side, equal: str) -> Side:
+def matched(base: Side, change: Side, equal: str) -> Side:
     """Return the change with as many steps as give it the tokens or the time of the base."""
     training, own = _training(change), base.settings()
     steps = max(1, round(_tokens(own) / (training.batch_size * training.sequence_length)))
