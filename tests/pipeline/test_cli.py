@@ -126,3 +126,11 @@ def test_a_page_has_the_suffix_of_one_so_that_it_replaces_no_checkpoint(lmladder
     assert target.read_bytes() == b"trained for days"
     done = lmladder(*command, tmp_path / "nowhere/x.html")
     assert (done.status, "nowhere/x.html" in done.stderr) == (1, True)
+
+
+def test_the_folder_of_a_ladder_is_played_as_by_default(lmladder, smoke, tmp_path):
+    pages = [tmp_path / "default.html", tmp_path / "folder.html"]
+    lmladder("play", "-o", pages[0]).succeeded()
+    lmladder("play", smoke.path / "outputs", "-o", pages[1]).succeeded()
+    first, second = (page.read_text().replace(f"{smoke.path}/", "") for page in pages)
+    assert first == second
