@@ -14,6 +14,7 @@ from lmladder.reports import (
     read_csv,
     to_csv,
 )
+from lmladder.reports.table import significant
 from lmladder.system.errors import InputError
 
 import pandas as pd
@@ -69,6 +70,11 @@ def test_the_table_has_the_test_text_first_and_is_aligned_and_rounded(table):
     assert "0.6123 ± 0.0042" in text
     widths = {len(line) for line in text.splitlines() if line.startswith("|")}
     assert len(widths) == 1
+
+
+def test_a_perplexity_has_four_digits_or_those_before_the_point_but_not_sixty():
+    values = (1.2345678, 99.9, 12345.6, 1e60, float("inf"))
+    assert [*map(significant, values)] == ["1.235", "99.90", "12,346", "1.000e+60", "inf"]
 
 
 def test_a_score_that_fails_its_audit_is_marked_and_not_compared():

@@ -60,7 +60,9 @@ class Row:
 
 
 def significant(value: float) -> str:
-    """Format a value with four significant digits, or with all digits before the point."""
+    """Format a value with four significant digits, or with up to 7 digits before the point."""
+    if value >= 1e7:
+        return f"{value:.3e}"
     return f"{value:#.4g}" if value < 999.95 else f"{value:,.0f}"
 
 
