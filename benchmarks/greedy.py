@@ -1,12 +1,13 @@
 """The loop that `lmladder try` replaces: keep a change if one run of it has a lower loss.
 
-    python benchmarks/greedy.py mlp.activation=relu mlp.embedding_size=64 ...
+    python benchmarks/greedy.py mlp.activation=relu mlp.embedding_size=64 ... [hydra/launcher=local]
 
 Each change is added to those that were kept before, trained once with seed 0, and kept if its
 validation loss is lower. Afterwards each kept change is measured with new seeds on fresh text.
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from tempfile import TemporaryDirectory
@@ -15,9 +16,9 @@ from lmladder.data import Prepared
 from lmladder.data.tales import Grammar
 from lmladder.experiments.trials import estimate
 from lmladder.pipeline.sweeps import OUTPUTS
-from lmladder.pipeline.trying import Side, fresh_losses, questions
+from lmladder.pipeline.trying import fresh_losses, questions
 
-SEEDS = range(1, 6)  # of the measurement
+SEEDS = range(1, 4)  # of the measurement
 
 
 def main() -> None:
@@ -26,13 +27,15 @@ def main() -> None:
     folder = TemporaryDirectory()
     file = Path(folder.name, "validation.txt")
     file.write_text(text.tokenizer.decode(text.val), encoding="utf-8")
-    ((base, _),) = questions([sys.argv[1]], [], None)
+    launcher = [each for each in sys.argv[1:] if each.startswith("hydra")]
+    changes = [each for each in sys.argv[1:] if each not in launcher]
+    ((base, _),) = questions([changes[0], *launcher], [], None)
     base.train([0])
     kept, best = [base], float(base.nats(0, file).mean())
     print(f"base: validation {best:.4f}")
     claims = []
-    for change in sys.argv[1:]:
-        side = Side(base.rung, (*kept[-1].overrides, change))
+    for change in changes:
+        side = replace(base, overrides=(*kept[-1].overrides, change))
         side.train([0])
         loss = float(side.nats(0, file).mean())
         print(f"{change}: validation {loss - best:+.4f} {'kept' if loss < best else ''}")
