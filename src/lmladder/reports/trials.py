@@ -84,7 +84,7 @@ def ledger_figure(trials: Sequence[Trial]) -> Figure:
     figure, axes = wide_figure()
     lines = []
     for values, name, color in ((best, "validation", GRAY), (fresh, "fresh text", COLORS[0])):
-        axes.step(range(len(values)), values, where="post", color=color, linewidth=1.8)
+        axes.step(range(len(values)), values, "o-", where="post", color=color, markersize=4)
         lines.append(Label(f"{name}\N{EM SPACE}{values[-1]:+.4f}", None, values[-1], color, "bold"))
     axes.set(xlabel="questions", ylabel="nats per token, to the first base", xlim=(0, len(same)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
