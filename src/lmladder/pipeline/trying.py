@@ -18,13 +18,16 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from lmladder.config import STAGES, composed, one_line, validated
-from lmladder.data import Prepared
+from lmladder.data import Prepared, read_text
 from lmladder.data.reading import bytes_from_text
 from lmladder.data.tales import Grammar, generate
-from lmladder.evaluation import block_starts, read_record
+from lmladder.evaluation import block_starts, read_record, token_nll
+from lmladder.evaluation.ladder import READING
 from lmladder.experiments import trials
 from lmladder.experiments.jobs import FINISHED, read_facts
 from lmladder.experiments.revisions import checkout
+from lmladder.models import restore_models
+from lmladder.models.contract import own_tokenizer
 from lmladder.pipeline.rungs import rung_named
 from lmladder.pipeline.running import MACHINE
 from lmladder.pipeline.sweeps import OUTPUTS, sweep_folder
@@ -34,6 +37,7 @@ from lmladder.system.files import make_folder, work_folder, write_json
 from lmladder.system.messages import say
 from lmladder.system.sealing import sha256_of_json
 from lmladder.system.settings import dotted
+from lmladder.training.checkpoint import LATEST, Checkpoint
 
 import numpy as np
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -106,6 +110,12 @@ class Side:
 
     def nats(self, seed: int, text: Path) -> FloatArray:
         """Return the nats of each token of a text, by the code that trained the model."""
+        if not self.commit:  # this program's, whose kinds are loaded
+            checkpoint = Checkpoint.load(self.folder(seed) / LATEST)
+            (model,) = restore_models(checkpoint).values()
+            tokenizer = own_tokenizer(model) or checkpoint.restore_tokenizer()
+            tokens = tokenizer.encode(read_text(text))
+            return token_nll(model, tokens, np.array([tokenizer.first]), **READING)
         watched = self.settings().get("watch", "")
         module = ["--module", watched] if watched.endswith(".py") else []
         printed = json.loads(self._call(*SCORE, str(self.folder(seed)), str(text), *module))
