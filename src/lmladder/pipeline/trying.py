@@ -91,7 +91,7 @@ class Side:
     def seconds(self, steps: int) -> float:
         """Return the measured time of a run of some steps, without a launcher, which is removed."""
         key = self.section
-        short = f"{key}.training.steps={steps}", f"schedule@{key}.schedule=constant"
+        short = f"{key}.training.steps={steps}", f"{key}.schedule.warmup_steps=0"
         with TemporaryDirectory() as folder:
             self._run(Path(folder), [0], *short)
             facts = read_facts(work_folder(Path(folder, "seed=0")) / MACHINE)
@@ -100,8 +100,8 @@ class Side:
     def _run(self, folder: Path, seeds: Iterable[int], *more: str) -> None:
         script = f"stages/{self.rung if self.rung in STAGES else 'rung'}.py"
         where = f"seed={','.join(map(str, seeds))}", f"hydra.sweep.dir='{folder}'"
-        # The standard output has the answer only.
-        self._call(script, "-m", *self.given, *more, *where, stdout=sys.stderr)
+        # The standard output has the answer only; 2 is the standard error.
+        self._call(script, "-m", *self.given, *more, *where, stdout=2)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of a finished run, by key within its rung."""
