@@ -29,7 +29,7 @@ def main() -> None:
     file.write_text(text.tokenizer.decode(text.val), encoding="utf-8")
     launcher = [each for each in sys.argv[1:] if each.startswith("hydra")]
     changes = [each for each in sys.argv[1:] if each not in launcher]
-    ((base, _),) = questions([changes[0], *launcher], [], None)
+    ((base, _),) = questions([changes[0], *launcher], [], None, "")
     base.train([0])
     kept, best = [base], float(base.nats(0, file).mean())
     print(f"base: validation {best:.4f}")

@@ -98,7 +98,7 @@ def test_what_cannot_be_asked_is_rejected_in_one_line_before_anything_is_trained
     before = {*checkout.path.rglob("*")}
     for given, words in (
         ([], "name a change, such as"),
-        (["seed=1"], "seed=1 is no setting of a trained rung; both sides get --common"),
+        (["seed=1"], "seed=1 is not a setting of a trained rung; for both: --common"),
         (["bigram.add_k=0.1"], "bigram does not depend on the seed"),
         (["mlp.activation=relu", "--common=mlp.training.patience=3"], "patience ends runs before"),
         (["mlp.activation=relu,tanh"], "has several values"),
@@ -107,13 +107,14 @@ def test_what_cannot_be_asked_is_rejected_in_one_line_before_anything_is_trained
         (["transformer.n_layer"], "Error parsing override 'transformer.n_layer'"),
         (["mlp.activation=relu", "--common=mlp.seed=3"], "mlp does not depend on the seed"),
         (["mlp.activation=relu", "--budget=3x"], "--budget '3x' is not a number with one of s, m"),
+        (["--against=HEAD", "--rung=bigram"], "bigram does not depend on the seed"),
         (["--against=nothing"], "no git revision or experiment 'nothing'"),
         (["--ledger"], "there is no trials.csv"),
         (["mlp.activation=relu", "-o", "x.svg"], "--ledger and -o ask no question"),
     ):
         checkout.lmladder("try", *given).failed_in_one_line(2, words)
     new = [path for path in checkout.path.rglob("*") if path not in before and path.is_file()]
-    assert not [path for path in new if not {".git", ".work"} & {*path.parts}]
+    assert not [path for path in new if not {".git", ".work", "build"} & {*path.parts}]
 
 
 def test_of_a_failed_run_the_reason_is_above_the_last_line(checkout):

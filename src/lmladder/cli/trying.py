@@ -3,13 +3,14 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from lmladder.cli.arguments import output_option, require_suffix
+from lmladder.cli.arguments import DEFAULT_OUTPUTS, output_option, require_suffix
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
 
 import typer
 
 REVISION = typer.Option(help="Run the base with the code of this revision of git.")
+RUNG = typer.Option(help="The rung, where only the code changes.")
 COMMON = typer.Option(help="A setting of both, such as experiment=shakespeare; repeatable.")
 SMALLEST = typer.Option(min=0.0, help="Smallest difference of interest, in nats per token.")
 EQUAL = typer.Option(help="What both are trained with the same of.")
@@ -23,6 +24,7 @@ CHANGE = typer.Argument(metavar="OVERRIDE", help="The change, as for Hydra; a qu
 def try_(
     overrides: Annotated[list[str] | None, CHANGE] = None,
     against: Annotated[str | None, REVISION] = None,
+    rung: Annotated[str, RUNG] = "transformer",
     common: Annotated[list[str] | None, COMMON] = None,
     smallest: Annotated[float, SMALLEST] = 0.005,
     equal: Annotated[Literal["tokens", "time"], EQUAL] = "tokens",
@@ -46,7 +48,7 @@ def try_(
         lmladder try --ledger
     """
     from lmladder.experiments.trials import LEDGER, read_ledger
-    from lmladder.pipeline.trying import OUTPUTS, ask, questions
+    from lmladder.pipeline.trying import ask, questions
     from lmladder.reports import trials as reports
     from lmladder.reports.figures.style import as_svg
     from lmladder.system.files import atomic_write
@@ -58,8 +60,8 @@ def try_(
         common = common or []
         if config_dir is not None:
             common = [f"hydra.searchpath=['file://{config_dir.absolute()}']", *common]
-        asked = list(questions(overrides or [], common, against))
-        with locked(OUTPUTS / "sweeps"):
+        asked = list(questions(overrides or [], common, against, rung))
+        with locked(DEFAULT_OUTPUTS / "sweeps"):
             for base, changes in asked:
                 trial = ask(base, changes, LEDGER, smallest=smallest, **options)
                 print(reports.sentences(trial, read_ledger(LEDGER)), flush=True)

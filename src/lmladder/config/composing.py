@@ -96,7 +96,7 @@ def one_line(error: BaseException) -> str:
         r"Could not find '(.+)/(\S+)'\s+Available options in '.+':([\s\w]+)\n", message
     ):
         group, name, choices = found.groups()
-        return f"there is no {group}={name}; {did_you_mean(name, choices.split())}"
+        return f"unknown choice {group}={name}; {did_you_mean(name, choices.split())}"
     if "Missing mandatory value" in message and (found := re.search(r"full_key: (\S+)", message)):
         return f"{found[1]} is missing; give {found[1]}=..."
     lines: list[str] = []

@@ -179,9 +179,8 @@ class Trial(BaseModel):
 
     def confirmed_by(self, found: Estimate, excess: float | None = None) -> "Trial":
         """Return this trial with its confirmed difference."""
-        names = ("confirmed", "confirmed_low", "confirmed_high", "excess")
-        values = (found.mean, found.low, found.high, excess)
-        return self.model_copy(update=dict(zip(names, values, strict=True)))
+        known = {"confirmed": found.mean, "confirmed_low": found.low, "confirmed_high": found.high}
+        return self.model_copy(update=known | {"excess": excess})
 
     def number(self, ledger: Sequence["Trial"]) -> int:
         """Return which question about its text this is, from 1."""

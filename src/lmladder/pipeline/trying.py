@@ -69,6 +69,10 @@ class Side:
     launcher: tuple[str, ...] = ()
 
     @property
+    def stage(self) -> str:
+        return self.rung if self.rung in STAGES else "rung"
+
+    @property
     def section(self) -> str:
         """The key of the settings of the rung."""
         return self.rung if self.rung in STAGES else f"rungs.{self.rung}"
@@ -80,8 +84,8 @@ class Side:
 
     def folder(self, seed: int | None = None) -> Path:
         """Return the folder of a run, or that of the sweep."""
-        stage = self.rung if self.rung in STAGES else "rung"
-        sweep = sweep_folder(self.given, f"{stage}@{self.commit[:12]}" if self.commit else stage)
+        stage = f"{self.stage}@{self.commit[:12]}" if self.commit else self.stage
+        sweep = sweep_folder(without_hydra(self.given), stage)
         return sweep.absolute() / ("" if seed is None else f"seed={seed}")
 
     def train(self, seeds: Iterable[int]) -> None:
@@ -89,7 +93,7 @@ class Side:
         self._run(self.folder(), seeds, *self.launcher)
 
     def seconds(self, steps: int) -> float:
-        """Return the measured time of a run of some steps, without a launcher, which is removed."""
+        """Return the measured time of a run of some steps, without a launcher; nothing is kept."""
         key = self.section
         short = f"{key}.training.steps={steps}", f"{key}.schedule.warmup_steps=0"
         with TemporaryDirectory() as folder:
@@ -98,10 +102,9 @@ class Side:
         return float(facts["seconds"])
 
     def _run(self, folder: Path, seeds: Iterable[int], *more: str) -> None:
-        script = f"stages/{self.rung if self.rung in STAGES else 'rung'}.py"
         where = f"seed={','.join(map(str, seeds))}", f"hydra.sweep.dir='{folder}'"
         # The standard output has the answer only; 2 is the standard error.
-        self._call(script, "-m", *self.given, *more, *where, stdout=2)
+        self._call(f"stages/{self.stage}.py", "-m", *self.given, *more, *where, stdout=2)
 
     def settings(self) -> dict[str, Any]:
         """Return the settings of a finished run, by key within its rung."""
@@ -134,8 +137,13 @@ class Side:
         return done.stdout or b""
 
 
+def without_hydra(overrides: Iterable[str]) -> list[str]:
+    """Return overrides without those for Hydra itself, which affect no result."""
+    return [each for each in overrides if not each.startswith("hydra.")]
+
+
 def questions(
-    overrides: Iterable[str], common: Sequence[str], against: str | None
+    overrides: Iterable[str], common: Sequence[str], against: str | None, rung: str
 ) -> Iterator[tuple[Side, tuple[str, ...]]]:
     """Yield the base and the changes of each rung that overrides concern.
 
@@ -144,6 +152,7 @@ def questions(
     overrides : of the changes, and of Hydra
     common : overrides of both sides
     against : revision of the code of the base; None for that of the work tree
+    rung : the one to ask about where only the code changes
 
     Raises
     ------
@@ -161,22 +170,22 @@ def questions(
         if each.is_hydra_override():
             launcher.append(text)
         elif first not in (*STAGES, "rungs"):
-            raise InputError(f"{text} is no setting of a trained rung; both sides get --common")
+            raise InputError(f"{text} is not a setting of a trained rung; for both: --common")
         elif each.is_sweep_override():
             raise InputError(f"{text} has several values; ask about one at a time")
         elif key.endswith("training.steps"):
             raise InputError(f"{text}: the steps follow from --equal; give the others to --common")
         else:
-            rung = first if first in STAGES else rest.partition(".")[0]
-            changes.setdefault(rung, []).append(text)
+            name = first if first in STAGES else rest.partition(".")[0]
+            changes.setdefault(name, []).append(text)
     if not changes and against is None:
         raise InputError("name a change, such as transformer.n_layer=3, or --against REVISION")
     commit, root = checkout(against) if against else ("", Path())
     if commit and not (prepared := root / OUTPUTS / "prepare").is_symlink():
         make_folder(prepared.parent)
         prepared.symlink_to((OUTPUTS / "prepare").absolute())
-    for rung, several in (changes or {"transformer": []}).items():
-        yield Side(rung, tuple(common), root, commit, tuple(launcher)), tuple(several)
+    for name, several in (changes or {rung: []}).items():
+        yield Side(name, tuple(common), root, commit, tuple(launcher)), tuple(several)
 
 
 def ask(
@@ -185,9 +194,9 @@ def ask(
     ledger: Path,
     *,
     smallest: float,
-    equal: str = "tokens",
-    budget: str | None = None,
-    at_once: int = 1,
+    equal: str,
+    budget: str | None,
+    at_once: int,
 ) -> trials.Trial:
     """Train until the test decides, confirm a change that is better, and record the answer.
 
@@ -196,7 +205,7 @@ def ask(
     ledger : the file of answers, which is written at each look
     smallest : smallest difference of interest, in nats per token
     equal : "tokens" or "time", of which both sides have the same
-    budget : a number with one of `UNITS`: time of this call, or tokens of all runs
+    budget : a number with one of `UNITS`: time of this call, or tokens of all runs; None: any
     at_once : pairs of runs between two looks
 
     Raises
@@ -207,8 +216,8 @@ def ask(
         If a run fails.
     """
     started, text = time.monotonic(), Prepared.open(OUTPUTS / "prepare")
-    limit = re.fullmatch(rf"(\d+\.?\d*)({'|'.join(UNITS)})", budget or "1000000h")
-    if limit is None:
+    limit = re.fullmatch(rf"(\d+\.?\d*)({'|'.join(UNITS)})", budget or "")
+    if budget is not None and limit is None:
         raise InputError(f"--budget {budget!r} is not a number with one of {', '.join(UNITS)}")
     change = replace(base, overrides=(*base.overrides, *changes), root=Path(), commit="")
     _training(change)
@@ -237,7 +246,7 @@ def ask(
             trial = trials.Trial(
                 rung=base.rung,
                 change=" ".join(changes),
-                common=" ".join(base.overrides),
+                common=" ".join(without_hydra(base.overrides)),
                 against=base.commit,
                 equal=equal,
                 text=text.digest[:16],
@@ -253,13 +262,14 @@ def ask(
             )
             trials.add_to_ledger(ledger, trial)
             say(f"{len(losses)} pairs: {found} nats per token, {answer}")
-            now, unit = time.monotonic(), UNITS[limit[2]]
-            used, more = now - started, now - begun
+            if limit is None or answer != trials.UNDECIDED:
+                continue
+            used, more = time.monotonic() - started, time.monotonic() - begun
             if limit[2].endswith("tokens"):
-                more = sum(map(_tokens, (base.settings(), change.settings()))) * len(seeds)
-                used = more / len(seeds) * len(losses)
-            if answer == trials.UNDECIDED and used + more > float(limit[1]) * unit:
-                say("the budget has no room for more pairs")
+                of_pair = _tokens(base.settings()) + _tokens(change.settings())
+                used, more = of_pair * len(losses), of_pair * len(seeds)
+            if used + more > float(limit[1]) * UNITS[limit[2]]:
+                say("more pairs would exceed the budget")
                 break
     if answer == trials.BETTER and text.corpus.grammar is not None:
         number = int(sha256_of_json(trial.question)[:12], 16)

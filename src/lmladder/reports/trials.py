@@ -86,7 +86,7 @@ def ledger_figure(trials: Sequence[Trial]) -> Figure:
     for values, name, color in ((best, "validation", GRAY), (fresh, "fresh text", COLORS[0])):
         axes.step(range(len(values)), values, "o-", where="post", color=color, markersize=4)
         lines.append(Label(f"{name}\N{EM SPACE}{values[-1]:+.4f}", None, values[-1], color, "bold"))
-    axes.set(xlabel="questions", ylabel="nats per token, to the first base", xlim=(0, len(same)))
+    axes.set(xlabel="questions", ylabel="nats per token, minus the first base", xlim=(0, len(same)))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     ruled(axes)
     title(axes, f"Best so far of {first.rung}, over the questions asked")

@@ -53,7 +53,7 @@ class _Bar:
         self._bar.update(self._task, completed=done, facts=facts)
 
     def _line_is_due(self) -> bool:
-        """Return whether there is no bar, and the last line is old and the work not brief."""
+        """Return whether to print a line: without a bar, some seconds after the last one."""
         now = time.perf_counter()
         waited = now - _Bar.printed >= SECONDS_PER_LINE and self._seconds >= BRIEF
         due = self._bar.disable and waited
