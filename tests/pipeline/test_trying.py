@@ -48,7 +48,7 @@ def test_the_base_may_be_a_revision_and_an_interval_is_corrected_where_no_fresh_
     checkout.commit()
     common = (*COMMON, *(f"--common={each}" for each in settings))
     done = checkout.run(*TRY, "--against=HEAD", *common, LEARNS)
-    assert "3 pairs: -" in done.succeeded().stderr
+    assert "pairs of runs: 3, difference -" in done.succeeded().stderr
     (trial,) = read_ledger(checkout / "trials.csv")
     assert done.stdout.splitlines()[-1].startswith("corrected for the text and 1 question: -")
     assert (trial.answer, trial.excess) == (BETTER, None)

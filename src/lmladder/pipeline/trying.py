@@ -261,7 +261,7 @@ def ask(
                 answer=answer,
             )
             trials.add_to_ledger(ledger, trial)
-            say(f"{len(losses)} pairs: {found} nats per token, {answer}")
+            say(f"pairs of runs: {len(losses)}, difference {found} nats per token: {answer}")
             if limit is None or answer != trials.UNDECIDED:
                 continue
             used, more = time.monotonic() - started, time.monotonic() - begun
