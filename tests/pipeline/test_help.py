@@ -51,11 +51,11 @@ def test_every_setting_of_every_component_is_in_the_reference(lmladder, tmp_path
         for name in kind.Settings.model_fields:
             assert [key for key in by_key if key.endswith(f".{name}")], (kind, name)
     assert by_key["transformer.n_head"] == {
-        "key": "transformer.n_head", "value": 4, "allowed": "integer, at least 1",
+        "key": "transformer.n_head", "value": 2, "allowed": "integer, at least 1",
         "help": "attention heads of a block; divides d_model", "choice": "",
     }  # fmt: skip
     shown = lmladder("settings", "n_head").succeeded().stdout
-    assert shown.startswith("  transformer.n_head=4\n      integer, at least 1: attention heads")
+    assert shown.startswith("  transformer.n_head=2\n      integer, at least 1: attention heads")
     assert by_key["transformer.optimizer.learning_rate"]["value"] == 0.01
     assert by_key["mixtures.NAME.members"]["allowed"] == "list of (text)"
     lmladder("settings", "n_haed").failed_in_one_line(2, "did you mean 'n_head'?")
