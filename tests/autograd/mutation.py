@@ -47,23 +47,32 @@ def mutants(op: str) -> Iterator[Mutant]:
     """Yield every mutant of an op: of its pullback's results, then of what is inside."""
     function = inspect.unwrap(OPS[op])
     tree, (_, pullback) = _tree(function), _parts(op)
+    inputs = max(len(case.draws) for case in cases_of(op))
+    for change, changed in with_wrong_results(tree, pullback.name, inputs):
+        yield Mutant(op, function, change, _code(changed, function))
+    parts = [(function, tree, _within(tree, None))]
+    for helper in backward_functions(op):
+        tree = _tree(helper)
+        parts.append((helper, tree, list(ast.walk(tree))))
+    for each, tree, nodes in parts:
+        for change, changed in with_changes(tree, nodes):
+            yield Mutant(op, each, change, _code(changed, each))
+
+
+def with_wrong_results(tree: Any, name: str, count: int) -> Iterator[tuple[str, Any]]:
+    """Yield `tree` with each wrong gradient returned by the pullback `name`, after its change."""
     for kind in RESULT_KINDS:
-        for position in range(max(len(case.draws) for case in cases_of(op))):
+        for position in range(count):
             changed = copy.deepcopy(tree)
-            for node in _within(changed, pullback.name):
+            for node in _within(changed, name):
                 if isinstance(node, ast.Return):
                     call = ast.parse(f"_broken(None, {kind!r}, {position})", mode="eval").body
                     call.args[0], node.value = node.value, call  # type: ignore[attr-defined]
-            change = f"{kind} of result {position}"
-            yield Mutant(op, function, change, _code(changed, function))
-    yield from _inside(op, function, tree, _within(tree, None))
-    for helper in backward_functions(op):
-        tree = _tree(helper)
-        yield from _inside(op, helper, tree, list(ast.walk(tree)))
+            yield f"{kind} of result {position}", changed
 
 
-def _within(tree: ast.FunctionDef, name: str | None) -> list[ast.AST]:
-    """Return the nodes of a function in `tree`, or of all functions in it."""
+def _within(tree: ast.AST, name: str | None) -> list[ast.AST]:
+    """Return the nodes of a function in the first function of `tree`, or of all such functions."""
     inner = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)][1:]
     return [node for each in inner if name in (None, each.name) for node in ast.walk(each)]
 
@@ -132,17 +141,14 @@ def _broken(gradients: tuple[Any, ...], kind: str, position: int) -> tuple[Any, 
     return (*gradients[:where], new, *gradients[where + 1 :])
 
 
-def _inside(
-    op: str, function: Any, tree: ast.FunctionDef, nodes: list[ast.AST]
-) -> Iterator[Mutant]:
-    """Yield mutants with one change of one of the nodes, which are parts of `tree`."""
+def with_changes(tree: Any, nodes: list[ast.AST]) -> Iterator[tuple[str, Any]]:
+    """Yield `tree` with each change of one of `nodes`, which are parts of it, after the change."""
     for index, node in enumerate(ast.walk(tree)):
         for new in _changed(node) if node in nodes else ():
             changed = copy.deepcopy(tree)
             target = list(ast.walk(changed))[index]
             replaced = _Replace(target, new).visit(changed)
-            change = f"{ast.unparse(node)}  ->  {ast.unparse(new)}"
-            yield Mutant(op, function, change, _code(replaced, function))
+            yield f"{ast.unparse(node)}  ->  {ast.unparse(new)}", replaced
 
 
 class _Replace(ast.NodeTransformer):
