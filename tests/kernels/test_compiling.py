@@ -91,15 +91,6 @@ def test_no_instruction_is_used_whose_digits_depend_on_the_manufacturer(tmp_path
     assert python(ESTIMATES, tmp_path).stdout == "inspected True\n"
 
 
-def test_plain_kernels_compile_nothing(tmp_path: Path) -> None:
-    program = (
-        "import sys; from lmladder import kernels; import numpy as np; kernels.select('numpy');"
-        "kernels.elementwise('gelu', np.ones(1, 'f')); assert 'numba' not in sys.modules"
-    )
-    assert python(program, tmp_path).stderr == ""
-    assert not list(tmp_path.iterdir())
-
-
 # --- Caches that cannot be written ----------------------------------------------------------------
 
 

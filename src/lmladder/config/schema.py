@@ -30,7 +30,7 @@ class RuntimeSettings(Settings):
         description="number of threads, which affects speed only; null: one per core"
     )
     kernels: Literal["numba", "numpy"] = Field(
-        description="compiled kernels, or NumPy, far slower; results differ in the last digits"
+        description="compiled kernels, or NumPy, slower; results differ in the last digits"
     )
 
 

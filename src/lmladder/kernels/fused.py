@@ -19,8 +19,8 @@ from lmladder.kernels.lanes import (
     total,
     where_less,
 )
-from lmladder.kernels.products import multiply  # noqa: F401
-from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, PART, SLOPE
+from lmladder.kernels.products import PART, multiply  # noqa: F401
+from lmladder.kernels.reference import CUBIC, ERF_LARGE, ERF_SMALL, MAX_EXPONENT, SLOPE
 
 import numpy as np
 from numba import float32, float64, int64, void

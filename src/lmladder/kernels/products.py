@@ -22,7 +22,6 @@ from itertools import chain
 
 from lmladder.kernels.compiling import TILE, compile_cached
 from lmladder.kernels.lanes import FLOAT, INT, call, first_elements, load_chosen, spread
-from lmladder.kernels.reference import PART
 
 import numpy as np
 from llvmlite import ir
@@ -31,6 +30,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.types import Array
 
+PART = 256  # terms that a product adds in a chain
 ROWS, VECTORS, LANES = TILE
 COLUMNS = VECTORS * LANES
 SHORT_ROWS = ROWS - 1  # of a tile, if ROWS does not divide the number of rows

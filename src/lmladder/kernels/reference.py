@@ -5,8 +5,7 @@ function `*_backward` takes the gradient of a loss with respect to the result of
 function, and writes the gradients with respect to its inputs. It changes nothing else.
 """
 
-from functools import lru_cache, reduce
-from operator import add
+from functools import lru_cache
 
 import numpy as np
 
@@ -320,49 +319,15 @@ def square_sum(x):
     return float(np.square(x, dtype=np.float64).sum())
 
 
-PART = 256  # terms that a matrix product adds in a chain
-
-
 def multiply(a, b, out, bias=None):
     """Compute a @ b + bias over the last two axes: (..., n, k), (..., k, m), (m,) -> (..., n, m).
 
-    In float32 each element is a sum of parts, in order, and each part a chain of fused
-    multiply-adds over PART terms, so that every machine computes the same bits. In float64, which
-    only checks use, NumPy computes it.
+    The product is that of NumPy's BLAS, whose last bits differ from machine to machine; those of
+    the compiled kernel do not.
     """
-    if out.dtype != np.float32:
-        np.matmul(a, b, out=out)
-    else:
-        starts = range(0, max(1, a.shape[-1]), PART)
-        parts = (slice(start, start + PART) for start in starts)
-        out[...] = reduce(add, (_chain(a[..., part], b[..., part, :]) for part in parts))
+    np.matmul(a, b, out=out)
     if bias is not None:
         out += bias
-
-
-def _chain(a, b):
-    lead = np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
-    total = np.zeros((*lead, a.shape[-2], b.shape[-1]), np.float32)
-    for k in range(a.shape[-1]):
-        total = _fused_multiply_add(a[..., k, None], b[..., k, None, :], total)
-    return total
-
-
-def _fused_multiply_add(a, b, c):
-    """Return a * b + c of float32 arrays, rounded once.
-
-    The product is exact in float64. The sum is rounded to odd, so that rounding it again, to
-    float32, is the same as rounding once (Boldo & Melquiond 2008, "Emulation of FMA").
-    """
-    product = a.astype(np.float64) * b
-    total = product + c
-    by_c = total - product
-    with np.errstate(invalid="ignore", over="ignore"):  # infinite numbers
-        error = (product - (total - by_c)) + (c - by_c)  # of the sum (Knuth, TwoSum)
-        bits = total.view(np.int64)
-        is_even = (error != 0) & (bits % 2 == 0) & np.isfinite(total)
-        bits += is_even * np.where((error > 0) == (total > 0), 1, -1)
-        return total.astype(np.float32)
 
 
 def linear_row(x, weight, bias, out):
