@@ -13,15 +13,17 @@ SHOW := (while sleep 4 > /dev/null; do echo "installing: $$(du -sm .venv | cut -
 	trap "kill $$!" EXIT;
 INSTALL := $(SHOW) $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	-c constraints.txt
+# Where uv is installed, it installs the same versions, and checks their hashes in uv.lock.
+SYNC := command -v uv > /dev/null && uv sync --quiet --inexact --locked --python $(BIN)/python
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt uv.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	@$(SHOW) test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(INSTALL) -e '.[pipeline]'
+	@$(SYNC) --extra pipeline || { $(INSTALL) -e '.[pipeline]'; }
 	touch $@
 
 .venv/.ready-test: .venv/.ready
-	@$(INSTALL) -e '.[pipeline,test,sweep]'
+	@$(SYNC) --extra pipeline --extra test --extra sweep || { $(INSTALL) -e '.[pipeline,test,sweep]'; }
 	touch $@
 
 repro: .venv/.ready
