@@ -13,15 +13,17 @@ SHOW := (while sleep 4 > /dev/null; do echo "installing: $$(du -sm .venv | cut -
 	trap "kill $$!" EXIT;
 INSTALL := $(SHOW) $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
 	-c constraints.txt
+# Where uv is installed, it installs the same versions, and checks their hashes in uv.lock.
+SYNC := command -v uv > /dev/null && uv sync --quiet --inexact --locked --python $(BIN)/python
 
-.venv/.ready: pyproject.toml constraints.txt
+.venv/.ready: pyproject.toml constraints.txt uv.lock
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	@$(SHOW) test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(INSTALL) -e .
+	@$(SYNC) --extra pipeline || { $(INSTALL) -e '.[pipeline]'; }
 	touch $@
 
 .venv/.ready-test: .venv/.ready
-	@$(INSTALL) -e '.[test,sweep]'
+	@$(SYNC) --extra pipeline --extra test --extra sweep || { $(INSTALL) -e '.[pipeline,test,sweep]'; }
 	touch $@
 
 repro: .venv/.ready
@@ -37,7 +39,7 @@ test-slow: .venv/.ready-test
 # Against PyTorch, transformers, JAX and NLTK, in an environment of their own.
 test-peers:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[test,sweep,bench,interop]'
+	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[pipeline,test,sweep,bench,interop]'
 	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/interop tests/benchmarks
 
 # The commands of README.md, the tutorial and the help texts; the notebook; every committed byte from
@@ -48,7 +50,7 @@ test-pages: .venv/.ready-test
 # The documentation as pages in build/site, with references of commands and settings.
 site:
 	test -x .venv-site/bin/python || $(PYTHON) -m venv .venv-site
-	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[site]'
+	.venv-site/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[pipeline,site]'
 	PATH="$(CURDIR)/.venv-site/bin:$$PATH" NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --strict
 
 # The pages of results in a headless Chromium or Chrome.

@@ -82,7 +82,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
         If there is none; the message names the command that trains one of the pipeline.
     """
     from lmladder.data import Prepared
-    from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.settings import did_you_mean
     from lmladder.training.checkpoint import LATEST, Checkpoint
 
@@ -94,6 +93,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         remedy = hint if hint.endswith("?") else "train it with: lmladder run"
         raise InputError(f"there is no {path}; {remedy}")
     if path.name == CORPUS:
+        from lmladder.pipeline.rungs import ORACLE
+
         loaded = ORACLE.load(0, Prepared.open(path.parent))
     else:
         loaded = Checkpoint.load(path)

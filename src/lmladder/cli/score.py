@@ -23,6 +23,8 @@ from lmladder.system.messages import say
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from lmladder.data import Tokenizer
     from lmladder.evaluation import Score
     from lmladder.system.arrays import IntArray
@@ -69,7 +71,6 @@ def score(
         lmladder score outputs/bigram --model trigram --text "Once" --per-token
         lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
-    from lmladder import reports
     from lmladder.data import read_text
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
@@ -78,7 +79,6 @@ def score(
     from lmladder.system.progress import CountingProgress
 
     import numpy as np
-    import pandas as pd
 
     require_suffix(output, ".html")
     models, tokenizer = open_models(checkpoint, model)
@@ -100,6 +100,8 @@ def score(
         if math.isnan(each.nats):
             raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
+        from lmladder import reports
+
         text_pieces = pieces(tokenizer, tokens, nats[name])
         page = reports.render_surprisal(name, scores[name], text_pieces)
         atomic_write(output, page.encode())
@@ -113,13 +115,9 @@ def score(
         print(json.dumps(values, indent=None if per_token else 2))
     else:
         if per_token:
-            columns = {**nats, "id": tokens, "token": map(repr, texts)}
-            print(pd.DataFrame(columns).to_string(index=False, float_format=short))
-        rows = [
-            (name, *(getattr(each, column) for column in COLUMNS)) for name, each in scores.items()
-        ]
-        table = pd.DataFrame(rows, columns=["model", *COLUMNS])
-        print(table.to_string(index=False, float_format=short))
+            _print_table({**nats, "id": tokens, "token": map(repr, texts)})
+        columns = {name: [getattr(each, name) for each in scores.values()] for name in COLUMNS}
+        _print_table({"model": scores, **columns})
     if output is not None:
         say(f"page: {output}")
 
@@ -127,6 +125,17 @@ def score(
 def short(value: float) -> str:
     """Return a value with the decimals of perplexity.csv, or in a few digits if it is large."""
     return f"{value:.6f}" if value < 1e7 else f"{value:.6g}"
+
+
+def _print_table(columns: Mapping[str, Iterable[Any]]) -> None:
+    """Print columns under their names."""
+    cells = [
+        [name, *(short(each) if isinstance(each, float) else str(each) for each in values)]
+        for name, values in columns.items()
+    ]
+    widths = [max(map(len, column)) for column in cells]
+    for row in zip(*cells, strict=True):
+        print(" ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
 def _values(score: Score) -> dict[str, int | float | None]:

@@ -1,5 +1,9 @@
 """The configuration: composed by Hydra from `conf/`, validated by the settings of components."""
 
+from lmladder.system.extras import require
+
+require(__name__, "hydra", "omegaconf")
+
 from lmladder.config.composing import (
     CONFIGURATION_ERRORS,
     arguments,

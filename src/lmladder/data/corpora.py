@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from lmladder.data.corpus import Corpus, SplitSettings
 from lmladder.data.tales import Grammar, generate
 from lmladder.system.errors import RunError
+from lmladder.system.extras import require
 from lmladder.system.settings import Count, Index, Settings
 
 from pydantic import Field
@@ -108,6 +109,7 @@ def read_text(path: Path) -> str:
 
 def _download(url: str, file: Path, sha256: str) -> None:
     """Download `url` to `file`, unless it has this sha256; a failure leaves no file."""
+    require("a download", "pooch")
     import pooch
 
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=TIMEOUT_SECONDS)

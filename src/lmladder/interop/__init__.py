@@ -4,6 +4,10 @@ Nothing here unpickles, uses the network, or follows a path in a file. What a fo
 is rejected, with the name of the setting.
 """
 
+from lmladder.system.extras import require
+
+require(__name__, "tokenizers")
+
 import shlex
 from pathlib import Path
 

@@ -9,6 +9,7 @@ results do not depend on the number of threads.
 import math
 from functools import cache, reduce
 from importlib import import_module
+from importlib.util import find_spec
 from itertools import islice
 from operator import add
 from typing import Any
@@ -25,6 +26,7 @@ from lmladder.kernels.blocks import (
     sum_into,
     threads,
 )
+from lmladder.system.extras import require
 from lmladder.tracing import run
 
 import numpy as np
@@ -34,11 +36,11 @@ PIECE = 1 << 15  # elements of a piece of a vector
 MAX_SERIAL = 4 * PIECE  # elements up to which one thread computes all pieces
 
 CHOICES = ("numba", "numpy")
-_choice = "numba"
+_choice = "numba" if find_spec("numba") else "numpy"
 
 
 def select(choice: str) -> None:
-    """Use the compiled kernels, "numba", which is the default, or those in NumPy, "numpy".
+    """Use the compiled kernels, "numba", the default if Numba is installed, or NumPy, "numpy".
 
     Their results differ only by rounding. The kernels for float64, which only checks use, are
     always those in NumPy.
@@ -46,6 +48,8 @@ def select(choice: str) -> None:
     global _choice
     if choice not in CHOICES:
         raise ValueError(f"unknown kernels {choice!r}; choose from {', '.join(CHOICES)}")
+    if choice == "numba":
+        require("runtime.kernels=numba", "numba", extra="numba")
     _choice = choice
     if choice == "numba":
         _fused()  # load it now, so that the record of the code of a run includes it

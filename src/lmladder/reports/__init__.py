@@ -4,6 +4,10 @@ The input is numbers and text, the output text and figures: nothing here compute
 `play.py` reads models. The same input gives the same bytes, as these are outputs of the pipeline.
 """
 
+from lmladder.system.extras import require
+
+require(__name__, "pandas", "matplotlib", "jinja2")
+
 from lmladder.reports.attention import Attention
 from lmladder.reports.detail import (
     calibration_errors,

@@ -2,20 +2,29 @@
 
 import sys
 import time
-from typing import ClassVar, Self
+from importlib.util import find_spec
+from typing import Any, ClassVar, Self
 
 from lmladder.system.messages import say, shown
-
-from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import MofNCompleteColumn as Steps
 
 SECONDS_PER_LINE = 4.0
 BRIEF = 1.0  # seconds of work that gets no line
 
 
+def _rich_bar(steps: bool) -> Any:
+    """Return a bar of rich, which remains at the end if it counts steps."""
+    from rich import progress
+    from rich.console import Console
+
+    text = [progress.TextColumn("{task.description}"), progress.BarColumn()]
+    counted = [progress.MofNCompleteColumn()] if steps else []
+    facts = [progress.TextColumn("{task.fields[facts]}"), progress.TimeRemainingColumn()]
+    columns = [*text, *counted, *facts]
+    return progress.Progress(*columns, console=Console(stderr=True), transient=not steps)
+
+
 class _Bar:
-    """A progress bar, shown within this context if the standard error is a terminal.
+    """A progress bar, shown within this context on a terminal, if rich is installed.
 
     Attributes
     ----------
@@ -24,39 +33,36 @@ class _Bar:
 
     printed: ClassVar[float] = time.perf_counter()
 
-    def __init__(
-        self, name: str, total: int, *columns: ProgressColumn, first: int, transient: bool
-    ):
+    def __init__(self, name: str, total: int, *, first: int, steps: bool):
         self.name = name
-        text, facts = TextColumn("{task.description}"), TextColumn("{task.fields[facts]}")
-        self._bar = Progress(
-            *(text, BarColumn(), *columns, facts, TimeRemainingColumn()),
-            console=Console(stderr=True),
-            transient=transient,
-            disable=not (sys.stderr and sys.stderr.isatty() and shown()),
-        )
-        self._task = self._bar.add_task(name, total=total, completed=first, facts="")
+        self._bar: Any = None
+        if sys.stderr and sys.stderr.isatty() and shown() and find_spec("rich"):
+            self._bar = _rich_bar(steps)
+            self._task = self._bar.add_task(name, total=total, completed=first, facts="")
         self._started = time.perf_counter()
 
     def __enter__(self) -> Self:
-        self._bar.start()
+        if self._bar:
+            self._bar.start()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._bar.stop()
+        if self._bar:
+            self._bar.stop()
 
     @property
     def _seconds(self) -> float:
         return max(time.perf_counter() - self._started, 1e-9)
 
     def _update(self, done: int, facts: str) -> None:
-        self._bar.update(self._task, completed=done, facts=facts)
+        if self._bar:
+            self._bar.update(self._task, completed=done, facts=facts)
 
     def _line_is_due(self) -> bool:
         """Return whether to print a line: without a bar, some seconds after the last one."""
         now = time.perf_counter()
         waited = now - _Bar.printed >= SECONDS_PER_LINE and self._seconds >= BRIEF
-        due = self._bar.disable and waited
+        due = not self._bar and waited
         _Bar.printed = now if due else _Bar.printed
         return due
 
@@ -72,7 +78,7 @@ class CountingProgress(_Bar):
     """
 
     def __init__(self, name: str, unit: str, total: int):
-        super().__init__(name, total, first=0, transient=True)
+        super().__init__(name, total, first=0, steps=False)
         self._unit, self._total = f"of {total:,} {unit}", total
         self._done = 0
 
@@ -96,14 +102,14 @@ class TrainingProgress(_Bar):
     """
 
     def __init__(self, name: str, first: int, last: int, tokens_per_step: int):
-        super().__init__(name, last, Steps(), first=first, transient=False)
+        super().__init__(name, last, first=first, steps=True)
         self.first, self.last = first, last
         self.tokens_per_step = tokens_per_step
         self._val = ""
 
     def step(self, done: int, train_loss: float) -> None:
         """Show that `done` steps are taken; `train_loss` is the loss of the last one."""
-        if not self._bar.disable or self._line_is_due():
+        if self._bar or self._line_is_due():
             self._show(done, train_loss)
 
     def evaluated(self, done: int, train_loss: float, val_loss: float) -> None:
@@ -117,6 +123,6 @@ class TrainingProgress(_Bar):
         tokens = rate * self.tokens_per_step
         facts = f"train {train_loss:.4f}{self._val} nats, {tokens:,.0f} tokens/s"
         self._update(done, facts)
-        if self._bar.disable and shown():
+        if not self._bar and shown():
             left = (self.last - done) / rate
             print(f"{self.name} step {done}/{self.last}: {facts}, {left:.0f} s left", flush=True)

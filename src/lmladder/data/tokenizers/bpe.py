@@ -15,6 +15,7 @@ from lmladder.data.reading import ESCAPED, bytes_from_text
 from lmladder.data.tokenizers.byte import N_BYTES
 from lmladder.data.tokenizers.contract import MAX_VOCABULARY, NAME, Tokenizer, TokenizerSettings
 from lmladder.system.arrays import IntArray
+from lmladder.system.extras import require
 
 import numpy as np
 from pydantic import Field
@@ -82,6 +83,7 @@ class BpeTokenizer(Tokenizer):
 
         The same text gives the same tokens, for any number of cores that count its pairs.
         """
+        require("tokenizer=bpe", "tokenizers")
         from tokenizers import models, trainers
 
         engine = byte_level(models.BPE())
@@ -100,6 +102,7 @@ class BpeTokenizer(Tokenizer):
     @cached_property
     def engine(self) -> Any:
         """The tokenizer of the library that gives the same tokens, but only accepts UTF-8."""
+        require("tokenizer=bpe", "tokenizers")
         from tokenizers import AddedToken, models
 
         token_of = {token: index for index, token in enumerate(self.vocabulary)}
