@@ -14,8 +14,8 @@ from lmladder.pipeline import Config, open_text, rung_named, save_results, stage
 @stage
 def mixture(config: Config, folder: Path, ladder: Path) -> float:
     """Fit the weights of the mixture `config.rung`; return its validation loss."""
-    text = open_text(config, ladder)
     rung = rung_named(config.rung, config)
+    text = open_text(config, ladder)
     fitted = rung.fit(config, text, folder)
     return save_results(rung, fitted, config, text, folder)
 

@@ -15,8 +15,8 @@ from lmladder.pipeline import Config, open_text, rung_named, save_results, stage
 @stage
 def rung(config: Config, folder: Path, ladder: Path) -> float:
     """Fit the rung `config.rung`; return its validation loss."""
-    text = open_text(config, ladder)
     rung = rung_named(config.rung, config)
+    text = open_text(config, ladder)
     fitted = rung.fit(config, text, folder)
     return save_results(rung, fitted, config, text, folder)
 

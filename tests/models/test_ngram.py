@@ -30,6 +30,15 @@ EXAMPLES = settings(max_examples=60, derandomize=True, deadline=None, database=N
 small_texts = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 
 
+def test_a_text_that_is_counted_in_parts_has_the_same_tables(monkeypatch):
+    tokens = stream(0, "text").integers(5, size=200).astype(np.uint8)
+    whole = CountTables.count(tokens, 5, order=4).arrays()
+    monkeypatch.setattr("lmladder.models.counts.PART", 7)
+    in_parts = CountTables.count(tokens, 5, order=4).arrays()
+    assert [*map(bytes, in_parts.values())] == [*map(bytes, whole.values())]
+    assert [each.dtype for each in in_parts.values()] == [each.dtype for each in whole.values()]
+
+
 # --- The reference: probability(w, h), from the formulas ------------------------------------------
 
 

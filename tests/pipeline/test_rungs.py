@@ -134,7 +134,7 @@ def test_an_installed_package_has_kinds_and_their_settings(smoke, tmp_path):
 
 
 def test_a_rung_that_is_not_there_is_named(checkout):
-    for rung, named in (("null", "rung is missing"), ("b", "unknown rung 'b'")):
+    for rung, named in (("null", "rung is missing"), ("b", "run `dvc repro rung@b` if")):
         checkout.compose(TWIN, f"rung={rung}")
         checkout.stage("rung").failed_in_one_line(2, named)
     checkout.stage("evaluate").failed_in_one_line(2, "rungs/twin", "run `dvc repro rung@twin`")

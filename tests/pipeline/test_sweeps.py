@@ -1,11 +1,13 @@
 """Sweeps: what parallel jobs leave, what runs again, and what is reported of a job that failed."""
 
 import importlib.util
+import itertools
 import json
 import os
 import shutil
 import signal
 
+from lmladder.pipeline import sweeps
 from lmladder.pipeline.sweeps import REPEAT, folders, short
 from lmladder.system.files import work_folder
 from tests.pipeline.conftest import PYTHON, wait_for
@@ -84,6 +86,16 @@ def test_a_job_is_named_after_what_is_swept_and_the_sweep_after_what_is_not():
     names = {short(each) for each in ("a=x/y", "a=x_y", "a=x y", "a=..", "b" * 300, "b" * 301)}
     assert len(names) == 6
     assert all(len(each) < 100 and "/" not in each and ".." not in each for each in names)
+
+
+def test_one_job_of_each_combination_of_choices_is_checked(monkeypatch, capsys):
+    checked = []
+    monkeypatch.setattr(sweeps, "validate_batch", lambda sweeper, jobs: checked.extend(jobs))
+    values = [("seed=0", "seed=1"), ("+rungs.gru.depth=1", "+rungs.gru.depth=2")]
+    choices = [("tokenizer=byte", "tokenizer=char"), ("optimizer@mlp.optimizer=adam", "x/y.z=1")]
+    sweeps.check_choices(None, [*itertools.product(*values, *choices)])
+    assert sorted(each[2:] for each in checked) == sorted(itertools.product(*choices))
+    assert capsys.readouterr().out == "checking the choices of 16 jobs\n"
 
 
 def test_many_overrides_make_a_short_path_and_finished_jobs_are_skipped(checkout):

@@ -17,7 +17,7 @@ from typing import Any
 
 from lmladder.autograd import CapturedLoss
 from lmladder.data import Prepared, Tokenizer
-from lmladder.evaluation.exact import LOG_2
+from lmladder.evaluation.exact import LOG_2, token_nll
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.ladder import READING, split_nll
 from lmladder.models import restore_models
@@ -168,6 +168,18 @@ def subject_of(
         facts["true_nats"] = oracle.nats
     facts["is_validation"] = split == "val"
     return Subject(lambda: restore_models(checkpoint)[name], *texts, tokenizer, **facts)
+
+
+def audit_scorer(
+    load: Callable[[], LanguageModel],
+    text: IntArray,
+    preceding: IntArray,
+    tokenizer: Tokenizer,
+    claim: float | None = None,
+) -> list[Finding]:
+    """Audit a model that need not be a rung; the parameters are those of `Subject`."""
+    nats = float(token_nll(load(), text, preceding, **READING).sum())
+    return audit(Subject(load, text, preceding, tokenizer, nats, claim))
 
 
 def finite(subject: Subject) -> str:

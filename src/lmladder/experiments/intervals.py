@@ -27,6 +27,7 @@ noisier than all others then has too many false differences: give it more seeds.
 """
 
 import math
+from collections.abc import Iterable
 from statistics import NormalDist
 
 from lmladder.system.arrays import FloatArray
@@ -49,9 +50,18 @@ def resampled_nats(nats: FloatArray, tokens: FloatArray) -> FloatArray:
     """
     n = len(tokens)
     drawn = stream(0, "blocks of the text").multinomial(n - 1, np.full(n, 1 / n), size=RESAMPLES)
-    # sums and not products of matrices, whose order of additions depends on the machine
-    sums = [(drawn * each).sum(axis=1) for each in (*nats, tokens)]
+    sums = _sums(drawn.astype(np.float64), [*nats, tokens])
     return np.stack(sums[:-1], axis=1) / sums[-1][:, None]
+
+
+def _sums(rows: FloatArray, factors: Iterable[FloatArray]) -> list[FloatArray]:
+    """Return the sums of each row times a factor, for each factor.
+
+    No product of matrices, whose order of additions depends on the machine. The rows are in parts
+    that fit a cache.
+    """
+    parts = np.array_split(rows, 1 + rows.size // 2**17)
+    return [np.concatenate([(part * each).sum(axis=1) for part in parts]) for each in factors]
 
 
 def over_seeds(scores: FloatArray) -> tuple[FloatArray, float]:
@@ -134,8 +144,7 @@ def draw_errors(
     normal, student = two_sided_quantiles((1 - CONFIDENCE) / pairs, blocks - 1)
     draws = (resampled - resampled.mean(axis=0)).T * (student / normal)
     above = draws - draws.mean(axis=1, keepdims=True)
-    sums = [(above * each).sum(axis=1) for each in above]  # as in `resampled_nats`
-    covariance = np.stack(sums) / (draws.shape[1] - 1)
+    covariance = np.stack(_sums(above, above)) / (draws.shape[1] - 1)
     text = np.diag(covariance)
     squares = text[:, None] + text - 2 * covariance
 

@@ -157,9 +157,9 @@ def _relevant(record: Record, section: str, model: ScoredModel) -> Settings:
     single = [] if model.deterministic else ["runtime.kernels"]
     if model.scores.val_loss is None:
         single += ["evaluate.checkpoint", "evaluate.min_context"]
+    starts = tuple(f"{each}." for each in sections)
     relevant: dict[str, Any] = {DIGEST: record.digest[:16]}
     for key, value in dotted(record.settings).items():
-        of_rung = key.startswith(tuple(f"{each}." for each in sections))
-        if key in single or (of_rung and not key.endswith(WITHOUT_EFFECT)):
+        if key in single or (key.startswith(starts) and not key.endswith(WITHOUT_EFFECT)):
             relevant[printable(key)] = json.dumps(value) if isinstance(value, list) else value
     return relevant

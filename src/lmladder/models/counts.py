@@ -23,10 +23,12 @@ from typing import Any
 
 from lmladder.system.arrays import Array, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.progress import CountingProgress
 
 import numpy as np
 from numpy.typing import NDArray
 
+PART = 1 << 21  # n-grams whose keys are sorted at a time
 UNSEEN = -1  # the id of every n-gram that does not occur in the text
 
 _MAX_INT64 = int(np.iinfo(np.int64).max)
@@ -71,22 +73,25 @@ class CountTables:
         ValueError
             If a token is not one of the vocabulary.
         """
-        text = checked_tokens(tokens, vocabulary_size)
-        if len(text) * vocabulary_size >= _MAX_INT64:
+        check_tokens(tokens, vocabulary_size)
+        if len(tokens) * vocabulary_size >= _MAX_INT64:
             raise InputError(
-                f"n-gram keys of {len(text)} tokens and a vocabulary of {vocabulary_size} "
+                f"n-gram keys of {len(tokens)} tokens and a vocabulary of {vocabulary_size} "
                 "exceed 64 bits"
             )
         keys: list[IntArray] = []
         counts: list[IntArray] = []
         n_prefixes = 1
-        ids = np.zeros(text.size + 1, dtype=np.int64)  # of the n-gram that starts at each token
-        for k in range(1, order + 1):
-            occurrences = ids[:-1] * vocabulary_size + text[k - 1 :]
-            distinct, ids, frequencies = _rank(occurrences, bound=n_prefixes * vocabulary_size)
-            keys.append(distinct)
-            counts.append(frequencies)
-            n_prefixes = len(distinct)
+        # Of the n-gram that starts at each token.
+        ids = np.zeros(len(tokens), np.min_scalar_type(len(tokens)))
+        with CountingProgress("counting", "n-grams", order * len(tokens)) as progress:
+            for k in range(1, order + 1):
+                bound = n_prefixes * vocabulary_size
+                distinct, frequencies = _extend(ids, tokens[k - 1 :], vocabulary_size, bound)
+                keys.append(distinct)
+                counts.append(frequencies)
+                n_prefixes = len(distinct)
+                progress.advance(len(tokens))
         return cls(keys, counts, vocabulary_size)
 
     def size(self, order: int) -> int:
@@ -187,15 +192,44 @@ class CountTables:
 
 
 def checked_tokens(tokens: IntArray, vocabulary_size: int) -> NDArray[np.int64]:
-    """Return tokens as int64; ValueError for one outside the vocabulary.
+    """Return tokens as int64; ValueError for one outside the vocabulary."""
+    check_tokens(tokens, vocabulary_size)
+    return tokens.astype(np.int64)
 
-    It would have the key of another n-gram.
-    """
+
+def check_tokens(tokens: IntArray, vocabulary_size: int) -> None:
+    """Raise ValueError for a token outside the vocabulary: it has the key of another n-gram."""
     if tokens.size and not 0 <= tokens.min() <= tokens.max() < vocabulary_size:
         raise ValueError(
             f"tokens must be in [0, {vocabulary_size}), got {tokens.min()} to {tokens.max()}"
         )
-    return tokens.astype(np.int64)
+
+
+def _extend(
+    ids: IntArray, tokens: IntArray, vocabulary_size: int, bound: int
+) -> tuple[IntArray, IntArray]:
+    """Extend n-grams, given by their ids, each by a token, and set their ids.
+
+    Memory is bounded: besides one id for each token, it is that of a part of the text, and of the
+    distinct n-grams.
+
+    Returns
+    -------
+    keys, counts : of the distinct n-grams, with ascending keys, which are less than `bound`
+    """
+    parts = []
+    for first in range(0, len(tokens), PART):
+        last_tokens = tokens[first : first + PART]
+        own = ids[first : first + len(last_tokens)]
+        distinct, own[:], counts = _rank(own * np.int64(vocabulary_size) + last_tokens, bound)
+        parts.append((own, distinct, counts))
+    keys = np.unique(np.concatenate([np.empty(0, np.int64), *(each for _, each, _ in parts)]))
+    total = np.zeros(len(keys), np.int64)
+    for own, distinct, counts in parts:
+        places = np.searchsorted(keys, distinct)
+        total[places] += counts
+        own[:] = places[own]
+    return keys, total
 
 
 def _rank(keys: IntArray, bound: int) -> tuple[IntArray, NDArray[np.int64], IntArray]:

@@ -66,9 +66,10 @@ def stage(body: Body) -> Callable[[], None]:
                 _fail(error)  # here, because Hydra would print another line
 
         about = (sys.modules["__main__"].__doc__ or "").strip()
-        OmegaConf.register_new_resolver("stage", lambda: about)  # both in --help
+        asked = not {"--help", "-h"}.isdisjoint(given)  # else Hydra resolves both in vain
+        OmegaConf.register_new_resolver("stage", lambda: about)
         OmegaConf.register_new_resolver(
-            "settings", lambda *, _root_: describe(_root_).replace("$", "$$")
+            "settings", lambda *, _root_: describe(_root_).replace("$", "$$") if asked else ""
         )
         conf = str(script.parents[1] / "conf")
         try:

@@ -161,7 +161,10 @@ def rung_named(name: str | None, config: Config) -> Rung:
         raise InputError(f"rung is missing; give rung=NAME, a name in {' or '.join(GROUPS)}")
     rungs = {rung.name: rung for rung in rungs_of(config)}
     if name not in rungs:
-        raise InputError(f"unknown rung {name!r}; {did_you_mean(name, rungs)}")
+        raise InputError(
+            f"unknown rung {name!r}; {did_you_mean(name, rungs)}; give its settings, such as "
+            f"+rungs={name}, or run `dvc repro rung@{name}` if params.yaml has them"
+        )
     return rungs[name]
 
 

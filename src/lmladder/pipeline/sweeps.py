@@ -3,9 +3,10 @@
 A sweep's folder is named after the overrides that all jobs share, a job's after those that differ.
 """
 
+import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,12 +20,16 @@ from lmladder.system.sealing import sha256_of_json
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, OmegaConf
 
 OUTPUTS = Path("outputs")
 REPEAT = "repeat the command to run the unfinished jobs"
 UNNAMED = ("seed", "runtime.threads")  # the seed is a folder of its own
+# Else submitit prints two warnings at each poll of a Slurm cluster without accounting.
+os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")
 MAX_NAME = 80  # characters of a name, without its digest
+VALUE = re.compile(r"\+*(seed|\w+\.[^@/=]*)=")  # an override of a value, not of a choice
 
 
 def folders(given: Iterable[str], stage: str) -> list[str]:
@@ -69,6 +74,20 @@ def short(overrides: Any) -> str:
 
 # Here, so that a process that a launcher starts has it, too.
 OmegaConf.register_new_resolver("short", short, replace=True)
+
+
+def check_choices(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
+    """Compose one job for each combination of choices; Hydra composes every job, which is slow.
+
+    Whether a job can be composed does not depend on the values of its settings.
+    """
+    distinct = {tuple(each for each in job if not VALUE.match(each)): job for job in batch}
+    print(f"checking the choices of {len(batch)} jobs", flush=True)
+    validate_batch(sweeper, list(distinct.values()))
+
+
+validate_batch = Sweeper.validate_batch_is_legal
+Sweeper.validate_batch_is_legal = check_choices  # type: ignore[assignment, method-assign]
 
 
 def run_job(body: Body, node: DictConfig, out: Path, sweep: Path) -> float | None:

@@ -21,6 +21,8 @@ class LadderError(Exception):
 
 def printable(text: str, kept: str = "") -> str:
     """Escape unprintable characters, such as the control codes of a terminal, except `kept`."""
+    if text.isprintable():
+        return text
     return "".join(
         each if each.isprintable() or each in kept else repr(each)[1:-1] for each in text
     )
