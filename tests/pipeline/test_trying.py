@@ -84,7 +84,9 @@ def test_equal_time_scales_the_steps_by_measured_times_which_are_measured_once(
             return 2.0 if steps == 200 else 4.0 + len(measured)
 
     monkeypatch.chdir(PROJECT)
-    base, larger = Measured("mlp", ()), Measured("mlp", ("mlp.training.batch_size=16",))
+    common = ("mlp.schedule.warmup_steps=10",)
+    base = Measured("mlp", common)
+    larger = Measured("mlp", (*common, "mlp.training.batch_size=16"))
     assert matched(base, larger, "tokens").overrides[-1] == "mlp.training.steps=500"
     for _ in range(2):
         # 100 steps of the change take at least 6 s, 200 of the base 2 s

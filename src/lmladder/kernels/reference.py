@@ -329,8 +329,8 @@ def multiply(a, b, out, bias=None):
     """Compute a @ b + bias over the last two axes: (..., n, k), (..., k, m), (m,) -> (..., n, m).
 
     In float32 each element is a sum of parts, in order, and each part a chain of fused
-    multiply-adds over PART terms, so that every machine computes the same bits. NumPy computes it in
-    float64, which only checks use, and where Numba, whose kernel computes the same, is missing.
+    multiply-adds over PART terms, so that every machine computes the same bits. NumPy computes it
+    in float64, which only checks use, and where Numba is missing, whose kernel is exact, too.
     """
     if not EXACT or out.dtype != np.float32:
         np.matmul(a, b, out=out)
