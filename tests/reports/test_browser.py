@@ -1,8 +1,11 @@
 """The pages in a real browser: they load nothing and overflow nowhere, and what moves works."""
 
 import itertools
+from pathlib import Path
 
+from lmladder import reports
 from lmladder.reports import Passage
+from lmladder.reports.colors import AA
 from tests import browser
 
 import pytest
@@ -14,6 +17,7 @@ pytestmark = [
 ]
 
 CARD = "(card => card.hidden ? '' : card.innerText)(document.querySelector('.card'))"
+CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 COLOR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
 
 
@@ -48,6 +52,14 @@ def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(report, sh
         assert [address[:8] for address in shown.requests] == ["file:///"]
         assert shown.ask("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
         assert shown.ask("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+
+
+def test_every_text_has_enough_contrast_in_light_and_dark(report, show, table, excess):
+    page = report(figures=reports.truth_figures(table, excess).values())
+    for dark in (False, True):
+        found = show(page, dark=dark).ask(CONTRAST)
+        assert {"73%", "Pointer", "8+", "MLP"} <= {text for _, text in found}
+        assert [each for each in found if each[0] < AA] == []
 
 
 def test_a_column_is_sorted_by_size_in_both_directions(report, show):

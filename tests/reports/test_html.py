@@ -7,9 +7,9 @@ from dataclasses import replace
 from html.parser import HTMLParser
 
 from lmladder.reports import Attention, Passage, ladder_grid, ladder_table, loss_curves
-from lmladder.reports.attention import head_maps
+from lmladder.reports.attention import maps_of
 from lmladder.reports.colors import AA, COLORS, contrast
-from tests.reports.conftest import ATTENTION, rows
+from tests.reports.conftest import rows
 
 import numpy as np
 import pytest
@@ -86,16 +86,16 @@ def test_no_text_from_outside_becomes_markup(report, corpus, history, models):
             figures=[loss_curves(named, {"mlp": history}, {})],
             samples={HOSTILE: HOSTILE},
             passage=Passage([HOSTILE, HOSTILE], {HOSTILE: [1.0, 2.0]}),
-            attention=Attention([HOSTILE, "a"], ATTENTION[:, :, :2, :2]),
+            attention=Attention(HOSTILE, [HOSTILE] * 2, {HOSTILE: np.ones(1)}, 0.5),
             config=HOSTILE,
             corpus=corpus.model_copy(update={"name": HOSTILE, "tokenizer": HOSTILE}),
         )
     )
     assert_inert(page)
     # title twice, summary, model, sample and its name; of the figure name, caption, alternative;
-    # passage of two, its model and the card's; configuration, corpus twice, tokenizer; in 6 maps
-    # one that looks and is seen twice
-    assert page.text.count(HOSTILE) == 6 + 3 + 4 + 4 + 6 * 3
+    # passage of two, its model and the card's; configuration, corpus twice, tokenizer; of the
+    # attention its model, predicted token, name, largest weight twice, and text of two
+    assert page.text.count(HOSTILE) == 6 + 3 + 4 + 4 + 7
 
 
 def test_figures_in_one_page_share_no_identifier(report, history, models):
@@ -117,14 +117,21 @@ def test_each_token_of_the_passage_has_its_loss_under_each_model_and_one_tab_sto
     assert [each["name"] for each in inputs] == ["model"] * 2 + ["token"] * 3
 
 
-def test_every_cell_of_a_map_is_drawn_once_at_its_level():
-    weights = np.array([[1.0, 0, 0], [0.25, 0.75, 0], [0.0001, 0.4999, 0.5]])
-    (drawn,) = head_maps(Attention(["a", "b", "c"], weights[None, None]))
-    assert (drawn.layer, drawn.head) == (1, 1)
-    assert dict(drawn.shades) == {
-        5: "M0 1h1v1h-1z", 7: "M1 2h1v1h-1zM2 2h1v1h-1z", 9: "M1 1h1v1h-1z", 10: "M0 0h1v1h-1z",
-    }  # fmt: skip
-    assert drawn.rows[2] == "c attends to c 50.00% (0 back), b 49.99% (1 back), a 0.01% (2 back)"
+def test_a_map_colors_each_token_by_its_weight_and_names_the_largest():
+    weights = np.array([0.0001, 0.2499, 0.25, 0.5])
+    attention = Attention("T", ["a", "␣", "b", "c", "d"], {"Pointer": weights}, 0.1)
+    (drawn,) = maps_of(attention)
+    assert drawn.runs == [(0, "a"), (5, " b"), (7, "c")]
+    assert drawn.largest == (
+        "50.00% to c of “a bc”, 1 back; 25.00% to b of “a b”, 2 back; 24.99% to ␣ of “a”, 3 back"
+    )
+
+
+def test_the_contents_link_to_the_headings_in_their_order(page):
+    links = [a["href"] for tag, a in page.elements if tag == "a" and "href" in a]
+    headings = [f"#{a['id']}" for tag, a in page.elements if tag == "h2"]
+    assert links == headings
+    assert len(headings) == 7
 
 
 def test_the_page_shows_the_table_the_corpus_and_the_samples_in_order(page, table):

@@ -20,11 +20,11 @@ from lmladder.evaluation import (
 )
 from lmladder.evaluation.audit import FAILED, PASSED, audit, names_of, subject_of
 from lmladder.evaluation.guests import convert
-from lmladder.evaluation.inspection import attention_maps, pieces
+from lmladder.evaluation.inspection import attention_maps, pieces, pointer_map
 from lmladder.evaluation.ladder import READING
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
-from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, restore_models
+from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, label, restore_models
 from lmladder.models.contract import own_tokenizer
 from lmladder.models.oracle import Oracle
 from lmladder.models.transformer import Transformer
@@ -44,7 +44,7 @@ from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt is null
 PASSAGE_TOKENS = 600
-ATTENTION_TOKENS = 20
+ATTENTION_TOKENS = 320
 SAMPLES = "samples.txt"
 
 
@@ -194,12 +194,24 @@ class Ladder:
         return Passage(texts, nats)
 
     def attention(self) -> Attention | None:
-        """Return the attention of the first Transformer, at the same place; None without one."""
-        for each in self.entries.values():
-            if isinstance(each.model, Transformer):
-                tokens = self.prepared.val[: min(ATTENTION_TOKENS, each.model.context_length)]
-                labels = reports.token_labels(self.prepared.tokenizer, tokens)
-                return Attention(labels, attention_maps(each.model, tokens))
+        """Return the attention of the first Transformer in the passage; None without one.
+
+        It is that of the prediction to which the pointer adds most.
+        """
+        for name, each in self.entries.items():
+            if isinstance(model := each.model, Transformer):
+                tokens = self.prepared.val[: min(ATTENTION_TOKENS, model.context_length)]
+                pointer, added = pointer_map(model, tokens)
+                last = int(added.argmax()) if added.any() else len(tokens) - 2
+                maps = {
+                    f"Layer {layer}, head {head}": weights[last, : last + 1]
+                    for layer, heads in enumerate(attention_maps(model, tokens), 1)
+                    for head, weights in enumerate(heads, 1)
+                }
+                if len(pointer):
+                    maps = {"Pointer": pointer[last, : last + 1], **maps}
+                labels = reports.token_labels(self.prepared.tokenizer, tokens[: last + 2])
+                return Attention(label(name, each.checkpoint.kind), labels, maps, added[last])
         return None
 
     def samples(self, settings: SampleSettings, seed: int) -> dict[str, str]:
