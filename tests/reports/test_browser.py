@@ -9,6 +9,7 @@ from lmladder.reports.colors import AA
 from tests import browser
 
 import pytest
+from matplotlib.figure import Figure
 
 PROGRAM = browser.find()
 pytestmark = [
@@ -42,7 +43,10 @@ def show(page, tmp_path):
 
 def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(report, show):
     pieces = ["Long " * 40, "x" * 300, "\n", "שלום\u202e"]
+    figure = Figure()
+    figure.set_label("learning_rate=" * 9)
     text = report(
+        figures=[figure],
         samples={"mlp": "x" * 500, "transformer": "a b " * 99},
         passage=Passage(pieces, {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
     )

@@ -1,6 +1,7 @@
 """The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,12 +122,21 @@ def to_html(comparison: Comparison) -> str:
     Where configurations are grouped by a setting, it has a figure of their scores over the setting.
     """
     grid = as_grid(comparison)
-    runs = [
-        (each.model, each.shown, str(run.path), str(run.seed), score)
-        for each in comparison.configurations
-        for run in each.runs
-        for score in [f"{run.scores[comparison.metric]:.4f}"]
-    ]
+    found = [(each, run) for each in comparison.configurations for run in each.runs]
+    folders = [run.path.parent.parts for _, run in found]
+    common = os.path.commonprefix(folders)  # noqa: RUF071 (of parts, not of characters)
+    runs = pd.DataFrame(
+        {
+            "Model": each.model,
+            "Settings": each.shown,
+            "Folder": str(Path(*run.path.parts[len(common) :])),
+            "Seed": str(run.seed),
+            grid.titles[-2]: f"{run.scores[comparison.metric]:.4f}",
+        }
+        for each, run in found
+    )
+    if not runs["Settings"].any():
+        del runs["Settings"]
     return render(
         "comparison.html.jinja",
         script="page.js",
@@ -136,8 +146,8 @@ def to_html(comparison: Comparison) -> str:
         against=comparison.against,
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
-            "Each run, in the order of the configurations",
-            ("Model", "Settings", "Folder", "Seed", grid.titles[-2]), runs, words=3,
+            f"Each run, in the order of the configurations; the folders are in {Path(*common)}",
+            [*runs], runs.to_numpy().tolist(), words=len(runs.columns) - 2,
         ),
         settings=Grid(
             "Settings that are the same in all configurations that have them",
