@@ -136,7 +136,7 @@ def test_the_folder_of_a_ladder_is_played_as_by_default(lmladder, smoke, tmp_pat
     lmladder("play", smoke.path / "outputs", "-o", pages[1]).succeeded()
     first, second = (page.read_text().replace(f"{smoke.path}/", "") for page in pages)
     assert first == second
-    prepared = Prepared.open(smoke.path / "outputs/prepare")
-    story = prepared.tokenizer.decode(prepared.val[:400]).partition("\n")[0]
+    text = Prepared.open(smoke.path / "outputs/prepare")
+    story = text.tokenizer.decode(text.val[:400]).partition("\n")[0]
     opening = html.unescape(re.search("<textarea[^>]*>(.*?)</textarea>", first, re.DOTALL)[1])
     assert opening == story[: story.rindex(" ") + 1] != ""

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 
 from lmladder.reports import Attention, Passage, ladder_grid, ladder_table, loss_curves
 from lmladder.reports.attention import maps_of
-from lmladder.reports.colors import AA, COLORS, contrast
+from lmladder.reports.colors import COLORS, contrast
 from tests.reports.conftest import rows
 
 import numpy as np
@@ -69,6 +69,8 @@ def test_the_page_loads_nothing_and_runs_only_its_own_script(report):
     addresses = [a[name] for _, a in page.elements for name in loading & a.keys()]
     assert addresses
     assert all(address.startswith("#") for address in addresses)
+    headings = [f"#{a['id']}" for tag, a in page.elements if tag == "h2"]
+    assert [a["href"] for tag, a in page.elements if tag == "a" and "href" in a] == headings
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert dict(page.elements)["meta"]["content"] == (
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
@@ -120,18 +122,11 @@ def test_each_token_of_the_passage_has_its_loss_under_each_model_and_one_tab_sto
 def test_a_map_colors_each_token_by_its_weight_and_names_the_largest():
     weights = np.array([0.0001, 0.2499, 0.25, 0.5])
     attention = Attention("T", ["a", "␣", "b", "c", "d"], {"Pointer": weights}, 0.1)
-    (drawn,) = maps_of(attention)
-    assert drawn.runs == [(0, "a"), (5, " b"), (7, "c")]
-    assert drawn.largest == (
+    ((_, runs, largest),) = maps_of(attention)
+    assert runs == [(0, "a"), (5, " b"), (7, "c")]
+    assert largest == (
         "50.00% to c of “a bc”, 1 back; 25.00% to b of “a b”, 2 back; 24.99% to ␣ of “a”, 3 back"
     )
-
-
-def test_the_contents_link_to_the_headings_in_their_order(page):
-    links = [a["href"] for tag, a in page.elements if tag == "a" and "href" in a]
-    headings = [f"#{a['id']}" for tag, a in page.elements if tag == "h2"]
-    assert links == headings
-    assert len(headings) == 7
 
 
 def test_the_page_shows_the_table_the_corpus_and_the_samples_in_order(page, table):
@@ -144,17 +139,8 @@ def test_the_page_shows_the_table_the_corpus_and_the_samples_in_order(page, tabl
     assert 0 < best < page.text.index("Onthe a\N{REPLACEMENT CHARACTER}b")
 
 
-def test_text_lines_and_bars_have_enough_contrast_on_light_and_dark_pages(report):
-    """Levels of WCAG 2.2: 4.5 for text, also on a token at its strongest color, 3 for bars."""
-    style = report().partition("</style>")[0]
-    light, dark = (dict(re.findall(r"(--\w+): ([^;]+);", each)) for each in re.findall(
-        r":root \{(.*?)\}", style, re.DOTALL
-    ))  # fmt: skip
-    for found in (light, dark):
-        hot = "#" + "".join(f"{int(value):02x}" for value in found["--hot"].split())
-        for name in ("--ink", "--soft", "--link"):
-            assert contrast(found[name], found["--page"]) >= AA
-        for page in (found["--card"], hot):
-            assert contrast(found["--ink"], page) >= AA
-        assert all(contrast(each, found["--page"]) >= 3 for each in COLORS)
+def test_bars_have_enough_contrast_on_light_and_dark_pages(report):
+    """At least 3, by WCAG 2.2; a test in a browser computes the contrast of text."""
+    for page in re.findall(r"--page: ([^;]+);", report()):
+        assert all(contrast(each, page) >= 3 for each in COLORS)
     assert contrast("#777777", "#ffffff") == pytest.approx(4.48, abs=0.005)  # known to fail

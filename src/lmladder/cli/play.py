@@ -18,8 +18,6 @@ from lmladder.system.messages import say
 
 import typer
 
-OPENING = 400  # tokens, at most
-
 
 def play(
     checkpoints: Annotated[
@@ -33,11 +31,7 @@ def play(
     ] = None,
     text: Annotated[
         str | None,
-        typer.Option(
-            help="The text that the page begins with. [default: the first document of the "
-            "validation text, without its last word]",
-            show_default=False,
-        ),
+        typer.Option(help="The text at first. [default: a validation text]", show_default=False),
     ] = None,
     output: Annotated[Path, output_option("The page to write, .html.")] = Path("play.html"),
     modules: RungModules = None,
@@ -78,5 +72,5 @@ def _opening(checkpoint: Path) -> str:
         prepared = text_of(checkpoint)
     except InputError:  # a checkpoint without its text
         return ""
-    text = prepared.tokenizer.decode(prepared.val[:OPENING]).partition("\n")[0]
+    text = prepared.tokenizer.decode(prepared.val[:400]).partition("\n")[0]
     return text.rpartition(" ")[0] + " "

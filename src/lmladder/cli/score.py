@@ -69,7 +69,6 @@ def score(
         lmladder score outputs/bigram --model trigram --text "Once" --per-token
         lmladder score outputs/mlp --text "Once upon a time" -o surprisal.html
     """
-    from lmladder import reports
     from lmladder.data import read_text
     from lmladder.evaluation import Score, token_nll
     from lmladder.evaluation.inspection import pieces
@@ -100,6 +99,8 @@ def score(
         if math.isnan(each.nats):
             raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
+        from lmladder import reports
+
         text_pieces = pieces(tokenizer, tokens, nats[name])
         page = reports.render_surprisal(name, scores[name], text_pieces)
         atomic_write(output, page.encode())

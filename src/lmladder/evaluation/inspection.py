@@ -49,14 +49,14 @@ def pointer_map(model: Transformer, tokens: IntArray) -> tuple[FloatArray, Float
     (time, time) : as a map of `attention_maps`; empty if the model has no pointer
     (time - 1,) : by how much the pointer increases the probability of the next token
     """
-    if model.pointer is None:
+    if (pointer := model.pointer) is None:
         return np.empty((0, 0)), np.zeros(len(tokens) - 1)
     positions, steps = np.arange(len(tokens)), np.arange(len(tokens) - 1)
     with no_grad():
         text = np.array([tokens], np.int64)
         hidden = model.hidden(text)
-        query, key = model.pointer.queries_keys(hidden, positions)
-        both = (model.logits(text).value[0], model.head(hidden).value[0])
+        query, key = pointer.query(hidden), pointer.before(pointer.key(hidden), positions)
+        both = model.logits(text).value[0], model.head(hidden).value[0]
     mixed, alone = (np.exp(log_softmax(each))[steps, tokens[1:]] for each in both)
     return _causal_weights(query.value, key.value)[0], mixed - alone
 

@@ -58,19 +58,13 @@ class Pointer(Module):
         positions, caches : see `CausalSelfAttention`
         """
         stored, inputs = caches or (None, None)
-        query, key = self.queries_keys(hidden, positions, inputs)
+        query, key = self.query(hidden), self.before(self.key(hidden), positions, inputs)
         table = constant(np.eye(self.vocabulary_size, dtype=hidden.dtype))
         value = functional.embedding(table, tokens)
         q, k, v = (each[:, np.newaxis] for each in (query, key, value))  # of one head
         pointed = attend(q, k, v, positions, stored)[:, 0]
         gate = functional.linear(hidden, self.gate, self.gate_bias)[..., 0]
         return functional.log_mixture(logits, gate, pointed)
-
-    def queries_keys(
-        self, hidden: Tensor, positions: IntArray, inputs: Cache | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Return queries and keys, (batch, time, size)."""
-        return self.query(hidden), self.before(self.key(hidden), positions, inputs)
 
     def caches(self, positions: int) -> tuple[KeyValueCache, Cache]:
         """Return empty caches of the attention and of the vectors before."""

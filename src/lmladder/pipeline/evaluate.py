@@ -1,6 +1,7 @@
 """The last stage: scores the same text with every rung; writes table, figures and report."""
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from lmladder.pipeline.text import open_text
 from lmladder.reports import Attention, Passage, Row
 from lmladder.sampling import BeamSearch, SampleSettings, complete
 from lmladder.system.arrays import IntArray
-from lmladder.system.errors import InputError
+from lmladder.system.errors import STATUS_FILE, InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import METRICS, Checkpoint
 
@@ -203,13 +204,10 @@ class Ladder:
                 tokens = self.prepared.val[: min(ATTENTION_TOKENS, model.context_length)]
                 pointer, added = pointer_map(model, tokens)
                 last = int(added.argmax()) if added.any() else len(tokens) - 2
-                maps = {
-                    f"Layer {layer}, head {head}": weights[last, : last + 1]
-                    for layer, heads in enumerate(attention_maps(model, tokens), 1)
-                    for head, weights in enumerate(heads, 1)
-                }
-                if len(pointer):
-                    maps = {"Pointer": pointer[last, : last + 1], **maps}
+                maps = {"Pointer": pointer[last, : last + 1]} if len(pointer) else {}
+                weights = attention_maps(model, tokens)[:, :, last, : last + 1]
+                for layer, head in np.ndindex(weights.shape[:2]):
+                    maps[f"Layer {layer + 1}, head {head + 1}"] = weights[layer, head]
                 labels = reports.token_labels(self.prepared.tokenizer, tokens[: last + 2])
                 return Attention(label(name, each.checkpoint.kind), labels, maps, added[last])
         return None
@@ -325,7 +323,8 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     val = [row for row in rows if row.split == "val" and row.rung]
     facts = ((row.model, row.kind, row.rung, row.score, prepared, row.audit) for row in val)
     save_record(folder, config, prepared, [of_whole_text(*each) for each in facts])
-    reports.print_table(table)
+    if STATUS_FILE not in os.environ:  # else `lmladder run` prints it
+        reports.print_table(table)
     print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {folder}")
     trained = [row for row in val if row.steps is not None and row.audit in ("", PASSED)]
     return min((row.score.bits_per_byte for row in trained), default=None)

@@ -34,28 +34,16 @@ class Attention:
     added: float
 
 
-@dataclass(frozen=True)
-class Map:
-    """The tokens of a text by their weights.
+def maps_of(attention: Attention) -> list[tuple[str, list[tuple[int, str]], str]]:
+    """Return (name, runs, largest) of the first map and the last ones; at most `MAX_MAPS`.
 
-    Attributes
-    ----------
-    runs : (level, text) of neighboring tokens with the same level
-    largest : the tokens with the largest weights, in words
+    A run is (level, text) of neighboring tokens with the same level; `largest` describes the tokens
+    with the largest weights.
     """
-
-    name: str
-    runs: Sequence[tuple[int, str]]
-    largest: str
-
-
-def maps_of(attention: Attention) -> list[Map]:
-    """Return the first map and the last ones; at most `MAX_MAPS`."""
-    names = [*attention.maps]
+    labels, names = attention.labels, [*attention.maps]
     return [
-        Map(name, [*_runs(attention.labels, weights)], _largest(attention.labels, weights))
+        (name, [*_runs(labels, attention.maps[name])], _largest(labels, attention.maps[name]))
         for name in names[:1] + names[1:][1 - MAX_MAPS :]
-        for weights in [attention.maps[name]]
     ]
 
 

@@ -125,18 +125,11 @@ def to_html(comparison: Comparison) -> str:
     found = [(each, run) for each in comparison.configurations for run in each.runs]
     folders = [run.path.parent.parts for _, run in found]
     common = os.path.commonprefix(folders)  # noqa: RUF071 (of parts, not of characters)
-    runs = pd.DataFrame(
-        {
-            "Model": each.model,
-            "Settings": each.shown,
-            "Folder": str(Path(*run.path.parts[len(common) :])),
-            "Seed": str(run.seed),
-            grid.titles[-2]: f"{run.scores[comparison.metric]:.4f}",
-        }
+    runs = [
+        (each.model, each.shown, str(Path(*run.path.parts[len(common) :])), str(run.seed), score)
         for each, run in found
-    )
-    if not runs["Settings"].any():
-        del runs["Settings"]
+        for score in [f"{run.scores[comparison.metric]:.4f}"]
+    ]
     return render(
         "comparison.html.jinja",
         script="page.js",
@@ -147,7 +140,7 @@ def to_html(comparison: Comparison) -> str:
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
             f"Each run, in the order of the configurations; the folders are in {Path(*common)}",
-            [*runs], runs.to_numpy().tolist(), words=len(runs.columns) - 2,
+            ("Model", "Settings", "Folder", "Seed", grid.titles[-2]), runs, words=3,
         ),
         settings=Grid(
             "Settings that are the same in all configurations that have them",

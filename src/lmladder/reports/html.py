@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lmladder.data import CorpusFacts
 from lmladder.evaluation import Score
 from lmladder.evaluation.exact import LOG_2
-from lmladder.reports.attention import LEVELS, Attention, maps_of, text_of
+from lmladder.reports.attention import LEVELS, Attention, maps_of
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import ladder_grid, models_of, whole
 from lmladder.reports.text import MARKS, percent, printable, visible
@@ -106,7 +106,6 @@ def render_report(
         strongest=STRONGEST,
         maps=[] if attention is None else maps_of(attention),
         attention=attention,
-        text_of=text_of,
         levels=LEVELS,
         corpus=corpus,
         config=config,

@@ -69,10 +69,7 @@ def _bias(each: Reliability) -> str:
     """Return whether the confidence is too high or too low on average, and by how much."""
     filled = each.tokens > 0
     gap = np.average((each.confidence - each.accuracy)[filled], weights=each.tokens[filled])
-    points = f"{100 * abs(gap):.1f}"
-    if points == "0.0":
-        return "calibrated on average"
-    return f"{'over' if gap > 0 else 'under'}confident by {points} percentage points"
+    return f"{'over' if gap > 0 else 'under'}confident by {100 * abs(gap):.1f} percentage points"
 
 
 def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:

@@ -63,8 +63,9 @@ def loss_curves(
         lines.append(Label(named(model, loss), tokens, loss, model.color, "bold"))
         gaps += [f"{model.label} {loss - each:+.3f}" for each in train["train_loss"].iloc[-1:]]
         below = seen.loc[seen["val_loss"] < best, "tokens"]
-        when = f"after {below.iloc[0]:,.0f} tokens" if len(below) else "never"
-        crossed.append(f"{model.label} {when}")
+        crossed.append(
+            f"{model.label} {f'after {min(below):,.0f} tokens' if len(below) else 'never'}"
+        )
     lines = [line for line in lines if 0 <= line.y < np.inf]
     axes.margins(x=0.02)
     axes.set(xscale="log")
@@ -77,12 +78,10 @@ def loss_curves(
         "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
     )
     name_lines(axes, lines)
-    caption = ""
+    caption = f"Validation minus training loss at the end: {', '.join(gaps)}." if gaps else ""
     if crossed and counted:
         rival = f"{models[counted[0]].label}, the best count model ({best:.3f})"
-        caption = f"Below {rival}: {', '.join(crossed)}. "
-    if gaps:
-        caption += f"Validation minus training loss at the end: {', '.join(gaps)}."
+        caption = f"Below {rival}: {', '.join(crossed)}. {caption}"
     figure.set_label(caption)
     return figure
 

@@ -46,17 +46,13 @@ def perplexity_by_parameters(models: Mapping[str, Model], table: pd.DataFrame) -
     heading = f"Perplexity on the {split_name(split)} text against parameters"
     title(axes, heading, "Filled markers: trained models. Open markers: count models.")
     name_lines(axes, names)
-    figure.set_label(_caption(models, sizes, reached))
+    pairs = [(a, b) for a in reached for b in reached if sizes[a] > sizes[b]]
+    caption = "No larger model has a higher perplexity."
+    if worse := [(a, b) for a, b in pairs if reached[a] > reached[b]]:
+        pair = max(worse, key=lambda pair: (sizes[pair[0]] / sizes[pair[1]], -reached[pair[1]]))
+        one, other = (f"{models[name].label} with {sizes[name]:,.0f}" for name in pair)
+        caption = (
+            f"Size alone does not decide: {one} parameters has a higher perplexity than {other}."
+        )
+    figure.set_label(caption)
     return figure
-
-
-def _caption(
-    models: Mapping[str, Model], sizes: Mapping[str, float], reached: Mapping[str, float]
-) -> str:
-    """Return whether larger models are better, with the clearest example if some are not."""
-    worse = [(sizes[a] / sizes[b], a, b) for a in reached for b in reached
-             if sizes[a] > sizes[b] and reached[a] > reached[b]]  # fmt: skip
-    if not worse:
-        return "No larger model has a higher perplexity." if len(reached) > 1 else ""
-    first, second = (f"{models[name].label} with {sizes[name]:,.0f}" for name in max(worse)[1:])
-    return f"Size alone does not decide: {first} parameters has a higher perplexity than {second}."
