@@ -27,8 +27,7 @@ SYNC := command -v uv > /dev/null && uv sync --quiet --inexact --locked --python
 	touch $@
 
 repro: .venv/.ready
-	$(RUN) dvc repro
-	@cat outputs/evaluate/perplexity.md
+	$(RUN) lmladder run
 
 test: .venv/.ready-test
 	$(RUN) pytest -q -n auto
@@ -66,9 +65,7 @@ lint: .venv/.ready-test
 smoke: .venv/.ready
 	rm -rf build/smoke
 	git clone --quiet . build/smoke
-	cd build/smoke && $(RUN) PYTHONPATH=src python stages/compose.py experiment=smoke
-	cd build/smoke && $(RUN) dvc repro
-	cat build/smoke/outputs/evaluate/perplexity.md
+	cd build/smoke && $(RUN) PYTHONPATH=src python -m lmladder run experiment=smoke
 	rm -rf build/smoke
 
 # Whole ladders, one for each seed, in a clone of the last commit; what git keeps of each is copied to

@@ -10,7 +10,7 @@ from lmladder.data import (
     build_tokenizer,
 )
 from lmladder.data.tokenizers.bpe import BpeSettings
-from lmladder.evaluation.inspection import attention_maps, pieces
+from lmladder.evaluation.inspection import attention_maps, pieces, pointer_map
 from lmladder.system.streams import stream
 from tests.models.examples import TRANSFORMER, build, changed
 
@@ -47,6 +47,18 @@ def test_the_maps_are_the_weights_by_which_the_layers_sum_values(changes: dict[s
                 summed.value, block.attention(normed, positions).value, atol=1e-5
             )
             x = block(x, None, positions)
+
+
+def test_the_pointer_adds_its_weights_on_the_next_token() -> None:
+    model = build(changed(TRANSFORMER, init_std=0.5, pointer=4), 7, spread=0.3)
+    weights, added = pointer_map(model, TOKENS)
+    with no_grad():
+        hidden = model.hidden(np.array([TOKENS]))
+        head = np.exp(model.head(hidden).value[0][:-1])
+    gate = hidden.value[0][:-1] @ model.pointer.gate.value + model.pointer.gate_bias.value
+    alone = (head / head.sum(axis=1, keepdims=True))[np.arange(5), TOKENS[1:]]
+    pointed = (weights[:-1] * (TOKENS[1:, None] == TOKENS)).sum(axis=1)
+    np.testing.assert_allclose(added, (pointed - alone) / (1 + np.exp(-gate[:, 0])), atol=1e-5)
 
 
 # --- Pieces of text -------------------------------------------------------------------------------

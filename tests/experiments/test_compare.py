@@ -6,7 +6,7 @@ import os
 
 from lmladder.evaluation import read_record
 from lmladder.experiments import compare, find_runs
-from lmladder.reports.comparison import FORMATS, print_comparison
+from lmladder.reports.comparison import FORMATS, print_comparison, to_html
 from lmladder.system.errors import InputError
 from tests.experiments.folders import (
     BLOCKS,
@@ -274,6 +274,12 @@ def test_no_text_of_a_record_controls_the_terminal(tmp_path, capsys):
         print_comparison(table(tmp_path), name)
         printed = capsys.readouterr()
         assert (printed.out + printed.err).replace("\n", "").isprintable()
+
+
+def test_the_page_names_the_folders_of_runs_below_their_common_one(sweep):
+    page = to_html(table(sweep))
+    assert f"the folders are in {sweep}" in page
+    assert "<div>transformer.n_layer=1/seed=0</div>" in page
 
 
 def test_unfinished_files_change_nothing_and_results_without_a_record_are_named(sweep):

@@ -1,10 +1,12 @@
 """The `lmladder` command on the checkpoints of a tiny pipeline: samples, pages, and mistakes."""
 
+import html
 import json
 import re
 import shlex
 from dataclasses import replace
 
+from lmladder.data import Prepared
 from lmladder.training.checkpoint import Checkpoint
 
 import numpy as np
@@ -134,3 +136,7 @@ def test_the_folder_of_a_ladder_is_played_as_by_default(lmladder, smoke, tmp_pat
     lmladder("play", smoke.path / "outputs", "-o", pages[1]).succeeded()
     first, second = (page.read_text().replace(f"{smoke.path}/", "") for page in pages)
     assert first == second
+    text = Prepared.open(smoke.path / "outputs/prepare")
+    story = text.tokenizer.decode(text.val[:400]).partition("\n")[0]
+    opening = html.unescape(re.search("<textarea[^>]*>(.*?)</textarea>", first, re.DOTALL)[1])
+    assert opening == story[: story.rindex(" ") + 1] != ""

@@ -68,6 +68,13 @@ def test_a_run_composes_the_overrides_and_runs_what_depends_on_them(checkout):
     assert "add_k: 0.5" in (checkout / "params.yaml").read_text()
 
 
+def test_a_run_prints_the_table_once_and_narrow(lmladder, monkeypatch):
+    monkeypatch.setattr("lmladder.cli.run._call", lambda *_, **__: 0)
+    printed = lmladder("run").succeeded().stdout
+    assert printed.count("Transformer") == 1
+    assert max(map(len, printed.splitlines())) <= 100
+
+
 def test_a_run_that_fails_has_the_status_of_its_stage(checkout):
     (checkout / ".dvc/tmp/rwlock").write_text("")  # DVC was killed while it wrote this file
     for status, mistake in (

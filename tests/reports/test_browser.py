@@ -1,11 +1,15 @@
 """The pages in a real browser: they load nothing and overflow nowhere, and what moves works."""
 
 import itertools
+from pathlib import Path
 
+from lmladder import reports
 from lmladder.reports import Passage
+from lmladder.reports.colors import AA
 from tests import browser
 
 import pytest
+from matplotlib.figure import Figure
 
 PROGRAM = browser.find()
 pytestmark = [
@@ -14,6 +18,7 @@ pytestmark = [
 ]
 
 CARD = "(card => card.hidden ? '' : card.innerText)(document.querySelector('.card'))"
+CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 COLOR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
 
 
@@ -36,9 +41,14 @@ def show(page, tmp_path):
     return show
 
 
-def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(report, show):
+def test_a_page_loads_nothing_fits_at_any_width_and_is_readable_in_light_and_dark(
+    report, show, table, excess
+):
     pieces = ["Long " * 40, "x" * 300, "\n", "שלום\u202e"]
+    figure = Figure()
+    figure.set_label("learning_rate=" * 9)
     text = report(
+        figures=[figure, *reports.truth_figures(table, excess).values()],
         samples={"mlp": "x" * 500, "transformer": "a b " * 99},
         passage=Passage(pieces, {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
     )
@@ -48,6 +58,9 @@ def test_a_page_loads_nothing_and_fits_at_any_width_in_light_and_dark(report, sh
         assert [address[:8] for address in shown.requests] == ["file:///"]
         assert shown.ask("[innerWidth, document.documentElement.scrollWidth]") == [width, width]
         assert shown.ask("matchMedia('(prefers-color-scheme: dark)').matches") is dark
+        found = shown.ask(CONTRAST)
+        assert {"73%", "Pointer", "8+", "MLP"} <= {text for _, text in found}
+        assert [each for each in found if each[0] < AA] == []
 
 
 def test_a_column_is_sorted_by_size_in_both_directions(report, show):

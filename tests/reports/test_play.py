@@ -40,6 +40,9 @@ import pytest
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = browser.find()
 SECONDS = 120
+# What the page shows while the first model has not read the last character.
+UNFINISHED = """play.models[0].model.tokens.pop(); play.draw();
+play.models[0].model.tokens.push(4); find("rungs").innerText"""
 READ = "play.models[{}].model.read({}, performance.now() + 1000)"
 
 
@@ -197,7 +200,8 @@ def test_one_can_type_edit_look_at_each_character_and_continue(opened, small):
     tab.ask("document.querySelector('#text').focus()")
     tab.call("Input.insertText", text="abcéde")
     wait(tab, "document.querySelectorAll('#cells span').length == 7")  # and the one after the text
-    wait(tab, "play.models[1].model.tokens.length == 6")
+    wait(tab, "play.models.every(({ model }) => model.tokens.length == 6)")
+    assert "computing, 83%" in tab.ask(UNFINISHED)
     assert "é" in tab.ask("document.querySelector('#status').textContent")
     assert "after “abcéde”" in tab.ask("document.querySelector('#place').textContent")
     tab.ask("document.querySelector('#cells').focus()")

@@ -11,6 +11,7 @@ from lmladder.cli.arguments import (
     open_checkpoint,
     output_option,
     require_suffix,
+    text_of,
 )
 from lmladder.system.errors import InputError
 from lmladder.system.messages import say
@@ -29,8 +30,9 @@ def play(
         ),
     ] = None,
     text: Annotated[
-        str, typer.Option(help="The text that the page begins with.")
-    ] = "Once upon a time",
+        str | None,
+        typer.Option(help="The text at first. [default: a validation text]", show_default=False),
+    ] = None,
     output: Annotated[Path, output_option("The page to write, .html.")] = Path("play.html"),
     modules: RungModules = None,
 ) -> None:
@@ -46,7 +48,7 @@ def play(
     from lmladder.data.reading import ESCAPED
     from lmladder.system.files import atomic_write
 
-    if ESCAPED.search(text):
+    if text is not None and ESCAPED.search(text):
         raise InputError("--text must be valid UTF-8")
     require_suffix(output, ".html")
     order, checkpoints = list[str](), checkpoints or [DEFAULT_OUTPUTS]
@@ -56,8 +58,19 @@ def play(
         order = [*reversed(table)]  # the best one first
         checkpoints = [checkpoints[0] / table[name].rung for name in order]
     loaded = {str(path): open_checkpoint(path) for path in dict.fromkeys(checkpoints)}
+    text = _opening(checkpoints[0]) if text is None else text
     page, skipped = reports.render_play(loaded, text, order)
     atomic_write(output, page.encode())
     for each in skipped:
         say(f"note: {each}")
     say(f"page: {output}, {len(page) / 1e6:.1f} MB")
+
+
+def _opening(checkpoint: Path) -> str:
+    """Return a text whose next word repeats one, as the last word of a story often does."""
+    try:
+        prepared = text_of(checkpoint)
+    except InputError:  # a checkpoint without its text
+        return ""
+    text = prepared.tokenizer.decode(prepared.val[:400]).partition("\n")[0]
+    return text.rpartition(" ")[0] + " "

@@ -15,7 +15,7 @@ from lmladder.system.messages import VERBOSE, say, shown
 import typer
 
 NEEDED = ("dvc.yaml", "stages/compose.py")
-TABLE = DEFAULT_OUTPUTS / "evaluate/perplexity.md"
+TABLE = DEFAULT_OUTPUTS / "evaluate/perplexity.csv"
 RWLOCK = Path(".dvc/tmp/rwlock")  # empty where DVC was killed while it wrote it
 COMPOSE, REPRO = ("stages/compose.py",), ("-m", "dvc", "repro")
 
@@ -72,7 +72,9 @@ def run(
             kind = InputError if of_stage in ("", str(InputError.exit_status)) else RunError
             raise kind("the run stopped for the reason printed above")
     if not stages:
-        print(TABLE.read_text(encoding="utf-8"), end="")
+        from lmladder import reports
+
+        reports.print_table(reports.read_csv(TABLE))
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
         say("next: lmladder sample, lmladder compare outputs")
 

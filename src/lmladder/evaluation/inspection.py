@@ -41,6 +41,26 @@ def attention_maps(model: Transformer, tokens: IntArray) -> FloatArray:
     return np.stack(maps)
 
 
+def pointer_map(model: Transformer, tokens: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Return the attention weights of the pointer on a text, and the probability that it adds.
+
+    Returns
+    -------
+    (time, time) : as a map of `attention_maps`; empty if the model has no pointer
+    (time - 1,) : by how much the pointer increases the probability of the next token
+    """
+    if (pointer := model.pointer) is None:
+        return np.empty((0, 0)), np.zeros(len(tokens) - 1)
+    positions, steps = np.arange(len(tokens)), np.arange(len(tokens) - 1)
+    with no_grad():
+        text = np.array([tokens], np.int64)
+        hidden = model.hidden(text)
+        query, key = pointer.query(hidden), pointer.before(pointer.key(hidden), positions)
+        both = model.logits(text).value[0], model.head(hidden).value[0]
+    mixed, alone = (np.exp(log_softmax(each))[steps, tokens[1:]] for each in both)
+    return _causal_weights(query.value, key.value)[0], mixed - alone
+
+
 def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
     """softmax(q k^T / sqrt(size), masked): (heads, time, size) twice -> (heads, time, time)."""
     scores = kernels.matmul(query, key.swapaxes(1, 2)).astype(np.float64)

@@ -1,6 +1,7 @@
 """The last stage: scores the same text with every rung; writes table, figures and report."""
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +21,11 @@ from lmladder.evaluation import (
 )
 from lmladder.evaluation.audit import FAILED, PASSED, audit, names_of, subject_of
 from lmladder.evaluation.guests import convert
-from lmladder.evaluation.inspection import attention_maps, pieces
+from lmladder.evaluation.inspection import attention_maps, pieces, pointer_map
 from lmladder.evaluation.ladder import READING
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
-from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, restore_models
+from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, label, restore_models
 from lmladder.models.contract import own_tokenizer
 from lmladder.models.oracle import Oracle
 from lmladder.models.transformer import Transformer
@@ -34,7 +35,7 @@ from lmladder.pipeline.text import open_text
 from lmladder.reports import Attention, Passage, Row
 from lmladder.sampling import BeamSearch, SampleSettings, complete
 from lmladder.system.arrays import IntArray
-from lmladder.system.errors import InputError
+from lmladder.system.errors import STATUS_FILE, InputError
 from lmladder.system.files import atomic_write, write_json
 from lmladder.training.checkpoint import METRICS, Checkpoint
 
@@ -44,7 +45,7 @@ from omegaconf import OmegaConf
 
 PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt is null
 PASSAGE_TOKENS = 600
-ATTENTION_TOKENS = 20
+ATTENTION_TOKENS = 320
 SAMPLES = "samples.txt"
 
 
@@ -194,12 +195,21 @@ class Ladder:
         return Passage(texts, nats)
 
     def attention(self) -> Attention | None:
-        """Return the attention of the first Transformer, at the same place; None without one."""
-        for each in self.entries.values():
-            if isinstance(each.model, Transformer):
-                tokens = self.prepared.val[: min(ATTENTION_TOKENS, each.model.context_length)]
-                labels = reports.token_labels(self.prepared.tokenizer, tokens)
-                return Attention(labels, attention_maps(each.model, tokens))
+        """Return the attention of the first Transformer in the passage; None without one.
+
+        It is that of the prediction to which the pointer adds most.
+        """
+        for name, each in self.entries.items():
+            if isinstance(model := each.model, Transformer):
+                tokens = self.prepared.val[: min(ATTENTION_TOKENS, model.context_length)]
+                pointer, added = pointer_map(model, tokens)
+                last = int(added.argmax()) if added.any() else len(tokens) - 2
+                maps = {"Pointer": pointer[last, : last + 1]} if len(pointer) else {}
+                weights = attention_maps(model, tokens)[:, :, last, : last + 1]
+                for layer, head in np.ndindex(weights.shape[:2]):
+                    maps[f"Layer {layer + 1}, head {head + 1}"] = weights[layer, head]
+                labels = reports.token_labels(self.prepared.tokenizer, tokens[: last + 2])
+                return Attention(label(name, each.checkpoint.kind), labels, maps, added[last])
         return None
 
     def samples(self, settings: SampleSettings, seed: int) -> dict[str, str]:
@@ -313,7 +323,8 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     val = [row for row in rows if row.split == "val" and row.rung]
     facts = ((row.model, row.kind, row.rung, row.score, prepared, row.audit) for row in val)
     save_record(folder, config, prepared, [of_whole_text(*each) for each in facts])
-    reports.print_table(table)
+    if STATUS_FILE not in os.environ:  # else `lmladder run` prints it
+        reports.print_table(table)
     print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {folder}")
     trained = [row for row in val if row.steps is not None and row.audit in ("", PASSED)]
     return min((row.score.bits_per_byte for row in trained), default=None)

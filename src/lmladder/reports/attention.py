@@ -1,71 +1,68 @@
-"""Attention of the heads of a Transformer, as maps for a page."""
+"""Attention of a Transformer to a text, as colors of its tokens."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from lmladder.reports.text import percent
 from lmladder.system.arrays import FloatArray
 
 import numpy as np
 
-LEVELS = 10  # of darkness, by the square root of the weight, so that small weights are visible
-MAX_MAPS = 24  # in a page; a larger model shows its last layers
-MAX_KEYS = 3  # tokens that are named for each attending token
+LEVELS = 10  # of color, by the square root of the weight, so that small weights are visible
+MAX_MAPS = 25  # in a page; of a larger model the first and the last
+MAX_KEYS = 3  # tokens that are named for each map
+LEAST = 0.005  # weight of such a token, but for the first
+AROUND = 8  # tokens before a named one, which show where it is
 
 
 @dataclass(frozen=True)
 class Attention:
-    """The attention of every head of a model over a text.
+    """What a model attends to when it predicts the last token of a text.
 
     Attributes
     ----------
-    labels : of each token
-    maps : (layers, heads, time, time); row t sums to 1 over the positions up to t
+    model : its label
+    labels : of each token, the predicted one last
+    maps : by name, the weights of the tokens before it, which sum to 1
+    added : by how much the pointer increases the probability of the predicted token
     """
 
+    model: str
     labels: Sequence[str]
-    maps: FloatArray
+    maps: Mapping[str, FloatArray]
+    added: float
 
 
-@dataclass(frozen=True)
-class HeadMap:
-    """One map in cells of size 1, as SVG paths.
+def maps_of(attention: Attention) -> list[tuple[str, list[tuple[int, str]], str]]:
+    """Return (name, runs, largest) of the first map and the last ones; at most `MAX_MAPS`.
 
-    Attributes
-    ----------
-    layer, head : numbers, from 1
-    shades : (level, path of all cells of that level), without level 0
-    rows : for each token a description of the tokens with the largest weights
+    A run is (level, text) of neighboring tokens with the same level; `largest` describes the tokens
+    with the largest weights.
     """
-
-    layer: int
-    head: int
-    shades: Sequence[tuple[int, str]]
-    rows: Sequence[str]
-
-
-def head_maps(attention: Attention) -> list[HeadMap]:
-    """Return the maps of the last layers; at most `MAX_MAPS`."""
-    n_layer, n_head = attention.maps.shape[:2]
-    drawn = max(1, MAX_MAPS // n_head)
+    labels, names = attention.labels, [*attention.maps]
     return [
-        HeadMap(layer + 1, head + 1, [*_shades(weights)], [*_rows(attention.labels, weights)])
-        for layer in range(max(0, n_layer - drawn), n_layer)
-        for head, weights in enumerate(attention.maps[layer, :MAX_MAPS])
+        (name, [*_runs(labels, attention.maps[name])], _largest(labels, attention.maps[name]))
+        for name in names[:1] + names[1:][1 - MAX_MAPS :]
     ]
 
 
-def _shades(weights: FloatArray) -> Iterator[tuple[int, str]]:
-    levels = np.rint(np.sqrt(weights) * LEVELS).astype(int)
-    for level in range(1, LEVELS + 1):
-        if path := "".join(f"M{x} {y}h1v1h-1z" for y, x in np.argwhere(levels == level)):
-            yield level, path
+def _runs(labels: Sequence[str], weights: FloatArray) -> Iterator[tuple[int, str]]:
+    levels = np.rint(np.sqrt(weights) * LEVELS).astype(int).tolist()
+    for level, run in groupby(zip(levels, labels, strict=False), key=lambda each: each[0]):
+        yield level, text_of(label for _, label in run)
 
 
-def _rows(labels: Sequence[str], weights: FloatArray) -> Iterator[str]:
-    for position, row in enumerate(weights):
-        keys = np.argsort(-row[: position + 1], kind="stable")[:MAX_KEYS]
-        parts = [
-            f"{labels[key]} {percent(float(row[key]))} ({position - key} back)" for key in keys
-        ]
-        yield f"{labels[position]} attends to {', '.join(parts)}"
+def text_of(labels: Iterable[str]) -> str:
+    """Return tokens as running text."""
+    return "".join(labels).replace("␣", " ")
+
+
+def _largest(labels: Sequence[str], weights: FloatArray) -> str:
+    ranked = np.argsort(-weights, kind="stable")[:MAX_KEYS]
+    keys = [key for key in ranked if weights[key] >= LEAST or key == ranked[0]]
+    return "; ".join(
+        f"{percent(float(weights[key]))} to {labels[key]} of "
+        f"“{text_of(labels[max(key - AROUND, 0) : key + 1]).strip()}”, {len(weights) - key} back"
+        for key in keys
+    )

@@ -1,6 +1,7 @@
 """The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -121,10 +122,12 @@ def to_html(comparison: Comparison) -> str:
     Where configurations are grouped by a setting, it has a figure of their scores over the setting.
     """
     grid = as_grid(comparison)
+    found = [(each, run) for each in comparison.configurations for run in each.runs]
+    folders = [run.path.parent.parts for _, run in found]
+    common = os.path.commonprefix(folders)  # noqa: RUF071 (of parts, not of characters)
     runs = [
-        (each.model, each.shown, str(run.path), str(run.seed), score)
-        for each in comparison.configurations
-        for run in each.runs
+        (each.model, each.shown, str(Path(*run.path.parts[len(common) :])), str(run.seed), score)
+        for each, run in found
         for score in [f"{run.scores[comparison.metric]:.4f}"]
     ]
     return render(
@@ -136,7 +139,7 @@ def to_html(comparison: Comparison) -> str:
         against=comparison.against,
         figures=drawings([sweep_figure(comparison)] if comparison.by else []),
         runs=Grid(
-            "Each run, in the order of the configurations",
+            f"Each run, in the order of the configurations; the folders are in {Path(*common)}",
             ("Model", "Settings", "Folder", "Seed", grid.titles[-2]), runs, words=3,
         ),
         settings=Grid(

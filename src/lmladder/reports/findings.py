@@ -1,9 +1,8 @@
-"""What the numbers show, in sentences: of the table, and of a figure."""
+"""What the numbers show: the sentence of the table, and the models that captions compare."""
 
-from collections.abc import Callable, Mapping
-from itertools import groupby
+from collections.abc import Mapping
 
-from lmladder.reports.table import BY_NAME, EXCESS, by_model, models_of, split_name, valid
+from lmladder.reports.table import BY_NAME, EXCESS, Model, by_model, models_of, split_name, valid
 
 import pandas as pd
 
@@ -52,19 +51,8 @@ def _compared(bits: float, other: float, what: str) -> str:
     return f"{difference} {'more' if bits > other else 'less'} than {what}"
 
 
-def lowest(what: str, values: Mapping[str, float], form: Callable[[float], str]) -> str:
-    """Return a sentence on the lowest of the values by label, and on the next.
-
-    Values are the same if `form` shows them so.
-    """
-    ordered = sorted(values, key=values.__getitem__)
-    found = [(value, [*names]) for value, names in groupby(ordered, lambda k: form(values[k]))]
-    if not found:
-        return ""
-    (value, names), *others = found
-    verb = "share" if names[1:] else "has"
-    sentence = f"{' and '.join(names)} {verb} the lowest {what}, {value}"
-    for value, names in others[:1]:
-        verb = "are" if names[1:] else "is"
-        sentence += f"; next {verb} {' and '.join(names)} with {value}"
-    return f"{sentence}."
+def contenders(models: Mapping[str, Model], values: Mapping[str, float]) -> dict[str, float]:
+    """Return the values of the trained models and of the best count model, the lowest first."""
+    ranked = sorted((each for each in values if each in models), key=values.__getitem__)
+    counted = [name for name in ranked if models[name].counted][:1]
+    return {name: values[name] for name in ranked if models[name].trained or name in counted}

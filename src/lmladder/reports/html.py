@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from lmladder.data import CorpusFacts
 from lmladder.evaluation import Score
 from lmladder.evaluation.exact import LOG_2
-from lmladder.reports.attention import LEVELS, Attention, head_maps
+from lmladder.reports.attention import LEVELS, Attention, maps_of
 from lmladder.reports.page import drawings, render
 from lmladder.reports.table import ladder_grid, models_of, whole
 from lmladder.reports.text import MARKS, percent, printable, visible
@@ -104,7 +104,7 @@ def render_report(
             for name, nats in readers.items()
         ],
         strongest=STRONGEST,
-        heads=None if attention is None else head_maps(attention),
+        maps=[] if attention is None else maps_of(attention),
         attention=attention,
         levels=LEVELS,
         corpus=corpus,

@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 from lmladder.system.errors import InputError
@@ -168,6 +169,9 @@ class Described:
         return f"  {self.key}={as_override(self.value)}\n      {self.allowed}: {self.help}"
 
 
+_json_schema = cache(lambda schema: schema.model_json_schema())  # takes long
+
+
 def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> Iterator[Described]:
     """Yield each setting of a schema and below.
 
@@ -175,7 +179,7 @@ def described(schema: type[BaseModel], values: Any = None, prefix: str = "") -> 
     ----------
     values : the configuration, which determines the components; None: yield those of all choices
     """
-    properties = schema.model_json_schema()["properties"]
+    properties = _json_schema(schema)["properties"]
     for name, field in schema.model_fields.items():
         key, value = f"{prefix}{name}", values.get(name) if values else None
         if not (groups := [*_models(field.annotation)]):

@@ -6,7 +6,6 @@ from lmladder import reports
 from lmladder.evaluation import Score
 from lmladder.reports import Row, calibration_errors, ladder_table
 from lmladder.reports.detail import reliabilities
-from lmladder.reports.findings import lowest
 from tests.reports.figures.reading import texts
 
 import numpy as np
@@ -51,17 +50,21 @@ def test_what_is_not_finite_is_left_out_and_one_model_can_be_drawn(models, table
     assert "Oracle 2.014" in shown(reports.perplexity_by_parameters(models, table))
 
 
-def test_captions_state_what_is_lowest_and_that_equal_values_are_equal(models, history):
-    assert lowest("loss", {"b": 1.004, "a": 1.0, "c": 2.0}, "{:.2f}".format) == (
-        "a and b share the lowest loss, 1.00; next is c with 2.00."
-    )
-    histories = {"mlp": history, "transformer": history - 0.1}
-    caption = reports.loss_curves(models, histories, BASELINES).get_label()
+def test_captions_of_losses_and_perplexities_compare_models(models, table, history):
+    histories = {"mlp": history + 9, "transformer": history - 0.1}
     below = history["tokens"][history["val_loss"] - 0.1 < 0.83].iloc[0]
-    assert caption.startswith("Transformer has the lowest loss at the end of training, 0.7")
-    assert caption.endswith(f"Transformer after {below:,} tokens.")
-    none = reports.loss_curves(models, {"mlp": history + 9}, BASELINES).get_label()
-    assert none.endswith("Below Kneser-Ney 5, the best count model (0.830): no other.")
+    assert reports.loss_curves(models, histories, BASELINES).get_label() == (
+        "Below Kneser-Ney 5, the best count model (0.830): MLP never, Transformer after "
+        f"{below:,} tokens. Validation minus training loss at the end: MLP +0.020, Transformer "
+        "+0.020."
+    )
+    caption = reports.perplexity_by_parameters(models, table).get_label()
+    assert caption == "No larger model has a higher perplexity."  # all have the same size
+    larger = table.assign(parameters=table["parameters"].where(table["model"] != "bigram", 2e6))
+    assert reports.perplexity_by_parameters(models, larger).get_label() == (
+        "Size alone does not decide: Bigram with 2,000,000 parameters has a higher perplexity than "
+        "Transformer with 1,234,567."
+    )
 
 
 # --- Losses over context --------------------------------------------------------------------------
@@ -75,6 +78,7 @@ def test_each_curve_over_context_is_named_with_its_last_value(models, positions)
     assert {"1", "2", "4", "8", "16", "32", "64"} <= found
     assert "Kneser-Ney 5" in " ".join(found)
     assert "Kneser-Ney 3" not in " ".join(found)
+    assert re.match(r"More context helps .*MLP up to \d+.* tokens; beyond", figure.get_label())
 
 
 # --- Calibration ----------------------------------------------------------------------------------
@@ -90,6 +94,7 @@ def test_each_model_has_a_panel_with_its_calibration_error(models, calibration):
     (mlp,) = [axes for axes in figure.axes if axes.get_title("left") == "MLP"]
     confidence, accuracy = mlp.lines[-1].get_data()
     assert (accuracy > confidence)[:-1].all()  # underconfident: above the diagonal
+    assert "MLP is underconfident by " in figure.get_label()
 
 
 def test_the_figures_of_the_truth_have_each_model_and_are_left_out_where_it_is_unknown(
@@ -100,4 +105,6 @@ def test_the_figures_of_the_truth_have_each_model_and_are_left_out_where_it_is_u
     assert "recall: only one, and named before" in shown(figures["excess"])
     assert {"Transformer 0.365", "MLP 0.730", "Kneser-Ney 3 1.460"} <= shown(figures["recall"])
     assert {"true probability", "ECE 3.3%"} <= shown(figures["true_calibration"])
+    assert "69.4% under Transformer, 48.2% under MLP" in figures["recall"].get_label()
+    assert "Transformer where only one, and named before (73%)" in figures["excess"].get_label()
     assert reports.truth_figures(table, reports.excess_table([])) == {}

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from lmladder.evaluation import BINS, Reliability
 from lmladder.reports.figures.loss import best_of_orders
 from lmladder.reports.figures.style import GRAY, PALE, WIDTH, short, styled
-from lmladder.reports.findings import lowest
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -61,10 +60,16 @@ def calibration_panels(
     figure.supxlabel("probability of the most likely token", fontsize=9)
     figure.supylabel(rate, fontsize=9)
     judged = drawn or panels  # a model that says the same of every token is calibrated easily
-    errors = {models[each].label: found[each].expected_calibration_error for each in judged}
-    finding = lowest(f"mean distance of confidence from {rate}", errors, "{:.1%}".format)
-    figure.set_label(f"{'Of the trained models, ' if drawn else ''}{finding}")
+    biases = [f"{models[each].label} is {_bias(found[each])}" for each in judged]
+    figure.set_label(f"Judged by {rate}, {'; '.join(biases)}." if biases else "")
     return figure
+
+
+def _bias(each: Reliability) -> str:
+    """Return whether the confidence is too high or too low on average, and by how much."""
+    filled = each.tokens > 0
+    gap = np.average((each.confidence - each.accuracy)[filled], weights=each.tokens[filled])
+    return f"{'over' if gap > 0 else 'under'}confident by {100 * abs(gap):.1f} percentage points"
 
 
 def _draw(axes: Axes, each: Reliability, color: str, marker: str) -> None:

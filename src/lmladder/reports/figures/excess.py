@@ -7,6 +7,7 @@ from lmladder.reports.detail import excess_of
 from lmladder.reports.figures.labels import name_lines
 from lmladder.reports.figures.position import draw_curve, scale_octaves
 from lmladder.reports.figures.style import GRAY, WIDTH, scale_losses, styled, title, wide_figure
+from lmladder.reports.findings import contenders
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -31,12 +32,12 @@ def excess_bars(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     names = [name for name in models if name in whole.index][::-1]
     figure = Figure(figsize=(WIDTH, 1.6 + 0.3 * len(names)), layout="constrained")
     axes = figure.subplots()
-    left, y = np.zeros(len(names)), range(len(names))
+    left, y, parts = np.zeros(len(names)), range(len(names)), []
     colors = [models[name].color for name in names]
     for kind, shade in zip(KINDS, SHADES, strict=True):
         part = table[table["by"] == kind].set_index("model").reindex(whole.index)
         shares = part["excess"] * part["tokens"] / whole["tokens"] / whole["excess"]
-        share = shares[names].fillna(0).to_numpy()
+        parts.append(share := shares[names].fillna(0).to_numpy())
         axes.barh(y, share, left=left, color=colors, alpha=shade, height=0.7)
         for row in np.flatnonzero(share >= 0.05):
             middle, color = left[row] + share[row] / 2, "white" if shade == 1 else "black"
@@ -55,6 +56,11 @@ def excess_bars(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
     handles = [Patch(color=GRAY, alpha=shade, label=f"{a}: {b}") for a, b, shade in pairs]
     figure.legend(handles=handles, loc="outside lower left", frameon=False, fontsize=8)
     figure.suptitle("Where the loss is: the excess by kind of token", x=0.012, ha="left")
+    largest = {name: max(zip(share, MEANINGS, strict=True))
+               for name, share in zip(names, np.transpose(parts), strict=True)}  # fmt: skip
+    found = [f"{models[name].label} where {largest[name][1]} ({largest[name][0]:.0%})"
+             for name in contenders(models, excess_of(table, "all"))]  # fmt: skip
+    figure.set_label(f"The largest part of the excess: {'; '.join(found)}." if found else "")
     return figure
 
 
@@ -86,4 +92,11 @@ def recall_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
         "Only one token is possible. Numbers: mean over all distances. Bands: two standard errors.",
     )
     name_lines(axes, lines)
+    found = [f"{np.exp(-value):.1%} under {models[name].label}"
+             for name, value in contenders(models, overall).items()]  # fmt: skip
+    if found:
+        figure.set_label(
+            "Where a story names something again, the only possible token has a probability of "
+            f"{', '.join(found)} (geometric means)."
+        )
     return figure

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping
 
-from lmladder.reports.detail import excess_of, reliabilities, true_calibration
+from lmladder.reports.detail import reliabilities, true_calibration
 from lmladder.reports.figures.calibration import calibration_panels
 from lmladder.reports.figures.excess import excess_bars, recall_curves
 from lmladder.reports.figures.loss import loss_curves
 from lmladder.reports.figures.perplexity import perplexity_by_parameters
 from lmladder.reports.figures.position import position_curves
-from lmladder.reports.findings import lowest
 from lmladder.reports.table import by_model, models_of, of_one_tokenizer
 
 import pandas as pd
@@ -46,15 +45,8 @@ def truth_figures(table: pd.DataFrame, excess: pd.DataFrame) -> dict[str, Figure
         return {}
     models, calibration = models_of(table), true_calibration(excess)
     words = TRUE_CALIBRATION, "true probability"
-    figures = {
+    return {
         "excess": excess_bars(models, excess),
         "recall": recall_curves(models, excess),
         "true_calibration": calibration_panels(models, calibration, *words),
     }
-    for name, group, what in (
-        ("excess", "all", "distance from the true distribution"),
-        ("recall", "recall", "excess where the story names something again"),
-    ):
-        values = {models[model].label: each for model, each in excess_of(excess, group).items()}
-        figures[name].set_label(lowest(what, values, "{:.3f} nats per token".format))
-    return figures

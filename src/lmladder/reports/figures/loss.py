@@ -12,7 +12,6 @@ from lmladder.reports.figures.style import (
     title,
     wide_figure,
 )
-from lmladder.reports.findings import lowest
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -36,7 +35,7 @@ def loss_curves(
         drawn
     """
     figure, axes = wide_figure()
-    lines, ends, crossed = [], {}, {}
+    lines, gaps, crossed = [], [], []
     counted = sorted(best_of_orders(models, baselines), key=baselines.__getitem__)
     best = baselines[counted[0]] if counted else 0.0
     oracle = [name for name in baselines if models[name].is_oracle]
@@ -62,9 +61,11 @@ def loss_curves(
         tokens, loss = float(seen["tokens"].iloc[-1]), float(seen["val_loss"].iloc[-1])
         axes.plot([tokens], [loss], model.marker, color=model.color, markersize=4.5)
         lines.append(Label(named(model, loss), tokens, loss, model.color, "bold"))
-        ends[model.label] = loss
-        if (seen["val_loss"] < best).any():
-            crossed[model.label] = seen.loc[seen["val_loss"] < best, "tokens"].iloc[0]
+        gaps += [f"{model.label} {loss - each:+.3f}" for each in train["train_loss"].iloc[-1:]]
+        below = seen.loc[seen["val_loss"] < best, "tokens"]
+        crossed.append(
+            f"{model.label} {f'after {min(below):,.0f} tokens' if len(below) else 'never'}"
+        )
     lines = [line for line in lines if 0 <= line.y < np.inf]
     axes.margins(x=0.02)
     axes.set(xscale="log")
@@ -77,11 +78,10 @@ def loss_curves(
         "Sequences begin without context. Dotted lines and the oracle: the whole validation text.",
     )
     name_lines(axes, lines)
-    caption = lowest("loss at the end of training", ends, "{:.3f} nats per token".format)
-    if ends and counted:
+    caption = f"Validation minus training loss at the end: {', '.join(gaps)}." if gaps else ""
+    if crossed and counted:
         rival = f"{models[counted[0]].label}, the best count model ({best:.3f})"
-        when = [f"{name} after {tokens:,.0f} tokens" for name, tokens in crossed.items()]
-        caption += f" Below {rival}: {', '.join(when) or 'no other'}."
+        caption = f"Below {rival}: {', '.join(crossed)}. {caption}"
     figure.set_label(caption)
     return figure
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import DOTTED, number, ruled, styled, title, wide_figure
-from lmladder.reports.findings import lowest
 from lmladder.reports.table import Model, by_model, significant, split_name
 
 import numpy as np
@@ -39,7 +38,7 @@ def perplexity_by_parameters(models: Mapping[str, Model], table: pd.DataFrame) -
                 [sizes[name]], [perplexity], model.marker, color=model.color, markersize=7,
                 markerfacecolor=model.color if model.trained else "none",  # shows overlaps
             )  # fmt: skip
-            reached[f"{model.label} ({sizes[name]:,.0f} parameters)"] = perplexity
+            reached[name] = perplexity
     axes.margins(0.07)
     number(axes.xaxis, (1, 2, 5))
     number(axes.yaxis, (1, 1.5, 2, 3, 5, 7))
@@ -47,5 +46,13 @@ def perplexity_by_parameters(models: Mapping[str, Model], table: pd.DataFrame) -
     heading = f"Perplexity on the {split_name(split)} text against parameters"
     title(axes, heading, "Filled markers: trained models. Open markers: count models.")
     name_lines(axes, names)
-    figure.set_label(lowest(f"perplexity on the {split_name(split)} text", reached, significant))
+    pairs = [(a, b) for a in reached for b in reached if sizes[a] > sizes[b]]
+    caption = "No larger model has a higher perplexity."
+    if worse := [(a, b) for a, b in pairs if reached[a] > reached[b]]:
+        pair = max(worse, key=lambda pair: (sizes[pair[0]] / sizes[pair[1]], -reached[pair[1]]))
+        one, other = (f"{models[name].label} with {sizes[name]:,.0f}" for name in pair)
+        caption = (
+            f"Size alone does not decide: {one} parameters has a higher perplexity than {other}."
+        )
+    figure.set_label(caption)
     return figure

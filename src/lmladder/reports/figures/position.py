@@ -6,7 +6,7 @@ from lmladder.reports.detail import ERROR, position_models
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.loss import best_of_orders, named
 from lmladder.reports.figures.style import DASHED, scale_losses, styled, title, wide_figure
-from lmladder.reports.findings import lowest
+from lmladder.reports.findings import contenders
 from lmladder.reports.table import Model
 
 import numpy as np
@@ -46,22 +46,23 @@ def position_curves(models: Mapping[str, Model], table: pd.DataFrame) -> Figure:
         "sequences.",
     )
     name_lines(axes, lines)
-    found = {models[name].label: ends[name] for name in drawn}
-    caption = lowest("loss with the most context", found, "{:.3f} nats per token".format)
-    if drawn:
-        caption += _plateau(models, table, min(drawn, key=ends.__getitem__))
-    figure.set_label(caption)
+    needed = [
+        f"{models[name].label} up to {_plateau(table, name)}" for name in contenders(models, ends)
+    ]
+    if needed:
+        figure.set_label(
+            f"More context helps {', '.join(needed)} tokens; beyond, the loss changes by no more "
+            "than two standard errors."
+        )
     return figure
 
 
-def _plateau(models: Mapping[str, Model], table: pd.DataFrame, name: str) -> str:
+def _plateau(table: pd.DataFrame, name: str) -> int:
     """Return from which context on a model's loss is within two standard errors of its last."""
     rows = table.dropna(subset=name)
     last, error = rows[name].iloc[-1], rows[name + ERROR].fillna(0)
     near = ((rows[name] - last).abs() <= 2 * np.hypot(error, error.iloc[-1]))[::-1].cummin()
-    first = int(rows["first"][near].min())
-    what = f"that of {models[name].label} by no more than two standard errors"
-    return f" From {first} tokens on, more context changes {what}."
+    return int(rows["first"][near].min())
 
 
 def draw_curve(

@@ -599,6 +599,7 @@ const STRONGEST = 8; // bits of the strongest color
 const SHOWN = 5; // candidates of each model
 const LONGEST = 300; // characters of a continuation
 const SLICE = 30; // milliseconds that the page computes before it looks at the keyboard again
+const REDRAWN = 300; // milliseconds from one drawing of what is computed to the next
 
 const find = (id) => document.getElementById(id);
 const bits = (log) => Math.max(-log, 0) / Math.LN2;
@@ -629,6 +630,9 @@ class Playground {
     const encode = (text) => Uint32Array.from(this.tokenizer.encode(text)), cache = new Map();
     const found = rungs.map((rung) => built(rung, size, bytes, encode, cache));
     this.models = models.map(({ rung, name, label, color }) => ({ model: found[rung][name], label, color }));
+    // Count models and the oracle are computed first, as they take no time; then the small networks.
+    const cost = (model) => [Mlp, Transformer, Mixture].findIndex((kind) => model instanceof kind);
+    this.order = this.models.map(({ model }) => model).sort((a, b) => cost(a) - cost(b));
   }
 
   start() {
@@ -704,10 +708,13 @@ class Playground {
     for (const [, tokens] of this.pieces) this.before.push(this.before.at(-1) + tokens.length);
     const tokens = this.tokens();
     this.at = this.caret();
-    for (;;) {
+    for (let shown = -Infinity; ;) {
       const deadline = performance.now() + SLICE;
-      const done = this.models.map(({ model }) => model.read(tokens, deadline)).every(Boolean);
-      this.draw();
+      const done = this.order.map((model) => model.read(tokens, deadline)).every(Boolean);
+      if (done || deadline > shown + REDRAWN) {
+        this.draw();
+        shown = performance.now();
+      }
       if (done) return;
       await pause();
       if (version !== this.version) return;
@@ -764,8 +771,13 @@ class Playground {
       cell.id = `c${index}`;
       cell.setAttribute("role", "option");
     });
+    const length = this.before.at(-1) + 1;
     this.cards.forEach(({ mean }, index) => {
       const { model } = this.models[index];
+      if (model.tokens.length < length) {
+        mean.textContent = `computing, ${Math.floor(100 * model.tokens.length / length)}%`;
+        return;
+      }
       const logs = this.pieces.map((_, i) => this.log(model, i)).filter((each) => each !== undefined);
       const average = logs.reduce((sum, each) => sum + bits(each), 0) / logs.length;
       if (!logs.length) mean.textContent = "\u00a0";
