@@ -81,8 +81,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
-    from lmladder.data import Prepared
-    from lmladder.pipeline.rungs import ORACLE
     from lmladder.system.settings import did_you_mean
     from lmladder.training.checkpoint import LATEST, Checkpoint
 
@@ -94,6 +92,9 @@ def open_checkpoint(path: Path) -> Checkpoint:
         remedy = hint if hint.endswith("?") else "train it with: lmladder run"
         raise InputError(f"there is no {path}; {remedy}")
     if path.name == CORPUS:
+        from lmladder.data import Prepared
+        from lmladder.pipeline.rungs import ORACLE  # imports reports, and so Matplotlib
+
         loaded = ORACLE.load(0, Prepared.open(path.parent))
     else:
         loaded = Checkpoint.load(path)
