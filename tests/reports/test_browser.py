@@ -3,8 +3,7 @@
 import itertools
 from pathlib import Path
 
-from lmladder import reports
-from lmladder.reports import Passage
+from lmladder.reports import Passage, truth_figures
 from lmladder.reports.colors import AA
 from tests import browser
 
@@ -48,7 +47,7 @@ def test_a_page_loads_nothing_fits_at_any_width_and_is_readable_in_light_and_dar
     figure = Figure()
     figure.set_label("learning_rate=" * 9)
     text = report(
-        figures=[figure, *reports.truth_figures(table, excess).values()],
+        figures=[figure, *truth_figures(table, excess).values()],
         samples={"mlp": "x" * 500, "transformer": "a b " * 99},
         passage=Passage(pieces, {"mlp": [2.0] * 4, "gru": [9.0] * 4}),
     )
