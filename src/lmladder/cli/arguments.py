@@ -81,10 +81,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
     InputError
         If there is none; the message names the command that trains one of the pipeline.
     """
-<<<<<<< HEAD
-    from lmladder.data import Prepared
-=======
->>>>>>> b851fc5a7346956c112ea7f8500810e9a13622fe
     from lmladder.system.settings import did_you_mean
     from lmladder.training.checkpoint import LATEST, Checkpoint
 
@@ -96,12 +92,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
         remedy = hint if hint.endswith("?") else "train it with: lmladder run"
         raise InputError(f"there is no {path}; {remedy}")
     if path.name == CORPUS:
-<<<<<<< HEAD
-        from lmladder.pipeline.rungs import ORACLE
-=======
         from lmladder.data import Prepared
         from lmladder.pipeline.rungs import ORACLE  # imports reports, and so Matplotlib
->>>>>>> b851fc5a7346956c112ea7f8500810e9a13622fe
 
         loaded = ORACLE.load(0, Prepared.open(path.parent))
     else:
