@@ -1,6 +1,6 @@
 # make repro: train every rung and print the table.  make test: run the tests.
 .DEFAULT_GOAL := repro
-.PHONY: repro test test-slow test-peers test-pages test-browser lint smoke bench docs site clean
+.PHONY: lock repro test test-slow test-peers test-pages test-browser lint smoke bench docs site clean
 .PHONY: results tales shakespeare shakespeare_90
 
 PYTHON ?= python3
@@ -25,6 +25,13 @@ SYNC := command -v uv > /dev/null && uv sync --quiet --inexact --locked --python
 .venv/.ready-test: .venv/.ready
 	@$(SYNC) --extra pipeline --extra test --extra sweep || { $(INSTALL) -e '.[pipeline,test,sweep]'; }
 	touch $@
+
+# The versions, after a change of the dependencies; needs uv. Peers are installed at their newest.
+lock:
+	uv lock
+	echo "# Exported from uv.lock: make lock" > constraints.txt
+	uv export --quiet --locked --all-extras --no-extra bench --no-extra interop --no-hashes \
+		--no-annotate --no-header --no-emit-project >> constraints.txt
 
 repro: .venv/.ready
 	$(RUN) lmladder run

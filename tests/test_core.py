@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tomllib
 import venv
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_a_command_names_the_extra_that_it_needs(
     assert (status, errors.count("\n"), errors.endswith(end)) == (2, 1, True), errors
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 def test_the_core_is_at_most_twelve_packages_and_200_megabytes(tmp_path: Path) -> None:
     venv.create(tmp_path, with_pip=True)
     pip = [tmp_path / "bin/python", "-m", "pip", "--disable-pip-version-check"]
@@ -58,3 +59,10 @@ def test_the_core_is_at_most_twelve_packages_and_200_megabytes(tmp_path: Path) -
     listed = json.loads(subprocess.check_output([*pip, "list", "--format=json"]))
     assert len({each["name"] for each in listed} - {"pip", "setuptools"}) <= 12
     assert sum(each.lstat().st_size for each in tmp_path.rglob("*")) < 200e6
+
+
+def test_constraints_are_versions_of_the_lock() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
+    locked = {f"{each['name']}=={each['version']}" for each in lock["package"]}
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    assert {each.partition(" ;")[0] for each in lines if not each.startswith("#")} <= locked

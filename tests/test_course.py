@@ -52,7 +52,7 @@ def test_an_exercise_is_its_solution_with_gaps(exercise: str) -> None:
     assert ast.dump(given) == ast.dump(solution)
 
 
-@pytest.mark.slow
+@pytest.mark.pages
 @pytest.mark.parametrize("exercise", EXERCISES)
 def test_an_exercise_finds_nine_of_ten_wrong_answers(exercise: str, tmp_path: Path) -> None:
     tree = parsed(SOLUTIONS, exercise)
