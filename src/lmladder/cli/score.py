@@ -135,7 +135,7 @@ def _print_table(columns: Mapping[str, Iterable[Any]]) -> None:
     ]
     widths = [max(map(len, column)) for column in cells]
     for row in zip(*cells, strict=True):
-        print(" ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
+        print("  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
 
 
 def _values(score: Score) -> dict[str, int | float | None]:
