@@ -149,7 +149,7 @@ def test_a_base_has_p_values_and_only_configurations_of_its_model(sweep):
 
 
 def test_a_base_that_is_not_one_configuration_is_an_input_error(sweep):
-    for against, found in (("n_layer=4", "no configuration"), ("n_head=4", "3 configurations")):
+    for against, found in (("n_layer=4", "no configuration"), ("n_head=2", "3 configurations")):
         with pytest.raises(InputError, match=f"{against}' is the name of {found}"):
             table(sweep, against=f"transformer.{against}")
 

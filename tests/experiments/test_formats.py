@@ -67,7 +67,7 @@ def test_the_page_and_the_figure_state_what_the_intervals_show_and_escape_text(
     page = Page((tmp_path / "page.html").read_text())
     assert [tag for tag, _ in page.elements].count("script") == 1
     assert page.open == []
-    assert page.text.count(hostile) == 4  # a configuration's setting, its run's, two folders
+    assert page.text.count(hostile) == 3  # a configuration's setting, its run's, their folder
 
 
 @pytest.mark.parametrize(

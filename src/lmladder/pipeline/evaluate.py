@@ -197,11 +197,14 @@ class Ladder:
     def attention(self) -> Attention | None:
         """Return the attention of the first Transformer in the passage; None without one.
 
-        It is that of the prediction to which the pointer adds most.
+        It is that of the prediction to which the pointer adds most. None also if nothing follows
+        the first token.
         """
         for name, each in self.entries.items():
             if isinstance(model := each.model, Transformer):
                 tokens = self.prepared.val[: min(ATTENTION_TOKENS, model.context_length)]
+                if len(tokens) < 2:
+                    return None
                 pointer, added = pointer_map(model, tokens)
                 last = int(added.argmax()) if added.any() else len(tokens) - 2
                 maps = {"Pointer": pointer[last, : last + 1]} if len(pointer) else {}
