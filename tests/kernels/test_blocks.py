@@ -89,6 +89,7 @@ def interrupted_at(
     return next(executed) > instruction
 
 
+@pytest.mark.skipif(sys.version_info[:2] == (3, 12), reason="3.12.1 traces no instructions here")
 def test_ctrl_c_at_any_instruction_leaves_no_call_running_and_all_threads_usable() -> None:
     set_threads(3)
     running: set[int] = set()
