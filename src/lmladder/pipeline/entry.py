@@ -66,7 +66,7 @@ def stage(body: Body) -> Callable[[], None]:
                 _fail(error)  # here, because Hydra would print another line
 
         about = (sys.modules["__main__"].__doc__ or "").strip()
-        asked = not {"--help", "-h"}.isdisjoint(given)  # else Hydra resolves both in vain
+        asked = not {"--help", "-h"}.isdisjoint(given)  # Hydra resolves both always
         OmegaConf.register_new_resolver("stage", lambda: about)
         OmegaConf.register_new_resolver(
             "settings", lambda *, _root_: describe(_root_).replace("$", "$$") if asked else ""
