@@ -251,6 +251,7 @@ CASES: list[Case] = [
     *cases(functional.layer_norm, [(x, x[-1:], x[-1:]) for x in SIZES]),
     *cases(functional.rms_norm, [(x, x[-1:]) for x in SIZES]),
     *cases(functional.causal_attention, [(q, k, k) for q, k in QUERIES_AND_KEYS]),
+    *cases(functional.causal_attention, [(q, k, k) for q, k in QUERIES_AND_KEYS], window=2),
     *cases(
         functional.causal_attention, [((2, 3, t, 4), (2, 3, 5, 4), (2, 3, 5, 7)) for t in (2, 5)]
     ),

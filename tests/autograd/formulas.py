@@ -90,10 +90,12 @@ def layer_norm(x: Values, weight: Values, bias: Values) -> Values:
     return rms_norm(x - np.mean(x, axis=-1, keepdims=True), weight) + bias
 
 
-def causal_attention(q: Values, k: Values, v: Values) -> Values:
+def causal_attention(q: Values, k: Values, v: Values, *, window: int | None = None) -> Values:
     queries, keys = q.shape[-2], k.shape[-2]
     powers = np.exp(q @ k.swapaxes(-1, -2) / q.shape[-1] ** 0.5)
-    powers = powers * np.tri(queries, keys, keys - queries)
+    last = np.arange(keys - queries, keys)[:, None]  # the last key that a query sees
+    seen = (np.arange(keys) <= last) & (np.arange(keys) > last - (window or keys))
+    powers = powers * seen
     return powers / powers.sum(axis=-1, keepdims=True) @ v
 
 

@@ -51,7 +51,8 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
     if settings.bigram_embeddings:
         before = np.concatenate([np.full_like(tokens[:, :1], VOCABULARY), tokens[:, :-1]], axis=1)
         x = x + w["pairs.weight"][before * VOCABULARY + tokens]
-    for block in (f"blocks.{layer}" for layer in range(settings.n_layer)):
+    for layer in range(settings.n_layer):
+        block, last = f"blocks.{layer}", layer == settings.n_layer - 1
         inside = w.convolution(f"{block}.attention", w.norm(f"{block}.attention_norm", x))
         q, k, v = (
             w.linear(f"{block}.attention.{name}", inside)
@@ -63,7 +64,8 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
             q, k = (formulas.rms_norm(each, 1) for each in (q, k))
         if settings.positions == "rotary":
             q, k = (formulas.rotary(each, positions) for each in (q, k))
-        heads = formulas.causal_attention(q, k, v).swapaxes(1, 2)
+        window = settings.last_window if last else settings.window
+        heads = formulas.causal_attention(q, k, v, window=window or None).swapaxes(1, 2)
         if settings.gated_attention:
             gate = formulas.sigmoid(inside @ w[f"{block}.attention.gate"])
             heads = heads * (2 * gate[..., None])

@@ -29,6 +29,7 @@ OWN = [
 ]
 OTHERS = [
     *({"norm": "rmsnorm"}, {"positions": "rotary"}, {"pointer": 4}, {"convolution": 2}),
+    *({"window": 2}, {"last_window": 2}),
     *({each: False} for each in ("norm_weights", "final_norm", "bias", "attention_bias")),
     *({each: True} for each in ("embedding_norm", "qk_norm", "gated_attention")),
 ]

@@ -254,7 +254,7 @@ def test_fused_exponentials_are_right_to_two_units_in_the_last_place() -> None:
     x = np.concatenate([[0], np.linspace(-87, 0, 200_001), [-87.3, -88, -104, -1e4, -1e30]])
     rows = np.stack([np.zeros(x.size), x], axis=1).astype(np.float32)
     found = rows[:, None].copy()  # one query of two keys each
-    fused.causal_softmax(found, 1.0, np.empty((x.size, 1), np.float32))
+    fused.causal_softmax(found, 1.0, 2, np.empty((x.size, 1), np.float32))
     exact = rows[:, 1].astype(np.float64)
     expected = np.exp(exact) / (1 + np.exp(exact))
     np.testing.assert_allclose(found[:, 0, 1], expected, rtol=4e-7, atol=1.3e-38)
@@ -285,39 +285,40 @@ def draw_scores(queries: int, keys: int, size: float = 1.0) -> FloatArray:
 
 
 def causal_softmax(
-    module: ModuleType, scores: FloatArray, scale: float
+    module: ModuleType, scores: FloatArray, scale: float, window: int = 99
 ) -> tuple[FloatArray, FloatArray]:
     """Return weights and log totals; the latter are a slice of a larger array, as in tiles."""
     weights = scores.copy()
     totals = np.full((2, scores.shape[1] + 3), np.nan, scores.dtype)
-    module.causal_softmax(weights, scale, totals[:, 1:-2])
+    module.causal_softmax(weights, scale, window, totals[:, 1:-2])
     assert np.isnan(totals[:, [0, -2, -1]]).all()
     return weights, totals[:, 1:-2].copy()
 
 
 def causal_softmax_backward(
-    module: ModuleType, by_weights: FloatArray, scores: FloatArray, scale: float
+    module: ModuleType, by_weights: FloatArray, scores: FloatArray, scale: float, window: int
 ) -> tuple[FloatArray, FloatArray]:
     """Return gradients of the scores, and the weights."""
-    _, totals = causal_softmax(module, scores, scale)
+    _, totals = causal_softmax(module, scores, scale, window)
     totals.flags.writeable = False
     by_scores, again = by_weights.copy(), scores.copy()
-    module.causal_softmax_backward(by_scores, again, totals, scale)
+    module.causal_softmax_backward(by_scores, again, totals, scale, window)
     return by_scores, again
 
 
 @either
 def test_causal_softmax_agrees_with_the_reference_in_float64(module: ModuleType) -> None:
-    for size, (queries, keys) in product([1.0, 1e-6, 0.0, 1e4], CAUSAL):
+    for size, (queries, keys), window in product([1.0, 1e-6, 0.0, 1e4], CAUSAL, [1, 4, 20, 40]):
         scores = draw_scores(queries, keys, size)
         exact = scores.astype(np.float64)
         # Scores of 1e4 in float32, once scaled, are known to 1e-3 only.
         magnitude = max(1.0, size)
-        expected = causal_softmax(reference, exact, 0.35)
-        assert_close(causal_softmax(module, scores, 0.35), expected, magnitude)
+        expected = causal_softmax(reference, exact, 0.35, window)
+        assert_close(causal_softmax(module, scores, 0.35, window), expected, magnitude)
         grad = draw_scores(queries, keys)[:, ::-1].copy()
-        found = causal_softmax_backward(module, grad, scores, 0.35)
-        expected = causal_softmax_backward(reference, grad.astype(np.float64), exact, 0.35)
+        found = causal_softmax_backward(module, grad, scores, 0.35, window)
+        by_weights = grad.astype(np.float64)
+        expected = causal_softmax_backward(reference, by_weights, exact, 0.35, window)
         assert_close(found, expected, magnitude)
 
 

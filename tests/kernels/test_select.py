@@ -61,7 +61,7 @@ def linear_row() -> Results:
 def cached_attention() -> Results:
     q, k, v = (strided(name, 2, 3, 1, 8) for name in "qkv")
     keys, values = (strided(name, 2, 3, 9, 8).copy("C") for name in ("K", "V"))
-    return kernels.cached_attention(q, k, v, keys, values, np.array([4])), keys, values
+    return kernels.cached_attention(q, k, v, keys, values, np.array([4]), 3), keys, values
 
 
 # Kernels that no op uses, or in other sizes; on arrays with gaps.
@@ -135,7 +135,7 @@ def test_a_position_outside_of_the_cache_is_rejected(position: int, choice: str)
     q = np.ones((1, 1, 1, 4), np.float32)
     keys, values = np.zeros((2, 1, 1, 9, 4), np.float32)
     with pytest.raises(IndexError, match="position"):
-        kernels.cached_attention(q, q, q, keys, values, np.array([position]))
+        kernels.cached_attention(q, q, q, keys, values, np.array([position]), 9)
     with pytest.raises(IndexError, match="position"):
         kernels.cached_convolution(q[0], q[0, 0], keys[0], np.array([position]))
 

@@ -205,7 +205,7 @@ def rms_norm(x, weight, *, epsilon: float = NORM_EPSILON):
 
 
 @op
-def causal_attention(q, k, v):
+def causal_attention(q, k, v, *, window: int | None = None):
     """softmax(q k^T / sqrt(size), masked) v, where no query sees a later key.
 
     Fused for memory (Vaswani et al. 2017; Dao et al. 2022): the scores, (queries, keys), are never
@@ -216,6 +216,7 @@ def causal_attention(q, k, v):
     q : (batch, heads, queries, size), with queries <= keys
     k : (batch, heads, keys, size)
     v : (batch, heads, keys, n)
+    window : number of keys that a query sees, the last of which is its own; None: all
 
     Returns
     -------
@@ -229,10 +230,11 @@ def causal_attention(q, k, v):
         )
     if q.shape[2] > k.shape[2]:
         raise ValueError("attention has more queries than keys")
-    value, log_total = kernels.attention(q, k, v)
+    window = window or k.shape[2]
+    value, log_total = kernels.attention(q, k, v, window)
 
     def causal_attention_pullback(grad):
-        return kernels.attention_backward(grad, q, k, v, log_total)
+        return kernels.attention_backward(grad, q, k, v, log_total, window)
 
     return value, causal_attention_pullback
 

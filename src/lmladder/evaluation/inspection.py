@@ -36,7 +36,8 @@ def attention_maps(model: Transformer, tokens: IntArray) -> FloatArray:
         for block in model.blocks:
             read = block.attention_input(x, positions)
             query, key, _ = block.attention.queries_keys_values(read, positions)
-            maps.append(_causal_weights(query.value[0], key.value[0]))
+            window = block.attention.window or len(tokens)
+            maps.append(_causal_weights(query.value[0], key.value[0], window))
             x = block(x, None, positions)
     return np.stack(maps)
 
@@ -58,14 +59,16 @@ def pointer_map(model: Transformer, tokens: IntArray) -> tuple[FloatArray, Float
         query, key = pointer.query(hidden), pointer.before(pointer.key(hidden), positions)
         both = model.logits(text).value[0], model.head(hidden).value[0]
     mixed, alone = (np.exp(log_softmax(each))[steps, tokens[1:]] for each in both)
-    return _causal_weights(query.value, key.value)[0], mixed - alone
+    return _causal_weights(query.value, key.value, len(tokens))[0], mixed - alone
 
 
-def _causal_weights(query: FloatArray, key: FloatArray) -> FloatArray:
+def _causal_weights(query: FloatArray, key: FloatArray, window: int) -> FloatArray:
     """softmax(q k^T / sqrt(size), masked): (heads, time, size) twice -> (heads, time, time)."""
     scores = kernels.matmul(query, key.swapaxes(1, 2)).astype(np.float64)
     scores /= query.shape[-1] ** 0.5
-    scores[:, ~np.tri(query.shape[1], dtype=bool)] = -np.inf
+    time = query.shape[1]
+    seen = np.tri(time, dtype=bool) & ~np.tri(time, k=-window, dtype=bool)
+    scores[:, ~seen] = -np.inf
     weights: FloatArray = np.exp(log_softmax(scores))
     return weights
 

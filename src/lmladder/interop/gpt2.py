@@ -64,6 +64,8 @@ FIXED = {
     "final_norm": True,
     "qk_norm": False,
     "gated_attention": False,
+    "window": 0,
+    "last_window": 0,
     "positions": "learned",
     "convolution": 0,
     "bigram_embeddings": False,

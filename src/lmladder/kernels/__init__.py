@@ -180,24 +180,26 @@ def linear_backward(grad, x, weight):
     return blocks.linear_backward(_kernels(x).multiply, grad, x, weight)
 
 
-def attention(q, k, v):
+def attention(q, k, v, window):
     """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
-    The values, (batch, heads, keys, n), may be of another size. The results are the attention,
+    Each query sees at most `window` keys. The values, (batch, heads, keys, n), may be of another
+    size. The results are the attention,
     (batch, heads, queries, n) in the memory layout of q, and `log_total` for the gradient.
     """
     out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     log_total = empty(q, q.shape[:-1])
     step = tiles.examples_per_block(q, k)
-    apply_to_row_blocks(tiles.attention, [q, k, v], _kernels(q), out=[out, log_total], step=step)
+    shared, made = (_kernels(q), window), [out, log_total]
+    apply_to_row_blocks(tiles.attention, [q, k, v], *shared, out=made, step=step)
     return out, log_total
 
 
-def attention_backward(grad, q, k, v, log_total):
+def attention_backward(grad, q, k, v, log_total, window):
     """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
     grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
     rows, step = [grad, q, k, v, log_total], tiles.examples_per_block(q, k)
-    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), out=grads, step=step)
+    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), window, out=grads, step=step)
     return grads
 
 
@@ -209,7 +211,7 @@ def linear_row(x, weight, bias):
     return out
 
 
-def cached_attention(q, k, v, keys, values, position):
+def cached_attention(q, k, v, keys, values, position, window):
     """Return `reference.cached_attention` of (rows, heads, 1, size); changes keys and values.
 
     Raises
@@ -220,7 +222,8 @@ def cached_attention(q, k, v, keys, values, position):
     out = np.empty_like(v, order="C")
     arrays = [contiguous(each) for each in (q, k, v)]
     position = _checked_indices(position, keys.shape[2], "positions")
-    run(_kernels(q).cached_attention, *arrays, keys, values, position, q.shape[3] ** -0.5, out)
+    numbers = q.shape[3] ** -0.5, window
+    run(_kernels(q).cached_attention, *arrays, keys, values, position, *numbers, out)
     return out
 
 

@@ -389,13 +389,25 @@ def log_mixture_backward(grad, logits, gate, other, log_total, out, grad_gate, g
             store(to, j, n, fma(probability, -by_rest, load(to, j, n, ZERO)))
 
 
-@compiled(WRITE_3D, float32, WRITE_ANY_2D)
-def causal_softmax(scores, scale, log_total):
-    heads, queries, keys = scores.shape
+@inlined
+def _from_window(row, i, window):
+    """Return the keys from the first that query i sees, i < 0 from the end, and how many it sees.
+
+    Those before become 0.
+    """
+    end = len(row) + i + 1
+    first = max(0, end - window)
+    row[:first] = ZERO
+    return row[first:], end - first
+
+
+@compiled(WRITE_3D, float32, int64, WRITE_ANY_2D)
+def causal_softmax(scores, scale, window, log_total):
+    heads, queries, _ = scores.shape
     for h in range(heads):
         for i in range(queries):
-            row = scores[h, i]
-            seen = keys - queries + i + 1
+            row, seen = _from_window(scores[h, i], i - queries, window)
+            keys = len(row)
             top = _largest(row, seen)
             sums = repeat(ZERO)
             for j in range(0, seen, WIDTH):
@@ -409,13 +421,14 @@ def causal_softmax(scores, scale, log_total):
             log_total[h, i] = fma(top, scale, lanes.log(whole))
 
 
-@compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, float32)
-def causal_softmax_backward(grads, scores, log_total, scale):
-    heads, queries, keys = scores.shape
+@compiled(WRITE_3D, WRITE_3D, READ_ANY_2D, float32, int64)
+def causal_softmax_backward(grads, scores, log_total, scale, window):
+    heads, queries, _ = scores.shape
     for h in range(heads):
         for i in range(queries):
-            by, row, shift = grads[h, i], scores[h, i], log_total[h, i]
-            seen = keys - queries + i + 1
+            by, _ = _from_window(grads[h, i], i - queries, window)
+            row, seen = _from_window(scores[h, i], i - queries, window)
+            keys, shift = len(row), log_total[h, i]
             products = repeat(ZERO)
             for j in range(0, seen, WIDTH):
                 weight = lanes.exp(fma(load(row, j, seen, -INFINITY), scale, -shift))
@@ -520,14 +533,16 @@ def cached_convolution(x, weight, inputs, position, out):
                 out[r, i] = fma(weight[lag, i], inputs[r, end - 1 - lag, i], out[r, i])
 
 
-@compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, WRITE_4D)
-def cached_attention(q, k, v, keys, values, position, scale, out):
+@compiled(READ_4D, READ_4D, READ_4D, WRITE_4D, WRITE_4D, READ_IDS, float32, int64, WRITE_4D)
+def cached_attention(q, k, v, keys, values, position, scale, window, out):
     rows, heads, _, size = q.shape
-    end = position[0] + 1
+    first = max(0, position[0] + 1 - window)
+    end = position[0] + 1 - first
     weights = np.empty(end, np.float32)
     for r in range(rows):
         for h in range(heads):
-            query, result, key, value = q[r, h, 0], out[r, h, 0], keys[r, h], values[r, h]
+            query, result = q[r, h, 0], out[r, h, 0]
+            key, value = keys[r, h, first:], values[r, h, first:]
             key[end - 1] = k[r, h, 0]
             value[end - 1] = v[r, h, 0]
             for j in range(end):

@@ -231,17 +231,17 @@ def _softplus(x):
     return np.logaddexp(0, x, dtype=x.dtype)
 
 
-def causal_softmax(scores, scale, log_total):
+def causal_softmax(scores, scale, window, log_total):
     """Compute the softmax of `scale` times the visible scores, and 0 for the others, in place.
 
     Parameters
     ----------
-    scores : (heads, queries, keys), changed; the last query sees all keys, the one before it all
-        but the last key, and so on
+    scores : (heads, queries, keys), changed; the last query sees the last `window` keys, the one
+        before it the `window` keys that end one key earlier, and so on
     log_total : (heads, queries), written: the log of each query's sum of exp(scale * score)
     """
     scores *= scores.dtype.type(scale)
-    scores += _future(*scores.shape[1:], scores.dtype)
+    scores += _hidden(*scores.shape[1:], window, scores.dtype)
     largest = scores.max(axis=2, keepdims=True)
     scores -= largest
     np.exp(scores, out=scores)
@@ -251,7 +251,7 @@ def causal_softmax(scores, scale, log_total):
     log_total += largest[..., 0]
 
 
-def causal_softmax_backward(grads, scores, log_total, scale):
+def causal_softmax_backward(grads, scores, log_total, scale, window):
     """Compute the weights and the gradients of the scores of `causal_softmax`, in place.
 
     Parameters
@@ -261,7 +261,7 @@ def causal_softmax_backward(grads, scores, log_total, scale):
     log_total : (heads, queries), as written by `causal_softmax`
     """
     scores *= scores.dtype.type(scale)
-    scores += _future(*scores.shape[1:], scores.dtype)
+    scores += _hidden(*scores.shape[1:], window, scores.dtype)
     scores -= log_total[..., None]
     np.exp(scores, out=scores)
     grads -= (grads * scores).sum(axis=2, keepdims=True)
@@ -270,9 +270,10 @@ def causal_softmax_backward(grads, scores, log_total, scale):
 
 
 @lru_cache
-def _future(queries, keys, dtype):
-    """Return an array (queries, keys): -inf where a key comes after the query, else 0."""
-    return np.triu(np.full((queries, keys), -np.inf, dtype), 1 + keys - queries)
+def _hidden(queries, keys, window, dtype):
+    """Return an array (queries, keys): -inf where the query does not see the key, else 0."""
+    before = np.arange(keys - queries, keys)[:, None] - np.arange(keys)
+    return np.where((before >= 0) & (before < window), dtype.type(0), dtype.type(-np.inf))
 
 
 def dropout(x, chances, rate, out):
@@ -372,8 +373,8 @@ def linear_row(x, weight, bias, out):
     multiply(x[None], weight, out[None], bias)
 
 
-def cached_attention(q, k, v, keys, values, position, scale, out):
-    """Store the key and value of one position; attend to them and to those of earlier positions.
+def cached_attention(q, k, v, keys, values, position, scale, window, out):
+    """Store the key and value of one position; attend to the last `window` positions up to it.
 
     The products are NumPy's, so their last bits depend on the machine.
 
@@ -384,14 +385,15 @@ def cached_attention(q, k, v, keys, values, position, scale, out):
     position : (1,), less than positions
     """
     end = int(position[0]) + 1
+    seen = slice(max(0, end - window), end)
     keys[:, :, end - 1] = k[:, :, 0]
     values[:, :, end - 1] = v[:, :, 0]
-    scores = q @ keys[:, :, :end].swapaxes(2, 3)
+    scores = q @ keys[:, :, seen].swapaxes(2, 3)
     scores *= scores.dtype.type(scale)
     scores -= scores.max(axis=3, keepdims=True)
     np.exp(scores, out=scores)
     scores /= scores.sum(axis=3, keepdims=True)
-    np.matmul(scores, values[:, :, :end], out=out)
+    np.matmul(scores, values[:, :, seen], out=out)
 
 
 def cached_convolution(x, weight, inputs, position, out):

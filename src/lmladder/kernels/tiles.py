@@ -19,10 +19,11 @@ QUERIES = 64
 GROUP_BYTES = 1 << 19  # maximum size of the scores of all examples that are computed together
 
 
-def attention(q, k, v, module, out, log_total):
+def attention(q, k, v, module, window, out, log_total):
     """Compute softmax(q k^T / sqrt(size), causally masked) v (Vaswani et al. 2017).
 
-    The last query sees all keys, the one before it all but the last key, and so on.
+    The last query sees the last `window` keys, the one before it as many that end one key earlier,
+    and so on (Beltagy et al. 2020).
 
     Parameters
     ----------
@@ -33,30 +34,26 @@ def attention(q, k, v, module, out, log_total):
     """
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
-    for queries, seen in _tiles(q, k):
+    for queries, seen in _tiles(q, k, window):
         scores = _products(module, "scores", q[..., queries, :], k[..., seen, :])
-        module.causal_softmax(_merge_leading_axes(scores, 3), scale, totals[:, queries])
+        module.causal_softmax(_merge_leading_axes(scores, 3), scale, window, totals[:, queries])
         module.multiply(scores, v[..., seen, :], out[..., queries, :])
 
 
-def attention_backward(grad, q, k, v, log_total, module, grad_q, grad_k, grad_v):
+def attention_backward(grad, q, k, v, log_total, module, window, grad_q, grad_k, grad_v):
     """Write the gradients of `attention` into arrays shaped as q, k and v."""
     scale = q.shape[-1] ** -0.5
     totals = _merge_leading_axes(log_total, 2)
-    for number, (queries, seen) in enumerate(reversed(list(_tiles(q, k)))):
+    grad_k[...] = grad_v[...] = 0
+    for queries, seen in _tiles(q, k, window):
         scores = _products(module, "scores", q[..., queries, :], k[..., seen, :])
         grads = _products(module, "gradients", grad[..., queries, :], v[..., seen, :])
         flat = [_merge_leading_axes(each, 3) for each in (grads, scores)]
-        module.causal_softmax_backward(*flat, totals[:, queries], scale)
+        module.causal_softmax_backward(*flat, totals[:, queries], scale, window)
         weights, grad_scores = scores, grads  # the kernel has replaced their contents
         module.multiply(grad_scores, k[..., seen, :], grad_q[..., queries, :])
-        weights, grad_scores = weights.mT, grad_scores.mT
-        if number == 0:  # the last queries, which see all keys
-            module.multiply(weights, grad[..., queries, :], grad_v)
-            module.multiply(grad_scores, q[..., queries, :], grad_k)
-        else:
-            _add_product(module, weights, grad[..., queries, :], grad_v[..., seen, :])
-            _add_product(module, grad_scores, q[..., queries, :], grad_k[..., seen, :])
+        _add_product(module, weights.mT, grad[..., queries, :], grad_v[..., seen, :])
+        _add_product(module, grad_scores.mT, q[..., queries, :], grad_k[..., seen, :])
 
 
 def _add_product(module, a, b, out):
@@ -96,11 +93,12 @@ def examples_per_block(q, k):
     return max(1, GROUP_BYTES // max(1, scores))
 
 
-def _tiles(q, k):
-    """Yield each tile of queries, with the keys that its last query sees."""
+def _tiles(q, k, window):
+    """Yield each tile of queries, with the keys that any of them sees."""
     heads, n_queries, _ = q.shape[-3:]
     n_keys = k.shape[-2]
     tile = max(QUERIES, SCORE_BYTES // max(1, heads * n_keys * q.itemsize))
     for start in range(0, n_queries, tile):
         stop = min(start + tile, n_queries)
-        yield slice(start, stop), slice(n_keys - n_queries + stop)
+        last = n_keys - n_queries + stop
+        yield slice(start, stop), slice(max(0, last - (stop - start) - window + 1), last)

@@ -79,6 +79,13 @@ class TransformerSettings(Settings):
     gated_attention: bool = Field(
         description="what each head returns is multiplied by a gate (Qiu et al. 2025)"
     )
+    window: Index = Field(
+        description="tokens that a token attends to, itself included, in all blocks but the last "
+        "(Beltagy et al. 2020); 0: all"
+    )
+    last_window: Index = Field(
+        description="tokens that a token attends to in the last block; 0: all"
+    )
     positions: Literal["learned", "rotary"] = Field(description="position encoding")
     convolution: Index = Field(
         description="lags of the convolutions before attention and feed-forward layers; 0: none"
@@ -149,7 +156,7 @@ class Block(Module):
     Convolutions, if any, stand between norm and attention, and between norm and feed-forward layer.
     """
 
-    def __init__(self, settings: TransformerSettings, *, rng: np.random.Generator):
+    def __init__(self, settings: TransformerSettings, *, window: int, rng: np.random.Generator):
         self.dropout = settings.dropout
         self.attention_norm = norm(settings)
         self.attention_convolution = convolution(settings)
@@ -163,6 +170,7 @@ class Block(Module):
             rotary=settings.positions == "rotary",
             qk_norm=settings.qk_norm,
             gated=settings.gated_attention,
+            window=window or None,
         )
         self.feed_forward_norm = norm(settings)
         self.feed_forward_convolution = convolution(settings)
@@ -211,7 +219,8 @@ class Transformer(NeuralLanguageModel):
         if settings.positions == "learned":
             self.positions = embedding(self.context_length)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
-        self.blocks = [Block(settings, rng=rng) for _ in range(settings.n_layer)]
+        windows = [settings.window] * (settings.n_layer - 1) + [settings.last_window]
+        self.blocks = [Block(settings, window=each, rng=rng) for each in windows]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
         self.unembedding = None
         if not settings.tied:

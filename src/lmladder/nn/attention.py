@@ -22,7 +22,12 @@ class KeyValueCache(Cache):
 
 
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, positions: IntArray, cache: KeyValueCache | None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    positions: IntArray,
+    cache: KeyValueCache | None,
+    window: int | None = None,
 ) -> Tensor:
     """Return causal attention, (batch, heads, time, n); store keys and values in a cache, if any.
 
@@ -30,17 +35,18 @@ def attend(
     ----------
     q, k : (batch, heads, time, size)
     v : (batch, heads, time, n)
-    positions, cache : see `CausalSelfAttention`
+    positions, cache, window : see `CausalSelfAttention`
     """
     if cache is None:
-        return functional.causal_attention(q, k, v)
+        return functional.causal_attention(q, k, v, window=window)
     if len(positions) == 1:
         keys, values = (each.value for each in cache.arrays)
         new = q.value, k.value, v.value
-        return Tensor(kernels.cached_attention(*new, keys, values, positions))  # no gradient
+        seen = window or keys.shape[2]
+        return Tensor(kernels.cached_attention(*new, keys, values, positions, seen))  # no gradient
     for stored, given in zip(cache.arrays, (k, v), strict=True):
         stored.value[:, :, : len(positions)] = given.value
-    return functional.causal_attention(q, k, v)
+    return functional.causal_attention(q, k, v, window=window)
 
 
 class CausalSelfAttention(Module):
@@ -57,6 +63,7 @@ class CausalSelfAttention(Module):
         logits by the square root of the head size (Henry et al. 2020)
     gated : multiply what each head returns at a position by 2 sigmoid(x @ gate), which is initially
         1 and lets a head return nothing (Qiu et al. 2025)
+    window : number of positions that each attends to, the last of which is its own; None: all
 
     Raises
     ------
@@ -76,11 +83,12 @@ class CausalSelfAttention(Module):
         rotary: bool = False,
         qk_norm: bool = False,
         gated: bool = False,
+        window: int | None = None,
     ):
         if n_head < 1 or d_model % n_head:
             raise ValueError(f"n_head={n_head} does not divide d_model={d_model}")
         self.n_head = n_head
-        self.rotary, self.qk_norm = rotary, qk_norm
+        self.rotary, self.qk_norm, self.window = rotary, qk_norm, window
         self.norm = RmsNorm(d_model // n_head, weight=False)
         linear = partial(Linear, d_model, d_model, rng=rng, bias=bias)
         self.query, self.key, self.value = (linear(std=std) for _ in range(3))
@@ -98,7 +106,7 @@ class CausalSelfAttention(Module):
         cache : where keys and values are stored. Several tokens, at positions from 0, attend to
             each other; a single token attends to all positions before it.
         """
-        heads = attend(*self.queries_keys_values(x, positions), positions, cache)
+        heads = attend(*self.queries_keys_values(x, positions), positions, cache, self.window)
         heads = heads.transpose(0, 2, 1, 3)  # (batch, time, heads, head_size)
         if self.gate is not None:
             heads = heads * (functional.sigmoid(x @ self.gate) * 2)[..., np.newaxis]

@@ -245,10 +245,11 @@ class Mlp extends Model {
 }
 
 // Return the softmax of the products of a query and the keys of positions 0 to `last`, which are
-// `stride` apart from `first` on.
-function attentionWeights(query, keys, last, first, stride) {
-  const logits = new Float64Array(last + 1);
-  for (let t = 0, at = first; t <= last; t++, at += stride) {
+// `stride` apart from `first` on; 0 for those before the last `window` positions.
+function attentionWeights(query, keys, last, first, stride, window = Infinity) {
+  const logits = new Float64Array(last + 1).fill(-Infinity);
+  for (let t = Math.max(0, last + 1 - window); t <= last; t++) {
+    const at = first + t * stride;
     let product = 0;
     for (let i = 0; i < query.length; i++) product += query[i] * keys[at + i];
     logits[t] = product / Math.sqrt(query.length);
@@ -267,8 +268,10 @@ class Transformer extends Model {
     super(size, { settings, arrays });
     const values = settings.context_length * settings.d_model;
     const cache = () => new Float32Array(values);
-    this.caches = Array.from({ length: settings.n_layer }, () =>
-      ({ keys: cache(), values: cache(), attention: cache(), feed_forward: cache() }));
+    this.caches = Array.from({ length: settings.n_layer }, (_, layer) => ({
+      keys: cache(), values: cache(), attention: cache(), feed_forward: cache(),
+      window: (layer < settings.n_layer - 1 ? settings.window : settings.last_window) || Infinity,
+    }));
     const pointer = () => new Float32Array(settings.context_length * settings.pointer);
     this.pointed = { keys: pointer(), inputs: pointer() };
   }
@@ -373,7 +376,7 @@ class Transformer extends Model {
 
   // Each head compares its query with the keys of all positions so far; the softmax of the products
   // weights their values.
-  attention(x, name, { keys, values }, position, weights) {
+  attention(x, name, { keys, values, window }, position, weights) {
     const { settings, arrays } = this, { d_model, n_head } = settings, size = d_model / n_head;
     const query = this.turned(this.linear(x, `${name}.query`), position);
     keys.set(this.turned(this.linear(x, `${name}.key`), position), position * d_model);
@@ -381,9 +384,10 @@ class Transformer extends Model {
     const gates = settings.gated_attention && linear(x, arrays[`${name}.gate`]);
     const heads = new Float64Array(d_model);
     for (let first = 0; first < d_model; first += size) {
-      const weight = attentionWeights(query.subarray(first, first + size), keys, position, first, d_model);
-      for (let t = 0, at = first; t <= position; t++, at += d_model) {
-        const factor = weight[t];
+      const part = query.subarray(first, first + size);
+      const weight = attentionWeights(part, keys, position, first, d_model, window);
+      for (let t = Math.max(0, position + 1 - window); t <= position; t++) {
+        const factor = weight[t], at = first + t * d_model;
         for (let i = 0; i < size; i++) heads[first + i] += factor * values[at + i];
       }
       if (gates) {
