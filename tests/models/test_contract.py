@@ -171,7 +171,7 @@ def test_dropout_applies_to_the_embeddings_too() -> None:
 
 
 def test_dropout_applies_to_both_branches_of_a_block() -> None:
-    block = Block(TRANSFORMER, window=0, rng=stream(0, "block"))
+    block = Block(TRANSFORMER, 0, rng=stream(0, "block"))
     x = Tensor(stream(0, "x").standard_normal((2, CONTEXT, TRANSFORMER.d_model), np.float32))
     for last in (block.attention.output, block.feed_forward.down_proj):
         weight = last.weight

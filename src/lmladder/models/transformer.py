@@ -156,7 +156,8 @@ class Block(Module):
     Convolutions, if any, stand between norm and attention, and between norm and feed-forward layer.
     """
 
-    def __init__(self, settings: TransformerSettings, *, window: int, rng: np.random.Generator):
+    def __init__(self, settings: TransformerSettings, layer: int, *, rng: np.random.Generator):
+        last = layer == settings.n_layer - 1
         self.dropout = settings.dropout
         self.attention_norm = norm(settings)
         self.attention_convolution = convolution(settings)
@@ -170,7 +171,7 @@ class Block(Module):
             rotary=settings.positions == "rotary",
             qk_norm=settings.qk_norm,
             gated=settings.gated_attention,
-            window=window or None,
+            window=(settings.last_window if last else settings.window) or None,
         )
         self.feed_forward_norm = norm(settings)
         self.feed_forward_convolution = convolution(settings)
@@ -219,8 +220,7 @@ class Transformer(NeuralLanguageModel):
         if settings.positions == "learned":
             self.positions = embedding(self.context_length)
         self.embedding_norm = norm(settings) if settings.embedding_norm else NoNorm()
-        windows = [settings.window] * (settings.n_layer - 1) + [settings.last_window]
-        self.blocks = [Block(settings, window=each, rng=rng) for each in windows]
+        self.blocks = [Block(settings, layer, rng=rng) for layer in range(settings.n_layer)]
         self.norm = norm(settings) if settings.final_norm else NoNorm()
         self.unembedding = None
         if not settings.tied:
