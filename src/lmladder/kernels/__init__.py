@@ -184,23 +184,29 @@ def attention(q, k, v, window):
     """Return causal attention of (batch, heads, queries, size) to (batch, heads, keys, size).
 
     Each query sees at most `window` keys. The values, (batch, heads, keys, n), may be of another
-    size. The results are the attention,
-    (batch, heads, queries, n) in the memory layout of q, and `log_total` for the gradient.
+    size. The results are the attention, (batch, heads, queries, n) in the memory layout of q, and
+    `log_total` for the gradient.
     """
     out = np.empty_like(q, shape=(*q.shape[:-1], v.shape[-1]))
     log_total = empty(q, q.shape[:-1])
-    step = tiles.examples_per_block(q, k)
-    shared, made = (_kernels(q), window), [out, log_total]
-    apply_to_row_blocks(tiles.attention, [q, k, v], *shared, out=made, step=step)
+    rows, made = _by_head(q, k, v), _by_head(out, log_total)
+    step = tiles.examples_per_block(*rows[:2])
+    apply_to_row_blocks(tiles.attention, rows, _kernels(q), window, out=made, step=step)
     return out, log_total
 
 
 def attention_backward(grad, q, k, v, log_total, window):
     """Return the gradients of `attention` with respect to q, k and v, in their memory layouts."""
     grads = np.empty_like(q), np.empty_like(k), np.empty_like(v)
-    rows, step = [grad, q, k, v, log_total], tiles.examples_per_block(q, k)
-    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), window, out=grads, step=step)
+    rows, made = _by_head(grad, q, k, v, log_total), _by_head(*grads)
+    step = tiles.examples_per_block(*rows[1:3])
+    apply_to_row_blocks(tiles.attention_backward, rows, _kernels(q), window, out=made, step=step)
     return grads
+
+
+def _by_head(*arrays):
+    """Return arrays (1, heads, ...) as (heads, 1, ...), which threads can share; others as is."""
+    return [each.swapaxes(0, 1) if each.shape[0] == 1 else each for each in arrays]
 
 
 def linear_row(x, weight, bias):
