@@ -80,11 +80,12 @@ class TransformerSettings(Settings):
         description="what each head returns is multiplied by a gate (Qiu et al. 2025)"
     )
     window: Index = Field(
+        0,  # as in checkpoints of version 0.2.0
         description="tokens that a token attends to, itself included, in all blocks but the last "
-        "(Beltagy et al. 2020); 0: all"
+        "(Beltagy et al. 2020); 0: all",
     )
     last_window: Index = Field(
-        description="tokens that a token attends to in the last block; 0: all"
+        0, description="tokens that a token attends to in the last block; 0: all"
     )
     positions: Literal["learned", "rotary"] = Field(description="position encoding")
     convolution: Index = Field(
