@@ -45,8 +45,7 @@ def compare(
         ),
     ] = None,
     format_name: Annotated[
-        Literal["text", "csv", "markdown"],
-        typer.Option("--format", help="How to print the table."),
+        Literal["text", "csv", "markdown"], typer.Option("--format", help="How to print the table.")
     ] = "text",
     as_json: AsJson = False,
     output: Annotated[

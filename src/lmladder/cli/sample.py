@@ -62,8 +62,7 @@ def sample(
         ),
     ] = False,
     model: Annotated[
-        str | None,
-        typer.Option(help="Which model of the checkpoint. [default: the strongest]"),
+        str | None, typer.Option(help="Which model of the checkpoint. [default: the strongest]")
     ] = None,
     modules: RungModules = None,
 ) -> None:

@@ -216,10 +216,7 @@ def _base(made: Sequence[Configuration], against: str) -> Configuration:
 
 
 def _set_differences(
-    made: Sequence[Configuration],
-    metric: str,
-    notes: list[str],
-    base: Configuration | None,
+    made: Sequence[Configuration], metric: str, notes: list[str], base: Configuration | None
 ) -> None:
     """Set differences to the base or the best, bounds, ranks and p-values, if they are known."""
     judged = [each for each in made if _reason_without_interval(each, each) is None]

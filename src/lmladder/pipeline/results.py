@@ -8,14 +8,7 @@ from typing import Any
 from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
-from lmladder.evaluation import (
-    Record,
-    Score,
-    ScoredModel,
-    Scores,
-    block_starts,
-    score_models,
-)
+from lmladder.evaluation import Record, Score, ScoredModel, Scores, block_starts, score_models
 from lmladder.evaluation.ladder import READING
 from lmladder.experiments.jobs import module_digest
 from lmladder.models import kind_named, restore_models
