@@ -80,8 +80,7 @@ def _of_training(
     save_record(folder, config, text, [scored], (starts, np.full_like(starts, shape[0])))
     discard_unfinished(folder)
     print(f"{rung.name}: {losses['latest']:.4f} nats/token on validation sequences -> {folder}")
-    loss: float = losses[config.evaluate.checkpoint]
-    return loss
+    return float(losses[config.evaluate.checkpoint])
 
 
 def _of_whole_text(

@@ -27,18 +27,10 @@ from lmladder.system.interrupts import deferred
 from lmladder.system.messages import say
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
+from lmladder.training import history
 from lmladder.training.checkpoint import BEST, LATEST, REMEDY, TRAINED, Checkpoint, weights_digest
 from lmladder.training.gradient_norms import first_not_finite, parameter_groups
-from lmladder.training.history import (
-    DIGEST,
-    GROUP_NORM,
-    PATIENCE,
-    Measured,
-    as_csv,
-    columns,
-    evaluations_without_improvement,
-    summary,
-)
+from lmladder.training.history import DIGEST, GROUP_NORM, PATIENCE, Measured
 from lmladder.training.settings import GradientSettings, TrainingSettings
 
 import numpy as np
@@ -163,7 +155,7 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
     if not published:
         _publish(run.directory)
     groups = parameter_groups(model) if training.monitor_every else {}
-    table = as_csv(state.history, columns(training, groups))
+    table = history.as_csv(state.history, history.columns(training, groups))
     atomic_write(run.directory / HISTORY, table.encode())
     return state
 
@@ -219,10 +211,10 @@ def _evaluate(
     }
     if step:
         row["learning_rate_factor"] = run.config.schedule.factor(step - 1, training.steps)
-        row |= summary(measured)
+        row |= history.summary(measured)
     if training.patience is not None:
         losses = [*_val_losses(state), loss]
-        row[PATIENCE] = evaluations_without_improvement(losses, training.min_improvement)
+        row[PATIENCE] = history.evaluations_without_improvement(losses, training.min_improvement)
     return replace(state, history=(*state.history, row))
 
 
