@@ -15,13 +15,12 @@ from lmladder.system.errors import InputError, RunError
 
 import typer
 
+CLAIM = typer.Option(help="A loss to check: nats per token of the whole validation text.")
+
 
 def audit(
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
-    claim: Annotated[
-        float | None,
-        typer.Option(help="A loss to check: nats per token of the whole validation text."),
-    ] = None,
+    claim: Annotated[float | None, CLAIM] = None,
     modules: RungModules = None,
 ) -> None:
     """Check that the loss of a model is valid.

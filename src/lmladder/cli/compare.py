@@ -9,53 +9,43 @@ from lmladder.system.messages import say
 
 import typer
 
+FOLDERS = typer.Argument(
+    help="Folders of runs or sweeps, or outputs; every run below them is compared.",
+    show_default=False,
+)
+REVISION = typer.Option(
+    help="The committed outputs of a git revision or of an experiment of DVC; * matches any part "
+    "of an experiment's name. May be given several times.",
+    show_default=False,
+)
+METRIC = typer.Option(
+    help="Of the whole validation text; val_loss: of validation sequences. [default: the first "
+    "that the runs have]"
+)
+BY = typer.Option(help="Order by this setting, such as transformer.n_layer.")
+AGAINST = typer.Option(
+    metavar="<key=value>",
+    help="Compare with the configuration of this setting or override instead of the best.",
+    show_default=False,
+)
+FORMAT = typer.Option("--format", help="How to print the table.")
+OUTPUT = output_option(
+    "Also write the table, with every run, to this page, .html; or draw the scores over the "
+    "setting of --by to this file, .svg."
+)
+
 
 def compare(
-    folders: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders of runs or sweeps, or outputs; every run below them is compared.",
-            show_default=False,
-        ),
-    ] = None,
-    rev: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="The committed outputs of a git revision or of an experiment of DVC; * matches "
-            "any part of an experiment's name. May be given several times.",
-            show_default=False,
-        ),
-    ] = None,
+    folders: Annotated[list[Path] | None, FOLDERS] = None,
+    rev: Annotated[list[str] | None, REVISION] = None,
     metric: Annotated[
-        Literal["bits_per_byte", "nats_per_token", "perplexity", "val_loss"] | None,
-        typer.Option(
-            help="Of the whole validation text; val_loss: of validation sequences. "
-            "[default: the first that the runs have]"
-        ),
+        Literal["bits_per_byte", "nats_per_token", "perplexity", "val_loss"] | None, METRIC
     ] = None,
-    by: Annotated[
-        str | None, typer.Option(help="Order by this setting, such as transformer.n_layer.")
-    ] = None,
-    against: Annotated[
-        str | None,
-        typer.Option(
-            metavar="<key=value>",
-            help="Compare with the configuration of this setting or override instead of the best.",
-            show_default=False,
-        ),
-    ] = None,
-    format_name: Annotated[
-        Literal["text", "csv", "markdown"],
-        typer.Option("--format", help="How to print the table."),
-    ] = "text",
+    by: Annotated[str | None, BY] = None,
+    against: Annotated[str | None, AGAINST] = None,
+    format_name: Annotated[Literal["text", "csv", "markdown"], FORMAT] = "text",
     as_json: AsJson = False,
-    output: Annotated[
-        Path | None,
-        output_option(
-            "Also write the table, with every run, to this page, .html; or draw the scores over "
-            "the setting of --by to this file, .svg."
-        ),
-    ] = None,
+    output: Annotated[Path | None, OUTPUT] = None,
 ) -> None:
     """Show which differences between runs are more than chance.
 

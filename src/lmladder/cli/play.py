@@ -18,21 +18,18 @@ from lmladder.system.messages import say
 
 import typer
 
+CHECKPOINTS = typer.Argument(
+    metavar="CHECKPOINT",
+    help="Folders of runs or their checkpoint.safetensors; or the folder of a ladder, for all "
+    "rungs that it has scored. [default: outputs]",
+    show_default=False,
+)
+TEXT = typer.Option(help="The text at first. [default: a validation text]", show_default=False)
+
 
 def play(
-    checkpoints: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            metavar="CHECKPOINT",
-            help="Folders of runs or their checkpoint.safetensors; or the folder of a ladder, for "
-            "all rungs that it has scored. [default: outputs]",
-            show_default=False,
-        ),
-    ] = None,
-    text: Annotated[
-        str | None,
-        typer.Option(help="The text at first. [default: a validation text]", show_default=False),
-    ] = None,
+    checkpoints: Annotated[list[Path] | None, CHECKPOINTS] = None,
+    text: Annotated[str | None, TEXT] = None,
     output: Annotated[Path, output_option("The page to write, .html.")] = Path("play.html"),
     modules: RungModules = None,
 ) -> None:

@@ -19,31 +19,26 @@ TABLE = DEFAULT_OUTPUTS / "evaluate/perplexity.csv"
 RWLOCK = Path(".dvc/tmp/rwlock")  # empty where DVC was killed while it wrote it
 COMPOSE, REPRO = ("stages/compose.py",), ("-m", "dvc", "repro")
 
+OVERRIDES = typer.Argument(
+    metavar="OVERRIDE",
+    help="Settings and choices, as for Hydra; `lmladder settings` prints all.",
+    show_default=False,
+)
+STAGES = typer.Option(
+    "--stage",
+    metavar="NAME",
+    help="Run this stage and those before it. May be given several times.",
+    show_default=False,
+)
+CONFIG_DIR = typer.Option(
+    exists=True, file_okay=False, help="A folder with more choices, such as examples."
+)
+
 
 def run(
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="OVERRIDE",
-            help="Settings and choices, as for Hydra; `lmladder settings` prints all.",
-            show_default=False,
-        ),
-    ] = None,
-    stages: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--stage",
-            metavar="NAME",
-            help="Run this stage and those before it. May be given several times.",
-            show_default=False,
-        ),
-    ] = None,
-    config_dir: Annotated[
-        Path | None,
-        typer.Option(
-            exists=True, file_okay=False, help="A folder with more choices, such as examples."
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, OVERRIDES] = None,
+    stages: Annotated[list[str] | None, STAGES] = None,
+    config_dir: Annotated[Path | None, CONFIG_DIR] = None,
 ) -> None:
     """Train the rungs that a change concerns, and print the table.
 

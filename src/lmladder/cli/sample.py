@@ -12,59 +12,45 @@ DEFAULT_PROMPT = "Once upon a time"
 LAYOUT = "\n\t\xa0"  # characters of the model that are printed as they are
 PRINTED = ("prompt", "text", "tokens", "log_probability", "finish_reason")
 
+PROMPT = typer.Option(
+    help=f"Text to continue. [default: {DEFAULT_PROMPT!r}, if the model knows its characters]"
+)
+TOKENS = typer.Option(min=1, help="The largest number of new tokens.")
+TEMPERATURE = typer.Option(
+    min=0.0, help="Divides the logits; 0 always takes the most probable token."
+)
+TOP_K = typer.Option(min=1, help="Keep the k most probable tokens. [default: all]")
+TOP_P = typer.Option(help="Keep the most probable tokens with this total.")
+MIN_P = typer.Option(help="Keep tokens with at least this fraction of the highest probability.")
+REPETITION = typer.Option(help="Above 1 makes tokens less probable that occurred.")
+BEAMS = typer.Option(min=1, help="Search for a probable text with this many beams; draw nothing.")
+STOP = typer.Option(help="End before this text; may be given several times.", show_default=False)
+SAMPLES = typer.Option(min=1, help="Number of samples, or of best beams.")
+SEED = typer.Option(min=0, help="The same seed draws the same text; sample i has seed + i.")
+JSON = typer.Option(
+    "--json",
+    help=f"Print a line of JSON for each sample: {', '.join(PRINTED)}; the log probability in "
+    "nats, the reason length, stop or eos.",
+)
+MODEL = typer.Option(help="Which model of the checkpoint. [default: the strongest]")
+
 
 def sample(
     context: typer.Context,
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            help=f"Text to continue. [default: {DEFAULT_PROMPT!r}, if the model knows its "
-            "characters]"
-        ),
-    ] = None,
-    tokens: Annotated[int, typer.Option(min=1, help="The largest number of new tokens.")] = 300,
-    temperature: Annotated[
-        float,
-        typer.Option(min=0.0, help="Divides the logits; 0 always takes the most probable token."),
-    ] = 0.8,
-    top_k: Annotated[
-        int | None, typer.Option(min=1, help="Keep the k most probable tokens. [default: all]")
-    ] = None,
-    top_p: Annotated[
-        float, typer.Option(help="Keep the most probable tokens with this total.")
-    ] = 1.0,
-    min_p: Annotated[
-        float,
-        typer.Option(help="Keep tokens with at least this fraction of the highest probability."),
-    ] = 0.0,
-    repetition_penalty: Annotated[
-        float, typer.Option(help="Above 1 makes tokens less probable that occurred.")
-    ] = 1.0,
-    beams: Annotated[
-        int | None,
-        typer.Option(min=1, help="Search for a probable text with this many beams; draw nothing."),
-    ] = None,
-    stop: Annotated[
-        list[str] | None,
-        typer.Option(help="End before this text; may be given several times.", show_default=False),
-    ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Number of samples, or of best beams.")] = 1,
-    seed: Annotated[
-        int, typer.Option(min=0, help="The same seed draws the same text; sample i has seed + i.")
-    ] = 0,
-    json: Annotated[
-        bool,
-        typer.Option(
-            "--json",
-            help=f"Print a line of JSON for each sample: {', '.join(PRINTED)}; the log probability "
-            "in nats, the reason length, stop or eos.",
-        ),
-    ] = False,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Which model of the checkpoint. [default: the strongest]"),
-    ] = None,
+    prompt: Annotated[str | None, PROMPT] = None,
+    tokens: Annotated[int, TOKENS] = 300,
+    temperature: Annotated[float, TEMPERATURE] = 0.8,
+    top_k: Annotated[int | None, TOP_K] = None,
+    top_p: Annotated[float, TOP_P] = 1.0,
+    min_p: Annotated[float, MIN_P] = 0.0,
+    repetition_penalty: Annotated[float, REPETITION] = 1.0,
+    beams: Annotated[int | None, BEAMS] = None,
+    stop: Annotated[list[str] | None, STOP] = None,
+    samples: Annotated[int, SAMPLES] = 1,
+    seed: Annotated[int, SEED] = 0,
+    json: Annotated[bool, JSON] = False,
+    model: Annotated[str | None, MODEL] = None,
     modules: RungModules = None,
 ) -> None:
     """Continue a prompt, and print each token as it is chosen.

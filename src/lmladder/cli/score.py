@@ -32,36 +32,27 @@ if TYPE_CHECKING:
 STDIN = "-"
 COLUMNS = ("tokens", "bytes", "nats_per_token", "perplexity", "bits_per_byte")  # of a `Score`
 
+FILE = typer.Argument(help="The text; - or nothing for the standard input.", show_default=False)
+TEXT = typer.Option(help="The text itself, instead of a file.")
+CONTEXT = typer.Option(help="A file with the preceding text. [default: the text begins a document]")
+MODEL = typer.Option(help="Which model of the checkpoint. [default: all]")
+MIN_CONTEXT = typer.Option(
+    min=0.0, max=0.99, help="Smallest fraction of the context that tokens of later windows see."
+)
+PER_TOKEN = typer.Option("--per-token", help="Also print the loss of each token.")
+OUTPUT = output_option("Write the text, colored by surprisal, to this page, .html.")
+
 
 def score(
     checkpoint: CheckpointPath = DEFAULT_CHECKPOINT,
-    file: Annotated[
-        str | None,
-        typer.Argument(help="The text; - or nothing for the standard input.", show_default=False),
-    ] = None,
-    text: Annotated[str | None, typer.Option(help="The text itself, instead of a file.")] = None,
-    context: Annotated[
-        str | None,
-        typer.Option(help="A file with the preceding text. [default: the text begins a document]"),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Which model of the checkpoint. [default: all]")
-    ] = None,
-    min_context: Annotated[
-        float,
-        typer.Option(
-            min=0.0,
-            max=0.99,
-            help="Smallest fraction of the context that tokens of later windows see.",
-        ),
-    ] = 0.5,
+    file: Annotated[str | None, FILE] = None,
+    text: Annotated[str | None, TEXT] = None,
+    context: Annotated[str | None, CONTEXT] = None,
+    model: Annotated[str | None, MODEL] = None,
+    min_context: Annotated[float, MIN_CONTEXT] = 0.5,
     as_json: AsJson = False,
-    per_token: Annotated[
-        bool, typer.Option("--per-token", help="Also print the loss of each token.")
-    ] = False,
-    output: Annotated[
-        Path | None, output_option("Write the text, colored by surprisal, to this page, .html.")
-    ] = None,
+    per_token: Annotated[bool, PER_TOKEN] = False,
+    output: Annotated[Path | None, OUTPUT] = None,
     modules: RungModules = None,
 ) -> None:
     """Score any text, as the perplexity table does.

@@ -13,18 +13,14 @@ import typer
 
 WIDTH = 80  # columns
 
+KEY = typer.Argument(
+    metavar="KEY",
+    help="A setting, a group, or the last part of a key. [default: all]",
+    show_default=False,
+)
 
-def settings(
-    key: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="KEY",
-            help="A setting, a group, or the last part of a key. [default: all]",
-            show_default=False,
-        ),
-    ] = None,
-    as_json: AsJson = False,
-) -> None:
+
+def settings(key: Annotated[str | None, KEY] = None, as_json: AsJson = False) -> None:
     """Print each setting: default, type, range, choices and meaning.
 
     The defaults are those of conf/ in this folder.

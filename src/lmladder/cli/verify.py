@@ -8,13 +8,10 @@ from lmladder.system.errors import RunError
 
 import typer
 
+RUNS = typer.Argument(help="Folders of runs, or checkpoints.", show_default=False)
 
-def verify(
-    runs: Annotated[
-        list[Path], typer.Argument(help="Folders of runs, or checkpoints.", show_default=False)
-    ],
-    modules: RungModules = None,
-) -> None:
+
+def verify(runs: Annotated[list[Path], RUNS], modules: RungModules = None) -> None:
     """Train runs again, and compare the weights with theirs.
 
     The settings are those in the checkpoints, the text is that of the run's ladder, or of

@@ -192,12 +192,8 @@ def write_prepared(
     directory = Path(directory)
     parts = corpus.split(split, seed)
     fitted_to = [*parts] if must_know_whole_text(tokenizer) else ["train"]
-    encoder = build_tokenizer(
-        tokenizer,
-        (parts[name].pieces() for name in fitted_to),
-        separator=corpus.separator,
-        source=corpus.name,
-    )
+    texts = (parts[name].pieces() for name in fitted_to)
+    encoder = build_tokenizer(tokenizer, texts, separator=corpus.separator, source=corpus.name)
     make_folder(directory)
     (directory / FACTS).unlink(missing_ok=True)
     splits = {

@@ -211,12 +211,8 @@ class Grammar:
                 texts = texts.splitlines()
             _check_texts(f"rule {name!r}", texts)
             callers = (*callers, name)
-            self._compiled[name] = Part(
-                tuple(
-                    Option(parts=tuple(self._part(piece, callers) for piece in PIECE.findall(text)))
-                    for text in texts
-                )
-            )
+            made = ([self._part(piece, callers) for piece in PIECE.findall(text)] for text in texts)
+            self._compiled[name] = Part(tuple(Option(parts=tuple(parts)) for parts in made))
         return self._compiled[name]
 
     def _part(self, piece: str, callers: tuple[str, ...]) -> Part:
@@ -292,9 +288,8 @@ def _items(list_name: str, entries: Sequence[Any]) -> list[dict[str, str]]:
     for entry in entries:
         group = entry if isinstance(entry, dict) else {"words": entry}
         words = group.get("words", "")
-        items += [
-            {**group, "words": word} for word in (words if isinstance(words, list) else [words])
-        ]
+        words = words if isinstance(words, list) else [words]
+        items += [{**group, "words": word} for word in words]
     _check_texts(f"list {list_name!r}", [item["words"] for item in items])
     for item in items:
         for key, value in item.items():

@@ -9,12 +9,6 @@ from lmladder.evaluation.blocks import block_starts
 from lmladder.evaluation.calibration import BINS, Reliability
 from lmladder.evaluation.context import ContextLosses, context_ranges
 from lmladder.evaluation.exact import Score, token_nll
-from lmladder.evaluation.ladder import (
-    longest_context,
-    predict_models,
-    reliability_of,
-    score_models,
-    split_nll,
-)
+from lmladder.evaluation.ladder import predict_models, reliability_of, score_models, split_nll
 from lmladder.evaluation.predictions import predict
 from lmladder.evaluation.records import Record, ScoredModel, Scores, read_record

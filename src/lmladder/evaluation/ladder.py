@@ -82,18 +82,12 @@ def split_nll(
         nats = token_nll(model, own.tokens[: len(inside)], own.preceding, **options)
         return np.bincount(inside, nats, end_of_text).astype(np.float64)
     parts = parts_of_validation(model, len(text)) if split == "val" else [(0, len(text), model)]
-    return np.concatenate(
-        [
-            token_nll(
-                each,
-                text[first : min(end, end_of_text)],
-                text[:first] if first else prepared.preceding(split),
-                **options,
-            )
-            for first, end, each in parts
-            if first < end_of_text
-        ]
-    )
+    found = []
+    for first, end, each in parts:
+        if first < end_of_text:
+            before = text[:first] if first else prepared.preceding(split)
+            found.append(token_nll(each, text[first : min(end, end_of_text)], before, **options))
+    return np.concatenate(found)
 
 
 def longest_context(models: Models) -> int:

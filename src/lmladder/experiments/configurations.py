@@ -8,15 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import Any
 
-from lmladder.experiments.intervals import (
-    MIN_BLOCKS,
-    against_base,
-    against_best,
-    critical_value,
-    draw_errors,
-    over_seeds,
-    resampled_nats,
-)
+from lmladder.experiments import intervals
 from lmladder.experiments.runs import DIGEST, METRICS, Run
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
@@ -216,10 +208,7 @@ def _base(made: Sequence[Configuration], against: str) -> Configuration:
 
 
 def _set_differences(
-    made: Sequence[Configuration],
-    metric: str,
-    notes: list[str],
-    base: Configuration | None,
+    made: Sequence[Configuration], metric: str, notes: list[str], base: Configuration | None
 ) -> None:
     """Set differences to the base or the best, bounds, ranks and p-values, if they are known."""
     judged = [each for each in made if _reason_without_interval(each, each) is None]
@@ -246,18 +235,18 @@ def _set_differences(
     variances, shared = _over_seeds(judged, metric)
     if not judged:
         return
-    resampled, blocks = _resampled(judged, metric)
+    drawn, blocks = _resampled(judged, metric)
     to_base = base is not None
-    draws, errors = draw_errors(resampled, blocks, variances, seeds, shared, to_base=to_base)
+    draws, errors = intervals.draw_errors(drawn, blocks, variances, seeds, shared, to_base=to_base)
     if base is not None:
-        margins, p_values = against_base(scores, judged.index(base), draws, errors)
+        margins, p_values = intervals.against_base(scores, judged.index(base), draws, errors)
         for each, margin, p in zip(judged, margins.tolist(), p_values.tolist(), strict=True):
             if each is not base:
                 difference, margin = each.score - base.score, max(margin, SAME)
                 each.low, each.high, each.p = difference - margin, difference + margin, p
     else:
-        margins = critical_value(draws, errors) * errors
-        bounds = against_best(scores, np.maximum(margins, SAME))
+        margins = intervals.critical_value(draws, errors) * errors
+        bounds = intervals.against_best(scores, np.maximum(margins, SAME))
         certain = (bounds[2] == 0).sum() == 1 and len(judged) == len(made)
         for each, low, high, better in zip(judged, *map(np.ndarray.tolist, bounds), strict=True):
             if made[0] in judged:
@@ -275,7 +264,7 @@ def _over_seeds(judged: Sequence[Configuration], metric: str) -> tuple[FloatArra
     if len(random) < 2 or len(seeds) > 1:
         return variances, 0.0
     scores = [[run.scores[metric] for run in each.runs] for each in random]
-    own, shared = over_seeds(np.array(scores))
+    own, shared = intervals.over_seeds(np.array(scores))
     variances[variances > 0] = np.maximum(own, SAME**2)
     return variances, shared
 
@@ -295,8 +284,8 @@ def _reason_without_interval(best: Configuration, each: Configuration) -> str | 
         return "scored on other data than the best, or with another tokenizer"
     if text != other:
         return "scored on other parts of the text than the best"
-    if len(text[2]) < MIN_BLOCKS:
-        return f"the text has fewer than {MIN_BLOCKS} blocks"
+    if len(text[2]) < intervals.MIN_BLOCKS:
+        return f"the text has fewer than {intervals.MIN_BLOCKS} blocks"
     if len(each.runs) == 1 and not each.runs[0].deterministic:
         return "one seed, so the variance over seeds is unknown; run at least three"
     return None
@@ -306,7 +295,7 @@ def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray
     """Return the mean score of each in each resampled text, and the number of blocks."""
     runs = [run for each in judged for run in each.runs]
     lengths = np.array(runs[0].text[2], np.float64)
-    scores = resampled_nats(np.array([run.losses for run in runs]), lengths)
+    scores = intervals.resampled_nats(np.array([run.losses for run in runs]), lengths)
     if metric == "perplexity":
         scores = np.exp(scores)
     elif metric == "bits_per_byte":  # on one text

@@ -180,9 +180,8 @@ def _moderated(
         mean = (freedoms * variances).sum() / total
         bartlett = (freedoms * np.log(mean / variances)).sum()
         bartlett /= 1 + ((1 / freedoms).sum() - 1 / total) / (3 * (others + 1))
-        look_equal = bartlett <= others + 1 + math.sqrt(
-            2 * (others + 1)
-        )  # mean and deviation of chi-squared
+        # The mean and the deviation of chi-squared.
+        look_equal = bartlett <= others + 1 + math.sqrt(2 * (others + 1))
         borrowed = min(others / 5, 8.0) if look_equal else min(others / 10, 3.0)
         if to_base and look_equal:
             borrowed = others

@@ -5,24 +5,16 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from lmladder import reports
 from lmladder.config import Config
 from lmladder.data import SPLITS, Prepared
-from lmladder.evaluation import (
-    ContextLosses,
-    Score,
-    longest_context,
-    predict_models,
-    reliability_of,
-    score_models,
-    split_nll,
-)
+from lmladder.evaluation import ContextLosses, Score, reliability_of, score_models, split_nll
 from lmladder.evaluation.audit import FAILED, PASSED, audit, names_of, subject_of
 from lmladder.evaluation.guests import convert
 from lmladder.evaluation.inspection import attention_maps, pieces, pointer_map
-from lmladder.evaluation.ladder import READING
+from lmladder.evaluation.ladder import READING, longest_context, predict_models
 from lmladder.evaluation.settings import EvaluateSettings
 from lmladder.evaluation.truth import Excess, compare_with_truth, is_known
 from lmladder.models import GROUPS, Kind, LanguageModel, kind_named, label, restore_models
@@ -47,6 +39,8 @@ PROMPT_TOKENS = 16  # of a validation text without documents, if sample.prompt i
 PASSAGE_TOKENS = 600
 ATTENTION_TOKENS = 320
 SAMPLES = "samples.txt"
+
+Scores: TypeAlias = Mapping[tuple[str, str], Score]  # by model and split
 
 
 @dataclass(frozen=True)
@@ -118,12 +112,7 @@ class Ladder:
             if each.kind.by_steps
         }
 
-    def rows(
-        self,
-        scores: Mapping[tuple[str, str], Score],
-        crops: Mapping[tuple[str, str], Score],
-        excess: Mapping[str, Excess],
-    ) -> list[Row]:
+    def rows(self, scores: Scores, crops: Scores, excess: Mapping[str, Excess]) -> list[Row]:
         """Audit the models that are not built in; return the rows of the table.
 
         They include the oracle if the text has one. Where it is not one of the models, the

@@ -8,14 +8,7 @@ from typing import Any
 from lmladder.config import Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
-from lmladder.evaluation import (
-    Record,
-    Score,
-    ScoredModel,
-    Scores,
-    block_starts,
-    score_models,
-)
+from lmladder.evaluation import Record, Score, ScoredModel, Scores, block_starts, score_models
 from lmladder.evaluation.ladder import READING
 from lmladder.experiments.jobs import module_digest
 from lmladder.models import kind_named, restore_models
@@ -87,8 +80,7 @@ def _of_training(
     save_record(folder, config, text, [scored], (starts, np.full_like(starts, shape[0])))
     discard_unfinished(folder)
     print(f"{rung.name}: {losses['latest']:.4f} nats/token on validation sequences -> {folder}")
-    loss: float = losses[config.evaluate.checkpoint]
-    return loss
+    return float(losses[config.evaluate.checkpoint])
 
 
 def _of_whole_text(

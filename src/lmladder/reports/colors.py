@@ -31,6 +31,5 @@ def readable(color: str) -> str:
     return next(each for each in mixed if contrast(each, "white") >= AA)
 
 
-COLORS = tuple(
-    map(readable, (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9"))
-)  # of models and of the curves of a sweep
+# Of models and of the curves of a sweep.
+COLORS = tuple(map(readable, (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")))

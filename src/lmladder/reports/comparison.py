@@ -182,9 +182,5 @@ def sweep_figure(comparison: Comparison) -> Figure:
         value = each.group if type(each.group) in (int, float) else as_override(each.group)
         scores = [run.scores[comparison.metric] for run in each.runs]
         curves.setdefault(name, {})[value] = scores
-    return sweep_curves(
-        curves,
-        setting=comparison.by,
-        score=METRICS[comparison.metric].partition(",")[0],
-        caption=finding(comparison),
-    )
+    score = METRICS[comparison.metric].partition(",")[0]
+    return sweep_curves(curves, setting=comparison.by, score=score, caption=finding(comparison))

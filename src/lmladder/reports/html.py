@@ -121,13 +121,9 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     score : of the whole text
     pieces : the text in order, with the nats of each piece, whose sum is that of the score
     """
-    return render(
-        "surprisal.html.jinja",
-        model=model,
-        score=score,
-        strongest=STRONGEST,
-        pieces=[(_level(nats), _tooltip(nats), _shown(text)) for text, nats in pieces],
-    )
+    shown = [(_level(nats), _tooltip(nats), _shown(text)) for text, nats in pieces]
+    template = "surprisal.html.jinja"
+    return render(template, model=model, score=score, strongest=STRONGEST, pieces=shown)
 
 
 def _unit(corpus: CorpusFacts) -> str:

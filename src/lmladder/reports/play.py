@@ -103,14 +103,9 @@ def render_play(
         kind, taken = KINDS[each.kind], {model["label"] for model in models}
         for name in names:
             own = label(name, each.kind)
-            models.append(
-                {
-                    "rung": len(rungs),
-                    "name": name,
-                    "label": f"{own} ({source})" if own in taken else own,
-                    "color": "currentColor" if kind.is_truth else kind.color,
-                }
-            )
+            shown = f"{own} ({source})" if own in taken else own
+            color = "currentColor" if kind.is_truth else kind.color
+            models.append({"rung": len(rungs), "name": name, "label": shown, "color": color})
         rungs.append(rung)
     if not rungs:
         raise InputError(f"there is nothing to show: {'; '.join(skipped)}")

@@ -196,10 +196,8 @@ def valid(table: pd.DataFrame) -> pd.DataFrame:
 
 def in_order(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of a table by split, then from worst to best; the oracle is last."""
-    splits, is_oracle = (
-        map(SPLITS.index, table["split"]),
-        (kind_named(kind).is_truth for kind in table["kind"]),
-    )
+    splits = map(SPLITS.index, table["split"])
+    is_oracle = (kind_named(kind).is_truth for kind in table["kind"])
     # As nats per token, whose digits are more, but across tokenizers.
     nats = -table["nats_per_token"] * table["tokens"]
     keys = list(zip(splits, is_oracle, nats, table["model"], strict=True))

@@ -17,11 +17,8 @@ NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 colum
 
 def print_table(table: pd.DataFrame) -> None:
     """Print the table of all splits."""
-    shown = [
-        replace(each, of_each_split=each.title == "Perplexity")
-        for each in SHOWN
-        if each.title in NARROW
-    ]
+    narrow = (each for each in SHOWN if each.title in NARROW)
+    shown = [replace(each, of_each_split=each.title == "Perplexity") for each in narrow]
     grid = ladder_grid(table, shown)
     print(f"\n{as_text(grid, grid.titles[1:])}", flush=True)
 

@@ -36,10 +36,7 @@ class Strategy(Settings):
     repetition_penalty: float = Field(1.0, gt=0, description="above 1 avoids repetition")
 
     def choose(
-        self,
-        log_probabilities: FloatArray,
-        rng: np.random.Generator,
-        seen: BoolArray | None = None,
+        self, log_probabilities: FloatArray, rng: np.random.Generator, seen: BoolArray | None = None
     ) -> int:
         """Return one token, drawn with one random number; equally likely ones are in order.
 

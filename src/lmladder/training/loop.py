@@ -14,6 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.data.batches import get_batch, validation_sequences
@@ -26,18 +27,10 @@ from lmladder.system.interrupts import deferred
 from lmladder.system.messages import say
 from lmladder.system.progress import TrainingProgress
 from lmladder.system.streams import stream
+from lmladder.training import history
 from lmladder.training.checkpoint import BEST, LATEST, REMEDY, TRAINED, Checkpoint, weights_digest
 from lmladder.training.gradient_norms import first_not_finite, parameter_groups
-from lmladder.training.history import (
-    DIGEST,
-    GROUP_NORM,
-    PATIENCE,
-    Measured,
-    as_csv,
-    columns,
-    evaluations_without_improvement,
-    summary,
-)
+from lmladder.training.history import DIGEST, GROUP_NORM, PATIENCE, Measured
 from lmladder.training.settings import GradientSettings, TrainingSettings
 
 import numpy as np
@@ -88,11 +81,8 @@ class TrainingRun:
     @cached_property
     def loss(self) -> CapturedLoss:
         """The loss of a micro-batch, as its share of the loss of a batch."""
-        return CapturedLoss(
-            self.model.loss,
-            self.parameters.values(),
-            share=1 / self.config.training.gradient_accumulation_steps,
-        )
+        share = 1 / self.config.training.gradient_accumulation_steps
+        return CapturedLoss(self.model.loss, self.parameters.values(), share=share)
 
     @cached_property
     def validation(self) -> IntArray:
@@ -148,13 +138,8 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
                 state = _evaluate(run, state, done, pending)
                 pending.clear()
             if evaluate or interrupt.signal is not None:
-                state = replace(
-                    state,
-                    step=done,
-                    pending=tuple(pending),
-                    model=_values(model),
-                    optimizer=optimizer.state(),
-                )
+                arrays: Any = {"model": _values(model), "optimizer": optimizer.state()}
+                state = replace(state, step=done, pending=tuple(pending), **arrays)
                 _save(run.directory, state)
             if evaluate:
                 watch(state)
@@ -170,7 +155,7 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
     if not published:
         _publish(run.directory)
     groups = parameter_groups(model) if training.monitor_every else {}
-    table = as_csv(state.history, columns(training, groups))
+    table = history.as_csv(state.history, history.columns(training, groups))
     atomic_write(run.directory / HISTORY, table.encode())
     return state
 
@@ -178,13 +163,8 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
 def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     """Compute the gradient of one batch and update the weights; return what was measured."""
     training, seed = run.config.training, run.origin.seed
-    batch = get_batch(
-        run.train,
-        batch_size=training.batch_size,
-        length=training.sequence_length + 1,
-        step=step,
-        seed=seed,
-    )
+    shape = {"batch_size": training.batch_size, "length": training.sequence_length + 1}
+    batch = get_batch(run.train, **shape, step=step, seed=seed)
     micro_batches = np.split(batch, training.gradient_accumulation_steps)
     dropout = stream(seed, "dropout", step)
     loss = math.fsum(run.loss(sequences, dropout) for sequences in micro_batches)
@@ -196,11 +176,9 @@ def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     if training.monitor_every and (step + 1) % training.monitor_every == 0:
         groups = parameter_groups(run.model)
         measured |= {GROUP_NORM + name: global_norm(each) for name, each in groups.items()}
-    optimizer.step(
-        step,
-        factor=run.config.schedule.factor(step, training.steps),
-        gradient_scale=clip_scale(norm, training.clip_norm),
-    )
+    factor = run.config.schedule.factor(step, training.steps)
+    scale = clip_scale(norm, training.clip_norm)
+    optimizer.step(step, factor=factor, gradient_scale=scale)
     for tensor in run.parameters.values():
         tensor.grad = None
     return measured
@@ -233,11 +211,10 @@ def _evaluate(
     }
     if step:
         row["learning_rate_factor"] = run.config.schedule.factor(step - 1, training.steps)
-        row |= summary(measured)
+        row |= history.summary(measured)
     if training.patience is not None:
-        row[PATIENCE] = evaluations_without_improvement(
-            [*_val_losses(state), loss], training.min_improvement
-        )
+        losses = [*_val_losses(state), loss]
+        row[PATIENCE] = history.evaluations_without_improvement(losses, training.min_improvement)
     return replace(state, history=(*state.history, row))
 
 
@@ -350,9 +327,8 @@ def _publish(directory: Path) -> None:
     for source, name in ((UNFINISHED_BEST, BEST), (UNFINISHED, LATEST)):
         found = Checkpoint.load(work_folder(directory) / source)
         replace(found, trained_by={}).save(directory / name)
-    write_json(
-        work_folder(directory) / TRAINED, {"identity": found.identity, "files": _digests(directory)}
-    )
+    record = {"identity": found.identity, "files": _digests(directory)}
+    write_json(work_folder(directory) / TRAINED, record)
 
 
 def discard_unfinished(directory: Path) -> None:

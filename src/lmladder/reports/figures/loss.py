@@ -63,9 +63,8 @@ def loss_curves(
         lines.append(Label(named(model, loss), tokens, loss, model.color, "bold"))
         gaps += [f"{model.label} {loss - each:+.3f}" for each in train["train_loss"].iloc[-1:]]
         below = seen.loc[seen["val_loss"] < best, "tokens"]
-        crossed.append(
-            f"{model.label} {f'after {min(below):,.0f} tokens' if len(below) else 'never'}"
-        )
+        when = f"after {min(below):,.0f} tokens" if len(below) else "never"
+        crossed.append(f"{model.label} {when}")
     lines = [line for line in lines if 0 <= line.y < np.inf]
     axes.margins(x=0.02)
     axes.set(xscale="log")

@@ -66,12 +66,7 @@ def _plateau(table: pd.DataFrame, name: str) -> int:
 
 
 def draw_curve(
-    axes: Axes,
-    model: Model,
-    ranges: pd.DataFrame,
-    nats: pd.Series,
-    error: pd.Series,
-    value: float,
+    axes: Axes, model: Model, ranges: pd.DataFrame, nats: pd.Series, error: pd.Series, value: float
 ) -> Label:
     """Draw losses over ranges from `first` to `last`; return the label of the line, with a value.
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
@@ -72,13 +72,8 @@ def _set_axis(axes: Axes, values: Sequence[Value]) -> dict[Value, float]:
     else:
         positions = {value: float(index) for index, value in enumerate(distinct)}
     names = [f"{value:g}" if isinstance(value, int | float) else value for value in distinct]
-    crowded = sum(map(len, names)) > 30
-    axes.set_xticks(
-        list(positions.values()),
-        [_cut(name, SHORT) for name in names],
-        rotation=30 if crowded else 0,
-        ha="right" if crowded else "center",
-    )
+    crowded: Any = {"rotation": 30, "ha": "right"} if sum(map(len, names)) > 30 else {}
+    axes.set_xticks([*positions.values()], [_cut(name, SHORT) for name in names], **crowded)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.06)
     return positions
