@@ -7,15 +7,17 @@ import operator
 import tracemalloc
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 from lmladder import kernels
 from lmladder.autograd import OPS, CapturedLoss, Tensor, functional, op, ops
 from lmladder.models import NeuralLanguageModel
-from lmladder.nn import Module
+from lmladder.nn import Linear, Module
 from lmladder.system.arrays import FloatArray
 from lmladder.system.streams import stream
 from lmladder.tracing import constant
+from lmladder.training.loop import TrainingRun
 from tests.autograd.cases import OP_NAMES, cases_of
 from tests.autograd.test_graphs import RATE, Program, programs, thoroughly
 from tests.models.examples import SETTINGS, TRANSFORMER, build, changed
@@ -195,6 +197,23 @@ def test_parts_and_batches_of_a_step_add_up_to_the_whole(n_batches: int) -> None
     assert sum(map(captured, tokens)) == pytest.approx(loss.item(), rel=1e-12)
     for parameter, gradient in zip(parameters, whole, strict=True):
         np.testing.assert_allclose(parameter.grad, gradient, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_a_loss_that_mixes_sequences_is_right_only_if_its_batches_are_whole(splits: bool) -> None:
+    class Mixing(Linear):
+        splits_batches = splits
+
+        def loss(self, rows: FloatArray, rng: object = None) -> Tensor:
+            return ops.sum(ops.square(self(constant(rows)).mean(axis=0)))
+
+    rows = stream(0, "rows").standard_normal((8, 200)).astype(np.float32)
+    model: Any = Mixing(200, 1, rng=stream(0, "weights"))
+    config: Any = SimpleNamespace(training=SimpleNamespace(gradient_accumulation_steps=1))
+    unused: Any = None
+    run = TrainingRun(model, unused, config, rows, rows, unused)
+    right = run.loss(rows) == pytest.approx(model.loss(rows).item())
+    assert right == (not splits)
 
 
 def test_a_batch_of_several_parts_gives_the_bits_of_its_graph_for_any_number_of_threads() -> None:

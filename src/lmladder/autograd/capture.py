@@ -42,6 +42,7 @@ class CapturedLoss:
         of ops.
     parameters : the leaves that `loss` depends on, all of one dtype
     share : factor of the loss and its gradients; 1 / n for each of the n batches of a step
+    split : cut batches into parts, for which the loss must be a mean of independent terms
 
     Attributes
     ----------
@@ -49,9 +50,15 @@ class CapturedLoss:
     """
 
     def __init__(
-        self, loss: Callable[..., Tensor], parameters: Iterable[Tensor], *, share: float = 1.0
+        self,
+        loss: Callable[..., Tensor],
+        parameters: Iterable[Tensor],
+        *,
+        share: float = 1.0,
+        split: bool = True,
     ):
         self.loss, self.share, self.parameters = loss, share, list(parameters)
+        self.most = PARTS if split else 1
         self.programs: list[Program] = []
         self._state = PythonState(loss)
         self._rejected: str | None = None  # why the loss cannot be traced
@@ -82,7 +89,7 @@ class CapturedLoss:
         ValueError
             If the arrays differ in length.
         """
-        parts = _parts(inputs)
+        parts = _parts(inputs, self.most)
         if self._rejected is not None or self._has_changed():
             return self._by_graph(parts, record=False)
         found = self._recording
@@ -108,11 +115,11 @@ class CapturedLoss:
 
     def by_graph(self, *inputs: Any) -> float:
         """Do the same as `__call__` without programs."""
-        return self._by_graph(_parts(inputs), record=False)
+        return self._by_graph(_parts(inputs, self.most), record=False)
 
     def losses(self, *inputs: Any) -> Iterator[Tensor]:
         """Yield the loss of each part as a graph; their sum is the loss of the batch."""
-        parts = _parts(inputs)
+        parts = _parts(inputs, self.most)
         for part in parts:
             with _on_one_thread(parts):
                 yield self._loss_of(len(parts), part)
@@ -274,7 +281,7 @@ def _on_one_thread(parts: list[Any]) -> Any:
     return kernels.no_partitioning() if len(parts) > 1 else nullcontext()
 
 
-def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+def _parts(inputs: tuple[Any, ...], most: int) -> list[tuple[Any, ...]]:
     """Return the inputs of each part: slices of arrays, children of generators, all else as it is.
 
     Arrays are C-contiguous, because the bits of sums depend on the layout and a program has one.
@@ -283,7 +290,7 @@ def _parts(inputs: tuple[Any, ...]) -> list[tuple[Any, ...]]:
         np.asanyarray(each, order="C") if isinstance(each, np.ndarray) else each for each in inputs
     )
     arrays = [each for each in inputs if isinstance(each, np.ndarray)]
-    count = _count(arrays[0].shape) if arrays else 1
+    count = _count(arrays[0].shape, most) if arrays else 1
     if count == 1:
         return [inputs]
     if any(len(each) != len(arrays[0]) for each in arrays):
@@ -298,9 +305,9 @@ def _cut(given: Any, count: int) -> Sequence[Any]:
     return given.spawn(count) if isinstance(given, np.random.Generator) else [given] * count
 
 
-def _count(shape: tuple[int, ...]) -> int:
+def _count(shape: tuple[int, ...], most: int) -> int:
     """Return the number of parts of a batch of this shape."""
-    count, most = 1, min(PARTS, math.prod(shape) // PART_NUMBERS)
+    count, most = 1, min(most, math.prod(shape) // PART_NUMBERS)
     while 2 * count <= most and shape[0] % (2 * count) == 0:
         count *= 2
     return count

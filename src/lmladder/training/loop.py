@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.data.batches import get_batch, validation_sequences
@@ -41,7 +41,14 @@ VERSIONS = ("numpy", "numba")  # of which the identity of a run has those in use
 
 
 class Trainable(Module):
-    """What the loop requires of a model; `NeuralLanguageModel` describes the functions."""
+    """What the loop requires of a model; `NeuralLanguageModel` describes the functions.
+
+    Attributes
+    ----------
+    splits_batches : the loss of a batch may be computed as the mean over parts of its sequences
+    """
+
+    splits_batches: ClassVar[bool] = True
 
     def loss(self, tokens: IntArray, rng: np.random.Generator | None = None) -> Tensor:
         raise NotImplementedError
@@ -82,7 +89,8 @@ class TrainingRun:
     def loss(self) -> CapturedLoss:
         """The loss of a micro-batch, as its share of the loss of a batch."""
         share = 1 / self.config.training.gradient_accumulation_steps
-        return CapturedLoss(self.model.loss, self.parameters.values(), share=share)
+        split = self.model.splits_batches
+        return CapturedLoss(self.model.loss, self.parameters.values(), share=share, split=split)
 
     @cached_property
     def validation(self) -> IntArray:
