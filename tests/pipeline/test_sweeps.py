@@ -15,7 +15,7 @@ from tests.pipeline.conftest import PYTHON, wait_for
 import pytest
 
 SMOKE = "experiment=smoke"
-LONG = ("transformer.training.steps=1200", "transformer.training.evaluate_every=60")
+LONG = ("transformer.training.steps=2400", "transformer.training.evaluate_every=120")
 LOCAL = ("hydra/launcher=local", "hydra.launcher.n_jobs=2")
 
 
