@@ -122,8 +122,9 @@ def render_surprisal(model: str, score: Score, pieces: Iterable[tuple[str, float
     pieces : the text in order, with the nats of each piece, whose sum is that of the score
     """
     shown = [(_level(nats), _tooltip(nats), _shown(text)) for text, nats in pieces]
-    template = "surprisal.html.jinja"
-    return render(template, model=model, score=score, strongest=STRONGEST, pieces=shown)
+    return render(
+        "surprisal.html.jinja", model=model, score=score, strongest=STRONGEST, pieces=shown
+    )
 
 
 def _unit(corpus: CorpusFacts) -> str:

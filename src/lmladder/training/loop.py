@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lmladder.autograd import CapturedLoss, Tensor
 from lmladder.data.batches import get_batch, validation_sequences
@@ -146,8 +146,13 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
                 state = _evaluate(run, state, done, pending)
                 pending.clear()
             if evaluate or interrupt.signal is not None:
-                arrays: Any = {"model": _values(model), "optimizer": optimizer.state()}
-                state = replace(state, step=done, pending=tuple(pending), **arrays)
+                state = replace(
+                    state,
+                    step=done,
+                    pending=tuple(pending),
+                    model=_values(model),
+                    optimizer=optimizer.state(),
+                )
                 _save(run.directory, state)
             if evaluate:
                 watch(state)
@@ -171,8 +176,10 @@ def train(run: TrainingRun, watch: Callable[[Checkpoint], None] = lambda state: 
 def _take_step(run: TrainingRun, optimizer: Optimizer, step: int) -> Measured:
     """Compute the gradient of one batch and update the weights; return what was measured."""
     training, seed = run.config.training, run.origin.seed
-    shape = {"batch_size": training.batch_size, "length": training.sequence_length + 1}
-    batch = get_batch(run.train, **shape, step=step, seed=seed)
+    length = training.sequence_length + 1
+    batch = get_batch(
+        run.train, batch_size=training.batch_size, length=length, step=step, seed=seed
+    )
     micro_batches = np.split(batch, training.gradient_accumulation_steps)
     dropout = stream(seed, "dropout", step)
     loss = math.fsum(run.loss(sequences, dropout) for sequences in micro_batches)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title
@@ -72,8 +72,9 @@ def _set_axis(axes: Axes, values: Sequence[Value]) -> dict[Value, float]:
     else:
         positions = {value: float(index) for index, value in enumerate(distinct)}
     names = [f"{value:g}" if isinstance(value, int | float) else value for value in distinct]
-    crowded: Any = {"rotation": 30, "ha": "right"} if sum(map(len, names)) > 30 else {}
-    axes.set_xticks([*positions.values()], [_cut(name, SHORT) for name in names], **crowded)
+    rotation, side = (30, "right") if sum(map(len, names)) > 30 else (0, "center")
+    shown = [_cut(name, SHORT) for name in names]
+    axes.set_xticks([*positions.values()], shown, rotation=rotation, ha=side)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(x=0.06)
     return positions
