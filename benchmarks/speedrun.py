@@ -5,7 +5,7 @@
 trains on the first 90% of Tiny Shakespeare, in turns, and each run in a process of its own:
 
     torch, compile      nanoGPT's recipe (engines/nanogpt.py), eager and compiled
-    to pytorch, 1.60 .. a Transformer by lmladder's own training, by the recipe of each target
+    to TARGET           a Transformer by lmladder's own training, by the recipe of a target
 
 One scorer scores all weights: every token of the last 10% once, each in a later window with at
 least half a context. The target of the recipe `pytorch` is the mean loss of the faster PyTorch

@@ -152,6 +152,11 @@ def test_sigmoid_keeps_all_its_digits_far_from_0(x: float) -> None:
         (lambda a: ops.concat(a, a.T), ValueError, "concat of shapes (2, 3), (3, 2)"),
         (lambda a: functional.dropout(a, rate=1.0, rng=None), ValueError, "1"),
         (lambda a: functional.causal_attention(a, a, a), ValueError, "attention"),
+        (
+            lambda a: functional.causal_attention(*[a.reshape(1, 1, 2, 3)] * 3, window=0),
+            ValueError,
+            "window of at least 1, got 0",
+        ),
         (lambda a: functional.cross_entropy(a, np.array([0])), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a[:0], IDS[:0, 0]), ValueError, "targets"),
         (lambda a: functional.cross_entropy(a, np.array([0, 3])), IndexError, "from 0 to 3"),

@@ -230,7 +230,9 @@ def causal_attention(q, k, v, *, window: int | None = None):
         )
     if q.shape[2] > k.shape[2]:
         raise ValueError("attention has more queries than keys")
-    window = window or k.shape[2]
+    if window is not None and window < 1:
+        raise ValueError(f"attention expects a window of at least 1, got {window}")
+    window = k.shape[2] if window is None else window
     value, log_total = kernels.attention(q, k, v, window)
 
     def causal_attention_pullback(grad):

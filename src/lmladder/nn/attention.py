@@ -104,7 +104,7 @@ class CausalSelfAttention(Module):
         ----------
         positions : of the tokens, consecutive, shape (time,)
         cache : where keys and values are stored. Several tokens, at positions from 0, attend to
-            each other; a single token attends to all positions before it.
+            each other; a single token attends to those stored before it.
         """
         heads = attend(*self.queries_keys_values(x, positions), positions, cache, self.window)
         heads = heads.transpose(0, 2, 1, 3)  # (batch, time, heads, head_size)

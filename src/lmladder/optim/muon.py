@@ -16,7 +16,7 @@ from pydantic import Field
 # [0.005, 1] (Amsel et al. 2025, "The Polar Express"). Together they differ from 1 by at most 0.083.
 POLAR_EXPRESS = [(8.2987, -24.4305, 18.0903), (3.9152, -2.9211, 0.5592),
                  (3.1746, -2.3804, 0.4978), (2.1895, -1.5672, 0.4079)]  # fmt: skip
-TINY = 1e-20
+TINY = 1e-20  # instead of dividing by 0
 
 
 class MuonSettings(AverageSettings):

@@ -374,8 +374,8 @@ class Transformer extends Model {
     });
   }
 
-  // Each head compares its query with the keys of all positions so far; the softmax of the products
-  // weights their values.
+  // Each head compares its query with the keys of the last positions, as many as the window has; the
+  // softmax of the products weights their values.
   attention(x, name, { keys, values, window }, position, weights) {
     const { settings, arrays } = this, { d_model, n_head } = settings, size = d_model / n_head;
     const query = this.turned(this.linear(x, `${name}.query`), position);
