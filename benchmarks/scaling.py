@@ -25,7 +25,7 @@ from benchmarks.scaling_laws import FLOPS, METHODS, Fit, Law, Points, cells_of, 
 from lmladder.data import Prepared
 from lmladder.evaluation.ladder import split_nll
 from lmladder.models import NeuralLanguageModel, restore_models
-from lmladder.nn import BigramEmbedding, Embedding
+from lmladder.nn import Embedding, NgramEmbedding
 from lmladder.reports.colors import COLORS
 from lmladder.reports.figures.style import (
     as_svg,
@@ -88,7 +88,7 @@ def _scored(checkpoint: Checkpoint, prepared: Prepared, path: Path) -> Facts:
     if not isinstance(model, NeuralLanguageModel):
         raise InputError(f"{path} was not trained in steps")
     for _, each in model.modules():
-        tables += each.n_parameters if isinstance(each, Embedding | BigramEmbedding) else 0
+        tables += each.n_parameters if isinstance(each, Embedding | NgramEmbedding) else 0
     facts = prepared.corpus.splits["val"]
     # With most of the context, so that almost all stories are scored from their beginnings.
     nats = split_nll(model, prepared, "val", min_context=0.8, batch_tokens=8192)

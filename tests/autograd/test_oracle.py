@@ -42,6 +42,21 @@ class Weights(dict[str, Values]):
         return formulas.rms_norm(x, weight)
 
 
+def earlier(tokens: IntArray, lag: int) -> IntArray:
+    """Return the token some positions before each; VOCABULARY where there is none."""
+    return np.pad(tokens, [(0, 0), (lag, 0)], constant_values=VOCABULARY)[:, :-lag]
+
+
+def hashed(numbers: IntArray, rows: int) -> IntArray:
+    """Return the row of a table for each number, by Fibonacci hashing in 32 bits."""
+    return np.array(
+        [
+            [each * 2_654_435_761 % 2**32 * rows // 2**32 for each in some]
+            for some in numbers.tolist()
+        ]
+    )
+
+
 def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettings) -> Values:
     """Return the logits of the Transformer: (sequences, time) -> (sequences, time, vocabulary)."""
     positions = np.arange(tokens.shape[1])
@@ -49,8 +64,10 @@ def transformer_logits(w: Weights, tokens: IntArray, settings: TransformerSettin
     if settings.positions == "learned":
         x = x + w["positions.weight"][positions]
     if settings.bigram_embeddings:
-        before = np.concatenate([np.full_like(tokens[:, :1], VOCABULARY), tokens[:, :-1]], axis=1)
-        x = x + w["pairs.weight"][before * VOCABULARY + tokens]
+        x = x + w["pairs.weight"][earlier(tokens, 1) * VOCABULARY + tokens]
+    if rows := settings.trigram_embeddings:
+        pairs = earlier(tokens, 2) * (VOCABULARY + 1) + earlier(tokens, 1)
+        x = x + w["triples.weight"][hashed(pairs * VOCABULARY + tokens, rows)]
     for layer in range(settings.n_layer):
         block, last = f"blocks.{layer}", layer == settings.n_layer - 1
         inside = w.convolution(f"{block}.attention", w.norm(f"{block}.attention_norm", x))
@@ -136,6 +153,6 @@ def test_a_model_agrees_with_its_formula_in_the_loss_and_in_every_gradient(name:
             gradient, gradients_of(w[parameter]), 1e-9, 1e-15, err_msg=parameter
         )
         # A bias of the keys adds the same to all scores of a query, so its gradient is 0; most
-        # pairs of tokens are not in the text.
-        some_are_0 = parameter.endswith(("attention.key.bias", "pairs.weight"))
+        # pairs and triples of tokens are not in the text.
+        some_are_0 = parameter.endswith(("attention.key.bias", "pairs.weight", "triples.weight"))
         assert (np.abs(gradient) > 1e-15).all() != some_are_0, parameter

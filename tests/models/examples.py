@@ -38,8 +38,8 @@ TRANSFORMER = TransformerSettings(
 )
 MODERN = {"activation": "relu_squared", "norm": "rmsnorm", "qk_norm": True,
           "positions": "rotary", "bias": False, "tied": False, "convolution": 3,
-          "gated_attention": True, "bigram_embeddings": True, "pointer": 3,
-          "window": 3, "last_window": 4}  # fmt: skip
+          "gated_attention": True, "bigram_embeddings": True, "trigram_embeddings": 50,
+          "pointer": 3, "window": 3, "last_window": 4}  # fmt: skip
 BARE = {"activation": "relu", "dropout": 0.0, "norm": "rmsnorm", "norm_weights": False,
         "embedding_norm": True, "final_norm": False, "bias": False, "tied": False,
         "init_std": 0.05, "residual_scaling": False}  # fmt: skip
@@ -71,6 +71,7 @@ CHOICES: list[dict[str, Any]] = [  # of a Transformer, one by one
     {"gated_attention": True},
     {"window": 2, "last_window": 3},
     {"bigram_embeddings": True},
+    {"trigram_embeddings": 20},
     {"bias": False},
     {"attention_bias": False},
     {"tied": False},

@@ -218,7 +218,7 @@ def test_hidden_matrices_are_all_matrices_but_embeddings_and_head(name: str) -> 
     model = build(SETTINGS[name])
     matrices = {key for key, each in model.parameters().items() if each.ndim == 2}
     tables = (
-        *("embedding", "tokens", "positions", "pairs"),
+        *("embedding", "tokens", "positions", "pairs", "triples"),
         *("unembedding", "convolution", "gate", "before"),
     )
     others = {key for key in matrices if key.removesuffix(".weight").endswith(tables)}

@@ -69,6 +69,7 @@ FIXED = {
     "positions": "learned",
     "convolution": 0,
     "bigram_embeddings": False,
+    "trigram_embeddings": 0,
     "pointer": 0,
     "bias": True,
     "attention_bias": True,

@@ -13,7 +13,6 @@ from lmladder.models.neural import NeuralLanguageModel
 from lmladder.nn import (
     ACTIVATIONS,
     NORMS,
-    BigramEmbedding,
     Cache,
     CausalConvolution,
     CausalSelfAttention,
@@ -21,6 +20,7 @@ from lmladder.nn import (
     KeyValueCache,
     Linear,
     Module,
+    NgramEmbedding,
     NoConvolution,
     NoNorm,
     Norm,
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     Attributes
     ----------
     positions : of the tokens, (length,)
-    before : the token before them, (sequences, 1); None: there is none
+    before : the two tokens before them, (sequences, 2); None: they are the first
     caches : where they store what later tokens need. A single token per sequence follows those
         that are stored; several tokens are the first.
     """
@@ -93,6 +93,9 @@ class TransformerSettings(Settings):
     )
     bigram_embeddings: bool = Field(
         description="an embedding of the token and the one before is added to that of the token"
+    )
+    trigram_embeddings: Index = Field(
+        0, description="number of vectors, which trigrams of tokens share, that are added; 0: none"
     )
     pointer: Index = Field(
         description="size of the queries and keys of a pointer to tokens of the context "
@@ -226,9 +229,11 @@ class Transformer(NeuralLanguageModel):
         self.unembedding = None
         if not settings.tied:
             self.unembedding = Linear(d_model, vocabulary_size, rng=rng, std=std, bias=False)
-        self.pairs = None
+        self.pairs = self.triples = None
         if settings.bigram_embeddings:
-            self.pairs = BigramEmbedding(vocabulary_size, d_model, rows=MAX_PAIRS)
+            self.pairs = NgramEmbedding(2, vocabulary_size, d_model, rows=MAX_PAIRS)
+        if rows := settings.trigram_embeddings:
+            self.triples = NgramEmbedding(3, vocabulary_size, d_model, rows=rows)
         self.pointer = None
         if size := settings.pointer:
             self.pointer = Pointer(d_model, size, vocabulary_size, rng=rng, std=std)
@@ -258,8 +263,9 @@ class Transformer(NeuralLanguageModel):
         if len(positions) > self.context_length:
             raise IndexError(f"{len(positions)} positions in a context of {self.context_length}")
         x = self.tokens(tokens)
-        if self.pairs is not None:
-            x = x + self.pairs(tokens, before)
+        for ngrams in (self.pairs, self.triples):
+            if ngrams is not None:
+                x = x + ngrams(tokens, before)
         if self.positions is not None:
             x = x + self.positions(positions)
         return self.embedding_norm(x)
@@ -310,7 +316,13 @@ class CachingDecoder(Decoder):
             tensors = [*self._transformer.parameters().values(), *stored]
             self._next_logits = CapturedFunction(self._logits, tensors)
         position = np.array([self.window.shape[1] - 1])
-        before, new = np.split(self.window[:, -2:].astype(np.int64), 2, axis=1)
+        missing = max(0, 3 - self.window.shape[1])  # tokens before the first one
+        last = np.pad(
+            self.window[:, -3:].astype(np.int64),
+            [(0, 0), (missing, 0)],
+            constant_values=self._transformer.vocabulary_size,
+        )
+        before, new = np.split(last, [2], axis=1)
         return log_softmax(self._next_logits(before, new, position)[:, 0])
 
     def _logits(self, before: IntArray, new: IntArray, position: IntArray) -> Tensor:

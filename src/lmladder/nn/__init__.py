@@ -8,7 +8,7 @@ from lmladder.nn.attention import CausalSelfAttention, KeyValueCache
 from lmladder.nn.cache import Cache
 from lmladder.nn.convolution import CausalConvolution, NoConvolution
 from lmladder.nn.dropout import dropout
-from lmladder.nn.embedding import BigramEmbedding, Embedding
+from lmladder.nn.embedding import Embedding, NgramEmbedding
 from lmladder.nn.linear import Linear
 from lmladder.nn.module import Module, parameter
 from lmladder.nn.norm import NORMS, LayerNorm, NoNorm, Norm, RmsNorm

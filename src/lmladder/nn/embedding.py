@@ -22,24 +22,29 @@ class Embedding(Module):
         return x @ self.weight.T
 
 
-class BigramEmbedding(Module):
-    """Vectors of pairs of a token and the one before: integers (n, time) -> (n, time, size).
+class NgramEmbedding(Module):
+    """Vectors of n-grams, each a token and those before: integers (m, time) -> (m, time, size).
 
-    They are initially 0. Where there are more pairs than `rows`, several share a vector. There is
-    also a pair of a first token and nothing.
+    They are initially 0. Where there are more n-grams than `rows`, several share a vector. A number
+    of its own stands for what is before the first token.
     """
 
-    def __init__(self, vocabulary_size: int, size: int, *, rows: int):
-        self.first = vocabulary_size  # stands for the token before the first
-        self.weight = parameter(np.zeros((min((self.first + 1) * self.first, rows), size)))
+    def __init__(self, n: int, vocabulary_size: int, size: int, *, rows: int):
+        self.n, self.base = n, vocabulary_size + 1
+        self.count = self.base ** (n - 1) * vocabulary_size  # of n-grams
+        self.weight = parameter(np.zeros((min(self.count, rows), size)))
 
     def __call__(self, ids: IntArray, before: IntArray | None = None) -> Tensor:
-        """Return the vectors; `before`, (n, 1), is what stands before the tokens, if anything."""
+        """Return the vectors; `before`, (m, at least n - 1), is what precedes the tokens."""
+        first = self.base - 1  # stands for the token before the first
         if before is None:
-            before = constant(np.full((len(ids), 1), self.first, ids.dtype))
-        earlier = np.concatenate([before, ids[:, :-1]], axis=1).astype(np.int64)
-        pairs = earlier * self.first + ids
+            before = constant(np.full((len(ids), self.n - 1), first, ids.dtype))
+        tokens = np.concatenate([before, ids], axis=1).astype(np.int64)
+        ngrams = tokens[:, -ids.shape[1] :]
+        for lag in range(1, self.n):
+            earlier = tokens[:, -ids.shape[1] - lag : -lag]
+            ngrams = earlier * (first * self.base ** (lag - 1)) + ngrams
         rows = len(self.weight)
-        if (self.first + 1) * self.first > rows:
-            pairs = (pairs * 2_654_435_761 & 0xFFFFFFFF) * rows >> 32  # Fibonacci hashing
-        return functional.embedding(self.weight, pairs)
+        if self.count > rows:
+            ngrams = (ngrams * 2_654_435_761 & 0xFFFFFFFF) * rows >> 32  # Fibonacci hashing
+        return functional.embedding(self.weight, ngrams)

@@ -335,13 +335,17 @@ class Transformer extends Model {
     const { settings, arrays, size, tokens, start } = this, { d_model } = settings;
     const token = tokens[start + position];
     let x = new Float64Array(row(arrays["tokens.weight"], token, d_model));
-    if (settings.bigram_embeddings) {
-      const table = arrays["pairs.weight"], rows = table.length / d_model;
-      let pair = (position ? tokens[start + position - 1] : size) * size + token;
-      if ((size + 1) * size > rows) { // several pairs share a vector, by Fibonacci hashing
-        pair = Math.floor((Math.imul(pair, 2654435761) >>> 0) * rows / 2 ** 32);
+    for (const [n, table] of [[2, arrays["pairs.weight"]], [3, arrays["triples.weight"]]]) {
+      if (!table) continue;
+      const rows = table.length / d_model;
+      let ngram = token, count = size;
+      for (let lag = 1; lag < n; lag++, count *= size + 1) {
+        ngram += (position >= lag ? tokens[start + position - lag] : size) * count;
       }
-      x = added(x, row(table, pair, d_model));
+      if (count > rows) { // several n-grams share a vector, by Fibonacci hashing
+        ngram = Math.floor((Math.imul(ngram, 2654435761) >>> 0) * rows / 2 ** 32);
+      }
+      x = added(x, row(table, ngram, d_model));
     }
     if (settings.positions === "learned") x = added(x, row(arrays["positions.weight"], position, d_model));
     return settings.embedding_norm ? this.norm(x, "embedding_norm") : x;
