@@ -50,7 +50,7 @@ def require_watched(config: Config) -> None:
         if last not in NAMED or name is None:
             continue
         path = CONF.parent / name
-        if not path.exists():
+        if not (path.is_file() if key == "data.path" else path.exists()):
             raise InputError(f"{key}: there is no file {name}")
         # What stages depend on in dvc.yaml.
         folder = "data" if key == "data.path" else "." if last == "watch" else "models"
