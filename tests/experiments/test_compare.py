@@ -49,8 +49,8 @@ def test_a_configuration_is_the_mean_of_its_seeds(sweep):
 
 
 def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
-    with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
-        table(sweep, by="n_layer")
+    with pytest.raises(InputError, match=r"'n_layers'.*transformer\.n_layer"):
+        table(sweep, by="n_layers")
     with pytest.raises(InputError, match="no run has a metric 'perplexity'; choose from val_loss"):
         table(sweep, metric="perplexity")
     (tmp_path / "empty").mkdir()

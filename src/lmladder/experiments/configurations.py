@@ -12,7 +12,7 @@ from lmladder.experiments import intervals
 from lmladder.experiments.runs import DIGEST, METRICS, Run
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import as_override
+from lmladder.system.settings import as_override, did_you_mean
 
 import numpy as np
 
@@ -141,12 +141,8 @@ def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
     """Return the runs that have a setting; InputError if there are none."""
     chosen = [run for run in runs if key in run.settings]
     if not chosen:
-        keys = sorted({name for run in runs for name in run.settings})
-        near = [name for name in keys if key.rpartition(".")[2] in name] or keys or ["none"]
-        choices = ", ".join(near[:5])
-        raise InputError(
-            f"no run has a setting {key!r} that affects its score; choose from {choices}"
-        )
+        hint = did_you_mean(key, sorted({name for run in runs for name in run.settings}))
+        raise InputError(f"no run has a setting {key!r} that affects its score; {hint}")
     if len(chosen) < len(runs):
         notes.append(f"left out: {_count(len(runs) - len(chosen), 'run')} without {key}")
     return chosen
