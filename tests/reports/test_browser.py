@@ -22,7 +22,8 @@ CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 COLOR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
 
 DETAILS = """
-    [...document.querySelectorAll("pre label")].map(each => getComputedStyle(each, "::after").content)
+    [...document.querySelectorAll("pre label")]
+        .map(each => getComputedStyle(each, "::after").content)
         .filter(each => each !== "none")
 """
 
