@@ -28,7 +28,7 @@ EXCEPTIONS = {
 TRACE = """
 import importlib, os, pathlib, pkgutil, sys, threading
 import lmladder
-from lmladder.config import validated
+from lmladder.config.composing import validated
 from lmladder.pipeline.running import run
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf

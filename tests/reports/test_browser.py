@@ -3,8 +3,9 @@
 import itertools
 from pathlib import Path
 
-from lmladder.reports import Passage, truth_figures
 from lmladder.reports.colors import AA
+from lmladder.reports.figures.gallery import truth_figures
+from lmladder.reports.html import Passage
 from tests import browser
 
 import pytest

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lmladder.config import validated
+from lmladder.config.composing import validated
 from lmladder.experiments import jobs
 from lmladder.pipeline.running import Body, run_as_job
 from lmladder.system.errors import InputError, LadderError

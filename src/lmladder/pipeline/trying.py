@@ -17,7 +17,8 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lmladder.config import STAGES, composed, one_line, validated
+from lmladder.config import STAGES
+from lmladder.config.composing import composed, one_line, validated
 from lmladder.data import Prepared, read_text
 from lmladder.data.reading import bytes_from_text
 from lmladder.data.tales import Grammar, generate
