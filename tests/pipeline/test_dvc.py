@@ -155,6 +155,16 @@ def test_the_plots_have_their_data_titles_and_axes(smoke):
     assert "" not in drawn  # which Vega would draw as 0
 
 
+def test_the_site_cache_of_dvc_is_private_after_make(checkout):
+    site = checkout / ".dvc/site_cache"
+    (checkout / ".venv").mkdir()
+    checkout.run("make", ".venv/.ready", f"BIN={PYTHON.parent}", "SYNC=true").succeeded()
+    assert site.stat().st_mode & 0o077 == 0
+    checkout.dvc("status", environment={"DVC_SITE_CACHE_DIR": ""}).succeeded()
+    assert [*(site / "repo").iterdir()]
+    assert checkout.git("status", "--porcelain", ".dvc") == ""
+
+
 @pytest.mark.pages
 @pytest.mark.skipif(sys.platform != "linux", reason="other libraries round differently")
 def test_a_fresh_clone_ends_with_every_committed_byte(clone):
