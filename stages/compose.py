@@ -13,7 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from lmladder.config import Config, arguments, composed, validated
+from lmladder.config import Config
+from lmladder.config.composing import arguments, composed, validated
 from lmladder.experiments.jobs import NAMED
 from lmladder.system.errors import InputError, LadderError
 from lmladder.system.files import atomic_write

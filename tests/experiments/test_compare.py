@@ -6,7 +6,8 @@ import os
 
 from lmladder.evaluation import read_record
 from lmladder.experiments import compare, find_runs
-from lmladder.reports.comparison import FORMATS, print_comparison, to_html
+from lmladder.reports.comparison import FORMATS, print_comparison
+from lmladder.reports.comparison_page import to_html
 from lmladder.system.errors import InputError
 from tests.experiments.folders import (
     BLOCKS,

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from lmladder.config import composed, validated
+from lmladder.config.composing import composed, validated
 from lmladder.models.transformer import Transformer
 from lmladder.system.streams import stream
 from stages import compose

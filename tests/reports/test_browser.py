@@ -4,8 +4,9 @@ import itertools
 from pathlib import Path
 
 from lmladder.evaluation import Score
-from lmladder.reports import Passage, render_surprisal, truth_figures
 from lmladder.reports.colors import AA
+from lmladder.reports.figures.gallery import truth_figures
+from lmladder.reports.html import Passage, render_surprisal
 from tests import browser
 
 import pytest

@@ -4,7 +4,7 @@ import math
 import re
 
 from lmladder.evaluation import Score
-from lmladder.reports import render_surprisal
+from lmladder.reports.html import render_surprisal
 from tests.reports.test_html import Page
 
 import pytest

@@ -68,9 +68,9 @@ def run(
             kind = InputError if of_stage in ("", str(InputError.exit_status)) else RunError
             raise kind("the run stopped for the reason printed above")
     if not stages:
-        from lmladder import reports
+        from lmladder.reports.table import print_table, read_csv
 
-        reports.print_table(reports.read_csv(TABLE))
+        print_table(read_csv(TABLE))
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
         say("next: lmladder sample, lmladder compare outputs")
 

@@ -290,16 +290,20 @@ def _reason_without_interval(best: Configuration, each: Configuration) -> str | 
 def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, int]:
     """Return the mean score of each in each resampled text, and the number of blocks."""
     runs = [run for each in judged for run in each.runs]
+    counts = np.array([len(each.runs) for each in judged])
+
+    def means(of_runs: FloatArray) -> FloatArray:
+        return np.add.reduceat(of_runs, np.cumsum(counts) - counts) / counts[:, None]
+
     lengths = np.array(runs[0].text[2], np.float64)
-    scores = intervals.resampled_nats(np.array([run.losses for run in runs]), lengths)
-    if metric == "perplexity":
-        scores = np.exp(scores)
-    elif metric == "bits_per_byte":  # on one text
+    losses = np.array([run.losses for run in runs])
+    if metric == "perplexity":  # the mean of perplexities is not the perplexity of means
+        return means(np.exp(intervals.resampled_nats(losses, lengths)).T).T, len(lengths)
+    scores = intervals.resampled_nats(means(losses), lengths)
+    if metric == "bits_per_byte":  # on one text
         largest = max((run.scores for run in runs), key=lambda each: each[metric])
         scores *= largest[metric] / (largest["nats_per_token"] or 1)
-    counts = np.array([len(each.runs) for each in judged])
-    starts = np.cumsum(counts) - counts
-    return np.add.reduceat(scores, starts, axis=1) / counts, len(lengths)
+    return scores, len(lengths)
 
 
 # --- Text -----------------------------------------------------------------------------------------
