@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # dvc and the stages it starts find this environment first.
 RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
+# Also for the clones in build/: DVC unpickles files of its site cache, which is public by default.
+export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.dvc/site_cache
 # pip prints nothing for minutes, so this prints the size of .venv while a command runs. Modules are
 # compiled when they are first imported, not all at once.
 SHOW := (while sleep 4 > /dev/null; do echo "installing: $$(du -sm .venv | cut -f1) MB"; done) & \
@@ -20,6 +22,8 @@ SYNC := command -v uv > /dev/null && uv sync --quiet --inexact --locked --python
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	@$(SHOW) test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(SYNC) --extra pipeline || { $(INSTALL) -e '.[pipeline]'; }
+	mkdir -p -m 700 .dvc/site_cache
+	$(BIN)/dvc config --local core.site_cache_dir "$(CURDIR)/.dvc/site_cache"
 	touch $@
 
 .venv/.ready-test: .venv/.ready

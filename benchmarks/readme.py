@@ -20,7 +20,7 @@ if __name__ == "__main__":
 from benchmarks import compare, grammars, measure, presets
 from benchmarks.seeds import evaluated, over_seeds, seeds_grid
 from lmladder.reports.findings import findings
-from lmladder.reports.table import Grid, escaped
+from lmladder.reports.grid import Grid, escaped
 from lmladder.system.errors import InputError, LadderError, RunError
 from lmladder.system.files import atomic_write
 

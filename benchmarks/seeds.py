@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lmladder.reports.table import BY_NAME, CROPS, DECIMALS, Column, Grid, four, in_order, read_csv
+from lmladder.reports.grid import Grid
+from lmladder.reports.table import BY_NAME, CROPS, DECIMALS, Column, four, in_order, read_csv
 from lmladder.system.errors import InputError
 from lmladder.system.settings import dotted
 

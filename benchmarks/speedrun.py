@@ -153,7 +153,7 @@ def train_ours(job: Facts) -> Facts:
 
 def configuration(overrides: Sequence[str]) -> "Config":
     """Compose conf/ with overrides."""
-    from lmladder.config import composed, validated
+    from lmladder.config.composing import composed, validated
 
     return validated(composed(measure.FOLDER.parent / "conf", overrides))
 

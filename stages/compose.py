@@ -13,7 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-from lmladder.config import Config, arguments, composed, validated
+from lmladder.config import Config
+from lmladder.config.composing import arguments, composed, validated
 from lmladder.experiments.jobs import NAMED
 from lmladder.system.errors import InputError, LadderError
 from lmladder.system.files import atomic_write
@@ -50,7 +51,7 @@ def require_watched(config: Config) -> None:
         if last not in NAMED or name is None:
             continue
         path = CONF.parent / name
-        if not path.exists():
+        if not (path.is_file() if key == "data.path" else path.exists()):
             raise InputError(f"{key}: there is no file {name}")
         # What stages depend on in dvc.yaml.
         folder = "data" if key == "data.path" else "." if last == "watch" else "models"

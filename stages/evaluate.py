@@ -7,7 +7,8 @@ folder in outputs/runs/evaluate:
     python stages/evaluate.py evaluate.checkpoint=best evaluate.splits=[val]
 """
 
-from lmladder.pipeline import evaluate, stage
+from lmladder.pipeline import stage
+from lmladder.pipeline.evaluate import evaluate
 
 if __name__ == "__main__":
     stage(evaluate)()

@@ -6,7 +6,8 @@ This is not a stage of the pipeline: `dvc repro` runs the stages one by one. Eac
 subfolder as in outputs/, and is not run again if it is finished.
 """
 
-from lmladder.pipeline import ladder, stage
+from lmladder.pipeline import stage
+from lmladder.pipeline.ladder import ladder
 
 if __name__ == "__main__":
     stage(ladder)()

@@ -83,11 +83,23 @@ class Page:
 
     def point(self, selector: str) -> None:
         """Move the mouse to the middle of the first element that a selector finds."""
+        x, y = self._middle(selector)
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+
+    def touch(self, selector: str) -> None:
+        """Tap the middle of the first element that a selector finds."""
+        x, y = self._middle(selector)
+        self.call("Emulation.setTouchEmulationEnabled", enabled=True)
+        self.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=[{"x": x, "y": y}])
+        self.call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+        self.call("Emulation.setTouchEmulationEnabled", enabled=False)
+
+    def _middle(self, selector: str) -> tuple[float, float]:
         found = f"document.querySelector({json.dumps(selector)})"
         self.ask(f"{found}.scrollIntoViewIfNeeded()")
         box = f"{found}.getBoundingClientRect()"
         x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
-        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
+        return x, y
 
     def screenshot(self, path: Path) -> None:
         """Write a PNG of the window."""

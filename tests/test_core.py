@@ -38,7 +38,7 @@ def test_the_page_about_the_core_runs_without_the_extras() -> None:
     [
         ((*CLI, *PIPELINE), "compare outputs", "(typer)", "lmladder[pipeline]"),
         ((*CLI, *PIPELINE), "score", "(typer)", "lmladder[cli]"),
-        (PIPELINE, "compare outputs", "(hydra, omegaconf)", "lmladder[pipeline]"),
+        (PIPELINE, "compare outputs", "(pandas, matplotlib, jinja2)", "lmladder[pipeline]"),
         (PIPELINE, "play", "(pandas, matplotlib, jinja2)", "lmladder[pipeline]"),
     ],
 )

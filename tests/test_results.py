@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lmladder.config.composing import composed, plain
 from lmladder.experiments import find_runs
-from lmladder.reports import read_csv
+from lmladder.reports.table import read_csv
 from lmladder.system.settings import dotted
 from tests.pipeline.conftest import PROJECT
 

@@ -38,6 +38,7 @@ def commands() -> str:
 def settings() -> str:
     """Return a page with a table of the settings of each part."""
     lines = ["# Settings\n\nA setting with a choice in parentheses exists with that choice only."]
+    lines.append("\n<style>td:first-child code { white-space: nowrap; }</style>")  # whole names
     every = [Described(**each) for each in json.loads(printed("lmladder", "settings", "--json"))]
     for part, group in groupby(every, lambda each: each.key.partition(".")[0]):
         lines += [f"\n## {part}\n", "| setting | default | allowed | meaning |", "| --- " * 4 + "|"]

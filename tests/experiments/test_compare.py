@@ -6,7 +6,8 @@ import os
 
 from lmladder.evaluation import read_record
 from lmladder.experiments import compare, find_runs
-from lmladder.reports.comparison import FORMATS, print_comparison, to_html
+from lmladder.reports.comparison import FORMATS, print_comparison
+from lmladder.reports.comparison_page import to_html
 from lmladder.system.errors import InputError
 from tests.experiments.folders import (
     BLOCKS,
@@ -49,8 +50,8 @@ def test_a_configuration_is_the_mean_of_its_seeds(sweep):
 
 
 def test_an_unknown_setting_metric_or_folder_is_an_input_error(sweep, tmp_path):
-    with pytest.raises(InputError, match=r"'n_layer'.*transformer\.n_layer"):
-        table(sweep, by="n_layer")
+    with pytest.raises(InputError, match=r"'n_layers'.*transformer\.n_layer"):
+        table(sweep, by="n_layers")
     with pytest.raises(InputError, match="no run has a metric 'perplexity'; choose from val_loss"):
         table(sweep, metric="perplexity")
     (tmp_path / "empty").mkdir()

@@ -2,11 +2,11 @@
 
 import random
 
-from lmladder import reports
-from lmladder.config import composed, validated
+from lmladder.config.composing import composed, validated
 from lmladder.evaluation import read_record
-from lmladder.pipeline import ladder
+from lmladder.pipeline.ladder import ladder
 from lmladder.pipeline.running import run
+from lmladder.reports.table import read_csv
 from tests.pipeline.conftest import PROJECT
 
 import pytest
@@ -58,7 +58,7 @@ def require_whole_ladder(folder, text, *settings):
     overrides = [*SMALLEST, f"data.path='{path}'", *settings]
     run(ladder, validated(composed(PROJECT / "conf", overrides)), folder, folder)
     out = folder / "evaluate"
-    table = reports.read_csv(out / "perplexity.csv")
+    table = read_csv(out / "perplexity.csv")
     assert table["perplexity"].min() >= 1
     assert {"unigram", "transformer"} <= {each.name for each in read_record(out).models}
     for path in out.glob("*.csv"):

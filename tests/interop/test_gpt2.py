@@ -5,7 +5,7 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import composed, validated
+from lmladder.config.composing import composed, validated
 from lmladder.data import ByteTokenizer
 from lmladder.interop import gpt2, training_command
 from lmladder.nn import ACTIVATIONS

@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 from lmladder import kernels
 from lmladder.cli.main import main
-from lmladder.config import validated
+from lmladder.config.composing import validated
 from lmladder.models import KINDS
 from lmladder.pipeline.running import run
 from lmladder.system.errors import LadderError

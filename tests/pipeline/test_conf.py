@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 
-from lmladder.config import composed, validated
+from lmladder.config.composing import composed, validated
 from lmladder.models.transformer import Transformer
 from lmladder.system.streams import stream
 from stages import compose
@@ -47,6 +47,7 @@ MISTAKES = {
     "data=shakespear": "unknown choice data=shakespear; did you mean 'shakespeare'?",
     "data.prompt='a": "cannot read data.prompt='a; a value with special characters needs quotes",
     "data=file data.path=missing": "data.path: there is no file missing",
+    "data=file data.path=data": "data.path: there is no file data",
     "data=file data.path=README.md": "data.path=README.md must be in data/",
     "mlp.init_from=README.md": "mlp.init_from=README.md must be in models/",
     "transformer.n_head=3": "transformer.n_head=3 does not divide d_model=128",

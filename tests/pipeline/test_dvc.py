@@ -28,7 +28,7 @@ EXCEPTIONS = {
 TRACE = """
 import importlib, os, pathlib, pkgutil, sys, threading
 import lmladder
-from lmladder.config import validated
+from lmladder.config.composing import validated
 from lmladder.pipeline.running import run
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
@@ -153,6 +153,16 @@ def test_the_plots_have_their_data_titles_and_axes(smoke):
     drawn = [row.get("dvc_inferred_y_value", row.get("val_loss")) for row in rows]
     assert len(drawn) == 2 * 3  # evaluations of two rungs
     assert "" not in drawn  # which Vega would draw as 0
+
+
+def test_the_site_cache_of_dvc_is_private_after_make(checkout):
+    site = checkout / ".dvc/site_cache"
+    (checkout / ".venv").mkdir()
+    checkout.run("make", ".venv/.ready", f"BIN={PYTHON.parent}", "SYNC=true").succeeded()
+    assert site.stat().st_mode & 0o077 == 0
+    checkout.dvc("status", environment={"DVC_SITE_CACHE_DIR": ""}).succeeded()
+    assert [*(site / "repo").iterdir()]
+    assert checkout.git("status", "--porcelain", ".dvc") == ""
 
 
 @pytest.mark.pages

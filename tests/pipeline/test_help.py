@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import re
 import shlex
 import shutil
@@ -9,6 +10,7 @@ from contextlib import chdir
 
 from lmladder.cli.main import COMMANDS
 from lmladder.models import KINDS
+from lmladder.system.locks import locked
 from tests.experiments.folders import write_run
 from tests.pipeline.conftest import PYTHON
 
@@ -85,6 +87,13 @@ def test_a_run_that_fails_has_the_status_of_its_stage(checkout):
         assert (done.status, done.stdout) == (status, "")
         assert done.stderr.endswith("error: the run stopped for the reason printed above\n")
         assert "continues" not in done.stderr
+
+
+def test_two_runs_at_once_do_not_mix_their_settings(checkout):
+    before = (checkout / "params.yaml").read_bytes()
+    with locked(checkout / "outputs"):
+        checkout.run(*LMLADDER, "run", "seed=3").failed_in_one_line(1, "outputs", os.getpid())
+    assert (checkout / "params.yaml").read_bytes() == before
 
 
 @pytest.mark.pages

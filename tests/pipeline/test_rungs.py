@@ -4,7 +4,7 @@ import os
 import re
 import shutil
 
-from lmladder.config import composed, describe, validated
+from lmladder.config.composing import composed, describe, validated
 from lmladder.system.errors import InputError
 
 import pytest

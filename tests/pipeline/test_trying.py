@@ -1,10 +1,12 @@
 """`lmladder try`: questions are asked of real runs, and answers are in the ledger."""
 
+import os
 import re
 
 from lmladder.experiments.trials import BETTER, read_ledger
 from lmladder.pipeline.trying import Side, matched
-from tests.pipeline.conftest import PROJECT, PYTHON
+from lmladder.system.files import work_folder
+from tests.pipeline.conftest import PROJECT, PYTHON, wait_for
 
 import pytest
 
@@ -125,3 +127,19 @@ def test_of_a_failed_run_the_reason_is_above_the_last_line(checkout):
     assert "outputs/prepare was prepared with" in done.stderr
     assert done.stderr.endswith("error: mlp: failed for the reason printed above\n")
     assert (checkout / "outputs/sweeps/mlp/seed=0/failed.json").exists()
+
+
+def test_a_request_to_stop_ends_the_run_too_which_continues_later(checkout):
+    long = ("mlp.training.steps=200000", "mlp.training.evaluate_every=50")
+    common = ("experiment=smoke", *long)
+    job = checkout / f"outputs/sweeps/mlp/{','.join(sorted(common))}/seed=0"
+    unfinished = work_folder(job) / "unfinished.safetensors"
+    with checkout.start(*TRY, LEARNS, *(f"--common={each}" for each in common)) as run:
+        wait_for(unfinished.exists, run)
+        stage = int((work_folder(job) / "lock").read_text())
+        run.terminate()
+        _, stderr = run.communicate(timeout=60)
+    assert stderr.endswith("interrupted\n")
+    assert unfinished.exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)

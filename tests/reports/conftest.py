@@ -5,20 +5,11 @@ import math
 from lmladder.data import CorpusFacts, SplitFacts
 from lmladder.evaluation import BINS, ContextLosses, Reliability, Score
 from lmladder.evaluation.truth import Excess
-from lmladder.reports import (
-    Attention,
-    Model,
-    Passage,
-    Row,
-    calibration_table,
-    excess_table,
-    ladder_table,
-    loss_curves,
-    models_of,
-    position_table,
-    render_report,
-    to_csv,
-)
+from lmladder.reports.attention import Attention
+from lmladder.reports.detail import calibration_table, excess_table, position_table
+from lmladder.reports.figures.loss import loss_curves
+from lmladder.reports.html import Passage, render_report
+from lmladder.reports.table import Model, Row, ladder_table, models_of, to_csv
 from lmladder.system.streams import stream
 
 import numpy as np

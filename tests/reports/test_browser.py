@@ -3,8 +3,10 @@
 import itertools
 from pathlib import Path
 
-from lmladder.reports import Passage, truth_figures
+from lmladder.evaluation import Score
 from lmladder.reports.colors import AA
+from lmladder.reports.figures.gallery import truth_figures
+from lmladder.reports.html import Passage, render_surprisal
 from tests import browser
 
 import pytest
@@ -19,6 +21,12 @@ pytestmark = [
 CARD = "(card => card.hidden ? '' : card.innerText)(document.querySelector('.card'))"
 CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 COLOR = "getComputedStyle(document.querySelector('.passage label')).backgroundColor"
+
+DETAILS = """
+    [...document.querySelectorAll("pre label")]
+        .map(each => getComputedStyle(each, "::after").content)
+        .filter(each => each !== "none")
+"""
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +97,18 @@ def test_a_token_shows_its_probabilities_to_mouse_and_keyboard(report, show):
     before = shown.ask(COLOR)
     shown.ask("document.querySelector('#model-1').click()")
     assert shown.ask(COLOR) != before
+
+
+def test_the_page_of_a_score_shows_a_probability_to_mouse_keyboard_and_touch(show):
+    pieces = [("a", 0.7), ("b", 0.1), ("c", 9.0)]
+    shown = show(render_surprisal("mlp", Score(3, 3, 9.8), pieces), width=390)
+    assert shown.ask(DETAILS) == []
+    shown.press("Tab")
+    assert ["49.66%" in each for each in shown.ask(DETAILS)] == [True]
+    shown.press("ArrowRight")
+    assert ["90.48%" in each for each in shown.ask(DETAILS)] == [True]
+    shown.point("pre label")
+    assert ["49.66%" in each for each in shown.ask(DETAILS)] == [True]
+    shown.point("h1")
+    shown.touch("pre label:nth-of-type(3)")
+    assert ["0.01%" in each for each in shown.ask(DETAILS)] == [True]

@@ -6,9 +6,11 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from lmladder.reports import Attention, Passage, ladder_grid, ladder_table, loss_curves
-from lmladder.reports.attention import maps_of
+from lmladder.reports.attention import Attention, maps_of
 from lmladder.reports.colors import COLORS, contrast
+from lmladder.reports.figures.loss import loss_curves
+from lmladder.reports.html import Passage
+from lmladder.reports.table import ladder_grid, ladder_table
 from tests.reports.conftest import rows
 
 import numpy as np

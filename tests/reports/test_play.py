@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from lmladder.config import composed, validated
+from lmladder.config.composing import composed, validated
 from lmladder.data import CharTokenizer, tokenizer_from_json
 from lmladder.data.tales import Grammar, generate
 from lmladder.models import NeuralLanguageModel, restore_models
@@ -13,8 +13,7 @@ from lmladder.models.counts import CountTables
 from lmladder.models.mixture import MixtureSettings
 from lmladder.models.ngram import CountSettings
 from lmladder.models.oracle import arrays_of
-from lmladder.reports import render_play
-from lmladder.reports.play import half
+from lmladder.reports.play import half, render_play
 from lmladder.system.errors import InputError
 from lmladder.system.settings import Settings, validate
 from tests import browser

@@ -4,17 +4,17 @@ import math
 from dataclasses import replace
 
 from lmladder.evaluation import Score
-from lmladder.reports import (
+from lmladder.reports.findings import findings
+from lmladder.reports.table import (
     COLUMNS,
     Row,
-    findings,
     ladder_grid,
     ladder_table,
     metrics,
     read_csv,
+    significant,
     to_csv,
 )
-from lmladder.reports.table import significant
 from lmladder.system.errors import InputError
 
 import pandas as pd

@@ -3,7 +3,7 @@
 import unicodedata
 
 from lmladder.data import ByteTokenizer, CharTokenizer, WordTokenizer
-from lmladder.reports import token_labels, visible
+from lmladder.reports.text import token_labels, visible
 
 from hypothesis import given
 from hypothesis import strategies as st

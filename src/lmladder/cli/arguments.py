@@ -55,9 +55,11 @@ def output_option(help: str) -> Any:
 
 
 def require_suffix(path: Path | None, *suffixes: str) -> None:
-    """Raise InputError if a file to write has another suffix, as a checkpoint has."""
+    """Raise InputError if a file to write has another suffix, as a checkpoint has, or no folder."""
     if path is not None and path.suffix not in suffixes:
         raise InputError(f"the name after -o must end in {' or '.join(suffixes)}, got {path}")
+    if path is not None and not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} for {path}")
 
 
 def require_new(path: Path) -> None:

@@ -62,7 +62,7 @@ def compare(
         lmladder compare outputs/sweeps --format markdown
     """
     from lmladder import experiments
-    from lmladder.reports import comparison as reports
+    from lmladder.reports.comparison import print_comparison
 
     require_suffix(output, ".html", ".svg")
     if not folders and not rev:
@@ -77,7 +77,9 @@ def compare(
         against=against,
     )
     if output is not None:
-        reports.write(table, output)
-    reports.print_comparison(table, "json" if as_json else format_name)
+        from lmladder.reports.comparison_page import write  # imports Matplotlib
+
+        write(table, output)
+    print_comparison(table, "json" if as_json else format_name)
     if output is not None:
         say(f"written: {output}")

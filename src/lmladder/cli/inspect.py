@@ -60,8 +60,10 @@ def inspect(
         }
         print(json.dumps({**facts, "arrays": arrays}, indent=2))
         return
-    for name, value in (*dotted(facts).items(), *_arrays(loaded.model)):
-        print(printable(f"{name:44}  {as_override(value)}"))
+    lines = [*dotted(facts).items(), *_arrays(loaded.model)]
+    width = max(len(name) for name, _ in lines)
+    for name, value in lines:
+        print(printable(f"{name:{width}}  {as_override(value)}"))
 
 
 def _arrays(arrays: Mapping[str, Array]) -> Iterator[tuple[str, str]]:

@@ -41,8 +41,9 @@ def play(
         lmladder play
         lmladder play outputs/mlp outputs/transformer outputs/prepare -o play.html
     """
-    from lmladder import reports
     from lmladder.data.reading import ESCAPED
+    from lmladder.reports.play import render_play
+    from lmladder.reports.table import models_of, read_csv
     from lmladder.system.files import atomic_write
 
     if text is not None and ESCAPED.search(text):
@@ -51,12 +52,12 @@ def play(
     order, checkpoints = list[str](), checkpoints or [DEFAULT_OUTPUTS]
     scored = checkpoints[0] / "evaluate/perplexity.csv"
     if checkpoints == [DEFAULT_OUTPUTS] or (len(checkpoints) == 1 and scored.exists()):
-        table = reports.models_of(reports.read_csv(scored))
+        table = models_of(read_csv(scored))
         order = [*reversed(table)]  # the best one first
         checkpoints = [checkpoints[0] / table[name].rung for name in order]
     loaded = {str(path): open_checkpoint(path) for path in dict.fromkeys(checkpoints)}
     text = _opening(checkpoints[0]) if text is None else text
-    page, skipped = reports.render_play(loaded, text, order)
+    page, skipped = render_play(loaded, text, order)
     atomic_write(output, page.encode())
     for each in skipped:
         say(f"note: {each}")

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from lmladder.cli.arguments import DEFAULT_OUTPUTS
 from lmladder.system.errors import STATUS_FILE, InputError, RunError
-from lmladder.system.locks import remove_empty
+from lmladder.system.locks import locked, remove_empty
 from lmladder.system.messages import VERBOSE, say, shown
 
 import typer
@@ -57,19 +57,20 @@ def run(
             "change to the folder of yours, a clone of the repository"
         )
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
-    if status := _call(*COMPOSE, *options, *(overrides or []), quiet=True):
-        raise typer.Exit(status)
-    remove_empty(RWLOCK, RWLOCK.with_name("rwlock.lock"))
     verbose = ["--verbose"] if shown(VERBOSE) else []
-    with tempfile.NamedTemporaryFile("r") as file:
+    # Another run would write its own settings into params.yaml before DVC has read it.
+    with locked(DEFAULT_OUTPUTS), tempfile.NamedTemporaryFile("r") as file:
+        if status := _call(*COMPOSE, *options, *(overrides or []), quiet=True):
+            raise typer.Exit(status)
+        remove_empty(RWLOCK, RWLOCK.with_name("rwlock.lock"))
         if _call(*REPRO, *verbose, *(stages or []), quiet=not shown(), **{STATUS_FILE: file.name}):
             of_stage = Path(file.name).read_text()  # empty: DVC has not run any
             kind = InputError if of_stage in ("", str(InputError.exit_status)) else RunError
             raise kind("the run stopped for the reason printed above")
     if not stages:
-        from lmladder import reports
+        from lmladder.reports.table import print_table, read_csv
 
-        reports.print_table(reports.read_csv(TABLE))
+        print_table(read_csv(TABLE))
         say(f"table: {TABLE}; page: {TABLE.parent}/report.html")
         say("next: lmladder sample, lmladder compare outputs")
 

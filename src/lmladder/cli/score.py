@@ -91,10 +91,10 @@ def score(
         if math.isnan(each.nats):
             raise RunError(f"a loss of {name} is not a number; its weights are damaged")
     if output is not None:
-        from lmladder import reports
+        from lmladder.reports.html import render_surprisal
 
         text_pieces = pieces(tokenizer, tokens, nats[name])
-        page = reports.render_surprisal(name, scores[name], text_pieces)
+        page = render_surprisal(name, scores[name], text_pieces)
         atomic_write(output, page.encode())
     texts = [tokenizer.decode([token]) for token in tokens] if per_token else []
     if as_json:

@@ -30,7 +30,8 @@ def settings(key: Annotated[str | None, KEY] = None, as_json: AsJson = False) ->
         lmladder settings transformer.optimizer
         lmladder settings --json
     """
-    from lmladder.config import composed, schema
+    from lmladder.config import schema
+    from lmladder.config.composing import composed
     from lmladder.system.settings import described, did_you_mean
 
     from omegaconf import OmegaConf

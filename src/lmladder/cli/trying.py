@@ -52,6 +52,7 @@ def try_(
     from lmladder.reports import trials as reports
     from lmladder.reports.figures.style import as_svg
     from lmladder.system.files import atomic_write
+    from lmladder.system.interrupts import raise_interrupts
     from lmladder.system.locks import locked
 
     require_suffix(output, ".svg")
@@ -60,6 +61,7 @@ def try_(
         common = common or []
         if config_dir is not None:
             common = [f"hydra.searchpath=['file://{config_dir.absolute()}']", *common]
+        raise_interrupts()
         asked = list(questions(overrides or [], common, against, rung))
         with locked(DEFAULT_OUTPUTS / "sweeps"):
             for base, changes in asked:

@@ -1,29 +1,6 @@
-"""The configuration: composed by Hydra from `conf/`, validated by the settings of components."""
+"""The configuration: the settings of all components, and how Hydra composes them from `conf/`.
 
-from lmladder.system.extras import require
+`composing.py` needs Hydra, and its users import it themselves; this package does not.
+"""
 
-require(__name__, "hydra", "omegaconf")
-
-from lmladder.config.composing import (
-    CONFIGURATION_ERRORS,
-    arguments,
-    composed,
-    describe,
-    one_line,
-    plain,
-    validated,
-)
 from lmladder.config.schema import STAGES, Config, RuntimeSettings, schema
-
-from omegaconf import DictConfig, OmegaConf
-
-
-def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
-    if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
-        raise ValueError(f"with_seed: unknown rung {key}")
-    values = OmegaConf.to_container(settings, resolve=True)
-    return OmegaConf.create({"watch": "models", **values, "seed": seed})  # type: ignore[dict-item]
-
-
-# `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed, for `rungs`.
-OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)

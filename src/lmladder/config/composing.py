@@ -8,7 +8,10 @@ from typing import Any
 from lmladder.config.schema import Config, schema
 from lmladder.models import GROUPS, load_watched
 from lmladder.system.errors import InputError
+from lmladder.system.extras import require
 from lmladder.system.settings import described, did_you_mean, keys_of, validate
+
+require(__package__, "hydra", "omegaconf")
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -20,6 +23,17 @@ from omegaconf.errors import OmegaConfBaseException
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 # The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
 DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env", "Key '")
+
+
+def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
+    if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
+        raise ValueError(f"with_seed: unknown rung {key}")
+    values = OmegaConf.to_container(settings, resolve=True)
+    return OmegaConf.create({"watch": "models", **values, "seed": seed})  # type: ignore[dict-item]
+
+
+# `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed, for `rungs`.
+OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)
 
 
 def arguments(given: Iterable[str]) -> list[str]:

@@ -12,7 +12,7 @@ from lmladder.experiments import intervals
 from lmladder.experiments.runs import DIGEST, METRICS, Run
 from lmladder.system.arrays import FloatArray
 from lmladder.system.errors import InputError
-from lmladder.system.settings import as_override
+from lmladder.system.settings import as_override, did_you_mean
 
 import numpy as np
 
@@ -141,12 +141,8 @@ def _with_setting(key: str, runs: Sequence[Run], notes: list[str]) -> list[Run]:
     """Return the runs that have a setting; InputError if there are none."""
     chosen = [run for run in runs if key in run.settings]
     if not chosen:
-        keys = sorted({name for run in runs for name in run.settings})
-        near = [name for name in keys if key.rpartition(".")[2] in name] or keys or ["none"]
-        choices = ", ".join(near[:5])
-        raise InputError(
-            f"no run has a setting {key!r} that affects its score; choose from {choices}"
-        )
+        hint = did_you_mean(key, sorted({name for run in runs for name in run.settings}))
+        raise InputError(f"no run has a setting {key!r} that affects its score; {hint}")
     if len(chosen) < len(runs):
         notes.append(f"left out: {_count(len(runs) - len(chosen), 'run')} without {key}")
     return chosen
@@ -294,16 +290,20 @@ def _reason_without_interval(best: Configuration, each: Configuration) -> str | 
 def _resampled(judged: Sequence[Configuration], metric: str) -> tuple[FloatArray, int]:
     """Return the mean score of each in each resampled text, and the number of blocks."""
     runs = [run for each in judged for run in each.runs]
+    counts = np.array([len(each.runs) for each in judged])
+
+    def means(of_runs: FloatArray) -> FloatArray:
+        return np.add.reduceat(of_runs, np.cumsum(counts) - counts) / counts[:, None]
+
     lengths = np.array(runs[0].text[2], np.float64)
-    scores = intervals.resampled_nats(np.array([run.losses for run in runs]), lengths)
-    if metric == "perplexity":
-        scores = np.exp(scores)
-    elif metric == "bits_per_byte":  # on one text
+    losses = np.array([run.losses for run in runs])
+    if metric == "perplexity":  # the mean of perplexities is not the perplexity of means
+        return means(np.exp(intervals.resampled_nats(losses, lengths)).T).T, len(lengths)
+    scores = intervals.resampled_nats(means(losses), lengths)
+    if metric == "bits_per_byte":  # on one text
         largest = max((run.scores for run in runs), key=lambda each: each[metric])
         scores *= largest[metric] / (largest["nats_per_token"] or 1)
-    counts = np.array([len(each.runs) for each in judged])
-    starts = np.cumsum(counts) - counts
-    return np.add.reduceat(scores, starts, axis=1) / counts, len(lengths)
+    return scores, len(lengths)
 
 
 # --- Text -----------------------------------------------------------------------------------------

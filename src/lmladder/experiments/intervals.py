@@ -144,7 +144,9 @@ def draw_errors(
     normal, student = two_sided_quantiles((1 - CONFIDENCE) / pairs, blocks - 1)
     draws = (resampled - resampled.mean(axis=0)).T * (student / normal)
     above = draws - draws.mean(axis=1, keepdims=True)
-    covariance = np.stack(_sums(above, above)) / (draws.shape[1] - 1)
+    halves = [_sums(above[each:], [above[each]])[0] for each in range(count)]
+    upper = np.stack([np.pad(each, (count - len(each), 0)) for each in halves])
+    covariance = (upper + np.triu(upper, 1).T) / (draws.shape[1] - 1)
     text = np.diag(covariance)
     squares = text[:, None] + text - 2 * covariance
 

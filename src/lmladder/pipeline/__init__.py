@@ -2,8 +2,6 @@
 
 from lmladder.config import Config
 from lmladder.pipeline.entry import stage
-from lmladder.pipeline.evaluate import evaluate
-from lmladder.pipeline.ladder import ladder, run_ladder
 from lmladder.pipeline.results import save_results
 from lmladder.pipeline.rungs import rung_named
 from lmladder.pipeline.text import open_text, prepare_text

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from lmladder.config import CONFIGURATION_ERRORS, arguments, describe, one_line, validated
+from lmladder.config.composing import CONFIGURATION_ERRORS, arguments, describe, one_line, validated
 from lmladder.pipeline.running import Body, run
 from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, folders, run_job
 from lmladder.system.errors import STATUS_FILE, InputError, LadderError, RunError

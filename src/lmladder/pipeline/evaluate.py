@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lmladder import reports
 from lmladder.config import Config
 from lmladder.data import SPLITS, Prepared
 from lmladder.evaluation import ContextLosses, Score, reliability_of, score_models, split_nll
@@ -24,7 +23,19 @@ from lmladder.models.transformer import Transformer
 from lmladder.pipeline.results import of_whole_text, save_record
 from lmladder.pipeline.rungs import ORACLE, rungs_of
 from lmladder.pipeline.text import open_text
-from lmladder.reports import Attention, Passage, Row
+from lmladder.reports.attention import Attention
+from lmladder.reports.detail import (
+    calibration_errors,
+    calibration_table,
+    excess_table,
+    position_table,
+)
+from lmladder.reports.figures.gallery import result_figures, truth_figures
+from lmladder.reports.figures.style import as_svg
+from lmladder.reports.findings import findings
+from lmladder.reports.html import Passage, render_report
+from lmladder.reports.table import Row, ladder_grid, ladder_table, metrics, print_table, to_csv
+from lmladder.reports.text import to_text, token_labels
 from lmladder.sampling import BeamSearch, SampleSettings, complete
 from lmladder.system.arrays import IntArray
 from lmladder.system.errors import STATUS_FILE, InputError
@@ -200,7 +211,7 @@ class Ladder:
                 weights = attention_maps(model, tokens)[:, :, last, : last + 1]
                 for layer, head in np.ndindex(weights.shape[:2]):
                     maps[f"Layer {layer + 1}, head {head + 1}"] = weights[layer, head]
-                labels = reports.token_labels(self.prepared.tokenizer, tokens[: last + 2])
+                labels = token_labels(self.prepared.tokenizer, tokens[: last + 2])
                 return Attention(label(name, each.checkpoint.kind), labels, maps, added[last])
         return None
 
@@ -265,28 +276,28 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
     overall = {each.model: each for each in excess if each.by == "all"}
     rows = rungs.rows(scores, crops, overall)
     print("evaluate: tables, figures and report", flush=True)
-    table = reports.ladder_table(rows)
+    table = ladder_table(rows)
     fitted = {name: each for name, each in on_crops.items() if each.n_parameters}
     predicted = {
         name: each
         for name, each in predict_models(fitted, prepared, settings.batch_tokens).items()
         if np.isfinite(each).all()  # else it has no curve
     }
-    positions = reports.position_table(
+    positions = position_table(
         {name: ContextLosses.of_sequences(each[..., 0]) for name, each in predicted.items()}
     )
-    calibration = reports.calibration_table(
+    calibration = calibration_table(
         {name: reliability_of(each, settings.min_context) for name, each in predicted.items()}
     )
-    drawn = reports.result_figures(table, rungs.histories, positions, calibration)
-    figures = {name: reports.as_svg(each) for name, each in drawn.items()}
-    excess_table = reports.excess_table(excess)
+    drawn = result_figures(table, rungs.histories, positions, calibration)
+    figures = {name: as_svg(each) for name, each in drawn.items()}
+    distances = excess_table(excess)
     finite = [name for name, each in overall.items() if math.isfinite(each.excess)]
-    drawable = excess_table[excess_table["model"].isin(finite)]
-    of_truth = reports.truth_figures(table, drawable)  # no files, as they may be missing
-    page = reports.render_report(
+    drawable = distances[distances["model"].isin(finite)]
+    of_truth = truth_figures(table, drawable)  # no files, as they may be missing
+    page = render_report(
         title=f"lmladder on {prepared.corpus.name}",
-        summary=reports.findings(table),
+        summary=findings(table),
         table=table,
         figures=[*drawn.values(), *of_truth.values()],
         samples=samples,
@@ -297,26 +308,26 @@ def evaluate(config: Config, folder: Path, ladder: Path) -> float | None:
         config=OmegaConf.to_yaml(OmegaConf.create(config.relevant)),
     )
     texts = {
-        "perplexity.csv": reports.to_csv(table),
-        "perplexity.md": reports.ladder_grid(table).to_markdown(),
-        SAMPLES: reports.to_text(samples),
-        "position.csv": reports.to_csv(positions),
-        "calibration.csv": reports.to_csv(calibration),
-        "excess.csv": reports.to_csv(excess_table),
+        "perplexity.csv": to_csv(table),
+        "perplexity.md": ladder_grid(table).to_markdown(),
+        SAMPLES: to_text(samples),
+        "position.csv": to_csv(positions),
+        "calibration.csv": to_csv(calibration),
+        "excess.csv": to_csv(distances),
         **{f"{name}.svg": figure for name, figure in figures.items()},
         "report.html": page,
     }
     for name, text in texts.items():
         atomic_write(folder / name, text.encode("utf-8", "surrogateescape"))
-    metrics = reports.metrics(table)
-    errors = reports.calibration_errors(calibration)
-    metrics.setdefault("val", {})["expected_calibration_error"] = errors
-    write_json(folder / METRICS, metrics)
+    of_splits = metrics(table)
+    errors = calibration_errors(calibration)
+    of_splits.setdefault("val", {})["expected_calibration_error"] = errors
+    write_json(folder / METRICS, of_splits)
     val = [row for row in rows if row.split == "val" and row.rung]
     facts = ((row.model, row.kind, row.rung, row.score, prepared, row.audit) for row in val)
     save_record(folder, config, prepared, [of_whole_text(*each) for each in facts])
     if STATUS_FILE not in os.environ:  # else `lmladder run` prints it
-        reports.print_table(table)
+        print_table(table)
     print(f"evaluate: perplexity.csv, report.html and {len(figures)} figures -> {folder}")
     trained = [row for row in val if row.steps is not None and row.audit in ("", PASSED)]
     return min((row.score.bits_per_byte for row in trained), default=None)

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lmladder.config import Config, composed, validated
+from lmladder.config import Config
+from lmladder.config.composing import composed, validated
 from lmladder.pipeline.evaluate import evaluate
 from lmladder.pipeline.results import save_results
 from lmladder.pipeline.rungs import rung_named, rungs_of

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lmladder.config import validated
+from lmladder.config.composing import validated
 from lmladder.experiments import jobs
 from lmladder.pipeline.running import Body, run_as_job
 from lmladder.system.errors import InputError, LadderError
@@ -26,8 +26,9 @@ from omegaconf import DictConfig, OmegaConf
 OUTPUTS = Path("outputs")
 REPEAT = "repeat the command to run the unfinished jobs"
 UNNAMED = ("seed", "runtime.threads")  # the seed is a folder of its own
-# Else submitit prints two warnings at each poll of a Slurm cluster without accounting.
+# Else submitit and sacct print a warning each at each poll of a Slurm cluster without accounting.
 os.environ.setdefault("SUBMITIT_LOG_LEVEL", "ERROR")
+WITHOUT_ERRORS = ("sh", "-c", 'exec "$@" 2> /dev/null', "sh")
 MAX_NAME = 80  # characters of a name, without its digest
 VALUE = re.compile(r"\+*(seed|\w+\.[^@/=]*)=")  # an override of a value, not of a choice
 
@@ -106,6 +107,14 @@ def run_job(body: Body, node: DictConfig, out: Path, sweep: Path) -> float | Non
         return jobs.attempt(out, lambda: run_as_job(body, validated(node), out, OUTPUTS))
 
 
+def _silence_polls() -> None:
+    from submitit.slurm.slurm import SlurmInfoWatcher  # of the extra `slurm`
+
+    watcher: Any = SlurmInfoWatcher
+    command = watcher._make_command
+    watcher._make_command = lambda self: (poll := command(self)) and [*WITHOUT_ERRORS, *poll]
+
+
 class Sweep(Callback):
     """The sweep that this process has started; Hydra calls it by conf/config.yaml.
 
@@ -121,6 +130,8 @@ class Sweep(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         Sweep.folder = Path(config.hydra.sweep.dir)
         Sweep.before = jobs.failures(Sweep.folder)
+        if config.hydra.launcher._target_.endswith(".SlurmLauncher"):
+            _silence_polls()
 
     @classmethod
     def exit_if_failed(cls, error: LadderError | None = None) -> None:

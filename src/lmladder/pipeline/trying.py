@@ -7,6 +7,7 @@ continues, and launchers run the jobs.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,8 @@ from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lmladder.config import STAGES, composed, one_line, validated
+from lmladder.config import STAGES
+from lmladder.config.composing import composed, one_line, validated
 from lmladder.data import Prepared, read_text
 from lmladder.data.reading import bytes_from_text
 from lmladder.data.tales import Grammar, generate
@@ -129,12 +131,19 @@ class Side:
         """Run Python in the folder of the code; return what it prints."""
         code = {"PYTHONPATH": str((self.root / "src").absolute())} if self.commit else {}
         command, environment = [sys.executable, *arguments], {**os.environ, **code}
-        done = subprocess.run(command, cwd=self.root, env=environment, stdout=stdout, check=False)
-        if done.returncode:
-            kind = InputError if done.returncode == InputError.exit_status else RunError
+        with subprocess.Popen(command, cwd=self.root, env=environment, stdout=stdout) as process:
+            try:
+                printed, _ = process.communicate()
+            except KeyboardInterrupt as interrupt:
+                if interrupt.args != (signal.SIGINT,):  # which a terminal sends to both
+                    process.terminate()
+                process.wait()
+                raise
+        if process.returncode:
+            kind = InputError if process.returncode == InputError.exit_status else RunError
             name = " ".join((self.rung, *self.overrides))
             raise kind(f"{name}: failed for the reason printed above")
-        return done.stdout or b""
+        return printed or b""
 
 
 def without_hydra(overrides: Iterable[str]) -> list[str]:

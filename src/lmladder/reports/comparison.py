@@ -1,25 +1,20 @@
-"""The output of `lmladder compare`: a comparison of runs as a table, a figure, a page or JSON."""
+"""What `lmladder compare` prints: a comparison of runs as a table or as JSON.
 
+It imports neither pandas nor Matplotlib, which take longer than the comparison itself.
+"""
+
+import csv
+import io
 import json
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from itertools import chain
 from typing import Any
 
 from lmladder.experiments import METRICS, Comparison, Configuration
-from lmladder.reports.figures.style import as_svg
-from lmladder.reports.figures.sweep import Value, sweep_curves
-from lmladder.reports.page import drawings, render
-from lmladder.reports.table import Grid
-from lmladder.reports.table import to_csv as table_to_csv
-from lmladder.reports.terminal import as_text
-from lmladder.system.errors import InputError, printable
-from lmladder.system.files import atomic_write
+from lmladder.reports.grid import Grid, as_text
+from lmladder.system.errors import printable
 from lmladder.system.messages import say
-from lmladder.system.settings import as_override
-
-import pandas as pd
-from matplotlib.figure import Figure
+from lmladder.system.settings import as_override, dotted
 
 MAX_NAMED = 5  # configurations in a sentence
 MEASURED = ("score", "standard_deviation", "difference", "low", "high", "p")
@@ -28,9 +23,9 @@ MEASURED = ("score", "standard_deviation", "difference", "low", "high", "p")
 def as_grid(comparison: Comparison) -> Grid:
     """Return the table for people; unknown values are empty."""
     metric, by = METRICS[comparison.metric].capitalize(), comparison.by or ""
-    table = pd.DataFrame(
+    rows = [
         {
-            by: as_override(each.group),
+            by: by and as_override(each.group),
             "Model": each.model,
             "Settings": each.shown,
             "Rank": _text("{}", each.rank),
@@ -42,12 +37,12 @@ def as_grid(comparison: Comparison) -> Grid:
             + _text(" [{:+.4f}, {:+.4f}]", each.low, each.high),
         }
         for each in comparison.configurations
-    )
-    empty = [title for title in ("Settings", "Rank", "p") if not (table[title] != "").any()]
-    table = table.drop(columns=empty if by else ["", *empty])
+    ]
+    optional = ("", "Settings", "Rank", "p")
+    titles = [each for each in rows[0] if each not in optional or any(row[each] for row in rows)]
     caption = f"{metric}; differences with simultaneous 95% intervals"
-    words = sum(title in (by, "Model", "Settings") for title in table)
-    return Grid(caption, [*table], table.to_numpy().tolist(), words)
+    words = sum(title in (by, "Model", "Settings") for title in titles)
+    return Grid(caption, titles, [[row[each] for each in titles] for row in rows], words)
 
 
 def _text(form: str, *values: float | None) -> str:
@@ -94,9 +89,13 @@ def print_comparison(comparison: Comparison, wanted: str = "text") -> None:
 
 def to_csv(comparison: Comparison) -> str:
     """Return the fields of `to_json`; each setting is a column, unknown values are empty."""
-    table = pd.json_normalize([_fields(each) for each in comparison.configurations])
-    table = table.map(lambda value: printable(value) if isinstance(value, str) else value)
-    return table_to_csv(table.astype({"rank": "Int64"})).rstrip("\n")
+    rows = [dotted(_fields(each)) for each in comparison.configurations]
+    file = io.StringIO()
+    table = csv.DictWriter(file, dict.fromkeys(chain(*rows)), lineterminator="\n")
+    table.writeheader()
+    for row in rows:
+        table.writerow({k: printable(v) if isinstance(v, str) else v for k, v in row.items()})
+    return file.getvalue().rstrip("\n")
 
 
 def to_json(comparison: Comparison) -> str:
@@ -108,46 +107,12 @@ def to_json(comparison: Comparison) -> str:
 
 def _fields(each: Configuration) -> dict[str, Any]:
     """Return a configuration for programs, with rounded values."""
-    values = {"model": each.model, "settings": each.runs[0].settings, **vars(each)}
+    values = {"model": each.model, **vars(each)}
     del values["runs"], values["names"]
     for name in MEASURED:
         values[name] = None if values[name] is None else round(values[name], 6)
     seeds, folders = [run.seed for run in each.runs], [str(run.path) for run in each.runs]
-    return {**values, "seeds": seeds, "folders": folders}
-
-
-def to_html(comparison: Comparison) -> str:
-    """Return a self-contained page: the table, every run, and the settings that all share.
-
-    Where configurations are grouped by a setting, it has a figure of their scores over the setting.
-    """
-    grid = as_grid(comparison)
-    found = [(each, run) for each in comparison.configurations for run in each.runs]
-    folders = [run.path.parent.parts for _, run in found]
-    common = os.path.commonprefix(folders)  # noqa: RUF071 (of parts, not of characters)
-    runs = [
-        (each.model, each.shown, str(Path(*run.path.parts[len(common) :])), str(run.seed), score)
-        for each, run in found
-        for score in [f"{run.scores[comparison.metric]:.4f}"]
-    ]
-    return render(
-        "comparison.html.jinja",
-        script="page.js",
-        title=f"Comparison of {len(runs)} run{'s' if len(runs) > 1 else ''}",
-        summary=finding(comparison),
-        configurations=grid,
-        against=comparison.against,
-        figures=drawings([sweep_figure(comparison)] if comparison.by else []),
-        runs=Grid(
-            f"Each run, in the order of the configurations; the folders are in {Path(*common)}",
-            ("Model", "Settings", "Folder", "Seed", grid.titles[-2]), runs, words=3,
-        ),
-        settings=Grid(
-            "Settings that are the same in all configurations that have them",
-            ("Setting", "Value"), [*comparison.common.items()], words=2,
-        ),
-        notes=comparison.notes,
-    )  # fmt: skip
+    return {**values, "seeds": seeds, "folders": folders, "settings": each.settings}
 
 
 FORMATS: dict[str, Callable[[Comparison], str]] = {
@@ -156,31 +121,3 @@ FORMATS: dict[str, Callable[[Comparison], str]] = {
     "markdown": lambda comparison: as_grid(comparison).to_markdown().rstrip("\n"),
     "json": to_json,
 }
-
-
-def write(comparison: Comparison, path: Path) -> None:
-    """Write a page, .html, or a figure, .svg; InputError as `sweep_figure`."""
-    page = path.suffix == ".html"
-    text = to_html(comparison) if page else as_svg(sweep_figure(comparison))
-    atomic_write(path, text.encode())
-
-
-def sweep_figure(comparison: Comparison) -> Figure:
-    """Draw a curve for each set of configurations that differ only in the setting of `by`.
-
-    Raises
-    ------
-    InputError
-        If the comparison is not grouped by a setting.
-    """
-    if comparison.by is None:
-        raise InputError("a figure of runs requires the setting of its x axis: --by SETTING")
-    curves: dict[str, dict[Value, list[float]]] = {}
-    one_model = len({each.model for each in comparison.configurations}) == 1
-    for each in comparison.configurations:  # ordered by the setting
-        name = each.shown if one_model and each.shown else f"{each.model} {each.shown}".rstrip()
-        value = each.group if type(each.group) in (int, float) else as_override(each.group)
-        scores = [run.scores[comparison.metric] for run in each.runs]
-        curves.setdefault(name, {})[value] = scores
-    score = METRICS[comparison.metric].partition(",")[0]
-    return sweep_curves(curves, setting=comparison.by, score=score, caption=finding(comparison))

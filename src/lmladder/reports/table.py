@@ -3,11 +3,10 @@
 Values are rounded once, when the table is made, so that CSV, Markdown, metrics and HTML agree.
 """
 
-import html
 import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from lmladder.evaluation import Score
 from lmladder.evaluation.audit import PASSED
 from lmladder.models import kind_named, label
 from lmladder.reports.colors import COLORS, readable
+from lmladder.reports.grid import Grid, as_text
 from lmladder.system.errors import InputError
 
 import pandas as pd
@@ -130,41 +130,11 @@ COLUMNS = (
 BY_NAME = {each.name: each for each in COLUMNS}
 DTYPES = {each.name: each.dtype for each in COLUMNS}
 SHOWN = tuple(each for each in COLUMNS if each.title)
+NARROW = ("Model", "Perplexity", "Bits/byte", "Parameters", "Steps")  # 80 columns have room
 EXCESS_NOTE = (
     "Excess: the mean divergence from the true distribution in nats per token, on stories that the "
     "grammar generates for it. It depends on the model and the grammar, and on no split."
 )
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A table as it is shown.
-
-    Attributes
-    ----------
-    caption : describes the values
-    titles : of the columns
-    rows : cells under the titles; the first is the heading of its row
-    words : number of columns before those of numbers
-    note : explains a column
-    """
-
-    caption: str
-    titles: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: int = 1
-    note: str = ""
-
-    def to_markdown(self) -> str:
-        """Return a GitHub table between its caption and its note; numbers are right-aligned."""
-        lines = [[*map(escaped, cells)] for cells in (self.titles, *self.rows)]
-        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-        sides = ["<" if index < self.words else ">" for index in range(len(widths))]
-        pairs = [*zip(sides, widths, strict=True)]
-        line = f"| {' | '.join(f'{{:{side}{width}}}' for side, width in pairs)} |\n"
-        rule = ["-" * width if side == "<" else f"{'-' * (width - 1)}:" for side, width in pairs]
-        table = "".join(line.format(*cells) for cells in (lines[0], rule, *lines[1:]))
-        return f"**{escaped(self.caption)}**\n\n{table}" + (f"\n{self.note}\n" if self.note else "")
 
 
 def ladder_table(rows: Iterable[Row]) -> pd.DataFrame:
@@ -316,6 +286,14 @@ def ladder_grid(table: pd.DataFrame, shown: Sequence[Column] = SHOWN) -> Grid:
     return Grid(caption, [*joined], joined.to_numpy().tolist(), note=note)
 
 
+def print_table(table: pd.DataFrame) -> None:
+    """Print the table of all splits."""
+    narrow = (each for each in SHOWN if each.title in NARROW)
+    shown = [replace(each, of_each_split=each.title == "Perplexity") for each in narrow]
+    grid = ladder_grid(table, shown)
+    print(f"\n{as_text(grid, grid.titles[1:])}", flush=True)
+
+
 def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of models with the tokens of the text: those that most models have."""
     text = table.groupby("split")["tokens"].transform(lambda tokens: tokens.mode()[0])
@@ -325,11 +303,6 @@ def of_one_tokenizer(table: pd.DataFrame) -> pd.DataFrame:
 def split_name(split: str) -> str:
     """Return the name of a split in a sentence."""
     return {"train": "training", "val": "validation"}.get(split, split)
-
-
-def escaped(cell: str) -> str:
-    """Escape a text so that Markdown shows it literally, in one line."""
-    return html.escape(" ".join(cell.split()), quote=False).replace("|", "\\|")
 
 
 def metrics(table: pd.DataFrame) -> dict[str, dict[str, dict[str, Any]]]:

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from lmladder.experiments.trials import BETTER, EQUAL, UNDECIDED, WORSE, Trial
-from lmladder.reports import terminal
-from lmladder.reports.colors import GRAY
+from lmladder.reports import grid
+from lmladder.reports.colors import COLORS, GRAY
 from lmladder.reports.figures.labels import Label, name_lines
 from lmladder.reports.figures.style import ruled, styled, title, wide_figure
-from lmladder.reports.table import COLORS, Grid
 from lmladder.system.errors import InputError
 
 from matplotlib.figure import Figure
@@ -55,7 +54,7 @@ def as_text(trials: Sequence[Trial]) -> str:
         rows.append((each.rung, _name(each), each.answer, *numbers))
     looks = sum(each.looks for each in trials)
     caption = f"{len(trials)} questions, {looks} looks; differences in nats per token"
-    return terminal.as_text(Grid(caption, titles, rows, words=3), ["Change"])
+    return grid.as_text(grid.Grid(caption, titles, rows, words=3), ["Change"])
 
 
 @styled()

@@ -49,7 +49,7 @@ def _lock(path: Path, directory: Path) -> int:
         os.close(descriptor)
         raise RunError(
             f"{directory} is in use by process {holder or 'of unknown id'}; "
-            "wait until it has ended, or give this run another folder with hydra.run.dir=..."
+            "wait until it has ended, or give a stage another folder with hydra.run.dir=..."
         ) from None
     except OSError:
         return descriptor  # such as a network file system without locks

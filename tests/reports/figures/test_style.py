@@ -3,10 +3,11 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
-from lmladder import reports
 from lmladder.evaluation import Score
-from lmladder.reports import Row, as_svg, ladder_table
+from lmladder.reports.figures.gallery import result_figures, truth_figures
+from lmladder.reports.figures.style import as_svg
 from lmladder.reports.figures.sweep import sweep_curves
+from lmladder.reports.table import Row, ladder_table, models_of
 
 import matplotlib
 import pytest
@@ -21,8 +22,8 @@ def draw(table, models, history, positions, calibration, excess):
 
     def draw():
         figures = {
-            **reports.result_figures(table, histories, positions, calibration),
-            **reports.truth_figures(table, excess),
+            **result_figures(table, histories, positions, calibration),
+            **truth_figures(table, excess),
             "sweep": sweep_curves(SWEPT, setting="a", score="nats", caption="Lower."),
         }
         return {name: as_svg(figure) for name, figure in figures.items()}
@@ -52,5 +53,5 @@ def test_a_figure_can_be_embedded_and_is_the_same_whatever_the_users_settings(dr
 def test_models_of_one_kind_differ_in_color_and_marker():
     names = {"mlp": "mlp", "deep": "mlp", "wide": "mlp", "transformer": "transformer"}
     rows = [Row(n, k, n, "val", Score(1, 1, 1.0), 1, 1) for n, k in names.items()]
-    models = reports.models_of(ladder_table(rows)).values()
+    models = models_of(ladder_table(rows)).values()
     assert len({model.color for model in models}) == len({each.marker for each in models}) == 4

@@ -2,7 +2,7 @@
 
 from statistics import fmean, stdev
 
-from lmladder.reports import as_svg
+from lmladder.reports.figures.style import as_svg
 from lmladder.reports.figures.sweep import sweep_curves
 from tests.reports.figures.reading import texts
 
