@@ -6,11 +6,13 @@ require(__name__, "hydra", "omegaconf")
 
 from lmladder.config.composing import (
     CONFIGURATION_ERRORS,
+    VERSION_BASE,
     arguments,
     composed,
     describe,
     one_line,
     plain,
+    register_resolver,
     validated,
 )
 from lmladder.config.schema import STAGES, Config, RuntimeSettings, schema
@@ -26,4 +28,4 @@ def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
 
 
 # `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed, for `rungs`.
-OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)
+register_resolver("with_seed", _with_seed, replace=True)

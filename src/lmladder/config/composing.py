@@ -10,6 +10,7 @@ from lmladder.models import GROUPS, load_watched
 from lmladder.system.errors import InputError
 from lmladder.system.settings import described, did_you_mean, keys_of, validate
 
+import hydra
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -20,6 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, ValueError)
 # The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
 DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env", "Key '")
+
+# Hydra 1.3 warns without version_base, 1.4 with it. OmegaConf 2.4 has another name for the method.
+HYDRA_1_3 = hydra.__version__.startswith("1.3.")
+VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}
+register_resolver: Any = getattr(
+    OmegaConf, "register_new_resolver" if HYDRA_1_3 else "register_resolver"
+)
 
 
 def arguments(given: Iterable[str]) -> list[str]:
@@ -66,7 +74,7 @@ def composed(conf: Path, overrides: Iterable[str] = ()) -> DictConfig:
     Raises InputError if a key or a choice is unknown.
     """
     try:
-        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        with initialize_config_dir(str(conf.resolve()), **VERSION_BASE):
             return compose("config", list(overrides))
     except CONFIGURATION_ERRORS as error:
         raise InputError(f"configuration: {one_line(error)}") from None
