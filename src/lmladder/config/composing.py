@@ -13,6 +13,7 @@ from lmladder.system.settings import described, did_you_mean, keys_of, validate
 
 require(__package__, "hydra", "omegaconf")
 
+import hydra
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -24,6 +25,13 @@ CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, 
 # The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
 DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env", "Key '")
 
+# Hydra 1.3 warns without version_base, 1.4 with it. OmegaConf 2.4 has another name for the method.
+HYDRA_1_3 = hydra.__version__.startswith("1.3.")
+VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}
+register_resolver: Any = getattr(
+    OmegaConf, "register_new_resolver" if HYDRA_1_3 else "register_resolver"
+)
+
 
 def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
     if not OmegaConf.is_dict(settings := OmegaConf.select(_root_, key)):
@@ -33,7 +41,7 @@ def _with_seed(key: str, seed: int, *, _root_: DictConfig) -> DictConfig:
 
 
 # `${with_seed:transformer,1}` is a copy of the settings of a rung with another seed, for `rungs`.
-OmegaConf.register_new_resolver("with_seed", _with_seed, replace=True)
+register_resolver("with_seed", _with_seed, replace=True)
 
 
 def arguments(given: Iterable[str]) -> list[str]:
@@ -80,7 +88,7 @@ def composed(conf: Path, overrides: Iterable[str] = ()) -> DictConfig:
     Raises InputError if a key or a choice is unknown.
     """
     try:
-        with initialize_config_dir(str(conf.resolve()), version_base="1.3"):
+        with initialize_config_dir(str(conf.resolve()), **VERSION_BASE):
             return compose("config", list(overrides))
     except CONFIGURATION_ERRORS as error:
         raise InputError(f"configuration: {one_line(error)}") from None

@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeAlias
@@ -112,12 +112,15 @@ def parallel_for(task: Callable[[int], object], count: int) -> None:
             stop()
             left.append(None)
 
+    def finish(helper: Future[None]) -> None:  # Python 3.14 leaves a branch out of a `try`
+        if not helper.cancel():  # it has started
+            helper.result()
+
     try:
         helpers = [_pool.submit(help_with_work) for _ in range(min(_threads, count) - 1)]
         work()
         for helper in helpers:
-            if not helper.cancel():  # it has started
-                helper.result()
+            finish(helper)
     except BaseException:
         stop()
         while len(left) < len(entered):

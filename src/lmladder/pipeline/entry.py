@@ -5,6 +5,7 @@ composes conf/ for people. Invalid input is reported in one line with exit statu
 one line with status 1.
 """
 
+import argparse
 import functools
 import os
 import sys
@@ -12,7 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from lmladder.config.composing import CONFIGURATION_ERRORS, arguments, describe, one_line, validated
+from lmladder.config.composing import (
+    CONFIGURATION_ERRORS,
+    VERSION_BASE,
+    arguments,
+    describe,
+    one_line,
+    register_resolver,
+    validated,
+)
 from lmladder.pipeline.running import Body, run
 from lmladder.pipeline.sweeps import OUTPUTS, REPEAT, Sweep, folders, run_job
 from lmladder.system.errors import STATUS_FILE, InputError, LadderError, RunError
@@ -23,7 +32,7 @@ from lmladder.training.loop import UNFINISHED
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 EXTRAS = {  # the extra of pyproject.toml that installs each launcher and sweeper
     "hydra/launcher/joblib": "sweep",
@@ -46,6 +55,8 @@ def stage(body: Body) -> Callable[[], None]:
         script = Path(sys.argv[0]).resolve()
         os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises errors instead of reporting them
         given = arguments(sys.argv[1:])
+        # Python 3.14 checks help texts, of which one of Hydra 1.3 is not a string.
+        argparse.ArgumentParser._check_help = lambda *_: None  # type: ignore[attr-defined]
         sys.argv[1:] = [*given, *folders(given, script.stem), f"hydra.job.name={script.stem}"]
         raise_interrupts()
         folder: Path | None = None
@@ -67,13 +78,13 @@ def stage(body: Body) -> Callable[[], None]:
 
         about = (sys.modules["__main__"].__doc__ or "").strip()
         asked = not {"--help", "-h"}.isdisjoint(given)  # Hydra resolves both always
-        OmegaConf.register_new_resolver("stage", lambda: about)
-        OmegaConf.register_new_resolver(
+        register_resolver("stage", lambda: about)
+        register_resolver(
             "settings", lambda *, _root_: describe(_root_).replace("$", "$$") if asked else ""
         )
         conf = str(script.parents[1] / "conf")
         try:
-            hydra.main(version_base="1.3", config_path=conf, config_name="config")(task)()
+            hydra.main(config_path=conf, config_name="config", **VERSION_BASE)(task)()
         except KeyboardInterrupt as interrupt:
             print(f"interrupted{_how_to_continue(folder)}", file=sys.stderr)
             sys.exit(exit_status(interrupt))

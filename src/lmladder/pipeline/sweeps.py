@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lmladder.config.composing import validated
+from lmladder.config.composing import register_resolver, validated
 from lmladder.experiments import jobs
 from lmladder.pipeline.running import Body, run_as_job
 from lmladder.system.errors import InputError, LadderError
@@ -21,7 +21,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.plugins.sweeper import Sweeper
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 OUTPUTS = Path("outputs")
 REPEAT = "repeat the command to run the unfinished jobs"
@@ -74,7 +74,7 @@ def short(overrides: Any) -> str:
 
 
 # Here, so that a process that a launcher starts has it, too.
-OmegaConf.register_new_resolver("short", short, replace=True)
+register_resolver("short", short, replace=True)
 
 
 def check_choices(sweeper: Sweeper, batch: Sequence[Sequence[str]]) -> None:
