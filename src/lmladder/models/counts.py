@@ -17,7 +17,7 @@ children of an n-gram are adjacent, ordered by their last token.
 `ngram.py` defines the probabilities.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -84,14 +84,14 @@ class CountTables:
         n_prefixes = 1
         # Of the n-gram that starts at each token.
         ids = np.zeros(len(tokens), np.min_scalar_type(len(tokens)))
-        with CountingProgress("counting", "n-grams", order * len(tokens)) as progress:
-            for k in range(1, order + 1):
+        total = sum(max(0, len(tokens) - k) for k in range(order))
+        with CountingProgress("counting", "n-grams", total) as progress:
+            for k in range(order):
                 bound = n_prefixes * vocabulary_size
-                distinct, frequencies = _extend(ids, tokens[k - 1 :], vocabulary_size, bound)
-                keys.append(distinct)
-                counts.append(frequencies)
-                n_prefixes = len(distinct)
-                progress.advance(len(tokens))
+                found = _extend(ids, tokens[k:], vocabulary_size, bound, progress.advance)
+                keys.append(found[0])
+                counts.append(found[1])
+                n_prefixes = len(found[0])
         return cls(keys, counts, vocabulary_size)
 
     def size(self, order: int) -> int:
@@ -119,8 +119,11 @@ class CountTables:
         suffixes = np.zeros(self.size(1), dtype=np.int64)  # one token without its first: the root
         for order in range(2, self.order + 1):
             prefixes, last_tokens = self.prefixes_and_last_tokens(order)
-            suffixes = self.find(order - 1, suffixes[prefixes], last_tokens)
-            continuations.append(np.bincount(suffixes, minlength=self.size(order - 1)))
+            parts = [slice(i, i + PART) for i in range(0, max(1, len(prefixes)), PART)]
+            pairs = [(suffixes[prefixes[each]], last_tokens[each]) for each in parts]
+            suffixes = np.concatenate([self.find(order - 1, *each) for each in pairs])
+            counts = np.bincount(suffixes, minlength=self.size(order - 1))
+            continuations.append(_compact(counts, largest=self.vocabulary_size))
         return continuations
 
     def find(self, order: int, prefixes: IntArray, last_tokens: IntArray) -> NDArray[np.int64]:
@@ -136,8 +139,12 @@ class CountTables:
         seen = prefixes != UNSEEN
         # In the dtype of the keys, or searchsorted would convert all of them at every call.
         sought = (prefixes[seen] * self.vocabulary_size + last_tokens[seen]).astype(keys.dtype)
+        # In ascending order: neighbors are found near each other in memory.
+        ascending = np.argsort(sought)
+        found, sought = np.empty(sought.shape, np.int64), sought[ascending]
         ranks = np.minimum(np.searchsorted(keys, sought), keys.size - 1)
-        ids[seen] = np.where(keys[ranks] == sought, ranks, UNSEEN)
+        found[ascending] = np.where(keys[ranks] == sought, ranks, UNSEEN)
+        ids[seen] = found
         return ids
 
     def children(
@@ -206,7 +213,11 @@ def check_tokens(tokens: IntArray, vocabulary_size: int) -> None:
 
 
 def _extend(
-    ids: IntArray, tokens: IntArray, vocabulary_size: int, bound: int
+    ids: IntArray,
+    tokens: IntArray,
+    vocabulary_size: int,
+    bound: int,
+    advance: Callable[[int], None],
 ) -> tuple[IntArray, IntArray]:
     """Extend n-grams, given by their ids, each by a token, and set their ids.
 
@@ -221,10 +232,13 @@ def _extend(
     for first in range(0, len(tokens), PART):
         last_tokens = tokens[first : first + PART]
         own = ids[first : first + len(last_tokens)]
-        distinct, own[:], counts = _rank(own * np.int64(vocabulary_size) + last_tokens, bound)
-        parts.append((own, distinct, counts))
-    keys = np.unique(np.concatenate([np.empty(0, np.int64), *(each for _, each, _ in parts)]))
-    total = np.zeros(len(keys), np.int64)
+        part = _compact(own * np.int64(vocabulary_size) + last_tokens, largest=bound)
+        distinct, own[:], counts = _rank(part, bound)
+        parts.append((own, distinct, _compact(counts, largest=PART)))
+        advance(len(own))
+    no_keys = _compact(np.empty(0, np.int64), largest=bound)
+    keys = np.unique(np.concatenate([no_keys, *(each for _, each, _ in parts)]))
+    total = np.zeros(len(keys), np.min_scalar_type(len(ids)))
     for own, distinct, counts in parts:
         places = np.searchsorted(keys, distinct)
         total[places] += counts
@@ -241,11 +255,12 @@ def _rank(keys: IntArray, bound: int) -> tuple[IntArray, NDArray[np.int64], IntA
     distinct = np.flatnonzero(tally)
     rank = np.empty(bound, dtype=np.int64)
     rank[distinct] = np.arange(len(distinct))
-    return distinct, rank[keys], tally[distinct]
+    return distinct.astype(keys.dtype), rank[keys], tally[distinct]
 
 
 def _compact(values: IntArray, largest: int) -> IntArray:
     """Return the values in the smallest dtype that can represent 0 to `largest`."""
     # No uint64: NumPy mixes it with int64 into float64, which rounds.
     dtypes: list[type[np.integer[Any]]] = [np.uint8, np.uint16, np.uint32, np.int64]
-    return values.astype(next(dtype for dtype in dtypes if largest <= np.iinfo(dtype).max))
+    dtype = next(each for each in dtypes if largest <= np.iinfo(each).max)
+    return values.astype(dtype, copy=False)

@@ -64,6 +64,7 @@ class CountModel:
     """
 
     max_length: int | None = None
+    is_concurrent = True  # several threads may call it at once
 
     def __init__(
         self,
@@ -171,7 +172,7 @@ class AddK(CountModel):
         pseudocounts, levels = k * tables.vocabulary_size, []
         for n in range(1, order + 1):
             counts = tables.counts(n)
-            contexts, _ = tables.prefixes_and_last_tokens(n)
+            contexts = tables.prefixes_and_last_tokens(n)[0]
             n_followers = np.bincount(contexts, weights=counts, minlength=tables.size(n - 1))
             total = n_followers + pseudocounts
             levels.append((counts / total[contexts], pseudocounts / total))
@@ -205,7 +206,7 @@ class KneserNey(CountModel):
         levels = []
         all_counts = [*tables.continuation_counts[: order - 1], tables.counts(order)]
         for n, counts in enumerate(all_counts, 1):
-            contexts, _ = tables.prefixes_and_last_tokens(n)
+            contexts = tables.prefixes_and_last_tokens(n)[0]
             n_contexts = tables.size(n - 1)
             discount = np.array([0.0, *discounts(counts)])[np.minimum(counts, 3)]
             total = np.bincount(contexts, weights=counts, minlength=n_contexts)

@@ -13,6 +13,7 @@ all positions of random crops.
 
 from collections.abc import Callable
 
+from lmladder.kernels import parallel_for
 from lmladder.models.contract import LanguageModel
 from lmladder.system.arrays import FloatArray, IntArray
 
@@ -34,7 +35,8 @@ def read_tokens(
 
     Parameters
     ----------
-    model : any model, which determines the windows
+    model : any model, which determines the windows; with the attribute `is_concurrent`, threads
+        read batches at the same time, else one thread reads them in turn
     read : such as `model.nll`: (sequences, length) -> (sequences, length - 1, ...)
     tokens : the text, 1-d
     preceding : the text before it, 1-d, at least one token; only its end is read
@@ -62,15 +64,21 @@ def read_tokens(
     # All windows have one length, so that they fit one batch: the last one ends with the text.
     last, step = n_targets - window, max(1, window - overlap)
     starts = np.append(np.arange(0, last, step), last)
-    found: list[FloatArray] = []
-    done = 0
+    # Of each window, the number of its first tokens that the windows before it score.
+    known = np.append(0, starts[:-1] + window) - starts
     size = max(1, batch_tokens // window)
-    for first in range(0, len(starts), size):
-        batch = starts[first : first + size]
-        scored = read(stream[batch[:, None] + np.arange(window + 1)])
-        before = done
-        for start, values in zip(batch, scored, strict=True):
-            found.append(values[done - start :])
-            done = start + window
-        advance(done - before)
+    found: list[FloatArray] = [np.empty(0)] * -(-len(starts) // size)
+
+    def read_batch(index: int) -> None:
+        batch = slice(index * size, (index + 1) * size)
+        values = read(stream[starts[batch, None] + np.arange(window + 1)])
+        scored = [each[first:] for each, first in zip(values, known[batch], strict=True)]
+        found[index] = np.concatenate(scored)
+        advance(len(found[index]))
+
+    if getattr(model, "is_concurrent", False):
+        parallel_for(read_batch, len(found))
+    else:
+        for index in range(len(found)):
+            read_batch(index)
     return np.concatenate(found)[lead - 1 :]

@@ -1,6 +1,7 @@
 """The progress of long work: a bar on a terminal, a line of text every few seconds elsewhere."""
 
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from typing import Any, ClassVar, Self
@@ -70,6 +71,8 @@ class _Bar:
 class CountingProgress(_Bar):
     """The progress of work that is counted, such as characters read or tokens scored.
 
+    Several threads may advance it.
+
     Parameters
     ----------
     name : of the stage
@@ -80,15 +83,16 @@ class CountingProgress(_Bar):
     def __init__(self, name: str, unit: str, total: int):
         super().__init__(name, total, first=0, steps=False)
         self._unit, self._total = f"of {total:,} {unit}", total
-        self._done = 0
+        self._done, self._lock = 0, threading.Lock()
 
     def advance(self, count: int) -> None:
         """Add `count` to the number done."""
-        self._done += count
-        facts = f"{self._done:,} {self._unit}, {self._done / self._seconds:,.0f} a second"
-        self._update(self._done, facts)
-        if self._done != self._total and self._line_is_due():
-            say(f"{self.name}: {facts}")
+        with self._lock:
+            self._done += count
+            facts = f"{self._done:,} {self._unit}, {self._done / self._seconds:,.0f} a second"
+            self._update(self._done, facts)
+            if self._done != self._total and self._line_is_due():
+                say(f"{self.name}: {facts}")
 
 
 class TrainingProgress(_Bar):
