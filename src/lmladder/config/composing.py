@@ -13,7 +13,7 @@ from lmladder.system.settings import described, did_you_mean, keys_of, validate
 
 require(__package__, "hydra", "omegaconf")
 
-import hydra
+import hydra.utils
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
@@ -25,9 +25,12 @@ CONFIGURATION_ERRORS = (HydraException, OmegaConfBaseException, yaml.YAMLError, 
 # The beginnings of lines in messages of Hydra and OmegaConf that do not help users.
 DETAILS = ("full_key:", "object_type=", "reference_type=", "To append", "Set the env", "Key '")
 
-# Hydra 1.3 warns without version_base, 1.4 with it. OmegaConf 2.4 has another name for the method.
+# Hydra 1.3 warns without version_base, 1.4 with it, and where a configuration names a callback or a
+# logger. OmegaConf 2.4 has another name for the method.
 HYDRA_1_3 = hydra.__version__.startswith("1.3.")
 VERSION_BASE = {"version_base": "1.3"} if HYDRA_1_3 else {}
+TRUSTED = getattr(hydra.utils, "UNSAFE_DISABLE_EXECUTION_CHECKS", None)
+MAIN: dict[str, Any] = VERSION_BASE or {"execution_whitelist": TRUSTED}
 register_resolver: Any = getattr(
     OmegaConf, "register_new_resolver" if HYDRA_1_3 else "register_resolver"
 )

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 from lmladder.config.composing import (
     CONFIGURATION_ERRORS,
-    VERSION_BASE,
+    MAIN,
     arguments,
     describe,
     one_line,
@@ -84,7 +84,7 @@ def stage(body: Body) -> Callable[[], None]:
         )
         conf = str(script.parents[1] / "conf")
         try:
-            hydra.main(config_path=conf, config_name="config", **VERSION_BASE)(task)()
+            hydra.main(config_path=conf, config_name="config", **MAIN)(task)()
         except KeyboardInterrupt as interrupt:
             print(f"interrupted{_how_to_continue(folder)}", file=sys.stderr)
             sys.exit(exit_status(interrupt))
