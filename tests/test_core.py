@@ -51,6 +51,13 @@ def test_a_command_names_the_extra_that_it_needs(
     assert (status, errors.count("\n"), errors.endswith(end)) == (2, 1, True), errors
 
 
+@pytest.mark.parametrize("script", ["stages/mlp.py", "stages/compose.py"])
+def test_a_script_names_the_extra_that_it_needs(script: str) -> None:
+    program = "import runpy; del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    end = "packages that are not installed (hydra, omegaconf): pip install 'lmladder[pipeline]'\n"
+    assert without(PIPELINE, program, script) == (2, "", f"error: {script} needs {end}")
+
+
 @pytest.mark.pages
 def test_the_core_is_at_most_twelve_packages_and_200_megabytes(tmp_path: Path) -> None:
     venv.create(tmp_path, with_pip=True)

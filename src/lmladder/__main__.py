@@ -2,8 +2,7 @@
 
 import sys
 
-from lmladder.system.errors import InputError
-from lmladder.system.extras import require
+from lmladder.system.extras import exit_without
 
 LIGHT = ("audit", "inspect", "sample", "score")  # for these commands the extra `cli` is enough
 
@@ -11,11 +10,8 @@ LIGHT = ("audit", "inspect", "sample", "score")  # for these commands the extra 
 def main() -> None:
     """Run a command, or print in one line what it needs to be installed."""
     name, *_ = *sys.argv[1:], ""
-    try:
-        require(f"lmladder {name}".strip(), "typer", extra="cli" if name in LIGHT else "pipeline")
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_status)
+    extra = "cli" if name in LIGHT else "pipeline"
+    exit_without(f"lmladder {name}".strip(), "typer", extra=extra)
     from lmladder.cli.main import main as run
 
     run()

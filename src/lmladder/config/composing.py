@@ -1,6 +1,7 @@
 """Compose conf/ with Hydra, validate the result, and describe its errors and settings."""
 
 import re
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,11 @@ from typing import Any
 from lmladder.config.schema import Config, schema
 from lmladder.models import GROUPS, load_watched
 from lmladder.system.errors import InputError
-from lmladder.system.extras import require
+from lmladder.system.extras import exit_without, require
 from lmladder.system.settings import described, did_you_mean, keys_of, validate
 
+if (script := Path(sys.argv[0])).parent.name == "stages":
+    exit_without(f"stages/{script.name}", "hydra", "omegaconf")
 require(__package__, "hydra", "omegaconf")
 
 import hydra.utils
