@@ -1,9 +1,11 @@
 """The protocol of scoring, seen through models that report what they read."""
 
 import math
+from threading import Barrier
 from typing import Any
 
 from lmladder.evaluation import Score, token_nll
+from lmladder.kernels import set_threads
 from lmladder.system.arrays import FloatArray, IntArray
 from tests.models.examples import COUNT_MODELS, VOCABULARY, Fake, draw
 
@@ -81,6 +83,27 @@ def test_windows_of_crops_do_not_overlap_and_begin_with_one_token(
     whole = len(tokens) // window * window
     np.testing.assert_array_equal(seen[:whole], np.arange(whole) % window + 1)
     assert (seen[whole:] >= np.arange(len(tokens) - whole) + 1).all()  # ends with the text
+
+
+@pytest.mark.parametrize("n_threads", [1, 2])
+def test_threads_read_batches_of_a_concurrent_model_at_the_same_time(n_threads: int) -> None:
+    set_threads(n_threads)
+    tokens, preceding, meeting = draw("tokens", 64), draw("preceding", 50), Barrier(n_threads)
+
+    class Concurrent(Probe):
+        is_concurrent = True
+
+        def encode(self, tokens: IntArray) -> FloatArray:
+            meeting.wait(timeout=20)
+            return super().encode(tokens)
+
+    found = nll(Concurrent(5, None), tokens, preceding)  # 4 batches
+    np.testing.assert_array_equal(found, nll(Probe(5, None), tokens, preceding))
+    for model in COUNT_MODELS.values():
+        set_threads(n_threads)
+        found = nll(model, tokens, preceding)
+        set_threads(1)
+        assert found.tobytes() == nll(model, tokens, preceding).tobytes()
 
 
 def test_scores_of_known_texts() -> None:

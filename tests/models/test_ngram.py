@@ -30,13 +30,18 @@ EXAMPLES = settings(max_examples=60, derandomize=True, deadline=None, database=N
 small_texts = st.lists(st.integers(0, 3), min_size=1, max_size=40)
 
 
-def test_a_text_that_is_counted_in_parts_has_the_same_tables(monkeypatch):
+def test_a_text_that_is_counted_in_parts_has_the_same_tables(monkeypatch, capsys):
     tokens = stream(0, "text").integers(5, size=200).astype(np.uint8)
-    whole = CountTables.count(tokens, 5, order=4).arrays()
+    whole = CountTables.count(tokens, 5, order=4)
+    expected = [*whole.arrays().values(), *whole.continuation_counts]
+    assert not capsys.readouterr().err
     monkeypatch.setattr("lmladder.models.counts.PART", 7)
-    in_parts = CountTables.count(tokens, 5, order=4).arrays()
-    assert [*map(bytes, in_parts.values())] == [*map(bytes, whole.values())]
-    assert [each.dtype for each in in_parts.values()] == [each.dtype for each in whole.values()]
+    monkeypatch.setattr("lmladder.models.counts.BYTES", 2**50)
+    tables = CountTables.count(tokens, 5, order=4)
+    in_parts = [*tables.arrays().values(), *tables.continuation_counts]
+    assert "warning: 200 tokens may have more n-grams of up to 4" in capsys.readouterr().err
+    assert [*map(bytes, in_parts)] == [*map(bytes, expected)]
+    assert [each.dtype for each in in_parts] == [each.dtype for each in expected]
 
 
 # --- The reference: probability(w, h), from the formulas ------------------------------------------

@@ -17,17 +17,20 @@ children of an n-gram are adjacent, ordered by their last token.
 `ngram.py` defines the probabilities.
 """
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 from lmladder.system.arrays import Array, IntArray
 from lmladder.system.errors import InputError
+from lmladder.system.messages import say
 from lmladder.system.progress import CountingProgress
 
 import numpy as np
 from numpy.typing import NDArray
 
+BYTES = 5  # of memory for each token and order, where about half of the n-grams are distinct
 PART = 1 << 21  # n-grams whose keys are sorted at a time
 UNSEEN = -1  # the id of every n-gram that does not occur in the text
 
@@ -78,6 +81,12 @@ class CountTables:
             raise InputError(
                 f"n-gram keys of {len(tokens)} tokens and a vocabulary of {vocabulary_size} "
                 "exceed 64 bits"
+            )
+        memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        if BYTES * order * len(tokens) > memory:
+            say(
+                f"warning: {len(tokens):,} tokens may have more n-grams of up to {order} tokens "
+                f"than fit {memory / 1e9:.3g} GB of memory; if so, lower kneser_ney_orders"
             )
         keys: list[IntArray] = []
         counts: list[IntArray] = []
