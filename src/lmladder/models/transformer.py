@@ -95,7 +95,7 @@ class TransformerSettings(Settings):
         description="an embedding of the token and the one before is added to that of the token"
     )
     trigram_embeddings: Index = Field(
-        0, description="number of vectors, which trigrams of tokens share, that are added; 0: none"
+        0, description="vectors that trigrams of tokens share and that are added, too; 0: none"
     )
     pointer: Index = Field(
         description="size of the queries and keys of a pointer to tokens of the context "

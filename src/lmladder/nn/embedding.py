@@ -25,25 +25,25 @@ class Embedding(Module):
 class NgramEmbedding(Module):
     """Vectors of n-grams, each a token and those before: integers (m, time) -> (m, time, size).
 
-    They are initially 0. Where there are more n-grams than `rows`, several share a vector. A number
-    of its own stands for what is before the first token.
+    They are initially 0. Where there are more n-grams than `rows`, several share a vector. The
+    number `vocabulary_size` is that of a missing token, before the first one.
     """
 
     def __init__(self, n: int, vocabulary_size: int, size: int, *, rows: int):
-        self.n, self.base = n, vocabulary_size + 1
-        self.count = self.base ** (n - 1) * vocabulary_size  # of n-grams
+        self.n, self.vocabulary_size = n, vocabulary_size
+        self.count = (vocabulary_size + 1) ** (n - 1) * vocabulary_size  # of n-grams
         self.weight = parameter(np.zeros((min(self.count, rows), size)))
 
     def __call__(self, ids: IntArray, before: IntArray | None = None) -> Tensor:
         """Return the vectors; `before`, (m, at least n - 1), is what precedes the tokens."""
-        first = self.base - 1  # stands for the token before the first
+        size = self.vocabulary_size
         if before is None:
-            before = constant(np.full((len(ids), self.n - 1), first, ids.dtype))
+            before = constant(np.full((len(ids), self.n - 1), size, ids.dtype))
         tokens = np.concatenate([before, ids], axis=1).astype(np.int64)
         ngrams = tokens[:, -ids.shape[1] :]
         for lag in range(1, self.n):
             earlier = tokens[:, -ids.shape[1] - lag : -lag]
-            ngrams = earlier * (first * self.base ** (lag - 1)) + ngrams
+            ngrams = earlier * (size * (size + 1) ** (lag - 1)) + ngrams
         rows = len(self.weight)
         if self.count > rows:
             ngrams = (ngrams * 2_654_435_761 & 0xFFFFFFFF) * rows >> 32  # Fibonacci hashing
