@@ -244,7 +244,7 @@ def _extend(
         part = _compact(own * np.int64(vocabulary_size) + last_tokens, largest=bound)
         distinct, own[:], counts = _rank(part, bound)
         parts.append((own, distinct, _compact(counts, largest=PART)))
-        advance(len(own))
+        advance(len(own) // 2)
     no_keys = _compact(np.empty(0, np.int64), largest=bound)
     keys = np.unique(np.concatenate([no_keys, *(each for _, each, _ in parts)]))
     total = np.zeros(len(keys), np.min_scalar_type(len(ids)))
@@ -252,6 +252,7 @@ def _extend(
         places = np.searchsorted(keys, distinct)
         total[places] += counts
         own[:] = places[own]
+        advance(len(own) - len(own) // 2)
     return keys, total
 
 

@@ -25,7 +25,7 @@ S. F. Chen and J. Goodman (1998). An empirical study of smoothing techniques for
 modeling. Technical report TR-10-98, Harvard University.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -69,17 +69,17 @@ class CountModel:
     def __init__(
         self,
         tables: CountTables,
-        levels: Sequence[tuple[FloatArray, FloatArray]],
+        levels: Iterable[tuple[FloatArray, FloatArray]],
         *,
         base_is_uniform: bool,
     ) -> None:
         self.vocabulary_size = tables.vocabulary_size
-        self.context_length = max(len(levels) - 1, 0)
-        self.n_parameters = sum(tables.size(k) for k in range(1, len(levels) + 1))
         self._tables = tables
         # One more entry at the end, which UNSEEN = -1 selects: an unseen n-gram has share 0, an
         # unseen context has backoff weight 1.
         self._levels = [(np.append(share, 0.0), np.append(weight, 1.0)) for share, weight in levels]
+        self.context_length = max(len(self._levels) - 1, 0)
+        self.n_parameters = sum(tables.size(k) for k in range(1, len(self._levels) + 1))
         self._base_is_uniform = base_is_uniform
 
     def nll(self, tokens: IntArray) -> FloatArray:
@@ -203,7 +203,10 @@ class KneserNey(CountModel):
     """
 
     def __init__(self, tables: CountTables, order: int) -> None:
-        levels = []
+        super().__init__(tables, self._levels_of(tables, order), base_is_uniform=False)
+
+    @staticmethod
+    def _levels_of(tables: CountTables, order: int) -> Iterator[tuple[FloatArray, FloatArray]]:
         all_counts = [*tables.continuation_counts[: order - 1], tables.counts(order)]
         for n, counts in enumerate(all_counts, 1):
             contexts = tables.prefixes_and_last_tokens(n)[0]
@@ -214,8 +217,7 @@ class KneserNey(CountModel):
             # A context only at the beginning or end of the text has no shares and weight 1.
             empty = total == 0
             total[empty], taken[empty] = 1, 1
-            levels.append(((counts - discount) / total[contexts], taken / total))
-        super().__init__(tables, levels, base_is_uniform=False)
+            yield (counts - discount) / total[contexts], taken / total
 
 
 def discounts(counts: IntArray) -> tuple[float, float, float]:
