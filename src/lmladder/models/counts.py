@@ -222,13 +222,9 @@ def check_tokens(tokens: IntArray, vocabulary_size: int) -> None:
 
 
 def _extend(
-    ids: IntArray,
-    tokens: IntArray,
-    vocabulary_size: int,
-    bound: int,
-    advance: Callable[[int], None],
+    ids: IntArray, tokens: IntArray, size: int, bound: int, advance: Callable[[int], None]
 ) -> tuple[IntArray, IntArray]:
-    """Extend n-grams, given by their ids, each by a token, and set their ids.
+    """Extend n-grams, given by their ids, each by one of `size` tokens, and set their ids.
 
     Memory is bounded: besides one id for each token, it is that of a part of the text, and of the
     distinct n-grams.
@@ -241,7 +237,7 @@ def _extend(
     for first in range(0, len(tokens), PART):
         last_tokens = tokens[first : first + PART]
         own = ids[first : first + len(last_tokens)]
-        part = _compact(own * np.int64(vocabulary_size) + last_tokens, largest=bound)
+        part = _compact(own * np.int64(size) + last_tokens, largest=bound)
         distinct, own[:], counts = _rank(part, bound)
         parts.append((own, distinct, _compact(counts, largest=PART)))
         advance(len(own) // 2)
