@@ -242,7 +242,9 @@ def _extend(
         parts.append((own, distinct, _compact(counts, largest=PART)))
         advance(len(own) // 2)
     no_keys = _compact(np.empty(0, np.int64), largest=bound)
-    keys = np.unique(np.concatenate([no_keys, *(each for _, each, _ in parts)]))
+    every = np.concatenate([no_keys, *(each for _, each, _ in parts)])
+    # With counts, NumPy sorts; without, it hashes, which is far slower for many keys.
+    keys, _ = np.unique(every, return_counts=True)
     total = np.zeros(len(keys), np.min_scalar_type(len(ids)))
     for own, distinct, counts in parts:
         places = np.searchsorted(keys, distinct)
