@@ -8,7 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from lmladder.reports.grid import Grid
-from lmladder.reports.table import BY_NAME, CROPS, DECIMALS, Column, four, in_order, read_csv
+from lmladder.reports.table import (
+    BY_NAME,
+    CROPS,
+    DECIMALS,
+    EXCESS,
+    EXCESS_ERROR,
+    Column,
+    four,
+    in_order,
+    read_csv,
+)
 from lmladder.system.errors import InputError
 from lmladder.system.settings import dotted
 
@@ -69,15 +79,16 @@ def evaluated(folder: Path) -> list[Path]:
 
 
 def over_seeds(folders: Sequence[Path]) -> pd.DataFrame:
-    """Return the mean of the tables in these folders, with deviations of `NATS`.
+    """Return the mean of the tables in these folders, with deviations of `NATS` and of the excess.
 
     Perplexity is that of the mean nats per token. A deviation of 0 is missing.
     """
     tables = pd.concat([read_csv(each / "perplexity.csv") for each in folders])
     groups = tables.groupby(["split", "model"], sort=False)
-    table, means = groups.first(), [*NATS, "bits_per_byte"]
+    table, means = groups.first(), [*NATS, "bits_per_byte", EXCESS]
     table[means] = groups[means].mean()
     deviations = groups[NATS].std().round(DECIMALS).replace(0, np.nan)
     table = table.join(deviations.add_suffix(DEVIATION))
+    table[EXCESS_ERROR] = groups[EXCESS].std()
     table["perplexity"] = np.exp(table["nats_per_token"])
     return in_order(table.reset_index())

@@ -1,6 +1,7 @@
 """The tables over seeds."""
 
-from benchmarks.seeds import seeds_grid
+from benchmarks.seeds import evaluated, over_seeds, seeds_grid
+from lmladder.reports.table import EXCESS, EXCESS_ERROR, read_csv, to_csv
 from tests.reports.conftest import SEEDS
 
 import numpy as np
@@ -18,3 +19,14 @@ def test_trained_models_have_a_deviation_and_folders_stand_side_by_side(results)
     assert rows["Kneser-Ney 5"][:4] == ["0.8300", "0.8300", "0.8300", ""]
     assert next(iter(rows)) == "Uniform"
     assert [*rows][-2:] == ["Transformer", "Oracle"]
+
+
+def test_the_excess_is_the_mean_over_seeds_with_their_deviation(results):
+    folders = evaluated(results / "first")
+    for excess, folder in zip(SEEDS, folders, strict=True):
+        table = read_csv(folder / "perplexity.csv")
+        table[EXCESS], table[EXCESS_ERROR] = excess, 1e-6
+        (folder / "perplexity.csv").write_text(to_csv(table))
+    found = over_seeds(folders)
+    np.testing.assert_allclose(found[EXCESS], np.mean(SEEDS))
+    np.testing.assert_allclose(found[EXCESS_ERROR], np.std(SEEDS, ddof=1))
