@@ -93,10 +93,10 @@ def orthogonalize(matrix: FloatArray) -> FloatArray:
     near 1, smaller ones below.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if tall else matrix
+    x = np.ascontiguousarray(matrix.T) if tall else matrix  # as products of C order are the fastest
     (squares,) = square_sums([x])
     x = x / (x.dtype.type(squares**0.5) + 1e-7)
     for a, b, c in POLAR_EXPRESS:
         square = matmul(x, x.T)
         x = a * x + matmul(b * square + c * matmul(square, square), x)
-    return x.T if tall else x
+    return np.ascontiguousarray(x.T) if tall else x
