@@ -93,7 +93,8 @@ def orthogonalize(matrix: FloatArray) -> FloatArray:
     near 1, smaller ones below.
     """
     tall = matrix.shape[0] > matrix.shape[1]
-    x = np.ascontiguousarray(matrix.T) if tall else matrix  # as products of C order are the fastest
+    # In C order, that of products, as adding arrays in two orders is slow.
+    x = np.ascontiguousarray(matrix.T) if tall else matrix
     (squares,) = square_sums([x])
     x = x / (x.dtype.type(squares**0.5) + 1e-7)
     for a, b, c in POLAR_EXPRESS:
