@@ -123,7 +123,7 @@ def test_a_stage_describes_itself_its_choices_and_each_setting_with_its_meaning(
     shown = stage_help(smoke, "mlp", "transformer.n_layer=3")
     assert shown.startswith("Stage 3: ")
     assert "    python stages/mlp.py " in shown
-    texts = "tales, tales_lexicon, tales_long, tales_short, tales_small"
+    texts = "tales, tales_lexicon, tales_long, tales_million, tales_short, tales_small"
     assert f"\ndata: file, names, shakespeare, {texts}\n" in shown
     assert "  transformer.n_layer=3\n      integer, at least 1: number of blocks\n" in shown
 

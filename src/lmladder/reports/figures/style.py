@@ -46,10 +46,10 @@ def styled() -> Iterator[None]:
         yield
 
 
-def wide_figure() -> tuple[Figure, Axes]:
-    """Return a figure and its axes; the right margin is for names."""
+def wide_figure(left: float = 0.14) -> tuple[Figure, Axes]:
+    """Return a figure and its axes; the right margin is for names, the left one for numbers."""
     figure = Figure(figsize=(WIDTH, 4))
-    return figure, figure.add_axes((0.14, 0.125, 0.505, 0.67))
+    return figure, figure.add_axes((left, 0.125, 0.645 - left, 0.67))
 
 
 def as_svg(figure: Figure) -> str:
