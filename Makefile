@@ -10,7 +10,8 @@ RUN := PATH="$(CURDIR)/$(BIN):$$PATH"
 # Also for the clones in build/: DVC unpickles files of its site cache, which is public by default.
 export DVC_SITE_CACHE_DIR ?= $(CURDIR)/.dvc/site_cache
 # pip prints nothing for minutes, so this prints the size of .venv while a command runs. Modules are
-# compiled when they are first imported, not all at once.
+# compiled when they are first imported, not all at once; without a cache, at every start again.
+unexport PYTHONDONTWRITEBYTECODE
 SHOW := (while sleep 4 > /dev/null; do echo "installing: $$(du -sm .venv | cut -f1) MB"; done) & \
 	trap "kill $$!" EXIT;
 INSTALL := $(SHOW) $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \

@@ -69,7 +69,7 @@ class Record(BaseRecord):
 
     Attributes
     ----------
-    settings : the whole configuration of the run, without those that affect no result
+    settings : of the run, without those that affect no result, such as those of other rungs
     overrides : as given to Hydra, such as "recipe=base"
     digest : sha256 of the text and its tokenizer
     first, lengths : position of the first token and number of tokens of each block of the

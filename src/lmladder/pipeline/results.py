@@ -5,13 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lmladder.config import Config
+from lmladder.config import STAGES, Config
 from lmladder.data import Prepared
 from lmladder.data.batches import sequence_starts, validation_sequences
 from lmladder.evaluation import Record, Score, ScoredModel, Scores, block_starts, score_models
 from lmladder.evaluation.ladder import READING
 from lmladder.experiments.jobs import module_digest
-from lmladder.models import kind_named, restore_models
+from lmladder.models import GROUPS, kind_named, restore_models
 from lmladder.pipeline.rungs import Rung
 from lmladder.system.arrays import IntArray
 from lmladder.system.files import write_json
@@ -77,7 +77,7 @@ def _of_training(
     )
     # The first token of a sequence is not scored.
     starts = sequence_starts(len(text.val), *shape) + 1
-    save_record(folder, config, text, [scored], (starts, np.full_like(starts, shape[0])))
+    save_record(folder, config, text, [scored], rung, (starts, np.full_like(starts, shape[0])))
     discard_unfinished(folder)
     print(f"{rung.name}: {losses['latest']:.4f} nats/token on validation sequences -> {folder}")
     return float(losses[config.evaluate.checkpoint])
@@ -101,7 +101,7 @@ def _of_whole_text(
     write_json(folder / METRICS, metrics)
     facts = rung.settings.kind, rung.folder
     recorded = [of_whole_text(name, *facts, each, text) for name, each in scores.items()]
-    save_record(folder, config, text, recorded)
+    save_record(folder, config, text, recorded, rung)
     best = min(scores, key=lambda name: scores[name].nats)
     loss = scores[best].nats_per_token
     print(f"{rung.name}: best is {best} with {loss:.4f} nats/token -> {folder}")
@@ -136,20 +136,27 @@ def save_record(
     config: Config,
     text: Prepared,
     models: Iterable[ScoredModel],
+    rung: Rung | None = None,
     blocks: tuple[IntArray, IntArray] | None = None,
 ) -> None:
     """Write scores.json, which must be the last file of the results in a folder.
 
     Parameters
     ----------
+    rung : whose models these are, if it does not depend on others; their settings are left out
     blocks : positions of the first tokens, and lengths; None: the blocks of the whole text
     """
     if blocks is None:
         starts = block_starts(len(text.val))
         blocks = starts, np.diff(starts, append=len(text.val))
+    settings = config.relevant
+    if rung is not None and not rung.sources:
+        settings = {k: v for k, v in settings.items() if k not in (*STAGES, *GROUPS, "sample")}
+        (group, _, name), own = rung.key.partition("."), rung.settings.model_dump(mode="json")
+        settings[group] = {name: own} if name else own
     by_hand = HydraConfig.initialized() and HydraConfig.get().job.config_name != DVC_CONFIG
     Record(
-        settings=config.relevant,
+        settings=settings,
         seed=config.seed,
         overrides=tuple(HydraConfig.get().overrides.task) if by_hand else (),
         digest=text.digest,
