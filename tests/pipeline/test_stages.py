@@ -1,6 +1,7 @@
 """The pipeline from end to end, with tiny settings: what it writes, and how it fails."""
 
 import json
+import os
 import shutil
 import signal
 from unittest.mock import Mock
@@ -200,6 +201,20 @@ def test_an_interrupted_run_ends_in_one_line_and_the_same_command_continues_it(c
     assert stderr == line
     assert checkout.outputs() == before
     assert "resuming from step" in checkout.stage("transformer").succeeded().stdout
+
+
+def test_a_request_to_stop_lmladder_run_ends_the_stage_of_dvc_too(checkout):
+    long = ("transformer.training.steps=12000", "transformer.training.evaluate_every=20")
+    work = checkout / "outputs/.work/transformer"
+    with checkout.start("lmladder", "run", "experiment=smoke", *long) as run:
+        wait_for((work / "unfinished.safetensors").exists, run)
+        stage = int((work / "lock").read_text())
+        run.terminate()
+        _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 128 + signal.SIGTERM
+    assert "interrupted; the run in outputs/transformer continues" in stderr
+    with pytest.raises(ProcessLookupError):
+        os.kill(stage, 0)
 
 
 def test_a_run_under_other_kernels_starts_again_in_one_line_that_says_why(smoke, checkout):

@@ -1,6 +1,7 @@
 """`lmladder run`: train, score and compare the rungs of a project."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,7 @@ from typing import Annotated
 
 from lmladder.cli.arguments import DEFAULT_OUTPUTS
 from lmladder.system.errors import STATUS_FILE, InputError, RunError
+from lmladder.system.interrupts import exit_status, raise_interrupts
 from lmladder.system.locks import locked, remove_empty
 from lmladder.system.messages import VERBOSE, say, shown
 
@@ -58,6 +60,7 @@ def run(
         )
     options = [] if config_dir is None else ["--config-dir", str(config_dir)]
     verbose = ["--verbose"] if shown(VERBOSE) else []
+    raise_interrupts()
     # Another run would write its own settings into params.yaml before DVC has read it.
     with locked(DEFAULT_OUTPUTS), tempfile.NamedTemporaryFile("r") as file:
         if status := _call(*COMPOSE, *options, *(overrides or []), quiet=True):
@@ -80,4 +83,14 @@ def _call(*arguments: str, quiet: bool, **variables: str) -> int:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     output = subprocess.DEVNULL if quiet else None
     environment = {**os.environ, "PATH": path, **variables}
-    return subprocess.call([sys.executable, *arguments], env=environment, stdout=output)
+    with subprocess.Popen([sys.executable, *arguments], env=environment, stdout=output) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt as interrupt:
+            if interrupt.args != (signal.SIGINT,):  # which a terminal sends to all
+                import psutil
+
+                for stage in psutil.Process(process.pid).children(recursive=True):
+                    stage.terminate()  # and DVC ends as after any stage that fails
+            process.wait()
+            raise typer.Exit(exit_status(interrupt)) from None
