@@ -1,4 +1,4 @@
-"""Take the screenshots of docs/report.md in a headless Chromium:
+"""Take the screenshots of the documentation in a headless Chromium:
 
     python benchmarks/screenshots.py REPORT.html COMPARISON.html PLAY.html docs/images
 
@@ -21,13 +21,17 @@ DESK = (1280, 860)
 
 
 class Shot(NamedTuple):
-    """A window of a page: from the heading of a section on, with the mouse at an element."""
+    """A window of a page: from the heading of a section on, with the mouse at an element.
+
+    With `element`, it is that element alone.
+    """
 
     name: str
     size: tuple[int, int]
     heading: str | None = None
     dark: bool = False
     mouse: str | None = None
+    element: str = ""
 
 
 PLACE = ".passage label:nth-of-type(92)"
@@ -36,6 +40,7 @@ REPORT = (
     Shot("report-passage", (1280, 560), "Surprisal", dark=True, mouse=PLACE),
     Shot("report-figures", DESK, "Figures"),
     Shot("report-attention", DESK, "Attention"),
+    Shot("recall", DESK, element="figure.figure:nth-of-type(6) svg"),
 )
 COMPARISON = (Shot("comparison", (1100, 560)),)
 PLAY = (Shot("play", (1100, 1350)),)
@@ -67,7 +72,7 @@ def main() -> None:
                     page.ask(TO_HEADING.format(shot.heading))
                 if shot.mouse:
                     page.point(shot.mouse)
-                page.screenshot(given.folder / f"{shot.name}.png")
+                page.screenshot(given.folder / f"{shot.name}.png", shot.element)
 
 
 if __name__ == "__main__":

@@ -101,9 +101,16 @@ class Page:
         x, y = self.ask(f"(box => [box.x + box.width / 2, box.y + box.height / 2])({box})")
         return x, y
 
-    def screenshot(self, path: Path) -> None:
-        """Write a PNG of the window."""
-        path.write_bytes(base64.b64decode(self.call("Page.captureScreenshot")["data"]))
+    def screenshot(self, path: Path, selector: str = "", width: int = 700) -> None:
+        """Write a PNG of the window, or of an element, with that width."""
+        clip = {}
+        if selector:
+            box = f"document.querySelector({json.dumps(selector)}).getBoundingClientRect()"
+            area = ("x", "y", "width", "height")
+            found = self.ask(f"(b => [b.x + scrollX, b.y + scrollY, b.width, b.height])({box})")
+            clip = {"clip": dict(zip(area, found, strict=True)) | {"scale": width / found[2]}}
+        shot = self.call("Page.captureScreenshot", captureBeyondViewport=bool(clip), **clip)
+        path.write_bytes(base64.b64decode(shot["data"]))
 
     def call(self, method: str, **parameters: Any) -> Any:
         """The result of a method of the protocol."""
