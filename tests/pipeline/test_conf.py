@@ -35,6 +35,8 @@ MISTAKES = {
     "transformer.n_lyer=3": "n_lyer; did you mean 'transformer.n_layer'?",
     "lr=1": "did you mean 'mlp.optimizer.learning_rate' or ",
     "mlp.optimizer=adam": "choose optimizer@mlp.optimizer=adam",
+    "rungs=lstm": 'got "lstm"; choose +rungs=lstm',
+    f"hydra.searchpath=[{PROJECT}/examples] rungs=lstm": "add one with +rungs=NAME",
     "+rungs=lstm": "there is no rungs/lstm.yaml; give the folder with rungs/: --config-dir=...",
     "+rungs.a=${with_seed:transformed,1}": "unknown rung transformed",
     "+rungs.transformer=${with_seed:mlp,1}": "transformer has a model 'transformer' too",

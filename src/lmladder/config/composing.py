@@ -117,6 +117,8 @@ def one_line(error: BaseException) -> str:
         group, name = found.groups()
         return f"there is no {group}/{name}.yaml; give the folder with {group}/: --config-dir=..."
     if found := re.search(r"Could not override '([^']+)'", message):
+        if found[1] in GROUPS:
+            return f"{found[1]} may have several entries; add one with +{found[1]}=NAME"
         if found[1] in (known := keys_of(schema())):
             return f"{found[1]} is a setting of another choice of its group"
         return f"unknown setting {found[1]}; {did_you_mean(found[1], known)}"

@@ -110,7 +110,8 @@ def _one_line(error: Any, schema: Any, given: Any, path: str) -> str:
     if error["type"] in ("model_attributes_type", "model_type", "dict_type"):
         text = "must be a group of settings"
         if isinstance(error["input"], str):
-            end = f"; choose {parts[-1]}@{key}={error['input']}"
+            several = error["type"] == "dict_type"
+            end = f"; choose {'+' if several else f'{parts[-1]}@'}{key}={error['input']}"
     for theirs, ours in WORDING.items():
         text = text.replace(theirs, ours)
     return f"{key} {text}, got {json.dumps(error['input'], default=repr)}{end}".lstrip()
