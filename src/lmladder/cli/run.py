@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -87,10 +88,11 @@ def _call(*arguments: str, quiet: bool, **variables: str) -> int:
         try:
             return process.wait()
         except KeyboardInterrupt as interrupt:
-            if interrupt.args != (signal.SIGINT,):  # which a terminal sends to all
+            if interrupt.args == (signal.SIGTERM,):  # a terminal sends the others to all
                 import psutil
 
                 for stage in psutil.Process(process.pid).children(recursive=True):
-                    stage.terminate()  # and DVC ends as after any stage that fails
+                    with suppress(psutil.NoSuchProcess):
+                        stage.terminate()  # and DVC ends as after any stage that fails
             process.wait()
             raise typer.Exit(exit_status(interrupt)) from None

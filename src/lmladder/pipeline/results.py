@@ -143,7 +143,8 @@ def save_record(
 
     Parameters
     ----------
-    rung : whose models these are, if it does not depend on others; their settings are left out
+    rung : whose models these are; the settings of rungs on which it does not depend are left out.
+        None: all settings count
     blocks : positions of the first tokens, and lengths; None: the blocks of the whole text
     """
     if blocks is None:
