@@ -206,7 +206,8 @@ def test_an_interrupted_run_ends_in_one_line_and_the_same_command_continues_it(c
 def test_a_request_to_stop_lmladder_run_ends_the_stage_of_dvc_too(checkout):
     long = ("transformer.training.steps=12000", "transformer.training.evaluate_every=20")
     work = checkout / "outputs/.work/transformer"
-    with checkout.start("lmladder", "run", "experiment=smoke", *long) as run:
+    command, shell = ("lmladder", "run", "experiment=smoke", *long), {"SHELL": "/bin/sh"}
+    with checkout.start(*command, environment=shell) as run:  # dash remains the parent of a stage
         wait_for((work / "unfinished.safetensors").exists, run)
         stage = int((work / "lock").read_text())
         run.terminate()

@@ -91,8 +91,9 @@ def _call(*arguments: str, quiet: bool, **variables: str) -> int:
             if interrupt.args == (signal.SIGTERM,):  # a terminal sends the others to all
                 import psutil
 
-                for stage in psutil.Process(process.pid).children(recursive=True):
+                for child in psutil.Process(process.pid).children(recursive=True):
                     with suppress(psutil.NoSuchProcess):
-                        stage.terminate()  # and DVC ends as after any stage that fails
+                        if not child.children():  # a stage; its shell and DVC wait for it
+                            child.terminate()
             process.wait()
             raise typer.Exit(exit_status(interrupt)) from None
