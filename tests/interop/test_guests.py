@@ -26,7 +26,8 @@ LENGTH = 16
 def guest(path):
     load_files([RUNGS / "huggingface.py"])
     kind = KINDS["hugging_face"]
-    settings = validate(kind.Settings, {"path": str(path), "context_length": None})
+    given = {"path": str(path), "context_length": None, "min_context": 0.5}
+    settings = validate(kind.Settings, given)
     return kind(settings, 0, kind.learn(settings, np.zeros(1), 0))
 
 
