@@ -47,11 +47,11 @@ test: .venv/.ready-test
 test-slow: .venv/.ready-test
 	$(RUN) pytest -q -n auto -m slow
 
-# Against PyTorch, transformers, JAX and NLTK, in an environment of their own.
+# Against PyTorch, transformers, JAX and NLTK, in an environment of their own; also what is slow.
 test-peers:
 	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	.venv-peers/bin/python -m pip install --quiet -c constraints.txt -e '.[pipeline,test,sweep,bench,interop]'
-	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs tests/interop tests/benchmarks
+	PATH="$(CURDIR)/.venv-peers/bin:$$PATH" pytest -q -rs -m "" tests/interop tests/benchmarks
 
 # The commands of README.md, the tutorial and the help texts; the notebook; every committed byte from
 # a fresh clone.

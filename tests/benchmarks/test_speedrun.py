@@ -50,7 +50,7 @@ def trained(folder: Path, *options: str) -> list[measure.Facts]:
     """Return the facts of all runs of three steps on a short text."""
     command = [sys.executable, str(measure.FOLDER / "speedrun.py"), *options]
     command += ["--steps", "3", "--threads", "1", "--seeds", "5", "--output", f"{folder}/a.json"]
-    command += ["--set", "data=tales", "data.characters=20000", "transformer.n_layer=2"]
+    command += ["--set", "data=tales", "data.characters=20000"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (folder / "a.md").read_text() == done.stdout.partition("\n")[2]
