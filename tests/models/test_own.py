@@ -118,6 +118,7 @@ def test_arrays_and_settings_that_do_not_fit_are_named(file: Path) -> None:
     for right, wrong, message in [
         ("context_length", "contexts", "MyUnigram must have the attribute context_length"),
         ("np.bincount(tokens, minlength=vocabulary_size)", "{1, 2}", "'counts' is not an array"),
+        ("counts.sum())", "counts.sum())[1:]", r"have the shape \(1, 2, 10\), not \(1, 2, 11\)"),
     ]:
         file.write_text(COUNTING.replace(right, wrong))
         load_files([file])

@@ -112,6 +112,7 @@ def find_runs(paths: Iterable[Path]) -> Found:
                 found.runs.append(_run(folder, record, model))
         if not record.models:
             found.notes.append(f"{folder} has no score of the validation text and is left out")
+    found.notes[:] = dict.fromkeys(found.notes)  # of two paths, one may be below the other
     if not found.runs:
         why = f": {found.notes[0]}" if found.notes else ""
         raise InputError(f"no finished run in {', '.join(map(str, paths))}{why}")

@@ -80,10 +80,21 @@ class LanguageModel(Protocol):
 
 
 def require_complete(model: Any) -> None:
-    """Raise InputError, with its name, if a model lacks an attribute of `LanguageModel`."""
-    for name in ("vocabulary_size", "context_length", "max_length", "n_parameters"):
-        if not hasattr(model, name):
-            raise InputError(f"{type(model).__name__} must have the attribute {name}")
+    """Raise InputError, with its name, if a model does not satisfy `LanguageModel`.
+
+    That is, if it lacks an attribute, or has log probabilities of another shape.
+    """
+    name = type(model).__name__
+    for each in ("vocabulary_size", "context_length", "max_length", "n_parameters"):
+        if not hasattr(model, each):
+            raise InputError(f"{name} must have the attribute {each}")
+    tokens = np.zeros((1, min(2, model.max_length or 2)), np.int64)
+    shape, right = model.log_probabilities(tokens).shape, (*tokens.shape, model.vocabulary_size)
+    if shape != right:
+        raise InputError(
+            f"{name}: the log probabilities after tokens of shape {tokens.shape} have the shape "
+            f"{shape}, not {right}"
+        )
 
 
 def own_tokenizer(model: LanguageModel) -> Tokenizer | None:

@@ -107,7 +107,7 @@ class ByContext(FittedAtOnce):
 
     def log_probabilities(self, tokens: IntArray) -> FloatArray:
         found = [[self._after(each, end + 1) for end in range(len(each))] for each in tokens]
-        return np.array(found).reshape(*tokens.shape, self.vocabulary_size)
+        return np.array(found)
 
     def next_log_probabilities(self, tokens: IntArray) -> FloatArray:
         return np.array([self._after(each, len(each)) for each in tokens])
