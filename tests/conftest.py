@@ -1,6 +1,7 @@
 """What holds for all tests. lmladder is imported before NumPy, so that its arithmetic is pinned."""
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,6 +12,9 @@ from lmladder.cli.main import main
 from lmladder.models import KINDS
 
 import pytest
+
+# A shell that starts `make test &` ignores it, and so would the tests and what they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @dataclass(frozen=True)
