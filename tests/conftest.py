@@ -13,7 +13,7 @@ from lmladder.models import KINDS
 
 import pytest
 
-# A shell that starts `make test &` ignores it, and so would the tests and what they start.
+# A shell that starts `make test &` ignores SIGINT, and so would the tests and what they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
